@@ -1,0 +1,1 @@
+"""Text as the lens trains on it: streams, packs and the LightningDataModule."""

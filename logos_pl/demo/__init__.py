@@ -1,0 +1,1 @@
+"""The bundled demo: a small trained model and its text."""

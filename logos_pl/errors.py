@@ -1,0 +1,19 @@
+"""The errors a user can act on: one sentence each, and the exit status the command line ends with."""
+
+
+class LogosError(Exception):
+    """An error whose message is meant for the user: what went wrong and what to do, in one sentence."""
+
+    exit_status = 1
+
+
+class InputError(LogosError):
+    """What was given cannot be used: a configuration, a file, a model, a lens or a checkpoint. Exit status 2."""
+
+    exit_status = 2
+
+
+class RunError(LogosError):
+    """What was given is fine and the work failed all the same: a full disk, a shard that vanished. Exit status 1."""
+
+    exit_status = 1

@@ -1,0 +1,1 @@
+"""Pure functions of tensors: the mathematics of the lens, with torch and the standard library only."""

@@ -1,0 +1,1 @@
+"""Lenses: the frozen head, the norm lens and the tuned lens."""
