@@ -1,1 +1,22 @@
 """logos-pl: at which depth does a language model start to know its answer?"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from logos_pl.api import lens_logits, load_model, load_tuned_lens, norm_lens
+
+__all__ = ["lens_logits", "load_model", "load_tuned_lens", "norm_lens"]
+
+
+def __getattr__(name: str) -> Any:
+    """The public functions, imported when first asked for: ``import logos_pl`` alone loads no torch."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from logos_pl import api
+
+    return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    """The public names beside the module's own."""
+    return sorted([*globals(), *__all__])

@@ -17,3 +17,11 @@ class RunError(LogosError):
     """What was given is fine and the work failed all the same: a full disk, a shard that vanished. Exit status 1."""
 
     exit_status = 1
+
+
+class Interrupted(LogosError):
+    """The run was asked to stop by a signal and left a checkpoint. Exit status 128 + signal number, as shells do."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_status = 128 + signal_number

@@ -1,1 +1,6 @@
-"""The bundled demo: a small trained model and its text."""
+"""The bundled demo: a small trained model and its text; README.md beside this file is its card."""
+
+from pathlib import Path
+
+MODEL_DIR = Path(__file__).resolve().parent / "model"
+TEXT_DIR = Path(__file__).resolve().parent / "text"

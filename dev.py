@@ -1,0 +1,77 @@
+#!/usr/bin/env python3
+"""Set up and run, from a fresh checkout, with nothing but Python 3.11 or later.
+
+    python3 dev.py demo    set up, then fit a tuned lens on the bundled demo (offline)
+    python3 dev.py test    set up, then run the tests (further arguments go to pytest)
+    python3 dev.py lint    set up, then formatter, linter, floors and type checker
+    python3 dev.py check   test and lint
+
+Set-up makes `.venv` beside this file and installs the exact versions of `requirements.lock`; it is skipped where nothing
+has changed since the last time.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
+TORCH = "torch==2.13.0"  # asked for by exact version and first: any other request may bring gigabytes of CUDA packages
+
+
+def run(*command: str | Path) -> None:
+    """Run a command in the checkout and end with its status if it fails."""
+    status = subprocess.run([str(part) for part in command], cwd=ROOT, check=False).returncode
+    if status != 0:
+        sys.exit(status)
+
+
+def set_up() -> None:
+    """Make the virtual environment, unless it stands as the lock file says."""
+    if sys.version_info < (3, 11):
+        sys.exit(f"logos-pl needs Python 3.11 or later, and this is {sys.version.split()[0]}.")
+    recipe = b"".join((ROOT / name).read_bytes() for name in ("pyproject.toml", "requirements.lock", "dev.py"))
+    wanted, stamp = hashlib.sha256(recipe).hexdigest(), VENV / "set-up"
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return
+    print("Setting up .venv (a few minutes the first time) …", flush=True)
+    run(sys.executable, "-m", "venv", "--clear", VENV)
+    pip = (BIN / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    run(*pip, TORCH)
+    run(*pip, "--requirement", "requirements.lock")
+    run(*pip, "--no-deps", "--no-build-isolation", "--editable", ".")
+    stamp.write_text(wanted)
+
+
+def test(*arguments: str) -> None:
+    """The test suite."""
+    run(BIN / "python", "-m", "pytest", *arguments)
+
+
+def lint() -> None:
+    """Formatter, linter, floors, types."""
+    run(BIN / "ruff", "format", "--check", ".")
+    run(BIN / "ruff", "check", ".")
+    run(BIN / "lint-imports")
+    run(BIN / "mypy", "logos_pl", "tests", "scripts", "examples", "dev.py")
+
+
+def main() -> None:
+    """Do what the first argument says."""
+    command, *rest = sys.argv[1:] or ["help"]
+    if command not in {"demo", "test", "lint", "check"}:
+        sys.exit(__doc__)
+    set_up()
+    if command == "demo":
+        run(BIN / "logos-pl", "fit", "--config", "configs/demo.yaml", *rest)
+    if command in {"test", "check"}:
+        test(*rest)
+    if command in {"lint", "check"}:
+        lint()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""A few lines for a notebook: load a model, load a lens, read any row.
+
+>>> lm = load_model("demo")                                             # doctest: +SKIP
+>>> lens, provenance = load_tuned_lens("checkpoints/tuned_lenses/demo", lm)  # doctest: +SKIP
+>>> lens_logits(lm, lens, "The capital of Germany is", row=5).argmax(-1)     # doctest: +SKIP
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from logos_pl.artifacts import load_tuned_lens
+from logos_pl.errors import InputError
+from logos_pl.lenses.head import DecodingNorm, Head
+from logos_pl.lenses.norm import Lens, NormLens
+from logos_pl.lm.devices import choose_device, measure_memory
+from logos_pl.lm.frozen import FrozenLM, model_shape
+from logos_pl.lm.residuals import residuals
+
+__all__ = ["lens_logits", "load_model", "load_tuned_lens", "norm_lens"]
+
+
+def load_model(
+    model_id: str, *, revision: str | None = None, dtype: str | torch.dtype = "auto", device: str = "auto"
+) -> FrozenLM:
+    """A frozen model with its tokenizer, its head proved exact.
+
+    Args:
+        model_id: Hub id of a causal language model, a folder with its files, or ``demo`` for the bundled one.
+        revision: Branch, tag or commit on the Hub.
+        dtype: ``float32``, ``bfloat16`` or ``float16``; ``auto``: what suits model and device.
+        device: A device name; ``auto``: the first of cuda, mps and cpu with room for the model.
+
+    Raises:
+        InputError: The model cannot be found, read or supported, or there is no such device or no room.
+    """
+    choice = choose_device(model_shape(model_id, revision), measure_memory(), override=device, rank=0)
+    wanted = choice.dtype if dtype == "auto" else dtype
+    return FrozenLM.load(model_id, revision=revision, dtype=wanted, device=choice.device)
+
+
+def norm_lens(lm: FrozenLM, decoding_norm: DecodingNorm = "final") -> NormLens:
+    """The untrained lens: the model's own head at every row.
+
+    Args:
+        lm: The model.
+        decoding_norm: Its ``final`` norm at every row, or the norm that reads the row ``next``.
+
+    Raises:
+        InputError: ``next`` where no norm reads the rows.
+    """
+    return NormLens(Head(lm.anatomy, decoding_norm=decoding_norm))
+
+
+@torch.no_grad()
+def lens_logits(lm: FrozenLM, lens: Lens, prompt: str, row: int) -> Float[Tensor, "seq vocab"]:
+    """Next-token logits at every position of a prompt, in fp32, as ``lens`` reads them from one row.
+
+    Args:
+        lm: The model; its tokenizer adds its own special tokens, such as BOS.
+        lens: A tuned lens bound to the model, or its norm lens.
+        prompt: Any text.
+        row: 0 is the embedding, L the residual stream after block L; the last row gives the model's own logits.
+
+    Raises:
+        InputError: The model has no tokenizer, the prompt has no tokens or more than the model's context, or there is
+            no such row.
+    """
+    if lm.tokenizer is None:
+        raise InputError(f"{lm.model_id} has no tokenizer to read a prompt with: load it with one.")
+    if not 0 <= row <= lm.num_blocks:
+        raise InputError(f"Row {row} cannot be read: {lm.model_id} has rows 0 to {lm.num_blocks}.")
+    input_ids = torch.tensor([lm.tokenizer(prompt)["input_ids"]], dtype=torch.long)
+    num_tokens = input_ids.shape[1]
+    if num_tokens == 0:
+        raise InputError("The prompt has no tokens: give a text of at least one.")
+    if lm.context_length is not None and num_tokens > lm.context_length:
+        raise InputError(
+            f"The prompt has {num_tokens} tokens, and {lm.model_id} reads at most {lm.context_length}: shorten it."
+        )
+    return lens.logits(residuals(lm, input_ids, None, [row])[:, 0], [row])[0]

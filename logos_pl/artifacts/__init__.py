@@ -1,0 +1,7 @@
+"""Artifacts: trained lenses on disk, verified when they are written and when they are read."""
+
+from logos_pl.artifacts.fingerprint import fingerprint
+from logos_pl.artifacts.provenance import Provenance
+from logos_pl.artifacts.tuned_lens import load_tuned_lens, save_tuned_lens
+
+__all__ = ["Provenance", "fingerprint", "load_tuned_lens", "save_tuned_lens"]

@@ -1,0 +1,123 @@
+"""The model card of a tuned lens: ``README.md`` for people, with the front matter the Hub reads."""
+
+import json
+import re
+
+from logos_pl.artifacts.groups import Divergence
+from logos_pl.artifacts.provenance import Provenance
+
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def model_card(provenance: Provenance, num_bytes: int) -> str:
+    """The card as Markdown; every number in it is one of the provenance's.
+
+    Args:
+        provenance: Where the lens comes from.
+        num_bytes: Size of ``weights.pt``.
+    """
+    p = provenance
+    parts = [
+        _front_matter(p),
+        f"# Tuned lens for {p.model_id}\n",
+        "A tuned lens reads a language model's next-token distribution from any depth of its residual stream: one "
+        "low-rank affine map and one temperature per row, in front of the model's own frozen head "
+        "([arXiv:2303.08112](https://arxiv.org/abs/2303.08112)).\n",
+        _facts(p, num_bytes),
+        "## Held-out divergence from the model's final distribution\n",
+        _kl_table(p),
+        "## How it was trained\n",
+        _training(p),
+        "## Quick start\n",
+        _quick_start(p),
+    ]
+    return "\n".join(parts)
+
+
+def _front_matter(p: Provenance) -> str:
+    # A JSON string is a YAML string, whatever is in it.
+    lines = ["---", "library_name: logos-pl", "tags:", "- tuned-lens", "- logit-lens", "- interpretability"]
+    if HUB_ID.fullmatch(p.model_id):
+        lines.append(f"base_model: {json.dumps(p.model_id)}")
+    if HUB_ID.fullmatch(p.dataset.repo_id):
+        lines += ["datasets:", f"- {json.dumps(p.dataset.repo_id)}"]
+    return "\n".join([*lines, "---\n"])
+
+
+def _facts(p: Provenance, num_bytes: int) -> str:
+    facts = {
+        "Model": f"`{p.model_id}`",
+        "Model commit": f"`{p.model_commit}`",
+        "Rows with a translator": f"1 to {p.capacity.rows}",
+        "Rank": f"{p.capacity.rank_k}",
+        "Parameters": f"{p.capacity.parameters:,}",
+        "Size": f"{num_bytes / 1e6:.1f} MB (fp32)",
+        "Decoding norm": f"`{p.decoding_norm}`",
+        "Made with": f"logos-pl {p.project_version}",
+    }
+    return _table(["", ""], [list(item) for item in facts.items()])
+
+
+def _kl_table(p: Provenance) -> str:
+    header = [
+        "Depth",
+        "Row",
+        "KL(row‖final), norm",
+        "tuned",
+        "KL(final‖row), norm",
+        "tuned",
+        "Same top token, norm",
+        "tuned",
+    ]
+    rows = [
+        [f"{percentile}%", str(at.row), *_side_by_side(at.norm, at.tuned)] for percentile, at in p.val_kl_bits.items()
+    ]
+    return _table(header, rows) + "\nMean over held-out positions, in bits; `norm` is the head without the lens.\n"
+
+
+def _side_by_side(norm: Divergence, tuned: Divergence) -> list[str]:
+    return [
+        f"{norm.kl_to_final_bits:.3f}",
+        f"{tuned.kl_to_final_bits:.3f}",
+        f"{norm.kl_from_final_bits:.3f}",
+        f"{tuned.kl_from_final_bits:.3f}",
+        f"{norm.top1_agree_frac:.1%}",
+        f"{tuned.top1_agree_frac:.1%}",
+    ]
+
+
+def _training(p: Provenance) -> str:
+    low, high = p.budget.position_range
+    name = "" if p.dataset.name is None else f", {p.dataset.name}"
+    revision = "" if p.dataset.revision is None else f", revision {p.dataset.revision}"
+    early = "ended by early stopping" if p.optim.stopped_early else "the whole budget"
+    return (
+        f"- Text: `{p.dataset.repo_id}`{name}, split {p.dataset.split}{revision}; {p.dataset.documents:,} documents, "
+        f"{p.budget.tokens:,} tokens in sequences of {p.budget.seq_len}.\n"
+        f"- Loss: cross-entropy against the model's final distribution at {p.budget.positions_per_seq} positions per "
+        f"sequence within [{low:g}, {high:g}) of the context, {p.layers_per_step} rows per step.\n"
+        f"- Optimiser: AdamW, learning rate {p.optim.lr:g} ({p.optim.schedule}), {p.batching.effective_batch_seqs} "
+        f"sequences per step; {p.optim.steps_done} steps ({early}), weights of step {p.optim.exported_step}; "
+        f"seed {p.seed}.\n"
+        f"- Precision: model {p.precision.model}, unembedding {p.precision.unembed}, loss {p.precision.loss}.\n\n"
+        "`provenance.json` has the rest, and the hash of every file.\n"
+    )
+
+
+def _quick_start(p: Provenance) -> str:
+    pinned = f', revision="{p.model_commit}"' if HUB_COMMIT.fullmatch(p.model_commit) else ""
+    return (
+        "```python\n"
+        "from logos_pl import lens_logits, load_model, load_tuned_lens\n\n"
+        f"lm = load_model({json.dumps(p.model_id)}{pinned})\n"
+        f'lens, provenance = load_tuned_lens("checkpoints/tuned_lenses/{p.clean_model_name}", lm)\n'
+        f'logits = lens_logits(lm, lens, "The capital of Germany is", row={p.capacity.rows})\n'
+        "print(lm.tokenizer.decode(logits[-1].argmax()))\n"
+        "```\n"
+    )
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"

@@ -1,0 +1,47 @@
+"""What a run can say about itself without counting: versions, the project's commit, the device."""
+
+import os
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from logos_pl.artifacts.groups import Environment
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+
+
+def environment(device: torch.device) -> Environment:
+    """Versions of the libraries that make the numbers, and the device with its name where it has one."""
+    words = str(device) if device.type != "cuda" else f"{device} ({torch.cuda.get_device_name(device)})"
+    return Environment(
+        torch=str(torch.__version__),
+        transformers=version("transformers"),
+        lightning=version("lightning"),
+        device=words,
+    )
+
+
+def project_version() -> str:
+    """Version of the installed logos-pl."""
+    return version("logos-pl")
+
+
+def git_sha(root: Path = PROJECT_ROOT) -> str | None:
+    """Commit of the checkout at ``root``, with ``-dirty`` where tracked files differ from it; None where it is none.
+
+    An installed package may lie inside somebody else's repository, so only a ``.git`` at ``root`` itself counts.
+    """
+    if not (root / ".git").exists():
+        return None
+    # Inside a git hook, GIT_DIR and its kin would name another repository.
+    outside = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
+    try:
+        said = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=outside | {"GIT_OPTIONAL_LOCKS": "0"}
+        )
+    except FileNotFoundError:  # no git on this machine
+        return None
+    return said.stdout.strip() if said.returncode == 0 else None

@@ -1,0 +1,149 @@
+"""The model's numbers on a fixed token sequence: what shows that a lens meets the model it was trained on.
+
+Names and commits pin files, not numbers: a library that reads a RoPE setting wrongly gives another model under the same
+commit. Measured on trained Llama models of 5 and 8 blocks: fp16 and bf16 against fp32 drift by at most 7e-3, RoPE
+frequencies or scalings that are wrong by a factor of 2 or more by 3e-2 to 4e-1.
+"""
+
+import math
+import warnings
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from logos_pl.artifacts.groups import Fingerprint
+from logos_pl.errors import InputError
+from logos_pl.lenses.head import Head
+from logos_pl.lm.frozen import FrozenLM
+from logos_pl.lm.residuals import residuals
+
+NUM_TOKENS = 128
+NUM_POSITIONS = 8
+NUM_LOGITS = 10
+# Relative drift that passes in silence, and that passes with a warning.
+SILENT_DRIFT = 1e-3
+TOLERATED_DRIFT = 2e-2
+
+
+class Reading(NamedTuple):
+    """One forward on the fixed sequence."""
+
+    norms: Float[Tensor, "rows pos"]
+    logits: Float[Tensor, "vocab"]
+
+
+def fixed_tokens(vocab_size: int, num_tokens: int) -> Int[Tensor, "1 seq"]:
+    """The sequence, from the vocabulary's size alone.
+
+    Source: Knuth's MMIX linear congruential generator, TAOCP vol. 2, §3.3.4; its high bits.
+    """
+    state, ids = vocab_size, []
+    for _ in range(num_tokens):
+        state = (6364136223846793005 * state + 1442695040888963407) % 2**64
+        ids.append((state >> 33) % vocab_size)
+    return torch.tensor([ids])
+
+
+def fingerprint(lm: FrozenLM, head: Head) -> Fingerprint:
+    """The fingerprint of a model as it is loaded.
+
+    Norms are kept at several positions, not as one mean: the first position of many models has a norm hundreds of times
+    the others', which no attention has touched, and it would hide them.
+
+    Raises:
+        InputError: The model's numbers are not finite.
+    """
+    num_tokens = NUM_TOKENS if lm.context_length is None else min(NUM_TOKENS, lm.context_length)
+    norms, logits = _read(lm, head, num_tokens)
+    if not bool(norms.isfinite().all()) or not bool(logits.isfinite().all()):
+        raise InputError(
+            f"{lm.model_id} in {_name(lm.dtype)} on {lm.device.type} gives numbers that are not finite: "
+            "load it in bfloat16 or float32."
+        )
+    top = logits.topk(min(NUM_LOGITS, logits.numel()))
+    return Fingerprint(
+        head_sha256=head.sha256(),
+        num_tokens=num_tokens,
+        dtype=_name(lm.dtype),
+        device=lm.device.type,
+        residual_norms=norms.tolist(),
+        top_ids=top.indices.tolist(),
+        top_logits=top.values.tolist(),
+    )
+
+
+def check_fingerprint(recorded: Fingerprint, lm: FrozenLM, head: Head) -> None:
+    """Compare the model at hand with the one recorded; warn of a drift that another dtype or device explains.
+
+    Raises:
+        InputError: Another head, another number of rows, or a drift that rounding does not explain; with its size.
+    """
+    heads_agree = head.sha256() == recorded.head_sha256
+    # Another dtype may have rounded the same checkpoint: then unequal hashes prove nothing, and the drift decides.
+    if not heads_agree and recorded.dtype == _name(lm.dtype):
+        raise InputError(
+            f"The head of {lm.model_id} (final norm, unembedding, bias) is not the one the lens was trained with: its "
+            f"hash is {head.sha256()[:12]}, not {recorded.head_sha256[:12]}: load the model the lens was trained on."
+        )
+    drift = _drift(recorded, lm, head)
+    where = f"({recorded.dtype} on {recorded.device} then, {_name(lm.dtype)} on {lm.device.type} now)"
+    if not drift <= TOLERATED_DRIFT:  # NaN is refused too
+        raise InputError(
+            f"{lm.model_id} does not compute what it did when the lens was trained: residual norms or logits on a "
+            f"fixed sequence drift by {drift:.1e} {where}, and {TOLERATED_DRIFT:.0e} is allowed: check the versions of "
+            "transformers and of the model's configuration (RoPE first), or fit the lens again."
+        )
+    if not heads_agree or drift > SILENT_DRIFT:
+        doubt = "" if heads_agree else " The hash of its head differs, which the other dtype may explain."
+        warnings.warn(
+            f"{lm.model_id} drifts by {drift:.1e} from the numbers the lens was trained on {where}; "
+            f"up to {TOLERATED_DRIFT:.0e} is tolerated.{doubt}",
+            stacklevel=3,
+        )
+
+
+def _drift(recorded: Fingerprint, lm: FrozenLM, head: Head) -> float:
+    """The larger of two relative differences: of any row's norms, mean over positions; of the logits, the largest."""
+    _refuse_other_shape(recorded, lm)
+    norms = torch.tensor(recorded.residual_norms, dtype=torch.float64)
+    logits = torch.tensor(recorded.top_logits, dtype=torch.float64)
+    present = _read(lm, head, recorded.num_tokens)
+    by_norm = ((present.norms - norms).abs() / norms.clamp(min=1e-12)).mean(dim=1).max()
+    by_logit = (present.logits[recorded.top_ids] - logits).abs().max() / logits.abs().max().clamp(min=1e-12)
+    drifts = float(by_norm), float(by_logit)
+    return math.nan if any(map(math.isnan, drifts)) else max(drifts)
+
+
+def _refuse_other_shape(recorded: Fingerprint, lm: FrozenLM) -> None:
+    columns = [len(row) for row in recorded.residual_norms]
+    rows_fit = columns == [len(_positions(recorded.num_tokens))] * (lm.num_blocks + 1)
+    ids_fit = len(recorded.top_logits) == len(recorded.top_ids) > 0
+    ids_fit = ids_fit and all(0 <= token < lm.vocab_size for token in recorded.top_ids)
+    if rows_fit and ids_fit and recorded.num_tokens <= (lm.context_length or recorded.num_tokens):
+        return
+    raise InputError(
+        f"The lens's fingerprint is of a model with {len(columns) - 1} blocks and a context of {recorded.num_tokens} "
+        f"tokens or more, which {lm.model_id} ({lm.num_blocks} blocks, a context of {lm.context_length}, "
+        f"{lm.vocab_size} tokens in its vocabulary) is not: load the model the lens was trained on."
+    )
+
+
+@torch.no_grad()
+def _read(lm: FrozenLM, head: Head, num_tokens: int) -> Reading:
+    ids = fixed_tokens(lm.vocab_size, num_tokens)
+    h = residuals(lm, ids, torch.tensor([_positions(num_tokens)]), range(lm.num_blocks + 1))[:, 0]
+    logits = head.logits(head.normalise(h[-1:, -1:], [lm.num_blocks]))[0, 0]
+    # To the CPU before the cast: not every device has float64.
+    return Reading(h.cpu().double().norm(dim=-1), logits.cpu().double())
+
+
+def _positions(num_tokens: int) -> list[int]:
+    """Evenly spaced, the last one being the sequence's last."""
+    count = min(NUM_POSITIONS, num_tokens)
+    return [(i + 1) * num_tokens // count - 1 for i in range(count)]
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,217 @@
+"""The groups of a lens's provenance, named as in ``provenance.json``."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The text the lens was trained on.
+
+    Attributes:
+        repo_id: Hub id, or the name of a local folder or file.
+        name: Configuration of the data set, or None.
+        split: Its split.
+        revision: Tag or commit, or None for local files.
+        sample_description: One sentence for people: which part, in which order.
+        content_hash: sha256 over the ordered (shard, row) cursors and text digests consumed.
+        documents: Documents consumed.
+    """
+
+    repo_id: str
+    name: str | None
+    split: str
+    revision: str | None
+    sample_description: str
+    content_hash: str
+    documents: int
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much text was seen.
+
+    Attributes:
+        tokens: Tokens seen, counted.
+        tokens_asked: Tokens asked for; early stopping sees fewer, a whole last step a few more.
+        seq_len: Tokens per sequence.
+        positions_per_seq: Positions trained on per sequence.
+        position_range: The part of the context they are drawn from, as fractions.
+    """
+
+    tokens: int
+    tokens_asked: int
+    seq_len: int
+    positions_per_seq: int
+    position_range: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Batching:
+    """What an optimiser step was made of.
+
+    Attributes:
+        micro_batch_seqs: Sequences per forward pass and process.
+        grad_accum: Forward passes per step and process.
+        effective_batch_seqs: Sequences per step over all processes, counted (the most of any step).
+        fewest_batch_seqs: Sequences of the smallest step; less than the above where the text ended.
+        world_size: Processes.
+    """
+
+    micro_batch_seqs: int
+    grad_accum: int
+    effective_batch_seqs: int
+    fewest_batch_seqs: int
+    world_size: int
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """The size of the lens.
+
+    Attributes:
+        rank_k: Rank of each translator; 0: bias and temperature only.
+        rows: Rows with a translator: 1 … rows.
+        parameters: Numbers in ``weights.pt``.
+    """
+
+    rank_k: int
+    rows: int
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Optim:
+    """How it was optimised.
+
+    Attributes:
+        lr: Peak learning rate.
+        betas: Decay rates of AdamW's moments.
+        weight_decay: Decoupled weight decay.
+        schedule: The learning rate's course, in words.
+        total_steps: Steps the budget buys.
+        warmup_steps: Steps of linear warm-up among them.
+        steps_done: Optimiser steps taken, counted.
+        exported_step: The step whose weights these are (the best validation).
+        stopped_early: Whether early stopping ended the run.
+    """
+
+    lr: float
+    betas: tuple[float, float]
+    weight_decay: float
+    schedule: str
+    total_steps: int
+    warmup_steps: int
+    steps_done: int
+    exported_step: int
+    stopped_early: bool
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """Whether temperatures were learned, and what became of them.
+
+    Attributes:
+        enabled: Learned, or all left at 1.
+        tau: τ of rows 1, 2, …
+    """
+
+    enabled: bool
+    tau: list[float]
+
+
+@dataclass(frozen=True)
+class Regularizers:
+    """Weights of the regularisers.
+
+    Attributes:
+        l2: Of ‖U‖² + ‖V‖² + ‖c‖².
+        smoothness: Of the squared differences of U and V between neighbouring rows.
+    """
+
+    l2: float
+    smoothness: float
+
+
+@dataclass(frozen=True)
+class Preconditioner:
+    """The basis U and V are written in.
+
+    Attributes:
+        type: Its kind.
+        path: Its file, beside ``provenance.json``.
+    """
+
+    type: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Number formats.
+
+    Attributes:
+        model: Of the frozen model.
+        unembed: Of the unembedding in the lens.
+        loss: Of the softmax and the loss.
+    """
+
+    model: str
+    unembed: str
+    loss: str
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What it ran on: versions of the libraries and the device in words."""
+
+    torch: str
+    transformers: str
+    lightning: str
+    device: str
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """One lens at one row on held-out text, mean over positions.
+
+    Attributes:
+        kl_to_final_bits: KL(P_row ‖ P_final).
+        kl_from_final_bits: KL(P_final ‖ P_row), what the lens is trained on.
+        top1_agree_frac: Share of positions where both have the same first token.
+    """
+
+    kl_to_final_bits: float
+    kl_from_final_bits: float
+    top1_agree_frac: float
+
+
+@dataclass(frozen=True)
+class PercentileKl:
+    """Norm lens and tuned lens at one depth percentile."""
+
+    row: int
+    norm: Divergence
+    tuned: Divergence
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What pins the model's numbers, where names and commits cannot.
+
+    Attributes:
+        head_sha256: Hash of final norm, unembedding and bias.
+        num_tokens: Length of the fixed token sequence.
+        dtype: Number format the model ran in.
+        device: Kind of device it ran on.
+        residual_norms: L2 norm per row 0 … n (outer) at evenly spaced positions (inner).
+        top_ids: The ten likeliest next tokens after the sequence.
+        top_logits: Their logits.
+    """
+
+    head_sha256: str
+    num_tokens: int
+    dtype: str
+    device: str
+    residual_norms: list[list[float]]
+    top_ids: list[int]
+    top_logits: list[float]

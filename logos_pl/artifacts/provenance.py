@@ -1,0 +1,101 @@
+"""Where a tuned lens comes from: everything ``provenance.json`` holds, as one tree of dataclasses.
+
+Counts are counted by whoever trained the lens; nothing here derives one from a setting.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from logos_pl.artifacts import plain
+from logos_pl.artifacts.groups import (
+    Batching,
+    Budget,
+    Capacity,
+    Dataset,
+    Environment,
+    Fingerprint,
+    Optim,
+    PercentileKl,
+    Precision,
+    Preconditioner,
+    Regularizers,
+    Temperature,
+)
+from logos_pl.errors import InputError
+
+SCHEMA_VERSION = 1
+PROVENANCE_FILE = "provenance.json"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Everything ``provenance.json`` holds.
+
+    Attributes:
+        model_id: Hub id, folder name, or ``demo``.
+        clean_model_name: The id's last part.
+        model_commit: Commit on the Hub, or ``sha256:…`` over a folder's files.
+        tokenizer_commit: The same for the tokenizer.
+        project_version: Version of logos-pl.
+        git_sha: Commit of the checkout it ran from, or None.
+        seed: Seed of initialisation and sampling.
+        decoding_norm: Norm in front of the unembedding.
+        layers_per_step: Rows trained in each step, counted.
+        init: How the translators started.
+        preconditioner: None without a Prism basis.
+        val_kl_bits: By depth percentile (``"25"``, …), for the exported weights.
+        kpis: Figures of the gates; None until they were measured.
+        acceptance: Verdicts of the gates; None until they were measured.
+        sha256: Hash of every file beside this one; filled on saving.
+    """
+
+    model_id: str
+    clean_model_name: str
+    model_commit: str
+    tokenizer_commit: str
+    project_version: str
+    git_sha: str | None
+    seed: int
+    decoding_norm: Literal["final", "next"]
+    dataset: Dataset
+    budget: Budget
+    batching: Batching
+    capacity: Capacity
+    optim: Optim
+    layers_per_step: int
+    temperature: Temperature
+    regularizers: Regularizers
+    preconditioner: Preconditioner | None
+    init: str
+    precision: Precision
+    environment: Environment
+    val_kl_bits: dict[str, PercentileKl]
+    fingerprint: Fingerprint
+    kpis: dict[str, Any] | None = None
+    acceptance: dict[str, Any] | None = None
+    sha256: dict[str, str] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> str:
+        """As JSON.
+
+        Raises:
+            InputError: A number that is not finite, or a path that holds only on this machine; both named.
+        """
+        return plain.to_json(self)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Provenance":
+        """From JSON.
+
+        Raises:
+            InputError: Not JSON, another schema, or a field unknown, missing or of another type; named.
+        """
+        given = plain.parse(text, PROVENANCE_FILE)
+        version = given.get("schema_version") if isinstance(given, dict) else None
+        if version != SCHEMA_VERSION:
+            raise InputError(
+                f"{PROVENANCE_FILE} has schema_version {version}, but this logos-pl reads {SCHEMA_VERSION}: "
+                "use the version of logos-pl that wrote it, or fit the lens again."
+            )
+        return plain.from_plain(cls, given, PROVENANCE_FILE)

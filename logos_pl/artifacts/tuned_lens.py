@@ -1,0 +1,165 @@
+"""Tuned lenses on disk: ``weights.pt``, ``provenance.json`` and ``README.md`` in one folder."""
+
+import dataclasses
+import hashlib
+import os
+from pathlib import Path
+
+from logos_pl.artifacts.card import model_card
+from logos_pl.artifacts.fingerprint import check_fingerprint
+from logos_pl.artifacts.provenance import PROVENANCE_FILE, Provenance
+from logos_pl.artifacts.store import check_destination, find_folder, replace_folder
+from logos_pl.artifacts.weights import check_weights, decode, encode, translators_of, weights_of
+from logos_pl.errors import InputError
+from logos_pl.lenses.head import Head
+from logos_pl.lenses.translator import Translators
+from logos_pl.lenses.tuned import TunedLens
+from logos_pl.lm.frozen import FrozenLM
+
+WEIGHTS_FILE = "weights.pt"
+CARD_FILE = "README.md"
+# What an artifact's folder may hold, and therefore what a new artifact may replace.
+ARTIFACT_FILES = frozenset({WEIGHTS_FILE, CARD_FILE, PROVENANCE_FILE, "precond.pt", "gates.json", "NOTICE"})
+
+
+def save_tuned_lens(folder: str | os.PathLike[str], translators: Translators, provenance: Provenance) -> Provenance:
+    """Write a tuned lens with its provenance and model card, as a whole or not at all; an earlier one is replaced.
+
+    Args:
+        folder: Where, usually ``checkpoints/tuned_lenses/<clean_model_name>``.
+        translators: The trained part.
+        provenance: Everything but the hashes of the files, which are filled in.
+
+    Returns:
+        The provenance as written.
+
+    Raises:
+        InputError: Weights that are not finite or not of the recorded capacity, a provenance that cannot be written, or
+            a folder that holds something else.
+        RunError: The disk is full, read-only or otherwise refuses; an earlier lens is untouched.
+    """
+    check_tuned_lens_folder(folder)
+    _refuse_basis(provenance)
+    weights = weights_of(translators)
+    check_weights(weights, provenance.capacity)
+    data = encode(weights)
+    files: dict[str, bytes | memoryview] = {
+        WEIGHTS_FILE: data,
+        CARD_FILE: model_card(provenance, len(data)).encode(),
+    }
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    text = dataclasses.replace(provenance, sha256=hashes).to_json()
+    written = Provenance.from_json(text)  # what cannot be read back is not written
+    replace_folder(Path(folder), files | {PROVENANCE_FILE: text.encode()})
+    return written
+
+
+def check_tuned_lens_folder(folder: str | os.PathLike[str]) -> None:
+    """Refuse a folder that ``save_tuned_lens`` would refuse; ask before a long run, not after.
+
+    Raises:
+        InputError: It is a file, or holds files that are no part of a lens.
+    """
+    check_destination(Path(folder), ARTIFACT_FILES)
+
+
+def load_tuned_lens(path: str | os.PathLike[str], lm: FrozenLM | None = None) -> tuple[TunedLens, Provenance]:
+    """Read a tuned lens and check it, against its own records and against the model it is to read.
+
+    Args:
+        path: Its folder.
+        lm: The model; None gives a lens without a head, to be bound later and unchecked against any model.
+
+    Returns:
+        The lens, bound to the model's head if there is a model, and where it comes from.
+
+    Raises:
+        InputError: A file is missing or altered, the weights are not what the provenance says, or the model is not the
+            one the lens was trained on; the message says what differs.
+    """
+    folder = find_folder(Path(path))
+    provenance = read_provenance(folder)
+    _refuse_basis(provenance)
+    if lm is not None:
+        check_model(provenance, lm)
+    weights = decode(_verified_files(folder, provenance)[WEIGHTS_FILE])
+    check_weights(weights, provenance.capacity)
+    lens = TunedLens(translators_of(weights))
+    if lm is not None:
+        head = Head(lm.anatomy, decoding_norm=provenance.decoding_norm)
+        lens.bind(head)
+        check_fingerprint(provenance.fingerprint, lm, head)
+    return lens, provenance
+
+
+def read_provenance(folder: Path) -> Provenance:
+    """The provenance in a folder.
+
+    Raises:
+        InputError: There is none, or it is not what this version writes.
+    """
+    try:
+        text = _read(folder / PROVENANCE_FILE).decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{_shown(folder / PROVENANCE_FILE)} is not UTF-8 text: fetch the artifact again.") from error
+    return Provenance.from_json(text)
+
+
+def check_model(provenance: Provenance, lm: FrozenLM) -> None:
+    """Refuse a model that is not, by full id and commit, the one the lens was trained on.
+
+    Raises:
+        InputError: Naming both.
+    """
+    if provenance.model_id != lm.model_id:
+        same_name = provenance.clean_model_name == lm.clean_model_name
+        note = f", although both are called {lm.clean_model_name}" if same_name else ""
+        raise InputError(
+            f"The lens was trained for {provenance.model_id}, not for {lm.model_id}{note}: load {provenance.model_id}, "
+            "or use the lens of this model."
+        )
+    if provenance.model_commit != lm.model_commit:
+        raise InputError(
+            f"The lens was trained for {lm.model_id} at commit {provenance.model_commit}, and the model is at "
+            f"{lm.model_commit}: load that revision of the model, or fit the lens again."
+        )
+
+
+def _verified_files(folder: Path, provenance: Provenance) -> dict[str, bytes]:
+    """The files' contents, read once, so that what was verified is what is used."""
+    if WEIGHTS_FILE not in provenance.sha256:
+        raise InputError(f"{PROVENANCE_FILE} records no hash of {WEIGHTS_FILE}: fetch the artifact again.")
+    files = {}
+    for name, recorded in provenance.sha256.items():
+        if name not in ARTIFACT_FILES:
+            raise InputError(f"{PROVENANCE_FILE} names {name!r}, which is no file of a lens: fetch the artifact again.")
+        files[name] = _read(folder / name)
+        found = hashlib.sha256(files[name]).hexdigest()
+        if found != recorded:
+            raise InputError(
+                f"{_shown(folder / name)} was altered: its sha256 is {found[:12]}…, and {recorded[:12]}… is recorded: "
+                "fetch the artifact again."
+            )
+    return files
+
+
+def _refuse_basis(provenance: Provenance) -> None:
+    """Refuse U and V in a basis of their own: read without it they would be another lens."""
+    if provenance.preconditioner is not None:
+        raise InputError(
+            f"The lens is written in the basis of {provenance.preconditioner.path}, which this version of logos-pl "
+            "does not apply: use a newer version."
+        )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"{_shown(path)} cannot be read ({error.strerror}): an artifact needs it; fetch the artifact again."
+        ) from error
+
+
+def _shown(path: Path) -> str:
+    return os.path.relpath(path)

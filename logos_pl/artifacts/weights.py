@@ -1,0 +1,104 @@
+"""The numbers of a tuned lens as a plain state dict, and as the bytes of ``weights.pt``."""
+
+import io
+import pickle
+
+import torch
+from torch import Tensor
+
+from logos_pl.artifacts.groups import Capacity, Temperature
+from logos_pl.errors import InputError
+from logos_pl.lenses.translator import Translators
+
+Weights = dict[str, Tensor]
+
+
+def weights_of(translators: Translators) -> Weights:
+    """Copies in fp32 on the CPU, contiguous; a copy, because a view would be saved with all it is a view of."""
+    return {
+        name: tensor.detach().to(device="cpu", dtype=torch.float32, copy=True).contiguous()
+        for name, tensor in translators.state_dict().items()
+    }
+
+
+def capacity_of(translators: Translators) -> Capacity:
+    """Rank, rows and how many numbers ``weights.pt`` holds."""
+    numbers = sum(tensor.numel() for tensor in translators.state_dict().values())
+    return Capacity(rank_k=translators.rank, rows=translators.num_rows, parameters=numbers)
+
+
+def temperature_of(translators: Translators, enabled: bool) -> Temperature:
+    """τ of rows 1, 2, …, and whether they were learned."""
+    with torch.no_grad():
+        tau = 1.0 / translators.inv_tau().cpu().double()
+    return Temperature(enabled=enabled, tau=tau.tolist())
+
+
+def translators_of(weights: Weights) -> Translators:
+    """Translators with these weights; check them first."""
+    rows, d_model, rank = weights["U"].shape
+    translators = Translators(rows, d_model, rank)
+    translators.load_state_dict(weights)
+    return translators
+
+
+def check_weights(weights: Weights, capacity: Capacity) -> None:
+    """Refuse weights that are not finite fp32 tensors of the recorded rank and number of rows.
+
+    Raises:
+        InputError: Naming the tensor, what it is and what it should be.
+    """
+    rows, rank = capacity.rows, capacity.rank_k
+    width = weights["c"].shape[-1] if "c" in weights and weights["c"].ndim > 0 else 0
+    wanted = {"U": (rows, width, rank), "V": (rows, width, rank), "c": (rows, width), "log_tau": (rows,)}
+    shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    for name in sorted(wanted.keys() | shapes.keys()):
+        if shapes.get(name) != wanted.get(name):
+            raise InputError(
+                f"The lens's tensor {name} has shape {shapes.get(name)}, but a lens of {rows} rows, width {width} and "
+                f"rank {rank}, as its provenance records, has {wanted.get(name)}: fetch it again, or fit anew."
+            )
+    _refuse_bad_numbers(weights)
+    numbers = sum(tensor.numel() for tensor in weights.values())
+    if numbers != capacity.parameters:
+        raise InputError(
+            f"The lens has {numbers} parameters, but its provenance records {capacity.parameters}: "
+            "fetch the artifact again, or fit anew."
+        )
+
+
+def encode(weights: Weights) -> memoryview:
+    """The bytes of ``weights.pt``."""
+    buffer = io.BytesIO()
+    torch.save(weights, buffer)
+    return buffer.getbuffer()
+
+
+def decode(data: bytes) -> Weights:
+    """The state dict in the bytes of ``weights.pt``; nothing in them is ever executed.
+
+    Raises:
+        InputError: They are no plain dictionary of tensors.
+    """
+    remedy = "do not open it otherwise, and fetch the artifact from a source you trust."
+    try:
+        weights = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise InputError(f"weights.pt is not a state dict of tensors alone: {remedy}") from error
+    if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
+        raise InputError(f"weights.pt is not a state dict of tensors alone: {remedy}")
+    return weights
+
+
+def _refuse_bad_numbers(weights: Weights) -> None:
+    for name, tensor in weights.items():
+        if tensor.dtype != torch.float32:
+            raise InputError(
+                f"The lens's tensor {name} is {tensor.dtype}, but must be torch.float32: fit the lens anew."
+            )
+        broken = int((~torch.isfinite(tensor)).sum())
+        if broken:
+            raise InputError(
+                f"The lens's tensor {name} holds {broken} numbers that are NaN or infinite: "
+                "fit again with a lower learning rate."
+            )

@@ -1,0 +1,75 @@
+"""Checkpoint files that are whole or absent, and checkpoint callbacks that resume from a moved folder."""
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from logos_pl.errors import RunError
+from logos_pl.files import replace_file
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its final name, flushes it to disk and renames it into place.
+
+    Lightning's own writer stages the file in the system's temporary folder; where that is another file system the
+    final move is a copy, and a kill in the middle of it leaves half a checkpoint under the final name.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None) -> None:
+        """Write `checkpoint` to `path` atomically.
+
+        Raises:
+            RunError: the disk is full, read-only or otherwise refuses the file; the previous checkpoint still stands.
+        """
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        target = Path(path)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(target, buffer.getbuffer())
+        except OSError as error:
+            raise RunError(
+                f"The checkpoint {target.name} could not be written to {os.path.relpath(target.parent)}: "
+                f"{error.strerror}; the previous one is whole: mend the disk and go on with --ckpt_path last."
+            ) from error
+
+
+class RunCheckpoint(ModelCheckpoint):
+    """A ModelCheckpoint with one fixed file name, whose memory of the best score survives a move of the folder.
+
+    Lightning forgets the best score when the checkpoint was written under another absolute path, and the next
+    validation then overwrites the best checkpoint with whatever it has.
+
+    Args:
+        filename: stem of the file, always overwritten in place.
+        monitor: logged metric to minimise, or none to save after every validation.
+    """
+
+    def __init__(self, dirpath: str | os.PathLike[str], filename: str, monitor: str | None = None) -> None:
+        super().__init__(
+            dirpath=dirpath,
+            filename=filename,
+            monitor=monitor,
+            mode="min",
+            save_top_k=1,
+            auto_insert_metric_name=False,
+            save_on_train_epoch_end=False,
+            enable_version_counter=False,
+        )
+
+    @property
+    def path(self) -> Path:
+        """The one file this callback writes."""
+        return Path(str(self.dirpath)) / f"{self.filename}{self.FILE_EXTENSION}"
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the best score, with every path taken from where the run is now."""
+        here = str(self.path)
+        moved = {key: here if state_dict[key] else "" for key in ("best_model_path", "kth_best_model_path")}
+        best = {here: score for score in state_dict["best_k_models"].values()}
+        super().load_state_dict({**state_dict, **moved, "best_k_models": best, "dirpath": self.dirpath})

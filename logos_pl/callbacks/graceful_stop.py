@@ -1,0 +1,78 @@
+"""Ctrl-C and SIGTERM end a fit at the next optimiser step, with a checkpoint that resumes exactly."""
+
+import os
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from logos_pl.errors import Interrupted
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class GracefulStop(Callback):
+    """Turns the first SIGINT or SIGTERM into a checkpoint and an `Interrupted`; a second one ends the run at once.
+
+    Args:
+        checkpoint: where the checkpoint goes.
+    """
+
+    def __init__(self, checkpoint: Path) -> None:
+        self.checkpoint = checkpoint
+        self._received: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._received = number
+        self._restore_handlers()  # the next signal has its usual effect
+
+    def _restore_handlers(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Listen for the signals."""
+        self._previous = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Between two optimiser steps: save and stop.
+
+        Before a validation the stop waits for it: a checkpoint from here would resume without that validation.
+
+        Raises:
+            Interrupted: a signal has come.
+        """
+        step_is_complete = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if step_is_complete and not trainer.is_last_batch and self._anyone_received(trainer):
+            trainer.save_checkpoint(self.checkpoint)
+            self._stop(trainer)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """After a validation, which has saved its checkpoint: stop.
+
+        Raises:
+            Interrupted: a signal has come.
+        """
+        if trainer.global_step > 0 and self._anyone_received(trainer):
+            self._stop(trainer)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give the signals back."""
+        self._restore_handlers()
+
+    def _anyone_received(self, trainer: Trainer) -> bool:
+        return trainer.strategy.reduce_boolean_decision(self._received is not None, all=False)
+
+    def _stop(self, trainer: Trainer) -> None:
+        number = signal.SIGTERM if self._received is None else self._received
+        raise Interrupted(
+            f"Stopped by {signal.Signals(number).name} after step {trainer.global_step}; "
+            f"go on with --ckpt_path last (checkpoint: {os.path.relpath(self.checkpoint)}).",
+            number,
+        )

@@ -1,0 +1,208 @@
+"""The end of a fit: the best checkpoint becomes an artifact with its provenance, and the user sees what came out."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from rich.console import Console
+
+from logos_pl.artifacts import provenance as record
+from logos_pl.artifacts.environment import environment, git_sha, project_version
+from logos_pl.artifacts.fingerprint import fingerprint
+from logos_pl.artifacts.tuned_lens import check_tuned_lens_folder, save_tuned_lens
+from logos_pl.callbacks.checkpoint_io import RunCheckpoint
+from logos_pl.callbacks.ledger import Counts, Ledger
+from logos_pl.callbacks.lens_table import print_kl_table
+from logos_pl.callbacks.percentile_stopping import PercentileStopping
+from logos_pl.data.datamodule import LensDataModule
+from logos_pl.data.ledger import DataLedger
+from logos_pl.errors import RunError
+from logos_pl.functional.budget import warmup_steps
+from logos_pl.functional.depth import depth_percentile_rows
+from logos_pl.lenses.translator import Translators
+from logos_pl.modules.tuning import LensTuning, Readings
+
+
+class LensExport(Callback):
+    """Writes the artifact when the fit has ended by itself.
+
+    Args:
+        folder: folder of the artifacts; the lens goes into its subfolder named after the model.
+    """
+
+    def __init__(self, folder: str = "checkpoints/tuned_lenses") -> None:
+        self.folder = folder
+
+    def destination(self, clean_model_name: str) -> Path:
+        """Where the lens of a model goes."""
+        return Path(self.folder) / clean_model_name
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find out now, not after hours, whether the artifact could be written.
+
+        Raises:
+            InputError: the folder holds something else.
+        """
+        assert isinstance(pl_module, LensTuning)
+        check_tuned_lens_folder(self.destination(pl_module.frozen.clean_model_name))
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Export the best checkpoint; every process takes part in counting, the first one writes."""
+        assert isinstance(pl_module, LensTuning)
+        data_module: LensDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        counts = only(trainer, Ledger).counts(trainer)
+        consumed = data_module.ledger()
+        if counts.tokens != consumed.tokens:
+            raise RunError(
+                f"The trainer counted {counts.tokens} tokens and the data {consumed.tokens}: the artifact would record "
+                "what did not happen, so it is not written; please report this."
+            )
+        if trainer.is_global_zero:
+            self._export(trainer, pl_module, data_module, counts, consumed)
+
+    def _export(
+        self, trainer: Trainer, module: LensTuning, data_module: LensDataModule, counts: Counts, consumed: DataLedger
+    ) -> None:
+        best = torch.load(best_checkpoint(trainer).path, weights_only=True, map_location="cpu")
+        translators = Translators(module.translators.num_rows, module.translators.d_model, module.translators.rank)
+        prefix = "translators."
+        translators.load_state_dict(
+            {key.removeprefix(prefix): value for key, value in best["state_dict"].items() if key.startswith(prefix)}
+        )
+        readings: Readings = {
+            lens: {quantity: torch.tensor(values) for quantity, values in reading.items()}
+            for lens, reading in best["lens_validation"].items()
+        }
+        stopped = only(trainer, PercentileStopping).has_stopped
+        provenance = record.Provenance(
+            **_who(module),
+            **_what_was_read(data_module, counts, consumed, trainer.world_size, trainer.accumulate_grad_batches),
+            **_how(module, translators, counts),
+            optim=_optim(module, data_module.total_steps, counts.steps, best["global_step"], stopped),
+            environment=environment(module.device),
+            val_kl_bits=_at_percentiles(readings, module.frozen.num_blocks),
+            fingerprint=fingerprint(module.frozen, module.head),
+        )
+        destination = self.destination(module.frozen.clean_model_name)
+        save_tuned_lens(destination, translators, provenance)
+        self._report(trainer, provenance, readings, destination)
+
+    def _report(
+        self, trainer: Trainer, provenance: record.Provenance, readings: Readings, destination: Path
+    ) -> None:
+        optim = provenance.optim
+        ending = "stopped early after" if optim.stopped_early else "done:"
+        print_kl_table(readings, f"Held-out KL in bits, {provenance.model_id}, step {optim.exported_step}")
+        console = Console(soft_wrap=True)
+        console.print(
+            f"{ending} {optim.steps_done} of {optim.total_steps} steps, {provenance.budget.tokens:,} tokens, "
+            f"{provenance.dataset.documents:,} documents; exported step {optim.exported_step}, the best validation."
+        )
+        console.print(f"lens:        {os.path.relpath(destination)}")
+        if trainer.log_dir is not None:
+            console.print(f"TensorBoard: tensorboard --logdir {os.path.relpath(trainer.log_dir)}")
+
+
+def only(trainer: Trainer, kind: type[Any]) -> Any:
+    """The trainer's one callback of a kind."""
+    (callback,) = (callback for callback in trainer.callbacks if isinstance(callback, kind))  # type: ignore[attr-defined]
+    return callback
+
+
+def best_checkpoint(trainer: Trainer) -> RunCheckpoint:
+    """The callback that keeps the best validation's checkpoint."""
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    (best,) = (call for call in callbacks if isinstance(call, RunCheckpoint) and call.monitor is not None)
+    return best
+
+
+def _who(module: LensTuning) -> dict[str, Any]:
+    lm = module.frozen
+    return {
+        "model_id": lm.model_id,
+        "clean_model_name": lm.clean_model_name,
+        "model_commit": lm.model_commit,
+        "tokenizer_commit": lm.tokenizer_commit,
+        "project_version": project_version(),
+        "git_sha": git_sha(),
+        "seed": module.seed,
+        "decoding_norm": module.decoding_norm,
+    }
+
+
+def _what_was_read(
+    data: LensDataModule, counts: Counts, consumed: DataLedger, world_size: int, grad_accum: int
+) -> dict[str, Any]:
+    per_sequence, rest = divmod(counts.positions, counts.sequences)
+    assert rest == 0, "every sequence has the same number of positions"
+    return {
+        "dataset": record.Dataset(
+            repo_id=consumed.repo_id,
+            name=consumed.name,
+            split=consumed.split,
+            revision=consumed.commit or consumed.revision,
+            sample_description=consumed.sample_description,
+            content_hash=consumed.content_hash,
+            documents=consumed.documents,
+        ),
+        "budget": record.Budget(
+            tokens=counts.tokens,
+            tokens_asked=data.tokens,
+            seq_len=data.seq_len,
+            positions_per_seq=per_sequence,
+            position_range=data.position_range,
+        ),
+        "batching": record.Batching(
+            micro_batch_seqs=int(data.micro_batch_seqs),
+            grad_accum=grad_accum,
+            effective_batch_seqs=counts.most_sequences_per_step,
+            fewest_batch_seqs=counts.fewest_sequences_per_step,
+            world_size=world_size,
+        ),
+    }
+
+
+def _how(module: LensTuning, translators: Translators, counts: Counts) -> dict[str, Any]:
+    parameters = sum(parameter.numel() for parameter in translators.parameters())
+    tau = (1.0 / translators.inv_tau()).tolist()
+    unembed = str(module.head.unembedding.weight.dtype)
+    return {
+        "capacity": record.Capacity(rank_k=translators.rank, rows=translators.num_rows, parameters=parameters),
+        "layers_per_step": counts.most_rows_per_step,
+        "temperature": record.Temperature(enabled=module.temperature, tau=tau),
+        "regularizers": record.Regularizers(l2=module.l2, smoothness=module.smoothness),
+        "preconditioner": None,
+        "init": "random: U drawn once for all rows with variance 1/d_model, V and c zero",
+        "precision": record.Precision(model=str(module.frozen.dtype), unembed=unembed, loss="torch.float32"),
+    }
+
+
+def _optim(module: LensTuning, total: int, steps_done: int, exported_step: int, stopped: bool) -> record.Optim:
+    return record.Optim(
+        lr=module.lr,
+        betas=module.betas,
+        weight_decay=module.weight_decay,
+        schedule="linear warm-up, cosine to 0",
+        total_steps=total,
+        warmup_steps=warmup_steps(total),
+        steps_done=steps_done,
+        exported_step=exported_step,
+        stopped_early=stopped and steps_done < total,
+    )
+
+
+def _at_percentiles(readings: Readings, num_blocks: int) -> dict[str, record.PercentileKl]:
+    def divergence(lens: str, row: int) -> record.Divergence:
+        reading = readings[lens]
+        return record.Divergence(
+            kl_to_final_bits=float(reading["kl_to_final_bits"][row]),
+            kl_from_final_bits=float(reading["kl_from_final_bits"][row]),
+            top1_agree_frac=float(reading["top1_agree"][row]),
+        )
+
+    return {
+        str(percentile): record.PercentileKl(row, divergence("norm", row), divergence("tuned", row))
+        for percentile, row in depth_percentile_rows(num_blocks).items()
+    }

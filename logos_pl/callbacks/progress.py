@@ -1,0 +1,140 @@
+"""What a person sees and TensorBoard records while a fit runs: steps, KL, tokens per second, time left, memory."""
+
+import time
+from typing import Any
+
+import psutil
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from logos_pl.data.packed_text import TextBatch
+from logos_pl.functional.depth import depth_percentile_rows
+from logos_pl.functional.divergence import NATS_TO_BITS
+from logos_pl.modules.tuning import LensTuning
+
+SECONDS_BETWEEN_LINES = 10.0
+"""On something that is not a terminal, one line of progress in this time."""
+
+
+class FitProgress(ProgressBar):
+    """A bar with rate and time left on a terminal, a line now and then elsewhere, one line per validation on both.
+
+    Args:
+        every_n_steps: optimiser steps between two readings; a reading waits for the device.
+    """
+
+    def __init__(self, every_n_steps: int = 10) -> None:
+        super().__init__()
+        self.every_n_steps = every_n_steps
+        self.console = Console()
+        self._enabled = True
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        self._tokens = 0
+        self._window_start = self._last_line = 0.0
+        self._first_step = 0
+        self._train_seconds = 0.0
+
+    def disable(self) -> None:
+        """Show nothing: processes other than the first."""
+        self._enabled = False
+
+    def enable(self) -> None:
+        """Show progress again."""
+        self._enabled = True
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the bar where the run stands."""
+        self._first_step = trainer.global_step
+        self._window_start = self._last_line = time.monotonic()
+        if self._enabled and self.console.is_terminal:
+            columns = (TextColumn("fit"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[reading]}"))
+            self._bar = Progress(*columns, TimeElapsedColumn(), console=self.console)
+            self._task = self._bar.add_task(
+                "fit", total=trainer.max_steps, completed=trainer.global_step, reading="starting"
+            )
+            self._bar.start()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: TextBatch, batch_idx: int
+    ) -> None:
+        """Take a reading every few optimiser steps."""
+        self._tokens += batch.input_ids.numel() * trainer.world_size
+        step = trainer.global_step
+        complete = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if complete and (step % self.every_n_steps == 0 or step == trainer.max_steps or step == self._first_step + 1):
+            self._take_reading(trainer, pl_module)
+
+    def _take_reading(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, LensTuning)
+        assert pl_module.reading is not None
+        kl_bits = float(pl_module.reading.kl_nats.mean()) * NATS_TO_BITS  # waits for the device
+        elapsed = time.monotonic() - self._window_start
+        tokens_per_second = self._tokens / max(elapsed, 1e-9)
+        self._train_seconds += elapsed
+        steps_here = trainer.global_step - self._first_step
+        left = (trainer.max_steps - trainer.global_step) * self._train_seconds / max(steps_here, 1)
+        reading = f"KL {kl_bits:.3f} bits · {tokens_per_second:,.0f} tokens/s · {_clock(left)} left"
+        self._show(trainer, reading)
+        if trainer.logger is not None:
+            trainer.logger.log_metrics(self._scalars(trainer, pl_module, kl_bits, tokens_per_second), trainer.global_step)
+        self._tokens, self._window_start = 0, time.monotonic()
+
+    def _show(self, trainer: Trainer, reading: str) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, completed=trainer.global_step, reading=reading)
+        elif self._enabled and (
+            time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES or trainer.global_step == trainer.max_steps
+        ):
+            self._last_line = time.monotonic()
+            self.console.print(f"step {trainer.global_step}/{trainer.max_steps} · {reading}")
+
+    @staticmethod
+    def _scalars(
+        trainer: Trainer, pl_module: LensTuning, kl_bits: float, tokens_per_second: float
+    ) -> dict[str, float]:
+        assert pl_module.reading is not None
+        scalars = {
+            "train/cross_entropy_nats": float(pl_module.reading.cross_entropy_nats),
+            "train/kl_from_final_bits": kl_bits,
+            "train/lr": trainer.optimizers[0].param_groups[0]["lr"],
+            "train/tokens_per_second": tokens_per_second,
+            "memory/process_gib": psutil.Process().memory_info().rss / 2**30,
+        }
+        if pl_module.device.type == "cuda":
+            scalars["memory/cuda_peak_gib"] = torch.cuda.max_memory_allocated(pl_module.device) / 2**30
+        return scalars
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say that the pause is a validation."""
+        if self._bar is not None:
+            self._bar.update(self._task, reading="validating")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """One line with the KL at the depth percentiles; time spent validating does not count as training."""
+        assert isinstance(pl_module, LensTuning)
+        if self._enabled and trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self.console.print(f"step {trainer.global_step} · held-out KL in bits, norm → tuned: {_at_depths(pl_module)}")
+        self._tokens, self._window_start = 0, time.monotonic()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave the terminal as it was."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def _at_depths(module: LensTuning) -> str:
+    assert module.lm is not None
+    norm, tuned = (module.validation[name]["kl_from_final_bits"] for name in ("norm", "tuned"))
+    rows = depth_percentile_rows(module.lm.num_blocks)
+    return " · ".join(f"{percentile}% {norm[row]:.3f} → {tuned[row]:.3f}" for percentile, row in rows.items())
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

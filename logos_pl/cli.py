@@ -1,0 +1,161 @@
+"""The command line: `logos-pl fit | validate | test --config configs/<name>.yaml`."""
+
+import errno
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from logos_pl.callbacks.checkpoint_io import AtomicCheckpointIO, RunCheckpoint
+from logos_pl.callbacks.depth_figure import DepthFigure
+from logos_pl.callbacks.graceful_stop import GracefulStop
+from logos_pl.callbacks.ledger import Ledger
+from logos_pl.callbacks.lens_export import LensExport
+from logos_pl.callbacks.lens_import import LensImport
+from logos_pl.callbacks.percentile_stopping import PercentileStopping
+from logos_pl.callbacks.progress import FitProgress
+from logos_pl.data.datamodule import LensDataModule
+from logos_pl.errors import InputError, LogosError
+from logos_pl.modules.tuning import PERCENTILE_KL, LensTuning
+from logos_pl.plan import plan_run
+from logos_pl.quiet import silence_third_parties
+from logos_pl.run_folder import find_checkpoint, new_run_folder
+
+DISK_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EIO}
+
+
+class LogosParser(LightningArgumentParser):
+    """A parser whose errors are one sentence."""
+
+    def error(self, message: str, ex: Exception | None = None) -> Any:
+        """Refuse what was given.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(" ".join(message.split()) + " (see logos-pl --help)") from ex
+
+
+class LogosCLI(LightningCLI):
+    """Trainer, lens module and data module from one configuration, with every `auto` settled before they are made."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Say each thing once: the data follow the model and the seed."""
+        parser.add_lightning_class_args(PercentileStopping, "early_stopping")
+        parser.add_lightning_class_args(LensExport, "export")
+        parser.link_arguments("model.model_id", "data.model_id")
+        parser.link_arguments("model.revision", "data.model_revision")
+        parser.link_arguments("seed_everything", "model.seed")
+        parser.link_arguments("seed_everything", "data.seed")
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """The subcommands, and the Trainer arguments that are not the user's to give."""
+        own = {"model", "datamodule", "verbose", "weights_only", "dataloaders", "return_predictions"}
+        return {
+            "fit": own | {"train_dataloaders", "val_dataloaders"},
+            "validate": own,
+            "test": own,
+        }
+
+    def before_instantiate_classes(self) -> None:
+        """Settle what `auto` stands for, where the run writes, and which checkpoint it goes on from."""
+        config = self.config[self.subcommand]
+        self.plan = plan_run(config)
+        self.plan.settle(config)
+        if self.is_first_process:
+            print(self.plan.sentence(), flush=True)
+        root = Path(config.trainer.default_root_dir or "lightning_logs")
+        if config.ckpt_path is not None:
+            checkpoint = find_checkpoint(root, self.plan.clean_model_name, config.ckpt_path)
+            config.ckpt_path = str(checkpoint)
+            self.run_folder = checkpoint.parent
+        elif self.subcommand == "fit":
+            self.run_folder = new_run_folder(root, self.plan.clean_model_name, create=self.is_first_process)
+
+    @property
+    def is_first_process(self) -> bool:
+        """Whether this is the process that writes and speaks."""
+        return int(os.environ.get("LOCAL_RANK", "0")) == 0 and int(os.environ.get("NODE_RANK", "0")) == 0
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """The trainer with this project's logger, checkpoints and callbacks."""
+        parts = self._fit_parts() if self.subcommand == "fit" else self._evaluation_parts()
+        given = self._get(self.config_init, "trainer")
+        parts["callbacks"] += given.get("callbacks") or []
+        return super().instantiate_trainer(**parts, **kwargs)
+
+    def _fit_parts(self) -> dict[str, Any]:
+        folder = self.run_folder
+        given = self._get(self.config_init, "trainer")
+        callbacks: list[Callback] = [
+            Ledger(),  # first: the others save what it has counted
+            GracefulStop(folder / "last.ckpt"),
+            DepthFigure(),
+            RunCheckpoint(folder, "best", monitor=PERCENTILE_KL),
+            RunCheckpoint(folder, "last"),
+        ]
+        if given["enable_progress_bar"] is not False:
+            callbacks.append(FitProgress())
+        parts: dict[str, Any] = {"callbacks": callbacks, "plugins": [AtomicCheckpointIO(), *(given["plugins"] or [])]}
+        if given["logger"] in (None, True):
+            parts["logger"] = TensorBoardLogger(folder.parent.parent, name=folder.parent.name, version=folder.name)
+        return parts
+
+    def _evaluation_parts(self) -> dict[str, Any]:
+        export: LensExport = self._get(self.config_init, "export")
+        command = "logos-pl fit " + " ".join(f"--config {path}" for path in self._config_files())
+        lens = LensImport(export.destination(self.plan.clean_model_name), command.strip())
+        return {"callbacks": [lens], "logger": False}
+
+    def _config_files(self) -> list[str]:
+        return [str(path) for path in self.config[self.subcommand].get("config") or []]
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the command line; what goes wrong is one sentence on standard error.
+
+    Args:
+        args: arguments, for calls from Python; the process's own where left out.
+
+    Returns:
+        Exit status: 0, 1 for a failure, 2 for bad input, 128 + n after signal n.
+    """
+    silence_third_parties()
+    try:
+        LogosCLI(
+            LensTuning,
+            LensDataModule,
+            parser_class=LogosParser,
+            parser_kwargs={"prog": "logos-pl", "description": __doc__, "allow_abbrev": False},
+            save_config_kwargs={"overwrite": True},
+            seed_everything_default=316,
+            trainer_defaults={"max_epochs": -1, "num_sanity_val_steps": 0, "enable_model_summary": False},
+            auto_configure_optimizers=False,
+            args=args,
+        )
+    except LogosError as error:
+        return _fail(str(error), error.exit_status)
+    except MisconfigurationException as error:
+        return _fail(" ".join(str(error).split()), InputError.exit_status)
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        return _fail(f"{error.strerror}: {error.filename}; free space or choose folders that can be written.", 1)
+    except KeyboardInterrupt:
+        return _fail("Interrupted before the first step; nothing to resume.", 130)
+    return 0
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"logos-pl: {message}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,284 @@
+"""The one LightningDataModule: packed text to fit, validate and test on, with a cursor that comes back exactly."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+from lightning.pytorch import LightningDataModule
+from transformers import PreTrainedTokenizerBase
+
+from logos_pl.data.held_out import Side, held_out_sequences
+from logos_pl.data.lanes import LaneCursor, TrainText
+from logos_pl.data.layout import Cursors, Layout, check_layout
+from logos_pl.data.ledger import DataLedger, count_consumed, gather_cursors
+from logos_pl.data.packed_text import HeldOutBatches, PositionDraw, TextBatch, TrainLoader, TrainStream
+from logos_pl.data.source import Source, resolve
+from logos_pl.errors import InputError
+from logos_pl.functional import budget
+from logos_pl.functional.positions import position_bounds
+
+DEFAULT_MICRO_BATCH_SEQS = 8
+PREFETCH_BATCHES = 8
+# Held-out positions hang on the side alone, never on the run's seed, so that runs of different seeds are measured on
+# the same ones.
+HELD_OUT_SEEDS: dict[Side, int] = {"val": -1, "test": -2}
+
+
+class Tokenizer:
+    """Text to token ids by a Hugging Face tokenizer, with its own policy for special tokens."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+
+    def __call__(self, text: str) -> Sequence[int]:
+        """The token ids of one document; it may be longer than the model's context, since packing cuts it."""
+        return self.tokenizer(text, verbose=False)["input_ids"]
+
+
+class LensDataModule(LightningDataModule):
+    """Streams text, tokenises it with the model's own tokenizer and packs it into sequences.
+
+    Args:
+        dataset: Hub id, local folder laid out the same way, or a single .parquet, .jsonl or .txt file; `demo` is the
+            text that comes with the package. In a .txt file each paragraph (between blank lines) is a document.
+        name: Configuration of the dataset. Left out: the dataset's default (for fineweb-edu CC-MAIN-2025-26).
+        split: Split to read; held-out text is set aside from it by a hash of each document.
+        revision: Branch, tag or commit of a Hub dataset. Left out: main (for fineweb-edu v1.4.0).
+        text_column: Column that holds the text.
+        tokens: Tokens to train on; the number of optimiser steps follows from it, rounded up.
+        seq_len: Tokens per packed sequence.
+        effective_batch_seqs: Sequences per optimiser step, over all processes and accumulated micro-batches.
+        micro_batch_seqs: Sequences per forward pass; `auto` chooses by the device.
+        positions_per_seq: Positions per sequence that are learned from; `auto` chooses by the size of the vocabulary.
+        position_range: Part of the sequence that positions are drawn from, as two fractions: from the first up to, not
+            including, the second.
+        held_out_frac: Share of the documents held out for validation, and again as many for test.
+        val_seqs: Packed sequences of held-out text in a validation.
+        test_seqs: Packed sequences of other held-out text in a test.
+        lanes: Streams that the dataset is dealt out to. Order of training depends on it, and not on the number of
+            processes, which only share the lanes; so keep it, and let processes × workers divide it.
+        num_workers: Processes that read and tokenise ahead of each training process; 0 reads in the training process
+            itself.
+        model_id: Model whose tokenizer is used; follows --model.
+        model_revision: Revision of that model; follows --model.
+        seed: Seed of the drawn positions; follows --seed_everything.
+    """
+
+    tokenizer: PreTrainedTokenizerBase | None = None
+
+    def __init__(
+        self,
+        dataset: str = "HuggingFaceFW/fineweb-edu",
+        name: str | None = None,
+        split: str = "train",
+        revision: str | None = None,
+        text_column: str = "text",
+        tokens: int = 32_000_000,
+        seq_len: int = 512,
+        effective_batch_seqs: int = 32,
+        micro_batch_seqs: int | Literal["auto"] = "auto",
+        positions_per_seq: int | Literal["auto"] = "auto",
+        position_range: tuple[float, float] = (0.60, 0.95),
+        held_out_frac: float = 0.02,
+        val_seqs: int = 64,
+        test_seqs: int = 64,
+        lanes: int = 8,
+        num_workers: int = 1,
+        model_id: str = "demo",
+        model_revision: str | None = None,
+        seed: int = 316,
+    ) -> None:
+        super().__init__()
+        self.dataset = dataset
+        self.name = name
+        self.split = split
+        self.revision = revision
+        self.text_column = text_column
+        self.tokens = tokens
+        self.seq_len = seq_len
+        self.effective_batch_seqs = effective_batch_seqs
+        self.micro_batch_seqs = micro_batch_seqs
+        self.positions_per_seq = positions_per_seq
+        self.position_range = position_range
+        self.held_out_frac = held_out_frac
+        self.val_seqs = val_seqs
+        self.test_seqs = test_seqs
+        self.lanes = lanes
+        self.num_workers = num_workers
+        self.model_id = model_id
+        self.model_revision = model_revision
+        self.seed = seed
+        self.source: Source | None = None
+        self._held_out: dict[Side, list[list[int]]] = {}
+        self._cursors: Cursors = {lane: LaneCursor() for lane in range(lanes)}
+        self._restored_identity: dict[str, Any] | None = None
+
+    # Set-up
+
+    def setup(self, stage: str | None = None) -> None:
+        """Finds the shards, loads the tokenizer, resolves `auto`, packs the held-out text; once.
+
+        Raises:
+            InputError: If the data or the settings cannot be used.
+        """
+        if self.source is not None:
+            return
+        self._check_numbers()
+        if self.tokenizer is None:
+            from logos_pl.lm.frozen import load_tokenizer
+
+            self.tokenizer = load_tokenizer(self.model_id, self.model_revision)
+        if self.micro_batch_seqs == "auto":
+            self.micro_batch_seqs = DEFAULT_MICRO_BATCH_SEQS
+        if self.positions_per_seq == "auto":
+            self.positions_per_seq = budget.auto_schedule(len(self.tokenizer))[1]
+        self._check_positions()
+        source = resolve(self.dataset, self.name, self.split, self.revision)
+        wanted: dict[Side, int] = {"val": self.val_seqs, "test": self.test_seqs}
+        self._held_out = held_out_sequences(
+            wanted, source.shards, self.text_column, self.held_out_frac, self.seq_len, Tokenizer(self.tokenizer)
+        )
+        self.source = source
+
+    def _check_numbers(self) -> None:
+        for field in ("tokens", "seq_len", "effective_batch_seqs", "lanes"):
+            if getattr(self, field) < 1:
+                raise InputError(f"--data.{field} is {getattr(self, field)}; give 1 or more.")
+        for field in ("num_workers", "val_seqs", "test_seqs"):
+            if getattr(self, field) < 0:
+                raise InputError(f"--data.{field} is {getattr(self, field)}; give 0 or more.")
+        if not 0 < self.held_out_frac < 0.5:
+            raise InputError(
+                f"--data.held_out_frac is {self.held_out_frac}; give a share between 0 and 0.5, "
+                "as both validation and test take that much."
+            )
+
+    def _check_positions(self) -> None:
+        first, last = position_bounds(self.seq_len, tuple(self.position_range))
+        if not 1 <= self._draw(self.seed).num_positions <= last - first + 1:
+            raise InputError(
+                f"--data.positions_per_seq is {self.positions_per_seq}, but {self.position_range} of {self.seq_len} "
+                f"tokens holds {last - first + 1}; change it, --data.position_range or --data.seq_len."
+            )
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps that the token budget buys."""
+        return budget.total_steps(self.tokens, self.seq_len, self.effective_batch_seqs)
+
+    # Loaders
+
+    def train_dataloader(self) -> Iterable[TextBatch]:
+        """Endless micro-batches from where training stands, tokenised ahead by the workers.
+
+        Raises:
+            InputError: If lanes or steps cannot be shared evenly, or a checkpoint is of another dataset.
+        """
+        layout = self._layout()
+        check_layout(layout)
+        self._check_identity()
+        # Documents are tokenised one at a time, so threads would not help, and they do not survive the workers' fork.
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        return TrainLoader(self._stream, self.num_workers, PREFETCH_BATCHES, pin_memory=self._on_cuda())
+
+    def val_dataloader(self) -> Iterable[TextBatch]:
+        """This process's share of the held-out validation sequences.
+
+        Raises:
+            InputError: If the processes cannot share them evenly.
+        """
+        return self._held_out_batches("val")
+
+    def test_dataloader(self) -> Iterable[TextBatch]:
+        """This process's share of the held-out test sequences.
+
+        Raises:
+            InputError: If the processes cannot share them evenly.
+        """
+        return self._held_out_batches("test")
+
+    def _held_out_batches(self, which: Side) -> HeldOutBatches:
+        sequences, layout = self._held_out[which], self._layout()
+        if len(sequences) % layout.world_size != 0:
+            raise InputError(
+                f"{len(sequences)} held-out sequences cannot be shared evenly by {layout.world_size} processes; "
+                f"make --data.{which}_seqs a multiple of {layout.world_size}."
+            )
+        draw = self._draw(HELD_OUT_SEEDS[which])
+        return HeldOutBatches(sequences, draw, layout.micro_batch_seqs, layout.rank, layout.world_size)
+
+    def _stream(self) -> TrainStream:
+        source, tokenizer = self._ready()
+        text = TrainText(Tokenizer(tokenizer), self.text_column, self.held_out_frac, self.seq_len)
+        layout = self._layout()
+        cursors = {lane: self._cursors[lane] for lane in layout.owned()}
+        return TrainStream(source.shards, text, self._draw(self.seed), layout, cursors)
+
+    def _ready(self) -> tuple[Source, PreTrainedTokenizerBase]:
+        if self.source is None or self.tokenizer is None:
+            raise RuntimeError("LensDataModule.setup() has not run yet")
+        return self.source, self.tokenizer
+
+    def _draw(self, seed: int) -> PositionDraw:
+        low, high = self.position_range
+        return PositionDraw(seed, int(self.positions_per_seq), (low, high))
+
+    def _layout(self) -> Layout:
+        trainer = self.trainer
+        rank, world_size = (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
+        workers = max(1, self.num_workers)
+        return Layout(self.lanes, rank, world_size, workers, int(self.micro_batch_seqs), self.effective_batch_seqs)
+
+    def _on_cuda(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+
+    # The cursor
+
+    def advance(self, cursors: Cursors) -> None:
+        """Records that a batch was trained on: its cursors are where a resumed run goes on."""
+        self._cursors.update(cursors)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All lanes' cursors and what they are cursors of, in plain types; every process must call it."""
+        cursors = {lane: tuple(cursor) for lane, cursor in self._gathered().items()}
+        return {"cursors": cursors, "identity": self._identity()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Puts every lane where it was; the next `train_dataloader` goes on from there."""
+        self._cursors = {int(lane): LaneCursor(*cursor) for lane, cursor in state_dict["cursors"].items()}
+        self._restored_identity = state_dict["identity"]
+
+    def ledger(self) -> DataLedger:
+        """What was trained on so far, over all processes; every process must call it."""
+        source, _ = self._ready()
+        return count_consumed(source, self._gathered(), self.held_out_frac, self.seq_len)
+
+    def _gathered(self) -> Cursors:
+        layout = self._layout()
+        return gather_cursors({lane: self._cursors[lane] for lane in layout.owned()}, layout.world_size)
+
+    def _identity(self) -> dict[str, Any]:
+        """What a cursor means nothing without: the same shards, dealt out, cut and held out the same way."""
+        source, _ = self._ready()
+        names = "\n".join(shard.name for shard in source.shards)
+        return {
+            "shards": hashlib.sha256(names.encode()).hexdigest(),
+            "commit": source.commit,
+            "text_column": self.text_column,
+            "held_out_frac": self.held_out_frac,
+            "seq_len": self.seq_len,
+            "lanes": self.lanes,
+        }
+
+    def _check_identity(self) -> None:
+        """Refuses cursors that come from a checkpoint of other data."""
+        if self._restored_identity is None:
+            return
+        for field, now in self._identity().items():
+            before = self._restored_identity.get(field)
+            if before != now:
+                raise InputError(
+                    f"The checkpoint was written with data {field} {before} and this run has {now}; "
+                    "resume with the settings of the checkpoint."
+                )

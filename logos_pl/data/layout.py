@@ -1,0 +1,90 @@
+"""Who reads which lanes, in which order, so that the sequences of a step never depend on the number of processes.
+
+Sequence g of the run belongs to lane g % lanes. With R processes of W workers each, worker w of process r has the
+sequences with g % (R·W) = r + R·w, taken in order. As long as R·W divides `lanes`, these are whole lanes; as long as it
+also divides the sequences of an optimiser step (and W the micro-batches of one process), each worker gives its share of
+every step, so that the sequences of a step are the same for every R and W.
+"""
+
+from typing import NamedTuple
+
+from logos_pl.data.lanes import LaneCursor
+from logos_pl.errors import InputError
+
+Cursors = dict[int, LaneCursor]
+
+
+class Layout(NamedTuple):
+    """How the lanes are shared out.
+
+    Attributes:
+        lanes: Lanes of the run.
+        rank: This process.
+        world_size: Processes.
+        workers: Reading workers in each process, at least 1.
+        micro_batch_seqs: Sequences in one batch.
+        effective_batch_seqs: Sequences in one optimiser step, over all processes.
+    """
+
+    lanes: int
+    rank: int
+    world_size: int
+    workers: int
+    micro_batch_seqs: int
+    effective_batch_seqs: int
+
+    @property
+    def readers(self) -> int:
+        """Workers of all processes together."""
+        return self.world_size * self.workers
+
+    def owned(self) -> list[int]:
+        """Lanes of this process."""
+        return list(range(self.rank, self.lanes, self.world_size))
+
+    def share(self, worker: int) -> list[int]:
+        """Lanes of one worker of this process, in the order in which it takes their sequences."""
+        return list(range(self.rank + self.world_size * worker, self.lanes, self.readers))
+
+
+def check_layout(layout: Layout) -> None:
+    """Makes sure that the workers can share lanes and optimiser steps evenly.
+
+    Raises:
+        InputError: If they cannot.
+    """
+    if layout.lanes < 1 or layout.lanes % layout.readers != 0:
+        raise InputError(
+            f"{layout.lanes} lanes cannot be shared by {layout.world_size} processes with {layout.workers} workers "
+            f"each; make --data.lanes a multiple of {layout.readers}, or lower --data.num_workers."
+        )
+    per_micro_step = layout.world_size * layout.micro_batch_seqs
+    if layout.effective_batch_seqs < 1 or layout.effective_batch_seqs % per_micro_step != 0:
+        raise InputError(
+            f"{layout.effective_batch_seqs} sequences per step cannot be split over {layout.world_size} processes with "
+            f"micro-batches of {layout.micro_batch_seqs}; make --data.effective_batch_seqs a multiple of "
+            f"{per_micro_step}."
+        )
+    micro_batches = layout.effective_batch_seqs // per_micro_step
+    if micro_batches % layout.workers != 0:
+        raise InputError(
+            f"{micro_batches} micro-batches per step and process cannot be shared by {layout.workers} workers; "
+            f"make --data.num_workers a divisor of {micro_batches}."
+        )
+
+
+def sequences_taken(layout: Layout, worker: int, cursors: Cursors) -> int:
+    """How many sequences of its own a worker's lanes have given so far.
+
+    Raises:
+        InputError: If its lanes have not been read in turn: the cursors are from inside a step of another layout.
+    """
+    share = layout.share(worker)
+    taken = sum(cursors[lane].sequences for lane in share)
+    for turn, lane in enumerate(share):
+        if cursors[lane].sequences != (taken + len(share) - 1 - turn) // len(share):
+            raise InputError(
+                "The checkpoint was written inside an optimiser step; resume it with the same --data.num_workers, "
+                "--data.micro_batch_seqs and --trainer.devices."
+            )
+    return taken

@@ -1,0 +1,72 @@
+"""What was read so far, counted from the lanes' cursors of all processes."""
+
+from typing import NamedTuple
+
+import torch.distributed
+
+from logos_pl.data.lanes import content_hash
+from logos_pl.data.layout import Cursors
+from logos_pl.data.source import Source
+
+
+class DataLedger(NamedTuple):
+    """What was consumed so far, counted, over all processes.
+
+    Attributes:
+        repo_id: The dataset, and below its configuration, split, revision asked for and the Hub's commit.
+        name: Configuration.
+        split: Split.
+        revision: Revision asked for.
+        commit: The Hub's commit.
+        num_shards: Shards of the split.
+        sample_description: Which documents were taken, in words.
+        documents: Documents started.
+        tokens: Tokens trained on.
+        sequences: Packed sequences trained on.
+        passes: The most passes any lane has completed over its part.
+        content_hash: SHA-256 over the (shard, row, text digest) of every document consumed, in order, lane by lane.
+    """
+
+    repo_id: str
+    name: str | None
+    split: str
+    revision: str | None
+    commit: str | None
+    num_shards: int
+    sample_description: str
+    documents: int
+    tokens: int
+    sequences: int
+    passes: int
+    content_hash: str
+
+
+def gather_cursors(own: Cursors, world_size: int) -> Cursors:
+    """Every lane's cursor in lane order, each from the process that reads it; every process must call it."""
+    parts = [own]
+    if world_size > 1:
+        parts = [{} for _ in range(world_size)]
+        torch.distributed.all_gather_object(parts, own)
+    return dict(sorted((lane, cursor) for part in parts for lane, cursor in part.items()))
+
+
+def count_consumed(source: Source, cursors: Cursors, held_out_frac: float, seq_len: int) -> DataLedger:
+    """The ledger of what all lanes have consumed."""
+    return DataLedger(
+        repo_id=source.repo_id,
+        name=source.name,
+        split=source.split,
+        revision=source.revision,
+        commit=source.commit,
+        num_shards=len(source.shards),
+        sample_description=(
+            f"{len(cursors)} disjoint lanes over the shards, each in order; of the documents, by a hash of their text, "
+            f"{held_out_frac:g} are held out for validation and {held_out_frac:g} for test; "
+            f"packed left to right into {seq_len} tokens"
+        ),
+        documents=sum(cursor.documents for cursor in cursors.values()),
+        tokens=sum(cursor.tokens for cursor in cursors.values()),
+        sequences=sum(cursor.sequences for cursor in cursors.values()),
+        passes=max(cursor.pass_index for cursor in cursors.values()),
+        content_hash=content_hash(cursors),
+    )

@@ -1,0 +1,203 @@
+"""From what a user names (a Hub dataset, a folder laid out like one, a single file) to an ordered list of shards.
+
+The `datasets` library does the resolving, so that configurations, splits and file patterns mean what they mean
+everywhere else; the shards themselves are read by `data.shards`, because a cursor has to name a file and a row in it.
+"""
+
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import datasets
+from datasets.exceptions import DatasetNotFoundError
+from huggingface_hub import HfApi
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils import httpx
+
+from logos_pl.data.shards import FORMATS, Shard, shard_format
+from logos_pl.errors import InputError
+
+DEMO = "demo"
+# The configuration and revision used for a Hub dataset when neither is given.
+KNOWN_DATASETS = {"HuggingFaceFW/fineweb-edu": ("CC-MAIN-2025-26", "v1.4.0")}
+KINDS = ", ".join(sorted(FORMATS))
+
+
+class Source(NamedTuple):
+    """A dataset as it was found.
+
+    Attributes:
+        repo_id: The Hub id, or the last part of a local path (no machine's paths in what is published).
+        name: The configuration, where the dataset has any.
+        split: The split.
+        revision: The revision that was asked for; None for a local copy.
+        commit: The Hub's commit that it stood for; None for a local copy.
+        shards: Every file of the split, in the order of the dataset.
+    """
+
+    repo_id: str
+    name: str | None
+    split: str
+    revision: str | None
+    commit: str | None
+    shards: tuple[Shard, ...]
+
+
+def resolve(dataset: str, name: str | None = None, split: str = "train", revision: str | None = None) -> Source:
+    """Finds the shards of a dataset.
+
+    Args:
+        dataset: `demo`, a local folder or file, or a Hub id.
+        name: Configuration; None takes the dataset's default one.
+        split: Split.
+        revision: Branch, tag or commit of a Hub dataset; local copies have none.
+
+    Raises:
+        InputError: If there is no such dataset, configuration, split or revision, if it cannot be reached or read
+            without a login, or if it holds files of a kind that is not read here.
+    """
+    if dataset == DEMO:
+        from logos_pl.demo import TEXT_DIR
+
+        return _resolve_local(Path(TEXT_DIR), name, split)._replace(repo_id=DEMO)
+    path = Path(dataset).expanduser()
+    if path.exists():
+        return _resolve_local(path, name, split)
+    if dataset.startswith(("/", ".", "~")):
+        raise InputError(
+            f"There is no folder or file {dataset}; give an existing one or a Hub dataset with --data.dataset."
+        )
+    return _resolve_hub(dataset, name, split, revision)
+
+
+def _resolve_local(path: Path, name: str | None, split: str) -> Source:
+    repo_id = path.resolve().name
+    if path.is_file():
+        if name is not None or split != "train":
+            raise InputError(
+                f"{path} is a single file, which has no configurations and only the split 'train'; "
+                "leave out --data.name and --data.split."
+            )
+        return Source(repo_id, None, split, None, None, _checked((Shard(path.name, str(path.absolute())),), str(path)))
+    root = path.resolve()
+    config_name, urls = _data_files(str(root), str(path), name, split, None)
+    shards = tuple(Shard(Path(os.path.relpath(url, root)).as_posix(), url) for url in urls)
+    return Source(repo_id, config_name, split, None, None, _checked(shards, str(path)))
+
+
+def _resolve_hub(dataset: str, name: str | None, split: str, revision: str | None) -> Source:
+    known_name, known_revision = KNOWN_DATASETS.get(dataset, (None, None))
+    name = known_name if name is None else name
+    revision = known_revision if revision is None else revision
+    commit = _commit(dataset, revision)
+    config_name, urls = _data_files(dataset, dataset, name, split, commit)
+    shards = tuple(Shard(url.split(f"@{commit}/", 1)[-1], url) for url in urls)
+    return Source(dataset, config_name, split, revision or "main", commit, _checked(shards, dataset))
+
+
+def _commit(dataset: str, revision: str | None) -> str:
+    """The commit that a Hub dataset's revision stands for at this moment; all shards are then read at that commit."""
+    try:
+        commit = HfApi().dataset_info(dataset, revision=revision, timeout=30).sha
+    except GatedRepoError as error:
+        raise _gated(dataset) from error
+    except RevisionNotFoundError as error:
+        raise InputError(
+            f"Dataset {dataset} has no revision '{revision}'; give a branch, tag or commit of it with --data.revision."
+        ) from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise _no_dataset(dataset) from error
+    except (OfflineModeIsEnabled, HfHubHTTPError, httpx.HTTPError, OSError) as error:
+        raise _unreachable(dataset, error) from error
+    if commit is None:
+        raise _no_dataset(dataset)
+    return commit
+
+
+def _data_files(
+    path: str, shown: str, name: str | None, split: str, commit: str | None
+) -> tuple[str | None, tuple[str, ...]]:
+    """The configuration's name and the split's file addresses, in the dataset's own order."""
+    try:
+        # The builder makes folders in its cache, which may be read-only and which nothing is ever put into.
+        with tempfile.TemporaryDirectory() as scratch:
+            config = datasets.load_dataset_builder(path, name=name, revision=commit, cache_dir=scratch).config
+    except DatasetNotFoundError as error:
+        raise (_gated(shown) if "gated" in str(error) else _no_dataset(shown)) from error
+    except FileNotFoundError as error:  # also datasets' EmptyDatasetError and DataFilesNotFoundError
+        raise _no_files(shown) from error
+    except ValueError as error:  # an unknown or missing configuration
+        raise _choose_configuration(shown, name, error) from error
+    except RuntimeError as error:  # a dataset that is a Python script
+        raise InputError(f"Dataset {shown} cannot be read: {_flat(error)}; wanted is one of {KINDS} files.") from error
+    except (HfHubHTTPError, httpx.HTTPError, ConnectionError, OfflineModeIsEnabled) as error:
+        raise _unreachable(shown, error) from error
+    splits = {str(key): tuple(map(str, files)) for key, files in (config.data_files or {}).items()}
+    if split not in splits:
+        raise InputError(
+            f"Dataset {shown} has no split '{split}', only {', '.join(splits) or 'none'}; choose one with --data.split."
+        )
+    if not splits[split]:
+        raise _no_files(shown)
+    return None if config.name == "default" else config.name, splits[split]
+
+
+def _checked(shards: tuple[Shard, ...], shown: str) -> tuple[Shard, ...]:
+    """The shards, if all of them are of a kind that can be read."""
+    strange = [shard.name for shard in shards if shard_format(shard.name) is None]
+    if strange:
+        raise InputError(
+            f"{shown} holds {strange[0]}, which is none of the kinds read here ({KINDS}, compressed or not); "
+            "convert it, or give another dataset with --data.dataset."
+        )
+    return shards
+
+
+def _flat(error: Exception) -> str:
+    """An error's message on one line, without its full stop."""
+    return " ".join(str(error).split()).rstrip(".")
+
+
+def _choose_configuration(dataset: str, name: str | None, error: ValueError) -> InputError:
+    """What `datasets` says about a configuration, in one sentence; only its message lists the ones there are."""
+    listed = re.search(r"\[.*\]", str(error))
+    if listed is None:
+        return InputError(f"Dataset {dataset} cannot be read: {_flat(error)}; wanted is one of {KINDS} files.")
+    wrong = "has several configurations" if name is None else f"has no configuration '{name}', only"
+    return InputError(f"Dataset {dataset} {wrong} {listed[0]}; choose one with --data.name.")
+
+
+def _no_files(dataset: str) -> InputError:
+    return InputError(
+        f"{dataset} holds no data files; give a dataset of files of these kinds ({KINDS}) with --data.dataset."
+    )
+
+
+def _no_dataset(dataset: str) -> InputError:
+    return InputError(
+        f"There is no dataset {dataset} on the Hub that you may see, nor a folder or file of that name; "
+        "check --data.dataset, or log in with `hf auth login` if it is private."
+    )
+
+
+def _gated(dataset: str) -> InputError:
+    return InputError(
+        f"Dataset {dataset} is gated: accept its conditions on https://huggingface.co/datasets/{dataset} "
+        "and log in with `hf auth login`."
+    )
+
+
+def _unreachable(dataset: str, error: Exception) -> InputError:
+    return InputError(
+        f"Dataset {dataset} is no local folder or file and the Hub cannot be reached ({type(error).__name__}); "
+        "connect to the network, or give a local copy with --data.dataset."
+    )

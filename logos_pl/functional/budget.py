@@ -1,0 +1,77 @@
+"""How many optimiser steps a token budget buys, how they are batched, and the learning rate along them."""
+
+import math
+from typing import NamedTuple
+
+from logos_pl.errors import InputError
+
+
+class Batching(NamedTuple):
+    """How one optimiser step's sequences are split.
+
+    Attributes:
+        micro_batch_seqs: Sequences in one forward pass of one process.
+        grad_accum: Forward passes per optimiser step and process.
+        world_size: Processes.
+    """
+
+    micro_batch_seqs: int
+    grad_accum: int
+    world_size: int
+
+
+def total_steps(tokens: int, seq_len: int, effective_batch_seqs: int) -> int:
+    """Optimiser steps that consume at least ``tokens``: the last, partial step counts as one.
+
+    Raises:
+        InputError: If any of the three is not positive.
+    """
+    if min(tokens, seq_len, effective_batch_seqs) < 1:
+        raise InputError(
+            f"A budget of {tokens} tokens in steps of {effective_batch_seqs} sequences of {seq_len} tokens buys no "
+            "step: give three positive numbers."
+        )
+    return -(-tokens // (seq_len * effective_batch_seqs))
+
+
+def warmup_steps(total: int) -> int:
+    """Warm-up steps: the first tenth of ``total``, rounded up."""
+    return -(-total // 10)
+
+
+def lr_factor(step: int, total: int, warmup: int) -> float:
+    """Fraction of the peak learning rate for the optimiser step after ``step`` finished ones.
+
+    Linear to 1 at the last warm-up step, then a cosine that is exactly 0 at ``step == total`` (and stays there).
+    """
+    if step >= total:
+        return 0.0
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / (total - warmup)))
+
+
+def auto_schedule(vocab_size: int) -> tuple[int, int]:
+    """Rows per step and positions per sequence for a vocabulary: fewer of both as the loss gets dearer."""
+    s = min(1.0, math.sqrt(32_000 / vocab_size))
+    return min(max(round(24 * s), 8), 24), min(max(round(16 * s), 12), 16)
+
+
+def plan_batching(effective_batch_seqs: int, world_size: int, micro_batch_seqs: int) -> Batching:
+    """The split of an effective batch over processes and accumulated micro-batches.
+
+    Raises:
+        InputError: If any number is not positive, or the effective batch is no multiple of processes × micro-batch.
+    """
+    numbers = (
+        f"an effective batch of {effective_batch_seqs} sequences over {world_size} processes "
+        f"with micro-batches of {micro_batch_seqs}"
+    )
+    if min(effective_batch_seqs, world_size, micro_batch_seqs) < 1:
+        raise InputError(f"Cannot split {numbers}: give three positive numbers.")
+    grad_accum, rest = divmod(effective_batch_seqs, world_size * micro_batch_seqs)
+    if rest != 0:
+        raise InputError(
+            f"Cannot split {numbers} evenly: make the effective batch a multiple of {world_size * micro_batch_seqs}."
+        )
+    return Batching(micro_batch_seqs, grad_accum, world_size)

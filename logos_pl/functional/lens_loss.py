@@ -1,0 +1,275 @@
+"""The lens loss: unembedding and KL divergence in one sweep that never holds the logits of all rows and positions.
+
+Work goes in blocks of positions × all rows. The logits of a block become, in place, the gradient with respect to
+themselves and are multiplied by the head at once; backward only scales. Cost per (row, position): 4·d·V FLOP in matrix
+products, plus 2·d·V/rows for the teacher, and half of it without a gradient. Extra memory: one block and a few slices.
+
+A half-precision head rounds its operands only: logits, softmax and Q − P are fp32, or late rows learn from noise.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+# Element-wise passes go over slices of a block that stay in the cache (CPU) or are worth a kernel launch (elsewhere).
+_CPU_SLICE_BYTES = 2**20
+_SLICE_BYTES = 2**26
+# |Q − P| ≤ 1 is mostly far below fp16's smallest normal number (6e-5); this power of two lifts it and cannot overflow.
+_FP16_LIFT = 2.0**14
+
+
+class Unembedding(NamedTuple):
+    """What the head does after its norm: ``logits = softcap(scale · (x @ weight.T + bias))``.
+
+    Attributes:
+        weight: The unembedding matrix W_U; may be half precision, products then accumulate in fp32.
+        bias: The head's bias, or None.
+        scale: Logit multiplier (1 where the model has none).
+        softcap: ``cap`` of ``cap · tanh(z / cap)``, or None.
+    """
+
+    weight: Float[Tensor, "vocab d_head"]
+    bias: Float[Tensor, "vocab"] | None = None
+    scale: float = 1.0
+    softcap: float | None = None
+
+
+class LensLoss(NamedTuple):
+    """The loss of every row at every position; the teacher's entropy turns it into a cross-entropy (CE = KL + H).
+
+    Attributes:
+        kl_nats: KL(P_final ‖ P_row), differentiable in ``x`` and ``inv_tau``.
+        teacher_entropy_nats: Entropy of P_final, a constant.
+    """
+
+    kl_nats: Float[Tensor, "rows pos"]
+    teacher_entropy_nats: Float[Tensor, "pos"]
+
+
+class PreparedHead(NamedTuple):
+    """An unembedding made ready for products: ``logits = amplitude · f(x @ weight.T · scale + bias)``.
+
+    ``f`` is tanh under a soft-cap and nothing otherwise, so that scale and cap cost no pass over the vocabulary.
+    """
+
+    weight: Float[Tensor, "vocab d_head"]
+    bias: Float[Tensor, "vocab"] | None
+    scale: float
+    amplitude: float
+    capped: bool
+    operand_dtype: torch.dtype
+    dtype: torch.dtype
+
+
+def prepare(head: Unembedding, x_dtype: torch.dtype) -> PreparedHead:
+    """``head`` with its constants folded, computing in fp64 for fp64 ``x`` over a full-precision head, else in fp32."""
+    half = head.weight.dtype.itemsize == 2
+    dtype = torch.float64 if x_dtype == torch.float64 and not half else torch.float32
+    amplitude = 1.0 if head.softcap is None else head.softcap
+    scale = head.scale / amplitude
+    return PreparedHead(
+        # Only CUDA multiplies half operands into fp32; elsewhere a half head is widened once per call.
+        weight=head.weight if half and head.weight.is_cuda else head.weight.to(dtype),
+        bias=None if head.bias is None else head.bias.to(dtype) * scale,
+        scale=scale,
+        amplitude=amplitude,
+        capped=head.softcap is not None,
+        operand_dtype=head.weight.dtype if half else dtype,
+        dtype=dtype,
+    )
+
+
+def _product(a: Tensor, b: Tensor, head: PreparedHead) -> Tensor:
+    """``a @ b`` with ``a`` rounded to the head's own precision, accumulated in the computing dtype."""
+    a = a.to(head.operand_dtype)
+    if a.dtype == b.dtype != head.dtype:
+        return torch.mm(a, b, out_dtype=head.dtype)
+    return torch.mm(a.to(b.dtype), b)
+
+
+def unscaled_logits(x: Float[Tensor, "*lead d_head"], head: PreparedHead) -> Float[Tensor, "*lead vocab"]:
+    """Logits divided by ``head.amplitude``, in a fresh tensor that may be overwritten."""
+    flat = x.reshape(-1, x.shape[-1]).to(head.dtype) * head.scale
+    if head.bias is not None and head.operand_dtype == head.dtype:
+        z = torch.addmm(head.bias, flat, head.weight.T)
+    else:
+        z = _product(flat, head.weight.T, head)
+        if head.bias is not None:
+            z = z.add_(head.bias)
+    if head.capped:
+        z = z.tanh_()
+    return z.view(*x.shape[:-1], -1)
+
+
+def unembed(x: Float[Tensor, "*lead d_head"], head: Unembedding) -> Float[Tensor, "*lead vocab"]:
+    """Logits in fp32, or in fp64 for fp64 ``x`` over a full-precision head."""
+    with torch.autocast(x.device.type, enabled=False):
+        prepared = prepare(head, x.dtype)
+        logits = unscaled_logits(x, prepared)
+        return logits if not prepared.capped else logits * prepared.amplitude
+
+
+def spans(total: int, size: int) -> Iterator[slice]:
+    """Consecutive slices of ``size`` (the last may be shorter) that cover ``range(total)``."""
+    return (slice(start, min(start + size, total)) for start in range(0, total, size))
+
+
+def block_shape(num_pos: int, num_rows: int, row_bytes: int, block_bytes: int) -> tuple[int, int]:
+    """Positions and rows per block: as many positions × all rows as fit, or some rows of a single position."""
+    fits = max(1, block_bytes // row_bytes)
+    if fits < num_rows:
+        return 1, fits
+    return min(fits // max(num_rows, 1), max(num_pos, 1)), max(num_rows, 1)
+
+
+def slice_shape(z: Float[Tensor, "pos rows vocab"]) -> tuple[int, int]:
+    """Positions and rows whose element-wise work is done at once."""
+    slice_bytes = _CPU_SLICE_BYTES if z.device.type == "cpu" else _SLICE_BYTES
+    return block_shape(z.shape[0], z.shape[1], z.shape[2] * z.element_size(), slice_bytes)
+
+
+class _Teacher(NamedTuple):
+    log_p: Float[Tensor, "pos 1 vocab"]
+    p: Float[Tensor, "pos 1 vocab"]
+
+
+def _teacher(teacher_x: Tensor, head: PreparedHead) -> _Teacher:
+    z = unscaled_logits(teacher_x[:, None], head)
+    log_p = torch.log_softmax(z.mul_(head.amplitude) if head.capped else z, dim=-1)
+    return _Teacher(log_p, log_p.exp())
+
+
+def _kl_and_gradient(
+    z: Float[Tensor, "pos rows vocab"],
+    teacher: _Teacher,
+    inv_tau: Float[Tensor, "rows"],
+    head: PreparedHead,
+    grad: bool,
+) -> tuple[Float[Tensor, "pos rows"], Float[Tensor, "pos rows"] | None]:
+    """KL and its derivative by 1/τ; with ``grad``, ``z`` becomes the derivative by itself, but for 1/τ · amplitude.
+
+    The sum is Σ P (log P − log Q) + Σ (Q − P). Its second part is zero in exact arithmetic; in floating point it takes
+    away, to first order, what the rounding of log P and log Q adds: fp32 is good to ~1e-8 nats, and never below zero.
+    """
+    scaled = z * (head.amplitude * inv_tau)[:, None]
+    log_q = torch.log_softmax(scaled, dim=-1)
+    log_ratio = torch.sub(teacher.log_p, log_q, out=scaled)
+    g = log_q.exp_().sub_(teacher.p)
+    kl = torch.addcmul(g, log_ratio, teacher.p, out=scaled).sum(-1)
+    if not grad:
+        return kl, None
+    g_z = torch.mul(g, z, out=scaled)
+    grad_inv_tau = g_z.sum(-1).mul_(head.amplitude)
+    if head.capped:
+        torch.addcmul(g, g_z, z, value=-1.0, out=z)
+    else:
+        z.copy_(g)
+    return kl, grad_inv_tau
+
+
+def _times_head(g: Float[Tensor, "n vocab"], head: PreparedHead) -> Float[Tensor, "n d_head"]:
+    """``g @ weight``; ``g`` is overwritten where its precision has to be kept from underflow."""
+    if head.operand_dtype == torch.float16:
+        return _product(g.mul_(_FP16_LIFT), head.weight, head).div_(_FP16_LIFT)
+    return _product(g, head.weight, head)
+
+
+class _Sweep(NamedTuple):
+    kl: Float[Tensor, "rows pos"]
+    entropy: Float[Tensor, "pos"]
+    grad_x: Float[Tensor, "rows pos d_head"] | None
+    grad_inv_tau: Float[Tensor, "rows pos"] | None
+
+
+def _sweep(x: Tensor, teacher_x: Tensor, inv_tau: Tensor, head: PreparedHead, block_bytes: int, grad: bool) -> _Sweep:
+    """Loss and gradient of every (row, position), block by block."""
+    num_rows, num_pos, _ = x.shape
+    kl = x.new_empty(num_rows, num_pos, dtype=head.dtype)
+    out = _Sweep(
+        kl,
+        kl.new_empty(num_pos),
+        torch.empty_like(x, dtype=head.dtype) if grad else None,
+        torch.empty_like(kl) if grad else None,
+    )
+    row_bytes = head.weight.shape[0] * head.dtype.itemsize
+    pos_per_block, rows_per_block = block_shape(num_pos, num_rows, row_bytes, block_bytes)
+    for pos in spans(num_pos, pos_per_block):
+        teacher = _teacher(teacher_x[pos], head)
+        out.entropy[pos] = torch.mul(teacher.log_p, teacher.p).sum(-1).neg_()[:, 0]
+        for rows in spans(num_rows, rows_per_block):
+            _sweep_block(x, teacher, inv_tau, head, out, pos, rows)
+    return out
+
+
+def _sweep_block(
+    x: Tensor, teacher: _Teacher, inv_tau: Tensor, head: PreparedHead, out: _Sweep, pos: slice, rows: slice
+) -> None:
+    """Fill ``out`` for one block of positions and rows."""
+    z = unscaled_logits(x[rows, pos].transpose(0, 1), head)
+    kl, grad_x, grad_inv_tau = out.kl[rows, pos].T, out.grad_x, out.grad_inv_tau
+    pos_per_slice, rows_per_slice = slice_shape(z)
+    for p in spans(z.shape[0], pos_per_slice):
+        part = _Teacher(teacher.log_p[p], teacher.p[p])
+        for r in spans(z.shape[1], rows_per_slice):
+            kl[p, r], by_inv_tau = _kl_and_gradient(z[p, r], part, inv_tau[rows][r], head, grad_x is not None)
+            if grad_inv_tau is not None and by_inv_tau is not None:
+                grad_inv_tau[rows, pos].T[p, r] = by_inv_tau
+    if grad_x is not None:
+        by_x = _times_head(z.view(-1, z.shape[-1]), head).view(*z.shape[:2], -1)
+        by_x *= inv_tau[rows, None] * (head.scale * head.amplitude)
+        grad_x[rows, pos] = by_x.transpose(0, 1)
+
+
+class _LensLossFunction(torch.autograd.Function):
+    """Carries the gradient formed in the forward sweep to backward, where it is scaled."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, teacher_x: Tensor, inv_tau: Tensor, head: PreparedHead, block_bytes: int, grad: bool
+    ) -> tuple[Tensor, Tensor]:
+        sweep = _sweep(x, teacher_x, inv_tau.to(head.dtype), head, block_bytes, grad)
+        ctx.dtypes = x.dtype, inv_tau.dtype
+        ctx.mark_non_differentiable(sweep.entropy)
+        if grad:
+            ctx.save_for_backward(sweep.grad_x, sweep.grad_inv_tau)
+        return sweep.kl, sweep.entropy
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_kl: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        grad_x, grad_inv_tau = ctx.saved_tensors
+        x_dtype, inv_tau_dtype = ctx.dtypes
+        by_x = (grad_x * grad_kl[..., None]).to(x_dtype) if ctx.needs_input_grad[0] else None
+        by_inv_tau = (grad_inv_tau * grad_kl).sum(1).to(inv_tau_dtype) if ctx.needs_input_grad[2] else None
+        return by_x, None, by_inv_tau, None, None, None
+
+
+def lens_loss(
+    x: Float[Tensor, "rows pos d_head"],
+    teacher_x: Float[Tensor, "pos d_head"],
+    inv_tau: Float[Tensor, "rows"],
+    head: Unembedding,
+    *,
+    block_bytes: int = 2**28,
+) -> LensLoss:
+    """KL(P_final ‖ P_row) in nats for every row and position, and the entropy of P_final, without holding the logits.
+
+    Differentiable (once) in ``x`` and ``inv_tau`` under any weighting of the result; the teacher and the head are
+    constants. The teacher's temperature is 1.
+
+    Args:
+        x: What the head multiplies, per row: normed, translated and projected.
+        teacher_x: The same for the last row.
+        inv_tau: 1/τ per row.
+        head: The frozen unembedding.
+        block_bytes: Upper bound on one block of logits, unless a single row of logits is larger.
+    """
+    grad = torch.is_grad_enabled() and (x.requires_grad or inv_tau.requires_grad)
+    with torch.autocast(x.device.type, enabled=False):
+        prepared = prepare(head, x.dtype)
+        kl, entropy = _LensLossFunction.apply(x, teacher_x, inv_tau, prepared, block_bytes, grad)
+    return LensLoss(kl, entropy)

@@ -1,0 +1,196 @@
+"""The frozen head in fp32: the norm of each row, the projection, the unembedding, and the hash that identifies them.
+
+``project(normalise(h, rows))`` is what the lens loss takes; ``logits(x)`` is the whole of ``head_after_norm``.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from logos_pl.errors import InputError
+from logos_pl.functional.lens_loss import Unembedding, unembed
+from logos_pl.lm.anatomy import Anatomy
+from logos_pl.lm.norms import NormWeights, identity_norm, norm_weights
+
+DecodingNorm = Literal["final", "next"]
+# From here on an fp32 copy of the unembedding costs more than it gives on CUDA (SPEC §2.1, large vocabularies).
+LARGE_VOCABULARY = 100_000
+# Numbers widened to fp32 at a time while hashing: 64 MiB.
+HASH_CHUNK = 2**24
+
+
+def unembedding_dtype(device: torch.device, vocab_size: int, weight_dtype: torch.dtype) -> torch.dtype:
+    """Half precision for a half-precision head on CUDA from 100k tokens on; fp32 in every other case."""
+    half = weight_dtype in (torch.float16, torch.bfloat16)
+    return weight_dtype if half and device.type == "cuda" and vocab_size >= LARGE_VOCABULARY else torch.float32
+
+
+class Head:
+    """The head of one model, applied to any row; never trained, and not a module.
+
+    Args:
+        anatomy: The dissected model; its tensors are shared wherever no cast or move is needed.
+        decoding_norm: ``final``: the model's final norm at every row; ``next``: the norm that reads the row next.
+        unembed_dtype: Storage of the unembedding; None: fp32, or the model's half precision for large heads on CUDA.
+
+    Raises:
+        InputError: ``next`` where no norm reads the rows, or an unknown rule.
+    """
+
+    def __init__(
+        self, anatomy: Anatomy, decoding_norm: DecodingNorm = "final", unembed_dtype: torch.dtype | None = None
+    ) -> None:
+        self.anatomy = anatomy
+        self.decoding_norm = decoding_norm
+        self.num_rows = anatomy.num_blocks + 1
+        self.final = _weights_of(anatomy, anatomy.final_norm)
+        self._norms = RowNorms(_row_norms(anatomy, decoding_norm, self.final))
+        self._wanted_dtype = unembed_dtype
+        self._digest: str | None = None
+        self._place(anatomy.lm_head.weight.device)
+
+    def to(self, device: torch.device | str) -> "Head":
+        """The same head with its tensors on ``device``."""
+        if torch.device(device) != self.device:
+            self._place(torch.device(device))
+        return self
+
+    def normalise(
+        self, h: Float[Tensor, "rows pos d_model"], rows: Sequence[int] | Int[Tensor, "rows"]
+    ) -> Float[Tensor, "rows pos d_model"]:
+        """Residuals after the decoding norm, in fp32; ``rows`` says which row each slice of ``h`` is."""
+        return self._norms(h.to(self.device), rows)
+
+    def project(self, x: Float[Tensor, "*lead d_model"]) -> Float[Tensor, "*lead d_head"]:
+        """Normalised residuals after the projection in front of the unembedding; unchanged where there is none."""
+        return x if self.projection is None else F.linear(x, *self.projection)
+
+    def logits(self, x: Float[Tensor, "*lead d_model"]) -> Float[Tensor, "*lead vocab"]:
+        """Logits in fp32 of normalised (not yet projected) residuals: bias, scale and soft-cap included."""
+        return unembed(self.project(x), self.unembedding)
+
+    def sha256(self) -> str:
+        """Hash of final norm, projection, unembedding, bias and constants, over their values in fp32.
+
+        Stable across the dtype a model was loaded in as long as the cast from the checkpoint lost nothing.
+        """
+        if self._digest is None:
+            self._digest = _digest(self.anatomy, self.final)
+        return self._digest
+
+    def _place(self, device: torch.device) -> None:
+        anatomy = self.anatomy
+        weight = anatomy.lm_head.weight.detach()
+        dtype = self._wanted_dtype or unembedding_dtype(device, weight.shape[0], weight.dtype)
+        bias = anatomy.lm_head.bias
+        self.device = device
+        self.unembedding = Unembedding(
+            weight.to(device=device, dtype=dtype),
+            None if bias is None else bias.detach().to(device=device, dtype=torch.float32),
+            anatomy.logit_multiplier / anatomy.logit_divisor,
+            anatomy.softcap,
+        )
+        self.projection: tuple[Tensor, Tensor | None] | None = None
+        if anatomy.project is not None:
+            parts = (anatomy.project.weight, anatomy.project.bias)
+            w, b = (None if p is None else p.detach().to(device=device, dtype=torch.float32) for p in parts)
+            assert w is not None
+            self.projection = (w, b)
+        self._norms.to(device)
+
+
+class RowNorms:
+    """The norms of all rows as stacked tensors, applied to many rows in one batched step.
+
+    Args:
+        norms: One norm per row 0 … n, or a single one that serves them all.
+    """
+
+    def __init__(self, norms: list[NormWeights]) -> None:
+        self.shared = len(norms) == 1
+        zeros = torch.zeros_like(norms[0].gamma)
+        self.gamma = torch.stack([norm.gamma for norm in norms])[:, None]
+        self.beta: Tensor | None = None
+        if any(norm.beta is not None for norm in norms):
+            self.beta = torch.stack([zeros if norm.beta is None else norm.beta for norm in norms])[:, None]
+        self.eps = torch.tensor([norm.eps for norm in norms], dtype=torch.float32)[:, None, None]
+        self.centred = torch.tensor([norm.kind == "layer" for norm in norms])[:, None, None]
+        self.plain = torch.tensor([norm.kind == "identity" for norm in norms])[:, None, None]
+        self.any_centred = bool(self.centred.any())
+        self.any_plain = bool(self.plain.any())
+
+    def to(self, device: torch.device) -> None:
+        """Move the stacks."""
+        self.gamma, self.eps = self.gamma.to(device), self.eps.to(device)
+        self.centred, self.plain = self.centred.to(device), self.plain.to(device)
+        self.beta = None if self.beta is None else self.beta.to(device)
+
+    def __call__(
+        self, h: Float[Tensor, "rows pos d_model"], rows: Sequence[int] | Int[Tensor, "rows"]
+    ) -> Float[Tensor, "rows pos d_model"]:
+        """``h`` normalised in fp32, each slice by its row's norm."""
+        x = h.float()
+        index = self._index(rows)
+        centred = x
+        if self.any_centred:
+            mean = x.mean(dim=-1, keepdim=True)
+            centred = x - torch.where(self.centred[index], mean, torch.zeros_like(mean))
+        root = torch.rsqrt(centred.square().mean(dim=-1, keepdim=True) + self.eps[index])
+        out = centred * root * self.gamma[index]
+        if self.beta is not None:
+            out = out + self.beta[index]
+        return torch.where(self.plain[index], x, out) if self.any_plain else out
+
+    def _index(self, rows: Sequence[int] | Tensor) -> Tensor | slice:
+        if self.shared:
+            return slice(0, 1)
+        return torch.as_tensor(rows, device=self.gamma.device, dtype=torch.long)
+
+
+def _weights_of(anatomy: Anatomy, module: torch.nn.Module | None) -> NormWeights:
+    return identity_norm(anatomy.d_model) if module is None else norm_weights(module)
+
+
+def _row_norms(anatomy: Anatomy, decoding_norm: str, final: NormWeights) -> list[NormWeights]:
+    if decoding_norm == "final":
+        return [final]
+    if decoding_norm != "next":
+        raise InputError(f"decoding_norm is {decoding_norm!r}, but must be `final` or `next`.")
+    if anatomy.next_norms is None:
+        raise InputError(
+            f"decoding_norm `next` is not defined for {anatomy.architecture}: none of its norms reads the residual "
+            "stream between blocks; use `final`."
+        )
+    return [*(norm_weights(module) for module in anatomy.next_norms), final]
+
+
+def _digest(anatomy: Anatomy, final: NormWeights) -> str:
+    project = anatomy.project
+    named = {
+        "final_norm.gamma": final.gamma,
+        "final_norm.beta": final.beta,
+        "project.weight": None if project is None else project.weight,
+        "project.bias": None if project is None else project.bias,
+        "unembedding.weight": anatomy.lm_head.weight,
+        "unembedding.bias": anatomy.lm_head.bias,
+    }
+    constants = (final.kind, final.eps, anatomy.logit_multiplier, anatomy.logit_divisor, anatomy.softcap)
+    digest = hashlib.sha256(repr(constants).encode())
+    for name, tensor in named.items():
+        digest.update(f"{name} {None if tensor is None else tuple(tensor.shape)}\n".encode())
+        for piece in () if tensor is None else _fp32_bytes(tensor):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _fp32_bytes(tensor: Tensor) -> Iterator[memoryview]:
+    """The values of a tensor as little-endian fp32, in pieces, so that no second full copy is made."""
+    flat = tensor.detach().reshape(-1)
+    for start in range(0, flat.numel(), HASH_CHUNK):
+        piece = flat[start : start + HASH_CHUNK].to(device="cpu", dtype=torch.float32)
+        yield memoryview(piece.numpy().astype("<f4", copy=False))

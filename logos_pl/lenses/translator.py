@@ -1,0 +1,68 @@
+"""The trained part of a tuned lens: one low-rank affine map and one temperature per inner row, stacked."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from logos_pl.functional.low_rank import apply_low_rank, check_rank, shared_draw
+
+_TAU_FLOOR = 1e-3
+# Of the fp32 numbers around log(expm1(1 − 1e-3)), the one that fp32 arithmetic takes to τ = 1 exactly.
+_LOG_TAU_OF_ONE = 0.53974247
+
+
+class Translators(nn.Module):
+    """``x + (x U) Vᵀ + c`` and ``τ = softplus(log_tau) + 1e-3`` for rows 1 … num_rows, row L at index L − 1.
+
+    Starts as the identity with τ = 1: V and c are zero. U is not, or neither would ever receive a gradient; it is the
+    same draw at every row, so that depth smoothness starts at zero.
+
+    Args:
+        num_rows: Rows with a translator: all but the first and the last.
+        d_model: Width of the residual stream.
+        rank: Rank of each map; 0 leaves bias and temperature only.
+        seed: Seed of U.
+
+    Raises:
+        InputError: If ``rank`` does not fit ``d_model``.
+    """
+
+    def __init__(self, num_rows: int, d_model: int, rank: int, *, seed: int = 316) -> None:
+        super().__init__()
+        self.num_rows, self.d_model, self.rank = num_rows, d_model, check_rank(rank, d_model)
+        self.U = nn.Parameter(torch.empty(num_rows, d_model, rank))
+        self.V = nn.Parameter(torch.zeros(num_rows, d_model, rank))
+        self.c = nn.Parameter(torch.zeros(num_rows, d_model))
+        self.log_tau = nn.Parameter(torch.full((num_rows,), _LOG_TAU_OF_ONE))
+        with torch.no_grad():
+            self.U.copy_(shared_draw(num_rows, d_model, rank, seed))
+
+    def forward(
+        self, x: Float[Tensor, "rows pos d_model"], index: Int[Tensor, "rows"] | None = None
+    ) -> Float[Tensor, "rows pos d_model"]:
+        """Translated residuals, never in mixed precision.
+
+        Args:
+            x: Normed residuals in fp32.
+            index: Which translator each slice of ``x`` takes (row − 1); None: all of them in order.
+        """
+        with torch.autocast(x.device.type, enabled=False):
+            return apply_low_rank(x, *(self._take(t, index) for t in (self.U, self.V, self.c)))
+
+    def inv_tau(self, index: Int[Tensor, "rows"] | None = None) -> Float[Tensor, "rows"]:
+        """1/τ of the translators at ``index`` (row − 1), or of all of them."""
+        return 1.0 / (softplus(self._take(self.log_tau, index)) + _TAU_FLOOR)
+
+    def penalty(self) -> Float[Tensor, ""]:
+        """‖U‖² + ‖V‖² + ‖c‖², summed over rows."""
+        return self.U.square().sum() + self.V.square().sum() + self.c.square().sum()
+
+    def smoothness(self) -> Float[Tensor, ""]:
+        """‖U_{L+1} − U_L‖² + ‖V_{L+1} − V_L‖², summed over neighbouring rows."""
+        return self.U.diff(dim=0).square().sum() + self.V.diff(dim=0).square().sum()
+
+    @staticmethod
+    def _take(stacked: Tensor, index: Tensor | None) -> Tensor:
+        # index_select refuses negative indices, so that row 0 cannot pass for the last translator.
+        return stacked if index is None else stacked.index_select(0, index)

@@ -1,0 +1,135 @@
+"""What a norm module computes, read from its attributes and proved against the module itself.
+
+Families store γ in two ways (``w`` and ``1 + w``) and name ε in several; a name proves nothing, so the module is run
+on random input and the description that reproduces it is taken.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from logos_pl.errors import InputError
+
+EPS_NAMES = ("eps", "variance_epsilon", "epsilon", "layer_norm_eps", "norm_eps", "rms_norm_eps")
+# Float32 statistics inside the modules agree to about 1e-6; a wrong ε, γ or kind is off by 1e-2 and more.
+RELATIVE_TOLERANCE = 2e-5
+
+NormKind = Literal["rms", "layer", "identity"]
+
+
+@dataclass(frozen=True)
+class NormWeights:
+    """A norm as numbers: ``(x − [layer] mean) / sqrt(mean square + ε) · γ + β``.
+
+    Attributes:
+        kind: ``rms`` (no centring), ``layer`` (centred) or ``identity`` (the model has no norm here).
+        gamma: Effective γ in fp32 (``1 + w`` where the module adds one); ones for a norm without weight.
+        beta: β in fp32, or None.
+        eps: ε, inside the root.
+    """
+
+    kind: NormKind
+    gamma: Float[Tensor, "d_model"]
+    beta: Float[Tensor, "d_model"] | None
+    eps: float
+
+
+def is_norm(module: nn.Module) -> bool:
+    """Whether a module is, by its class, a norm without parts of its own."""
+    return "norm" in type(module).__name__.lower() and next(module.children(), None) is None
+
+
+def identity_norm(d_model: int, device: torch.device | None = None) -> NormWeights:
+    """The norm of a model without one: leaves every number as it is."""
+    return NormWeights("identity", torch.ones(d_model, dtype=torch.float32, device=device), None, 0.0)
+
+
+def apply_norm(x: Float[Tensor, "*lead d_model"], norm: NormWeights) -> Float[Tensor, "*lead d_model"]:
+    """The normalised tensor, in the dtype of ``x`` (fp32 or fp64).
+
+    Source: Zhang & Sennrich, arXiv:1910.07467, eq. 4 (ε inside the root, as every checkpoint's own code has it).
+    """
+    if norm.kind == "identity":
+        return x
+    centred = x - x.mean(dim=-1, keepdim=True) if norm.kind == "layer" else x
+    scale = torch.rsqrt(centred.square().mean(dim=-1, keepdim=True) + norm.eps)
+    out = centred * scale * norm.gamma.to(x.dtype)
+    return out if norm.beta is None else out + norm.beta.to(x.dtype)
+
+
+def norm_weights(module: nn.Module) -> NormWeights:
+    """The numbers of a norm module, as they reproduce the module on random input of ordinary and of tiny size.
+
+    Raises:
+        InputError: No ε can be read from the module, or no known norm reproduces it.
+    """
+    name = type(module).__name__
+    eps = _epsilon(module)
+    weight, bias = (_vector(module, key) for key in ("weight", "bias"))
+    d_model = _width(module, weight)
+    with torch.no_grad():
+        x = _probe(d_model, eps)
+        wanted = widened(module, torch.float64)(x).double()
+        for norm in _candidates(weight, bias, d_model, eps):
+            if _same(apply_norm(x, norm), wanted):
+                return norm
+    raise InputError(
+        f"the norm {name} is not supported: neither RMS nor layer normalisation with its weight, bias and ε={eps:g} "
+        "reproduces it; use a model whose final norm is one of these."
+    )
+
+
+def _epsilon(module: nn.Module) -> float:
+    for name in EPS_NAMES:
+        value = getattr(module, name, None)
+        if isinstance(value, int | float):
+            return float(value)
+    raise InputError(
+        f"the norm {type(module).__name__} is not supported: it has no ε among its attributes "
+        f"({', '.join(EPS_NAMES)}), and an ε of 0 must not be assumed; use a model whose norms state it."
+    )
+
+
+def _vector(module: nn.Module, name: str) -> Tensor | None:
+    value = getattr(module, name, None)
+    return value.detach().float() if isinstance(value, Tensor) else None
+
+
+def _width(module: nn.Module, weight: Tensor | None) -> int:
+    if weight is not None:
+        return weight.numel()
+    shape = getattr(module, "normalized_shape", getattr(module, "dim", None))
+    # A norm without weight works at any width; 64 is as good as another for the proof.
+    width = shape[-1] if isinstance(shape, tuple | list | torch.Size) else shape
+    return width if isinstance(width, int) else 64
+
+
+def _probe(d_model: int, eps: float) -> Float[Tensor, "4 d_model"]:
+    """Random rows whose mean is not zero, of size 1, 30, √ε and √ε/10, so that centring and ε both show."""
+    x = torch.randn(4, d_model, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.3
+    small = max(eps, 1e-12) ** 0.5
+    return x * torch.tensor([1.0, 30.0, small, small / 10], dtype=torch.float64)[:, None]
+
+
+def widened(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A copy of a norm on the CPU with its weights cast to a wider type, which keeps their values."""
+    return copy.deepcopy(module).to(device="cpu", dtype=dtype)
+
+
+def _candidates(weight: Tensor | None, bias: Tensor | None, d_model: int, eps: float) -> list[NormWeights]:
+    if weight is None:
+        gammas = [torch.ones(d_model)]
+    else:
+        gammas = [weight.cpu(), 1.0 + weight.cpu()]
+    beta = None if bias is None else bias.cpu()
+    kinds: tuple[NormKind, ...] = ("rms", "layer")
+    return [NormWeights(kind, gamma, beta, eps) for kind in kinds for gamma in gammas]
+
+
+def _same(got: Tensor, wanted: Tensor) -> bool:
+    error = (got - wanted).abs().amax(dim=-1)
+    return bool((error <= RELATIVE_TOLERANCE * wanted.abs().amax(dim=-1)).all())

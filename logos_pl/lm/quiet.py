@@ -1,0 +1,23 @@
+"""Transformers' notices, silenced where the user can do nothing about them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from transformers.utils import logging
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Only errors from transformers inside, and no progress bar for reading weights; both as before afterwards.
+
+    Progress of downloads is the Hub library's and stays.
+    """
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,114 @@
+"""The residual stream at chosen rows and positions, gathered while the body runs.
+
+Nothing else is kept: no logits, no other rows, no full-length rows when positions are given.
+"""
+
+import inspect
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float, Int, Integer
+from torch import Tensor, nn
+
+from logos_pl.lm.trace import first_tensor, output_tensor
+
+if TYPE_CHECKING:
+    from logos_pl.lm.frozen import FrozenLM
+
+
+@torch.no_grad()
+def residuals(
+    lm: "FrozenLM",
+    input_ids: Int[Tensor, "batch seq"],
+    positions: Int[Tensor, "batch pos"] | None,
+    rows: Sequence[int],
+    attention_mask: Integer[Tensor, "batch seq"] | None = None,
+) -> Float[Tensor, "rows batch pos d_model"]:
+    """Residuals in the model's dtype, in the order of ``rows``; without gradient, but usable in a graph.
+
+    Args:
+        lm: The frozen model; only its body runs.
+        input_ids: Token ids; padded where ``attention_mask`` is 0.
+        positions: Indices into ``seq`` per sequence; None keeps every position.
+        rows: Rows of SPEC numbering: 0 is the input of the first block, L the output of block L.
+        attention_mask: 1 for tokens, 0 for padding on either side. Padding never changes a token's numbers.
+
+    Raises:
+        ValueError: A row or a position outside the model or the sequence.
+    """
+    anatomy = lm.anatomy
+    _check(rows, anatomy.num_blocks, positions, input_ids.shape)
+    input_ids = input_ids.to(lm.device)
+    index = None if positions is None else positions.to(lm.device)
+    width = input_ids.shape[1] if index is None else index.shape[1]
+    kept = torch.empty(
+        len(rows), input_ids.shape[0], width, anatomy.d_model, dtype=lm.dtype, device=input_ids.device
+    )
+    with _Gather(anatomy.blocks, rows, index, kept):
+        lm.body(input_ids, attention_mask)
+    return kept
+
+
+def position_ids(attention_mask: Integer[Tensor, "batch seq"]) -> Integer[Tensor, "batch seq"]:
+    """Positions counted over tokens only, so that padding on the left shifts nothing; padding gets position 0."""
+    return (attention_mask.long().cumsum(dim=-1) - 1).clamp(min=0)
+
+
+def takes_position_ids(body: nn.Module) -> bool:
+    """Whether the body's forward names ``position_ids`` (ALiBi families, as BLOOM, count from the mask themselves)."""
+    return "position_ids" in inspect.signature(body.forward).parameters
+
+
+def _check(rows: Sequence[int], num_blocks: int, positions: Tensor | None, shape: torch.Size) -> None:
+    outside = [row for row in rows if not 0 <= row <= num_blocks]
+    if outside:
+        raise ValueError(f"rows {outside} are outside 0 … {num_blocks}.")
+    if positions is None or positions.numel() == 0 or positions.device.type != "cpu":
+        return  # On an accelerator the check would wait for the device at every step; gather itself traps there.
+    if positions.min() < 0 or positions.max() >= shape[1]:
+        raise ValueError(f"positions must lie in 0 … {shape[1] - 1}.")
+
+
+class _Gather:
+    """Hooks that copy rows into one tensor for the time of a ``with``, and go away also when the forward fails."""
+
+    def __init__(self, blocks: list[nn.Module], rows: Sequence[int], index: Tensor | None, kept: Tensor) -> None:
+        self.blocks = blocks
+        self.index = index
+        self.kept = kept
+        self.slots: dict[int, list[int]] = {}
+        for slot, row in enumerate(rows):
+            self.slots.setdefault(row, []).append(slot)
+        self.handles: list[torch.utils.hooks.RemovableHandle] = []
+
+    def __enter__(self) -> None:
+        for row in self.slots:
+            self.handles.append(self._hook(row))
+
+    def __exit__(self, *exc: object) -> None:
+        for handle in self.handles:
+            handle.remove()
+
+    def _hook(self, row: int) -> torch.utils.hooks.RemovableHandle:
+        if row == 0:
+
+            def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+                self._keep(0, first_tensor(args, kwargs))
+
+            return self.blocks[0].register_forward_pre_hook(before, with_kwargs=True)
+
+        def after(module: nn.Module, args: tuple[Any, ...], output: object) -> None:
+            self._keep(row, output_tensor(output))
+
+        return self.blocks[row - 1].register_forward_hook(after)
+
+    def _keep(self, row: int, h: Tensor | None) -> None:
+        if h is None:
+            raise TypeError(f"row {row} of the model is not a tensor.")
+        for slot in self.slots[row]:
+            out = self.kept[slot]
+            if self.index is None:
+                out.copy_(h)
+            else:
+                torch.gather(h, 1, self.index[:, :, None].expand_as(out), out=out)

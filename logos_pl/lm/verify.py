@@ -1,0 +1,148 @@
+"""Proof, on a few tokens, that an anatomy is the model's: run at every load, for every model.
+
+Five claims, each by number: (a) what block L writes is bitwise what block L+1 reads, (b) row n is bitwise what the final
+norm reads, (c) the model's modules give bitwise the model's logits, for the model's own row n and for rows of other
+sizes and directions put in its place, (d) the head in fp32 lies within 1e-4 bits KL of the head in fp64, (e) the numbers
+read from the norms reproduce the norm modules.
+
+On (d): the head in half precision rounds its logits, and at ordinary logit sizes that rounding alone exceeds 1e-4 bits.
+The head that fp32 decoding is held to is therefore the model's modules with the model's weights, widened without loss
+and run in fp64; (c) ties those modules to the model. Where the model itself runs in fp32, its own logits are held to
+the same bound.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel
+
+from logos_pl.errors import InputError
+from logos_pl.lm.anatomy import Anatomy, exact_logits, last_call, probe_ids, run_traced, scale_and_cap, unsupported
+from logos_pl.lm.norms import NormWeights, apply_norm, identity_norm, norm_weights, widened
+from logos_pl.lm.trace import Call, first_tensor, output_tensor, same_bits
+
+FP32_BOUND_BITS = 1e-4
+# Rows of the unembedding widened at a time: 2¹⁴ × 8192 × 8 bytes is 1 GiB.
+VOCAB_CHUNK = 2**14
+# Sizes of the rows put in place of row n: ordinary, tiny (ε shows) and large (a soft-cap shows).
+PROBE_SIZES = (1.0, 1e-3, 30.0)
+
+
+def verify(model: PreTrainedModel, anatomy: Anatomy) -> None:
+    """Returns when all five claims hold.
+
+    Raises:
+        InputError: The first claim that fails, with the architecture's name.
+    """
+    blocks = anatomy.blocks
+    parts = [part for part in (anatomy.final_norm, *(anatomy.next_norms or [])) if part is not None]
+    watched = list({id(part): part for part in [*blocks, *parts]}.values())
+    calls, logits = run_traced(model, probe_ids(model, offset=1), watched)
+    _check_stream(anatomy, calls)
+    h = last_call(calls, blocks[-1]).wrote
+    _check_logits(anatomy, h, logits, "the model's own last row")
+    norm = _described(anatomy, anatomy.final_norm)
+    for row_norm in anatomy.next_norms or []:
+        _described(anatomy, row_norm)
+    _check_fp32(anatomy, norm, h, logits)
+    for size in PROBE_SIZES:
+        probe = _probe(anatomy, h, size)
+        _check_logits(anatomy, probe, _logits_from(model, anatomy, probe), f"a last row of size {size:g}")
+        _check_fp32(anatomy, norm, probe, None)
+
+
+def _check_stream(anatomy: Anatomy, calls: list[Call]) -> None:
+    name = anatomy.architecture
+    traced = [last_call(calls, block) for block in anatomy.blocks]
+    shape = (2, 8, anatomy.d_model)
+    for row, call in enumerate(traced, start=1):
+        if tuple(call.wrote.shape) != shape or tuple(call.read.shape) != shape:
+            reason = f"block {row} reads {list(call.read.shape)} and writes {list(call.wrote.shape)}, not {list(shape)}"
+            raise unsupported(name, reason)
+    for row in range(1, len(traced)):
+        if not same_bits(traced[row - 1].wrote, traced[row].read):
+            raise unsupported(name, f"the output of block {row} is not the input of block {row + 1}")
+    if anatomy.final_norm is None:
+        return
+    if not same_bits(last_call(calls, anatomy.final_norm).read, traced[-1].wrote):
+        raise unsupported(name, "its final norm does not read the last block's output")
+
+
+def _check_logits(anatomy: Anatomy, h: Tensor, logits: Tensor, what: str) -> None:
+    if not same_bits(exact_logits(anatomy, h), logits):
+        reason = "final norm, projection, output layer, scale and soft-cap do not give its logits bitwise"
+        raise unsupported(anatomy.architecture, f"{reason} for {what}")
+
+
+def _described(anatomy: Anatomy, module: nn.Module | None) -> NormWeights:
+    if module is None:
+        return identity_norm(anatomy.d_model)
+    try:
+        return norm_weights(module)
+    except InputError as error:
+        raise unsupported(anatomy.architecture, str(error).rstrip(".")) from error
+
+
+def _probe(anatomy: Anatomy, h: Tensor, size: float) -> Float[Tensor, "batch seq d_model"]:
+    """Rows unlike the model's own: random ones, and at odd positions rows of the unembedding, whose logits are large."""
+    noise = torch.randn(h.shape, generator=torch.Generator().manual_seed(1)) * size
+    if anatomy.project is None:
+        picked = torch.linspace(0, anatomy.vocab_size - 1, h.shape[1], device=anatomy.lm_head.weight.device).long()
+        rows = anatomy.lm_head.weight.detach()[picked].float().cpu()
+        noise[:, 1::2] = size * (rows / rows.std().clamp(min=1e-8))[1::2]
+    return noise.to(device=h.device, dtype=h.dtype)
+
+
+@torch.no_grad()
+def _logits_from(model: PreTrainedModel, anatomy: Anatomy, probe: Tensor) -> Tensor:
+    """The model's own logits when ``probe`` stands in the place of row n."""
+
+    def replace(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        return (probe, *output[1:]) if isinstance(output, tuple) else probe
+
+    handle = anatomy.blocks[-1].register_forward_hook(replace)
+    try:
+        return model(input_ids=probe_ids(model, offset=1), use_cache=False).logits
+    finally:
+        handle.remove()
+
+
+@torch.no_grad()
+def _check_fp32(anatomy: Anatomy, norm: NormWeights, h: Tensor, logits: Tensor | None) -> None:
+    x32 = apply_norm(h.detach().float().cpu(), norm)
+    x64 = h.detach().double().cpu()
+    if anatomy.final_norm is not None:
+        x64 = widened(anatomy.final_norm, torch.float64)(x64).double()
+    got = _decode(anatomy, x32).double()
+    wanted = _decode(anatomy, x64)
+    worst = _kl_bits(wanted, got)
+    if logits is not None and logits.dtype == torch.float32:
+        worst = max(worst, _kl_bits(logits.cpu().double(), got))
+    if not worst <= FP32_BOUND_BITS:
+        reason = f"its head decoded in fp32 is {worst:.2g} bits away from the head, more than {FP32_BOUND_BITS:g}"
+        raise unsupported(anatomy.architecture, reason)
+
+
+def _decode(anatomy: Anatomy, x: Float[Tensor, "batch seq d_model"]) -> Float[Tensor, "batch seq vocab"]:
+    """Logits in the dtype of ``x``, the unembedding widened piece by piece."""
+    if anatomy.project is not None:
+        x = F.linear(x, _as(anatomy.project.weight, x), _as(anatomy.project.bias, x))
+    weight, bias = anatomy.lm_head.weight, anatomy.lm_head.bias
+    pieces = []
+    for start in range(0, weight.shape[0], VOCAB_CHUNK):
+        part = slice(start, start + VOCAB_CHUNK)
+        pieces.append(F.linear(x, _as(weight[part], x), None if bias is None else _as(bias[part], x)))
+    logits = torch.cat(pieces, dim=-1)
+    return scale_and_cap(logits, anatomy.logit_multiplier, anatomy.logit_divisor, anatomy.softcap)
+
+
+def _as(tensor: Tensor | None, like: Tensor) -> Any:
+    return None if tensor is None else tensor.detach().to(device=like.device, dtype=like.dtype)
+
+
+def _kl_bits(wanted: Tensor, got: Tensor) -> float:
+    log_p, log_q = (torch.log_softmax(z, dim=-1) for z in (wanted, got))
+    return float((log_p.exp() * (log_p - log_q)).sum(dim=-1).max() / torch.log(torch.tensor(2.0)))

@@ -1,0 +1,306 @@
+"""The tuned lens as Lightning trains and judges it: read the residual stream, compute, log."""
+
+from typing import Any, Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from logos_pl.data.packed_text import TextBatch
+from logos_pl.errors import InputError, RunError
+from logos_pl.functional.budget import auto_schedule, lr_factor, warmup_steps
+from logos_pl.functional.depth import depth_percentile_rows
+from logos_pl.functional.divergence import RowDivergence, row_divergence
+from logos_pl.functional.lens_loss import lens_loss
+from logos_pl.functional.low_rank import check_rank, default_rank
+from logos_pl.functional.positions import sample_rows
+from logos_pl.lenses.head import Head
+from logos_pl.lenses.norm import Lens, NormLens
+from logos_pl.lenses.translator import Translators
+from logos_pl.lenses.tuned import TunedLens
+from logos_pl.lm.frozen import FrozenLM
+from logos_pl.lm.residuals import residuals
+from logos_pl.metrics.row_means import RowMeans
+
+PERCENTILE_KL = "val/kl_from_final_bits_percentile_mean"
+"""The logged figure that decides on stopping and on the best checkpoint: the tuned lens's KL(P_final‖P_L) in bits,
+mean over the rows at 25, 50 and 75% depth. It is the divergence the lens is trained on."""
+
+QUANTITIES = RowDivergence._fields
+
+Readings = dict[str, dict[str, Float[Tensor, " rows"]]]
+"""Means over the held-out positions for rows 0 to n, by lens (`norm`, `tuned`) and quantity."""
+
+
+class StepReading(NamedTuple):
+    """What the last training step saw; tensors stay on the device, so that nothing waits for them."""
+
+    cross_entropy_nats: Float[Tensor, ""]
+    kl_nats: Float[Tensor, " rows"]
+    rows: list[int]
+
+
+class LensTuning(LightningModule):
+    """Trains the translators and temperatures of a tuned lens on a frozen model.
+
+    The frozen model is a plain attribute, outside the module registry: it is never trained, saved, summarised or
+    wrapped by a distributed strategy. Source: SPEC §2; arXiv:2303.08112 §3.
+
+    Args:
+        model_id: Hub id of a causal language model, a folder with its files, or `demo` for the bundled one.
+        revision: branch, tag or commit of the model on the Hub.
+        dtype: number format the frozen model runs in; `auto`: bfloat16 on CUDA, float32 on the CPU below 30B.
+        decoding_norm: norm in front of the unembedding: the model's `final` one at every row, or the one that
+            reads the row `next`.
+        rank: rank of each translator; `auto`: width / 32 within 64 to 256; 0: bias and temperature only.
+        layers_per_step: rows trained in each step; `auto`: fewer for large vocabularies; `all`: every row.
+        temperature: learn a temperature for each row.
+        lr: peak learning rate of AdamW.
+        betas: AdamW's decay rates of the moments.
+        weight_decay: AdamW's decoupled weight decay.
+        l2: weight of ‖U‖² + ‖V‖² + ‖c‖², summed over rows.
+        smoothness: weight of the squared differences of U and V between neighbouring rows, summed.
+        loss_block_mib: memory budget of one block of logits in the loss, in MiB.
+        seed: seed of the initialisation and of the rows drawn in each step.
+    """
+
+    def __init__(
+        self,
+        model_id: str,
+        revision: str | None = None,
+        dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+        decoding_norm: Literal["final", "next"] = "final",
+        rank: int | Literal["auto"] = "auto",
+        layers_per_step: int | Literal["auto", "all"] = "auto",
+        temperature: bool = True,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        weight_decay: float = 1e-4,
+        l2: float = 1e-4,
+        smoothness: float = 1e-4,
+        loss_block_mib: int = 256,
+        seed: int = 316,
+    ) -> None:
+        super().__init__()
+        self.model_id, self.revision, self.dtype_name, self.decoding_norm = model_id, revision, dtype, decoding_norm
+        self.rank, self.layers_per_step, self.temperature = rank, layers_per_step, temperature
+        self.lr, self.betas, self.weight_decay, self.l2, self.smoothness = lr, betas, weight_decay, l2, smoothness
+        self.loss_block_bytes = loss_block_mib * 2**20
+        self.seed = seed
+        self.lm: FrozenLM | None = None
+        self.reading: StepReading | None = None
+        self.validation: Readings = {}
+
+    # Set-up
+
+    def configure_model(self) -> None:
+        """Load and freeze the model, and make the translators; does nothing the second time.
+
+        Raises:
+            InputError: the model cannot be loaded or is not supported, or the rank does not fit it.
+        """
+        if self.lm is not None:
+            return
+        self.build(
+            FrozenLM.load(self.model_id, revision=self.revision, dtype=self.dtype_name, device=self.device)
+        )
+
+    @property
+    def frozen(self) -> FrozenLM:
+        """The frozen model; there from `configure_model` on."""
+        assert self.lm is not None, "configure_model() has not run yet"
+        return self.lm
+
+    def adopt(self, lens: TunedLens) -> None:
+        """Take over a fitted lens in place of the one that was made."""
+        self.translators = lens.bind(self.head).translators
+        self.lenses["tuned"] = lens
+
+    def build(self, lm: FrozenLM) -> None:
+        """Make the lens on a loaded model.
+
+        Raises:
+            InputError: the rank or the number of rows does not fit the model.
+        """
+        rank = default_rank(lm.d_model) if self.rank == "auto" else check_rank(self.rank, lm.d_model)
+        self.rows_in_step = self._count_rows(lm)
+        self.translators = Translators(lm.num_blocks - 1, lm.d_model, rank, seed=self.seed)
+        self.translators.log_tau.requires_grad_(self.temperature)
+        self.head = Head(lm.anatomy, decoding_norm=self.decoding_norm).to(self.device)
+        self.lenses: dict[str, Lens] = {"norm": NormLens(self.head), "tuned": TunedLens(self.translators, self.head)}
+        self.row_means = torch.nn.ModuleDict(
+            {name: RowMeans(lm.num_blocks + 1, QUANTITIES) for name in self.lenses}
+        )
+        self.lm = lm
+
+    def _count_rows(self, lm: FrozenLM) -> int:
+        inner = lm.num_blocks - 1
+        if self.layers_per_step == "all":
+            return inner
+        if self.layers_per_step == "auto":
+            return min(auto_schedule(lm.vocab_size)[0], inner)
+        if not 1 <= self.layers_per_step <= inner:
+            raise InputError(
+                f"--model.layers_per_step {self.layers_per_step} does not fit {lm.model_id}, which has {inner} rows "
+                f"with a translator: choose 1 to {inner}, `auto` or `all`."
+            )
+        return self.layers_per_step
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW on the translators, linear warm-up and cosine to 0 over the budget's steps."""
+        total = self.trainer.datamodule.total_steps  # type: ignore[attr-defined]
+        trained = [parameter for parameter in self.translators.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(
+            trained, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay, fused=True
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: lr_factor(step, total, warmup_steps(total))
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    # Training
+
+    def training_step(self, batch: TextBatch, batch_idx: int) -> dict[str, Any]:
+        """Cross-entropy of the sampled rows against the final distribution, plus the regularisers."""
+        rows = self._rows_of_step()
+        x, teacher, index = self._read(batch, rows)
+        inv_tau = self.translators.inv_tau(index)
+        loss = lens_loss(
+            self.head.project(self.translators(x, index)),
+            teacher,
+            inv_tau,
+            self.head.unembedding,
+            block_bytes=self.loss_block_bytes,
+        )
+        cross_entropy = loss.kl_nats.mean() + loss.teacher_entropy_nats.mean()
+        self.reading = StepReading(cross_entropy.detach(), loss.kl_nats.detach().mean(dim=1), rows)
+        regularisers = self.l2 * self.translators.penalty() + self.smoothness * self.translators.smoothness()
+        return {"loss": cross_entropy + regularisers, "rows": len(rows)}
+
+    def _rows_of_step(self) -> list[int]:
+        inner = self.frozen.num_blocks - 1
+        if self.rows_in_step == inner:
+            return list(range(1, inner + 1))
+        return sample_rows(self.seed, self.global_step, self.rows_in_step, inner).tolist()
+
+    def _read(
+        self, batch: TextBatch, rows: list[int]
+    ) -> tuple[Float[Tensor, "rows pos d_model"], Float[Tensor, "pos d_head"], Int[Tensor, " rows"] | None]:
+        """Normalised residuals of `rows`, the teacher's head input, and where the rows' translators stand."""
+        last = self.frozen.num_blocks
+        h = residuals(self.frozen, batch.input_ids, batch.positions, [*rows, last]).flatten(1, 2)
+        x = self.head.normalise(h[:-1], rows)
+        teacher = self.head.project(self.head.normalise(h[-1:], [last]))[0]
+        index = None if len(rows) == last - 1 else torch.tensor(rows, device=h.device) - 1
+        return x, teacher, index
+
+    # Validation and test
+
+    def validation_step(self, batch: TextBatch, batch_idx: int) -> None:
+        """Divergences of every row from the final distribution, norm lens and tuned lens."""
+        rows = list(range(self.frozen.num_blocks + 1))
+        h = residuals(self.frozen, batch.input_ids, batch.positions, rows).flatten(1, 2)
+        teacher = self.head.project(self.head.normalise(h[-1:], rows[-1:]))[0]
+        for name, lens in self.lenses.items():
+            x, inv_tau = lens.decode_inputs(h, rows)
+            divergence = row_divergence(x, teacher, inv_tau, self.head.unembedding, block_bytes=self.loss_block_bytes)
+            self.row_means[name].update(**divergence._asdict())
+
+    test_step = validation_step
+
+    def on_validation_epoch_end(self) -> None:
+        """Merge the processes' readings and log the figures at the depth percentiles."""
+        self.validation = self._take_readings()
+        self.log_dict(self._figures("val"), rank_zero_only=False)
+
+    def on_test_epoch_end(self) -> None:
+        """As for validation, on the test documents."""
+        self.validation = self._take_readings()
+        self.log_dict(self._figures("test"))
+
+    def _take_readings(self) -> Readings:
+        readings: Readings = {}
+        for name, means in self.row_means.items():
+            readings[name] = {key: value.cpu() for key, value in means.compute().items()}
+            means.reset()
+        refuse_nonfinite(readings)
+        return readings
+
+    def _figures(self, stage: str) -> dict[str, float]:
+        percentiles = depth_percentile_rows(self.frozen.num_blocks)
+        figures = {
+            f"{stage}/{quantity}_{name}_depth{percentile}": float(reading[quantity][row])
+            for name, reading in self.validation.items()
+            for quantity in ("kl_from_final_bits", "kl_to_final_bits", "top1_agree")
+            for percentile, row in percentiles.items()
+        }
+        tuned = [figures[f"{stage}/kl_from_final_bits_tuned_depth{percentile}"] for percentile in percentiles]
+        if stage == "val":
+            figures[PERCENTILE_KL] = sum(tuned) / len(tuned)
+        return figures
+
+    # Checkpoints
+
+    def identity(self) -> dict[str, Any]:
+        """What makes two runs the same run, as plain values: a checkpoint resumes only where all of it agrees."""
+        return {
+            "model_id": self.frozen.model_id,
+            "model_commit": self.frozen.model_commit,
+            "model_dtype": str(self.frozen.dtype),
+            "decoding_norm": self.decoding_norm,
+            "rank": self.translators.rank,
+            "rows_in_step": self.rows_in_step,
+            "temperature": self.temperature,
+            "lr": self.lr,
+            "betas": list(self.betas),
+            "weight_decay": self.weight_decay,
+            "l2": self.l2,
+            "smoothness": self.smoothness,
+            "seed": self.seed,
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add who made the checkpoint and what the last validation read."""
+        checkpoint["lens_identity"] = self.identity()
+        checkpoint["lens_validation"] = {
+            name: {key: value.tolist() for key, value in reading.items()} for name, reading in self.validation.items()
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another model or another set of hyperparameters.
+
+        Raises:
+            InputError: naming every setting that differs.
+        """
+        refuse_other_run(checkpoint.get("lens_identity"), self.identity())
+
+
+def refuse_nonfinite(readings: Readings) -> None:
+    """Make sure that no figure was NaN or infinite anywhere.
+
+    Raises:
+        RunError: naming lens and rows.
+    """
+    for name, reading in readings.items():
+        rows = reading["nonfinite"].nonzero().flatten().tolist()
+        if rows:
+            count = int(reading["nonfinite"].sum())
+            raise RunError(
+                f"The {name} lens gave {count} values that are not finite, at rows {rows}: run the model in float32 or "
+                "bfloat16 (--model.dtype), or lower --model.lr."
+            )
+
+
+def refuse_other_run(recorded: dict[str, Any] | None, present: dict[str, Any]) -> None:
+    """Compare a checkpoint's identity with the present run's.
+
+    Raises:
+        InputError: they differ, or the checkpoint records none.
+    """
+    if recorded is None:
+        raise InputError("The checkpoint was not written by logos-pl fit: give one that was, or start anew.")
+    differing = [key for key in present if recorded.get(key) != present[key]]
+    if differing:
+        listed = ", ".join(f"{key} {recorded.get(key)!r} (asked for: {present[key]!r})" for key in differing)
+        raise InputError(f"The checkpoint belongs to another run, with {listed}: give the same settings, or start anew.")

@@ -1,0 +1,90 @@
+"""What `auto` comes to before anything is loaded: the device, the batches, the steps, the positions."""
+
+from typing import Any, NamedTuple
+
+from logos_pl.errors import InputError
+from logos_pl.functional.budget import Batching, auto_schedule, plan_batching, total_steps
+from logos_pl.lm.devices import GIB, DeviceChoice, ModelShape, choose_device, measure_memory
+from logos_pl.lm.frozen import model_facts
+
+MICRO_BATCH_SEQS = {"cuda": 32, "mps": 8, "cpu": 8}
+"""Sequences per forward pass where the user leaves it to us. Source: SPEC §2.1."""
+
+
+class RunPlan(NamedTuple):
+    """A run with every `auto` settled.
+
+    Attributes:
+        clean_model_name: name of the folders the run writes to.
+        shape: sizes of the model.
+        choice: device, number format and estimated memory.
+        batching: how a step's sequences are split.
+        steps: optimiser steps the token budget buys.
+        positions_per_seq: positions trained on in each sequence.
+    """
+
+    clean_model_name: str
+    shape: ModelShape
+    choice: DeviceChoice
+    batching: Batching
+    steps: int
+    positions_per_seq: int
+
+    def settle(self, config: Any) -> None:
+        """Write the plan into a subcommand's configuration."""
+        device = self.choice.device
+        config.trainer.accelerator = device.type
+        if config.trainer.devices == "auto":
+            config.trainer.devices = 1 if device.index is None else [device.index]
+        config.data.micro_batch_seqs = self.batching.micro_batch_seqs
+        config.data.positions_per_seq = self.positions_per_seq
+        config.trainer.accumulate_grad_batches = self.batching.grad_accum
+        if config.trainer.max_steps == -1 or config.trainer.max_steps > self.steps:
+            config.trainer.max_steps = self.steps
+
+    def sentence(self) -> str:
+        """The plan in one line, for the user."""
+        dtype = str(self.choice.dtype).removeprefix("torch.")
+        return (
+            f"{self.clean_model_name}: {self.shape.num_parameters / 1e6:,.1f}M parameters, {self.shape.num_blocks} blocks, "
+            f"on {self.choice.device} in {dtype} (about {self.choice.needed_bytes / GIB:.1f} GiB)"
+        )
+
+
+def plan_run(config: Any) -> RunPlan:
+    """The plan for a subcommand's configuration; reads the model's configuration and no weights.
+
+    Raises:
+        InputError: the model is unknown or fits nowhere, or the data settings do not fit the model or each other.
+    """
+    facts = model_facts(config.model.model_id, config.model.revision)
+    data = config.data
+    if facts.context_length is not None and data.seq_len > facts.context_length:
+        raise InputError(
+            f"--data.seq_len {data.seq_len} is beyond the context of {config.model.model_id}, "
+            f"{facts.context_length} tokens: choose at most that."
+        )
+    choice = choose_device(facts.shape, measure_memory(), override=_named_device(config.trainer.accelerator))
+    world_size = _world_size(config.trainer)
+    micro = data.micro_batch_seqs
+    if micro == "auto":
+        micro = min(MICRO_BATCH_SEQS[choice.device.type], max(1, data.effective_batch_seqs // world_size))
+    positions = data.positions_per_seq
+    return RunPlan(
+        facts.clean_model_name,
+        facts.shape,
+        choice,
+        plan_batching(data.effective_batch_seqs, world_size, micro),
+        total_steps(data.tokens, data.seq_len, data.effective_batch_seqs),
+        auto_schedule(facts.shape.vocab_size)[1] if positions == "auto" else positions,
+    )
+
+
+def _named_device(accelerator: str) -> str | None:
+    return {"auto": None, "gpu": "cuda"}.get(accelerator, accelerator)
+
+
+def _world_size(trainer: Any) -> int:
+    devices = trainer.devices
+    count = 1 if devices == "auto" else len(devices) if isinstance(devices, list) else int(devices)
+    return count * trainer.num_nodes

@@ -1,0 +1,36 @@
+"""Notices of other libraries that a user of this one cannot act on, silenced one by one, by message."""
+
+import logging
+import os
+import warnings
+
+WARNINGS = (
+    "The '.*_dataloader' does not have many workers",  # one worker tokenises faster than the model reads
+    "Found .* module\\(s\\) in eval mode at the start of training",
+    "Checkpoint directory .* exists and is not empty",  # resumed runs go on in their folder
+    "Trainer already configured with model summary callbacks",
+    "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # lightning 2.6 on torch 2.13
+    "`lightning_utilities.core.rank_zero` .*deprecated",
+    "The dataloader, .*, does not have many workers",
+)
+"""Regular expressions of warnings."""
+
+LOGGERS = {
+    "lightning.pytorch.utilities.rank_zero": logging.WARNING,  # tips, "GPU available: False", "max_steps reached"
+    "lightning.pytorch.accelerators.cuda": logging.WARNING,
+    "lightning.fabric.utilities.seed": logging.WARNING,
+    "datasets": logging.ERROR,
+    "huggingface_hub": logging.ERROR,
+    "transformers": logging.ERROR,
+    "httpx": logging.WARNING,
+}
+"""Loggers and the least level that still speaks."""
+
+
+def silence_third_parties() -> None:
+    """Silence them in this process and, through the environment, in its workers."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the workers are forked; one thread each is enough
+    for message in WARNINGS:
+        warnings.filterwarnings("ignore", message=message)
+    for name, level in LOGGERS.items():
+        logging.getLogger(name).setLevel(level)

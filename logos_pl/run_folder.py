@@ -1,0 +1,74 @@
+"""Where a fit keeps its TensorBoard files and its checkpoints: `lightning_logs/<model>/version_<k>/`."""
+
+import os
+import pickle
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from logos_pl.errors import InputError, RunError
+
+
+def new_run_folder(root: Path, model_name: str, create: bool) -> Path:
+    """The next free `version_<k>` of a model; a later run never writes into an earlier one's folder.
+
+    Args:
+        root: the folder of all logs.
+        model_name: the model's clean name.
+        create: make the folder. Only the first process does; the others write nothing into theirs.
+
+    Raises:
+        RunError: the folder cannot be made.
+    """
+    parent = root / model_name
+    taken = [int(path.name.removeprefix("version_")) for path in _versions(parent)]
+    version = max(taken, default=-1) + 1
+    while create:
+        try:
+            (parent / f"version_{version}").mkdir(parents=True)
+            break
+        except FileExistsError:  # another run took this number between the look and the claim
+            version += 1
+        except OSError as error:
+            raise RunError(
+                f"Cannot write to {os.path.relpath(root)}: {error.strerror}; "
+                "mend it, or choose another folder with --trainer.default_root_dir."
+            ) from error
+    return parent / f"version_{version}"
+
+
+def find_checkpoint(root: Path, model_name: str, which: str | Literal["last", "best"]) -> Path:
+    """The checkpoint meant by `--ckpt_path`: the newest run's `last` or `best`, or a path.
+
+    Raises:
+        InputError: there is none, or the file is not a whole checkpoint.
+    """
+    if which in ("last", "best"):
+        runs = sorted(_versions(root / model_name), key=lambda path: int(path.name.removeprefix("version_")))
+        found = [run / f"{which}.ckpt" for run in runs if (run / f"{which}.ckpt").is_file()]
+        if not found:
+            raise InputError(
+                f"There is no {which}.ckpt under {os.path.relpath(root / model_name)}, so nothing to go on from: "
+                "start without --ckpt_path."
+            )
+        path = found[-1]
+    else:
+        path = Path(which)
+        if not path.is_file():
+            raise InputError(f"--ckpt_path {which} is not a file: give `last`, `best` or the path of a checkpoint.")
+    _refuse_broken(path)
+    return path
+
+
+def _versions(parent: Path) -> list[Path]:
+    return [path for path in parent.glob("version_*") if path.name.removeprefix("version_").isdigit()]
+
+
+def _refuse_broken(path: Path) -> None:
+    try:
+        torch.load(path, weights_only=True, map_location="cpu", mmap=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        raise InputError(
+            f"{os.path.relpath(path)} is not a whole checkpoint of logos-pl: give another one, or start anew."
+        ) from error

@@ -1,0 +1,175 @@
+import gzip
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from logos_pl.data.shards import Shard, Stride, read_rows, shard_format
+from logos_pl.errors import InputError, RunError
+from tests.data.texts import make_texts, write_jsonl, write_parquet
+
+ROWS = 23  # with row groups of 5: four whole ones and a rest
+
+
+def shard_at(path: Path) -> Shard:
+    return Shard(path.name, str(path))
+
+
+def write_txt(path: Path, texts: list[str]) -> None:
+    path.write_text("\n\n".join(texts))
+
+
+@pytest.fixture(params=["a.parquet", "a.jsonl", "a.jsonl.gz", "a.txt"])
+def shard(request: pytest.FixtureRequest, tmp_path: Path) -> Shard:
+    path = tmp_path / request.param
+    write = {".parquet": write_parquet, ".txt": write_txt}.get(path.suffix, write_jsonl)
+    write(path, make_texts(0, ROWS))
+    return shard_at(path)
+
+
+def test_every_row_comes_with_its_number_from_any_start(shard: Shard) -> None:
+    rows = list(enumerate(make_texts(0, ROWS)))
+    for start in range(ROWS + 3):
+        assert list(read_rows(shard, "text", start)) == rows[start:]
+
+
+def test_strides_share_all_rows_between_them_from_any_start(shard: Shard) -> None:
+    rows = list(enumerate(make_texts(0, ROWS)))
+    for start in (0, 4, 11):
+        for k in range(3):
+            found = list(read_rows(shard, "text", start, Stride(k, 3)))
+            assert found == [(row, text) for row, text in rows if row >= start and row % 3 == k]
+
+
+def test_null_text_is_none_and_keeps_its_row(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", ["x", None, "y"])
+    write_jsonl(tmp_path / "a.jsonl", ["x", None, "y"])
+    for name in ("a.parquet", "a.jsonl"):
+        assert list(read_rows(shard_at(tmp_path / name), "text")) == [(0, "x"), (1, None), (2, "y")]
+
+
+def test_a_later_json_row_may_leave_out_what_is_null(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "x"}\n{"id": 1}\n\n{"text": "y"}\n')
+    assert list(read_rows(shard_at(path), "text")) == [(0, "x"), (1, None), (2, "y")]
+
+
+def test_half_a_surrogate_pair_in_json_becomes_a_question_mark(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(r'{"text": "a\ud83d b\ud83d\ude00"}' + "\n")
+    assert list(read_rows(shard_at(path), "text")) == [(0, "a? b😀")]
+
+
+def test_a_text_file_has_one_document_per_paragraph(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes("\n\nOne,\nin two lines.\n \t\n\n\nTwo é.\r\n\r\nThree\n".encode())
+    assert list(read_rows(shard_at(path), "text")) == [(0, "One,\nin two lines."), (1, "Two é."), (2, "Three")]
+
+
+@pytest.mark.parametrize("start", [0, 17])
+def test_a_missing_column_is_refused_with_the_columns_there_are(tmp_path: Path, start: int) -> None:
+    write_parquet(tmp_path / "a.parquet", make_texts(0, ROWS), column="content")
+    write_jsonl(tmp_path / "a.jsonl", make_texts(0, ROWS), column="content")
+    for name in ("a.parquet", "a.jsonl"):
+        with pytest.raises(InputError, match=rf"{name} has no column 'text', only id, content; .*--data\.text_column"):
+            list(read_rows(shard_at(tmp_path / name), "text", start))
+
+
+def test_a_column_of_numbers_is_refused(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", ["x"])
+    write_jsonl(tmp_path / "a.jsonl", ["x"])
+    for name, kind in (("a.parquet", "int64"), ("a.jsonl", "int")):
+        with pytest.raises(InputError, match=rf"'id' of shard {name} holds {kind}, not text; .*--data\.text_column"):
+            list(read_rows(shard_at(tmp_path / name), "id"))
+
+
+def test_a_text_column_in_any_of_parquets_ways_to_store_it_is_read(tmp_path: Path) -> None:
+    kinds = [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())]
+    for kind in kinds:
+        pq.write_table(pa.table({"text": pa.array(["x", "y", "x"]).cast(kind)}), tmp_path / "a.parquet")
+        assert list(read_rows(shard_at(tmp_path / "a.parquet"), "text")) == [(0, "x"), (1, "y"), (2, "x")]
+
+
+def test_only_the_text_column_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes of the other column are overwritten: whoever reads them meets an error."""
+    path = tmp_path / "a.parquet"
+    table = pa.table({"other": ["z" * 50] * 20, "text": make_texts(0, 20)})
+    pq.write_table(table, path, compression="none", use_dictionary=False)
+    column = pq.ParquetFile(path).metadata.row_group(0).column(0)
+    data = bytearray(path.read_bytes())
+    data[column.data_page_offset : column.data_page_offset + column.total_compressed_size] = b"\xff" * (
+        column.total_compressed_size
+    )
+    path.write_bytes(data)
+    with pytest.raises(OSError):
+        pq.read_table(path)
+    assert [text for _, text in read_rows(shard_at(path), "text")] == make_texts(0, 20)
+
+
+def test_a_shard_that_is_no_parquet_at_all_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    path.write_bytes(b"not a parquet file, but long enough to be looked at")
+    with pytest.raises(RunError, match=r"^Shard a\.parquet cannot be read from row 0 on .*--ckpt_path last\.$"):
+        list(read_rows(shard_at(path), "text"))
+
+
+def test_a_parquet_shard_that_is_corrupt_half_way_gives_its_good_rows_and_names_the_first_bad_one(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.parquet"
+    write_parquet(path, make_texts(0, ROWS))
+    column = pq.ParquetFile(path).metadata.row_group(2).column(1)
+    data = bytearray(path.read_bytes())
+    start = column.dictionary_page_offset or column.data_page_offset
+    data[start : start + column.total_compressed_size] = b"\xff" * column.total_compressed_size
+    path.write_bytes(data)
+    good = []
+    with pytest.raises(RunError, match=r"^Shard a\.parquet cannot be read from row 10 on"):  # noqa: PT012
+        for _, text in read_rows(shard_at(path), "text"):
+            good.append(text)
+    assert good == make_texts(0, ROWS)[:10]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda lines: [*lines[:7], '{"text": "broken', *lines[8:]],
+        lambda lines: [*lines[:7], b"\xff\xfe".decode("latin-1"), *lines[8:]],
+    ],
+)
+def test_a_corrupt_line_of_json_is_named_by_shard_and_row(tmp_path: Path, spoil) -> None:
+    path = tmp_path / "a.jsonl"
+    lines = [json.dumps({"text": text}) for text in make_texts(0, ROWS)]
+    path.write_bytes("\n".join(spoil(lines)).encode("latin-1"))
+    with pytest.raises(RunError, match=r"^Shard a\.jsonl cannot be read from row \d on .*mend"):
+        list(read_rows(shard_at(path), "text"))
+
+
+def test_a_json_file_that_is_one_array_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('[{"text": "x"}]')
+    with pytest.raises(InputError, match="one JSON object per line"):
+        list(read_rows(shard_at(path), "text"))
+
+
+def test_a_truncated_gzip_shard_is_corrupt(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl.gz"
+    write_jsonl(path, make_texts(0, 2000))
+    path.write_bytes(path.read_bytes()[:-500])
+    with pytest.raises(RunError, match=r"^Shard a\.jsonl\.gz cannot be read from row \d+ on"):
+        list(read_rows(shard_at(path), "text"))
+    path.write_bytes(gzip.compress(b"x")[:-8] + b"\0" * 8)
+    with pytest.raises(RunError, match=r"cannot be read from row 0 on"):
+        list(read_rows(shard_at(path), "text"))
+
+
+def test_a_shard_that_vanished_is_named_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"^Shard gone\.parquet vanished before its row 40 .*--ckpt_path last\.$"):
+        list(read_rows(shard_at(tmp_path / "gone.parquet"), "text", 40))
+
+
+def test_kinds_of_files_are_known_by_their_endings() -> None:
+    names = ["x.parquet", "x.jsonl", "x.ndjson.gz", "x.json.zst", "x.txt.xz", "x.csv", "x.gz", "parquet"]
+    assert [shard_format(name) for name in names] == ["parquet", "jsonl", "jsonl", "jsonl", "txt", None, None, None]

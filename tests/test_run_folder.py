@@ -1,0 +1,78 @@
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from logos_pl.errors import InputError, RunError
+from logos_pl.run_folder import find_checkpoint, new_run_folder
+
+
+def save(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"weights": torch.zeros(2)}, path)
+
+
+def test_every_run_gets_a_folder_of_its_own(tmp_path: Path) -> None:
+    folders = [new_run_folder(tmp_path, "demo", create=True) for _ in range(11)]
+
+    assert [folder.name for folder in folders] == [f"version_{k}" for k in range(11)]
+    assert all(folder.is_dir() for folder in folders)
+
+
+def test_processes_beside_the_first_make_no_folder(tmp_path: Path) -> None:
+    assert not new_run_folder(tmp_path, "demo", create=False).exists()
+
+
+def test_a_folder_claimed_by_another_run_in_between_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("logos_pl.run_folder._versions", lambda parent: [])
+    first = new_run_folder(tmp_path, "demo", create=True)
+    second = new_run_folder(tmp_path, "demo", create=True)
+
+    assert (first.name, second.name) == ("version_0", "version_1")
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_only(self: Path, **kwargs: object) -> None:
+        raise OSError(30, os.strerror(30))
+
+    monkeypatch.setattr(Path, "mkdir", read_only)
+    with pytest.raises(RunError, match=r"Read-only file system.*--trainer\.default_root_dir"):
+        new_run_folder(tmp_path, "demo", create=True)
+
+
+def test_last_is_that_of_the_newest_run_that_has_one(tmp_path: Path) -> None:
+    for version in (2, 10):
+        save(tmp_path / "demo" / f"version_{version}" / "last.ckpt")
+    (tmp_path / "demo" / "version_11").mkdir()
+
+    assert find_checkpoint(tmp_path, "demo", "last").parent.name == "version_10"
+
+
+def test_nothing_to_resume_is_said_rather_than_started_anew(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no last\.ckpt .* start without --ckpt_path"):
+        find_checkpoint(tmp_path, "demo", "last")
+
+
+def test_a_path_that_is_no_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nowhere\.ckpt is not a file"):
+        find_checkpoint(tmp_path, "demo", str(tmp_path / "nowhere.ckpt"))
+
+
+def test_half_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "demo" / "version_0" / "last.ckpt"
+    save(path)
+    path.write_bytes(path.read_bytes()[:-100])
+
+    with pytest.raises(InputError, match="not a whole checkpoint"):
+        find_checkpoint(tmp_path, "demo", "last")
+
+
+def test_a_checkpoint_that_holds_code_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "evil.ckpt"
+    torch.save({"path": Path("x"), "print": print}, path)
+
+    with pytest.raises(InputError, match="not a whole checkpoint"):
+        find_checkpoint(tmp_path, "demo", str(path))

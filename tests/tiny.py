@@ -1,0 +1,75 @@
+"""A tiny model folder, a tiny corpus and a configuration over them: what the tests of whole runs stand on."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+WORDS = "sun moon river stone bird tree cloud fire snow wind light dark song road hill sea leaf rain star door".split()
+
+
+def make_model(folder: Path, seed: int = 0, **overrides: Any) -> Path:
+    """A random Llama of four blocks over a word-level vocabulary, saved as `from_pretrained` wants it."""
+    torch.manual_seed(seed)
+    words = ["<s>", "<unk>", ".", *WORDS]
+    settings = {
+        "vocab_size": len(words),
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "max_position_embeddings": 64,
+        "initializer_range": 0.4,
+        "bos_token_id": 0,
+        "eos_token_id": None,
+        "tie_word_embeddings": False,
+    }
+    model = LlamaForCausalLM(LlamaConfig(**(settings | overrides)))
+    model.save_pretrained(folder)
+    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", unk_token="<unk>").save_pretrained(folder)
+    return folder
+
+
+def make_corpus(folder: Path, documents: int = 800, shards: int = 2, seed: int = 0) -> Path:
+    """JSON lines of short documents of random words."""
+    rng = random.Random(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    for shard in range(shards):
+        lines = [
+            json.dumps({"text": " ".join(rng.choices(WORDS, k=rng.randint(5, 60))) + " ."})
+            for _ in range(documents // shards)
+        ]
+        (folder / f"{shard:03d}.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def fit_arguments(model: Path, corpus: Path, logs: Path, **overrides: Any) -> list[str]:
+    """The command line of a fit of twelve steps with a validation every four; `overrides` are dotted options."""
+    options = {
+        "model.model_id": model,
+        "model.rank": 4,
+        "data.dataset": corpus,
+        "data.tokens": 12 * 8 * 32,
+        "data.seq_len": 32,
+        "data.effective_batch_seqs": 8,
+        "data.micro_batch_seqs": 4,
+        "data.positions_per_seq": 4,
+        "data.held_out_frac": 0.1,
+        "data.val_seqs": 8,
+        "data.test_seqs": 8,
+        "data.lanes": 4,
+        "data.num_workers": 0,
+        "data.validate_every_steps": 4,
+        "trainer.accelerator": "cpu",
+        "trainer.default_root_dir": logs / "lightning_logs",
+        "export.folder": logs / "lenses",
+    } | overrides
+    return [f"--{key}={value}" for key, value in options.items()]
