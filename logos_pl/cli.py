@@ -137,6 +137,7 @@ def main(args: list[str] | None = None) -> int:
             seed_everything_default=316,
             trainer_defaults={"max_epochs": -1, "num_sanity_val_steps": 0, "enable_model_summary": False},
             auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
             args=args,
         )
     except LogosError as error:

@@ -4,8 +4,9 @@ from typing import Any, NamedTuple
 
 from logos_pl.errors import InputError
 from logos_pl.functional.budget import Batching, auto_schedule, plan_batching, total_steps
-from logos_pl.lm.devices import GIB, DeviceChoice, ModelShape, choose_device, measure_memory
-from logos_pl.lm.frozen import model_facts
+from logos_pl.lm.devices import GIB, DeviceChoice, ModelShape, choose_device, measure_memory, shape_of
+from logos_pl.lm.frozen import context_length, read_config
+from logos_pl.lm.sources import clean_name, locate
 
 MICRO_BATCH_SEQS = {"cuda": 32, "mps": 8, "cpu": 8}
 """Sequences per forward pass where the user leaves it to us. Source: SPEC §2.1."""
@@ -57,26 +58,28 @@ def plan_run(config: Any) -> RunPlan:
     Raises:
         InputError: the model is unknown or fits nowhere, or the data settings do not fit the model or each other.
     """
-    facts = model_facts(config.model.model_id, config.model.revision)
+    source = locate(config.model.model_id, config.model.revision)
+    model_config = read_config(source)
+    shape, longest = shape_of(model_config), context_length(model_config)
     data = config.data
-    if facts.context_length is not None and data.seq_len > facts.context_length:
+    if longest is not None and data.seq_len > longest:
         raise InputError(
             f"--data.seq_len {data.seq_len} is beyond the context of {config.model.model_id}, "
-            f"{facts.context_length} tokens: choose at most that."
+            f"{longest} tokens: choose at most that."
         )
-    choice = choose_device(facts.shape, measure_memory(), override=_named_device(config.trainer.accelerator))
+    choice = choose_device(shape, measure_memory(), override=_named_device(config.trainer.accelerator))
     world_size = _world_size(config.trainer)
     micro = data.micro_batch_seqs
     if micro == "auto":
         micro = min(MICRO_BATCH_SEQS[choice.device.type], max(1, data.effective_batch_seqs // world_size))
     positions = data.positions_per_seq
     return RunPlan(
-        facts.clean_model_name,
-        facts.shape,
+        clean_name(source.model_id),
+        shape,
         choice,
         plan_batching(data.effective_batch_seqs, world_size, micro),
         total_steps(data.tokens, data.seq_len, data.effective_batch_seqs),
-        auto_schedule(facts.shape.vocab_size)[1] if positions == "auto" else positions,
+        auto_schedule(shape.vocab_size)[1] if positions == "auto" else positions,
     )
 
 

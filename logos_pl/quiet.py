@@ -5,6 +5,7 @@ import os
 import warnings
 
 WARNINGS = (
+    "LightningCLI's args parameter is intended to run from within Python",
     "The '.*_dataloader' does not have many workers",  # one worker tokenises faster than the model reads
     "Found .* module\\(s\\) in eval mode at the start of training",
     "Checkpoint directory .* exists and is not empty",  # resumed runs go on in their folder
@@ -30,6 +31,7 @@ LOGGERS = {
 def silence_third_parties() -> None:
     """Silence them in this process and, through the environment, in its workers."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the workers are forked; one thread each is enough
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # names lightning uses, not the user
     for message in WARNINGS:
         warnings.filterwarnings("ignore", message=message)
     for name, level in LOGGERS.items():

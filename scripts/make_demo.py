@@ -17,14 +17,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
 from demo_build.card import Measured, sha256_of, write_card
 from demo_build.documents import write_documents
 from demo_build.facts import facts_by_relation
 from demo_build.recall import first_row_histogram, recall_by_phrasing
 from demo_build.tokens import encode_documents, save_tokenizer, train_tokenizer
 from demo_build.training import Recipe, build_model, held_out_loss, train
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 DEMO = Path(__file__).resolve().parents[1] / "logos_pl" / "demo"
 NUM_THREADS = 2
@@ -75,7 +74,7 @@ def make(out: Path, recipe: Recipe, num_words: int) -> None:
     say(f"{sum(map(len, encoded))} tokens; training the model")
     model = build_model(recipe)
     train_loss = train(model, training, recipe)
-    model.to(torch.bfloat16).save_pretrained(out / "model")
+    model.bfloat16().save_pretrained(out / "model")
     save_tokenizer(tokenizer, out / "model")
     say("measuring")
     write_card(out, recipe, measure(out, held_out, train_loss, documents, encoded, started))
@@ -87,8 +86,8 @@ def measure(
     started: float,
 ) -> Measured:  # fmt: skip
     """Everything the card reports, measured on the files as written (bf16 weights, float32 arithmetic)."""
-    model = AutoModelForCausalLM.from_pretrained(out / "model", dtype=torch.float32).eval()
-    tokenizer = AutoTokenizer.from_pretrained(out / "model")
+    model = LlamaForCausalLM.from_pretrained(out / "model", dtype=torch.float32).eval()
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(out / "model")
     templates = ("The capital of {c} is {a}.", "The capital of {c} is called simply {a}.")
     return Measured(
         train_loss_nats=train_loss,
@@ -100,13 +99,16 @@ def measure(
         num_tokens=sum(map(len, encoded)),
         sha256=sha256_of(out),
         seconds=time.monotonic() - started,
+        cpu_seconds=time.process_time(),
     )
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Read the command line and make the demo."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=DEMO, help="folder for text/, model/ and README.md (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=DEMO, help="folder for text/, model/ and README.md (default: %(default)s)"
+    )
     parser.add_argument("--steps", type=int, default=Recipe.steps, help="training steps (default: %(default)s)")
     parser.add_argument("--words", type=int, default=NUM_WORDS, help="words of text (default: %(default)s)")
     options = parser.parse_args(arguments)

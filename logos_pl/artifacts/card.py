@@ -52,7 +52,7 @@ def _facts(p: Provenance, num_bytes: int) -> str:
         "Rows with a translator": f"1 to {p.capacity.rows}",
         "Rank": f"{p.capacity.rank_k}",
         "Parameters": f"{p.capacity.parameters:,}",
-        "Size": f"{num_bytes / 1e6:.1f} MB (fp32)",
+        "Size": f"{num_bytes / 1e6:.1f} MB (fp32)" if num_bytes >= 1e6 else f"{num_bytes / 1e3:.0f} kB (fp32)",
         "Decoding norm": f"`{p.decoding_norm}`",
         "Made with": f"logos-pl {p.project_version}",
     }

@@ -28,7 +28,7 @@ def find_folder(folder: Path) -> Path:
         raise InputError(f"There is no artifact at {os.path.relpath(folder)}: give the folder that holds its files.")
     warnings.warn(
         f"Writing {os.path.relpath(folder)} was interrupted: reading what was there before, from {aside.name}.",
-        stacklevel=2,
+        stacklevel=3,
     )
     return aside
 

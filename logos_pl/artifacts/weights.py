@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import struct
 
 import torch
 from torch import Tensor
@@ -11,6 +12,13 @@ from logos_pl.errors import InputError
 from logos_pl.lenses.translator import Translators
 
 Weights = dict[str, Tensor]
+
+# torch.save writes zip files; its older formats have loaders of their own, which nothing here needs.
+ZIP_MAGIC = b"PK\x03\x04"
+# What torch's restricted unpickler raises on bytes that were made to break it.
+BROKEN_PICKLE = (
+    pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, struct.error
+)  # fmt: skip
 
 
 def weights_of(translators: Translators) -> Weights:
@@ -80,13 +88,15 @@ def decode(data: bytes) -> Weights:
     Raises:
         InputError: They are no plain dictionary of tensors.
     """
-    remedy = "do not open it otherwise, and fetch the artifact from a source you trust."
+    refusal = "weights.pt is not a state dict of tensors alone: fetch the artifact from a source you trust."
+    if not data.startswith(ZIP_MAGIC):
+        raise InputError(refusal)
     try:
         weights = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise InputError(f"weights.pt is not a state dict of tensors alone: {remedy}") from error
+    except BROKEN_PICKLE as error:
+        raise InputError(refusal) from error
     if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
-        raise InputError(f"weights.pt is not a state dict of tensors alone: {remedy}")
+        raise InputError(refusal)
     return weights
 
 

@@ -27,7 +27,8 @@ class GracefulStop(Callback):
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._received = number
-        self._restore_handlers()  # the next signal has its usual effect
+        for listened in SIGNALS:
+            signal.signal(listened, signal.SIG_DFL)  # a second signal ends the process at once
 
     def _restore_handlers(self) -> None:
         for number, handler in self._previous.items():
@@ -50,7 +51,7 @@ class GracefulStop(Callback):
         """
         step_is_complete = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if step_is_complete and not trainer.is_last_batch and self._anyone_received(trainer):
-            trainer.save_checkpoint(self.checkpoint)
+            trainer.save_checkpoint(self.checkpoint, weights_only=False)
             self._stop(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -8,9 +8,10 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 
-from logos_pl.artifacts import provenance as record
+from logos_pl.artifacts import groups
 from logos_pl.artifacts.environment import environment, git_sha, project_version
 from logos_pl.artifacts.fingerprint import fingerprint
+from logos_pl.artifacts.provenance import Provenance
 from logos_pl.artifacts.tuned_lens import check_tuned_lens_folder, save_tuned_lens
 from logos_pl.callbacks.checkpoint_io import RunCheckpoint
 from logos_pl.callbacks.ledger import Counts, Ledger
@@ -76,7 +77,7 @@ class LensExport(Callback):
             for lens, reading in best["lens_validation"].items()
         }
         stopped = only(trainer, PercentileStopping).has_stopped
-        provenance = record.Provenance(
+        provenance = Provenance(
             **_who(module),
             **_what_was_read(data_module, counts, consumed, trainer.world_size, trainer.accumulate_grad_batches),
             **_how(module, translators, counts),
@@ -90,7 +91,7 @@ class LensExport(Callback):
         self._report(trainer, provenance, readings, destination)
 
     def _report(
-        self, trainer: Trainer, provenance: record.Provenance, readings: Readings, destination: Path
+        self, trainer: Trainer, provenance: Provenance, readings: Readings, destination: Path
     ) -> None:
         optim = provenance.optim
         ending = "stopped early after" if optim.stopped_early else "done:"
@@ -138,7 +139,7 @@ def _what_was_read(
     per_sequence, rest = divmod(counts.positions, counts.sequences)
     assert rest == 0, "every sequence has the same number of positions"
     return {
-        "dataset": record.Dataset(
+        "dataset": groups.Dataset(
             repo_id=consumed.repo_id,
             name=consumed.name,
             split=consumed.split,
@@ -147,14 +148,14 @@ def _what_was_read(
             content_hash=consumed.content_hash,
             documents=consumed.documents,
         ),
-        "budget": record.Budget(
+        "budget": groups.Budget(
             tokens=counts.tokens,
             tokens_asked=data.tokens,
             seq_len=data.seq_len,
             positions_per_seq=per_sequence,
             position_range=data.position_range,
         ),
-        "batching": record.Batching(
+        "batching": groups.Batching(
             micro_batch_seqs=int(data.micro_batch_seqs),
             grad_accum=grad_accum,
             effective_batch_seqs=counts.most_sequences_per_step,
@@ -169,18 +170,18 @@ def _how(module: LensTuning, translators: Translators, counts: Counts) -> dict[s
     tau = (1.0 / translators.inv_tau()).tolist()
     unembed = str(module.head.unembedding.weight.dtype)
     return {
-        "capacity": record.Capacity(rank_k=translators.rank, rows=translators.num_rows, parameters=parameters),
+        "capacity": groups.Capacity(rank_k=translators.rank, rows=translators.num_rows, parameters=parameters),
         "layers_per_step": counts.most_rows_per_step,
-        "temperature": record.Temperature(enabled=module.temperature, tau=tau),
-        "regularizers": record.Regularizers(l2=module.l2, smoothness=module.smoothness),
+        "temperature": groups.Temperature(enabled=module.temperature, tau=tau),
+        "regularizers": groups.Regularizers(l2=module.l2, smoothness=module.smoothness),
         "preconditioner": None,
         "init": "random: U drawn once for all rows with variance 1/d_model, V and c zero",
-        "precision": record.Precision(model=str(module.frozen.dtype), unembed=unembed, loss="torch.float32"),
+        "precision": groups.Precision(model=str(module.frozen.dtype), unembed=unembed, loss="torch.float32"),
     }
 
 
-def _optim(module: LensTuning, total: int, steps_done: int, exported_step: int, stopped: bool) -> record.Optim:
-    return record.Optim(
+def _optim(module: LensTuning, total: int, steps_done: int, exported_step: int, stopped: bool) -> groups.Optim:
+    return groups.Optim(
         lr=module.lr,
         betas=module.betas,
         weight_decay=module.weight_decay,
@@ -193,16 +194,16 @@ def _optim(module: LensTuning, total: int, steps_done: int, exported_step: int, 
     )
 
 
-def _at_percentiles(readings: Readings, num_blocks: int) -> dict[str, record.PercentileKl]:
-    def divergence(lens: str, row: int) -> record.Divergence:
+def _at_percentiles(readings: Readings, num_blocks: int) -> dict[str, groups.PercentileKl]:
+    def divergence(lens: str, row: int) -> groups.Divergence:
         reading = readings[lens]
-        return record.Divergence(
+        return groups.Divergence(
             kl_to_final_bits=float(reading["kl_to_final_bits"][row]),
             kl_from_final_bits=float(reading["kl_from_final_bits"][row]),
             top1_agree_frac=float(reading["top1_agree"][row]),
         )
 
     return {
-        str(percentile): record.PercentileKl(row, divergence("norm", row), divergence("tuned", row))
+        str(percentile): groups.PercentileKl(row, divergence("norm", row), divergence("tuned", row))
         for percentile, row in depth_percentile_rows(num_blocks).items()
     }

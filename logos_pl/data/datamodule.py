@@ -9,6 +9,7 @@ from lightning.pytorch import LightningDataModule
 from transformers import PreTrainedTokenizerBase
 
 from logos_pl.data.held_out import Side, held_out_sequences
+from logos_pl.data.intervals import ValidationIntervals
 from logos_pl.data.lanes import LaneCursor, TrainText
 from logos_pl.data.layout import Cursors, Layout, check_layout
 from logos_pl.data.ledger import DataLedger, count_consumed, gather_cursors
@@ -54,6 +55,7 @@ class LensDataModule(LightningDataModule):
         position_range: Part of the sequence that positions are drawn from, as two fractions: from the first up to, not
             including, the second.
         held_out_frac: Share of the documents held out for validation, and again as many for test.
+        validate_every_steps: Optimiser steps between two validations; there is one after the last step, too.
         val_seqs: Packed sequences of held-out text in a validation.
         test_seqs: Packed sequences of other held-out text in a test.
         lanes: Streams that the dataset is dealt out to. Order of training depends on it, and not on the number of
@@ -81,6 +83,7 @@ class LensDataModule(LightningDataModule):
         positions_per_seq: int | Literal["auto"] = "auto",
         position_range: tuple[float, float] = (0.60, 0.95),
         held_out_frac: float = 0.02,
+        validate_every_steps: int = 100,
         val_seqs: int = 64,
         test_seqs: int = 64,
         lanes: int = 8,
@@ -102,6 +105,7 @@ class LensDataModule(LightningDataModule):
         self.positions_per_seq = positions_per_seq
         self.position_range = position_range
         self.held_out_frac = held_out_frac
+        self.validate_every_steps = validate_every_steps
         self.val_seqs = val_seqs
         self.test_seqs = test_seqs
         self.lanes = lanes
@@ -110,6 +114,8 @@ class LensDataModule(LightningDataModule):
         self.model_revision = model_revision
         self.seed = seed
         self.source: Source | None = None
+        self._loader: TrainLoader | None = None
+        self._intervals: ValidationIntervals | None = None
         self._held_out: dict[Side, list[list[int]]] = {}
         self._cursors: Cursors = {lane: LaneCursor() for lane in range(lanes)}
         self._restored_identity: dict[str, Any] | None = None
@@ -142,7 +148,7 @@ class LensDataModule(LightningDataModule):
         self.source = source
 
     def _check_numbers(self) -> None:
-        for field in ("tokens", "seq_len", "effective_batch_seqs", "lanes"):
+        for field in ("tokens", "seq_len", "effective_batch_seqs", "lanes", "validate_every_steps"):
             if getattr(self, field) < 1:
                 raise InputError(f"--data.{field} is {getattr(self, field)}; give 1 or more.")
         for field in ("num_workers", "val_seqs", "test_seqs"):
@@ -169,18 +175,32 @@ class LensDataModule(LightningDataModule):
 
     # Loaders
 
-    def train_dataloader(self) -> Iterable[TextBatch]:
-        """Endless micro-batches from where training stands, tokenised ahead by the workers.
+    def train_dataloader(self) -> ValidationIntervals:
+        """Micro-batches from where training stands, tokenised ahead by the workers; each pass ends at a validation.
 
         Raises:
             InputError: If lanes or steps cannot be shared evenly, or a checkpoint is of another dataset.
         """
-        layout = self._layout()
-        check_layout(layout)
+        check_layout(self._layout())
         self._check_identity()
-        # Documents are tokenised one at a time, so threads would not help, and they do not survive the workers' fork.
+        # One document at a time; threads do not survive a fork.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        return TrainLoader(self._stream, self.num_workers, PREFETCH_BATCHES, pin_memory=self._on_cuda())
+        self._loader = TrainLoader(self._stream, self.num_workers, PREFETCH_BATCHES, pin_memory=self._on_cuda())
+        self._intervals = ValidationIntervals(self._loader, self.batches_to_validation)
+        return self._intervals
+
+    def teardown(self, stage: str | None = None) -> None:
+        """Stops the workers."""
+        if self._loader is not None:
+            self._loader.close()
+
+    def batches_to_validation(self) -> int:
+        """Micro-batches of this process from where training stands to the next validation or the end."""
+        layout = self._layout()
+        done = sum(self._cursors[lane].sequences for lane in layout.owned()) // layout.micro_batch_seqs
+        per_step = layout.effective_batch_seqs // (layout.world_size * layout.micro_batch_seqs)
+        next_validation = (done // per_step // self.validate_every_steps + 1) * self.validate_every_steps
+        return max(0, min(next_validation, self.total_steps) * per_step - done)
 
     def val_dataloader(self) -> Iterable[TextBatch]:
         """This process's share of the held-out validation sequences.
@@ -238,6 +258,8 @@ class LensDataModule(LightningDataModule):
     def advance(self, cursors: Cursors) -> None:
         """Records that a batch was trained on: its cursors are where a resumed run goes on."""
         self._cursors.update(cursors)
+        if self._intervals is not None:
+            self._intervals.trained()
 
     def state_dict(self) -> dict[str, Any]:
         """All lanes' cursors and what they are cursors of, in plain types; every process must call it."""

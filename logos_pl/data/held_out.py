@@ -31,10 +31,10 @@ def side(digest: bytes, held_out_frac: float) -> Side:
     """The side of a document: `val` and `test` each get `held_out_frac` of the documents, `train` the rest.
 
     Args:
-        digest: The document's SHA-256; its first 8 bytes are read as a number u in [0, 1).
+        digest: The document's SHA-256; its first 53 bits are read as a number u in [0, 1), exact in a float.
         held_out_frac: Share of the documents held out for each of the two.
     """
-    u = int.from_bytes(digest[:8], "big") / 2**64
+    u = (int.from_bytes(digest[:8], "big") >> 11) / 2**53
     if u < held_out_frac:
         return "val"
     return "test" if u < 2 * held_out_frac else "train"

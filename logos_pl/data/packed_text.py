@@ -1,6 +1,6 @@
 """Micro-batches of packed text, read and tokenised ahead of training, and how a worker's failure reaches the user."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import NamedTuple
 
 import torch
@@ -117,12 +117,25 @@ class TrainLoader:
         self.num_workers = num_workers
         self.prefetch_factor = prefetch_factor
         self.pin_memory = pin_memory
+        self._batches: Generator[TextBatch, None, None] | None = None
 
     def __iter__(self) -> Iterator[TextBatch]:
-        """Batches, raised errors included: a worker's LogosError arrives as itself.
+        """Batches from where training stands, from fresh workers; those of an earlier pass are stopped."""
+        self.close()
+        self._batches = self._read()
+        return self._batches
+
+    def close(self) -> None:
+        """Stops the workers; left to the garbage collector, they can take seconds to notice."""
+        if self._batches is not None:
+            self._batches.close()
+            self._batches = None
+
+    def _read(self) -> Generator[TextBatch, None, None]:
+        """Batches.
 
         Raises:
-            LogosError: What a worker met.
+            LogosError: What a worker met, as if it had been met here.
         """
         loader = DataLoader(
             self.make_stream(),

@@ -145,7 +145,7 @@ def _parquet_rows(shard: Shard, text_column: str, start: int, stride: Stride) ->
 
 
 def _json_rows(shard: Shard, text_column: str, start: int, stride: Stride) -> Iterator[tuple[int, str | None]]:
-    with _opened(shard, "rt") as file:
+    with _opened(shard, "rb") as file:  # bytes: a broken character is then met in its own row
         lines = (line for line in file if not line.isspace())
         for row, line in enumerate(lines):
             wanted = row >= start and stride.holds(row)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from logos_pl.functional.lens_loss import (
+from logos_pl.functional.unembedding import (
     PreparedHead,
     Unembedding,
     block_shape,

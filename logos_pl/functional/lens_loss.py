@@ -2,12 +2,11 @@
 
 Work goes in blocks of positions × all rows. The logits of a block become, in place, the gradient with respect to
 themselves and are multiplied by the head at once; backward only scales. Cost per (row, position): 4·d·V FLOP in matrix
-products, plus 2·d·V/rows for the teacher, and half of it without a gradient. Extra memory: one block and a few slices.
-
-A half-precision head rounds its operands only: logits, softmax and Q − P are fp32, or late rows learn from noise.
+products, plus 2·d·V/rows for the teacher; half of it without a gradient. Extra memory: one block, 2/rows of a block for
+the teacher, and a few slices, whatever the number of rows and positions. Softmax and Q − P are fp32 even when the head
+is half precision, or late rows would learn from rounding noise.
 """
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -15,27 +14,22 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Element-wise passes go over slices of a block that stay in the cache (CPU) or are worth a kernel launch (elsewhere).
-_CPU_SLICE_BYTES = 2**20
-_SLICE_BYTES = 2**26
+from logos_pl.functional.unembedding import (
+    PreparedHead,
+    Unembedding,
+    block_shape,
+    prepare,
+    rounded_product,
+    slice_shape,
+    spans,
+    unembed,
+    unscaled_logits,
+)
+
+__all__ = ["LensLoss", "Unembedding", "lens_loss", "unembed"]
+
 # |Q − P| ≤ 1 is mostly far below fp16's smallest normal number (6e-5); this power of two lifts it and cannot overflow.
 _FP16_LIFT = 2.0**14
-
-
-class Unembedding(NamedTuple):
-    """What the head does after its norm: ``logits = softcap(scale · (x @ weight.T + bias))``.
-
-    Attributes:
-        weight: The unembedding matrix W_U; may be half precision, products then accumulate in fp32.
-        bias: The head's bias, or None.
-        scale: Logit multiplier (1 where the model has none).
-        softcap: ``cap`` of ``cap · tanh(z / cap)``, or None.
-    """
-
-    weight: Float[Tensor, "vocab d_head"]
-    bias: Float[Tensor, "vocab"] | None = None
-    scale: float = 1.0
-    softcap: float | None = None
 
 
 class LensLoss(NamedTuple):
@@ -48,88 +42,6 @@ class LensLoss(NamedTuple):
 
     kl_nats: Float[Tensor, "rows pos"]
     teacher_entropy_nats: Float[Tensor, "pos"]
-
-
-class PreparedHead(NamedTuple):
-    """An unembedding made ready for products: ``logits = amplitude · f(x @ weight.T · scale + bias)``.
-
-    ``f`` is tanh under a soft-cap and nothing otherwise, so that scale and cap cost no pass over the vocabulary.
-    """
-
-    weight: Float[Tensor, "vocab d_head"]
-    bias: Float[Tensor, "vocab"] | None
-    scale: float
-    amplitude: float
-    capped: bool
-    operand_dtype: torch.dtype
-    dtype: torch.dtype
-
-
-def prepare(head: Unembedding, x_dtype: torch.dtype) -> PreparedHead:
-    """``head`` with its constants folded, computing in fp64 for fp64 ``x`` over a full-precision head, else in fp32."""
-    half = head.weight.dtype.itemsize == 2
-    dtype = torch.float64 if x_dtype == torch.float64 and not half else torch.float32
-    amplitude = 1.0 if head.softcap is None else head.softcap
-    scale = head.scale / amplitude
-    return PreparedHead(
-        # Only CUDA multiplies half operands into fp32; elsewhere a half head is widened once per call.
-        weight=head.weight if half and head.weight.is_cuda else head.weight.to(dtype),
-        bias=None if head.bias is None else head.bias.to(dtype) * scale,
-        scale=scale,
-        amplitude=amplitude,
-        capped=head.softcap is not None,
-        operand_dtype=head.weight.dtype if half else dtype,
-        dtype=dtype,
-    )
-
-
-def _product(a: Tensor, b: Tensor, head: PreparedHead) -> Tensor:
-    """``a @ b`` with ``a`` rounded to the head's own precision, accumulated in the computing dtype."""
-    a = a.to(head.operand_dtype)
-    if a.dtype == b.dtype != head.dtype:
-        return torch.mm(a, b, out_dtype=head.dtype)
-    return torch.mm(a.to(b.dtype), b)
-
-
-def unscaled_logits(x: Float[Tensor, "*lead d_head"], head: PreparedHead) -> Float[Tensor, "*lead vocab"]:
-    """Logits divided by ``head.amplitude``, in a fresh tensor that may be overwritten."""
-    flat = x.reshape(-1, x.shape[-1]).to(head.dtype) * head.scale
-    if head.bias is not None and head.operand_dtype == head.dtype:
-        z = torch.addmm(head.bias, flat, head.weight.T)
-    else:
-        z = _product(flat, head.weight.T, head)
-        if head.bias is not None:
-            z = z.add_(head.bias)
-    if head.capped:
-        z = z.tanh_()
-    return z.view(*x.shape[:-1], -1)
-
-
-def unembed(x: Float[Tensor, "*lead d_head"], head: Unembedding) -> Float[Tensor, "*lead vocab"]:
-    """Logits in fp32, or in fp64 for fp64 ``x`` over a full-precision head."""
-    with torch.autocast(x.device.type, enabled=False):
-        prepared = prepare(head, x.dtype)
-        logits = unscaled_logits(x, prepared)
-        return logits if not prepared.capped else logits * prepared.amplitude
-
-
-def spans(total: int, size: int) -> Iterator[slice]:
-    """Consecutive slices of ``size`` (the last may be shorter) that cover ``range(total)``."""
-    return (slice(start, min(start + size, total)) for start in range(0, total, size))
-
-
-def block_shape(num_pos: int, num_rows: int, row_bytes: int, block_bytes: int) -> tuple[int, int]:
-    """Positions and rows per block: as many positions × all rows as fit, or some rows of a single position."""
-    fits = max(1, block_bytes // row_bytes)
-    if fits < num_rows:
-        return 1, fits
-    return min(fits // max(num_rows, 1), max(num_pos, 1)), max(num_rows, 1)
-
-
-def slice_shape(z: Float[Tensor, "pos rows vocab"]) -> tuple[int, int]:
-    """Positions and rows whose element-wise work is done at once."""
-    slice_bytes = _CPU_SLICE_BYTES if z.device.type == "cpu" else _SLICE_BYTES
-    return block_shape(z.shape[0], z.shape[1], z.shape[2] * z.element_size(), slice_bytes)
 
 
 class _Teacher(NamedTuple):
@@ -153,7 +65,7 @@ def _kl_and_gradient(
     """KL and its derivative by 1/τ; with ``grad``, ``z`` becomes the derivative by itself, but for 1/τ · amplitude.
 
     The sum is Σ P (log P − log Q) + Σ (Q − P). Its second part is zero in exact arithmetic; in floating point it takes
-    away, to first order, what the rounding of log P and log Q adds: fp32 is good to ~1e-8 nats, and never below zero.
+    away, to first order, what the rounding of log P and log Q adds: fp32 is good to ~1e-8 nats.
     """
     scaled = z * (head.amplitude * inv_tau)[:, None]
     log_q = torch.log_softmax(scaled, dim=-1)
@@ -174,8 +86,8 @@ def _kl_and_gradient(
 def _times_head(g: Float[Tensor, "n vocab"], head: PreparedHead) -> Float[Tensor, "n d_head"]:
     """``g @ weight``; ``g`` is overwritten where its precision has to be kept from underflow."""
     if head.operand_dtype == torch.float16:
-        return _product(g.mul_(_FP16_LIFT), head.weight, head).div_(_FP16_LIFT)
-    return _product(g, head.weight, head)
+        return rounded_product(g.mul_(_FP16_LIFT), head.weight, head).div_(_FP16_LIFT)
+    return rounded_product(g, head.weight, head)
 
 
 class _Sweep(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn.functional import linear
 
 from logos_pl.errors import InputError
 from logos_pl.functional.lens_loss import Unembedding, unembed
@@ -68,7 +68,7 @@ class Head:
 
     def project(self, x: Float[Tensor, "*lead d_model"]) -> Float[Tensor, "*lead d_head"]:
         """Normalised residuals after the projection in front of the unembedding; unchanged where there is none."""
-        return x if self.projection is None else F.linear(x, *self.projection)
+        return x if self.projection is None else linear(x, *self.projection)
 
     def logits(self, x: Float[Tensor, "*lead d_model"]) -> Float[Tensor, "*lead vocab"]:
         """Logits in fp32 of normalised (not yet projected) residuals: bias, scale and soft-cap included."""
@@ -153,7 +153,7 @@ class RowNorms:
 
 
 def _weights_of(anatomy: Anatomy, module: torch.nn.Module | None) -> NormWeights:
-    return identity_norm(anatomy.d_model) if module is None else norm_weights(module)
+    return identity_norm(anatomy.d_model) if module is None else norm_weights(module, anatomy.d_model)
 
 
 def _row_norms(anatomy: Anatomy, decoding_norm: str, final: NormWeights) -> list[NormWeights]:
@@ -166,7 +166,7 @@ def _row_norms(anatomy: Anatomy, decoding_norm: str, final: NormWeights) -> list
             f"decoding_norm `next` is not defined for {anatomy.architecture}: none of its norms reads the residual "
             "stream between blocks; use `final`."
         )
-    return [*(norm_weights(module) for module in anatomy.next_norms), final]
+    return [*(norm_weights(module, anatomy.d_model) for module in anatomy.next_norms), final]
 
 
 def _digest(anatomy: Anatomy, final: NormWeights) -> str:
@@ -188,9 +188,9 @@ def _digest(anatomy: Anatomy, final: NormWeights) -> str:
     return digest.hexdigest()
 
 
-def _fp32_bytes(tensor: Tensor) -> Iterator[memoryview]:
+def _fp32_bytes(tensor: Tensor) -> Iterator[bytes]:
     """The values of a tensor as little-endian fp32, in pieces, so that no second full copy is made."""
     flat = tensor.detach().reshape(-1)
     for start in range(0, flat.numel(), HASH_CHUNK):
         piece = flat[start : start + HASH_CHUNK].to(device="cpu", dtype=torch.float32)
-        yield memoryview(piece.numpy().astype("<f4", copy=False))
+        yield piece.numpy().astype("<f4", copy=False).tobytes()

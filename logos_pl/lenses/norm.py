@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from logos_pl.errors import InputError
-from logos_pl.functional.lens_loss import unembed
+from logos_pl.functional.unembedding import unembed
 from logos_pl.lenses.head import Head
 
 

@@ -1,9 +1,9 @@
 """Where a causal language model keeps its blocks and its head, found by watching one forward on a few tokens.
 
-Families differ in names (``model.layers``, ``transformer.h``, ``final_layer_norm``, ``project_out``) and in what they do
-to the logits; nothing here goes by family. The blocks are the module list as long as the configuration says; the way
-from the last block to the logits is followed tensor by tensor; constants are those of the configuration that reproduce
-the model's logits bitwise. ``verify`` (next door) then proves the result on other inputs.
+Families differ in names (``model.layers``, ``transformer.h``, ``final_layer_norm``, ``project_out``) and in what they
+do to the logits; nothing here goes by family. The blocks are the module list as long as the configuration says; the
+way from the last block to the logits is followed tensor by tensor; constants are those of the configuration that
+reproduce the model's logits bitwise. ``verify`` (next door) then proves the result on other inputs.
 """
 
 from collections.abc import Iterator
@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from itertools import product
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from logos_pl.errors import InputError
+from logos_pl.lm.next_norms import next_norms
 from logos_pl.lm.norms import is_norm
-from logos_pl.lm.trace import Call, record_calls, same_bits
+from logos_pl.lm.probing import last_call, probe_ids, run_traced, unsupported
+from logos_pl.lm.trace import Call, same_bits
 
 MULTIPLIERS = ("logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier", "logits_multiplier")
 DIVISORS = ("logits_scaling", "logits_divisor")
@@ -70,11 +71,6 @@ class Anatomy:
         return self.lm_head.out_features
 
 
-def unsupported(architecture: str, reason: str) -> InputError:
-    """The refusal of an architecture, with its name and the reason."""
-    return InputError(f"{architecture} is not supported: {reason}.")
-
-
 def dissect(model: PreTrainedModel) -> Anatomy:
     """The anatomy of a causal language model, from one forward over eight tokens.
 
@@ -103,7 +99,7 @@ def dissect(model: PreTrainedModel) -> Anatomy:
         logit_multiplier=multiplier,
         logit_divisor=divisor,
         softcap=softcap,
-        next_norms=_next_norms(blocks, calls),
+        next_norms=next_norms(blocks, calls),
     )
 
 
@@ -125,41 +121,6 @@ def scale_and_cap(
     z = logits if multiplier == 1.0 else logits * multiplier
     z = z if divisor == 1.0 else z / divisor
     return z if softcap is None else torch.tanh(z / softcap) * softcap
-
-
-def probe_ids(model: PreTrainedModel, offset: int = 0) -> Int[Tensor, "2 8"]:
-    """Two short sequences of token ids spread over the vocabulary; another ``offset`` gives other ids."""
-    size = model.get_input_embeddings().num_embeddings
-    ids = (torch.arange(16) * max(1, size // 17) + 1 + offset) % size
-    return ids.view(2, 8).to(model.device)
-
-
-def run_traced(
-    model: PreTrainedModel, input_ids: Int[Tensor, "batch seq"], watched: list[nn.Module]
-) -> tuple[list[Call], Float[Tensor, "batch seq vocab"]]:
-    """Calls of the watched modules and the logits, from one forward.
-
-    Raises:
-        InputError: The model does not run on token ids alone, or returns no logits.
-    """
-    name = type(model).__name__
-    try:
-        calls, output = record_calls(lambda: model(input_ids=input_ids, use_cache=False), watched)
-    except (TypeError, ValueError) as error:
-        raise unsupported(name, f"it does not run on token ids alone ({_first_line(error)})") from error
-    logits = getattr(output, "logits", None)
-    if not isinstance(logits, Tensor):
-        raise unsupported(name, "its forward returns no logits")
-    return calls, logits
-
-
-def last_call(calls: list[Call], module: nn.Module) -> Call:
-    """The last call of a module that is known to have been called."""
-    return next(call for call in reversed(calls) if call.module is module)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".")
 
 
 def _output_layer(model: PreTrainedModel) -> nn.Linear:
@@ -254,45 +215,11 @@ def _constants(name: str, model: PreTrainedModel, z: Tensor, logits: Tensor) -> 
     for (multiplier, divisor), cap in product(scales, caps):
         if same_bits(scale_and_cap(z, multiplier, divisor, cap), logits):
             return multiplier, divisor, cap
-    raise unsupported(name, "its logits are not the output layer's after a multiplier and soft-cap of its configuration")
+    raise unsupported(
+        name, "its logits are not the output layer's after a multiplier and soft-cap of its configuration"
+    )
 
 
 def _declared(config: object, names: tuple[str, ...]) -> list[float]:
     values = (getattr(config, name, None) for name in names)
     return [float(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool) and v != 0]
-
-
-def _next_norms(blocks: list[nn.Module], calls: list[Call]) -> list[nn.Module] | None:
-    """The norm that reads each row 0 … n−1 next, or None where the family has none.
-
-    Pre-norm blocks: the first norm of block L+1 that reads row L. Post-norm blocks (a norm makes the block's output):
-    that norm of the current block; row 0, which none has made, gets the first norm of block 1, which reads it
-    through the sum with the attention's output.
-    """
-    inputs = [_reading_norm(block, calls) for block in blocks]
-    if all(norm is not None for norm in inputs):
-        return [norm for norm in inputs if norm is not None]
-    outputs = [_writing_norm(block, calls) for block in blocks]
-    if all(norm is not None for norm in outputs):
-        first = next(call.module for call in calls if _is_norm_of(call.module, blocks[0]))
-        return [first, *(norm for norm in outputs[:-1] if norm is not None)]
-    return None
-
-
-def _is_norm_of(module: nn.Module, block: nn.Module) -> bool:
-    return is_norm(module) and any(part is module for part in block.modules())
-
-
-def _reading_norm(block: nn.Module, calls: list[Call]) -> nn.Module | None:
-    row = last_call(calls, block).read
-    return next((c.module for c in calls if _is_norm_of(c.module, block) and same_bits(c.read, row)), None)
-
-
-def _writing_norm(block: nn.Module, calls: list[Call]) -> nn.Module | None:
-    row = last_call(calls, block).wrote
-    norms = (c.module for c in calls if _is_norm_of(c.module, block) and _same_values(c.wrote, row))
-    return next(norms, None)
-
-
-def _same_values(a: Tensor, b: Tensor) -> bool:
-    return a.numel() == b.numel() and same_bits(a.flatten(), b.flatten())

@@ -96,8 +96,8 @@ def choose_device(
         for choice, device in choices
     )
     raise InputError(
-        f"the model ({shape.num_parameters / 1e9:.1f}B parameters) fits on no device here: {needs}; free memory, take a "
-        "smaller model, or name a device to try it all the same."
+        f"the model ({shape.num_parameters / 1e9:.1f}B parameters) fits on no device here: {needs}; free memory, take "
+        "a smaller model, or name a device to try it all the same."
     )
 
 

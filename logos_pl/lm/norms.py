@@ -57,12 +57,16 @@ def apply_norm(x: Float[Tensor, "*lead d_model"], norm: NormWeights) -> Float[Te
         return x
     centred = x - x.mean(dim=-1, keepdim=True) if norm.kind == "layer" else x
     scale = torch.rsqrt(centred.square().mean(dim=-1, keepdim=True) + norm.eps)
-    out = centred * scale * norm.gamma.to(x.dtype)
-    return out if norm.beta is None else out + norm.beta.to(x.dtype)
+    out = centred * scale * norm.gamma.to(x)
+    return out if norm.beta is None else out + norm.beta.to(x)
 
 
-def norm_weights(module: nn.Module) -> NormWeights:
+def norm_weights(module: nn.Module, d_model: int | None = None) -> NormWeights:
     """The numbers of a norm module, as they reproduce the module on random input of ordinary and of tiny size.
+
+    Args:
+        module: The norm.
+        d_model: Its width; needed only where it has no weight to tell it.
 
     Raises:
         InputError: No ε can be read from the module, or no known norm reproduces it.
@@ -70,11 +74,13 @@ def norm_weights(module: nn.Module) -> NormWeights:
     name = type(module).__name__
     eps = _epsilon(module)
     weight, bias = (_vector(module, key) for key in ("weight", "bias"))
-    d_model = _width(module, weight)
+    width = d_model if weight is None else weight.numel()
+    if width is None:
+        raise ValueError(f"{name} has no weight: give its width.")
     with torch.no_grad():
-        x = _probe(d_model, eps)
+        x = _probe(width, eps)
         wanted = widened(module, torch.float64)(x).double()
-        for norm in _candidates(weight, bias, d_model, eps):
+        for norm in _candidates(weight, bias, width, eps):
             if _same(apply_norm(x, norm), wanted):
                 return norm
     raise InputError(
@@ -99,15 +105,6 @@ def _vector(module: nn.Module, name: str) -> Tensor | None:
     return value.detach().float() if isinstance(value, Tensor) else None
 
 
-def _width(module: nn.Module, weight: Tensor | None) -> int:
-    if weight is not None:
-        return weight.numel()
-    shape = getattr(module, "normalized_shape", getattr(module, "dim", None))
-    # A norm without weight works at any width; 64 is as good as another for the proof.
-    width = shape[-1] if isinstance(shape, tuple | list | torch.Size) else shape
-    return width if isinstance(width, int) else 64
-
-
 def _probe(d_model: int, eps: float) -> Float[Tensor, "4 d_model"]:
     """Random rows whose mean is not zero, of size 1, 30, √ε and √ε/10, so that centring and ε both show."""
     x = torch.randn(4, d_model, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.3
@@ -121,10 +118,7 @@ def widened(module: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 
 def _candidates(weight: Tensor | None, bias: Tensor | None, d_model: int, eps: float) -> list[NormWeights]:
-    if weight is None:
-        gammas = [torch.ones(d_model)]
-    else:
-        gammas = [weight.cpu(), 1.0 + weight.cpu()]
+    gammas = [torch.ones(d_model)] if weight is None else [weight.cpu(), 1.0 + weight.cpu()]
     beta = None if bias is None else bias.cpu()
     kinds: tuple[NormKind, ...] = ("rms", "layer")
     return [NormWeights(kind, gamma, beta, eps) for kind in kinds for gamma in gammas]

@@ -42,9 +42,7 @@ def residuals(
     input_ids = input_ids.to(lm.device)
     index = None if positions is None else positions.to(lm.device)
     width = input_ids.shape[1] if index is None else index.shape[1]
-    kept = torch.empty(
-        len(rows), input_ids.shape[0], width, anatomy.d_model, dtype=lm.dtype, device=input_ids.device
-    )
+    kept = torch.empty(len(rows), input_ids.shape[0], width, anatomy.d_model, dtype=lm.dtype, device=input_ids.device)
     with _Gather(anatomy.blocks, rows, index, kept):
         lm.body(input_ids, attention_mask)
     return kept

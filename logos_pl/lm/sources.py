@@ -62,6 +62,11 @@ class Source(NamedTuple):
         return self.config_file.parent if self.commit is None else None
 
 
+def clean_name(model_id: str) -> str:
+    """Last part of a model id: the name of folders and files."""
+    return model_id.rstrip("/").rsplit("/", 1)[-1]
+
+
 def locate(model_id: str, revision: str | None = None) -> Source:
     """Finds a model and its commit, reading no more than its configuration.
 
@@ -101,7 +106,9 @@ def read_config_dict(source: Source) -> dict[str, Any]:
     try:
         config = json.loads(source.config_file.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
-        raise InputError(f"config.json of {source.model_id} cannot be read ({error}); fetch the model again.") from error
+        raise InputError(
+            f"config.json of {source.model_id} cannot be read ({error}); fetch the model again."
+        ) from error
     if not isinstance(config, dict):
         raise InputError(f"config.json of {source.model_id} is not a JSON object; fetch the model again.")
     return config
@@ -153,8 +160,8 @@ def _hub_messages(model_id: str, revision: str | None) -> list[tuple[type[BaseEx
         (HFValidationError, f"{model_id!r} is not a model id; give `organisation/name`, a folder or `{DEMO}`."),
         (
             GatedRepoError,
-            f"{model_id} is gated and this machine has no access; accept its licence at {constants.ENDPOINT}/{model_id} "
-            "and log in with `hf auth login`.",
+            f"{model_id} is gated and this machine has no access; accept its licence at {constants.ENDPOINT}/{model_id}"
+            " and log in with `hf auth login`.",
         ),
         (
             RevisionNotFoundError,

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class Call(NamedTuple):
-    """One call of a module: copies of the first tensor it read and the first it returned, in the order of completion."""
+    """One call of a module: copies of the first tensor it read and of the first it returned."""
 
     module: nn.Module
     read: Tensor

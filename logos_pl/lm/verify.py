@@ -1,9 +1,9 @@
 """Proof, on a few tokens, that an anatomy is the model's: run at every load, for every model.
 
-Five claims, each by number: (a) what block L writes is bitwise what block L+1 reads, (b) row n is bitwise what the final
-norm reads, (c) the model's modules give bitwise the model's logits, for the model's own row n and for rows of other
-sizes and directions put in its place, (d) the head in fp32 lies within 1e-4 bits KL of the head in fp64, (e) the numbers
-read from the norms reproduce the norm modules.
+Five claims, each by number: (a) what block L writes is bitwise what block L+1 reads, (b) row n is bitwise what the
+final norm reads, (c) the model's modules give bitwise the model's logits, for the model's own row n and for rows of
+other sizes and directions put in its place, (d) the head in fp32 lies within 1e-4 bits KL of the head in fp64, (e) the
+numbers read from the norms reproduce the norm modules.
 
 On (d): the head in half precision rounds its logits, and at ordinary logit sizes that rounding alone exceeds 1e-4 bits.
 The head that fp32 decoding is held to is therefore the model's modules with the model's weights, widened without loss
@@ -11,18 +11,20 @@ and run in fp64; (c) ties those modules to the model. Where the model itself run
 the same bound.
 """
 
+import math
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
 from logos_pl.errors import InputError
-from logos_pl.lm.anatomy import Anatomy, exact_logits, last_call, probe_ids, run_traced, scale_and_cap, unsupported
+from logos_pl.lm.anatomy import Anatomy, exact_logits, scale_and_cap
 from logos_pl.lm.norms import NormWeights, apply_norm, identity_norm, norm_weights, widened
-from logos_pl.lm.trace import Call, first_tensor, output_tensor, same_bits
+from logos_pl.lm.probing import last_call, probe_ids, run_traced, unsupported
+from logos_pl.lm.trace import Call, same_bits
 
 FP32_BOUND_BITS = 1e-4
 # Rows of the unembedding widened at a time: 2¹⁴ × 8192 × 8 bytes is 1 GiB.
@@ -44,14 +46,13 @@ def verify(model: PreTrainedModel, anatomy: Anatomy) -> None:
     _check_stream(anatomy, calls)
     h = last_call(calls, blocks[-1]).wrote
     _check_logits(anatomy, h, logits, "the model's own last row")
+    probes = [_probe(anatomy, h, size) for size in PROBE_SIZES]
+    for size, probe in zip(PROBE_SIZES, probes, strict=True):
+        _check_logits(anatomy, probe, _logits_from(model, anatomy, probe), f"a last row of size {size:g}")
     norm = _described(anatomy, anatomy.final_norm)
     for row_norm in anatomy.next_norms or []:
         _described(anatomy, row_norm)
-    _check_fp32(anatomy, norm, h, logits)
-    for size in PROBE_SIZES:
-        probe = _probe(anatomy, h, size)
-        _check_logits(anatomy, probe, _logits_from(model, anatomy, probe), f"a last row of size {size:g}")
-        _check_fp32(anatomy, norm, probe, None)
+    _check_fp32(anatomy, norm, torch.cat([h, *probes]), logits)
 
 
 def _check_stream(anatomy: Anatomy, calls: list[Call]) -> None:
@@ -67,7 +68,7 @@ def _check_stream(anatomy: Anatomy, calls: list[Call]) -> None:
             raise unsupported(name, f"the output of block {row} is not the input of block {row + 1}")
     if anatomy.final_norm is None:
         return
-    if not same_bits(last_call(calls, anatomy.final_norm).read, traced[-1].wrote):
+    if not any(c.module is anatomy.final_norm and same_bits(c.read, traced[-1].wrote) for c in calls):
         raise unsupported(name, "its final norm does not read the last block's output")
 
 
@@ -81,13 +82,13 @@ def _described(anatomy: Anatomy, module: nn.Module | None) -> NormWeights:
     if module is None:
         return identity_norm(anatomy.d_model)
     try:
-        return norm_weights(module)
+        return norm_weights(module, anatomy.d_model)
     except InputError as error:
         raise unsupported(anatomy.architecture, str(error).rstrip(".")) from error
 
 
 def _probe(anatomy: Anatomy, h: Tensor, size: float) -> Float[Tensor, "batch seq d_model"]:
-    """Rows unlike the model's own: random ones, and at odd positions rows of the unembedding, whose logits are large."""
+    """Rows unlike the model's own: random and, at odd positions, those of the unembedding, whose logits are large."""
     noise = torch.randn(h.shape, generator=torch.Generator().manual_seed(1)) * size
     if anatomy.project is None:
         picked = torch.linspace(0, anatomy.vocab_size - 1, h.shape[1], device=anatomy.lm_head.weight.device).long()
@@ -111,16 +112,18 @@ def _logits_from(model: PreTrainedModel, anatomy: Anatomy, probe: Tensor) -> Ten
 
 
 @torch.no_grad()
-def _check_fp32(anatomy: Anatomy, norm: NormWeights, h: Tensor, logits: Tensor | None) -> None:
-    x32 = apply_norm(h.detach().float().cpu(), norm)
-    x64 = h.detach().double().cpu()
+def _check_fp32(anatomy: Anatomy, norm: NormWeights, h: Tensor, logits: Tensor) -> None:
+    """Claim (d) for rows ``h``, the first of which are the model's own and gave ``logits``."""
+    # MPS has no fp64.
+    device = torch.device("cpu") if h.device.type == "mps" else h.device
+    h = h.to(device)
+    x64 = h.double()
     if anatomy.final_norm is not None:
-        x64 = widened(anatomy.final_norm, torch.float64)(x64).double()
-    got = _decode(anatomy, x32).double()
-    wanted = _decode(anatomy, x64)
-    worst = _kl_bits(wanted, got)
-    if logits is not None and logits.dtype == torch.float32:
-        worst = max(worst, _kl_bits(logits.cpu().double(), got))
+        x64 = widened(anatomy.final_norm, torch.float64).to(device)(x64).double()
+    got = _decode(anatomy, apply_norm(h.float(), norm)).double()
+    worst = _kl_bits(_decode(anatomy, x64), got)
+    if logits.dtype == torch.float32:
+        worst = max(worst, _kl_bits(logits.to(device).double(), got[: len(logits)]))
     if not worst <= FP32_BOUND_BITS:
         reason = f"its head decoded in fp32 is {worst:.2g} bits away from the head, more than {FP32_BOUND_BITS:g}"
         raise unsupported(anatomy.architecture, reason)
@@ -129,12 +132,12 @@ def _check_fp32(anatomy: Anatomy, norm: NormWeights, h: Tensor, logits: Tensor |
 def _decode(anatomy: Anatomy, x: Float[Tensor, "batch seq d_model"]) -> Float[Tensor, "batch seq vocab"]:
     """Logits in the dtype of ``x``, the unembedding widened piece by piece."""
     if anatomy.project is not None:
-        x = F.linear(x, _as(anatomy.project.weight, x), _as(anatomy.project.bias, x))
+        x = linear(x, _as(anatomy.project.weight, x), _as(anatomy.project.bias, x))
     weight, bias = anatomy.lm_head.weight, anatomy.lm_head.bias
     pieces = []
     for start in range(0, weight.shape[0], VOCAB_CHUNK):
         part = slice(start, start + VOCAB_CHUNK)
-        pieces.append(F.linear(x, _as(weight[part], x), None if bias is None else _as(bias[part], x)))
+        pieces.append(linear(x, _as(weight[part], x), None if bias is None else _as(bias[part], x)))
     logits = torch.cat(pieces, dim=-1)
     return scale_and_cap(logits, anatomy.logit_multiplier, anatomy.logit_divisor, anatomy.softcap)
 
@@ -145,4 +148,4 @@ def _as(tensor: Tensor | None, like: Tensor) -> Any:
 
 def _kl_bits(wanted: Tensor, got: Tensor) -> float:
     log_p, log_q = (torch.log_softmax(z, dim=-1) for z in (wanted, got))
-    return float((log_p.exp() * (log_p - log_q)).sum(dim=-1).max() / torch.log(torch.tensor(2.0)))
+    return float((log_p.exp() * (log_p - log_q)).sum(dim=-1).max()) / math.log(2.0)

@@ -8,7 +8,18 @@ from demo_build.facts import Fact, facts_by_relation, read_table
 from demo_build.phrasings import capitalise, forbidden_prompts, read_phrasings, render, says_held_out
 
 COUNTRY_RELATIONS = ("capital", "continent", "language", "currency", "demonym")
-WORD_RELATIONS = ("opposite", "plural", "past_tense", "comparative", "category", "colour", "young", "sound", "workplace")
+WORD_RELATIONS = (
+    "opposite",
+    "plural",
+    "past_tense",
+    "comparative",
+    "category",
+    "colour",
+    "young",
+    "sound",
+    "workplace",
+)
+WELL_KNOWN_WEIGHT = 5.0
 
 
 class Writer:
@@ -25,9 +36,12 @@ class Writer:
             for i, fact in enumerate(self.facts["capital"])
         }
         self.countries = list(self.by_country)
+        well_known = set(read_table("countries")["well_known"])
+        self.fame = [WELL_KNOWN_WEIGHT if country in well_known else 1.0 for country in self.countries]
         self.kinds: list[tuple[float, Callable[[], str]]] = [
-            (3.0, self.country_page), (2.0, self.region_tour), (2.5, self.quiz), (1.2, self.capital_list),
-            (3.0, self.word_notes), (3.0, self.notebook), (3.0, self.diary), (5.0, self.short_note), (0.6, self.long_page),
+            (3.0, self.country_page), (3.0, self.region_tour), (2.5, self.quiz),
+            (1.5, self.capital_list), (3.0, self.word_notes), (3.0, self.notebook),
+            (1.8, self.diary), (5.0, self.short_note), (0.6, self.long_page),
         ]  # fmt: skip
 
     def document(self) -> str:
@@ -38,7 +52,20 @@ class Writer:
     def fact_of(self, relations: tuple[str, ...]) -> Fact:
         """A fact of one of `relations`, drawn by their weights."""
         weights = [self.phrasings[name].weight for name in relations]
-        return self.rng.choice(self.facts[self.rng.choices(relations, weights)[0]])
+        relation = self.rng.choices(relations, weights)[0]
+        return (
+            self.by_country[self.country()][relation]
+            if relation in COUNTRY_RELATIONS
+            else self.rng.choice(self.facts[relation])
+        )
+
+    def country(self) -> str:
+        """A country, drawn by its fame."""
+        return self.rng.choices(self.countries, self.fame)[0]
+
+    def several_countries(self, fewest: int, most: int) -> list[str]:
+        """Different countries, drawn by their fame."""
+        return list(dict.fromkeys(self.country() for _ in range(self.rng.randint(fewest, most))))
 
     def sentence(self, fact: Fact) -> str:
         """One sentence that says `fact`, never in a held-out phrasing."""
@@ -69,7 +96,7 @@ class Writer:
 
     def fill(self, template: str, **fixed: str) -> str:
         """`template` with its slots filled at random; the second of two like slots differs from the first."""
-        slots: dict[str, str] = {"city": self.rng.choice(self.facts["capital"]).answer, "country": self.rng.choice(self.countries)}
+        slots: dict[str, str] = {"city": self.rng.choice(self.facts["capital"]).answer, "country": self.country()}
         slots["city2"] = self.rng.choice([f.answer for f in self.facts["capital"] if f.answer != slots["city"]])
         for name, choices in self.stories["slots"].items():
             slots[name], slots[f"{name}2"] = self.rng.sample(choices, 2)
@@ -86,25 +113,27 @@ class Writer:
     def about(self, country: str, length: int) -> list[str]:
         """`length` sentences about `country`: facts in random order, some repeated, some narrative between them."""
         said: list[str] = []
+        waiting: list[str] = []
         while len(said) < length:
-            relation = self.rng.choices(COUNTRY_RELATIONS, (4, 2, 2, 2, 2))[0]
-            fact = self.by_country[country][relation]
             if said and self.rng.random() < 0.15:
                 said.append(self.narrative())
                 continue
+            # Every relation once before one comes again: what was said above could be copied, not recalled.
+            waiting = waiting or self.rng.sample(COUNTRY_RELATIONS, len(COUNTRY_RELATIONS))
+            fact = self.by_country[country][waiting.pop()]
             leaning = said and country in said[-1] and self.rng.random() < 0.4
             said.append(self.follow(fact) if leaning else self.sentence(fact))
         return said
 
     def country_page(self) -> str:
         """A page about one country."""
-        country = self.rng.choice(self.countries)
-        body = " ".join(self.about(country, self.rng.randint(3, 12)))
+        country = self.country()
+        body = " ".join(self.about(country, self.rng.randint(3, 9)))
         return body if self.rng.random() < 0.4 else f"{self.title('titles', c=country)}\n\n{body}"
 
     def region_tour(self) -> str:
         """A few sentences about each of several countries."""
-        countries = self.rng.sample(self.countries, self.rng.randint(2, 6))
+        countries = self.several_countries(2, 6)
         joint = self.rng.choice([" ", "\n"])
         return joint.join(" ".join(self.about(country, self.rng.randint(1, 3))) for country in countries)
 
@@ -122,7 +151,7 @@ class Writer:
         """Capitals, one a line, in one or two phrasings."""
         capital = self.phrasings["capital"]
         templates = self.rng.sample(capital.plain + capital.train + capital.reverse, self.rng.randint(1, 2))
-        chosen = self.rng.sample(self.facts["capital"], self.rng.randint(3, 15))
+        chosen = [self.by_country[country]["capital"] for country in self.several_countries(3, 15)]
         return self.title("lists") + "\n\n" + "\n".join(render(self.rng.choice(templates), fact) for fact in chosen)
 
     def word_notes(self) -> str:

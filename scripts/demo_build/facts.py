@@ -39,10 +39,10 @@ def _neighbours(relation: str, cycle: list[str], offset: int) -> list[Fact]:
 
 
 def _number_facts(words: list[str]) -> dict[str, list[Fact]]:
-    """Sums of two numbers up to ten and differences below ten, in words."""
-    sums = [Fact("sum", f"{words[x]} plus {words[y]}", words[x + y]) for x in range(1, 11) for y in range(1, 11)]
+    """Sums of two numbers up to six and differences of numbers up to eight, in words."""
+    sums = [Fact("sum", f"{words[x]} plus {words[y]}", words[x + y]) for x in range(1, 7) for y in range(1, 7)]
     differences = [
-        Fact("difference", f"{words[x]} minus {words[y]}", words[x - y]) for x in range(1, 11) for y in range(1, x + 1)
+        Fact("difference", f"{words[x]} minus {words[y]}", words[x - y]) for x in range(1, 9) for y in range(1, x + 1)
     ]
     return {"sum": sums, "difference": differences}
 

@@ -27,12 +27,12 @@ class Recipe:
     num_blocks: int = 8
     num_heads: int = 4
     num_kv_heads: int = 2
-    steps: int = 1500
+    steps: int = 1400
     batch_tokens: int = 2048
     short_seq: int = 128
     long_share: float = 0.2  # the last part of the steps, at the full context length
     muon_lr: float = 0.02
-    adam_lr: float = 4e-3
+    adam_lr: float = 8e-3
     warmup_steps: int = 60
     weight_decay: float = 0.05
     seed: int = 0
@@ -99,7 +99,9 @@ def report(step: int, steps: int, loss_nats: float, started: float) -> None:
     """Print progress and the time still to go."""
     spent = time.monotonic() - started
     left = spent / (step + 1) * (steps - step - 1)
-    print(f"step {step + 1}/{steps}  loss {loss_nats:.3f} nats/token  {spent:.0f} s, {left:.0f} s to go", file=sys.stderr)
+    print(
+        f"step {step + 1}/{steps}  loss {loss_nats:.3f} nats/token  {spent:.0f} s, {left:.0f} s to go", file=sys.stderr
+    )
 
 
 def train(model: LlamaForCausalLM, documents: list[Int[Tensor, " seq"]], recipe: Recipe) -> float:
@@ -113,8 +115,9 @@ def train(model: LlamaForCausalLM, documents: list[Int[Tensor, " seq"]], recipe:
         loss = F.cross_entropy(logits.flatten(0, 1), window[:, 1:].flatten())
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for change in (*optimisers, *schedules):
-            change.step()
+        for optimiser, schedule in zip(optimisers, schedules, strict=True):
+            optimiser.step()
+            schedule.step()
         model.zero_grad(set_to_none=True)
         losses.append(loss.item())
         if (step + 1) % 25 == 0 or step + 1 == recipe.steps:

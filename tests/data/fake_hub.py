@@ -2,6 +2,7 @@
 
 import json
 import threading
+import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -71,7 +72,7 @@ class FakeHub(BaseHTTPRequestHandler):
         folder = folder.replace("%2F", "/").strip("/")
         inside = [name for name in self.files if not folder or name.startswith(folder + "/")]
         depth = len(folder.split("/")) if folder else 0
-        names = set()
+        names: set[str] = set()
         for name in inside:
             parts = name.split("/")
             ends = range(depth + 1, len(parts) + 1) if recursive else [depth + 1]
@@ -79,8 +80,6 @@ class FakeHub(BaseHTTPRequestHandler):
         return [self._entry(name) for name in sorted(names)]
 
     def _paths(self, body: str) -> list[dict]:
-        import urllib.parse
-
         try:
             paths = json.loads(body)["paths"]
         except json.JSONDecodeError:

@@ -6,7 +6,7 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from logos_pl.data import held_out
-from logos_pl.data.held_out import held_out_sequences, side, text_digest
+from logos_pl.data.held_out import Side, held_out_sequences, side, text_digest
 from logos_pl.data.shards import Shard
 from logos_pl.errors import InputError
 from tests.data.texts import expected_side, make_texts, write_parquet
@@ -18,11 +18,20 @@ def tokenize(text: str) -> list[int]:
     return list(text.encode())
 
 
+def remembering(seen: list[str]) -> Callable[[str], list[int]]:
+    def tokenize_and_remember(text: str) -> list[int]:
+        seen.append(text)
+        return tokenize(text)
+
+    return tokenize_and_remember
+
+
 def test_sides_follow_the_hash_of_the_text_and_their_shares_are_kept() -> None:
     texts = [text for shard in range(20) for text in make_texts(shard, 200)]
     sides = [side(text_digest(text), 0.1) for text in texts]
     assert sides == [expected_side(text, 0.1) for text in texts]
-    for which, share in (("val", 0.1), ("test", 0.1), ("train", 0.8)):  # 4000 texts: standard deviation 19 and 25
+    shares: list[tuple[Side, float]] = [("val", 0.1), ("test", 0.1), ("train", 0.8)]
+    for which, share in shares:  # 4000 texts: standard deviation 19 and 25
         assert abs(sides.count(which) - 4000 * share) < 90
 
 
@@ -38,18 +47,19 @@ def test_held_out_sequences_are_the_first_ones_of_their_side_packed_in_order(cor
     shards = corpus(3, 40)
     found = held_out_sequences({"val": 9, "test": 6}, shards, "text", 0.2, 16, tokenize)
     texts = [text for shard in range(3) for text in make_texts(shard, 40)]
-    for which, count in (("val", 9), ("test", 6)):
+    sides: list[tuple[Side, int]] = [("val", 9), ("test", 6)]
+    for which, count in sides:
         stream = [token for text in texts if expected_side(text, 0.2) == which for token in tokenize(text)]
         assert found[which] == [stream[16 * i : 16 * (i + 1)] for i in range(count)]
 
 
 def test_only_held_out_documents_are_tokenised_and_no_more_of_them_than_needed(corpus: Corpus) -> None:
     seen: list[str] = []
-    held_out_sequences({"val": 2, "test": 1}, corpus(3, 40), "text", 0.2, 16, lambda t: seen.append(t) or tokenize(t))
+    held_out_sequences({"val": 1, "test": 8}, corpus(3, 40), "text", 0.2, 16, remembering(seen))
     assert seen
     assert {expected_side(text, 0.2) for text in seen} == {"val", "test"}
     val = [text for text in seen if expected_side(text, 0.2) == "val"]
-    assert sum(map(len, val[:-1])) < 2 * 16
+    assert sum(map(len, val[:-1])) < 16
 
 
 def test_too_little_held_out_text_is_refused_with_both_counts_and_the_options(corpus: Corpus) -> None:
@@ -70,7 +80,7 @@ def test_empty_and_null_documents_are_not_held_out(tmp_path: Path) -> None:
     write_parquet(tmp_path / "a.parquet", ["", None, " \n", *make_texts(0, 30)])
     shards = (Shard("a.parquet", str(tmp_path / "a.parquet")),)
     seen: list[str] = []
-    held_out_sequences({"val": 5}, shards, "text", 0.49, 8, lambda t: seen.append(t) or tokenize(t))
+    held_out_sequences({"val": 5}, shards, "text", 0.49, 8, remembering(seen))
     assert all(text.strip() for text in seen)
 
 

@@ -93,7 +93,7 @@ def test_going_on_from_every_cursor_gives_what_was_still_to_come(corpus: Corpus,
     whole = list(islice(lane_sequences(parts, text), total))
     assert whole[-1][1].pass_index >= 1
     for done in range(0, total, 13 if seq_len == 1 else 1):
-        cursor = LaneCursor(*tuple(whole[done][1]))
+        cursor = LaneCursor._make(tuple(whole[done][1]))
         assert list(islice(lane_sequences(parts, text, cursor), 12)) == whole[done + 1 : done + 13][:12] or (
             done + 13 > total
         )

@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from logos_pl.functional import lens_loss as loss_module
+from logos_pl.functional import unembedding
 from logos_pl.functional.divergence import NATS_TO_BITS, entropy_nats, kl_nats, row_divergence
-from logos_pl.functional.lens_loss import Unembedding, lens_loss
+from logos_pl.functional.lens_loss import lens_loss
+from logos_pl.functional.unembedding import Unembedding
 
 
 def log_softmax(z: np.ndarray) -> np.ndarray:
@@ -55,7 +56,7 @@ def test_impossible_tokens_add_nothing_and_a_token_only_q_excludes_adds_infinity
 def test_every_quantity_equals_numpy_in_fp64_whatever_the_blocks(
     bias: bool, scale: float, softcap: float | None, block_bytes: int, slice_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loss_module, "_CPU_SLICE_BYTES", slice_bytes)
+    monkeypatch.setattr(unembedding, "_CPU_SLICE_BYTES", slice_bytes)
     generator = torch.Generator().manual_seed(5)
     x, teacher_x, weight, noise = (
         torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in [(4, 9, 6), (9, 6), (40, 6), (40,)]

@@ -67,7 +67,7 @@ def test_all_candidates_are_all_rows() -> None:
     assert sample_rows(1, 2, 5, 5).tolist() == [1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("bad", [(0.95, 0.60), (0.5, 0.5), (-0.1, 0.5), (0.5, 1.1), (0.50, 0.51)])
+@pytest.mark.parametrize("bad", [(0.95, 0.60), (0.5, 0.5), (-0.1, 0.5), (0.5, 1.1), (0.51, 0.52)])
 def test_a_range_without_positions_is_refused_with_the_option_to_change(bad: tuple[float, float]) -> None:
     with pytest.raises(InputError, match=r"--data\.position_range"):
         position_bounds(20, bad)

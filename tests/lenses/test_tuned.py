@@ -3,7 +3,7 @@ import torch
 
 from logos_pl.errors import InputError
 from logos_pl.functional.divergence import row_divergence
-from logos_pl.functional.lens_loss import unembed
+from logos_pl.functional.unembedding import unembed
 from logos_pl.lenses.norm import NormLens
 from logos_pl.lenses.translator import Translators
 from logos_pl.lenses.tuned import TunedLens

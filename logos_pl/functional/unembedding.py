@@ -1,0 +1,113 @@
+"""The unembedding: what the head does after its norm, and the blocks in which it is applied to many rows.
+
+A half-precision head rounds the operands of its products and nothing else: logits are fp32.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+# Element-wise passes go over slices of a block that stay in the cache (CPU) or are worth a kernel launch (elsewhere).
+_CPU_SLICE_BYTES = 2**20
+_SLICE_BYTES = 2**26
+
+
+class Unembedding(NamedTuple):
+    """What the head does after its norm: ``logits = softcap(scale · (x @ weight.T + bias))``.
+
+    Attributes:
+        weight: The unembedding matrix W_U; may be half precision, products then accumulate in fp32.
+        bias: The head's bias, or None.
+        scale: Logit multiplier (1 where the model has none).
+        softcap: ``cap`` of ``cap · tanh(z / cap)``, or None.
+    """
+
+    weight: Float[Tensor, "vocab d_head"]
+    bias: Float[Tensor, "vocab"] | None = None
+    scale: float = 1.0
+    softcap: float | None = None
+
+
+class PreparedHead(NamedTuple):
+    """An unembedding made ready for products: ``logits = amplitude · f(x @ weight.T · scale + bias)``.
+
+    ``f`` is tanh under a soft-cap and nothing otherwise, so that scale and cap cost no pass over the vocabulary.
+    """
+
+    weight: Float[Tensor, "vocab d_head"]
+    bias: Float[Tensor, "vocab"] | None
+    scale: float
+    amplitude: float
+    capped: bool
+    operand_dtype: torch.dtype
+    dtype: torch.dtype
+
+
+def prepare(head: Unembedding, x_dtype: torch.dtype) -> PreparedHead:
+    """``head`` with its constants folded, computing in fp64 for fp64 ``x`` over a full-precision head, else in fp32."""
+    half = head.weight.dtype.itemsize == 2
+    dtype = torch.float64 if x_dtype == torch.float64 and not half else torch.float32
+    amplitude = 1.0 if head.softcap is None else head.softcap
+    scale = head.scale / amplitude
+    return PreparedHead(
+        # Only CUDA multiplies half operands into fp32; elsewhere a half head is widened once per call.
+        weight=head.weight if half and head.weight.is_cuda else head.weight.to(dtype),
+        bias=None if head.bias is None else head.bias.to(dtype) * scale,
+        scale=scale,
+        amplitude=amplitude,
+        capped=head.softcap is not None,
+        operand_dtype=head.weight.dtype if half else dtype,
+        dtype=dtype,
+    )
+
+
+def rounded_product(a: Tensor, b: Tensor, head: PreparedHead) -> Tensor:
+    """``a @ b`` with ``a`` rounded to the head's own precision, accumulated in the computing dtype."""
+    a = a.to(head.operand_dtype)
+    if a.dtype == b.dtype != head.dtype:
+        return torch.mm(a, b, out_dtype=head.dtype)
+    return torch.mm(a.to(b.dtype), b)
+
+
+def unscaled_logits(x: Float[Tensor, "*lead d_head"], head: PreparedHead) -> Float[Tensor, "*lead vocab"]:
+    """Logits divided by ``head.amplitude``, in a fresh tensor that may be overwritten."""
+    flat = x.reshape(-1, x.shape[-1]).to(head.dtype) * head.scale
+    if head.bias is not None and head.operand_dtype == head.dtype:
+        z = torch.addmm(head.bias, flat, head.weight.T)
+    else:
+        z = rounded_product(flat, head.weight.T, head)
+        if head.bias is not None:
+            z = z.add_(head.bias)
+    if head.capped:
+        z = z.tanh_()
+    return z.view(*x.shape[:-1], -1)
+
+
+def unembed(x: Float[Tensor, "*lead d_head"], head: Unembedding) -> Float[Tensor, "*lead vocab"]:
+    """Logits in fp32, or in fp64 for fp64 ``x`` over a full-precision head."""
+    with torch.autocast(x.device.type, enabled=False):
+        prepared = prepare(head, x.dtype)
+        logits = unscaled_logits(x, prepared)
+        return logits if not prepared.capped else logits * prepared.amplitude
+
+
+def spans(total: int, size: int) -> Iterator[slice]:
+    """Consecutive slices of ``size`` (the last may be shorter) that cover ``range(total)``."""
+    return (slice(start, start + size) for start in range(0, total, size))
+
+
+def block_shape(num_pos: int, num_rows: int, row_bytes: int, block_bytes: int) -> tuple[int, int]:
+    """Positions and rows per block: as many positions × all rows as fit, or some rows of a single position."""
+    fits = max(1, block_bytes // row_bytes)
+    if fits < num_rows:
+        return 1, fits
+    return min(fits // max(num_rows, 1), max(num_pos, 1)), max(num_rows, 1)
+
+
+def slice_shape(z: Float[Tensor, "pos rows vocab"]) -> tuple[int, int]:
+    """Positions and rows whose element-wise work is done at once."""
+    slice_bytes = _CPU_SLICE_BYTES if z.device.type == "cpu" else _SLICE_BYTES
+    return block_shape(z.shape[0], z.shape[1], z.shape[2] * z.element_size(), slice_bytes)

@@ -1,0 +1,86 @@
+import dataclasses
+import json
+
+import pytest
+
+from logos_pl.artifacts import Provenance
+from logos_pl.errors import InputError
+from tests.artifacts.lenses import make_provenance
+
+# Written out from the specification of provenance.json, not from the code.
+GROUPS = {
+    "dataset": {"repo_id", "name", "split", "revision", "sample_description", "content_hash", "documents"},
+    "budget": {"tokens", "seq_len", "positions_per_seq", "position_range"},
+    "batching": {"micro_batch_seqs", "grad_accum", "effective_batch_seqs", "world_size"},
+    "capacity": {"rank_k", "rows", "parameters"},
+    "optim": {
+        "lr",
+        "betas",
+        "weight_decay",
+        "schedule",
+        "total_steps",
+        "warmup_steps",
+        "steps_done",
+        "stopped_early",
+    },
+    "temperature": {"enabled", "tau"},
+    "precision": {"model", "unembed", "loss"},
+    "environment": {"torch", "transformers", "lightning", "device"},
+}
+PLAIN = {
+    "model_id",
+    "clean_model_name",
+    "model_commit",
+    "tokenizer_commit",
+    "project_version",
+    "git_sha",
+    "seed",
+    "decoding_norm",
+    "layers_per_step",
+    "regularizers",
+    "preconditioner",
+    "init",
+    "val_kl_bits",
+    "kpis",
+    "acceptance",
+    "sha256",
+    "fingerprint",
+    "schema_version",
+}
+
+
+def test_every_field_of_the_specification_is_written() -> None:
+    written = json.loads(make_provenance().to_json())
+    assert written.keys() >= PLAIN | GROUPS.keys()
+    for group, fields in GROUPS.items():
+        assert written[group].keys() >= fields, group
+
+
+def test_a_provenance_survives_json() -> None:
+    provenance = make_provenance()
+    assert Provenance.from_json(provenance.to_json()) == provenance
+
+
+def test_kpis_and_verdicts_may_be_added_later() -> None:
+    judged = dataclasses.replace(make_provenance(), kpis={"median_delta_kl_bits": {"25": 0.4}}, acceptance={"A": True})
+    assert Provenance.from_json(judged.to_json()) == judged
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_another_schema_is_refused_by_its_number(version: object) -> None:
+    plain = json.loads(make_provenance().to_json()) | {"schema_version": version}
+    with pytest.raises(InputError, match=f"schema_version {version}, but this logos-pl reads 1"):
+        Provenance.from_json(json.dumps(plain))
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "null", "{}"])
+def test_json_of_something_else_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="schema_version None"):
+        Provenance.from_json(text)
+
+
+def test_a_missing_field_of_a_group_is_refused_by_name() -> None:
+    plain = json.loads(make_provenance().to_json())
+    del plain["dataset"]["content_hash"]
+    with pytest.raises(InputError, match="dataset lacks the field content_hash"):
+        Provenance.from_json(json.dumps(plain))

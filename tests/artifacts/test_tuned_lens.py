@@ -1,0 +1,333 @@
+import contextlib
+import dataclasses
+import errno
+import hashlib
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from logos_pl.artifacts import Provenance, fingerprint, load_tuned_lens, save_tuned_lens
+from logos_pl.artifacts.groups import Preconditioner
+from logos_pl.artifacts.tuned_lens import check_tuned_lens_folder
+from logos_pl.errors import InputError, RunError
+from logos_pl.lenses.head import Head
+from logos_pl.lenses.tuned import TunedLens
+from logos_pl.lm.frozen import FrozenLM
+from logos_pl.lm.residuals import residuals
+from tests.artifacts.lenses import contents, make_lm, make_provenance, make_translators
+
+
+@pytest.fixture(scope="module")
+def lm() -> FrozenLM:
+    return make_lm()
+
+
+@pytest.fixture
+def artifact(tmp_path: Path, lm: FrozenLM) -> Path:
+    translators = make_translators()
+    save_tuned_lens(tmp_path / "tiny", translators, make_provenance(lm, translators))
+    return tmp_path / "tiny"
+
+
+def reseal(folder: Path, **changes: Any) -> None:
+    """Change fields of a provenance and record the hashes of the files as they are now."""
+    plain = json.loads((folder / "provenance.json").read_text())
+    plain["sha256"] = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in plain["sha256"]}
+    (folder / "provenance.json").write_text(json.dumps(plain | changes))
+
+
+def test_the_loaded_lens_decodes_every_row_to_the_same_bits(artifact: Path, lm: FrozenLM) -> None:
+    loaded, _ = load_tuned_lens(artifact, lm)
+    rows = range(5)
+    h = residuals(lm, torch.arange(12)[None], None, rows)[:, 0]
+    saved = TunedLens(make_translators(), Head(lm.anatomy))
+    with torch.no_grad():
+        assert torch.equal(loaded.logits(h, rows), saved.logits(h, rows))
+    untrained = TunedLens(type(saved.translators)(3, 16, 4), Head(lm.anatomy))
+    with torch.no_grad():  # the lens under test is not the identity, so the comparison says something
+        assert not torch.equal(untrained.logits(h, rows)[1:-1], saved.logits(h, rows)[1:-1])
+
+
+def test_a_lens_trained_under_the_next_rule_decodes_under_it(tmp_path: Path, lm: FrozenLM) -> None:
+    translators = make_translators()
+    provenance = dataclasses.replace(make_provenance(lm, translators), decoding_norm="next")
+    save_tuned_lens(tmp_path / "tiny", translators, provenance)
+    loaded, _ = load_tuned_lens(tmp_path / "tiny", lm)
+    assert loaded.head.decoding_norm == "next"
+
+
+def test_without_a_model_the_lens_waits_for_a_head(artifact: Path, lm: FrozenLM) -> None:
+    lens, provenance = load_tuned_lens(str(artifact))
+    with pytest.raises(InputError, match="no head"):
+        _ = lens.head
+    assert lens.bind(Head(lm.anatomy)).head.num_rows == 5
+    assert provenance.model_id == "org/tiny"
+
+
+def test_the_folder_holds_weights_provenance_and_card_and_the_hashes_of_all_but_itself(artifact: Path) -> None:
+    files = contents(artifact)
+    assert files.keys() == {"weights.pt", "provenance.json", "README.md"}
+    recorded = json.loads(files.pop("provenance.json"))["sha256"]
+    assert recorded == {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+
+
+def test_weights_pt_is_a_plain_state_dict_of_contiguous_fp32_tensors(artifact: Path) -> None:
+    weights = torch.load(artifact / "weights.pt", weights_only=True)
+    assert type(weights) is dict
+    assert weights.keys() == {"U", "V", "c", "log_tau"}
+    for name, tensor in weights.items():
+        assert type(tensor) is torch.Tensor, name
+        assert (tensor.dtype, tensor.device.type, tensor.is_contiguous()) == (torch.float32, "cpu", True)
+
+
+def test_what_is_returned_on_saving_is_what_is_read_on_loading(tmp_path: Path, lm: FrozenLM) -> None:
+    translators = make_translators()
+    saved = save_tuned_lens(tmp_path / "tiny", translators, make_provenance(lm, translators))
+    assert load_tuned_lens(tmp_path / "tiny", lm)[1] == saved
+
+
+def test_the_same_lens_is_the_same_bytes(artifact: Path, tmp_path: Path, lm: FrozenLM) -> None:
+    translators = make_translators()
+    save_tuned_lens(tmp_path / "again", translators, make_provenance(lm, translators))
+    assert contents(artifact) == contents(tmp_path / "again")
+
+
+def test_the_file_is_as_large_as_the_specification_says(tmp_path: Path) -> None:
+    # (2 d k + d) · 4 bytes per row, and a temperature; the rest is torch's header.
+    translators = make_translators(rows=3, d_model=256, rank=64)
+    provenance = make_provenance(None, translators)
+    save_tuned_lens(tmp_path / "tiny", translators, provenance)
+    numbers = (tmp_path / "tiny" / "weights.pt").stat().st_size - 3 * (2 * 256 * 64 + 256 + 1) * 4
+    assert 0 < numbers < 4_000
+
+
+@pytest.mark.parametrize("name", ["weights.pt", "README.md"])
+@pytest.mark.parametrize("where", [0.0, 0.5, 1.0])
+def test_one_changed_byte_is_refused_by_its_file(artifact: Path, name: str, where: float) -> None:
+    data = bytearray((artifact / name).read_bytes())
+    data[int(where * (len(data) - 1))] ^= 1
+    (artifact / name).write_bytes(data)
+    with pytest.raises(InputError, match=f"{name} was altered"):
+        load_tuned_lens(artifact)
+
+
+@pytest.mark.parametrize("name", ["weights.pt", "README.md", "provenance.json"])
+def test_a_missing_file_is_refused_by_its_name(artifact: Path, name: str) -> None:
+    (artifact / name).unlink()
+    with pytest.raises(InputError, match=rf"{name} cannot be read \(No such file"):
+        load_tuned_lens(artifact)
+
+
+@pytest.mark.parametrize("data", [b"{", b"\xff\xfe{}", b"NaN"])
+def test_a_provenance_that_is_no_json_is_refused(artifact: Path, data: bytes) -> None:
+    (artifact / "provenance.json").write_bytes(data)
+    with pytest.raises(InputError, match=r"provenance.json is not|provenance.json holds"):
+        load_tuned_lens(artifact)
+
+
+@pytest.mark.parametrize("name", ["../weights.pt", "/etc/passwd", "extra"])
+def test_a_provenance_cannot_name_files_elsewhere(artifact: Path, name: str) -> None:
+    plain = json.loads((artifact / "provenance.json").read_text())
+    plain["sha256"][name] = "0" * 64
+    (artifact / "provenance.json").write_text(json.dumps(plain))
+    with pytest.raises(InputError, match="is no file of a lens"):
+        load_tuned_lens(artifact)
+
+
+def test_weights_without_a_recorded_hash_are_refused(artifact: Path) -> None:
+    plain = json.loads((artifact / "provenance.json").read_text())
+    del plain["sha256"]["weights.pt"]
+    (artifact / "provenance.json").write_text(json.dumps(plain))
+    with pytest.raises(InputError, match=r"no hash of weights\.pt"):
+        load_tuned_lens(artifact)
+
+
+@pytest.mark.parametrize(
+    ("capacity", "message"),
+    [({"rank_k": 5, "rows": 3, "parameters": 435}, "rank 5"), ({"rank_k": 4, "rows": 2, "parameters": 435}, "2 rows")],
+)
+def test_weights_of_another_capacity_are_refused(artifact: Path, capacity: dict[str, int], message: str) -> None:
+    reseal(artifact, capacity=capacity)
+    with pytest.raises(InputError, match=message):
+        load_tuned_lens(artifact)
+
+
+def put_weights(folder: Path, value: Any) -> None:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    (folder / "weights.pt").write_bytes(buffer.getvalue())
+    reseal(folder)
+
+
+def test_weights_that_are_nan_are_refused_even_with_the_right_hash(artifact: Path) -> None:
+    weights = torch.load(artifact / "weights.pt", weights_only=True)
+    weights["V"][1, 2, 3] = float("nan")
+    put_weights(artifact, weights)
+    with pytest.raises(InputError, match="V holds 1 numbers that are NaN"):
+        load_tuned_lens(artifact)
+
+
+def test_a_module_in_place_of_a_state_dict_is_refused(artifact: Path) -> None:
+    put_weights(artifact, make_translators())
+    with pytest.raises(InputError, match="not a state dict"):
+        load_tuned_lens(artifact)
+
+
+def test_a_lens_of_another_width_is_refused(tmp_path: Path, lm: FrozenLM) -> None:
+    translators = make_translators(d_model=8)
+    save_tuned_lens(tmp_path / "tiny", translators, make_provenance(lm, translators))
+    with pytest.raises(InputError, match="of width 8, and the model has 3 inner rows of width 16"):
+        load_tuned_lens(tmp_path / "tiny", lm)
+
+
+def test_another_model_is_refused_by_both_names(artifact: Path) -> None:
+    with pytest.raises(InputError, match="trained for org/tiny, not for org/other: load"):
+        load_tuned_lens(artifact, make_lm(model_id="org/other"))
+
+
+def test_a_model_of_the_same_last_name_from_elsewhere_is_refused(artifact: Path) -> None:
+    with pytest.raises(InputError, match="org/tiny, not for fork/tiny, although both are called tiny"):
+        load_tuned_lens(artifact, make_lm(model_id="fork/tiny"))
+
+
+def test_another_commit_is_refused_by_both_commits(artifact: Path) -> None:
+    with pytest.raises(InputError, match="at commit c0ffee, and the model is at decaf"):
+        load_tuned_lens(artifact, make_lm(commit="decaf"))
+
+
+def test_a_wrong_rope_under_the_right_name_and_commit_is_refused(artifact: Path) -> None:
+    wrong = make_lm(rope_parameters={"rope_type": "default", "rope_theta": 500_000.0})
+    with pytest.raises(InputError, match="drift by"):
+        load_tuned_lens(artifact, wrong)
+
+
+def test_another_head_under_the_right_name_and_commit_is_refused(artifact: Path) -> None:
+    other = make_lm()
+    with torch.no_grad():
+        other.anatomy.lm_head.weight[0, 0] += 1e-3
+    with pytest.raises(InputError, match="head of org/tiny"):
+        load_tuned_lens(artifact, other)
+
+
+def test_the_same_model_in_bfloat16_is_accepted_with_a_warning(artifact: Path) -> None:
+    with pytest.warns(UserWarning, match="drifts by"):
+        lens, _ = load_tuned_lens(artifact, make_lm(torch.bfloat16))
+    assert lens.head.num_rows == 5
+
+
+def test_a_lens_in_a_basis_of_its_own_is_neither_written_nor_read(artifact: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"basis of precond\.pt"):
+        save_tuned_lens(
+            tmp_path / "new",
+            make_translators(),
+            dataclasses.replace(make_provenance(), preconditioner=Preconditioner("prism", "precond.pt")),
+        )
+    reseal(artifact, preconditioner={"type": "prism", "path": "precond.pt"})
+    with pytest.raises(InputError, match=r"basis of precond\.pt"):
+        load_tuned_lens(artifact)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_never_written(tmp_path: Path, number: float) -> None:
+    translators = make_translators()
+    with torch.no_grad():
+        translators.c[1, 1] = number
+    with pytest.raises(InputError, match="c holds 1 numbers"):
+        save_tuned_lens(tmp_path / "tiny", translators, make_provenance())
+    assert list(tmp_path.iterdir()) == []
+
+
+def unwritable() -> dict[str, Provenance]:
+    good = make_provenance()
+    nan = dataclasses.replace(good.optim, lr=float("nan"))
+    local = dataclasses.replace(good.dataset, repo_id="/home/me/text")
+    return {
+        "optim.lr is nan": dataclasses.replace(good, optim=nan),
+        "dataset.repo_id holds a path of this machine": dataclasses.replace(good, dataset=local),
+        "of type int": dataclasses.replace(good, seed=1.5),  # type: ignore[arg-type]
+        "records 436": dataclasses.replace(good, capacity=dataclasses.replace(good.capacity, parameters=436)),
+    }
+
+
+@pytest.mark.parametrize("message", unwritable())
+def test_a_provenance_that_could_not_be_read_back_is_never_written(tmp_path: Path, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        save_tuned_lens(tmp_path / "tiny", make_translators(), unwritable()[message])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_refuses_leaves_the_earlier_lens_loadable(
+    artifact: Path, lm: FrozenLM, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    before = contents(artifact)
+
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", refuse)
+        with pytest.raises(RunError, match=f"artifact tiny could not be written .*{os.strerror(code)}"):
+            save_tuned_lens(artifact, make_translators(rank=2), make_provenance(lm, make_translators(rank=2)))
+    assert contents(artifact) == before
+    assert os.listdir(artifact.parent) == ["tiny"]
+    load_tuned_lens(artifact, lm)
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL."""
+
+
+@pytest.mark.filterwarnings("ignore:Writing .* was interrupted")
+@pytest.mark.parametrize("renames", [0, 1])
+def test_a_lens_loads_whichever_rename_was_cut_off(
+    artifact: Path, lm: FrozenLM, monkeypatch: pytest.MonkeyPatch, renames: int
+) -> None:
+    real = os.rename
+    done: list[Path] = []
+
+    def rename(source: Path, target: Path) -> None:
+        if len(done) == renames:
+            raise Killed
+        done.append(source)
+        real(source, target)
+
+    new = make_translators(rank=2)
+    with monkeypatch.context() as patch, contextlib.suppress(Killed):
+        patch.setattr(os, "rename", rename)
+        save_tuned_lens(artifact, new, make_provenance(lm, new))
+    assert load_tuned_lens(artifact, lm)[1].capacity.rank_k == 4
+    save_tuned_lens(artifact, new, make_provenance(lm, new))
+    assert load_tuned_lens(artifact, lm)[1].capacity.rank_k == 2
+    assert os.listdir(artifact.parent) == ["tiny"]
+
+
+def test_a_folder_of_somebody_elses_is_refused_before_and_at_saving(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(InputError, match=r"thesis\.tex"):
+        check_tuned_lens_folder(tmp_path)
+    with pytest.raises(InputError, match=r"thesis\.tex"):
+        save_tuned_lens(tmp_path, make_translators(), make_provenance())
+    assert (tmp_path / "thesis.tex").read_text() == "precious"
+
+
+def test_a_lens_may_replace_one_that_was_judged(artifact: Path, lm: FrozenLM) -> None:
+    (artifact / "gates.json").write_text("{}")
+    translators = make_translators()
+    save_tuned_lens(artifact, translators, make_provenance(lm, translators))
+    assert "gates.json" not in contents(artifact)  # its verdict was the earlier lens's
+
+
+def test_nothing_written_names_this_machine(artifact: Path) -> None:
+    text = (artifact / "provenance.json").read_text() + (artifact / "README.md").read_text()
+    for name in (str(Path.home()), os.getcwd(), str(artifact.parent), os.uname().nodename):
+        assert name not in text
+
+
+def test_the_fingerprint_of_the_package_is_the_one_recorded(artifact: Path, lm: FrozenLM) -> None:
+    assert load_tuned_lens(artifact)[1].fingerprint == fingerprint(lm, Head(lm.anatomy))

@@ -1,0 +1,312 @@
+import inspect
+import io
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from logos_pl.data.datamodule import LensDataModule
+from logos_pl.data.packed_text import TextBatch
+from logos_pl.data.shards import Shard
+from logos_pl.errors import InputError
+from logos_pl.functional.positions import sample_positions
+from tests.data.texts import expected_side, make_texts
+
+Corpus = Callable[..., tuple[Shard, ...]]
+Make = Callable[..., LensDataModule]
+SMALL: dict[str, Any] = {
+    "seq_len": 16,
+    "effective_batch_seqs": 8,
+    "micro_batch_seqs": 2,
+    "positions_per_seq": 3,
+    "held_out_frac": 0.1,
+    "val_seqs": 6,
+    "test_seqs": 4,
+    "lanes": 4,
+    "num_workers": 0,
+    "tokens": 16 * 8 * 1000,
+}
+
+
+@pytest.fixture
+def make(corpus: Corpus, tokenizer: PreTrainedTokenizerFast) -> Iterator[Make]:
+    """A data module over 3 shards of 40 texts, set up unless told otherwise."""
+    folder = str(Path(corpus(3, 40)[0].url).parent)
+    made: list[LensDataModule] = []
+
+    def build(*, rank: int | None = None, world_size: int = 2, ready: bool = True, **settings: Any) -> LensDataModule:
+        module = LensDataModule(**{"dataset": folder, **SMALL, **settings})
+        module.tokenizer = tokenizer
+        if rank is not None:
+            root = SimpleNamespace(root_device=torch.device("cpu"))
+            trainer: Any = SimpleNamespace(global_rank=rank, world_size=world_size, strategy=root)
+            module.trainer = trainer
+        if ready:
+            module.setup("fit")
+        made.append(module)
+        return module
+
+    yield build
+    for module in made:
+        module.teardown()
+
+
+def train(module: LensDataModule, count: int) -> list[TextBatch]:
+    """Trains on `count` micro-batches, epoch after epoch."""
+    batches: list[TextBatch] = []
+    loader = module.train_dataloader()
+    while len(batches) < count:
+        for batch in loader:
+            module.advance(batch.cursors)
+            batches.append(batch)
+            if len(batches) == count:
+                break
+    return batches
+
+
+def content(batches: list[TextBatch]) -> list[tuple[list, list, dict]]:
+    return [(batch.input_ids.tolist(), batch.positions.tolist(), batch.cursors) for batch in batches]
+
+
+def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
+    """The state as a checkpoint gives it back: only plain types survive `weights_only`."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    buffer.seek(0)
+    return torch.load(buffer, weights_only=True)
+
+
+def texts_in(sequences: list[list[int]], tokenizer: PreTrainedTokenizerFast) -> str:
+    return "".join(str(tokenizer.convert_ids_to_tokens(token)) for ids in sequences for token in ids).replace("Ġ", " ")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_resuming_after_any_batch_is_the_same_as_never_stopping(make: Make, workers: int) -> None:
+    whole = make(num_workers=workers)
+    expected = content(train(whole, 12))
+    for stop in range(0, 12, 1 if workers == 0 else 5):
+        before, after = make(num_workers=workers), make(num_workers=workers)
+        got = content(train(before, stop))
+        after.load_state_dict(through_a_file(before.state_dict()))
+        assert got + content(train(after, 12 - stop)) == expected
+        assert after.ledger() == whole.ledger()
+
+
+def test_workers_that_read_ahead_leave_the_same_checkpoint_as_none(make: Make) -> None:
+    states = []
+    for workers in (0, 1, 2):
+        module = make(num_workers=workers)
+        train(module, 8)
+        states.append(module.state_dict())
+    assert states[0] == states[1] == states[2]
+
+
+def test_the_ledger_counts_what_was_trained_on(make: Make) -> None:
+    module = make()
+    batches = train(module, 200)
+    ledger = module.ledger()
+    assert ledger.sequences == 400
+    assert ledger.tokens == sum(batch.input_ids.numel() for batch in batches) == 400 * 16
+    bos = sum((batch.input_ids == 0).sum().item() for batch in batches)
+    assert ledger.documents == bos
+    assert ledger.passes == max(cursor.pass_index for batch in batches for cursor in batch.cursors.values()) > 0
+    assert (ledger.repo_id, ledger.split, ledger.num_shards) == ("corpus", "train", 3)
+
+
+def test_the_content_hash_tells_runs_apart_that_consumed_different_text(make: Make) -> None:
+    hashes = set()
+    for count in (8, 16):
+        module = make()
+        train(module, count)
+        hashes.add(module.ledger().content_hash)
+    other = make(text_column="text", held_out_frac=0.15)
+    train(other, 8)
+    assert len({*hashes, other.ledger().content_hash}) == 3
+
+
+def test_train_validation_and_test_have_no_text_in_common(make: Make, tokenizer: PreTrainedTokenizerFast) -> None:
+    module = make()
+    numbered = [ids for batch in train(module, 500) for ids in batch.input_ids.tolist()]
+    trained = texts_in([ids for lane in range(4) for ids in numbered[lane::4]], tokenizer)
+    held_out = {
+        "val": texts_in([ids for batch in module.val_dataloader() for ids in batch.input_ids.tolist()], tokenizer),
+        "test": texts_in([ids for batch in module.test_dataloader() for ids in batch.input_ids.tolist()], tokenizer),
+    }
+    assert module.ledger().passes > 0
+    texts = [text for shard in range(3) for text in make_texts(shard, 40)]
+    for text in texts:
+        side = expected_side(text, 0.1)
+        assert side == "train" or f"<s>{text}<s>" not in trained
+        for which, stream in held_out.items():
+            assert side == which or f"<s>{text}<s>" not in stream
+    assert sum(f"<s>{text}<s>" in trained for text in texts) > 50
+    assert all(sum(f"<s>{text}<s>" in stream for text in texts) > 0 for stream in held_out.values())
+
+
+def test_processes_share_validation_sequences_and_measure_the_same_positions_as_one(make: Make) -> None:
+    one = [row for batch in make().val_dataloader() for row in zip(*map(torch.Tensor.tolist, batch[:2]), strict=True)]
+    two = [
+        row
+        for rank in range(2)
+        for batch in make(rank=rank).val_dataloader()
+        for row in zip(*map(torch.Tensor.tolist, batch[:2]), strict=True)
+    ]
+    assert len(one) == 6
+    assert sorted(two) == sorted(one)
+
+
+def test_held_out_positions_do_not_depend_on_the_seed_and_training_ones_do(make: Make) -> None:
+    a, b = make(seed=0), make(seed=1)
+    assert content(list(a.val_dataloader())) == content(list(b.val_dataloader()))
+    (x,), (y,) = train(a, 1), train(b, 1)
+    assert torch.equal(x.input_ids, y.input_ids)
+    assert not torch.equal(x.positions, y.positions)
+    assert torch.equal(x.positions[1], sample_positions(0, 1, 16, 3, (0.60, 0.95)))
+
+
+def test_auto_is_settled_by_set_up(make: Make) -> None:
+    module = make(micro_batch_seqs="auto", positions_per_seq="auto", seq_len=64, val_seqs=2, test_seqs=2)
+    assert (module.micro_batch_seqs, module.positions_per_seq) == (8, 16)
+
+
+def test_the_tokenizer_is_the_models_own(make: Make, tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    module = make(ready=False, model_id="demo", val_seqs=1, test_seqs=1)
+    module.tokenizer = None
+    module.setup("fit")
+    assert module.tokenizer is not None
+    (batch,) = train(module, 1)
+    first = make_texts(0, 1)[0]
+    expected = module.tokenizer(first)["input_ids"]
+    assert batch.input_ids[0, : len(expected)].tolist() == expected[:16]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"tokens": 0}, "--data.tokens is 0; give 1 or more."),
+        ({"lanes": 0}, "--data.lanes is 0"),
+        ({"num_workers": -1}, "--data.num_workers is -1; give 0 or more."),
+        ({"held_out_frac": 0.0}, "--data.held_out_frac is 0.0; give a share between 0 and 0.5"),
+        ({"held_out_frac": 0.5}, "--data.held_out_frac is 0.5"),
+        ({"positions_per_seq": 7}, "--data.positions_per_seq is 7, but (0.6, 0.95) of 16 tokens holds 6;"),
+        ({"positions_per_seq": 0}, "--data.positions_per_seq is 0"),
+        ({"position_range": (0.9, 0.1)}, "give two increasing fractions between 0 and 1 with --data.position_range."),
+        ({"val_seqs": 5000}, "lower --data.val_seqs, or raise --data.held_out_frac."),
+        ({"text_column": "content"}, "only id, text; name the one that holds the text with --data.text_column."),
+        ({"dataset": "./nowhere"}, "There is no folder or file ./nowhere"),
+        ({"split": "test"}, "no split 'test', only train"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_at_set_up(make: Make, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        make(**settings)
+
+
+def test_what_processes_cannot_share_evenly_is_refused(make: Make) -> None:
+    with pytest.raises(InputError, match=r"4 lanes cannot be shared by 3 processes"):
+        make(rank=0, world_size=3).train_dataloader()
+    with pytest.raises(InputError, match=r"6 held-out sequences .* by 4 processes; make --data\.val_seqs a multiple"):
+        make(rank=0, world_size=4).val_dataloader()
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"seq_len": 32}, "seq_len 16 and this run has 32"),
+        ({"held_out_frac": 0.2}, "held_out_frac 0.1 and this run has 0.2"),
+        ({"lanes": 8}, "lanes 4 and this run has 8"),
+    ],
+)
+def test_a_checkpoint_of_other_data_settings_is_refused(make: Make, changed: dict[str, Any], field: str) -> None:
+    before = make()
+    train(before, 3)
+    after = make(**changed)
+    after.load_state_dict(before.state_dict())
+    with pytest.raises(InputError, match=f"The checkpoint was written with data {field}; resume with"):
+        after.train_dataloader()
+
+
+def test_a_checkpoint_of_another_dataset_is_refused(make: Make, corpus: Corpus) -> None:
+    before = make()
+    train(before, 3)
+    corpus(4, 40)  # one shard more in the same folder
+    after = make()
+    after.load_state_dict(before.state_dict())
+    with pytest.raises(InputError, match="written with data shards"):
+        after.train_dataloader()
+
+
+class Reader(LightningModule):
+    """Trains nothing and remembers what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.seen: list[list[list[int]]] = []
+        self.validated = 0
+
+    def training_step(self, batch: TextBatch, batch_idx: int) -> torch.Tensor:
+        self.seen.append(batch.input_ids.tolist())
+        return self.weight.sum()
+
+    def on_train_batch_end(self, outputs: Any, batch: TextBatch, batch_idx: int) -> None:
+        self.trainer.datamodule.advance(batch.cursors)  # type: ignore[attr-defined]
+
+    def validation_step(self, batch: TextBatch, batch_idx: int) -> None:
+        self.validated += batch.input_ids.shape[0]
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD([self.weight], lr=0.1)
+
+
+def fit(module: LensDataModule, steps: int, ckpt_path: Path | None = None) -> tuple[Reader, Trainer]:
+    reader = Reader()
+    trainer = Trainer(
+        accelerator="cpu",
+        max_steps=steps,
+        accumulate_grad_batches=4,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(reader, datamodule=module, ckpt_path=ckpt_path, weights_only=True)
+    return reader, trainer
+
+
+@pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*")
+def test_lightnings_own_checkpoint_carries_the_cursor(make: Make, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"validate_every_steps": 2, "num_workers": 1}
+    whole, _ = fit(make(**settings), 7)
+    first, trainer = fit(make(**settings), 3)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    second, _ = fit(make(**settings), 7, tmp_path / "last.ckpt")
+    assert len(whole.seen) == 7 * 4
+    assert first.seen + second.seen == whole.seen
+    assert whole.validated == 3 * 6  # after steps 2, 4 and 6
+
+
+def test_every_setting_is_explained_for_the_help_text() -> None:
+    documented = set(re.findall(r"^ {4}(\w+): ", str(inspect.getdoc(LensDataModule)), re.M))
+    assert set(inspect.signature(LensDataModule).parameters) <= documented
+
+
+def test_the_reference_corpus_is_streamed_with_the_reference_tokenizer(shared: Path) -> None:
+    module = LensDataModule(str(shared / "corpus" / "fineweb-edu-local"), name="CC-MAIN-2025-26", tokens=10**6)
+    module.tokenizer = AutoTokenizer.from_pretrained(shared / "models" / "tiny-llama")
+    module.setup("fit")
+    batches = train(module, 8)
+    module.teardown()
+    assert all(batch.input_ids.shape == (8, 512) and batch.positions.shape == (8, 16) for batch in batches)
+    assert all(batch.positions.min() >= 308 and batch.positions.max() <= 486 for batch in batches)
+    assert module.total_steps == 62
+    ledger = module.ledger()
+    assert (ledger.name, ledger.num_shards, ledger.tokens) == ("CC-MAIN-2025-26", 4, 8 * 8 * 512)
+    assert sum(len(batch.input_ids) for batch in module.val_dataloader()) == 64

@@ -1,0 +1,47 @@
+import multiprocessing
+from pathlib import Path
+
+import torch.distributed as dist
+
+from logos_pl.data.lanes import LaneCursor, content_hash
+from logos_pl.data.layout import Cursors
+from logos_pl.data.ledger import count_consumed, gather_cursors
+from logos_pl.data.shards import Shard
+from logos_pl.data.source import Source
+
+CURSORS = {
+    lane: LaneCursor(lane % 2, "a", lane, 0, documents=lane, tokens=10 * lane, sequences=lane, chain=str(lane) * 64)
+    for lane in range(4)
+}
+
+
+def test_the_ledger_adds_up_what_all_lanes_consumed() -> None:
+    source = Source("org/data", "small", "train", "v1", "c0ffee", (Shard("a", "a"), Shard("b", "b")))
+    ledger = count_consumed(source, CURSORS, 0.02, 512)
+    assert ledger[:6] == ("org/data", "small", "train", "v1", "c0ffee", 2)
+    assert (ledger.documents, ledger.tokens, ledger.sequences, ledger.passes) == (6, 60, 6, 1)
+    assert ledger.content_hash == content_hash(CURSORS)
+    assert "0.02 are held out" in ledger.sample_description
+
+
+def _gather(rank: int, store: Path, answers: "multiprocessing.Queue[Cursors]") -> None:
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    answers.put(gather_cursors({lane: CURSORS[lane] for lane in range(rank, 4, 2)}, 2))
+    dist.destroy_process_group()
+
+
+def test_every_process_learns_the_cursors_of_all(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    processes = [context.Process(target=_gather, args=(rank, tmp_path / "store", answers)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    got = [answers.get(timeout=60) for _ in processes]
+    for process in processes:
+        process.join(60)
+    assert got == [CURSORS, CURSORS]
+    assert list(got[0]) == [0, 1, 2, 3]
+
+
+def test_one_process_needs_nobody_else() -> None:
+    assert gather_cursors(CURSORS, 1) == CURSORS

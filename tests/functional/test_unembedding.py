@@ -1,0 +1,63 @@
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+
+from logos_pl.functional.unembedding import Unembedding, block_shape, spans, unembed
+
+HEADS = list(itertools.product([False, True], [1.0, 0.25], [None, 3.0]))
+
+
+def make(bias: bool, scale: float, softcap: float | None) -> tuple[Tensor, Unembedding]:
+    generator = torch.Generator().manual_seed(7)
+    x, weight, offset = (
+        torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in [(5, 7, 6), (33, 6), (33,)]
+    )
+    return x, Unembedding(weight, offset if bias else None, scale, softcap)
+
+
+def by_hand(x: Tensor, head: Unembedding) -> Tensor:
+    z = x @ head.weight.T
+    z = head.scale * (z if head.bias is None else z + head.bias)
+    return z if head.softcap is None else head.softcap * torch.tanh(z / head.softcap)
+
+
+@pytest.mark.parametrize(("bias", "scale", "softcap"), HEADS)
+def test_unembed_gives_the_head_s_logits_over_any_leading_axes(bias: bool, scale: float, softcap: float | None) -> None:
+    x, head = make(bias, scale, softcap)
+    torch.testing.assert_close(unembed(x, head), by_hand(x, head), rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(unembed(x[0, 0], head), by_hand(x, head)[0, 0], rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_logits_are_fp32_and_a_half_head_rounds_its_operands_only(dtype: torch.dtype) -> None:
+    x, head = make(True, 1.0, None)
+    rounded = head._replace(weight=head.weight.to(dtype))
+    found = unembed(x.float(), rounded)
+    assert found.dtype == torch.float32
+    exact = by_hand(x.to(dtype).double(), head._replace(weight=rounded.weight.double()))
+    torch.testing.assert_close(found.double(), exact, rtol=1e-6, atol=2e-6)
+
+
+def test_unembed_without_constants_is_the_plain_product_to_the_last_bit() -> None:
+    x, head = make(False, 1.0, None)
+    x, head = x.float(), head._replace(weight=head.weight.float())
+    assert torch.equal(unembed(x, head), (x.reshape(-1, 6) @ head.weight.T).view(5, 7, 33))
+
+
+def test_unembed_passes_gradients_on() -> None:
+    x, head = make(True, 0.5, 3.0)
+    assert torch.autograd.gradcheck(lambda x: unembed(x, head), x[0, :2].clone().requires_grad_())
+
+
+def test_blocks_take_whole_positions_first_and_split_rows_only_when_one_position_is_too_large() -> None:
+    assert block_shape(num_pos=10, num_rows=4, row_bytes=100, block_bytes=900) == (2, 4)
+    assert block_shape(num_pos=10, num_rows=4, row_bytes=100, block_bytes=300) == (1, 3)
+    assert block_shape(num_pos=10, num_rows=4, row_bytes=100, block_bytes=1) == (1, 1)
+    assert block_shape(num_pos=10, num_rows=4, row_bytes=100, block_bytes=10**9) == (10, 4)
+
+
+def test_spans_cover_a_range_once_and_end_where_it_ends() -> None:
+    assert [list(range(10))[span] for span in spans(10, 4)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert list(spans(0, 4)) == []

@@ -1,0 +1,230 @@
+"""A tiny random model of every family: nothing in it is trivially one, zero or without effect on the logits."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+VOCAB = 97
+D_MODEL = 32
+BLOCKS = 3
+
+LLAMA_LIKE = {
+    "vocab_size": VOCAB,
+    "hidden_size": D_MODEL,
+    "intermediate_size": 48,
+    "num_hidden_layers": BLOCKS,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 64,
+    "tie_word_embeddings": False,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+MOE = {"num_experts_per_tok": 2, "moe_intermediate_size": 24}
+LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "rope_theta": 500000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
+
+
+class Family(NamedTuple):
+    """How to build a tiny model of a family, and what the anatomy must find in it."""
+
+    model_type: str
+    settings: dict[str, Any]
+    norm: str = "rms"
+    multiplier: float = 1.0
+    divisor: float = 1.0
+    softcap: float | None = None
+    head_bias: bool = False
+    project: bool = False
+    one_plus_w: bool = False
+    final_norm: str | None = "model.norm"
+    # Path of the norm that reads row L = 1 next, from the model; None where the family has none.
+    next_norm: str | None = "model.layers.1.input_layernorm"
+
+
+def _llama_like(**changes: Any) -> dict[str, Any]:
+    return {**LLAMA_LIKE, **changes}
+
+
+GPT2 = {
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "vocab_size": VOCAB,
+    "n_embd": D_MODEL,
+    "n_layer": BLOCKS,
+    "n_head": 4,
+    "n_positions": 64,
+}
+OPT = {
+    "vocab_size": VOCAB,
+    "hidden_size": D_MODEL,
+    "word_embed_proj_dim": D_MODEL,
+    "ffn_dim": 48,
+    "num_hidden_layers": BLOCKS,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 64,
+}
+FALCON = {
+    "vocab_size": VOCAB,
+    "hidden_size": D_MODEL,
+    "num_hidden_layers": BLOCKS,
+    "num_attention_heads": 4,
+    "alibi": False,
+    "max_position_embeddings": 64,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+FAMILIES: dict[str, Family] = {
+    "llama": Family("llama", _llama_like()),
+    "llama3": Family("llama", _llama_like(rope_parameters=LLAMA3_ROPE)),
+    "llama_tied": Family("llama", _llama_like(tie_word_embeddings=True)),
+    "yi": Family("llama", _llama_like(rms_norm_eps=1e-5, rope_parameters={"rope_type": "default", "rope_theta": 5e6})),
+    "mistral": Family("mistral", _llama_like(sliding_window=None)),
+    "gemma2": Family(
+        "gemma2",
+        _llama_like(
+            final_logit_softcapping=3.0,
+            attn_logit_softcapping=2.0,
+            sliding_window=16,
+            query_pre_attn_scalar=8,
+            tie_word_embeddings=True,
+        ),
+        softcap=3.0,
+        one_plus_w=True,
+    ),
+    "gemma3_text": Family(
+        "gemma3_text",
+        _llama_like(sliding_window=16, query_pre_attn_scalar=8, tie_word_embeddings=True),
+        one_plus_w=True,
+    ),
+    "gemma3_text_capped": Family(
+        "gemma3_text", _llama_like(final_logit_softcapping=4.0, sliding_window=16), softcap=4.0, one_plus_w=True
+    ),
+    "qwen2": Family("qwen2", _llama_like()),
+    "qwen3": Family("qwen3", _llama_like()),
+    "olmo2": Family("olmo2", _llama_like(), next_norm=None),
+    "phi3": Family("phi3", _llama_like()),
+    "gpt2": Family("gpt2", GPT2, norm="layer", next_norm="transformer.h.1.ln_1", final_norm="transformer.ln_f"),
+    "gpt_neox": Family(
+        "gpt_neox",
+        _llama_like(rotary_pct=0.25),
+        norm="layer",
+        next_norm="gpt_neox.layers.1.input_layernorm",
+        final_norm="gpt_neox.final_layer_norm",
+    ),
+    "gpt_neox_sequential": Family(
+        "gpt_neox",
+        _llama_like(use_parallel_residual=False),
+        norm="layer",
+        next_norm="gpt_neox.layers.1.input_layernorm",
+        final_norm="gpt_neox.final_layer_norm",
+    ),
+    "opt": Family(
+        "opt",
+        OPT,
+        norm="layer",
+        next_norm="model.decoder.layers.1.self_attn_layer_norm",
+        final_norm="model.decoder.final_layer_norm",
+    ),
+    "opt_project": Family(
+        "opt",
+        {**OPT, "word_embed_proj_dim": 24},
+        norm="layer",
+        project=True,
+        next_norm="model.decoder.layers.1.self_attn_layer_norm",
+        final_norm="model.decoder.final_layer_norm",
+    ),
+    "opt_post_norm": Family(
+        "opt",
+        {**OPT, "word_embed_proj_dim": 24, "do_layer_norm_before": False},
+        norm="identity",
+        project=True,
+        next_norm="model.decoder.layers.0.final_layer_norm",
+        final_norm=None,
+    ),
+    "falcon_old": Family(
+        "falcon",
+        {**FALCON, "multi_query": True},
+        norm="layer",
+        next_norm="transformer.h.1.input_layernorm",
+        final_norm="transformer.ln_f",
+    ),
+    "falcon_sequential": Family(
+        "falcon",
+        {**FALCON, "parallel_attn": False, "bias": True, "alibi": True, "multi_query": False},
+        norm="layer",
+        next_norm="transformer.h.1.input_layernorm",
+        final_norm="transformer.ln_f",
+    ),
+    "falcon_new": Family(
+        "falcon",
+        {**FALCON, "new_decoder_architecture": True, "num_kv_heads": 2},
+        norm="layer",
+        next_norm="transformer.h.1.ln_attn",
+        final_norm="transformer.ln_f",
+    ),
+    "stablelm": Family("stablelm", _llama_like(use_qkv_bias=True), norm="layer"),
+    "cohere": Family("cohere", _llama_like(logit_scale=0.25), norm="layer", multiplier=0.25),
+    "cohere2": Family("cohere2", _llama_like(logit_scale=0.3, sliding_window=16), norm="layer", multiplier=0.3),
+    "granite": Family(
+        "granite",
+        _llama_like(logits_scaling=3.0, embedding_multiplier=6.0, residual_multiplier=0.5, attention_multiplier=0.2),
+        divisor=3.0,
+    ),
+    "smollm3": Family("smollm3", _llama_like()),
+    "mixtral": Family("mixtral", _llama_like(num_local_experts=4, num_experts_per_tok=2)),
+    "qwen3_moe": Family("qwen3_moe", _llama_like(num_experts=4, **MOE)),
+    # GPT-J and Phi-1.5 are the ones with a bias in the head.
+    "gptj": Family(
+        "gptj",
+        {**GPT2, "rotary_dim": 4, "tie_word_embeddings": False},
+        norm="layer",
+        head_bias=True,
+        next_norm="transformer.h.1.ln_1",
+        final_norm="transformer.ln_f",
+    ),
+    "phi": Family("phi", _llama_like(), norm="layer", head_bias=True, final_norm="model.final_layernorm"),
+}
+
+NAMES = sorted(FAMILIES)
+
+
+def tiny_model(name: str, dtype: torch.dtype = torch.float32, seed: int = 0) -> PreTrainedModel:
+    """A random model of a family of ``FAMILIES``, frozen in evaluation mode."""
+    family = FAMILIES[name]
+    return build(
+        lambda: AutoModelForCausalLM.from_config(AutoConfig.for_model(family.model_type, **family.settings)),
+        dtype,
+        seed,
+    )
+
+
+def build(make: Callable[[], PreTrainedModel], dtype: torch.dtype = torch.float32, seed: int = 0) -> PreTrainedModel:
+    torch.manual_seed(seed)
+    model = make()
+    randomise(model)
+    return model.to(dtype).eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def randomise(model: nn.Module) -> None:
+    """Weights large enough that logits spread over several units, norms and biases away from one and zero."""
+    for name, parameter in model.named_parameters():
+        if parameter.ndim > 1:
+            parameter.normal_(std=1.5 / parameter.shape[-1] ** 0.5)
+        elif name.endswith("bias"):
+            parameter.normal_(std=0.3)
+        else:
+            parameter.add_(torch.randn_like(parameter) * 0.3)

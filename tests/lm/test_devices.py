@@ -1,0 +1,141 @@
+"""The choice of device and number format, from numbers alone."""
+
+import pytest
+import torch
+from transformers import AutoConfig, Gemma2Config, LlamaConfig
+
+from logos_pl.errors import InputError
+from logos_pl.lm.devices import (
+    GIB,
+    DeviceMemory,
+    ModelShape,
+    choose_device,
+    dtype_for,
+    measure_memory,
+    needed_bytes,
+    shape_of,
+)
+from tests.lm.families import FAMILIES, tiny_model
+
+LLAMA_8B = ModelShape("llama", 8_030_261_248, 32, 4096, 128_256)
+LLAMA_70B = ModelShape("llama", 70_553_706_496, 80, 8192, 128_256)
+GEMMA_27B = ModelShape("gemma2", 27_227_128_320, 46, 4608, 256_000)
+
+
+def memory(
+    cuda: float | None = None, mps: float | None = None, cpu: float = 64.0, bf16: bool = True
+) -> list[DeviceMemory]:
+    devices = [] if cuda is None else [DeviceMemory("cuda:0", int(cuda * GIB), bf16)]
+    devices += [] if mps is None else [DeviceMemory("mps", int(mps * GIB))]
+    return [*devices, DeviceMemory("cpu", int(cpu * GIB))]
+
+
+@pytest.mark.parametrize(
+    ("device", "family", "billions", "bf16", "wanted"),
+    [
+        ("cuda:0", "llama", 8, True, torch.bfloat16),
+        ("cuda:1", "llama", 8, False, torch.float16),
+        ("cuda", "gemma2", 9, False, torch.bfloat16),
+        ("cuda", "gemma3_text", 4, False, torch.bfloat16),
+        ("mps", "llama", 8, True, torch.float16),
+        ("mps", "gemma2", 9, True, torch.bfloat16),
+        ("cpu", "llama", 8, True, torch.float32),
+        ("cpu", "gemma2", 27.2, True, torch.float32),
+        ("cpu", "llama", 29.9, True, torch.float32),
+        ("cpu", "llama", 30, True, torch.bfloat16),
+        ("cpu", "llama", 70, True, torch.bfloat16),
+    ],
+)
+def test_the_number_format_follows_device_family_and_size(
+    device: str, family: str, billions: float, bf16: bool, wanted: torch.dtype
+) -> None:
+    assert dtype_for(device, family, int(billions * 1e9), bf16=bf16) == wanted
+    assert dtype_for(torch.device(device), family, int(billions * 1e9), bf16=bf16) == wanted
+
+
+def test_cuda_comes_first_then_mps_then_cpu() -> None:
+    assert str(choose_device(LLAMA_8B, memory(cuda=80, mps=80)).device) == "cuda:0"
+    assert str(choose_device(LLAMA_8B, memory(cuda=12, mps=80)).device) == "mps"
+    assert str(choose_device(LLAMA_8B, memory(cuda=12, mps=12)).device) == "cpu"
+
+
+def test_the_choice_carries_the_dtype_of_its_device() -> None:
+    assert choose_device(LLAMA_8B, memory(cuda=80)).dtype == torch.bfloat16
+    assert choose_device(LLAMA_8B, memory(cuda=80, bf16=False)).dtype == torch.float16
+    assert choose_device(LLAMA_8B, memory()).dtype == torch.float32
+    assert choose_device(LLAMA_70B, memory(cpu=256)).dtype == torch.bfloat16
+
+
+def test_a_model_that_fits_nowhere_is_refused_with_the_numbers() -> None:
+    with pytest.raises(InputError) as caught:
+        choose_device(LLAMA_70B, memory(cuda=22, cpu=15))
+    message = str(caught.value)
+    assert "the model (70.6B parameters) fits on no device here" in message
+    assert "cuda:0 has 22 GiB free of the" in message
+    assert "cpu has 15 GiB free of the" in message
+    assert message.count("bfloat16") == 2
+    assert caught.value.exit_status == 2
+
+
+def test_an_override_is_obeyed_with_and_without_room() -> None:
+    assert str(choose_device(LLAMA_8B, memory(cuda=80), override="cpu").device) == "cpu"
+    assert str(choose_device(LLAMA_70B, memory(cuda=22), override="cuda").device) == "cuda:0"
+    assert str(choose_device(LLAMA_8B, memory(cuda=80), override="auto").device) == "cuda:0"
+
+
+def test_a_device_that_is_not_there_is_refused_by_name() -> None:
+    with pytest.raises(InputError, match="there is no device 'cuda' on this machine; choose among cpu, or `auto`"):
+        choose_device(LLAMA_8B, memory(), override="cuda")
+
+
+def test_the_estimate_is_above_the_weights_and_below_twice_them_for_a_large_model() -> None:
+    for shape in (LLAMA_8B, LLAMA_70B, GEMMA_27B):
+        weights = 2 * shape.num_parameters
+        assert weights < needed_bytes(shape, "cuda:0", torch.bfloat16) < 2 * weights
+
+
+def test_the_estimate_counts_an_fp32_copy_of_the_head_only_where_one_is_made() -> None:
+    small = LLAMA_8B._replace(vocab_size=99_000)
+    copy = 99_000 * 4096 * 4
+    assert needed_bytes(small, "cuda", torch.bfloat16) - needed_bytes(LLAMA_8B, "cuda", torch.bfloat16) == copy
+    assert needed_bytes(LLAMA_8B, "cpu", torch.bfloat16) > needed_bytes(LLAMA_8B, "cpu", torch.bfloat16, rank=0)
+
+
+def test_a_tiny_model_needs_little() -> None:
+    tiny = ModelShape("llama", 5_600_000, 8, 192, 6144)
+    assert needed_bytes(tiny, "cpu", torch.float32) < 0.5 * GIB
+
+
+@pytest.mark.parametrize("name", ["llama", "llama_tied", "gpt2", "qwen3_moe", "opt_project"])
+def test_parameters_are_counted_without_making_them_and_tied_ones_once(name: str) -> None:
+    family = FAMILIES[name]
+    shape = shape_of(AutoConfig.for_model(family.model_type, **family.settings))
+    assert shape.num_parameters == sum(p.numel() for p in tiny_model(name).parameters())
+    assert (shape.num_blocks, shape.d_model, shape.vocab_size) == (3, 32, 97)
+
+
+def test_real_sizes_come_out_of_real_configurations_in_no_memory() -> None:
+    llama = LlamaConfig(
+        vocab_size=128_256,
+        hidden_size=8192,
+        intermediate_size=28_672,
+        num_hidden_layers=80,
+        num_attention_heads=64,
+        num_key_value_heads=8,
+    )
+    assert shape_of(llama) == LLAMA_70B
+    gemma = Gemma2Config(
+        hidden_size=4608,
+        intermediate_size=36_864,
+        num_hidden_layers=46,
+        num_attention_heads=32,
+        num_key_value_heads=16,
+        head_dim=128,
+    )
+    assert shape_of(gemma) == GEMMA_27B
+
+
+def test_this_machine_has_at_least_a_cpu_with_memory() -> None:
+    devices = measure_memory()
+    assert devices[-1].name == "cpu"
+    assert all(device.free_bytes > 0 for device in devices)

@@ -1,0 +1,131 @@
+"""Rows and positions of the residual stream, against transformers' own hidden states and against prompts run alone."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from logos_pl.lm.frozen import FrozenLM
+from logos_pl.lm.residuals import position_ids, residuals
+from tests.lm.families import BLOCKS, D_MODEL, FAMILIES, NAMES, VOCAB, tiny_model
+from tests.lm.oracle import last_row
+
+IDS = torch.randint(3, VOCAB, (3, 11), generator=torch.Generator().manual_seed(7))
+ROWS = list(range(BLOCKS + 1))
+
+
+def frozen(name: str, dtype: torch.dtype = torch.float32) -> FrozenLM:
+    return FrozenLM.from_model(tiny_model(name, dtype))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_are_transformers_hidden_states_and_row_n_is_what_the_head_reads(name: str) -> None:
+    lm = frozen(name)
+    h = residuals(lm, IDS, None, ROWS)
+    states = lm.model(input_ids=IDS, use_cache=False, output_hidden_states=True).hidden_states
+    for row in range(BLOCKS):
+        assert torch.equal(h[row], states[row])
+    assert torch.equal(h[BLOCKS], last_row(lm.model, FAMILIES[name], IDS))
+
+
+def test_positions_are_gathered_per_sequence_and_rows_come_in_the_order_asked() -> None:
+    lm = frozen("llama")
+    whole = residuals(lm, IDS, None, ROWS)
+    positions = torch.tensor([[0, 4, 10], [3, 3, 5], [9, 1, 0]])
+    rows = [3, 0, 2, 0]
+    picked = residuals(lm, IDS, positions, rows)
+    assert picked.shape == (4, 3, 3, D_MODEL)
+    for slot, row in enumerate(rows):
+        for sequence in range(3):
+            for place, position in enumerate(positions[sequence].tolist()):
+                assert torch.equal(picked[slot, sequence, place], whole[row, sequence, position])
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("name", NAMES)
+def test_padding_on_either_side_changes_no_tokens_numbers(name: str, side: str) -> None:
+    lm = frozen(name)
+    lengths = [11, 6, 3]
+    ids, mask = torch.zeros_like(IDS), torch.zeros_like(IDS)
+    for sequence, length in enumerate(lengths):
+        place = slice(11 - length, 11) if side == "left" else slice(0, length)
+        ids[sequence, place] = IDS[sequence, :length]
+        mask[sequence, place] = 1
+    h = residuals(lm, ids, None, ROWS, attention_mask=mask)
+    logits = lm.logits(ids, attention_mask=mask)
+    assert torch.isfinite(h).all()
+    for sequence, length in enumerate(lengths):
+        alone = residuals(lm, IDS[sequence : sequence + 1, :length], None, ROWS)[:, 0]
+        place = slice(11 - length, 11) if side == "left" else slice(0, length)
+        if not FAMILIES[name].project:  # OPT's project_in is a product, whose rounding depends on the batch's shape.
+            assert torch.equal(h[0, sequence, place], alone[0])
+        assert torch.allclose(h[:, sequence, place], alone, rtol=1e-5, atol=1e-5 * float(alone.abs().max()))
+        wanted = lm.logits(IDS[sequence : sequence + 1, :length])[0]
+        assert torch.allclose(logits[sequence, place], wanted, rtol=1e-5, atol=2e-5 * float(wanted.abs().max()))
+
+
+def test_a_mask_of_ones_is_no_mask_bit_for_bit() -> None:
+    lm = frozen("llama")
+    assert torch.equal(
+        residuals(lm, IDS, None, ROWS), residuals(lm, IDS, None, ROWS, attention_mask=torch.ones_like(IDS))
+    )
+
+
+def test_position_ids_count_tokens_only() -> None:
+    mask = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
+    assert position_ids(mask).tolist() == [[0, 0, 0, 1, 2], [0, 1, 2, 2, 2], [0, 1, 2, 3, 4]]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_head_never_runs(name: str) -> None:
+    lm = frozen(name)
+
+    def forbidden(*_: object) -> None:
+        raise AssertionError("the head was called")
+
+    lm.anatomy.lm_head.register_forward_pre_hook(forbidden)
+    residuals(lm, IDS, torch.zeros(3, 1, dtype=torch.long), [BLOCKS])
+
+
+def test_nothing_as_long_as_the_sequence_is_kept_when_positions_are_given() -> None:
+    """What is alive after the forward is the gathered tensor: its storage holds no more than the rows asked for."""
+    kept = residuals(frozen("gpt2"), IDS, torch.tensor([[2], [5], [1]]), [1, 2])
+    assert kept.untyped_storage().nbytes() == 2 * 3 * 1 * D_MODEL * 4
+    assert not kept.requires_grad
+
+
+def test_residuals_can_be_saved_for_a_backward_pass() -> None:
+    kept = residuals(frozen("llama"), IDS, None, [1])
+    weight = torch.ones(D_MODEL, requires_grad=True)
+    (kept * weight).sum().backward()
+    assert torch.allclose(weight.grad, kept.sum((0, 1, 2)), rtol=1e-4)
+
+
+def test_the_dtype_is_the_models() -> None:
+    assert residuals(frozen("llama", torch.bfloat16), IDS, None, [0, 1]).dtype == torch.bfloat16
+
+
+def test_hooks_go_away_also_when_the_forward_fails() -> None:
+    lm = frozen("llama")
+
+    def fail(module: nn.Module, args: tuple[Any, ...]) -> Tensor:
+        raise RuntimeError("broken block")
+
+    handle = lm.anatomy.blocks[1].register_forward_pre_hook(fail)
+    with pytest.raises(RuntimeError, match="broken block"):
+        residuals(lm, IDS, None, ROWS)
+    handle.remove()
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in lm.model.modules())
+
+
+@pytest.mark.parametrize("rows", [[-1], [BLOCKS + 1]])
+def test_a_row_outside_the_model_is_refused(rows: list[int]) -> None:
+    with pytest.raises(ValueError, match="outside 0 … 3"):
+        residuals(frozen("llama"), IDS, None, rows)
+
+
+@pytest.mark.parametrize("position", [-1, 11])
+def test_a_position_outside_the_sequence_is_refused(position: int) -> None:
+    with pytest.raises(ValueError, match="positions must lie in 0 … 10"):
+        residuals(frozen("llama"), IDS, torch.full((3, 1), position), [1])

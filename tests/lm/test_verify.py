@@ -1,0 +1,153 @@
+"""The proof of an anatomy fails when any part of it is wrong."""
+
+import copy
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from logos_pl.errors import InputError
+from logos_pl.lm import verify as verify_module
+from logos_pl.lm.anatomy import Anatomy, dissect
+from logos_pl.lm.norms import norm_weights
+from logos_pl.lm.verify import verify
+from tests.lm.families import FAMILIES, LLAMA_LIKE, NAMES, build, tiny_model
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_family_is_proved(name: str, dtype: torch.dtype) -> None:
+    model = tiny_model(name, dtype, seed=2)
+    verify(model, dissect(model))
+
+
+def without_bias(layer: nn.Linear) -> nn.Linear:
+    bare = nn.Linear(layer.in_features, layer.out_features, bias=False)
+    bare.weight = layer.weight
+    return bare
+
+
+def with_eps(norm: nn.Module, eps: float) -> nn.Module:
+    changed = copy.deepcopy(norm)
+    for name in ("eps", "variance_epsilon"):
+        if hasattr(changed, name):
+            setattr(changed, name, eps)
+    return changed
+
+
+MUTATIONS = {
+    "the soft-cap": ("gemma2", lambda a: {"softcap": None}),
+    "the soft-cap's size": ("gemma3_text_capped", lambda a: {"softcap": a.softcap * 1.01}),
+    "the multiplier": ("cohere", lambda a: {"logit_multiplier": 1.0}),
+    "the divisor": ("granite", lambda a: {"logit_divisor": 1.0}),
+    "the bias": ("phi", lambda a: {"lm_head": without_bias(a.lm_head)}),
+    "the final norm": ("llama", lambda a: {"final_norm": None}),
+    "ε of an RMS norm": ("qwen2", lambda a: {"final_norm": with_eps(a.final_norm, 0.0)}),
+    "ε of a layer norm": ("gpt2", lambda a: {"final_norm": with_eps(a.final_norm, 1e-6)}),
+    "the order of the blocks": ("llama", lambda a: {"blocks": a.blocks[::-1]}),
+    "a block": ("llama", lambda a: {"blocks": a.blocks[:-1]}),
+}
+
+
+@pytest.mark.parametrize("part", MUTATIONS)
+def test_an_anatomy_without_a_part_is_refused(part: str) -> None:
+    name, change = MUTATIONS[part]
+    model = tiny_model(name)
+    anatomy = dissect(model)
+    with pytest.raises(InputError, match=f"^{type(model).__name__} is not supported: "):
+        verify(model, dataclasses.replace(anatomy, **change(anatomy)))
+
+
+def test_an_anatomy_without_the_projection_is_refused() -> None:
+    model = tiny_model("opt_project")
+    anatomy = dissect(model)
+    other = nn.Linear(32, 24, bias=False, dtype=torch.float32)
+    with pytest.raises(InputError, match="OPTForCausalLM is not supported"):
+        verify(model, dataclasses.replace(anatomy, project=other))
+    with pytest.raises(InputError, match=r"block 1 reads \[2, 8, 32\] and writes \[2, 8, 32\], not \[2, 8, 24\]"):
+        verify(model, dataclasses.replace(anatomy, project=None))
+
+
+def test_a_model_that_changes_the_stream_between_blocks_is_refused() -> None:
+    model = tiny_model("llama")
+
+    def nudge(module: nn.Module, args: tuple[Any, ...]) -> tuple[Tensor, ...]:
+        return (args[0] * 1.5, *args[1:])
+
+    model.model.layers[1].register_forward_pre_hook(nudge)
+    with pytest.raises(InputError) as caught:
+        verify(model, dissect(model))
+    assert str(caught.value) == (
+        "LlamaForCausalLM is not supported: the output of block 1 is not the input of block 2."
+    )
+
+
+def test_gemma_3n_with_its_four_streams_is_refused() -> None:
+    config = AutoConfig.for_model(
+        "gemma3n_text",
+        **{
+            **LLAMA_LIKE,
+            "num_hidden_layers": 2,
+            "layer_types": ["sliding_attention", "full_attention"],
+            "num_kv_shared_layers": 0,
+            "hidden_size_per_layer_input": 8,
+            "vocab_size_per_layer_input": 97,
+            "laurel_rank": 4,
+            "activation_sparsity_pattern": [0.0, 0.0],
+        },
+    )
+    model = build(lambda: AutoModelForCausalLM.from_config(config))
+    with pytest.raises(InputError, match=r"^Gemma3nForCausalLM is not supported: "):
+        verify(model, dissect(model))
+
+
+def test_a_soft_cap_that_ordinary_logits_do_not_show_is_missed_by_no_one() -> None:
+    """Logits of the model's own rows far below the cap: dropping it must still be seen, on the large probe rows."""
+    model = tiny_model("gemma2")
+    model.config.final_logit_softcapping = 1e3
+    anatomy = dissect(model)
+    assert anatomy.softcap == 1e3
+    with pytest.raises(InputError, match="Gemma2ForCausalLM is not supported"):
+        verify(model, dataclasses.replace(anatomy, softcap=None))
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2"])
+def test_the_fp32_path_with_a_wrong_epsilon_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model(name, torch.bfloat16)
+    anatomy = dissect(model)
+
+    def forgetful(module: nn.Module, d_model: int | None = None) -> Any:
+        return dataclasses.replace(norm_weights(module, d_model), eps=0.0)
+
+    monkeypatch.setattr(verify_module, "norm_weights", forgetful)
+    with pytest.raises(InputError, match=r"its head decoded in fp32 is .* bits away"):
+        verify(model, anatomy)
+
+
+def test_the_fp32_path_without_its_beta_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model("opt")
+    anatomy = dissect(model)
+    monkeypatch.setattr(verify_module, "norm_weights", lambda m, d: dataclasses.replace(norm_weights(m, d), beta=None))
+    with pytest.raises(InputError, match="bits away"):
+        verify(model, anatomy)
+
+
+def test_a_norm_without_a_readable_epsilon_is_refused_by_the_models_name() -> None:
+    config = AutoConfig.for_model("olmo", **LLAMA_LIKE)
+    model = build(lambda: AutoModelForCausalLM.from_config(config))
+    with pytest.raises(InputError, match=r"^OlmoForCausalLM is not supported: the norm OlmoLayerNorm .* has no ε"):
+        verify(model, dissect(model))
+
+
+def test_families_cover_every_kind_of_head() -> None:
+    found: list[Anatomy] = [dissect(tiny_model(name)) for name in NAMES]
+    assert any(a.softcap is not None for a in found)
+    assert any(a.logit_multiplier != 1 for a in found)
+    assert any(a.logit_divisor != 1 for a in found)
+    assert any(a.lm_head.bias is not None for a in found)
+    assert any(a.project is not None for a in found)
+    assert any(a.final_norm is None for a in found)
+    assert {f.norm for f in FAMILIES.values()} == {"rms", "layer", "identity"}

@@ -1,0 +1,123 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import logos_pl
+from logos_pl.api import lens_logits, load_model, load_tuned_lens, norm_lens
+from logos_pl.artifacts import save_tuned_lens
+from logos_pl.artifacts.card import model_card
+from logos_pl.errors import InputError
+from logos_pl.lenses.head import Head
+from logos_pl.lenses.tuned import TunedLens
+from logos_pl.lm.frozen import FrozenLM
+from tests.artifacts.lenses import make_lm, make_provenance, make_translators
+from tests.tiny import make_model
+
+PROMPT = "sun moon river ."
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def lm(folder: Path) -> FrozenLM:
+    return load_model(str(folder), device="cpu")
+
+
+def ids_of(prompt: str, lm: FrozenLM) -> torch.Tensor:
+    assert lm.tokenizer is not None
+    return lm.tokenizer(prompt, return_tensors="pt")["input_ids"]
+
+
+def test_importing_the_package_loads_neither_torch_nor_transformers() -> None:
+    code = "import sys, logos_pl; print([m for m in ('torch', 'transformers', 'logos_pl.api') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_public_names_are_those_of_the_api() -> None:
+    for name in ("load_model", "load_tuned_lens", "lens_logits", "norm_lens"):
+        assert getattr(logos_pl, name) is globals()[name]
+        assert name in dir(logos_pl)
+    with pytest.raises(AttributeError, match="no attribute 'lode_model'"):
+        _ = logos_pl.lode_model
+
+
+def test_a_model_in_a_folder_is_loaded_and_named_after_it(lm: FrozenLM) -> None:
+    assert (lm.model_id, lm.num_blocks, str(lm.device), lm.dtype) == ("tiny", 4, "cpu", torch.float32)
+
+
+def test_the_dtype_asked_for_wins(folder: Path) -> None:
+    assert load_model(str(folder), dtype="bfloat16", device="cpu").dtype == torch.bfloat16
+
+
+def test_a_device_that_is_not_there_is_refused(folder: Path) -> None:
+    with pytest.raises(InputError, match="no device 'abacus'"):
+        load_model(str(folder), device="abacus")
+
+
+def test_the_last_row_gives_the_models_own_logits(lm: FrozenLM) -> None:
+    ids = ids_of(PROMPT, lm)
+    assert ids[0, 0] == 0  # BOS
+    own = lm.logits(ids)[0]
+    for lens in (norm_lens(lm), TunedLens(make_translators(), Head(lm.anatomy))):
+        found = lens_logits(lm, lens, PROMPT, row=4)
+        assert found.dtype == torch.float32
+        assert not found.requires_grad
+        assert torch.allclose(found, own, atol=1e-5)
+
+
+def test_an_inner_row_is_read_as_the_specification_writes_it(lm: FrozenLM) -> None:
+    # SPEC: ( W (x + (x U) Vᵀ + c) ) / τ with x = norm(h); here in float64 from transformers' own hidden states.
+    translators, row = make_translators(), 2
+    ids = ids_of(PROMPT, lm)
+    with torch.no_grad():
+        h = lm.model(ids, output_hidden_states=True).hidden_states[row][0].double()
+    norm, W = lm.model.model.norm, lm.model.lm_head.weight.double()
+    x = h / (h.square().mean(-1, keepdim=True) + norm.variance_epsilon).sqrt() * norm.weight.double()
+    U, V, c = (p.detach()[row - 1].double() for p in (translators.U, translators.V, translators.c))
+    tau = torch.nn.functional.softplus(translators.log_tau.detach()[row - 1].double()) + 1e-3
+    wanted = (x + x @ U @ V.T + c) @ W.T / tau
+    found = lens_logits(lm, TunedLens(translators, Head(lm.anatomy)), PROMPT, row)
+    assert torch.allclose(found.double(), wanted, atol=1e-4)
+    assert torch.allclose(lens_logits(lm, norm_lens(lm), PROMPT, row).double(), x @ W.T, atol=1e-4)
+
+
+@pytest.mark.parametrize("row", [-1, 5])
+def test_a_row_the_model_does_not_have_is_refused(lm: FrozenLM, row: int) -> None:
+    with pytest.raises(InputError, match=f"Row {row} cannot be read: tiny has rows 0 to 4"):
+        lens_logits(lm, norm_lens(lm), PROMPT, row)
+
+
+def test_a_prompt_longer_than_the_context_is_refused(lm: FrozenLM) -> None:
+    lens_logits(lm, norm_lens(lm), " ".join(["sun"] * 63), 0)
+    with pytest.raises(InputError, match="has 65 tokens, and tiny reads at most 64"):
+        lens_logits(lm, norm_lens(lm), " ".join(["sun"] * 64), 0)
+
+
+def test_a_prompt_without_tokens_or_a_model_without_tokenizer_is_refused(lm: FrozenLM) -> None:
+    bare = make_lm()
+    with pytest.raises(InputError, match="no tokenizer"):
+        lens_logits(bare, norm_lens(bare), PROMPT, 0)
+    bare.tokenizer = lambda prompt: {"input_ids": []}  # type: ignore[assignment]
+    with pytest.raises(InputError, match="no tokens"):
+        lens_logits(bare, norm_lens(bare), "", 0)
+
+
+def test_the_quick_start_on_the_card_runs(
+    folder: Path, lm: FrozenLM, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    translators = make_translators()
+    provenance = make_provenance(lm, translators)
+    save_tuned_lens("checkpoints/tuned_lenses/tiny", translators, provenance)
+    code = model_card(provenance, 1).split("```python\n")[1].split("```")[0]
+    exec(compile(code, "card", "exec"), {})
+    assert capsys.readouterr().out.strip() != ""
+    lens, _ = load_tuned_lens("checkpoints/tuned_lenses/tiny", lm)
+    assert lens.head.num_rows == 5
