@@ -7,6 +7,7 @@ import warnings
 WARNINGS = (
     "LightningCLI's args parameter is intended to run from within Python",
     "The '.*_dataloader' does not have many workers",  # one worker tokenises faster than the model reads
+    "It is recommended to use `self.log\\(.*sync_dist=True",  # the metrics have merged the processes already
     "Found .* module\\(s\\) in eval mode at the start of training",
     "Checkpoint directory .* exists and is not empty",  # resumed runs go on in their folder
     "Trainer already configured with model summary callbacks",
@@ -17,9 +18,8 @@ WARNINGS = (
 """Regular expressions of warnings."""
 
 LOGGERS = {
-    "lightning.pytorch.utilities.rank_zero": logging.WARNING,  # tips, "GPU available: False", "max_steps reached"
-    "lightning.pytorch.accelerators.cuda": logging.WARNING,
-    "lightning.fabric.utilities.seed": logging.WARNING,
+    "lightning.pytorch": logging.WARNING,  # tips, "GPU available: False", "max_steps reached"
+    "lightning.fabric": logging.WARNING,
     "datasets": logging.ERROR,
     "huggingface_hub": logging.ERROR,
     "transformers": logging.ERROR,

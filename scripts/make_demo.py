@@ -76,6 +76,8 @@ def make(out: Path, recipe: Recipe, num_words: int) -> None:
     train_loss = train(model, training, recipe)
     model.bfloat16().save_pretrained(out / "model")
     save_tokenizer(tokenizer, out / "model")
+    for path in (out / "model").iterdir():
+        path.chmod(0o644)  # safetensors writes files that only their owner may read
     say("measuring")
     write_card(out, recipe, measure(out, held_out, train_loss, documents, encoded, started))
     say(f"done in {time.monotonic() - started:.0f} s: {out}")

@@ -96,7 +96,7 @@ def run_and_die(arguments: list[str], patch: str) -> subprocess.CompletedProcess
         f"{lines}\n"
         f"sys.exit(main({arguments!r}))\n"
     )
-    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False, start_new_session=True)
 
 
 def artifact(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -183,6 +183,20 @@ def test_a_run_resumes_from_a_moved_folder(tiny: dict[str, Path], uninterrupted:
 
     assert main(["fit", *fit_arguments(**tiny, logs=after), "--ckpt_path=last"]) == 0
     assert_same_outcome(after, uninterrupted)
+
+
+def test_ctrl_c_reaches_the_workers_too_and_the_run_still_stops_in_order(
+    tiny: dict[str, Path], uninterrupted: Path, tmp_path: Path
+) -> None:
+    """A terminal sends Ctrl-C to the whole process group, and so do schedulers with SIGTERM."""
+    arguments = ["fit", *fit_arguments(**tiny, logs=tmp_path, **{"data.num_workers": 1})]
+    to_the_group = STOP.format(step=5, name="SIGINT").replace("os.kill(os.getpid()", "os.killpg(os.getpgid(0)")
+    stopped = run_and_die(arguments, to_the_group)
+    assert stopped.returncode == 128 + signal.SIGINT, stopped.stderr
+    assert stopped.stderr.startswith("logos-pl: Stopped by SIGINT after step 6")
+
+    assert main([*arguments, "--ckpt_path=last"]) == 0
+    assert_same_outcome(tmp_path, uninterrupted)
 
 
 def test_reading_ahead_in_a_worker_changes_nothing(tiny: dict[str, Path], uninterrupted: Path, tmp_path: Path) -> None:

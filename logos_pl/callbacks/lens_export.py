@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
 from logos_pl.artifacts import groups
@@ -95,15 +96,15 @@ class LensExport(Callback):
     ) -> None:
         optim = provenance.optim
         ending = "stopped early after" if optim.stopped_early else "done:"
-        print_kl_table(readings, f"Held-out KL in bits, {provenance.model_id}, step {optim.exported_step}")
+        print_kl_table(readings, f"KL divergence in bits on held-out text, {provenance.model_id}, step {optim.exported_step}:")
         console = Console(soft_wrap=True)
         console.print(
             f"{ending} {optim.steps_done} of {optim.total_steps} steps, {provenance.budget.tokens:,} tokens, "
             f"{provenance.dataset.documents:,} documents; exported step {optim.exported_step}, the best validation."
         )
         console.print(f"lens:        {os.path.relpath(destination)}")
-        if trainer.log_dir is not None:
-            console.print(f"TensorBoard: tensorboard --logdir {os.path.relpath(trainer.log_dir)}")
+        if isinstance(trainer.logger, TensorBoardLogger):  # trainer.log_dir would wait for the other processes
+            console.print(f"TensorBoard: tensorboard --logdir {os.path.relpath(trainer.logger.log_dir)}")
 
 
 def only(trainer: Trainer, kind: type[Any]) -> Any:

@@ -29,7 +29,7 @@ class FitProgress(ProgressBar):
     def __init__(self, every_n_steps: int = 10) -> None:
         super().__init__()
         self.every_n_steps = every_n_steps
-        self.console = Console()
+        self.console = Console(soft_wrap=True)
         self._enabled = True
         self._bar: Progress | None = None
         self._task = TaskID(0)

@@ -194,6 +194,10 @@ class LensDataModule(LightningDataModule):
         if self._loader is not None:
             self._loader.close()
 
+    def on_exception(self, exception: BaseException) -> None:
+        """Stops the workers: Lightning tears nothing down after a failure, and they would keep the process alive."""
+        self.teardown()
+
     def batches_to_validation(self) -> int:
         """Micro-batches of this process from where training stands to the next validation or the end."""
         layout = self._layout()

@@ -1,6 +1,8 @@
 """Micro-batches of packed text, read and tokenised ahead of training, and how a worker's failure reaches the user."""
 
+import signal
 from collections.abc import Callable, Generator, Iterator
+from types import FrameType
 from typing import NamedTuple
 
 import torch
@@ -143,11 +145,29 @@ class TrainLoader:
             num_workers=self.num_workers,
             prefetch_factor=self.prefetch_factor if self.num_workers > 0 else None,
             pin_memory=self.pin_memory,
+            worker_init_fn=leave_first_signal_to_training,
         )
         for item in loader:
             if isinstance(item, Failure):
                 raise item.kind(item.message)
             yield item
+
+
+def leave_first_signal_to_training(worker: int) -> None:
+    """Keep a worker reading after the first Ctrl-C or SIGTERM, which reaches the whole process group.
+
+    The training process finishes its step and saves a checkpoint; it needs its workers for that, and torch takes a
+    worker's death for a failure. The second signal ends the worker as usual.
+    """
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def ignore_once(received: int, frame: FrameType | None) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+    for number in numbers:
+        signal.signal(number, ignore_once)
 
 
 class HeldOutBatches:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -57,7 +58,15 @@ def model_shape(model_id: str, revision: str | None = None) -> ModelShape:
     Raises:
         InputError: The model cannot be found, or is no causal language model.
     """
-    return shape_of(read_config(locate(model_id, revision)))
+    source = locate(model_id, revision)
+    return _shape(source.model_id, read_config(source))
+
+
+def _shape(name: str, config: PreTrainedConfig) -> ModelShape:
+    try:
+        return shape_of(config)
+    except ImportError as error:
+        raise InputError(f"{name} needs a package that is not installed: {first_sentence(error)}") from error
 
 
 def read_config(source: Source) -> PreTrainedConfig:
@@ -81,8 +90,10 @@ def read_config(source: Source) -> PreTrainedConfig:
     try:
         with quiet():
             config = AutoConfig.from_pretrained(source.place, revision=source.commit, trust_remote_code=False)
-    except (ValueError, TypeError, OSError) as error:
+    except OSError as error:
         raise explain(error, source.model_id, source.commit) from error
+    except (ValueError, TypeError, StrictDataclassError) as error:
+        raise _bad_config(source, error) from error
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise InputError(
             f"{source.model_id} is of the architecture {family!r}, which is no causal language model; take a "
@@ -108,8 +119,15 @@ def read_tokenizer(source: Source) -> PreTrainedTokenizerBase:
             return AutoTokenizer.from_pretrained(source.place, revision=source.commit, trust_remote_code=False)
     except ImportError as error:
         raise InputError(f"the tokenizer of {source.model_id} needs a package: {first_sentence(error)}") from error
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except OSError as error:
         raise explain(error, source.model_id, source.commit) from error
+    except Exception as error:
+        # The tokenizers library raises Exception itself for a file it cannot parse; its subclasses go by name.
+        if not isinstance(error, ValueError | TypeError | KeyError) and type(error) is not Exception:
+            raise
+        raise InputError(
+            f"the tokenizer files of {source.model_id} cannot be read ({first_sentence(error)[:-1]}); fetch them again."
+        ) from error
 
 
 def resolve_dtype(dtype: str | torch.dtype, device: torch.device, config: PreTrainedConfig) -> torch.dtype:
@@ -122,7 +140,8 @@ def resolve_dtype(dtype: str | torch.dtype, device: torch.device, config: PreTra
         return dtype
     if dtype == "auto":
         bf16 = device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
-        return dtype_for(device, str(config.model_type), shape_of(config).num_parameters, bf16=bf16)
+        shape = _shape(str(config.model_type), config)
+        return dtype_for(device, shape.family, shape.num_parameters, bf16=bf16)
     if dtype not in DTYPES:
         raise InputError(f"dtype is {dtype!r}, but must be `auto`, {', '.join(f'`{name}`' for name in DTYPES)}.")
     return DTYPES[dtype]
@@ -145,6 +164,7 @@ def read_model(source: Source, config: PreTrainedConfig, dtype: torch.dtype) -> 
                 dtype=dtype,
                 trust_remote_code=False,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # so that they are named below, in one sentence
             )
     except SafetensorError as error:
         raise InputError(
@@ -155,11 +175,26 @@ def read_model(source: Source, config: PreTrainedConfig, dtype: torch.dtype) -> 
     except (OSError, ValueError) as error:
         raise explain(error, name, source.commit) from error
     model, info = loaded
-    missing = sorted(info["missing_keys"])
+    _check_complete(name, info)
+    return model
+
+
+def _check_complete(name: str, info: dict[str, Any]) -> None:
+    """Refuses what transformers would fill with random numbers and go on."""
+    missing, mismatched = sorted(info["missing_keys"]), sorted(info["mismatched_keys"])
     if missing:
-        # Transformers would fill them with random numbers and go on.
         raise InputError(
             f"the weights of {name} lack {len(missing)} tensors of its architecture, {missing[0]} first; fetch the "
             "complete model."
         )
-    return model
+    if mismatched:
+        key, found, wanted = mismatched[0]
+        raise InputError(
+            f"the weights of {name} do not fit its config.json: {key} is {list(found)} in the file and {list(wanted)} "
+            "by the configuration; fetch the model again."
+        )
+
+
+def _bad_config(source: Source, error: Exception) -> InputError:
+    text = " ".join(str(error).split()).rstrip(".")
+    return InputError(f"config.json of {source.model_id} is not valid ({text}); fetch the model again.")

@@ -55,7 +55,7 @@ def test_held_out_sequences_are_the_first_ones_of_their_side_packed_in_order(cor
 
 def test_only_held_out_documents_are_tokenised_and_no_more_of_them_than_needed(corpus: Corpus) -> None:
     seen: list[str] = []
-    held_out_sequences({"val": 1, "test": 8}, corpus(3, 40), "text", 0.2, 16, remembering(seen))
+    held_out_sequences({"val": 1, "test": 20}, corpus(3, 40), "text", 0.2, 16, remembering(seen))
     assert seen
     assert {expected_side(text, 0.2) for text in seen} == {"val", "test"}
     val = [text for text in seen if expected_side(text, 0.2) == "val"]

@@ -166,3 +166,14 @@ def test_no_hook_stays_on_the_model() -> None:
     model = tiny_model("llama")
     verify(model, dissect(model))
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_a_declared_soft_cap_is_kept_even_where_rounding_hides_it() -> None:
+    """Under a cap of 1024 no bf16 logit of this model changes a bit; larger ones, on other text, would."""
+    model = tiny_model("gemma2", torch.bfloat16)
+    model.config.final_logit_softcapping = 1024.0
+    logits = model(input_ids=IDS, use_cache=False).logits
+    model.config.final_logit_softcapping = None
+    assert torch.equal(model(input_ids=IDS, use_cache=False).logits, logits)
+    model.config.final_logit_softcapping = 1024.0
+    assert dissect(model).softcap == 1024.0

@@ -1,0 +1,60 @@
+"""What modules read and wrote, as it was at the time."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from logos_pl.lm.trace import first_tensor, output_tensor, record_calls, same_bits
+
+
+class InPlace(nn.Module):
+    def forward(self, *, hidden_states: Tensor) -> tuple[Tensor, None]:
+        return hidden_states.add_(1.0), None
+
+
+def test_what_was_read_is_kept_as_it_was_before_work_in_place() -> None:
+    module = InPlace()
+    x = torch.zeros(2)
+    calls, result = record_calls(lambda: module(hidden_states=x), [module])
+    assert torch.equal(calls[0].read, torch.zeros(2))
+    assert torch.equal(calls[0].wrote, torch.ones(2))
+    assert isinstance(result, tuple)
+    x.add_(5.0)
+    assert torch.equal(calls[0].wrote, torch.ones(2))
+
+
+def test_calls_come_in_the_order_in_which_modules_finish() -> None:
+    inner, outer = nn.Linear(2, 2), nn.Sequential()
+    outer.append(inner)
+    calls, _ = record_calls(lambda: outer(torch.ones(2)), [outer, inner])
+    assert [call.module for call in calls] == [inner, outer]
+
+
+def test_hooks_are_removed_also_after_a_failure() -> None:
+    module = nn.Linear(2, 2)
+    with pytest.raises(RuntimeError):
+        record_calls(lambda: module(torch.ones(3)), [module])
+    assert not module._forward_hooks
+    assert not module._forward_pre_hooks
+
+
+def test_the_first_tensor_is_positional_then_hidden_states_then_any() -> None:
+    a, b = torch.zeros(1), torch.ones(1)
+    assert first_tensor((None, a), {"hidden_states": b}) is a
+    assert first_tensor((), {"other": a, "hidden_states": b}) is b
+    assert first_tensor((), {"other": a}) is a
+    assert first_tensor((1,), {}) is None
+
+
+def test_an_output_is_a_tensor_or_the_first_of_a_tuple() -> None:
+    a = torch.zeros(1)
+    assert output_tensor(a) is a
+    assert output_tensor((a, None)) is a
+    assert output_tensor({"a": a}) is None
+
+
+def test_same_bits_is_about_values_and_shapes() -> None:
+    a = torch.randn(3)
+    assert same_bits(a.bfloat16(), a.bfloat16().float())
+    assert not same_bits(a, torch.nextafter(a, torch.tensor(9.0)))
+    assert not same_bits(a, a[None])
