@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,23 @@ class LogosParser(LightningArgumentParser):
         Raises:
             InputError: always.
         """
-        raise InputError(" ".join(message.split()) + " (see logos-pl --help)") from ex
+        raise InputError(one_sentence(message)) from ex
+
+
+def one_sentence(message: str) -> str:
+    """The parser's message without its Python types: which option, what was given, what it takes."""
+    message = " ".join(message.split())
+    key, given = re.match(r'Parser key "([^"]+)":', message), re.search(r"(?:Given|Got) value: (.*)$", message)
+    if key is None:
+        return message.rstrip(".") + ": see `logos-pl --help` or `logos-pl fit --help`."
+    option = f"--{key[1]}"
+    if given is None:
+        return f"{option}: {message[key.end() :].strip()}"
+    wanted = [name or choices for name, choices in re.findall(r"<class '(\w+)'>|typing\.Literal\[([^\]]+)\]", message)]
+    takes = " or ".join(dict.fromkeys(wanted)) or message[key.end() : given.start()].strip()
+    if given[1] == "None":
+        return f"{option} is missing: give it, or a configuration, such as --config configs/demo.yaml."
+    return f"{option} {given[1]} is not what it takes: {takes}."
 
 
 class LogosCLI(LightningCLI):

@@ -4,12 +4,16 @@ from typing import Any, NamedTuple
 
 from logos_pl.errors import InputError
 from logos_pl.functional.budget import Batching, auto_schedule, plan_batching, total_steps
+from logos_pl.functional.low_rank import check_rank
 from logos_pl.lm.devices import GIB, DeviceChoice, ModelShape, choose_device, measure_memory, shape_of
 from logos_pl.lm.frozen import context_length, read_config
-from logos_pl.lm.sources import clean_name, locate
+from logos_pl.lm.sources import Source, clean_name, locate
 
 MICRO_BATCH_SEQS = {"cuda": 32, "mps": 8, "cpu": 8}
 """Sequences per forward pass where the user leaves it to us. Source: SPEC §2.1."""
+
+
+__all__ = ["RunPlan", "Source", "plan_run"]
 
 
 class RunPlan(NamedTuple):
@@ -60,13 +64,10 @@ def plan_run(config: Any) -> RunPlan:
     """
     source = locate(config.model.model_id, config.model.revision)
     model_config = read_config(source)
-    shape, longest = shape_of(model_config), context_length(model_config)
-    data = config.data
-    if longest is not None and data.seq_len > longest:
-        raise InputError(
-            f"--data.seq_len {data.seq_len} is beyond the context of {config.model.model_id}, "
-            f"{longest} tokens: choose at most that."
-        )
+    shape, data = shape_of(model_config), config.data
+    if config.model.rank != "auto":
+        check_rank(config.model.rank, shape.d_model)
+    _check_sequences(config.model.model_id, data, context_length(model_config))
     choice = choose_device(shape, measure_memory(), override=_named_device(config.trainer.accelerator))
     world_size = _world_size(config.trainer)
     micro = data.micro_batch_seqs
@@ -81,6 +82,19 @@ def plan_run(config: Any) -> RunPlan:
         total_steps(data.tokens, data.seq_len, data.effective_batch_seqs),
         auto_schedule(shape.vocab_size)[1] if positions == "auto" else positions,
     )
+
+
+def _check_sequences(model_id: str, data: Any, longest: int | None) -> None:
+    if longest is not None and data.seq_len > longest:
+        raise InputError(
+            f"--data.seq_len {data.seq_len} is beyond the context of {model_id}, {longest} tokens: choose at most that."
+        )
+    one_step = data.seq_len * data.effective_batch_seqs
+    if data.tokens < one_step:
+        raise InputError(
+            f"--data.tokens {data.tokens} is too few for one step of {data.effective_batch_seqs} sequences of "
+            f"{data.seq_len} tokens: give at least {one_step}, or smaller steps."
+        )
 
 
 def _named_device(accelerator: str) -> str | None:

@@ -22,7 +22,7 @@ def checkout(tmp_path: Path) -> Path:
     (tmp_path / "file").write_text("one")
     git(tmp_path, "add", "file")
     git(tmp_path, "commit", "-qm", "one")
-    git(tmp_path, "tag", "v9.9")  # a tag's name must not stand in for the commit
+    git(tmp_path, "tag", "-am", "nine", "v9.9")  # a tag's name must not stand in for the commit
     return tmp_path
 
 
