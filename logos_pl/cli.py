@@ -50,7 +50,7 @@ def one_sentence(message: str) -> str:
         return message.rstrip(".") + ": see `logos-pl --help` or `logos-pl fit --help`."
     option = f"--{key[1]}"
     if given is None:
-        return f"{option}: {message[key.end() :].strip()}"
+        return f"{option}: {message[key.end() :].strip().rstrip('.')}."
     wanted = [name or choices for name, choices in re.findall(r"<class '(\w+)'>|typing\.Literal\[([^\]]+)\]", message)]
     takes = " or ".join(dict.fromkeys(wanted)) or message[key.end() : given.start()].strip()
     if given[1] == "None":

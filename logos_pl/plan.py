@@ -7,13 +7,10 @@ from logos_pl.functional.budget import Batching, auto_schedule, plan_batching, t
 from logos_pl.functional.low_rank import check_rank
 from logos_pl.lm.devices import GIB, DeviceChoice, ModelShape, choose_device, measure_memory, shape_of
 from logos_pl.lm.frozen import context_length, read_config
-from logos_pl.lm.sources import Source, clean_name, locate
+from logos_pl.lm.sources import clean_name, locate
 
 MICRO_BATCH_SEQS = {"cuda": 32, "mps": 8, "cpu": 8}
 """Sequences per forward pass where the user leaves it to us. Source: SPEC §2.1."""
-
-
-__all__ = ["RunPlan", "Source", "plan_run"]
 
 
 class RunPlan(NamedTuple):

@@ -8,6 +8,7 @@ WARNINGS = (
     "LightningCLI's args parameter is intended to run from within Python",
     "The '.*_dataloader' does not have many workers",  # one worker tokenises faster than the model reads
     "It is recommended to use `self.log\\(.*sync_dist=True",  # the metrics have merged the processes already
+    "Be aware that when using `ckpt_path`, callbacks used to create the checkpoint",  # evaluation needs none of them
     "Found .* module\\(s\\) in eval mode at the start of training",
     "Checkpoint directory .* exists and is not empty",  # resumed runs go on in their folder
     "Trainer already configured with model summary callbacks",

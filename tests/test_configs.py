@@ -21,6 +21,7 @@ from logos_pl import plan
 from logos_pl.cli import main
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.lm.devices import DeviceMemory
+from logos_pl.lm.sources import Source
 from logos_pl.modules.tuning import LensTuning
 
 CONFIGS = {path.stem: path for path in sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))}
@@ -113,7 +114,7 @@ def test_a_configuration_settles_to_the_devices_and_the_steps_of_the_spec(
 ) -> None:
     settings = dict_to_namespace(printed("fit", CONFIGS[name], capsys))
     known = MODELS[name]
-    monkeypatch.setattr(plan, "locate", lambda model_id, revision: plan.Source(model_id, model_id, None, Path()))
+    monkeypatch.setattr(plan, "locate", lambda model_id, revision: Source(model_id, model_id, None, Path()))
     monkeypatch.setattr(plan, "read_config", lambda source: known.config)
     monkeypatch.setattr(plan, "measure_memory", lambda: [DeviceMemory("cuda:0", 10**12), DeviceMemory("cpu", 10**12)])
 
@@ -132,7 +133,7 @@ def test_on_the_cpu_micro_batches_are_eight_and_accumulated_to_the_effective_bat
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = dict_to_namespace(printed("fit", CONFIGS["gpt2"], capsys))
-    monkeypatch.setattr(plan, "locate", lambda model_id, revision: plan.Source(model_id, model_id, None, Path()))
+    monkeypatch.setattr(plan, "locate", lambda model_id, revision: Source(model_id, model_id, None, Path()))
     monkeypatch.setattr(plan, "read_config", lambda source: MODELS["gpt2"].config)
     monkeypatch.setattr(plan, "measure_memory", lambda: [DeviceMemory("cpu", 10**12)])
 

@@ -14,6 +14,7 @@ from logos_pl.artifacts.environment import environment, git_sha, project_version
 from logos_pl.artifacts.fingerprint import fingerprint
 from logos_pl.artifacts.provenance import Provenance
 from logos_pl.artifacts.tuned_lens import check_tuned_lens_folder, save_tuned_lens
+from logos_pl.artifacts.weights import capacity_of, temperature_of
 from logos_pl.callbacks.checkpoint_io import RunCheckpoint
 from logos_pl.callbacks.ledger import Counts, Ledger
 from logos_pl.callbacks.lens_table import print_kl_table
@@ -167,18 +168,23 @@ def _what_was_read(
 
 
 def _how(module: LensTuning, translators: Translators, counts: Counts) -> dict[str, Any]:
-    parameters = sum(parameter.numel() for parameter in translators.parameters())
-    tau = (1.0 / translators.inv_tau()).tolist()
-    unembed = str(module.head.unembedding.weight.dtype)
     return {
-        "capacity": groups.Capacity(rank_k=translators.rank, rows=translators.num_rows, parameters=parameters),
+        "capacity": capacity_of(translators),
         "layers_per_step": counts.most_rows_per_step,
-        "temperature": groups.Temperature(enabled=module.temperature, tau=tau),
+        "temperature": temperature_of(translators, enabled=module.temperature),
         "regularizers": groups.Regularizers(l2=module.l2, smoothness=module.smoothness),
         "preconditioner": None,
         "init": "random: U drawn once for all rows with variance 1/d_model, V and c zero",
-        "precision": groups.Precision(model=str(module.frozen.dtype), unembed=unembed, loss="torch.float32"),
+        "precision": groups.Precision(
+            model=_format_name(module.frozen.dtype),
+            unembed=_format_name(module.head.unembedding.weight.dtype),
+            loss="float32",
+        ),
     }
+
+
+def _format_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _optim(module: LensTuning, total: int, steps_done: int, exported_step: int, stopped: bool) -> groups.Optim:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from logos_pl.artifacts.store import find_folder
 from logos_pl.artifacts.tuned_lens import load_tuned_lens
 from logos_pl.callbacks.lens_table import print_kl_table
 from logos_pl.errors import InputError
@@ -29,8 +30,12 @@ class LensImport(Callback):
         Raises:
             InputError: there is none.
         """
-        if trainer.ckpt_path is None and not self.folder.is_dir():
-            raise InputError(f"There is no tuned lens at {os.path.relpath(self.folder)}: fit one with `{self.how_to_fit}`.")
+        if trainer.ckpt_path is None:
+            try:
+                find_folder(self.folder)
+            except InputError as error:
+                where = os.path.relpath(self.folder)
+                raise InputError(f"There is no tuned lens at {where}: fit one with `{self.how_to_fit}`.") from error
 
     def _read(self, trainer: Trainer, module: LensTuning) -> None:
         if trainer.ckpt_path is None:

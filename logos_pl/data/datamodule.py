@@ -285,7 +285,7 @@ class LensDataModule(LightningDataModule):
         return gather_cursors({lane: self._cursors[lane] for lane in layout.owned()}, layout.world_size)
 
     def _identity(self) -> dict[str, Any]:
-        """What a cursor means nothing without: the same shards, dealt out, cut and held out the same way."""
+        """What makes two runs read the same: shards, how they are dealt out, cut and held out, positions, and the budget."""
         source, _ = self._ready()
         names = "\n".join(shard.name for shard in source.shards)
         return {
@@ -295,6 +295,13 @@ class LensDataModule(LightningDataModule):
             "held_out_frac": self.held_out_frac,
             "seq_len": self.seq_len,
             "lanes": self.lanes,
+            "tokens": self.tokens,
+            "effective_batch_seqs": self.effective_batch_seqs,
+            "positions_per_seq": int(self.positions_per_seq),
+            "position_range": list(self.position_range),
+            "seed": self.seed,
+            "validate_every_steps": self.validate_every_steps,
+            "val_seqs": self.val_seqs,
         }
 
     def _check_identity(self) -> None:

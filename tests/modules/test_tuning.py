@@ -1,0 +1,200 @@
+import copy
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from logos_pl.data.packed_text import TextBatch
+from logos_pl.errors import InputError, RunError
+from logos_pl.lm.frozen import FrozenLM
+from logos_pl.modules.tuning import LensTuning, refuse_nonfinite, refuse_other_run
+from tests.tiny import make_model
+
+
+@pytest.fixture(scope="module")
+def lm(tmp_path_factory: pytest.TempPathFactory) -> FrozenLM:
+    return FrozenLM.load(str(make_model(tmp_path_factory.mktemp("model") / "tiny-llama")))
+
+
+def built(lm: FrozenLM, **settings: Any) -> LensTuning:
+    module = LensTuning(lm.model_id, **({"rank": 3, "layers_per_step": "all"} | settings))
+    module.build(lm)
+    return module
+
+
+def moved(module: LensTuning) -> LensTuning:
+    """Away from the start, where half of the gradient is zero."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in module.translators.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+    return module
+
+
+@pytest.fixture
+def batch() -> TextBatch:
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(0, 23, (3, 20), generator=generator)
+    return TextBatch(ids, torch.tensor([[12, 15], [3, 19], [0, 7]]), {})
+
+
+def brute_force_loss(lm: FrozenLM, module: LensTuning, batch: TextBatch, rows: list[int]) -> Tensor:
+    """SPEC §2.1 in float64, one row, one sequence and one position at a time, from transformers' own outputs."""
+    model = copy.deepcopy(lm.model).double()
+    states: list[Tensor] = []
+    handles = [model.model.layers[0].register_forward_pre_hook(lambda m, a: states.append(a[0]))]
+    handles += [block.register_forward_hook(lambda m, a, out: states.append(out)) for block in model.model.layers]
+    with torch.no_grad():
+        model(batch.input_ids, use_cache=False)
+    for handle in handles:
+        handle.remove()
+    gamma, eps, W = model.model.norm.weight, model.config.rms_norm_eps, model.lm_head.weight
+
+    def norm(h: Tensor) -> Tensor:
+        return h / torch.sqrt((h * h).mean() + eps) * gamma
+
+    t = {name: value.double() for name, value in module.translators.named_parameters()}
+    total, terms = torch.zeros((), dtype=torch.float64), 0
+    for row in rows:
+        U, V, c = t["U"][row - 1], t["V"][row - 1], t["c"][row - 1]
+        tau = torch.log1p(torch.exp(t["log_tau"][row - 1])) + 1e-3
+        for sequence, positions in enumerate(batch.positions):
+            for position in positions:
+                p = torch.softmax(W @ norm(states[-1][sequence, position]), 0)
+                x = norm(states[row][sequence, position])
+                z = W @ (x + V @ (U.T @ x) + c) / tau
+                total = total - (p * torch.log_softmax(z, 0)).sum()
+                terms += 1
+    penalty = sum((t[name] ** 2).sum() for name in ("U", "V", "c"))
+    smooth = sum(((t[name][1:] - t[name][:-1]) ** 2).sum() for name in ("U", "V"))
+    return total / terms + 1e-4 * penalty + 1e-4 * smooth
+
+
+def test_the_loss_is_the_specified_one_and_its_gradient_too(lm: FrozenLM, batch: TextBatch) -> None:
+    module = moved(built(lm))
+    loss = module.training_step(batch, 0)["loss"]
+    loss.backward()
+    got = {name: parameter.grad for name, parameter in module.translators.named_parameters()}
+
+    module.zero_grad()
+    wanted = brute_force_loss(lm, module, batch, [1, 2, 3])
+    wanted.backward()
+
+    torch.testing.assert_close(loss.double(), wanted, rtol=1e-6, atol=1e-6)
+    for name, parameter in module.translators.named_parameters():
+        torch.testing.assert_close(got[name], parameter.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_with_fewer_rows_the_loss_is_the_mean_over_those_drawn(
+    lm: FrozenLM, batch: TextBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = moved(built(lm, layers_per_step=2))
+    for step in range(4):
+        monkeypatch.setattr(LensTuning, "global_step", step)
+        drawn = module.training_step(batch, 0)
+        assert module.reading is not None
+        assert len(module.reading.rows) == drawn["rows"] == 2
+        wanted = brute_force_loss(lm, module, batch, module.reading.rows)
+        torch.testing.assert_close(drawn["loss"].double(), wanted, rtol=1e-6, atol=1e-6)
+
+
+def test_the_rows_drawn_depend_on_seed_and_step_alone(lm: FrozenLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, again = built(lm, layers_per_step=2), built(lm, layers_per_step=2)
+    drawn = []
+    for step in range(12):
+        monkeypatch.setattr(LensTuning, "global_step", step)
+        assert one._rows_of_step() == again._rows_of_step()
+        drawn.append(tuple(one._rows_of_step()))
+    assert len(set(drawn)) == 3, "in twelve steps every pair of three rows comes up"
+
+
+def test_the_vocabulary_decides_how_many_rows_are_trained(lm: FrozenLM) -> None:
+    assert built(lm, layers_per_step="auto").rows_in_step == 3, "never more than there are"
+    with pytest.raises(InputError, match=r"layers_per_step 4 does not fit .* 3 rows"):
+        built(lm, layers_per_step=4)
+
+
+def test_nothing_of_the_model_is_trained_or_saved(lm: FrozenLM, batch: TextBatch) -> None:
+    before = {name: value.clone() for name, value in lm.model.state_dict().items()}
+    module = built(lm)
+    module.trainer = SimpleNamespace(datamodule=SimpleNamespace(total_steps=10))  # type: ignore[assignment]
+    optimizer = module.configure_optimizers()["optimizer"]
+    for _ in range(3):
+        optimizer.zero_grad()
+        module.training_step(batch, 0)["loss"].backward()
+        optimizer.step()
+
+    assert set(module.state_dict()) == {"translators.U", "translators.V", "translators.c", "translators.log_tau"}
+    assert all(torch.equal(value, before[name]) for name, value in lm.model.state_dict().items())
+    start = built(lm).translators
+    for name, parameter in module.translators.named_parameters():
+        still = (parameter == dict(start.named_parameters())[name]).reshape(3, -1).all(dim=1)
+        assert not still.any(), f"{name} has not moved at rows {still.nonzero().flatten().tolist()}"
+
+
+def test_without_temperature_tau_stays_one(lm: FrozenLM, batch: TextBatch) -> None:
+    module = built(lm, temperature=False)
+    module.trainer = SimpleNamespace(datamodule=SimpleNamespace(total_steps=10))  # type: ignore[assignment]
+    optimizer = module.configure_optimizers()["optimizer"]
+    module.training_step(batch, 0)["loss"].backward()
+    optimizer.step()
+
+    assert torch.equal(module.translators.inv_tau(), torch.ones(3))
+
+
+def test_the_learning_rate_warms_up_and_ends_at_zero(lm: FrozenLM) -> None:
+    module = built(lm)
+    module.trainer = SimpleNamespace(datamodule=SimpleNamespace(total_steps=100))  # type: ignore[assignment]
+    made = module.configure_optimizers()
+    optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
+    rates = []
+    for _ in range(100):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+
+    assert rates[:10] == pytest.approx([1e-3 * (step + 1) / 10 for step in range(10)])
+    assert max(rates) == rates[9] == pytest.approx(1e-3)
+    assert rates[9:] == sorted(rates[9:], reverse=True)
+    assert optimizer.param_groups[0]["lr"] == 0
+    group = optimizer.param_groups[0]
+    assert (group["betas"], group["weight_decay"]) == ((0.9, 0.999), 1e-4)
+
+
+def test_validation_reads_every_row_and_the_last_agrees_with_the_model(lm: FrozenLM, batch: TextBatch) -> None:
+    module = moved(built(lm))
+    module.validation_step(batch, 0)
+    readings = module._take_readings()
+
+    for lens in ("norm", "tuned"):
+        assert readings[lens]["kl_from_final_bits"].shape == (5,)
+        assert readings[lens]["kl_from_final_bits"][4] == pytest.approx(0, abs=1e-9)
+        assert readings[lens]["top1_agree"][4] == 1
+    assert readings["norm"]["kl_from_final_bits"][0] == readings["tuned"]["kl_from_final_bits"][0]
+    inner = slice(1, 4)
+    assert (readings["norm"]["kl_from_final_bits"][inner] != readings["tuned"]["kl_from_final_bits"][inner]).all()
+
+
+def test_a_figure_that_is_not_finite_is_named_by_lens_and_row() -> None:
+    fine = {"nonfinite": torch.tensor([0, 0, 0])}
+    refuse_nonfinite({"norm": fine})
+    with pytest.raises(RunError, match=r"tuned lens gave 7 values that are not finite, at rows \[1, 2\]"):
+        refuse_nonfinite({"norm": fine, "tuned": {"nonfinite": torch.tensor([0, 3, 4])}})
+
+
+def test_a_checkpoint_of_another_run_is_refused_naming_what_differs(lm: FrozenLM) -> None:
+    module = built(lm)
+    refuse_other_run(module.identity(), module.identity())
+
+    with pytest.raises(InputError, match=r"model_id 'other' \(asked for: 'tiny-llama'\), rank 8 \(asked for: 3\)"):
+        refuse_other_run(module.identity() | {"model_id": "other", "rank": 8}, module.identity())
+    with pytest.raises(InputError, match="not written by logos-pl fit"):
+        module.on_load_checkpoint({"state_dict": {}})
+
+
+def test_a_rank_beyond_the_width_is_refused(lm: FrozenLM, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="Rank 17 does not fit a model of width 16"):
+        built(lm, rank=17)

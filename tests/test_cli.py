@@ -1,0 +1,228 @@
+"""The command line as its user meets it: what it prints, where it writes, and one clear sentence for every mistake."""
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from logos_pl.cli import main, one_sentence
+from tests.tiny import fit_arguments, make_corpus, make_model
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("tiny")
+    return {"model": make_model(folder / "tiny-llama"), "corpus": make_corpus(folder / "corpus")}
+
+
+@pytest.fixture(scope="module")
+def fitted(tiny: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fitted")
+    assert main(["fit", *fit_arguments(**tiny, logs=folder)]) == 0
+    return folder
+
+
+def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """Exit status and the one sentence on standard error."""
+    capsys.readouterr()
+    status = main(arguments)
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("logos-pl: ")
+    assert lines[0].endswith((".", "`.", ").")), lines[0]
+    return status, lines[0]
+
+
+def test_a_fit_ends_with_a_table_per_row_and_says_where_everything_is(
+    tiny: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = fit_arguments(**tiny, logs=Path())
+
+    assert main(["fit", *arguments]) == 0
+
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in printed if line.strip()[:1].isdigit()] == ["0", "1", "2", "3", "4"]
+    assert "lens:        lenses/tiny-llama" in printed
+    assert "TensorBoard: tensorboard --logdir lightning_logs/tiny-llama/version_0" in printed
+    assert sorted(os.listdir("lenses/tiny-llama")) == ["README.md", "provenance.json", "weights.pt"]
+    assert {"best.ckpt", "last.ckpt", "config.yaml"} <= set(os.listdir("lightning_logs/tiny-llama/version_0"))
+
+
+def test_what_is_recorded_is_what_happened(tiny: dict[str, Path], fitted: Path) -> None:
+    provenance = json.loads((fitted / "lenses" / "tiny-llama" / "provenance.json").read_text())
+
+    assert provenance["budget"]["tokens"] == provenance["budget"]["tokens_asked"] == 12 * 8 * 32
+    assert provenance["optim"] | {"lr": 0, "betas": 0, "weight_decay": 0, "schedule": 0} == {
+        "lr": 0, "betas": 0, "weight_decay": 0, "schedule": 0, "total_steps": 12, "warmup_steps": 2, "steps_done": 12,
+        "exported_step": 12, "stopped_early": False,
+    }  # fmt: skip
+    assert provenance["batching"]["effective_batch_seqs"] == provenance["batching"]["fewest_batch_seqs"] == 8
+    assert provenance["batching"]["grad_accum"] == 2
+    assert provenance["layers_per_step"] == 3
+    assert provenance["capacity"] == {"rank_k": 4, "rows": 3, "parameters": 3 * (2 * 16 * 4 + 16 + 1)}
+    # A document is `<s>`, its words and a full stop; each of the four lanes has begun one it has not finished.
+    texts = [json.loads(line)["text"] for shard in tiny["corpus"].iterdir() for line in shard.read_text().splitlines()]
+    mean_length = sum(1 + len(text.split()) for text in texts) / len(texts)
+    assert provenance["dataset"]["documents"] == pytest.approx(12 * 8 * 32 / mean_length, rel=0.15)
+
+
+def test_checkpoints_hold_the_translators_and_never_the_model(fitted: Path) -> None:
+    (last,) = fitted.rglob("last.ckpt")
+    checkpoint = torch.load(last, weights_only=True)
+
+    assert set(checkpoint["state_dict"]) == {f"translators.{name}" for name in ("U", "V", "c", "log_tau")}
+    numbers = sum(value.numel() for value in checkpoint["state_dict"].values())
+    assert last.stat().st_size < 3 * 4 * numbers + 30_000  # weights and AdamW's two moments, and small change
+
+
+def test_a_second_fit_leaves_the_first_ones_logs_alone(tiny: dict[str, Path], tmp_path: Path) -> None:
+    arguments = ["fit", *fit_arguments(**tiny, logs=tmp_path)]
+    assert main(arguments) == 0
+    first = tmp_path / "lightning_logs" / "tiny-llama" / "version_0"
+    before = {path: path.read_bytes() for path in first.iterdir()}
+
+    assert main(arguments) == 0
+
+    assert {path: path.read_bytes() for path in first.iterdir()} == before
+    assert (first.parent / "version_1" / "last.ckpt").is_file()
+
+
+@pytest.mark.parametrize("subcommand", ["validate", "test"])
+def test_a_fitted_lens_is_evaluated_on_text_it_never_saw(
+    subcommand: str, tiny: dict[str, Path], fitted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = fit_arguments(**tiny, logs=fitted)
+    assert main([subcommand, *arguments]) == 0
+    of_artifact = capsys.readouterr().out
+    assert main([subcommand, *arguments, "--ckpt_path=best"]) == 0
+    of_checkpoint = capsys.readouterr().out
+
+    tables = [[line for line in out.splitlines() if line.strip()[:1].isdigit()] for out in (of_artifact, of_checkpoint)]
+    assert tables[0] == tables[1]
+    assert len(tables[0]) == 5
+
+
+def test_evaluating_without_a_lens_says_how_to_fit_one(
+    tiny: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, sentence = refused(["test", *fit_arguments(**tiny, logs=tmp_path)], capsys)
+
+    assert status == 2
+    assert "There is no tuned lens at" in sentence
+    assert "`logos-pl fit" in sentence
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "unknown model": ({"model.model_id": "./nowhere"}, "nowhere is not a folder"),
+    "rank beyond the width": ({"model.rank": 17}, "Rank 17 does not fit a model of width 16"),
+    "rank that is no number": ({"model.rank": "many"}, "--model.rank many is not what it takes: int or 'auto'"),
+    "context too short": ({"data.seq_len": 65}, "--data.seq_len 65 is beyond the context of"),
+    "too few tokens for a step": ({"data.tokens": 255}, "--data.tokens 255 is too few for one step of 8 sequences of 32"),
+    "no such data set": ({"data.dataset": "./nowhere"}, "nowhere"),
+    "no text column": ({"data.text_column": "body"}, "--data.text_column"),
+    "uneven batches": ({"data.micro_batch_seqs": 3}, "make the effective batch a multiple of 3"),
+    "lanes that cannot be shared": ({"data.num_workers": 3}, "make --data.lanes a multiple of 3"),
+    "nothing to resume": ({"ckpt_path": "last"}, "start without --ckpt_path"),
+    "no such checkpoint": ({"ckpt_path": "nowhere.ckpt"}, "--ckpt_path nowhere.ckpt is not a file"),
+    "misspelt option": ({"model.rnak": 3}, "unrecognized arguments: --model.rnak=3"),
+    "abbreviated option": ({"trainer.max_step": 3}, "unrecognized arguments: --trainer.max_step=3"),
+    "no such device": ({"trainer.accelerator": "cuda"}, "there is no device 'cuda' on this machine"),
+    "no decoding norm of that name": ({"model.decoding_norm": "first"}, "'final', 'next'"),
+    "too few held-out texts": ({"data.val_seqs": 4000}, "--data.val_seqs"),
+    "more positions than there are": ({"data.positions_per_seq": 30}, "--data.positions_per_seq is 30"),
+}
+
+
+@pytest.mark.parametrize("mistake", WRONG)
+def test_a_mistake_is_one_sentence_and_exit_status_two(
+    mistake: str, tiny: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides, wanted = WRONG[mistake]
+
+    status, sentence = refused(["fit", *fit_arguments(**tiny, logs=tmp_path, **overrides)], capsys)
+
+    assert status == 2
+    assert wanted in sentence
+    assert not (tmp_path / "lenses").exists()
+
+
+def test_a_missing_configuration_or_model_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert refused(["fit", "--config", "nowhere.yaml"], capsys)[0] == 2
+    status, sentence = refused(["fit"], capsys)
+    assert status == 2
+    assert "--model.model_id is missing" in sentence
+    assert refused([], capsys)[0] == 2
+
+
+def test_a_checkpoint_of_another_model_or_other_settings_is_refused(
+    tiny: dict[str, Path], fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (last,) = fitted.rglob("last.ckpt")
+    other = make_model(tmp_path / "other-llama", seed=1)
+    more = {"ckpt_path": last}
+    for model, options, wanted in (
+        (other, {}, "model_id 'tiny-llama' (asked for: 'other-llama')"),
+        (tiny["model"], {"model.rank": 5}, "rank 4 (asked for: 5)"),
+        (tiny["model"], {"model.lr": 0.01}, "lr 0.001 (asked for: 0.01)"),
+        (tiny["model"], {"data.seq_len": 16}, "seq_len 32"),
+        (tiny["model"], {"data.tokens": 13 * 8 * 32}, "tokens"),
+    ):
+        arguments = fit_arguments(model, tiny["corpus"], tmp_path, **options, **more)
+        status, sentence = refused(["fit", *arguments], capsys)
+        assert status == 2
+        assert wanted in sentence
+
+
+def test_a_full_disk_is_one_sentence_and_loses_nothing(
+    tiny: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["fit", *fit_arguments(**tiny, logs=tmp_path)]
+    writes: list[Path] = []
+
+    def full_after_two(path: Path, data: bytes) -> None:
+        writes.append(path)
+        if len(writes) > 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        path.write_bytes(data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("logos_pl.callbacks.checkpoint_io.replace_file", full_after_two)
+        status, sentence = refused(arguments, capsys)
+    assert status == 1
+    assert "No space left on device" in sentence
+    assert "--ckpt_path last" in sentence
+
+    assert main([*arguments, "--ckpt_path=last"]) == 0, "after mending, the run goes on from the step-4 checkpoint"
+
+
+def test_a_folder_that_holds_something_else_is_not_replaced(
+    tiny: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "lenses" / "tiny-llama").mkdir(parents=True)
+    (tmp_path / "lenses" / "tiny-llama" / "thesis.tex").write_text("years of work")
+
+    status, sentence = refused(["fit", *fit_arguments(**tiny, logs=tmp_path)], capsys)
+
+    assert status == 2
+    assert "thesis.tex" in sentence
+
+
+@pytest.mark.parametrize(
+    ("message", "sentence"),
+    [
+        (
+            'Parser key "data.tokens":\n  Expected a <class \'int\'>. Got value: many',
+            "--data.tokens many is not what it takes: int.",
+        ),
+        ("unrecognized arguments: --x", "unrecognized arguments: --x: see `logos-pl --help` or `logos-pl fit --help`."),
+    ],
+)
+def test_the_parsers_messages_become_one_sentence(message: str, sentence: str) -> None:
+    assert one_sentence(message) == sentence
