@@ -6,8 +6,8 @@
     python3 dev.py lint    set up, then formatter, linter, floors and type checker
     python3 dev.py check   test and lint
 
-Set-up makes `.venv` beside this file and installs the exact versions of `requirements.lock`; it is skipped where nothing
-has changed since the last time.
+Set-up makes `.venv` beside this file and installs the exact versions of `requirements.lock`; it is skipped where
+nothing has changed since the last time.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ def run(*command: str | Path) -> None:
 
 def set_up() -> None:
     """Make the virtual environment, unless it stands as the lock file says."""
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036  (this file also has to say so to an older Python)
         sys.exit(f"logos-pl needs Python 3.11 or later, and this is {sys.version.split()[0]}.")
     recipe = b"".join((ROOT / name).read_bytes() for name in ("pyproject.toml", "requirements.lock", "dev.py"))
     wanted, stamp = hashlib.sha256(recipe).hexdigest(), VENV / "set-up"

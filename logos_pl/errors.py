@@ -19,7 +19,7 @@ class RunError(LogosError):
     exit_status = 1
 
 
-class Interrupted(LogosError):
+class InterruptedRunError(LogosError):
     """The run was asked to stop by a signal and left a checkpoint. Exit status 128 + signal number, as shells do."""
 
     def __init__(self, message: str, signal_number: int) -> None:

@@ -124,7 +124,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "rank beyond the width": ({"model.rank": 17}, "Rank 17 does not fit a model of width 16"),
     "rank that is no number": ({"model.rank": "many"}, "--model.rank many is not what it takes: int or 'auto'"),
     "context too short": ({"data.seq_len": 65}, "--data.seq_len 65 is beyond the context of"),
-    "too few tokens for a step": ({"data.tokens": 255}, "--data.tokens 255 is too few for one step of 8 sequences of 32"),
+    "too few tokens for a step": (
+        {"data.tokens": 255},
+        "--data.tokens 255 is too few for one step of 8 sequences of 32",
+    ),
     "no such data set": ({"data.dataset": "./nowhere"}, "nowhere"),
     "no text column": ({"data.text_column": "body"}, "--data.text_column"),
     "uneven batches": ({"data.micro_batch_seqs": 3}, "make the effective batch a multiple of 3"),
@@ -218,7 +221,7 @@ def test_a_folder_that_holds_something_else_is_not_replaced(
     ("message", "sentence"),
     [
         (
-            'Parser key "data.tokens":\n  Expected a <class \'int\'>. Got value: many',
+            "Parser key \"data.tokens\":\n  Expected a <class 'int'>. Got value: many",
             "--data.tokens many is not what it takes: int.",
         ),
         ("unrecognized arguments: --x", "unrecognized arguments: --x: see `logos-pl --help` or `logos-pl fit --help`."),

@@ -1,4 +1,4 @@
-"""Every shipped configuration parses under every subcommand, says only what differs, and settles to the spec's figures."""
+"""Every shipped configuration parses under every subcommand, says only what differs, and settles to the figures."""
 
 from pathlib import Path
 from typing import Any, NamedTuple

@@ -42,9 +42,10 @@ def test_a_kill_between_write_and_rename_leaves_the_old_file(tmp_path: Path, mon
     def kill(source: Path, destination: Path) -> None:
         raise Killed
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(os, "replace", kill)
-        replace_file(target, b"new")
+        with pytest.raises(Killed):
+            replace_file(target, b"new")
     assert target.read_bytes() == b"old"
 
     replace_file(target, b"newer")

@@ -1,4 +1,4 @@
-"""A run that is killed, stopped or interrupted and then resumed ends with the weights of one that was not, bit for bit."""
+"""A run that is killed or stopped and then resumed ends with the weights of one that was not, bit for bit."""
 
 import json
 import os
@@ -96,7 +96,9 @@ def run_and_die(arguments: list[str], patch: str) -> subprocess.CompletedProcess
         f"{lines}\n"
         f"sys.exit(main({arguments!r}))\n"
     )
-    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False, start_new_session=True)
+    return subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False, start_new_session=True
+    )
 
 
 def artifact(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -111,9 +113,7 @@ def assert_same_outcome(folder: Path, reference: Path) -> None:
     for name, tensor in wanted_weights.items():
         assert torch.equal(weights[name], tensor), f"{name} differs"
     assert provenance == wanted
-    last, wanted_last = (
-        torch.load(next(where.rglob("last.ckpt")), weights_only=True) for where in (folder, reference)
-    )
+    last, wanted_last = (torch.load(next(where.rglob("last.ckpt")), weights_only=True) for where in (folder, reference))
     for state, other in zip(last["optimizer_states"], wanted_last["optimizer_states"], strict=True):
         for key, slots in state["state"].items():
             assert all(torch.equal(value, other["state"][key][name]) for name, value in slots.items())

@@ -9,7 +9,10 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-WORDS = "sun moon river stone bird tree cloud fire snow wind light dark song road hill sea leaf rain star door".split()
+WORDS = [
+    "sun", "moon", "river", "stone", "bird", "tree", "cloud", "fire", "snow", "wind",
+    "light", "dark", "song", "road", "hill", "sea", "leaf", "rain", "star", "door",
+]  # fmt: skip
 
 
 def make_model(folder: Path, seed: int = 0, **overrides: Any) -> Path:

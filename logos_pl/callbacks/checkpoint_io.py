@@ -20,7 +20,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     final move is a copy, and a kill in the middle of it leaves half a checkpoint under the final name.
     """
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+    ) -> None:
         """Write `checkpoint` to `path` atomically.
 
         Raises:
@@ -50,7 +52,7 @@ class RunCheckpoint(ModelCheckpoint):
         monitor: logged metric to minimise, or none to save after every validation.
     """
 
-    def __init__(self, dirpath: str | os.PathLike[str], filename: str, monitor: str | None = None) -> None:
+    def __init__(self, dirpath: str | Path, filename: str, monitor: str | None = None) -> None:
         super().__init__(
             dirpath=dirpath,
             filename=filename,
@@ -71,5 +73,6 @@ class RunCheckpoint(ModelCheckpoint):
         """Restore the best score, with every path taken from where the run is now."""
         here = str(self.path)
         moved = {key: here if state_dict[key] else "" for key in ("best_model_path", "kth_best_model_path")}
-        best = {here: score for score in state_dict["best_k_models"].values()}
+        scores = list(state_dict["best_k_models"].values())  # one, or none before the first save
+        best = {here: scores[0]} if scores else {}
         super().load_state_dict({**state_dict, **moved, "best_k_models": best, "dirpath": self.dirpath})

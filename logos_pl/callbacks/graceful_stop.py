@@ -8,13 +8,13 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from logos_pl.errors import Interrupted
+from logos_pl.errors import InterruptedRunError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class GracefulStop(Callback):
-    """Turns the first SIGINT or SIGTERM into a checkpoint and an `Interrupted`; a second one ends the run at once.
+    """Turns the first SIGINT or SIGTERM into a checkpoint and an `InterruptedRunError`; a second one ends it at once.
 
     Args:
         checkpoint: where the checkpoint goes.
@@ -47,7 +47,7 @@ class GracefulStop(Callback):
         Before a validation the stop waits for it: a checkpoint from here would resume without that validation.
 
         Raises:
-            Interrupted: a signal has come.
+            InterruptedRunError: a signal has come.
         """
         step_is_complete = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if step_is_complete and not trainer.is_last_batch and self._anyone_received(trainer):
@@ -58,7 +58,7 @@ class GracefulStop(Callback):
         """After a validation, which has saved its checkpoint: stop.
 
         Raises:
-            Interrupted: a signal has come.
+            InterruptedRunError: a signal has come.
         """
         if trainer.global_step > 0 and self._anyone_received(trainer):
             self._stop(trainer)
@@ -72,7 +72,7 @@ class GracefulStop(Callback):
 
     def _stop(self, trainer: Trainer) -> None:
         number = signal.SIGTERM if self._received is None else self._received
-        raise Interrupted(
+        raise InterruptedRunError(
             f"Stopped by {signal.Signals(number).name} after step {trainer.global_step}; "
             f"go on with --ckpt_path last (checkpoint: {os.path.relpath(self.checkpoint)}).",
             number,

@@ -51,7 +51,12 @@ class Ledger(Callback):
 
     def counts(self, trainer: Trainer) -> Counts:
         """Totals over all processes; every process must call this."""
-        local = [self._totals["sequences"], self._totals["tokens"], self._totals["positions"], *self._sequences_per_step]
+        local = [
+            self._totals["sequences"],
+            self._totals["tokens"],
+            self._totals["positions"],
+            *self._sequences_per_step,
+        ]
         summed = trainer.strategy.reduce(torch.tensor(local, device=trainer.strategy.root_device), reduce_op="sum")
         sequences, tokens, positions, fewest, most = (int(value) for value in summed.tolist())
         return Counts(self._totals["steps"], sequences, tokens, positions, fewest, most, *self._rows_per_step)

@@ -92,12 +92,12 @@ class LensExport(Callback):
         save_tuned_lens(destination, translators, provenance)
         self._report(trainer, provenance, readings, destination)
 
-    def _report(
-        self, trainer: Trainer, provenance: Provenance, readings: Readings, destination: Path
-    ) -> None:
+    def _report(self, trainer: Trainer, provenance: Provenance, readings: Readings, destination: Path) -> None:
         optim = provenance.optim
         ending = "stopped early after" if optim.stopped_early else "done:"
-        print_kl_table(readings, f"KL divergence in bits on held-out text, {provenance.model_id}, step {optim.exported_step}:")
+        print_kl_table(
+            readings, f"KL divergence in bits on held-out text, {provenance.model_id}, step {optim.exported_step}:"
+        )
         console = Console(soft_wrap=True)
         console.print(
             f"{ending} {optim.steps_done} of {optim.total_steps} steps, {provenance.budget.tokens:,} tokens, "

@@ -45,7 +45,9 @@ class LensImport(Callback):
     def _say(self, trainer: Trainer, module: LensTuning, side: str) -> None:
         if trainer.is_global_zero:
             source = self.folder if trainer.ckpt_path is None else Path(str(trainer.ckpt_path))
-            print_kl_table(module.validation, f"KL divergence in bits on held-out {side} text, {os.path.relpath(source)}:")
+            print_kl_table(
+                module.validation, f"KL divergence in bits on held-out {side} text, {os.path.relpath(source)}:"
+            )
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the fitted lens in place."""

@@ -25,9 +25,7 @@ def kl_table(readings: Readings) -> Table:
         table.add_column(f"{heading}\nnorm", justify="right", no_wrap=True)
         table.add_column("\ntuned", justify="right", no_wrap=True)
     for row in range(num_blocks + 1):
-        figures = [
-            f"{float(readings[lens][quantity][row]):{form}}" for _, quantity, form in FIGURES for lens in LENSES
-        ]
+        figures = [f"{float(readings[lens][quantity][row]):{form}}" for _, quantity, form in FIGURES for lens in LENSES]
         table.add_row(str(row), marks.get(row, ""), *figures)
     return table
 

@@ -80,7 +80,9 @@ class FitProgress(ProgressBar):
         reading = f"KL {kl_bits:.3f} bits · {tokens_per_second:,.0f} tokens/s · {_clock(left)} left"
         self._show(trainer, reading)
         if trainer.logger is not None:
-            trainer.logger.log_metrics(self._scalars(trainer, pl_module, kl_bits, tokens_per_second), trainer.global_step)
+            trainer.logger.log_metrics(
+                self._scalars(trainer, pl_module, kl_bits, tokens_per_second), trainer.global_step
+            )
         self._tokens, self._window_start = 0, time.monotonic()
 
     def _show(self, trainer: Trainer, reading: str) -> None:
@@ -93,9 +95,7 @@ class FitProgress(ProgressBar):
             self.console.print(f"step {trainer.global_step}/{trainer.max_steps} · {reading}")
 
     @staticmethod
-    def _scalars(
-        trainer: Trainer, pl_module: LensTuning, kl_bits: float, tokens_per_second: float
-    ) -> dict[str, float]:
+    def _scalars(trainer: Trainer, pl_module: LensTuning, kl_bits: float, tokens_per_second: float) -> dict[str, float]:
         assert pl_module.reading is not None
         scalars = {
             "train/cross_entropy_nats": float(pl_module.reading.cross_entropy_nats),
@@ -117,7 +117,9 @@ class FitProgress(ProgressBar):
         """One line with the KL at the depth percentiles; time spent validating does not count as training."""
         assert isinstance(pl_module, LensTuning)
         if self._enabled and trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self.console.print(f"step {trainer.global_step} · held-out KL in bits, norm → tuned: {_at_depths(pl_module)}")
+            self.console.print(
+                f"step {trainer.global_step} · held-out KL in bits, norm → tuned: {_at_depths(pl_module)}"
+            )
         self._tokens, self._window_start = 0, time.monotonic()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -285,7 +285,7 @@ class LensDataModule(LightningDataModule):
         return gather_cursors({lane: self._cursors[lane] for lane in layout.owned()}, layout.world_size)
 
     def _identity(self) -> dict[str, Any]:
-        """What makes two runs read the same: shards, how they are dealt out, cut and held out, positions, and the budget."""
+        """What makes two runs read the same: shards, how they are dealt out, cut and held out, positions, budget."""
         source, _ = self._ready()
         names = "\n".join(shard.name for shard in source.shards)
         return {

@@ -159,7 +159,6 @@ def leave_first_signal_to_training(worker: int) -> None:
     The training process finishes its step and saves a checkpoint; it needs its workers for that, and torch takes a
     worker's death for a failure. The second signal ends the worker as usual.
     """
-
     numbers = (signal.SIGINT, signal.SIGTERM)
 
     def ignore_once(received: int, frame: FrameType | None) -> None:

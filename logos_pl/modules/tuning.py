@@ -1,10 +1,12 @@
 """The tuned lens as Lightning trains and judges it: read the residual stream, compute, log."""
 
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from jaxtyping import Float, Int
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from logos_pl.data.packed_text import TextBatch
@@ -94,6 +96,11 @@ class LensTuning(LightningModule):
 
     # Set-up
 
+    translators: Translators
+    head: Head
+    lenses: dict[str, Lens]
+    row_means: Mapping[str, RowMeans]
+
     def configure_model(self) -> None:
         """Load and freeze the model, and make the translators; does nothing the second time.
 
@@ -102,9 +109,7 @@ class LensTuning(LightningModule):
         """
         if self.lm is not None:
             return
-        self.build(
-            FrozenLM.load(self.model_id, revision=self.revision, dtype=self.dtype_name, device=self.device)
-        )
+        self.build(FrozenLM.load(self.model_id, revision=self.revision, dtype=self.dtype_name, device=self.device))
 
     @property
     def frozen(self) -> FrozenLM:
@@ -128,10 +133,9 @@ class LensTuning(LightningModule):
         self.translators = Translators(lm.num_blocks - 1, lm.d_model, rank, seed=self.seed)
         self.translators.log_tau.requires_grad_(self.temperature)
         self.head = Head(lm.anatomy, decoding_norm=self.decoding_norm).to(self.device)
-        self.lenses: dict[str, Lens] = {"norm": NormLens(self.head), "tuned": TunedLens(self.translators, self.head)}
-        self.row_means = torch.nn.ModuleDict(
-            {name: RowMeans(lm.num_blocks + 1, QUANTITIES) for name in self.lenses}
-        )
+        self.lenses = {"norm": NormLens(self.head), "tuned": TunedLens(self.translators, self.head)}
+        means = {name: RowMeans(lm.num_blocks + 1, QUANTITIES) for name in self.lenses}
+        self.row_means = cast(Mapping[str, RowMeans], torch.nn.ModuleDict(means))  # registered, so that it moves along
         self.lm = lm
 
     def _count_rows(self, lm: FrozenLM) -> int:
@@ -147,13 +151,11 @@ class LensTuning(LightningModule):
             )
         return self.layers_per_step
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW on the translators, linear warm-up and cosine to 0 over the budget's steps."""
         total = self.trainer.datamodule.total_steps  # type: ignore[attr-defined]
         trained = [parameter for parameter in self.translators.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(
-            trained, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay, fused=True
-        )
+        optimizer = torch.optim.AdamW(trained, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay, fused=True)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: lr_factor(step, total, warmup_steps(total))
         )
@@ -303,4 +305,6 @@ def refuse_other_run(recorded: dict[str, Any] | None, present: dict[str, Any]) -
     differing = [key for key in present if recorded.get(key) != present[key]]
     if differing:
         listed = ", ".join(f"{key} {recorded.get(key)!r} (asked for: {present[key]!r})" for key in differing)
-        raise InputError(f"The checkpoint belongs to another run, with {listed}: give the same settings, or start anew.")
+        raise InputError(
+            f"The checkpoint belongs to another run, with {listed}: give the same settings, or start anew."
+        )

@@ -249,7 +249,7 @@ def unwritable() -> dict[str, Provenance]:
     return {
         "optim.lr is nan": dataclasses.replace(good, optim=nan),
         "dataset.repo_id holds a path of this machine": dataclasses.replace(good, dataset=local),
-        "of type int": dataclasses.replace(good, seed=1.5),  # type: ignore[arg-type]
+        "of type int": dataclasses.replace(good, seed=1.5),
         "records 436": dataclasses.replace(good, capacity=dataclasses.replace(good.capacity, parameters=436)),
     }
 

@@ -28,14 +28,14 @@ def train(ledger: Ledger, trainer: FakeTrainer, sizes: list[tuple[int, int]], ro
     for (first, second), trained_rows in zip(sizes, rows, strict=True):
         for last, size in ((False, first), (True, second)):
             trainer.global_step += last
-            ledger.on_train_batch_end(real, None, {"rows": trained_rows}, batch(size), 0)  # type: ignore[arg-type]
+            ledger.on_train_batch_end(real, None, {"rows": trained_rows}, batch(size), 0)
 
 
 def test_counts_are_of_what_was_trained_on_over_all_processes() -> None:
     ledger, trainer = Ledger(), FakeTrainer()
     train(ledger, trainer, [(4, 4), (4, 3), (4, 4)], rows=[5, 7, 6])
 
-    counts = ledger.counts(trainer)  # type: ignore[arg-type]
+    counts = ledger.counts(trainer)
 
     assert counts.steps == 3
     assert counts.sequences == 2 * 23
@@ -57,10 +57,10 @@ def test_counting_goes_on_from_a_checkpoint_in_the_middle_of_a_step() -> None:
     trainer = FakeTrainer()
     train(whole, FakeTrainer(), [(4, 4), (4, 2)], rows=[5, 6])
     train(first, trainer, [(4, 4)], rows=[5])
-    first.on_train_batch_end(trainer, None, {"rows": 6}, batch(4), 0)  # type: ignore[arg-type]
+    first.on_train_batch_end(trainer, None, {"rows": 6}, batch(4), 0)
 
     second.load_state_dict(first.state_dict())
     trainer.global_step += 1
-    second.on_train_batch_end(trainer, None, {"rows": 6}, batch(2), 1)  # type: ignore[arg-type]
+    second.on_train_batch_end(trainer, None, {"rows": 6}, batch(2), 1)
 
     assert second.state_dict() == whole.state_dict()

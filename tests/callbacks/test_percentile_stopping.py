@@ -10,7 +10,7 @@ from logos_pl.modules.tuning import PERCENTILE_KL
 
 def trainer_reading(kl_bits: float) -> Trainer:
     """As much of a trainer as early stopping looks at after a validation."""
-    return SimpleNamespace(  # type: ignore[return-value]
+    return SimpleNamespace(
         callback_metrics={PERCENTILE_KL: torch.tensor(kl_bits)},
         fast_dev_run=False,
         sanity_checking=False,
@@ -25,7 +25,7 @@ def validations(stopping: PercentileStopping, readings: list[float]) -> int:
     """How many validations pass until the fit is told to stop."""
     for count, reading in enumerate(readings, start=1):
         trainer = trainer_reading(reading)
-        stopping.on_validation_end(trainer, None)  # type: ignore[arg-type]
+        stopping.on_validation_end(trainer, None)
         if trainer.should_stop:
             return count
     return 0
@@ -54,6 +54,6 @@ def test_a_resumed_run_remembers_whether_it_had_stopped(readings: list[float], s
     after.load_state_dict(before.state_dict())
     trainer = trainer_reading(1.0)
 
-    after.on_train_start(trainer, None)  # type: ignore[arg-type]
+    after.on_train_start(trainer, None)
 
     assert trainer.should_stop is stops

@@ -149,7 +149,7 @@ def test_the_learning_rate_warms_up_and_ends_at_zero(lm: FrozenLM) -> None:
     module = built(lm)
     module.trainer = SimpleNamespace(datamodule=SimpleNamespace(total_steps=100))  # type: ignore[assignment]
     made = module.configure_optimizers()
-    optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
+    optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]  # type: ignore[index]
     rates = []
     for _ in range(100):
         rates.append(optimizer.param_groups[0]["lr"])
