@@ -1,4 +1,4 @@
-"""The command line: `logos-pl fit | validate | test --config configs/<name>.yaml`."""
+"""The command line: `logos-pl fit | validate | test | predict --config configs/<name>.yaml`."""
 
 import errno
 import os
@@ -78,6 +78,7 @@ class LogosCLI(LightningCLI):
             "fit": own | {"train_dataloaders", "val_dataloaders"},
             "validate": own,
             "test": own,
+            "predict": own,
         }
 
     def before_instantiate_classes(self) -> None:
@@ -107,6 +108,18 @@ class LogosCLI(LightningCLI):
         parts["callbacks"] += given.get("callbacks") or []
         return super().instantiate_trainer(**parts, **kwargs)
 
+    def validate(self, **arguments: Any) -> None:
+        """Validate without Lightning's own table: `LensImport` prints one per row."""
+        self.trainer.validate(**arguments, verbose=False)
+
+    def test(self, **arguments: Any) -> None:
+        """Test without Lightning's own table."""
+        self.trainer.test(**arguments, verbose=False)
+
+    def predict(self, **arguments: Any) -> None:
+        """Read the prompt; the table is printed, so nothing has to be kept."""
+        self.trainer.predict(**arguments, return_predictions=False)
+
     def _fit_parts(self) -> dict[str, Any]:
         folder = self.run_folder
         given = self._get(self.config_init, "trainer")
@@ -128,7 +141,10 @@ class LogosCLI(LightningCLI):
         export: LensExport = self._get(self.config_init, "export")
         command = "logos-pl fit " + " ".join(f"--config {path}" for path in self._config_files())
         lens = LensImport(export.destination(self.plan.clean_model_name), command.strip())
-        return {"callbacks": [lens], "logger": False}
+        bar = (
+            self._get(self.config_init, "trainer")["enable_progress_bar"] is not False and self.subcommand != "predict"
+        )
+        return {"callbacks": [lens], "logger": False, "enable_progress_bar": bar}
 
     def _config_files(self) -> list[str]:
         return [str(path) for path in self.config[self.subcommand].get("config") or []]

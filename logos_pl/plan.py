@@ -48,8 +48,8 @@ class RunPlan(NamedTuple):
         """The plan in one line, for the user."""
         dtype = str(self.choice.dtype).removeprefix("torch.")
         return (
-            f"{self.clean_model_name}: {self.shape.num_parameters / 1e6:,.1f}M parameters, {self.shape.num_blocks} blocks, "
-            f"on {self.choice.device} in {dtype} (about {self.choice.needed_bytes / GIB:.1f} GiB)"
+            f"{self.clean_model_name}: {self.shape.num_parameters / 1e6:,.1f}M parameters, {self.shape.num_blocks} "
+            f"blocks, on {self.choice.device} in {dtype} (about {self.choice.needed_bytes / GIB:.1f} GiB)"
         )
 
 

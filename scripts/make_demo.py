@@ -2,7 +2,7 @@
 
     python scripts/make_demo.py [--out logos_pl/demo]
 
-Takes about 11 minutes on two cores (the card holds the seconds of the shipped run), reads nothing but
+Takes about 7 minutes on two free cores (the card holds the seconds of the shipped run), reads nothing but
 scripts/demo_facts, needs no network. Same machine and versions, same bytes: text, tokenizer and weights come from one
 seed, one number of threads and deterministic kernels; only the seconds in the card differ.
 """

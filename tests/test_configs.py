@@ -80,7 +80,7 @@ def printed(subcommand: str, path: Path, capsys: pytest.CaptureFixture[str], *mo
 def test_a_configuration_parses_under_every_subcommand_and_instantiates(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for subcommand in ("fit", "validate", "test"):
+    for subcommand in ("fit", "validate", "test", "predict"):
         settings = printed(subcommand, CONFIGS[name], capsys)
     given = yaml.safe_load(CONFIGS[name].read_text())
     module, data = LensTuning(**settings["model"]), LensDataModule(**settings["data"])

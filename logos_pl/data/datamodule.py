@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
 from logos_pl.data.held_out import Side, held_out_sequences
@@ -14,10 +15,12 @@ from logos_pl.data.lanes import LaneCursor, TrainText
 from logos_pl.data.layout import Cursors, Layout, check_layout
 from logos_pl.data.ledger import DataLedger, count_consumed, gather_cursors
 from logos_pl.data.packed_text import HeldOutBatches, PositionDraw, TextBatch, TrainLoader, TrainStream
+from logos_pl.data.prompts import PromptBatch, make_prompt
 from logos_pl.data.source import Source, resolve
 from logos_pl.errors import InputError
 from logos_pl.functional import budget
 from logos_pl.functional.positions import position_bounds
+from logos_pl.lm.frozen import load_tokenizer
 
 DEFAULT_MICRO_BATCH_SEQS = 8
 PREFETCH_BATCHES = 8
@@ -62,6 +65,8 @@ class LensDataModule(LightningDataModule):
             processes, which only share the lanes; so keep it, and let processes × workers divide it.
         num_workers: Processes that read and tokenise ahead of each training process; 0 reads in the training process
             itself.
+        prompt: Prompt that `predict` reads at every row.
+        answer: What the model ought to say after it; its rank is reported.
         model_id: Model whose tokenizer is used; follows --model.
         model_revision: Revision of that model; follows --model.
         seed: Seed of the drawn positions; follows --seed_everything.
@@ -88,6 +93,8 @@ class LensDataModule(LightningDataModule):
         test_seqs: int = 64,
         lanes: int = 8,
         num_workers: int = 1,
+        prompt: str = "The capital of Germany is",
+        answer: str | None = "Berlin",
         model_id: str = "demo",
         model_revision: str | None = None,
         seed: int = 316,
@@ -110,6 +117,8 @@ class LensDataModule(LightningDataModule):
         self.test_seqs = test_seqs
         self.lanes = lanes
         self.num_workers = num_workers
+        self.prompt = prompt
+        self.answer = answer
         self.model_id = model_id
         self.model_revision = model_revision
         self.seed = seed
@@ -123,18 +132,18 @@ class LensDataModule(LightningDataModule):
     # Set-up
 
     def setup(self, stage: str | None = None) -> None:
-        """Finds the shards, loads the tokenizer, resolves `auto`, packs the held-out text; once.
+        """Loads the tokenizer; but for `predict`, finds the shards, resolves `auto`, packs the held-out text; once.
 
         Raises:
             InputError: If the data or the settings cannot be used.
         """
         if self.source is not None:
             return
-        self._check_numbers()
         if self.tokenizer is None:
-            from logos_pl.lm.frozen import load_tokenizer
-
             self.tokenizer = load_tokenizer(self.model_id, self.model_revision)
+        if stage == "predict":
+            return
+        self._check_numbers()
         if self.micro_batch_seqs == "auto":
             self.micro_batch_seqs = DEFAULT_MICRO_BATCH_SEQS
         if self.positions_per_seq == "auto":
@@ -221,6 +230,16 @@ class LensDataModule(LightningDataModule):
             InputError: If the processes cannot share them evenly.
         """
         return self._held_out_batches("test")
+
+    def predict_dataloader(self) -> DataLoader:
+        """The prompt.
+
+        Raises:
+            InputError: If the prompt or its answer cannot be used.
+        """
+        assert self.tokenizer is not None, "setup() loads it"
+        prompts: list[PromptBatch] = [make_prompt(self.tokenizer, self.prompt, self.answer)]
+        return DataLoader(prompts, batch_size=None)  # type: ignore[arg-type]
 
     def _held_out_batches(self, which: Side) -> HeldOutBatches:
         sequences, layout = self._held_out[which], self._layout()

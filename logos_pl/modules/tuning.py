@@ -10,10 +10,11 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from logos_pl.data.packed_text import TextBatch
+from logos_pl.data.prompts import PromptBatch
 from logos_pl.errors import InputError, RunError
 from logos_pl.functional.budget import auto_schedule, lr_factor, warmup_steps
 from logos_pl.functional.depth import depth_percentile_rows
-from logos_pl.functional.divergence import RowDivergence, row_divergence
+from logos_pl.functional.divergence import NATS_TO_BITS, RowDivergence, entropy_nats, kl_nats, row_divergence
 from logos_pl.functional.lens_loss import lens_loss
 from logos_pl.functional.low_rank import check_rank, default_rank
 from logos_pl.functional.positions import sample_rows
@@ -41,6 +42,24 @@ class StepReading(NamedTuple):
     cross_entropy_nats: Float[Tensor, ""]
     kl_nats: Float[Tensor, " rows"]
     rows: list[int]
+
+
+class PromptReading(NamedTuple):
+    """What one lens reads at the last position of a prompt, for rows 0 to n.
+
+    Attributes:
+        top1_ids: The likeliest next token.
+        p_top1: Its probability.
+        answer_rank: 1 + the number of tokens with a larger logit than the answer's first one; None without answer.
+        kl_to_final_bits: KL(P_L‖P_final).
+        entropy_bits: Entropy of P_L.
+    """
+
+    top1_ids: Int[Tensor, " rows"]
+    p_top1: Float[Tensor, " rows"]
+    answer_rank: Int[Tensor, " rows"] | None
+    kl_to_final_bits: Float[Tensor, " rows"]
+    entropy_bits: Float[Tensor, " rows"]
 
 
 class LensTuning(LightningModule):
@@ -211,6 +230,23 @@ class LensTuning(LightningModule):
 
     test_step = validation_step
 
+    def predict_step(self, batch: PromptBatch, batch_idx: int) -> dict[str, PromptReading]:
+        """Every lens at every row, at the prompt's last position.
+
+        Raises:
+            InputError: the prompt is longer than the model's context.
+        """
+        lm, length = self.frozen, batch.input_ids.shape[1]
+        if lm.context_length is not None and length > lm.context_length:
+            raise InputError(
+                f"--data.prompt has {length} tokens and {lm.model_id} reads at most {lm.context_length}: shorten it."
+            )
+        rows = list(range(lm.num_blocks + 1))
+        last = torch.full_like(batch.input_ids[:, :1], length - 1)
+        h = residuals(lm, batch.input_ids, last, rows).flatten(1, 2)
+        answer = batch.answer_ids[0] if batch.answer_ids else None
+        return {name: read_prompt(lens.logits(h, rows)[:, 0], answer) for name, lens in self.lenses.items()}
+
     def on_validation_epoch_end(self) -> None:
         """Merge the processes' readings and log the figures at the depth percentiles."""
         self.validation = self._take_readings()
@@ -276,6 +312,19 @@ class LensTuning(LightningModule):
             InputError: naming every setting that differs.
         """
         refuse_other_run(checkpoint.get("lens_identity"), self.identity())
+
+
+def read_prompt(logits: Float[Tensor, "rows vocab"], answer: int | None) -> PromptReading:
+    """The reading of one lens from its logits at every row; the last row is the model's own distribution."""
+    log_p = torch.log_softmax(logits.double(), dim=-1)
+    top1_ids = logits.argmax(dim=-1)
+    return PromptReading(
+        top1_ids=top1_ids,
+        p_top1=log_p.gather(1, top1_ids[:, None])[:, 0].exp(),
+        answer_rank=None if answer is None else 1 + (logits > logits[:, answer, None]).sum(dim=-1),
+        kl_to_final_bits=kl_nats(log_p, log_p[-1]) * NATS_TO_BITS,
+        entropy_bits=entropy_nats(log_p) * NATS_TO_BITS,
+    )
 
 
 def refuse_nonfinite(readings: Readings) -> None:
