@@ -39,7 +39,7 @@ def set_up() -> None:
         return
     print("Setting up .venv (a few minutes the first time) …", flush=True)
     run(sys.executable, "-m", "venv", "--clear", VENV)
-    pip = (BIN / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    pip = (BIN / "python", "-m", "pip", "install", "-qq", "--disable-pip-version-check")
     run(*pip, TORCH)
     run(*pip, "--requirement", "requirements.lock")
     run(*pip, "--no-deps", "--no-build-isolation", "--editable", ".")

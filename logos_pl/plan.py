@@ -4,9 +4,10 @@ from typing import Any, NamedTuple
 
 from logos_pl.errors import InputError
 from logos_pl.functional.budget import Batching, auto_schedule, plan_batching, total_steps
-from logos_pl.functional.low_rank import check_rank
-from logos_pl.lm.devices import GIB, DeviceChoice, ModelShape, choose_device, measure_memory, shape_of
+from logos_pl.functional.low_rank import settle_rank
+from logos_pl.lm.devices import GIB, DeviceChoice, ModelShape, choose_device, measure_memory, needed_bytes, shape_of
 from logos_pl.lm.frozen import context_length, read_config
+from logos_pl.lm.loading import DTYPES
 from logos_pl.lm.sources import clean_name, locate
 
 MICRO_BATCH_SEQS = {"cuda": 32, "mps": 8, "cpu": 8}
@@ -62,10 +63,8 @@ def plan_run(config: Any) -> RunPlan:
     source = locate(config.model.model_id, config.model.revision)
     model_config = read_config(source)
     shape, data = shape_of(model_config), config.data
-    if config.model.rank != "auto":
-        check_rank(config.model.rank, shape.d_model)
     _check_sequences(config.model.model_id, data, context_length(model_config))
-    choice = choose_device(shape, measure_memory(), override=_named_device(config.trainer.accelerator))
+    choice = _place(config, shape)
     world_size = _world_size(config.trainer)
     micro = data.micro_batch_seqs
     if micro == "auto":
@@ -81,6 +80,17 @@ def plan_run(config: Any) -> RunPlan:
     )
 
 
+def _place(config: Any, shape: ModelShape) -> DeviceChoice:
+    """Device and number format, with the estimate for the format that is really used."""
+    rank = settle_rank(config.model.rank, shape.d_model)
+    named = {"auto": None, "gpu": "cuda"}.get(config.trainer.accelerator, config.trainer.accelerator)
+    choice = choose_device(shape, measure_memory(), override=named, rank=rank)
+    if config.model.dtype == "auto":
+        return choice
+    dtype = DTYPES[config.model.dtype]
+    return choice._replace(dtype=dtype, needed_bytes=needed_bytes(shape, choice.device.type, dtype, rank))
+
+
 def _check_sequences(model_id: str, data: Any, longest: int | None) -> None:
     if longest is not None and data.seq_len > longest:
         raise InputError(
@@ -92,10 +102,6 @@ def _check_sequences(model_id: str, data: Any, longest: int | None) -> None:
             f"--data.tokens {data.tokens} is too few for one step of {data.effective_batch_seqs} sequences of "
             f"{data.seq_len} tokens: give at least {one_step}, or smaller steps."
         )
-
-
-def _named_device(accelerator: str) -> str | None:
-    return {"auto": None, "gpu": "cuda"}.get(accelerator, accelerator)
 
 
 def _world_size(trainer: Any) -> int:

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
-from jsonargparse import dict_to_namespace
 from transformers import (
     Gemma2Config,
     GPT2Config,
@@ -23,6 +22,7 @@ from logos_pl.data.datamodule import LensDataModule
 from logos_pl.lm.devices import DeviceMemory
 from logos_pl.lm.sources import Source
 from logos_pl.modules.tuning import LensTuning
+from tests.tiny import namespace
 
 CONFIGS = {path.stem: path for path in sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))}
 
@@ -112,7 +112,7 @@ def test_the_command_line_overrides_a_configuration_and_reads_underscored_number
 def test_a_configuration_settles_to_the_devices_and_the_steps_of_the_spec(
     name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = dict_to_namespace(printed("fit", CONFIGS[name], capsys))
+    settings = namespace(printed("fit", CONFIGS[name], capsys))
     known = MODELS[name]
     monkeypatch.setattr(plan, "locate", lambda model_id, revision: Source(model_id, model_id, None, Path()))
     monkeypatch.setattr(plan, "read_config", lambda source: known.config)
@@ -132,7 +132,7 @@ def test_a_configuration_settles_to_the_devices_and_the_steps_of_the_spec(
 def test_on_the_cpu_micro_batches_are_eight_and_accumulated_to_the_effective_batch(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = dict_to_namespace(printed("fit", CONFIGS["gpt2"], capsys))
+    settings = namespace(printed("fit", CONFIGS["gpt2"], capsys))
     monkeypatch.setattr(plan, "locate", lambda model_id, revision: Source(model_id, model_id, None, Path()))
     monkeypatch.setattr(plan, "read_config", lambda source: MODELS["gpt2"].config)
     monkeypatch.setattr(plan, "measure_memory", lambda: [DeviceMemory("cpu", 10**12)])

@@ -3,6 +3,7 @@
 import json
 import random
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -76,3 +77,10 @@ def fit_arguments(model: Path, corpus: Path, logs: Path, **overrides: Any) -> li
         "export.folder": logs / "lenses",
     } | overrides
     return [f"--{key}={value}" for key, value in options.items()]
+
+
+def namespace(nested: dict[str, Any]) -> SimpleNamespace:
+    """Dictionaries as attributes, all the way down, as a parsed configuration has them."""
+    return SimpleNamespace(
+        **{key: namespace(value) if isinstance(value, dict) else value for key, value in nested.items()}
+    )

@@ -1,5 +1,7 @@
 """Low-rank corrections of the residual stream, all rows in one batched product."""
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -24,6 +26,15 @@ def check_rank(rank: int, d_model: int) -> int:
             f"Rank {rank} does not fit a model of width {d_model}: choose a rank from 0 to {d_model}, or `auto`."
         )
     return rank
+
+
+def settle_rank(rank: int | Literal["auto"], d_model: int) -> int:
+    """The rank meant: ``default_rank`` for ``auto``, else ``rank`` once it is known to fit.
+
+    Raises:
+        InputError: As ``check_rank``.
+    """
+    return default_rank(d_model) if rank == "auto" else check_rank(rank, d_model)
 
 
 def apply_low_rank(

@@ -16,7 +16,7 @@ from logos_pl.functional.budget import auto_schedule, lr_factor, warmup_steps
 from logos_pl.functional.depth import depth_percentile_rows
 from logos_pl.functional.divergence import NATS_TO_BITS, RowDivergence, entropy_nats, kl_nats, row_divergence
 from logos_pl.functional.lens_loss import lens_loss
-from logos_pl.functional.low_rank import check_rank, default_rank
+from logos_pl.functional.low_rank import settle_rank
 from logos_pl.functional.positions import sample_rows
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import Lens, NormLens
@@ -147,7 +147,7 @@ class LensTuning(LightningModule):
         Raises:
             InputError: the rank or the number of rows does not fit the model.
         """
-        rank = default_rank(lm.d_model) if self.rank == "auto" else check_rank(self.rank, lm.d_model)
+        rank = settle_rank(self.rank, lm.d_model)
         self.rows_in_step = self._count_rows(lm)
         self.translators = Translators(lm.num_blocks - 1, lm.d_model, rank, seed=self.seed)
         self.translators.log_tau.requires_grad_(self.temperature)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from logos_pl.errors import InputError
-from logos_pl.functional.low_rank import apply_low_rank, check_rank, default_rank, shared_draw
+from logos_pl.functional.low_rank import apply_low_rank, check_rank, default_rank, settle_rank, shared_draw
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,10 @@ def test_the_draw_leaves_the_global_generator_alone() -> None:
     before = torch.get_rng_state()
     shared_draw(2, 4, 2, seed=0)
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_auto_and_a_number_settle_to_a_rank_that_fits() -> None:
+    assert settle_rank("auto", 4096) == 256
+    assert settle_rank(0, 4096) == 0
+    with pytest.raises(InputError, match="Rank 17 does not fit a model of width 16"):
+        settle_rank(17, 16)

@@ -1,0 +1,148 @@
+"""The fused lens loss against the same loss with materialised logits and autograd, on the same tensors."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from statistics import median
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import kl_div, log_softmax
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.machine import peaks_flop_per_s, products
+from benchmarks.timing import Ratio, alternate, ratio
+from logos_pl.functional.lens_loss import Unembedding, lens_loss
+
+
+@dataclass(frozen=True)
+class LossSetting:
+    """What the losses are compared on.
+
+    Args:
+        vocab_sizes: vocabularies to compare time and memory at.
+        memory_vocab_sizes: vocabularies to compare memory alone at, where the naive loss fits.
+        d_head: width of what the head multiplies.
+        rows: rows of the residual stream.
+        positions: positions.
+    """
+
+    vocab_sizes: list[int] = field(default_factory=lambda: [8192, 32768])
+    memory_vocab_sizes: list[int] = field(default_factory=lambda: [131072])
+    d_head: int = 256
+    rows: int = 7
+    positions: int = 512
+
+
+class LossInputs(NamedTuple):
+    """The arguments of `lens_loss`."""
+
+    x: Float[Tensor, "rows pos d_head"]
+    teacher_x: Float[Tensor, "pos d_head"]
+    inv_tau: Float[Tensor, " rows"]
+    head: Unembedding
+
+
+class LossTime(NamedTuple):
+    """Forward and backward at one vocabulary.
+
+    Attributes:
+        vocab: Its size.
+        pairs: (row, position) pairs.
+        fused_seconds: Median.
+        naive_seconds: Median.
+        naive_to_fused: Ratio of the times.
+        fused_flop: Counted in the matrix products.
+        naive_flop: Likewise.
+        peak_flop_per_s: The best plain product of the same run.
+        lens_mfu: 4·d·V per pair, over the fused time and the peak.
+    """
+
+    vocab: int
+    pairs: int
+    fused_seconds: float
+    naive_seconds: float
+    naive_to_fused: Ratio
+    fused_flop: int
+    naive_flop: int
+    peak_flop_per_s: float
+    lens_mfu: float
+
+
+def make_inputs(setting: LossSetting, vocab: int, device: torch.device, dtype: torch.dtype) -> LossInputs:
+    """Random tensors with logits of unit scale; a half-precision ``dtype`` is the head's alone."""
+    generator = torch.Generator().manual_seed(316)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator).to(device)
+
+    d = setting.d_head
+    return LossInputs(
+        draw(setting.rows, setting.positions, d).requires_grad_(),
+        draw(setting.positions, d),
+        torch.ones(setting.rows, device=device).requires_grad_(),
+        Unembedding((draw(vocab, d) * d**-0.5).to(dtype)),
+    )
+
+
+def fused(inputs: LossInputs) -> Tensor:
+    """The mean loss by `lens_loss`, and its gradient in ``x`` and ``inv_tau``."""
+    loss = lens_loss(*inputs).kl_nats.mean()
+    loss.backward()
+    return loss.detach()
+
+
+def naive(inputs: LossInputs) -> Tensor:
+    """The same by torch's own log_softmax and kl_div on the logits of all rows and positions."""
+    x, teacher_x, inv_tau, head = inputs
+    with torch.no_grad():
+        log_p = log_softmax((teacher_x.to(head.weight.dtype) @ head.weight.T).float(), dim=-1)
+    logits = (x.to(head.weight.dtype) @ head.weight.T).float() * inv_tau[:, None, None]
+    log_q = log_softmax(logits, dim=-1)
+    loss = kl_div(log_q, log_p.expand_as(log_q), reduction="none", log_target=True).sum(dim=-1).mean()
+    loss.backward()
+    return loss.detach()
+
+
+LOSSES: dict[str, Callable[[LossInputs], Tensor]] = {"fused": fused, "naive": naive}
+
+
+def measure_times(setting: LossSetting, vocab: int, device: torch.device, dtype: torch.dtype, repeats: int) -> LossTime:
+    """Both losses and the plain products, in turns."""
+    inputs = make_inputs(setting, vocab, device, dtype)
+    pairs = setting.rows * setting.positions
+    plain = products(pairs, setting.d_head, vocab, dtype, device)
+    variants: dict[str, Callable[[], object]] = {product.name: product.work(device) for product in plain}
+    for name, loss in LOSSES.items():
+        variants[name] = _fresh(loss, inputs)
+    counted = {name: count_flop(variants[name]) for name in LOSSES}
+    times = alternate(variants, repeats, device)
+    peak = max(peaks_flop_per_s(plain, times).values())
+    seconds = {name: median(times[name]) for name in LOSSES}
+    return LossTime(
+        vocab,
+        pairs,
+        seconds["fused"],
+        seconds["naive"],
+        ratio(times, "naive", "fused"),
+        counted["fused"],
+        counted["naive"],
+        peak,
+        4 * setting.d_head * vocab * pairs / seconds["fused"] / peak,
+    )
+
+
+def count_flop(work: Callable[[], object]) -> int:
+    """Floating-point operations in the matrix products and attention of one run, as torch counts them."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+def _fresh(loss: Callable[[LossInputs], Tensor], inputs: LossInputs) -> Callable[[], object]:
+    def work() -> None:
+        inputs.x.grad = inputs.inv_tau.grad = None
+        loss(inputs)
+
+    return work

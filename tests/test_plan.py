@@ -1,0 +1,92 @@
+"""What is settled before anything is loaded, on the demo: sizes, device, batches, refusals."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from logos_pl import plan
+from logos_pl.errors import InputError
+from logos_pl.lm.devices import DeviceMemory
+from tests.tiny import namespace
+
+
+@pytest.fixture(autouse=True)
+def memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "measure_memory", lambda: [DeviceMemory("cuda:1", 10**11), DeviceMemory("cpu", 10**10)])
+
+
+def settings(**overrides: Any) -> SimpleNamespace:
+    nested: dict[str, dict[str, Any]] = {
+        "model": {"model_id": "demo", "revision": None, "rank": "auto", "dtype": "auto"},
+        "data": {"tokens": 32_000_000, "seq_len": 512, "effective_batch_seqs": 32, "micro_batch_seqs": "auto"},
+        "trainer": {"accelerator": "auto", "devices": "auto", "num_nodes": 1, "max_steps": -1},
+    }
+    nested["data"]["positions_per_seq"] = "auto"
+    for key, value in overrides.items():
+        section, name = key.split("__")
+        nested[section][name] = value
+    return namespace(nested)
+
+
+def test_auto_settles_to_the_first_device_with_room_and_its_format() -> None:
+    config = settings()
+    run = plan.plan_run(config)
+    run.settle(config)
+
+    assert (config.trainer.accelerator, config.trainer.devices) == ("cuda", [1])
+    assert run.choice.dtype == torch.bfloat16
+    assert (config.data.micro_batch_seqs, config.trainer.accumulate_grad_batches) == (32, 1)
+    assert (config.trainer.max_steps, config.data.positions_per_seq) == (1954, 16)
+    assert run.sentence().startswith("demo: 2.3M parameters, 8 blocks, on cuda:1 in bfloat16 (about ")
+
+
+def test_what_the_user_names_is_kept() -> None:
+    config = settings(
+        model__dtype="float32",
+        trainer__accelerator="cpu",
+        trainer__devices=2,
+        trainer__max_steps=7,
+        data__positions_per_seq=5,
+    )
+    run = plan.plan_run(config)
+    run.settle(config)
+
+    assert (config.trainer.accelerator, config.trainer.devices, config.trainer.max_steps) == ("cpu", 2, 7)
+    assert (config.data.micro_batch_seqs, config.trainer.accumulate_grad_batches) == (8, 2)
+    assert config.data.positions_per_seq == 5
+    assert run.choice.dtype == torch.float32
+
+
+def test_the_estimate_is_for_the_format_that_is_used() -> None:
+    half = plan.plan_run(settings(trainer__accelerator="cuda")).choice
+    full = plan.plan_run(settings(trainer__accelerator="cuda", model__dtype="float32")).choice
+
+    assert full.dtype == torch.float32
+    assert full.needed_bytes > half.needed_bytes
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ({"data__seq_len": 513}, r"seq_len 513 is beyond the context of demo, 512 tokens"),
+        ({"data__tokens": 16_383}, "too few for one step"),
+        ({"model__rank": 129}, "Rank 129 does not fit a model of width 128"),
+        ({"data__micro_batch_seqs": 5}, "multiple of 5"),
+        ({"trainer__accelerator": "tpu"}, "there is no device 'tpu'"),
+        ({"model__model_id": "./nowhere"}, "not a folder"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_any_weight_is_read(override: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        plan.plan_run(settings(**override))
+
+
+def test_a_model_that_fits_nowhere_is_refused_with_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "measure_memory", lambda: [DeviceMemory("cpu", 10**6)])
+
+    with pytest.raises(
+        InputError, match=r"fits on no device here: cpu has 0\.0 GiB free of the .* GiB needed in float32"
+    ):
+        plan.plan_run(settings())
