@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
-from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.flop import count_flop
 from benchmarks.machine import peaks_flop_per_s, products
 from benchmarks.timing import Ratio, alternate, ratio
 from logos_pl.functional.lens_loss import Unembedding, lens_loss
@@ -131,13 +131,6 @@ def measure_times(setting: LossSetting, vocab: int, device: torch.device, dtype:
         peak,
         4 * setting.d_head * vocab * pairs / seconds["fused"] / peak,
     )
-
-
-def count_flop(work: Callable[[], object]) -> int:
-    """Floating-point operations in the matrix products and attention of one run, as torch counts them."""
-    with FlopCounterMode(display=False) as counter:
-        work()
-    return counter.get_total_flops()
 
 
 def _fresh(loss: Callable[[LossInputs], Tensor], inputs: LossInputs) -> Callable[[], object]:

@@ -189,7 +189,3 @@ def main(args: list[str] | None = None) -> int:
 def _fail(message: str, status: int) -> int:
     print(f"logos-pl: {message}", file=sys.stderr)
     return status
-
-
-if __name__ == "__main__":
-    sys.exit(main())

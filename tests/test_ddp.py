@@ -14,7 +14,7 @@ TWO = {"trainer.devices": 2, "trainer.strategy": "ddp"}
 
 
 def fit(arguments: list[str]) -> None:
-    command = [sys.executable, "-m", "logos_pl.cli", "fit", *arguments]
+    command = [sys.executable, "-m", "logos_pl", "fit", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""

@@ -65,7 +65,7 @@ class FitProgress(ProgressBar):
         self._tokens += batch.input_ids.numel() * trainer.world_size
         step = trainer.global_step
         complete = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if complete and (step % self.every_n_steps == 0 or step == trainer.max_steps or step == self._first_step + 1):
+        if complete and (step % self.every_n_steps == 0 or step == trainer.max_steps):
             self._take_reading(trainer, pl_module)
 
     def _take_reading(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -1,0 +1,123 @@
+"""The figures as Markdown tables."""
+
+from collections.abc import Sequence
+
+from benchmarks.data import DataFigures
+from benchmarks.loss import LossTime
+from benchmarks.machine import Machine
+from benchmarks.memory import LossMemory
+from benchmarks.step import StepFigures
+from benchmarks.timing import Ratio
+
+MIB = 2**20
+
+
+def machine_lines(machine: Machine, repeats: int) -> str:
+    """Where the figures come from."""
+    return (
+        f"{machine.cpu}, {machine.cores} cores, {machine.threads} threads; device {machine.device}; "
+        f"torch {machine.torch}, transformers {machine.transformers}; commit {machine.commit or 'unknown'}.\n"
+        f"Load average {machine.load_average_before:.2f} before, {machine.load_average_after:.2f} after. Times are "
+        f"medians of {repeats} rounds, the compared variants in turns;\nratios are medians of the rounds' own ratios "
+        "(lowest–highest). No figure here is comparable with one of another run."
+    )
+
+
+def step_table(figures: StepFigures) -> str:
+    """Forward and steps."""
+    rates = ", ".join(f"{name} {rate / 1e9:,.0f} GFLOP/s" for name, rate in figures.peaks_flop_per_s.items())
+    head = (
+        f"Training step against the forward pass: {figures.model}, {figures.num_blocks} blocks, d={figures.d_model}, "
+        f"V={figures.vocab}, {figures.dtype} (head {figures.head_dtype}),\n[{figures.micro_batch_seqs}, "
+        f"{figures.seq_len}] tokens, {figures.positions_per_seq} positions per sequence, rank {figures.rank}. "
+        f"Peak, measured as the best plain product of this run: {rates}."
+    )
+    forward = figures.forward
+    rows: list[list[str]] = [
+        [
+            "forward, body only", "", _ms(forward.seconds), "1", f"{forward.tokens_per_s:,.0f}", "",
+            _gflop(forward.flop), f"forward {forward.mfu:.0%}",
+        ]
+    ]  # fmt: skip
+    for step in figures.steps:
+        mfu = "within the noise" if step.lens_mfu is None else f"lens {step.lens_mfu:.0%}"
+        rows.append(
+            [
+                f"step, {step.rows} of {figures.num_blocks - 1} rows", f"{step.pairs:,}", _ms(step.seconds),
+                _ratio(step.to_forward), f"{step.tokens_per_s:,.0f}", f"{step.pairs_per_s:,.0f}",
+                "+" + _gflop(step.added_flop), mfu,
+            ]
+        )  # fmt: skip
+    names = ["", "pairs", "ms", "/ forward", "tokens/s", "pairs/s", "GFLOP counted", "MFU"]
+    return f"{head}\n\n{_table(names, rows)}"
+
+
+def loss_table(times: Sequence[LossTime], memory: Sequence[LossMemory], why_no_memory: str | None) -> str:
+    """Time and peak memory of both losses."""
+    names = [
+        "V",
+        "pairs",
+        "fused ms",
+        "naive ms",
+        "naive / fused",
+        "GFLOP fused",
+        "GFLOP naive",
+        "lens MFU of the loss",
+    ]
+    rows = [
+        [
+            f"{t.vocab}", f"{t.pairs:,}", _ms(t.fused_seconds), _ms(t.naive_seconds), _ratio(t.naive_to_fused),
+            _gflop(t.fused_flop), _gflop(t.naive_flop), f"{t.lens_mfu:.0%} of {t.peak_flop_per_s / 1e9:,.0f} GFLOP/s",
+        ]
+        for t in times
+    ]  # fmt: skip
+    text = f"The lens loss, forward and backward, against materialised logits and autograd.\n\n{_table(names, rows)}"
+    if why_no_memory is not None:
+        return f"{text}\n\nPeak memory: not measured. {why_no_memory}"
+    names = ["V", "all logits MiB", "fused peak MiB", "naive peak MiB", "naive / fused"]
+    rows = [
+        [
+            f"{m.vocab}", _mib(m.logits_bytes), _mib(m.fused_bytes),
+            "does not fit" if m.naive_bytes is None else _mib(m.naive_bytes),
+            "" if m.naive_to_fused is None else f"{m.naive_to_fused:.1f}",
+        ]
+        for m in memory
+    ]  # fmt: skip
+    return f"{text}\n\nPeak memory beyond the inputs.\n\n{_table(names, rows)}"
+
+
+def data_table(figures: DataFigures) -> str:
+    """The pipeline's rate."""
+    names = ["dataset", "tokenizer", "workers", "tokens timed", "first batch s", "tokens/s", "/ step with all rows"]
+    row = [
+        figures.dataset, figures.tokenizer, f"{figures.num_workers}", f"{figures.tokens:,}",
+        f"{figures.start_seconds:.2f}", f"{figures.tokens_per_s:,.0f}", f"{figures.to_step:.1f}",
+    ]  # fmt: skip
+    return f"The data pipeline alone.\n\n{_table(names, [row])}"
+
+
+def _table(names: list[str], rows: list[list[str]]) -> str:
+    widths = [max(len(line[i]) for line in [names, *rows]) for i in range(len(names))]
+    lines = [names, ["-" * (width - 1) + (":" if i else "-") for i, width in enumerate(widths)], *rows]
+    return "\n".join(
+        "| "
+        + " | ".join(c.rjust(w) if i else c.ljust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
+        + " |"
+        for line in lines
+    )
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:,.1f}"
+
+
+def _mib(num_bytes: int) -> str:
+    return f"{num_bytes / MIB:,.0f}"
+
+
+def _gflop(flop: int) -> str:
+    return f"{flop / 1e9:,.1f}"
+
+
+def _ratio(value: Ratio) -> str:
+    return f"{value.median:.2f} ({value.lowest:.2f}–{value.highest:.2f})"

@@ -1,0 +1,18 @@
+"""The entry of `logos-pl` and `python -m logos_pl`: what has to be set before torch is loaded, then the command line."""
+
+import os
+import sys
+
+
+def main() -> int:
+    """Run the command line; see `logos_pl.cli.main`."""
+    # Threads that wait for each other without spinning: on two cores that another program uses too, a fit of the demo
+    # makes 50 steps in the time in which it makes one with the spinning default.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from logos_pl.cli import main as run
+
+    return run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
