@@ -36,7 +36,7 @@ class Figures(NamedTuple):
 
 
 def measure(settings: Settings) -> Figures:
-    """Measure one after the other; the data last, as forked workers and warm GPU clocks do not go together.
+    """Measure one after the other; the data alone and last, with its rate set against the step's.
 
     Raises:
         LogosError: The model cannot be had.
@@ -51,8 +51,7 @@ def measure(settings: Settings) -> Figures:
     not_measured: dict[str, str] = {}
     memory: list[LossMemory] = []
     try:
-        vocab_sizes = [*loss.vocab_sizes, *loss.memory_vocab_sizes]
-        memory = [measure_memory(loss, vocab, device, head_dtype) for vocab in vocab_sizes]
+        memory = [measure_memory(loss, vocab, device, head_dtype) for vocab in loss.memory_vocab_sizes]
     except InputError as error:
         not_measured["loss_memory"] = str(error)
     pipeline = None

@@ -21,15 +21,15 @@ class LossSetting:
     """What the losses are compared on.
 
     Args:
-        vocab_sizes: vocabularies to compare time and memory at.
-        memory_vocab_sizes: vocabularies to compare memory alone at, where the naive loss fits.
+        vocab_sizes: vocabularies to compare times at.
+        memory_vocab_sizes: vocabularies to compare peak memory at, where the naive loss fits.
         d_head: width of what the head multiplies.
         rows: rows of the residual stream.
         positions: positions.
     """
 
     vocab_sizes: list[int] = field(default_factory=lambda: [8192, 32768])
-    memory_vocab_sizes: list[int] = field(default_factory=lambda: [131072])
+    memory_vocab_sizes: list[int] = field(default_factory=lambda: [8192, 32768, 131072])
     d_head: int = 256
     rows: int = 7
     positions: int = 512

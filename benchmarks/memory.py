@@ -22,17 +22,16 @@ NAIVE_COPIES = 6.5
 
 
 class LossMemory(NamedTuple):
-    """Peak bytes beyond the inputs at one vocabulary; the naive loss's and the ratio are None where it did not fit."""
+    """Peak bytes beyond the inputs at one vocabulary; the naive loss's is None where it did not fit."""
 
     vocab: int
     logits_bytes: int
     fused_bytes: int
     naive_bytes: int | None
-    naive_to_fused: float | None
 
 
 def measure_memory(setting: LossSetting, vocab: int, device: torch.device, dtype: torch.dtype) -> LossMemory:
-    """Both losses, one after the other.
+    """Both losses, one after the other, each on memory of its own.
 
     Raises:
         InputError: Memory cannot be measured on this device.
@@ -43,7 +42,7 @@ def measure_memory(setting: LossSetting, vocab: int, device: torch.device, dtype
     naive = None
     if logits * NAIVE_COPIES < _free_bytes(device):
         naive = _peak("naive", setting, vocab, device, dtype)
-    return LossMemory(vocab, logits, fused, naive, None if naive is None else naive / fused)
+    return LossMemory(vocab, logits, fused, naive)
 
 
 def _free_bytes(device: torch.device) -> int:
@@ -59,7 +58,7 @@ def _peak(name: str, setting: LossSetting, vocab: int, device: torch.device, dty
     command = [sys.executable, "-m", "benchmarks.memory", name, *map(str, numbers)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
     if done.returncode != 0:
-        raise RunError(f"Measuring the memory of the {name} loss failed: {(done.stderr.split(chr(10)) or [''])[-2:]}.")
+        raise RunError(f"Measuring the memory of the {name} loss failed: {' '.join(done.stderr.splitlines()[-1:])}")
     return int(json.loads(done.stdout))
 
 

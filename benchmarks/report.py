@@ -79,7 +79,7 @@ def loss_table(times: Sequence[LossTime], memory: Sequence[LossMemory], why_no_m
         [
             f"{m.vocab}", _mib(m.logits_bytes), _mib(m.fused_bytes),
             "does not fit" if m.naive_bytes is None else _mib(m.naive_bytes),
-            "" if m.naive_to_fused is None else f"{m.naive_to_fused:.1f}",
+            "" if m.naive_bytes is None else f"{m.naive_bytes / m.fused_bytes:.1f}",
         ]
         for m in memory
     ]  # fmt: skip

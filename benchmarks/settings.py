@@ -72,7 +72,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--config", action=ActionConfigFile, help="configuration of a fit, such as configs/gpt2.yaml")
     parser.add_argument("--random_weights", action="store_true", help="draw the weights; only config.json is read")
     parser.add_argument("--device", default="auto", help="`auto`, `cpu`, `cuda`, `mps`")
-    parser.add_argument("--repeats", type=int, default=7, help="rounds of every measurement")
+    parser.add_argument("--repeats", type=int, default=5, help="rounds of every measurement")
     parser.add_argument("--json", type=str | None, default=None, help="file to write the figures to")
     parser.add_class_arguments(LensTuning, "model", skip={"layers_per_step"})
     parser.add_class_arguments(LensDataModule, "data", skip={"model_id", "model_revision", "val_seqs", "test_seqs"})

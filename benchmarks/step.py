@@ -144,7 +144,7 @@ def measure_step(lm: FrozenLM, settings: dict[str, Any], data: LensDataModule, r
     variants |= {_name(rows): step for rows, (_, step) in made.items()}
     counted = {name: count_flop(work) for name, work in variants.items()}
     variants |= {product.name: product.work(lm.device) for product in plain}
-    times = alternate(variants, repeats, lm.device, warm_up=2)
+    times = alternate(variants, repeats, lm.device)
     peaks = peaks_flop_per_s(plain, times)
     weight = module.head.unembedding.weight
     return StepFigures(
