@@ -58,7 +58,7 @@ def parse(arguments: list[str] | None) -> Settings:
     if small and data["dataset"] == LensDataModule().dataset:
         data["dataset"] = "demo"
     data["model_id"], data["model_revision"] = ("demo", None) if small else (model["model_id"], model["revision"])
-    data |= {"val_seqs": 0, "test_seqs": 0}  # nothing is judged here
+    data |= {"val_seqs": 1, "test_seqs": 1}  # nothing is judged here; the least there can be
     loss = LossSetting(**given.loss.as_dict())
     return Settings(model, data, loss, given.random_weights, given.device, given.repeats, given.json)
 

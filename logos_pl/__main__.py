@@ -1,4 +1,4 @@
-"""The entry of `logos-pl` and `python -m logos_pl`: what has to be set before torch is loaded, then the command line."""
+"""The entry of `logos-pl` and `python -m logos_pl`: what has to be set before torch is loaded, then the rest."""
 
 import os
 import sys
@@ -9,9 +9,13 @@ def main() -> int:
     # Threads that wait for each other without spinning: on two cores that another program uses too, a fit of the demo
     # makes 50 steps in the time in which it makes one with the spinning default.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from logos_pl.cli import main as run
+    try:
+        from logos_pl.cli import main as run
 
-    return run()
+        return run()
+    except KeyboardInterrupt:
+        print("logos-pl: Interrupted before the first step; there is nothing to resume.", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The command line: `logos-pl fit | validate | test | predict --config configs/<name>.yaml`."""
 
 import errno
+import inspect
 import os
 import re
 import sys
@@ -21,11 +22,17 @@ from logos_pl.callbacks.lens_import import LensImport
 from logos_pl.callbacks.percentile_stopping import PercentileStopping
 from logos_pl.callbacks.progress import FitProgress
 from logos_pl.data.datamodule import LensDataModule
-from logos_pl.errors import InputError, LogosError
+from logos_pl.errors import InputError, InterruptedRunError, LogosError
 from logos_pl.modules.tuning import PERCENTILE_KL, LensTuning
 from logos_pl.plan import plan_run
 from logos_pl.quiet import silence_third_parties
-from logos_pl.run_folder import find_checkpoint, new_run_folder
+from logos_pl.run_folder import find_checkpoint, new_run_folder, refuse_broken
+
+TRAINER_OPTIONS = {
+    "accelerator", "strategy", "devices", "num_nodes", "logger", "callbacks", "plugins", "profiler", "default_root_dir",
+    "enable_progress_bar", "detect_anomaly", "deterministic", "benchmark",
+}  # fmt: skip
+"""What of Lightning's Trainer a user may set; steps, batches, validations and precision belong to the plan."""
 
 DISK_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EIO}
 
@@ -61,6 +68,13 @@ def one_sentence(message: str) -> str:
 class LogosCLI(LightningCLI):
     """Trainer, lens module and data module from one configuration, with every `auto` settled before they are made."""
 
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The Trainer's options that are the user's, the module's and the data's; the rest follows from the data."""
+        others = set(inspect.signature(Trainer.__init__).parameters) - {"self"} - TRAINER_OPTIONS
+        parser.add_class_arguments(Trainer, "trainer", skip=others, fail_untyped=False, instantiate=False)
+        parser.add_lightning_class_args(LensTuning, "model")
+        parser.add_lightning_class_args(LensDataModule, "data")
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Say each thing once: the data follow the model and the seed."""
         parser.add_lightning_class_args(PercentileStopping, "early_stopping")
@@ -81,6 +95,17 @@ class LogosCLI(LightningCLI):
             "predict": own,
         }
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, and look at a checkpoint that is given as a file: Lightning opens it next, without asking what it is.
+
+        Raises:
+            InputError: it is no whole checkpoint.
+        """
+        super().parse_arguments(parser, args)
+        given = self.config[self.config.subcommand].get("ckpt_path")
+        if given is not None and Path(given).is_file():
+            refuse_broken(Path(given))
+
     def before_instantiate_classes(self) -> None:
         """Settle what `auto` stands for, where the run writes, and which checkpoint it goes on from."""
         config = self.config[self.subcommand]
@@ -99,14 +124,14 @@ class LogosCLI(LightningCLI):
     @property
     def is_first_process(self) -> bool:
         """Whether this is the process that writes and speaks."""
-        return int(os.environ.get("LOCAL_RANK", "0")) == 0 and int(os.environ.get("NODE_RANK", "0")) == 0
+        return all(int(os.environ.get(name, "0")) == 0 for name in ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer with this project's logger, checkpoints and callbacks."""
         parts = self._fit_parts() if self.subcommand == "fit" else self._evaluation_parts()
         given = self._get(self.config_init, "trainer")
         parts["callbacks"] += given.get("callbacks") or []
-        return super().instantiate_trainer(**parts, **kwargs)
+        return super().instantiate_trainer(**parts, enable_model_summary=False, **kwargs)
 
     def validate(self, **arguments: Any) -> None:
         """Validate without Lightning's own table: `LensImport` prints one per row."""
@@ -132,7 +157,14 @@ class LogosCLI(LightningCLI):
         ]
         if given["enable_progress_bar"] is not False:
             callbacks.append(FitProgress())
-        parts: dict[str, Any] = {"callbacks": callbacks, "plugins": [AtomicCheckpointIO(), *(given["plugins"] or [])]}
+        parts: dict[str, Any] = {
+            "callbacks": callbacks,
+            "plugins": [AtomicCheckpointIO(), *(given["plugins"] or [])],
+            "max_steps": self.plan.steps,
+            "max_epochs": -1,
+            "accumulate_grad_batches": self.plan.batching.grad_accum,
+            "num_sanity_val_steps": 0,
+        }
         if given["logger"] in (None, True):
             parts["logger"] = TensorBoardLogger(folder.parent.parent, name=folder.parent.name, version=folder.name)
         return parts
@@ -140,11 +172,11 @@ class LogosCLI(LightningCLI):
     def _evaluation_parts(self) -> dict[str, Any]:
         export: LensExport = self._get(self.config_init, "export")
         command = "logos-pl fit " + " ".join(f"--config {path}" for path in self._config_files())
-        lens = LensImport(export.destination(self.plan.clean_model_name), command.strip())
-        bar = (
-            self._get(self.config_init, "trainer")["enable_progress_bar"] is not False and self.subcommand != "predict"
-        )
-        return {"callbacks": [lens], "logger": False, "enable_progress_bar": bar}
+        given = self.config[self.subcommand].ckpt_path is not None
+        folder = None if given else export.destination(self.plan.clean_model_name)
+        wanted = self._get(self.config_init, "trainer")["enable_progress_bar"] is not False
+        bar = wanted and self.subcommand != "predict" and sys.stdout.isatty()
+        return {"callbacks": [LensImport(folder, command.strip())], "logger": False, "enable_progress_bar": bar}
 
     def _config_files(self) -> list[str]:
         return [str(path) for path in self.config[self.subcommand].get("config") or []]
@@ -168,21 +200,27 @@ def main(args: list[str] | None = None) -> int:
             parser_kwargs={"prog": "logos-pl", "description": __doc__, "allow_abbrev": False},
             save_config_kwargs={"overwrite": True},
             seed_everything_default=316,
-            trainer_defaults={"max_epochs": -1, "num_sanity_val_steps": 0, "enable_model_summary": False},
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
             args=args,
         )
     except LogosError as error:
+        if isinstance(error, InterruptedRunError) and os.environ.get("LOCAL_RANK", "0") != "0":
+            return error.exit_status  # the first process says it
         return _fail(str(error), error.exit_status)
     except MisconfigurationException as error:
         return _fail(" ".join(str(error).split()), InputError.exit_status)
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
-        return _fail(f"{error.strerror}: {error.filename}; free space or choose folders that can be written.", 1)
-    except KeyboardInterrupt:
-        return _fail("Interrupted before the first step; nothing to resume.", 130)
+        where = "" if error.filename is None else f" ({error.filename})"
+        return _fail(f"{error.strerror}{where}: free space, or choose folders that can be written.", 1)
+    except UnicodeDecodeError as error:
+        return _fail(f"A file that was given is not UTF-8 text ({error.reason}): save it as UTF-8.", 2)
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        return _fail("A process that reads text was killed; go on with --ckpt_path last (is memory short?).", 1)
     return 0
 
 

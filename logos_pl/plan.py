@@ -39,11 +39,9 @@ class RunPlan(NamedTuple):
         config.trainer.accelerator = device.type
         if config.trainer.devices == "auto":
             config.trainer.devices = 1 if device.index is None else [device.index]
+        config.model.dtype = str(self.choice.dtype).removeprefix("torch.")
         config.data.micro_batch_seqs = self.batching.micro_batch_seqs
         config.data.positions_per_seq = self.positions_per_seq
-        config.trainer.accumulate_grad_batches = self.batching.grad_accum
-        if config.trainer.max_steps == -1 or config.trainer.max_steps > self.steps:
-            config.trainer.max_steps = self.steps
 
     def sentence(self) -> str:
         """The plan in one line, for the user."""
@@ -68,7 +66,7 @@ def plan_run(config: Any) -> RunPlan:
     world_size = _world_size(config.trainer)
     micro = data.micro_batch_seqs
     if micro == "auto":
-        micro = min(MICRO_BATCH_SEQS[choice.device.type], max(1, data.effective_batch_seqs // world_size))
+        micro = _largest_divisor(max(1, data.effective_batch_seqs // world_size), MICRO_BATCH_SEQS[choice.device.type])
     positions = data.positions_per_seq
     return RunPlan(
         clean_name(source.model_id),
@@ -105,6 +103,21 @@ def _check_sequences(model_id: str, data: Any, longest: int | None) -> None:
 
 
 def _world_size(trainer: Any) -> int:
+    """Processes that `--trainer.devices` and `--trainer.num_nodes` ask for.
+
+    Raises:
+        InputError: `devices` is neither a number from 1 on, nor a list of devices, nor `auto`.
+    """
     devices = trainer.devices
-    count = 1 if devices == "auto" else len(devices) if isinstance(devices, list) else int(devices)
+    if isinstance(devices, str):
+        devices = 1 if devices == "auto" else devices.strip("[]").split(",") if "," in devices else devices
+    count = len(devices) if isinstance(devices, list) else int(devices) if str(devices).isdigit() else 0
+    if count < 1:
+        raise InputError(
+            f"--trainer.devices {trainer.devices} is not understood: give a number from 1 on, or devices, such as 0,1."
+        )
     return count * trainer.num_nodes
+
+
+def _largest_divisor(number: int, limit: int) -> int:
+    return next(divisor for divisor in range(min(number, limit), 0, -1) if number % divisor == 0)

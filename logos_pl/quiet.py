@@ -11,10 +11,7 @@ WARNINGS = (
     "Be aware that when using `ckpt_path`, callbacks used to create the checkpoint",  # evaluation needs none of them
     "Found .* module\\(s\\) in eval mode at the start of training",
     "Checkpoint directory .* exists and is not empty",  # resumed runs go on in their folder
-    "Trainer already configured with model summary callbacks",
     "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # lightning 2.6 on torch 2.13
-    "`lightning_utilities.core.rank_zero` .*deprecated",
-    "The dataloader, .*, does not have many workers",
 )
 """Regular expressions of warnings."""
 

@@ -57,7 +57,7 @@ def find_checkpoint(root: Path, model_name: str, which: str | Literal["last", "b
         path = Path(which)
         if not path.is_file():
             raise InputError(f"--ckpt_path {which} is not a file: give `last`, `best` or the path of a checkpoint.")
-    _refuse_broken(path)
+    refuse_broken(path)
     return path
 
 
@@ -65,10 +65,16 @@ def _versions(parent: Path) -> list[Path]:
     return [path for path in parent.glob("version_*") if path.name.removeprefix("version_").isdigit()]
 
 
-def _refuse_broken(path: Path) -> None:
+def refuse_broken(path: Path) -> None:
+    """Make sure that a file is a checkpoint of a fit.
+
+    Raises:
+        InputError: it is not, or not a whole one.
+    """
     try:
-        torch.load(path, weights_only=True, map_location="cpu", mmap=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        read = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
+        read["lens_identity"]  # weights alone, such as those of an artifact, are no checkpoint
+    except (RuntimeError, pickle.UnpicklingError, EOFError, IndexError, KeyError, ValueError) as error:
         raise InputError(
             f"{os.path.relpath(path)} is not a whole checkpoint of logos-pl: give another one, or start anew."
         ) from error

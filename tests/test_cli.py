@@ -1,6 +1,7 @@
 """The command line as its user meets it: what it prints, where it writes, and one clear sentence for every mistake."""
 
 import errno
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -67,10 +68,22 @@ def test_what_is_recorded_is_what_happened(tiny: dict[str, Path], fitted: Path) 
     assert provenance["batching"]["grad_accum"] == 2
     assert provenance["layers_per_step"] == 3
     assert provenance["capacity"] == {"rank_k": 4, "rows": 3, "parameters": 3 * (2 * 16 * 4 + 16 + 1)}
-    # A document is `<s>`, its words and a full stop; each of the four lanes has begun one it has not finished.
-    texts = [json.loads(line)["text"] for shard in tiny["corpus"].iterdir() for line in shard.read_text().splitlines()]
-    mean_length = sum(1 + len(text.split()) for text in texts) / len(texts)
-    assert provenance["dataset"]["documents"] == pytest.approx(12 * 8 * 32 / mean_length, rel=0.15)
+    assert provenance["dataset"]["documents"] == documents_in_four_lanes(tiny["corpus"], 12 * 8 * 32 // 4)
+
+
+def documents_in_four_lanes(corpus: Path, tokens_per_lane: int) -> int:
+    """Recounted from the files: every other document of a shard belongs to a lane; its first 768 tokens are read."""
+    documents = 0
+    for shard in sorted(corpus.iterdir()):
+        texts = [json.loads(line)["text"] for line in shard.read_text().splitlines()]
+        for half in (0, 1):
+            left = tokens_per_lane
+            for text in texts[half::2]:
+                u = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
+                if left > 0 and u >= 2 * 0.1:  # a tenth each is held out for validation and test
+                    left -= 1 + len(text.split())
+                    documents += 1
+    return documents
 
 
 def test_checkpoints_hold_the_translators_and_never_the_model(fitted: Path) -> None:
@@ -139,6 +152,13 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no such device": ({"trainer.accelerator": "cuda"}, "there is no device 'cuda' on this machine"),
     "no decoding norm of that name": ({"model.decoding_norm": "first"}, "'final', 'next'"),
     "too few held-out texts": ({"data.val_seqs": 4000}, "--data.val_seqs"),
+    "a step limit beside the budget": ({"trainer.max_steps": 3}, "unrecognized arguments: --trainer.max_steps=3"),
+    "another precision": ({"trainer.precision": "bf16-true"}, "unrecognized arguments: --trainer.precision=bf16-true"),
+    "no validation at all": ({"data.val_seqs": 0}, "--data.val_seqs is 0"),
+    "no patience": ({"early_stopping.patience": 0}, "--early_stopping.patience 0"),
+    "learning backwards": ({"model.lr": -1}, "--model.lr -1.0 is no learning rate"),
+    "a range from back to front": ({"data.position_range": "[0.9,0.5]"}, "--data.position_range is [0.9, 0.5]"),
+    "weights for a checkpoint": ({"ckpt_path": Path(__file__)}, "is not a whole checkpoint"),
     "more positions than there are": ({"data.positions_per_seq": 30}, "--data.positions_per_seq is 30"),
 }
 
@@ -153,7 +173,7 @@ def test_a_mistake_is_one_sentence_and_exit_status_two(
 
     assert status == 2
     assert wanted in sentence
-    assert not (tmp_path / "lenses").exists()
+    assert not (tmp_path / "lenses" / "tiny-llama").exists()
 
 
 def test_a_missing_configuration_or_model_is_said(capsys: pytest.CaptureFixture[str]) -> None:
@@ -203,6 +223,70 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(
     assert "--ckpt_path last" in sentence
 
     assert main([*arguments, "--ckpt_path=last"]) == 0, "after mending, the run goes on from the step-4 checkpoint"
+
+
+def test_a_lens_is_not_read_with_another_norm_than_it_was_trained_with(
+    tiny: dict[str, Path], fitted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = fit_arguments(**tiny, logs=fitted, **{"model.decoding_norm": "next"})
+
+    status, sentence = refused(["test", *arguments], capsys)
+
+    assert status == 2
+    assert "was trained with decoding_norm final" in sentence
+
+
+def test_another_models_lens_of_the_same_name_is_not_overwritten(
+    tiny: dict[str, Path], fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    namesake = make_model(tmp_path / "tiny-llama", seed=1)
+    lens = fitted / "lenses" / "tiny-llama" / "weights.pt"
+    before = lens.read_bytes()
+    arguments = fit_arguments(namesake, tiny["corpus"], tmp_path, **{"export.folder": fitted / "lenses"})
+
+    status, sentence = refused(["fit", *arguments], capsys)
+
+    assert status == 2
+    assert "holds the lens of tiny-llama at sha256:" in sentence
+    assert lens.read_bytes() == before
+
+
+def test_a_checkpoint_is_evaluated_where_there_is_no_artifact(
+    tiny: dict[str, Path], fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (best,) = fitted.rglob("best.ckpt")
+
+    assert main(["validate", *fit_arguments(**tiny, logs=tmp_path), f"--ckpt_path={best}"]) == 0
+    assert "best.ckpt" in capsys.readouterr().out
+
+
+def test_a_prompt_is_read_with_and_without_a_tuned_lens(
+    tiny: dict[str, Path], fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompt = {"data.prompt": "sun moon river", "data.answer": "stone"}
+    assert main(["predict", *fit_arguments(**tiny, logs=fitted, **prompt)]) == 0
+    with_lens = capsys.readouterr().out
+    assert main(["predict", *fit_arguments(**tiny, logs=tmp_path, **prompt)]) == 0
+    without = capsys.readouterr().out
+
+    assert "tuned" in with_lens
+    assert "'sun moon river' → 'stone'" in with_lens
+    assert "There is no tuned lens at" in without
+    for out in (with_lens, without):
+        assert [line.split()[0] for line in out.splitlines() if line.strip()[:1].isdigit()] == ["0", "1", "2", "3", "4"]
+
+
+def test_a_missing_best_checkpoint_is_said_before_the_run_goes_on(
+    tiny: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["fit", *fit_arguments(**tiny, logs=tmp_path)]
+    assert main(arguments) == 0
+    next(tmp_path.rglob("best.ckpt")).unlink()
+
+    status, sentence = refused([*arguments, "--ckpt_path=last"], capsys)
+
+    assert status == 2
+    assert "best.ckpt is missing" in sentence
 
 
 def test_a_folder_that_holds_something_else_is_not_replaced(

@@ -122,11 +122,12 @@ def test_a_configuration_settles_to_the_devices_and_the_steps_of_the_spec(
     run.settle(settings)
 
     assert run.shape.num_parameters / 1e9 == pytest.approx(known.billions, rel=0.01)
-    assert settings.trainer.max_steps == {32_000_000: 1954, 4_000_000: 245}[settings.data.tokens]
-    assert (settings.data.micro_batch_seqs, settings.trainer.accumulate_grad_batches) == (32, 1)
+    assert run.steps == {32_000_000: 1954, 4_000_000: 245}[settings.data.tokens]
+    assert (settings.data.micro_batch_seqs, run.batching.grad_accum) == (32, 1)
     assert (settings.trainer.accelerator, settings.trainer.devices) == ("cuda", [0])
-    positions = {128256: 12, 32000: 16, 131072: 12, 256000: 12, 151936: 12, 152064: 12, 64000: 12}
-    assert settings.data.positions_per_seq == positions.get(run.shape.vocab_size, settings.data.positions_per_seq)
+    # SPEC §2.1: 16 positions at 32k, 12 from 64k on; 49k and 50k lie in between: round(16 √(32000/V)).
+    positions = {32000: 16, 49152: 13, 50257: 13, 50304: 13}
+    assert settings.data.positions_per_seq == positions.get(run.shape.vocab_size, 12)
 
 
 def test_on_the_cpu_micro_batches_are_eight_and_accumulated_to_the_effective_batch(
@@ -137,7 +138,8 @@ def test_on_the_cpu_micro_batches_are_eight_and_accumulated_to_the_effective_bat
     monkeypatch.setattr(plan, "read_config", lambda source: MODELS["gpt2"].config)
     monkeypatch.setattr(plan, "measure_memory", lambda: [DeviceMemory("cpu", 10**12)])
 
-    plan.plan_run(settings).settle(settings)
+    run = plan.plan_run(settings)
+    run.settle(settings)
 
-    assert (settings.data.micro_batch_seqs, settings.trainer.accumulate_grad_batches) == (8, 4)
+    assert (settings.data.micro_batch_seqs, run.batching.grad_accum) == (8, 4)
     assert settings.trainer.accelerator == "cpu"

@@ -21,7 +21,7 @@ def settings(**overrides: Any) -> SimpleNamespace:
     nested: dict[str, dict[str, Any]] = {
         "model": {"model_id": "demo", "revision": None, "rank": "auto", "dtype": "auto"},
         "data": {"tokens": 32_000_000, "seq_len": 512, "effective_batch_seqs": 32, "micro_batch_seqs": "auto"},
-        "trainer": {"accelerator": "auto", "devices": "auto", "num_nodes": 1, "max_steps": -1},
+        "trainer": {"accelerator": "auto", "devices": "auto", "num_nodes": 1},
     }
     nested["data"]["positions_per_seq"] = "auto"
     for key, value in overrides.items():
@@ -37,8 +37,9 @@ def test_auto_settles_to_the_first_device_with_room_and_its_format() -> None:
 
     assert (config.trainer.accelerator, config.trainer.devices) == ("cuda", [1])
     assert run.choice.dtype == torch.bfloat16
-    assert (config.data.micro_batch_seqs, config.trainer.accumulate_grad_batches) == (32, 1)
-    assert (config.trainer.max_steps, config.data.positions_per_seq) == (1954, 16)
+    assert (config.data.micro_batch_seqs, run.batching.grad_accum) == (32, 1)
+    assert config.model.dtype == "bfloat16"
+    assert (run.steps, config.data.positions_per_seq) == (1954, 16)
     assert run.sentence().startswith("demo: 2.3M parameters, 8 blocks, on cuda:1 in bfloat16 (about ")
 
 
@@ -47,14 +48,13 @@ def test_what_the_user_names_is_kept() -> None:
         model__dtype="float32",
         trainer__accelerator="cpu",
         trainer__devices=2,
-        trainer__max_steps=7,
         data__positions_per_seq=5,
     )
     run = plan.plan_run(config)
     run.settle(config)
 
-    assert (config.trainer.accelerator, config.trainer.devices, config.trainer.max_steps) == ("cpu", 2, 7)
-    assert (config.data.micro_batch_seqs, config.trainer.accumulate_grad_batches) == (8, 2)
+    assert (config.trainer.accelerator, config.trainer.devices) == ("cpu", 2)
+    assert (config.data.micro_batch_seqs, run.batching.grad_accum) == (8, 2)
     assert config.data.positions_per_seq == 5
     assert run.choice.dtype == torch.float32
 
@@ -76,6 +76,9 @@ def test_the_estimate_is_for_the_format_that_is_used() -> None:
         ({"data__micro_batch_seqs": 5}, "multiple of 5"),
         ({"trainer__accelerator": "tpu"}, "there is no device 'tpu'"),
         ({"model__model_id": "./nowhere"}, "not a folder"),
+        ({"trainer__devices": "many"}, "--trainer.devices many is not understood"),
+        ({"trainer__devices": 0}, "--trainer.devices 0 is not understood"),
+        ({"trainer__devices": -1}, "--trainer.devices -1 is not understood"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_any_weight_is_read(override: dict[str, Any], message: str) -> None:
@@ -90,3 +93,14 @@ def test_a_model_that_fits_nowhere_is_refused_with_numbers(monkeypatch: pytest.M
         InputError, match=r"fits on no device here: cpu has 0\.0 GiB free of the .* GiB needed in float32"
     ):
         plan.plan_run(settings())
+
+
+@pytest.mark.parametrize(("devices", "processes"), [("0,1", 2), ([0, 1], 2), ("4", 4), ("auto", 1)])
+def test_devices_are_counted_however_they_are_named(devices: str | list[int], processes: int) -> None:
+    assert plan.plan_run(settings(trainer__devices=devices)).batching.world_size == processes
+
+
+def test_an_automatic_micro_batch_divides_the_effective_batch() -> None:
+    run = plan.plan_run(settings(trainer__accelerator="cpu", data__effective_batch_seqs=12))
+
+    assert (run.batching.micro_batch_seqs, run.batching.grad_accum) == (6, 2)

@@ -10,7 +10,7 @@ from logos_pl.run_folder import find_checkpoint, new_run_folder
 
 def save(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"weights": torch.zeros(2)}, path)
+    torch.save({"weights": torch.zeros(2), "lens_identity": {}}, path)
 
 
 def test_every_run_gets_a_folder_of_its_own(tmp_path: Path) -> None:

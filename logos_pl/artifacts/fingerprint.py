@@ -25,6 +25,8 @@ NUM_LOGITS = 10
 # Relative drift that passes in silence, and that passes with a warning.
 SILENT_DRIFT = 1e-3
 TOLERATED_DRIFT = 2e-2
+# Relative; half precision rounds a frequency by up to 4e-3, a wrong scaling changes some by half or more.
+ROTARY_TOLERANCE = 1e-2
 
 
 class Reading(NamedTuple):
@@ -71,7 +73,22 @@ def fingerprint(lm: FrozenLM, head: Head) -> Fingerprint:
         residual_norms=norms.tolist(),
         top_ids=top.indices.tolist(),
         top_logits=top.values.tolist(),
+        rotary=rotary_frequencies(lm),
     )
+
+
+def rotary_frequencies(lm: FrozenLM) -> list[float]:
+    """Frequencies of every rotary embedding in the model, each set followed by its attention scaling.
+
+    Kept beside the numbers of a forward: a wrong scaling of the low frequencies shows only in contexts far longer than
+    the fixed sequence.
+    """
+    found: list[float] = []
+    for module in lm.model.modules():
+        frequencies = getattr(module, "inv_freq", None)
+        if isinstance(frequencies, torch.Tensor):
+            found += [*frequencies.float().cpu().tolist(), float(getattr(module, "attention_scaling", 1.0))]
+    return found
 
 
 def check_fingerprint(recorded: Fingerprint, lm: FrozenLM, head: Head) -> None:
@@ -87,6 +104,7 @@ def check_fingerprint(recorded: Fingerprint, lm: FrozenLM, head: Head) -> None:
             f"The head of {lm.model_id} (final norm, unembedding, bias) is not the one the lens was trained with: its "
             f"hash is {head.sha256()[:12]}, not {recorded.head_sha256[:12]}: load the model the lens was trained on."
         )
+    _refuse_other_rotary(recorded, lm)
     drift = _drift(recorded, lm, head)
     where = f"({recorded.dtype} on {recorded.device} then, {_name(lm.dtype)} on {lm.device.type} now)"
     if not drift <= TOLERATED_DRIFT:  # NaN is refused too
@@ -114,6 +132,20 @@ def _drift(recorded: Fingerprint, lm: FrozenLM, head: Head) -> float:
     by_logit = (present.logits[recorded.top_ids] - logits).abs().max() / logits.abs().max().clamp(min=1e-12)
     drifts = float(by_norm), float(by_logit)
     return math.nan if any(map(math.isnan, drifts)) else max(drifts)
+
+
+def _refuse_other_rotary(recorded: Fingerprint, lm: FrozenLM) -> None:
+    present = rotary_frequencies(lm)
+    same_length = len(present) == len(recorded.rotary)
+    apart = [
+        abs(now - then) > ROTARY_TOLERANCE * abs(then) for now, then in zip(present, recorded.rotary, strict=False)
+    ]
+    if not same_length or any(apart):
+        raise InputError(
+            f"{lm.model_id} does not have the rotary frequencies (RoPE) of the model the lens was trained on: "
+            f"{sum(apart)} of {len(recorded.rotary)} differ: check the versions of transformers and of the model's "
+            "configuration, or fit the lens again."
+        )
 
 
 def _refuse_other_shape(recorded: Fingerprint, lm: FrozenLM) -> None:

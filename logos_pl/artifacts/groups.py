@@ -206,6 +206,7 @@ class Fingerprint:
         residual_norms: L2 norm per row 0 … n (outer) at evenly spaced positions (inner).
         top_ids: The ten likeliest next tokens after the sequence.
         top_logits: Their logits.
+        rotary: Frequencies of each rotary embedding, then its attention scaling; empty where there is none.
     """
 
     head_sha256: str
@@ -215,3 +216,4 @@ class Fingerprint:
     residual_norms: list[list[float]]
     top_ids: list[int]
     top_logits: list[float]
+    rotary: list[float]

@@ -7,6 +7,7 @@ fall back on ``.<name>.old``; the next write puts it back before it begins.
 
 import os
 import shutil
+import tempfile
 import warnings
 from collections.abc import Mapping, Set
 from pathlib import Path
@@ -52,6 +53,22 @@ def check_destination(folder: Path, known: Set[str]) -> None:
             f"{os.path.relpath(folder)} cannot be replaced by an artifact: {what}: choose another folder, "
             "or move it away."
         )
+
+
+def check_writable(folder: Path) -> None:
+    """Make ``folder`` if need be, and see that files can be made in it.
+
+    Raises:
+        RunError: They cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise RunError(
+            f"Cannot write to {os.path.relpath(folder)}: {error.strerror}; mend it, or choose another folder."
+        ) from error
 
 
 def replace_folder(folder: Path, files: Mapping[str, bytes | memoryview]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from logos_pl.artifacts.card import model_card
 from logos_pl.artifacts.fingerprint import check_fingerprint
 from logos_pl.artifacts.provenance import PROVENANCE_FILE, Provenance
-from logos_pl.artifacts.store import check_destination, find_folder, replace_folder
+from logos_pl.artifacts.store import check_destination, check_writable, find_folder, replace_folder
 from logos_pl.artifacts.weights import check_weights, decode, encode, translators_of, weights_of
 from logos_pl.errors import InputError
 from logos_pl.lenses.head import Head
@@ -61,6 +61,32 @@ def check_tuned_lens_folder(folder: str | os.PathLike[str]) -> None:
         InputError: It is a file, or holds files that are no part of a lens.
     """
     check_destination(Path(folder), ARTIFACT_FILES)
+
+
+def check_destination_of(folder: str | os.PathLike[str], model_id: str, model_commit: str) -> None:
+    """Refuse, before a long run, a folder where that run's lens could not or must not be written.
+
+    Args:
+        folder: Where the lens is to go.
+        model_id: The model of the run.
+        model_commit: Its commit; it tells two local folders of the same name apart.
+
+    Raises:
+        InputError: The folder holds something else, or the lens of another model.
+        RunError: It cannot be written to.
+    """
+    check_tuned_lens_folder(folder)
+    check_writable(Path(folder).parent)
+    try:
+        there = read_provenance(find_folder(Path(folder)))
+    except InputError:  # nothing there, or nothing that could be read as a lens: it may be replaced
+        return
+    other_local = model_commit.startswith("sha256:") and there.model_commit != model_commit
+    if there.model_id != model_id or other_local:
+        raise InputError(
+            f"{_shown(Path(folder))} holds the lens of {there.model_id} at {there.model_commit}, and this run is for "
+            f"{model_id} at {model_commit}: choose another --export.folder, or remove that lens."
+        )
 
 
 def load_tuned_lens(path: str | os.PathLike[str], lm: FrozenLM | None = None) -> tuple[TunedLens, Provenance]:

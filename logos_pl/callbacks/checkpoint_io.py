@@ -37,7 +37,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         except OSError as error:
             raise RunError(
                 f"The checkpoint {target.name} could not be written to {os.path.relpath(target.parent)}: "
-                f"{error.strerror}; the previous one is whole: mend the disk and go on with --ckpt_path last."
+                f"{error.strerror}; an earlier one is whole: mend the disk, and go on from there with --ckpt_path last."
             ) from error
 
 

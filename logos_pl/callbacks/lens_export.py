@@ -13,7 +13,7 @@ from logos_pl.artifacts import groups
 from logos_pl.artifacts.environment import environment, git_sha, project_version
 from logos_pl.artifacts.fingerprint import fingerprint
 from logos_pl.artifacts.provenance import Provenance
-from logos_pl.artifacts.tuned_lens import check_tuned_lens_folder, save_tuned_lens
+from logos_pl.artifacts.tuned_lens import check_destination_of, save_tuned_lens
 from logos_pl.artifacts.weights import capacity_of, temperature_of
 from logos_pl.callbacks.checkpoint_io import RunCheckpoint
 from logos_pl.callbacks.ledger import Counts, Ledger
@@ -21,7 +21,7 @@ from logos_pl.callbacks.lens_table import print_kl_table
 from logos_pl.callbacks.percentile_stopping import PercentileStopping
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.data.ledger import DataLedger
-from logos_pl.errors import RunError
+from logos_pl.errors import InputError, RunError
 from logos_pl.functional.budget import warmup_steps
 from logos_pl.functional.depth import depth_percentile_rows
 from logos_pl.lenses.translator import Translators
@@ -46,10 +46,19 @@ class LensExport(Callback):
         """Find out now, not after hours, whether the artifact could be written.
 
         Raises:
-            InputError: the folder holds something else.
+            InputError: the folder holds something else or another model's lens, or a resumed run's best checkpoint is
+                gone.
+            RunError: the folder cannot be written.
         """
         assert isinstance(pl_module, LensTuning)
-        check_tuned_lens_folder(self.destination(pl_module.frozen.clean_model_name))
+        lm = pl_module.frozen
+        if trainer.is_global_zero:
+            check_destination_of(self.destination(lm.clean_model_name), lm.model_id, lm.model_commit)
+        best = best_checkpoint(trainer)
+        if best.best_model_path and not best.path.is_file():
+            raise InputError(
+                f"{os.path.relpath(best.path)} is missing, and the resumed run had it: put it back, or start anew."
+            )
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Export the best checkpoint; every process takes part in counting, the first one writes."""
@@ -98,7 +107,7 @@ class LensExport(Callback):
         print_kl_table(
             readings, f"KL divergence in bits on held-out text, {provenance.model_id}, step {optim.exported_step}:"
         )
-        console = Console(soft_wrap=True)
+        console = Console(soft_wrap=True, markup=False, highlight=False)
         console.print(
             f"{ending} {optim.steps_done} of {optim.total_steps} steps, {provenance.budget.tokens:,} tokens, "
             f"{provenance.dataset.documents:,} documents; exported step {optim.exported_step}, the best validation."

@@ -21,11 +21,11 @@ class LensImport(Callback):
     A prediction does without a tuned lens where there is none, and says so.
 
     Args:
-        folder: the artifact.
+        folder: the artifact; None where a checkpoint was given.
         how_to_fit: the command that makes one.
     """
 
-    def __init__(self, folder: Path, how_to_fit: str) -> None:
+    def __init__(self, folder: Path | None, how_to_fit: str) -> None:
         self.folder = folder
         self.how_to_fit = how_to_fit
         self.missing = False
@@ -36,7 +36,7 @@ class LensImport(Callback):
         Raises:
             InputError: there is none.
         """
-        if trainer.ckpt_path is None:
+        if self.folder is not None:
             try:
                 find_folder(self.folder)
             except InputError as error:
@@ -52,13 +52,13 @@ class LensImport(Callback):
     def _read(self, trainer: Trainer, module: LensTuning) -> None:
         if self.missing:
             del module.lenses["tuned"]
-        elif trainer.ckpt_path is None:
+        elif self.folder is not None:
             lens, _ = load_tuned_lens(self.folder, module.frozen)
             module.adopt(lens)
 
     def _say(self, trainer: Trainer, module: LensTuning, side: str) -> None:
         if trainer.is_global_zero:
-            source = self.folder if trainer.ckpt_path is None else Path(str(trainer.ckpt_path))
+            source = Path(str(trainer.ckpt_path)) if self.folder is None else self.folder
             print_kl_table(
                 module.validation, f"KL divergence in bits on held-out {side} text, {os.path.relpath(source)}:"
             )

@@ -38,7 +38,7 @@ def kl_table(readings: Readings) -> Table:
 def print_kl_table(readings: Readings, title: str) -> None:
     """Print the table to the terminal under a title."""
     console = Console()
-    console.print(f"\n{title}", soft_wrap=True)
+    console.print(f"\n{title}", soft_wrap=True, markup=False, highlight=False)
     console.print(kl_table(readings))
 
 

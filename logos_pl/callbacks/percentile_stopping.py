@@ -1,8 +1,11 @@
 """Early stopping on the mean KL divergence at the depth percentiles."""
 
+from typing import Any
+
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 
+from logos_pl.errors import InputError
 from logos_pl.modules.tuning import PERCENTILE_KL
 
 
@@ -17,6 +20,10 @@ class PercentileStopping(EarlyStopping):
     """
 
     def __init__(self, patience: int = 3, min_delta_bits: float = 0.0) -> None:
+        if patience < 1:
+            raise InputError(
+                f"--early_stopping.patience {patience} would stop before the first validation: give 1 or more."
+            )
         super().__init__(
             monitor=PERCENTILE_KL,
             min_delta=min_delta_bits,
@@ -24,6 +31,10 @@ class PercentileStopping(EarlyStopping):
             mode="min",
             check_on_train_epoch_end=False,
         )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting, with the patience of this run rather than the checkpoint's."""
+        super().load_state_dict({**state_dict, "patience": self.patience})
 
     @property
     def has_stopped(self) -> bool:

@@ -29,14 +29,14 @@ class FitProgress(ProgressBar):
     def __init__(self, every_n_steps: int = 10) -> None:
         super().__init__()
         self.every_n_steps = every_n_steps
-        self.console = Console(soft_wrap=True)
+        self.console = Console(soft_wrap=True, markup=False, highlight=False)
         self._enabled = True
         self._bar: Progress | None = None
         self._task = TaskID(0)
         self._tokens = 0
-        self._window_start = self._last_line = 0.0
+        self._lr = 0.0
+        self._start = self._window_start = self._last_line = 0.0
         self._first_step = 0
-        self._train_seconds = 0.0
 
     def disable(self) -> None:
         """Show nothing: processes other than the first."""
@@ -49,7 +49,7 @@ class FitProgress(ProgressBar):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the bar where the run stands."""
         self._first_step = trainer.global_step
-        self._window_start = self._last_line = time.monotonic()
+        self._start = self._window_start = self._last_line = time.monotonic()
         if self._enabled and self.console.is_terminal:
             columns = (TextColumn("fit"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[reading]}"))
             self._bar = Progress(*columns, TimeElapsedColumn(), console=self.console)
@@ -58,6 +58,10 @@ class FitProgress(ProgressBar):
             )
             self._bar.start()
 
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Note the learning rate of this step: after it, the schedule has moved on."""
+        self._lr = trainer.optimizers[0].param_groups[0]["lr"]
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: TextBatch, batch_idx: int
     ) -> None:
@@ -65,6 +69,8 @@ class FitProgress(ProgressBar):
         self._tokens += batch.input_ids.numel() * trainer.world_size
         step = trainer.global_step
         complete = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if complete and self._bar is not None:
+            self._bar.update(self._task, completed=step)
         if complete and (step % self.every_n_steps == 0 or step == trainer.max_steps):
             self._take_reading(trainer, pl_module)
 
@@ -72,17 +78,14 @@ class FitProgress(ProgressBar):
         assert isinstance(pl_module, LensTuning)
         assert pl_module.reading is not None
         kl_bits = float(pl_module.reading.kl_nats.mean()) * NATS_TO_BITS  # waits for the device
-        elapsed = time.monotonic() - self._window_start
-        tokens_per_second = self._tokens / max(elapsed, 1e-9)
-        self._train_seconds += elapsed
-        steps_here = trainer.global_step - self._first_step
-        left = (trainer.max_steps - trainer.global_step) * self._train_seconds / max(steps_here, 1)
+        now = time.monotonic()
+        tokens_per_second = self._tokens / max(now - self._window_start, 1e-9)
+        steps_here = max(trainer.global_step - self._first_step, 1)
+        left = (trainer.max_steps - trainer.global_step) * (now - self._start) / steps_here  # validations included
         reading = f"KL {kl_bits:.3f} bits · {tokens_per_second:,.0f} tokens/s · {_clock(left)} left"
         self._show(trainer, reading)
         if trainer.logger is not None:
-            trainer.logger.log_metrics(
-                self._scalars(trainer, pl_module, kl_bits, tokens_per_second), trainer.global_step
-            )
+            trainer.logger.log_metrics(self._scalars(pl_module, kl_bits, tokens_per_second), trainer.global_step)
         self._tokens, self._window_start = 0, time.monotonic()
 
     def _show(self, trainer: Trainer, reading: str) -> None:
@@ -94,13 +97,12 @@ class FitProgress(ProgressBar):
             self._last_line = time.monotonic()
             self.console.print(f"step {trainer.global_step}/{trainer.max_steps} · {reading}")
 
-    @staticmethod
-    def _scalars(trainer: Trainer, pl_module: LensTuning, kl_bits: float, tokens_per_second: float) -> dict[str, float]:
+    def _scalars(self, pl_module: LensTuning, kl_bits: float, tokens_per_second: float) -> dict[str, float]:
         assert pl_module.reading is not None
         scalars = {
             "train/cross_entropy_nats": float(pl_module.reading.cross_entropy_nats),
             "train/kl_from_final_bits": kl_bits,
-            "train/lr": trainer.optimizers[0].param_groups[0]["lr"],
+            "train/lr": self._lr,
             "train/tokens_per_second": tokens_per_second,
             "memory/process_gib": psutil.Process().memory_info().rss / 2**30,
         }
@@ -120,7 +122,13 @@ class FitProgress(ProgressBar):
             self.console.print(
                 f"step {trainer.global_step} · held-out KL in bits, norm → tuned: {_at_depths(pl_module)}"
             )
+        if self._bar is not None:
+            self._bar.update(self._task, reading="")
         self._tokens, self._window_start = 0, time.monotonic()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the bar away before the report."""
+        self.teardown(trainer, pl_module, "fit")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave the terminal as it was."""

@@ -157,12 +157,22 @@ class LensDataModule(LightningDataModule):
         self.source = source
 
     def _check_numbers(self) -> None:
-        for field in ("tokens", "seq_len", "effective_batch_seqs", "lanes", "validate_every_steps"):
+        for field in (
+            "tokens",
+            "seq_len",
+            "effective_batch_seqs",
+            "lanes",
+            "validate_every_steps",
+            "val_seqs",
+            "test_seqs",
+        ):
             if getattr(self, field) < 1:
                 raise InputError(f"--data.{field} is {getattr(self, field)}; give 1 or more.")
-        for field in ("num_workers", "val_seqs", "test_seqs"):
-            if getattr(self, field) < 0:
-                raise InputError(f"--data.{field} is {getattr(self, field)}; give 0 or more.")
+        if self.num_workers < 0:
+            raise InputError(f"--data.num_workers is {self.num_workers}; give 0 or more.")
+        low, high = self.position_range
+        if not 0 <= low < high <= 1:
+            raise InputError(f"--data.position_range is {[low, high]}; give two increasing fractions from 0 to 1.")
         if not 0 < self.held_out_frac < 0.5:
             raise InputError(
                 f"--data.held_out_frac is {self.held_out_frac}; give a share between 0 and 0.5, "
@@ -309,6 +319,9 @@ class LensDataModule(LightningDataModule):
         names = "\n".join(shard.name for shard in source.shards)
         return {
             "shards": hashlib.sha256(names.encode()).hexdigest(),
+            "dataset": source.repo_id,
+            "name": source.name,
+            "split": source.split,
             "commit": source.commit,
             "text_column": self.text_column,
             "held_out_frac": self.held_out_frac,
@@ -316,6 +329,7 @@ class LensDataModule(LightningDataModule):
             "lanes": self.lanes,
             "tokens": self.tokens,
             "effective_batch_seqs": self.effective_batch_seqs,
+            "micro_batch_seqs": int(self.micro_batch_seqs),
             "positions_per_seq": int(self.positions_per_seq),
             "position_range": list(self.position_range),
             "seed": self.seed,

@@ -15,11 +15,10 @@ from torch.nn.functional import linear
 from logos_pl.errors import InputError
 from logos_pl.functional.lens_loss import Unembedding, unembed
 from logos_pl.lm.anatomy import Anatomy
+from logos_pl.lm.devices import LARGE_VOCABULARY
 from logos_pl.lm.norms import NormWeights, identity_norm, norm_weights
 
 DecodingNorm = Literal["final", "next"]
-# From here on an fp32 copy of the unembedding costs more than it gives on CUDA (SPEC §2.1, large vocabularies).
-LARGE_VOCABULARY = 100_000
 # Numbers widened to fp32 at a time while hashing: 64 MiB.
 HASH_CHUNK = 2**24
 

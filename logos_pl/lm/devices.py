@@ -27,6 +27,7 @@ LOSS_BYTES = int(4.5 * 2**28)
 # Translators in fp32: value, gradient and the two moments of AdamW.
 TRANSLATOR_COPIES = 4
 BF16_ON_CPU_FROM = 30_000_000_000
+# From here on an fp32 copy of the unembedding costs more than it gives on CUDA (SPEC §2.1, large vocabularies).
 LARGE_VOCABULARY = 100_000
 
 

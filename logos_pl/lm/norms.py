@@ -107,9 +107,10 @@ def _vector(module: nn.Module, name: str) -> Tensor | None:
 
 def _probe(d_model: int, eps: float) -> Float[Tensor, "4 d_model"]:
     """Random rows whose mean is not zero, of size 1, 30, √ε and √ε/10, so that centring and ε both show."""
-    x = torch.randn(4, d_model, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.3
+    generator = torch.Generator("cpu").manual_seed(0)
+    x = torch.randn(4, d_model, generator=generator, dtype=torch.float64, device="cpu") + 0.3
     small = max(eps, 1e-12) ** 0.5
-    return x * torch.tensor([1.0, 30.0, small, small / 10], dtype=torch.float64)[:, None]
+    return x * torch.tensor([1.0, 30.0, small, small / 10], dtype=torch.float64, device="cpu")[:, None]
 
 
 def widened(module: nn.Module, dtype: torch.dtype) -> nn.Module:

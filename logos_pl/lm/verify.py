@@ -89,7 +89,7 @@ def _described(anatomy: Anatomy, module: nn.Module | None) -> NormWeights:
 
 def _probe(anatomy: Anatomy, h: Tensor, size: float) -> Float[Tensor, "batch seq d_model"]:
     """Rows unlike the model's own: random and, at odd positions, those of the unembedding, whose logits are large."""
-    noise = torch.randn(h.shape, generator=torch.Generator().manual_seed(1)) * size
+    noise = torch.randn(h.shape, generator=torch.Generator("cpu").manual_seed(1), device="cpu") * size
     if anatomy.project is None:
         picked = torch.linspace(0, anatomy.vocab_size - 1, h.shape[1], device=anatomy.lm_head.weight.device).long()
         rows = anatomy.lm_head.weight.detach()[picked].float().cpu()
@@ -102,7 +102,7 @@ def _logits_from(model: PreTrainedModel, anatomy: Anatomy, probe: Tensor) -> Ten
     """The model's own logits when ``probe`` stands in the place of row n."""
 
     def replace(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        return (probe, *output[1:]) if isinstance(output, tuple) else probe
+        return type(output)((probe, *output[1:])) if isinstance(output, tuple | list) else probe
 
     handle = anatomy.blocks[-1].register_forward_hook(replace)
     try:

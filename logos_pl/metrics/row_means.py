@@ -40,7 +40,7 @@ class RowMeans(Metric):
         """
         if set(values) != set(self.names):
             raise ValueError(f"RowMeans holds {sorted(self.names)} and was given {sorted(values)}: give each of them.")
-        stacked = torch.stack([values[name].detach().to(torch.float64) for name in self.names])
+        stacked = torch.stack([values[name].detach().to(self.sums.device).to(torch.float64) for name in self.names])
         self.sums += stacked.sum(-1)
         self.counts += stacked.shape[-1]
         self.nonfinite += (~stacked.isfinite()).any(0).sum(-1)

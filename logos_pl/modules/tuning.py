@@ -1,5 +1,6 @@
 """The tuned lens as Lightning trains and judges it: read the residual stream, compute, log."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, cast
 
@@ -104,6 +105,7 @@ class LensTuning(LightningModule):
         seed: int = 316,
     ) -> None:
         super().__init__()
+        _check_numbers(lr, betas, {"weight_decay": weight_decay, "l2": l2, "smoothness": smoothness}, loss_block_mib)
         self.model_id, self.revision, self.dtype_name, self.decoding_norm = model_id, revision, dtype, decoding_norm
         self.rank, self.layers_per_step, self.temperature = rank, layers_per_step, temperature
         self.lr, self.betas, self.weight_decay, self.l2, self.smoothness = lr, betas, weight_decay, l2, smoothness
@@ -128,7 +130,11 @@ class LensTuning(LightningModule):
         """
         if self.lm is not None:
             return
-        self.build(FrozenLM.load(self.model_id, revision=self.revision, dtype=self.dtype_name, device=self.device))
+        # Lightning calls this under `with torch.device(cuda)`, where transformers would ask for a device map and every
+        # new tensor of ours would land on the GPU; what goes there is moved on purpose.
+        with torch.device("cpu"):
+            lm = FrozenLM.load(self.model_id, revision=self.revision, dtype=self.dtype_name, device=self.device)
+            self.build(lm)
 
     @property
     def frozen(self) -> FrozenLM:
@@ -137,8 +143,18 @@ class LensTuning(LightningModule):
         return self.lm
 
     def adopt(self, lens: TunedLens) -> None:
-        """Take over a fitted lens in place of the one that was made."""
-        self.translators = lens.bind(self.head).translators
+        """Take over a fitted lens, bound to the model, in place of the one that was made.
+
+        Raises:
+            InputError: it was trained with another decoding norm than the run's.
+        """
+        trained_with = lens.head.decoding_norm
+        if trained_with != self.decoding_norm:
+            raise InputError(
+                f"The lens was trained with decoding_norm {trained_with}, and the run asks for {self.decoding_norm}: "
+                f"give --model.decoding_norm {trained_with}."
+            )
+        self.translators = lens.translators
         self.lenses["tuned"] = lens
 
     def build(self, lm: FrozenLM) -> None:
@@ -154,7 +170,9 @@ class LensTuning(LightningModule):
         self.head = Head(lm.anatomy, decoding_norm=self.decoding_norm).to(self.device)
         self.lenses = {"norm": NormLens(self.head), "tuned": TunedLens(self.translators, self.head)}
         means = {name: RowMeans(lm.num_blocks + 1, QUANTITIES) for name in self.lenses}
-        self.row_means = cast(Mapping[str, RowMeans], torch.nn.ModuleDict(means))  # registered, so that it moves along
+        # Registered, so that they move along; but MPS has no float64, so there they stay on the CPU.
+        registered = means if self.device.type == "mps" else torch.nn.ModuleDict(means)
+        self.row_means = cast(Mapping[str, RowMeans], registered)
         self.lm = lm
 
     def _count_rows(self, lm: FrozenLM) -> int:
@@ -250,7 +268,8 @@ class LensTuning(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Merge the processes' readings and log the figures at the depth percentiles."""
         self.validation = self._take_readings()
-        self.log_dict(self._figures("val"), rank_zero_only=False)
+        # "step" is what Lightning plots against; by itself it would take one less than the figures and temperatures.
+        self.log_dict(self._figures("val") | {"step": float(self.global_step)})
 
     def on_test_epoch_end(self) -> None:
         """As for validation, on the test documents."""
@@ -285,6 +304,7 @@ class LensTuning(LightningModule):
         return {
             "model_id": self.frozen.model_id,
             "model_commit": self.frozen.model_commit,
+            "tokenizer_commit": self.frozen.tokenizer_commit,
             "model_dtype": str(self.frozen.dtype),
             "decoding_norm": self.decoding_norm,
             "rank": self.translators.rank,
@@ -314,15 +334,33 @@ class LensTuning(LightningModule):
         refuse_other_run(checkpoint.get("lens_identity"), self.identity())
 
 
+def _check_numbers(lr: float, betas: tuple[float, float], weights: dict[str, float], loss_block_mib: int) -> None:
+    """Refuse what no optimiser can use.
+
+    Raises:
+        InputError: naming the option.
+    """
+    if not 0 < lr < math.inf:
+        raise InputError(f"--model.lr {lr} is no learning rate: give a number above 0.")
+    if not all(0 <= beta < 1 for beta in betas):
+        raise InputError(f"--model.betas {list(betas)} are no decay rates: give two numbers from 0 to below 1.")
+    for name, weight in weights.items():
+        if not 0 <= weight < math.inf:
+            raise InputError(f"--model.{name} {weight} is no weight: give 0 or more.")
+    if loss_block_mib < 1:
+        raise InputError(f"--model.loss_block_mib {loss_block_mib} is no memory budget: give 1 or more.")
+
+
 def read_prompt(logits: Float[Tensor, "rows vocab"], answer: int | None) -> PromptReading:
     """The reading of one lens from its logits at every row; the last row is the model's own distribution."""
+    logits = logits.cpu()  # a few rows; not every device has float64
     log_p = torch.log_softmax(logits.double(), dim=-1)
     top1_ids = logits.argmax(dim=-1)
     return PromptReading(
         top1_ids=top1_ids,
         p_top1=log_p.gather(1, top1_ids[:, None])[:, 0].exp(),
         answer_rank=None if answer is None else 1 + (logits > logits[:, answer, None]).sum(dim=-1),
-        kl_to_final_bits=kl_nats(log_p, log_p[-1]) * NATS_TO_BITS,
+        kl_to_final_bits=kl_nats(log_p, log_p[-1:].expand_as(log_p)) * NATS_TO_BITS,
         entropy_bits=entropy_nats(log_p) * NATS_TO_BITS,
     )
 

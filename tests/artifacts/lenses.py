@@ -61,7 +61,9 @@ def make_translators(rows: int = 3, d_model: int = 16, rank: int = 4) -> Transla
 def make_provenance(lm: FrozenLM | None = None, translators: Translators | None = None) -> Provenance:
     """A complete provenance with a different value in every field."""
     if lm is None:
-        mark = Fingerprint("f" * 64, 128, "float32", "cpu", [[1.0, 2.0], [3.0, 4.5]], [3, 1], [0.5, 0.25])
+        mark = Fingerprint(
+            "f" * 64, 128, "float32", "cpu", [[1.0, 2.0], [3.0, 4.5]], [3, 1], [0.5, 0.25], [1.0, 0.1, 1.0]
+        )
     else:
         mark = fingerprint(lm, Head(lm.anatomy))
     norm, tuned = Divergence(3.25, 2.5, 0.125), Divergence(1.5, 0.75, 0.625)

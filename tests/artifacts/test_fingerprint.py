@@ -84,15 +84,19 @@ def test_a_wrong_rope_is_refused_with_the_size_of_the_drift(rope: dict[str, Any]
     recorded = mark(make_lm())
     wrong = make_lm(rope_parameters={"rope_type": "default", "rope_theta": 10_000.0} | rope)
     assert wrong.model_commit == make_lm().model_commit
-    with pytest.raises(InputError, match=r"drift by \d\.\de[-+]\d\d .* 2e-02 is allowed"):
+    with pytest.raises(InputError, match="rotary frequencies"):
         check(recorded, wrong)
+    same_frequencies = dataclasses.replace(recorded, rotary=mark(wrong).rotary)  # as if they could not be read
+    with pytest.raises(InputError, match=r"drift by \d\.\de[-+]\d\d .* 2e-02 is allowed"):
+        check(same_frequencies, wrong)
 
 
 @pytest.mark.parametrize("rope", [{"rope_theta": 500_000.0}, SCALED], ids=str)
 def test_a_wrong_rope_of_a_trained_model_is_refused_and_bfloat16_is_not(rope: dict[str, Any]) -> None:
     recorded = mark(demo())
+    same_frequencies = dataclasses.replace(recorded, rotary=mark(demo(**rope)).rotary)  # as if they could not be read
     with pytest.raises(InputError, match="drift by"):
-        check(recorded, demo(**rope))
+        check(same_frequencies, demo(**rope))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         check(recorded, demo(torch.bfloat16))
@@ -100,7 +104,17 @@ def test_a_wrong_rope_of_a_trained_model_is_refused_and_bfloat16_is_not(rope: di
 
 def test_rope_scaling_that_the_library_forgets_is_refused() -> None:
     recorded = mark(make_lm(rope_parameters={"rope_theta": 10_000.0} | SCALED))
-    with pytest.raises(InputError, match="drift by"):
+    with pytest.raises(InputError, match="rotary frequencies"):
+        check(recorded, make_lm())
+
+
+def test_a_scaling_that_only_long_contexts_feel_is_refused_too() -> None:
+    scaling = {
+        "rope_theta": 10_000.0, "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 64,
+    }  # fmt: skip
+    recorded = mark(make_lm(rope_parameters=scaling))
+    with pytest.raises(InputError, match=r"rotary frequencies \(RoPE\) .* [1-9]\d* of \d+ differ"):
         check(recorded, make_lm())
 
 

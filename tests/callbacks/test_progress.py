@@ -29,6 +29,8 @@ def fit(progress: FitProgress, trainer: Any, monkeypatch: pytest.MonkeyPatch) ->
     batch = TextBatch(torch.zeros(4, 100), torch.zeros(4, 3), {})
     progress.on_train_start(trainer, module)
     for index in range(6):
+        progress.on_train_batch_start(trainer, module, batch, index)
+        trainer.optimizers[0].param_groups[0]["lr"] += index % 2  # the schedule moves on within the step
         trainer.global_step += index % 2
         progress.on_train_batch_end(trainer, module, None, batch, index)
 
@@ -42,7 +44,7 @@ def test_rate_and_kl_are_those_of_the_steps_read(monkeypatch: pytest.MonkeyPatch
     scalars = trainer.logged[0][0]
     assert scalars["train/kl_from_final_bits"] == pytest.approx(2.0)  # mean of one and three bits
     assert scalars["train/cross_entropy_nats"] == 1.5
-    assert scalars["train/lr"] == 0.5
+    assert [read["train/lr"] for read, _ in trainer.logged] == [0.5, 1.5, 2.5]
     assert scalars["train/tokens_per_second"] == pytest.approx(
         2 * 2 * 400 / 2
     )  # two processes, two batches, two seconds

@@ -196,7 +196,10 @@ def test_the_tokenizer_is_the_models_own(make: Make, tokenizer: PreTrainedTokeni
         ({"held_out_frac": 0.5}, "--data.held_out_frac is 0.5"),
         ({"positions_per_seq": 7}, "--data.positions_per_seq is 7, but (0.6, 0.95) of 16 tokens holds 6;"),
         ({"positions_per_seq": 0}, "--data.positions_per_seq is 0"),
-        ({"position_range": (0.9, 0.1)}, "give two increasing fractions between 0 and 1 with --data.position_range."),
+        (
+            {"position_range": (0.9, 0.1)},
+            "--data.position_range is [0.9, 0.1]; give two increasing fractions from 0 to 1.",
+        ),
         ({"val_seqs": 5000}, "lower --data.val_seqs, or raise --data.held_out_frac."),
         ({"text_column": "content"}, "only id, text; name the one that holds the text with --data.text_column."),
         ({"dataset": "./nowhere"}, "There is no folder or file ./nowhere"),

@@ -33,7 +33,7 @@ def test_an_answer_follows_after_a_space_whether_or_not_one_was_given(
 def test_a_prompt_that_ends_in_a_quote_takes_the_answer_without_a_space(tokenizer: PreTrainedTokenizerBase) -> None:
     ids = align_answer(tokenizer, 'The capital is called "', "Berlin")
 
-    assert tokenizer.decode(list(ids)).strip() == "Berlin"
+    assert str(tokenizer.decode(list(ids))).strip() == "Berlin"
 
 
 def test_an_answer_that_merges_with_the_prompt_is_refused() -> None:

@@ -198,3 +198,23 @@ def test_a_checkpoint_of_another_run_is_refused_naming_what_differs(lm: FrozenLM
 def test_a_rank_beyond_the_width_is_refused(lm: FrozenLM, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Rank 17 does not fit a model of width 16"):
         built(lm, rank=17)
+
+
+def test_the_model_is_loaded_as_it_is_inside_a_device_context(tmp_path: Path) -> None:
+    """Lightning calls `configure_model` under the device of the run; the meta device shows what would land there."""
+    module = LensTuning(str(make_model(tmp_path / "tiny-llama")), rank=3)
+    with torch.device("meta"):
+        module.configure_model()
+
+    assert module.frozen.device == torch.device("cpu")
+    tensors = [*module.translators.parameters(), module.head.unembedding.weight, *module.frozen.model.parameters()]
+    assert all(tensor.device == torch.device("cpu") for tensor in tensors)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"lr": float("nan")}, {"betas": (0.9, 1.0)}, {"l2": -5.0}, {"weight_decay": -1.0}, {"loss_block_mib": 0}],
+)
+def test_numbers_that_no_optimiser_can_use_are_refused(setting: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=f"--model.{next(iter(setting))} "):
+        LensTuning("any", **setting)
