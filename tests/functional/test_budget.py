@@ -8,7 +8,7 @@ from logos_pl.functional.budget import auto_schedule, lr_factor, plan_batching, 
 
 
 @pytest.mark.parametrize(("tokens", "steps", "warmup"), [(32_000_000, 1954, 196), (16_000_000, 977, 98)])
-def test_token_budgets_at_32_sequences_of_512_give_the_specified_steps(tokens: int, steps: int, warmup: int) -> None:
+def test_token_budgets_at_32_sequences_of_512_are_rounded_up_to_steps(tokens: int, steps: int, warmup: int) -> None:
     assert total_steps(tokens, 512, 32) == steps
     assert warmup_steps(steps) == warmup
 
