@@ -60,7 +60,8 @@ def lens_logits(lm: FrozenLM, lens: Lens, prompt: str, row: int) -> Float[Tensor
         lm: The model; its tokenizer adds its own special tokens, such as BOS.
         lens: A tuned lens bound to the model, or its norm lens.
         prompt: Any text.
-        row: 0 is the embedding, L the residual stream after block L; the last row gives the model's own logits.
+        row: 0 is the embedding, L the residual stream after block L; the last row gives the
+            model's own logits, computed in fp32.
 
     Raises:
         InputError: The model has no tokenizer, the prompt has no tokens or more than the model's context, or there is

@@ -110,9 +110,11 @@ def test_a_prompt_without_tokens_or_a_model_without_tokenizer_is_refused(lm: Fro
 
 
 def test_the_quick_start_on_the_card_runs(
-    folder: Path, lm: FrozenLM, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: Path, lm: FrozenLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(folder.parent)
+    (tmp_path / "path" / "to").mkdir(parents=True)  # what the card puts for the place of a local folder
+    (tmp_path / "path" / "to" / folder.name).symlink_to(folder)
+    monkeypatch.chdir(tmp_path)
     translators = make_translators()
     provenance = make_provenance(lm, translators)
     save_tuned_lens("checkpoints/tuned_lenses/tiny", translators, provenance)

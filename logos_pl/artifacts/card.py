@@ -5,6 +5,7 @@ import re
 
 from logos_pl.artifacts.groups import Divergence
 from logos_pl.artifacts.provenance import Provenance
+from logos_pl.lm.sources import DEMO
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 HUB_COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -107,10 +108,13 @@ def _training(p: Provenance) -> str:
 
 def _quick_start(p: Provenance) -> str:
     pinned = f', revision="{p.model_commit}"' if HUB_COMMIT.fullmatch(p.model_commit) else ""
+    # A folder's id is its name alone: where the folder stands is the reader's to know.
+    local = p.model_commit.startswith("sha256:") and p.model_id != DEMO
+    model = f"path/to/{p.model_id}" if local else p.model_id
     return (
         "```python\n"
         "from logos_pl import lens_logits, load_model, load_tuned_lens\n\n"
-        f"lm = load_model({json.dumps(p.model_id)}{pinned})\n"
+        f"lm = load_model({json.dumps(model)}{pinned})\n"
         f'lens, provenance = load_tuned_lens("checkpoints/tuned_lenses/{p.clean_model_name}", lm)\n'
         f'logits = lens_logits(lm, lens, "The capital of Germany is", row={p.capacity.rows})\n'
         "print(lm.tokenizer.decode(logits[-1].argmax()))\n"

@@ -52,6 +52,7 @@ def gather_cursors(own: Cursors, world_size: int) -> Cursors:
 
 def count_consumed(source: Source, cursors: Cursors, held_out_frac: float, seq_len: int) -> DataLedger:
     """The ledger of what all lanes have consumed."""
+    passes = max(cursor.pass_index for cursor in cursors.values())
     return DataLedger(
         repo_id=source.repo_id,
         name=source.name,
@@ -62,11 +63,11 @@ def count_consumed(source: Source, cursors: Cursors, held_out_frac: float, seq_l
         sample_description=(
             f"{len(cursors)} disjoint lanes over the shards, each in order; of the documents, by a hash of their text, "
             f"{held_out_frac:g} are held out for validation and {held_out_frac:g} for test; "
-            f"packed left to right into {seq_len} tokens"
+            f"packed left to right into {seq_len} tokens; no document was begun more than {passes + 1} time(s)"
         ),
         documents=sum(cursor.documents for cursor in cursors.values()),
         tokens=sum(cursor.tokens for cursor in cursors.values()),
         sequences=sum(cursor.sequences for cursor in cursors.values()),
-        passes=max(cursor.pass_index for cursor in cursors.values()),
+        passes=passes,
         content_hash=content_hash(cursors),
     )

@@ -22,6 +22,7 @@ def test_the_ledger_adds_up_what_all_lanes_consumed() -> None:
     assert (ledger.documents, ledger.tokens, ledger.sequences, ledger.passes) == (6, 60, 6, 1)
     assert ledger.content_hash == content_hash(CURSORS)
     assert "0.02 are held out" in ledger.sample_description
+    assert f"more than {ledger.passes + 1} time(s)" in ledger.sample_description
 
 
 def _gather(rank: int, store: Path, answers: "multiprocessing.Queue[Cursors]") -> None:
