@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_only
+from rich.console import Console
 
 from logos_pl.data.shards import Shard, read_rows
 from logos_pl.errors import InputError
@@ -120,7 +121,7 @@ def held_out_sequences(
             packers[document[0]].add(document[1])
         if time.monotonic() > next_report:
             next_report = time.monotonic() + PROGRESS_AFTER_S
-            rank_zero_info(f"Looking for held-out text: {_counts(packers, scanned)}")
+            _say(f"Looking for held-out text: {_counts(packers, scanned)}")
     if not all(packer.complete for packer in packers.values()):
         sizes = " or ".join(f"--data.{which}_seqs" for which, packer in packers.items() if not packer.complete)
         raise InputError(
@@ -132,3 +133,8 @@ def held_out_sequences(
 def _counts(packers: dict[Side, HeldOutPacker], scanned: int) -> str:
     found = ", ".join(f"{packer.found} of {packer.wanted} {which} sequences" for which, packer in packers.items())
     return f"found {found} in {scanned:,} documents"
+
+
+@rank_zero_only
+def _say(line: str) -> None:
+    Console(soft_wrap=True, markup=False, highlight=False).print(line)

@@ -1,4 +1,3 @@
-import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -91,9 +90,8 @@ def test_nothing_wanted_reads_nothing(tokenizer: PreTrainedTokenizerFast) -> Non
 
 
 def test_a_long_search_says_how_far_it_is(
-    corpus: Corpus, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    corpus: Corpus, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(held_out, "PROGRESS_AFTER_S", 0.0)
-    with caplog.at_level(logging.INFO):
-        held_out_sequences({"val": 3}, corpus(1, 40), "text", 0.2, 16, tokenize)
-    assert "Looking for held-out text: found" in caplog.text
+    held_out_sequences({"val": 3}, corpus(1, 40), "text", 0.2, 16, tokenize)
+    assert "Looking for held-out text: found" in capsys.readouterr().out
