@@ -95,6 +95,25 @@ def test_checkpoints_hold_the_translators_and_never_the_model(fitted: Path) -> N
     assert last.stat().st_size < 3 * 4 * numbers + 30_000  # weights and AdamW's two moments, and small change
 
 
+def test_the_best_validation_is_exported_and_not_the_last(tiny: dict[str, Path], tmp_path: Path) -> None:
+    """A learning rate at which the lens gets worse after the first step, and validations after every step."""
+    options = {"model.lr": 0.3, "data.validate_every_steps": 1}
+    assert main(["fit", *fit_arguments(**tiny, logs=tmp_path, **options)]) == 0
+    best, last = (torch.load(next(tmp_path.rglob(f"{name}.ckpt")), weights_only=True) for name in ("best", "last"))
+    weights = torch.load(tmp_path / "lenses" / "tiny-llama" / "weights.pt", weights_only=True)
+    provenance = json.loads((tmp_path / "lenses" / "tiny-llama" / "provenance.json").read_text())
+
+    assert best["global_step"] < last["global_step"]
+    assert provenance["optim"]["exported_step"] == best["global_step"]
+    assert provenance["optim"]["steps_done"] == last["global_step"]
+    for name, tensor in weights.items():
+        assert torch.equal(tensor, best["state_dict"][f"translators.{name}"])
+    assert not torch.equal(weights["V"], last["state_dict"]["translators.V"])
+    row = provenance["val_kl_bits"]["50"]["row"]
+    recorded = provenance["val_kl_bits"]["50"]["tuned"]["kl_from_final_bits"]
+    assert recorded == best["lens_validation"]["tuned"]["kl_from_final_bits"][row]
+
+
 def test_a_second_fit_leaves_the_first_ones_logs_alone(tiny: dict[str, Path], tmp_path: Path) -> None:
     arguments = ["fit", *fit_arguments(**tiny, logs=tmp_path)]
     assert main(arguments) == 0

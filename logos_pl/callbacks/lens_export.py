@@ -84,7 +84,7 @@ class LensExport(Callback):
             {key.removeprefix(prefix): value for key, value in best["state_dict"].items() if key.startswith(prefix)}
         )
         readings: Readings = {
-            lens: {quantity: torch.tensor(values) for quantity, values in reading.items()}
+            lens: {quantity: torch.tensor(values, dtype=torch.float64) for quantity, values in reading.items()}
             for lens, reading in best["lens_validation"].items()
         }
         stopped = only(trainer, PercentileStopping).has_stopped
