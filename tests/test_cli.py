@@ -114,6 +114,13 @@ def test_the_best_validation_is_exported_and_not_the_last(tiny: dict[str, Path],
     assert recorded == best["lens_validation"]["tuned"]["kl_from_final_bits"][row]
 
 
+def test_the_last_step_is_validated_whatever_the_interval(tiny: dict[str, Path], tmp_path: Path) -> None:
+    assert main(["fit", *fit_arguments(**tiny, logs=tmp_path, **{"data.validate_every_steps": 5})]) == 0
+    best = torch.load(next(tmp_path.rglob("best.ckpt")), weights_only=True)
+
+    assert best["global_step"] == 12
+
+
 def test_a_second_fit_leaves_the_first_ones_logs_alone(tiny: dict[str, Path], tmp_path: Path) -> None:
     arguments = ["fit", *fit_arguments(**tiny, logs=tmp_path)]
     assert main(arguments) == 0

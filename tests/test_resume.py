@@ -152,6 +152,20 @@ def test_a_stopped_run_leaves_a_checkpoint_and_resumes_to_the_same_weights(
     assert_same_outcome(tmp_path, uninterrupted)
 
 
+def test_a_stop_right_before_the_best_validation_does_not_lose_it(tiny: dict[str, Path], tmp_path: Path) -> None:
+    """With this learning rate the first step's validation is the best, and the fit stops early after the fourth."""
+    options = {"model.lr": 0.3, "data.validate_every_steps": 1}
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert main(["fit", *fit_arguments(**tiny, logs=whole, **options)]) == 0
+    assert artifact(whole)[1]["optim"]["exported_step"] == 1
+
+    arguments = ["fit", *fit_arguments(**tiny, logs=parts, **options)]
+    stopped = run_and_die(arguments, STOP.format(step=0, name="SIGTERM"))
+    assert stopped.returncode == 128 + signal.SIGTERM, stopped.stderr
+    assert main([*arguments, "--ckpt_path=last"]) == 0
+    assert_same_outcome(parts, whole)
+
+
 def test_resuming_a_finished_run_exports_the_same_lens_again(
     tiny: dict[str, Path], uninterrupted: Path, tmp_path: Path
 ) -> None:
