@@ -61,8 +61,8 @@ def count_consumed(source: Source, cursors: Cursors, held_out_frac: float, seq_l
         commit=source.commit,
         num_shards=len(source.shards),
         sample_description=(
-            f"{len(cursors)} disjoint lanes over {len(source.shards)} shards, each in order; of the documents, by a hash of their text, "
-            f"{held_out_frac:g} are held out for validation and {held_out_frac:g} for test; "
+            f"{len(cursors)} disjoint lanes over {len(source.shards)} shards, each in order; of the documents, "
+            f"by a hash of their text, {held_out_frac:g} are held out for validation and {held_out_frac:g} for test; "
             f"packed left to right into {seq_len} tokens; no document was begun more than {passes + 1} time(s)"
         ),
         documents=sum(cursor.documents for cursor in cursors.values()),
