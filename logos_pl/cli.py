@@ -129,6 +129,8 @@ class LogosCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer with this project's logger, checkpoints and callbacks."""
         parts = self._fit_parts() if self.subcommand == "fit" else self._evaluation_parts()
+        if self.subcommand != "fit":
+            self.save_config_callback = None  # an evaluation has no run folder, and leaves nothing where it is called
         given = self._get(self.config_init, "trainer")
         parts["callbacks"] += given.get("callbacks") or []
         return super().instantiate_trainer(**parts, enable_model_summary=False, **kwargs)

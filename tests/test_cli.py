@@ -148,6 +148,19 @@ def test_a_fitted_lens_is_evaluated_on_text_it_never_saw(
     assert len(tables[0]) == 5
 
 
+@pytest.mark.parametrize("subcommand", ["validate", "test", "predict"])
+def test_an_evaluation_leaves_nothing_where_it_is_called(
+    subcommand: str, tiny: dict[str, Path], fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    prompt = {"data.prompt": "sun moon river", "data.answer": "stone"}
+    arguments = fit_arguments(**tiny, logs=Path("nothing"), **{"export.folder": fitted / "lenses"}, **prompt)
+
+    assert main([subcommand, *[part for part in arguments if "default_root_dir" not in part]]) == 0
+
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_evaluating_without_a_lens_says_how_to_fit_one(
     tiny: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

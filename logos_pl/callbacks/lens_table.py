@@ -44,10 +44,10 @@ def print_kl_table(readings: Readings, title: str) -> None:
 
 def prompt_table(readings: Mapping[str, PromptReading], decode: Callable[[list[int]], str]) -> Table:
     """One line per row: each lens's top token with its probability, rank of the answer, KL(P_row‖P_final), entropy."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("\nrow", justify="right")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))  # two lenses fit into 80 columns
+    table.add_column("\nrow", justify="right", no_wrap=True, min_width=3)
     for lens, reading in readings.items():
-        table.add_column(f"{lens}\ntop-1", no_wrap=True)
+        table.add_column(f"{lens}\ntop-1", no_wrap=True, max_width=13, overflow="ellipsis")
         for heading in ("p", *(("rank",) if reading.answer_rank is not None else ()), "KL", "H"):
             table.add_column(f"\n{heading}", justify="right", no_wrap=True)
     for row in range(len(next(iter(readings.values())).p_top1)):

@@ -36,6 +36,20 @@ def test_the_prompt_table_shows_tokens_as_they_are() -> None:
     assert lines[3] == ["1", "'\\n'", "1.00", "1", "0.00", "1.50"]
 
 
+def test_two_lenses_fit_into_eighty_columns_with_every_row_and_figure() -> None:
+    ids = torch.arange(3)
+    reading = PromptReading(
+        ids, torch.full((3,), 0.16), ids + 120_000, torch.full((3,), 22.42), torch.full((3,), 17.24)
+    )
+
+    lines = printed(prompt_table({"norm": reading, "tuned": reading}, lambda token: " incomprehensibilities"))
+
+    for row, line in enumerate(lines[2:]):
+        token = ["'", "incomprehe…"]  # cut at 13 characters, the quote and the space among them
+        figures = ["0.16", str(120_000 + row), "22.42", "17.24"]
+        assert line == [str(row), *token, *figures, *token, *figures]
+
+
 def test_without_an_answer_there_is_no_rank() -> None:
     reading = PromptReading(torch.tensor([0]), torch.tensor([1.0]), None, torch.tensor([0.0]), torch.tensor([0.0]))
 
