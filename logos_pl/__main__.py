@@ -5,12 +5,12 @@ import sys
 
 
 def main() -> int:
-    """Run the command line; see `logos_pl.cli.main`."""
+    """Run the command line; see `logos_pl.entry.main`."""
     # Threads that wait for each other without spinning: on two cores that another program uses too, a fit of the demo
     # makes 50 steps in the time in which it makes one with the spinning default.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        from logos_pl.cli import main as run
+        from logos_pl.entry import main as run
 
         return run()
     except KeyboardInterrupt:

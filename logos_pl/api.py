@@ -5,19 +5,28 @@
 >>> lens_logits(lm, lens, "The capital of Germany is", row=5).argmax(-1)     # doctest: +SKIP
 """
 
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from logos_pl.analysis.milestones import Milestones, milestones
 from logos_pl.artifacts import load_tuned_lens
+from logos_pl.data.prompts import TOKENS_PER_BATCH, ask, batches
+from logos_pl.data.token_strings import TokenStrings
 from logos_pl.errors import InputError
 from logos_pl.lenses.head import DecodingNorm, Head
 from logos_pl.lenses.norm import Lens, NormLens
 from logos_pl.lm.devices import choose_device, measure_memory
 from logos_pl.lm.frozen import FrozenLM, model_shape
 from logos_pl.lm.residuals import residuals
+from logos_pl.modules.reading import SWEPT, PromptReader
+from logos_pl.modules.recording import records_of
+from logos_pl.records import NextTokenRecord, PositionRecord, Prompt, PromptRecords
 
-__all__ = ["lens_logits", "load_model", "load_tuned_lens", "norm_lens"]
+__all__ = ["Sweep", "lens_logits", "load_model", "load_tuned_lens", "norm_lens", "sweep"]
 
 
 def load_model(
@@ -80,3 +89,73 @@ def lens_logits(lm: FrozenLM, lens: Lens, prompt: str, row: int) -> Float[Tensor
             f"The prompt has {num_tokens} tokens, and {lm.model_id} reads at most {lm.context_length}: shorten it."
         )
     return lens.logits(residuals(lm, input_ids, None, [row])[:, 0], [row])[0]
+
+
+class Sweep(NamedTuple):
+    """What all lenses read in all prompts.
+
+    Attributes:
+        prompts: All that was read, prompt by prompt.
+    """
+
+    prompts: list[PromptRecords]
+
+    @property
+    def next_token(self) -> list[NextTokenRecord]:
+        """A record per prompt, lens and row, on the token after the prompt: ``pandas.DataFrame(sweep.next_token)``."""
+        return [record for prompt in self.prompts for rows in prompt.next_token.values() for record in rows]
+
+    @property
+    def positions(self) -> list[PositionRecord]:
+        """A record per prompt, lens, row and position."""
+        return [record for prompt in self.prompts for rows in prompt.positions.values() for record in rows]
+
+    @property
+    def milestones(self) -> dict[tuple[str, str, str], Milestones]:
+        """Where each lens first copies, knows the answer, comes near the model: by prompt id, variant and lens."""
+        return {
+            (prompt.prompt.prompt_id, prompt.prompt.variant, lens): milestones(rows)
+            for prompt in self.prompts
+            for lens, rows in prompt.next_token.items()
+        }
+
+
+def sweep(
+    model: FrozenLM, prompts: Sequence[str | tuple[str, str] | Prompt], lenses: Mapping[str, Lens] | None = None
+) -> Sweep:
+    """Every prompt at every row and position, as the norm lens and the given ones read them from one forward pass.
+
+    Args:
+        model: The model.
+        prompts: Texts, pairs of text and answer, or prompts with variants and contrasts.
+        lenses: Further lenses bound to the model, ``tuned`` or ``prism`` by name; ``norm`` replaces the plain one.
+
+    Raises:
+        InputError: The model has no tokenizer, a lens has another name, or a prompt or answer cannot be used.
+    """
+    if model.tokenizer is None:
+        raise InputError(f"{model.model_id} has no tokenizer to read prompts with: load it with one.")
+    unknown = sorted(set(lenses or {}) - set(SWEPT))
+    if unknown:
+        raise InputError(f"There is no lens named {unknown[0]!r}: name them among {', '.join(SWEPT)}.")
+    named = {"norm": norm_lens(model)} | dict(lenses or {})
+    asked = [ask(model.tokenizer, prompt, model.context_length) for prompt in _prompts(prompts)]
+    reader, strings = PromptReader(model, named), TokenStrings(model.tokenizer)
+    special, tied = set(model.tokenizer.all_special_ids), model.tied_embeddings
+    read = [
+        records
+        for batch in batches(asked, TOKENS_PER_BATCH)
+        for records in records_of(reader.read(batch), strings, special, tied)
+    ]
+    return Sweep(read)
+
+
+def _prompts(given: Sequence[str | tuple[str, str] | Prompt]) -> list[Prompt]:
+    prompts = []
+    for number, prompt in enumerate(given, start=1):
+        if isinstance(prompt, Prompt):
+            prompts.append(prompt)
+        else:
+            text, answer = (prompt, None) if isinstance(prompt, str) else prompt
+            prompts.append(Prompt(f"p{number}", "orig", text, answer))
+    return prompts

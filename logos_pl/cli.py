@@ -1,6 +1,5 @@
-"""The command line: `logos-pl fit | validate | test | predict --config configs/<name>.yaml`."""
+"""The command line: `logos-pl fit | validate | test | predict | selftest --config configs/<name>.yaml`."""
 
-import errno
 import inspect
 import os
 import re
@@ -8,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -21,20 +19,20 @@ from logos_pl.callbacks.lens_export import LensExport
 from logos_pl.callbacks.lens_import import LensImport
 from logos_pl.callbacks.percentile_stopping import PercentileStopping
 from logos_pl.callbacks.progress import FitProgress
+from logos_pl.callbacks.sweep_writer import SweepDestination, SweepWriter
 from logos_pl.data.datamodule import LensDataModule
-from logos_pl.errors import InputError, InterruptedRunError, LogosError
+from logos_pl.errors import InputError
+from logos_pl.lm.sources import clean_name
 from logos_pl.modules.tuning import PERCENTILE_KL, LensTuning
 from logos_pl.plan import plan_run
-from logos_pl.quiet import silence_third_parties
 from logos_pl.run_folder import find_checkpoint, new_run_folder, refuse_broken
+from logos_pl.selftest import run_selftest
 
 TRAINER_OPTIONS = {
     "accelerator", "strategy", "devices", "num_nodes", "logger", "callbacks", "plugins", "profiler", "default_root_dir",
     "enable_progress_bar", "detect_anomaly", "deterministic", "benchmark",
 }  # fmt: skip
 """What of Lightning's Trainer a user may set; steps, batches, validations and precision belong to the plan."""
-
-DISK_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EIO}
 
 
 class LogosParser(LightningArgumentParser):
@@ -65,8 +63,39 @@ def one_sentence(message: str) -> str:
     return f"{option} {given[1]} is not what it takes: {takes}."
 
 
+class SeveralModelsAskedError(Exception):
+    """The command names several models, and each is a run of its own; no failure, and never shown to a user."""
+
+    def __init__(self, models: list[str]) -> None:
+        super().__init__(*models)
+        self.models = models
+
+
+class LogosTrainer(Trainer):
+    """Lightning's trainer, and the self-test that runs where a prediction would."""
+
+    def selftest(self, model: LensTuning, datamodule: LensDataModule) -> None:
+        """Check the model's head, its norm and the sweep's arithmetic on the model at hand; writes nothing.
+
+        Raises:
+            RunError: A check failed.
+        """
+        run_selftest(model, datamodule, self.strategy.root_device)
+
+
 class LogosCLI(LightningCLI):
-    """Trainer, lens module and data module from one configuration, with every `auto` settled before they are made."""
+    """Trainer, lens module and data module from one configuration, with every `auto` settled before they are made.
+
+    Args:
+        destination: where a prediction writes; several models share it.
+        one_model: this is one of several models that the command names.
+        options: those of Lightning's own class.
+    """
+
+    def __init__(self, *, destination: SweepDestination, one_model: bool = False, **options: Any) -> None:
+        self.destination = destination
+        self.one_model = one_model
+        super().__init__(LensTuning, LensDataModule, trainer_class=LogosTrainer, **options)
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The Trainer's options that are the user's, the module's and the data's; the rest follows from the data."""
@@ -79,6 +108,8 @@ class LogosCLI(LightningCLI):
         """Say each thing once: the data follow the model and the seed."""
         parser.add_lightning_class_args(PercentileStopping, "early_stopping")
         parser.add_lightning_class_args(LensExport, "export")
+        parser.add_lightning_class_args(SweepWriter, "sweep")
+        parser.add_argument("--models", nargs="+", type=str, help="models that `predict` reads one after the other")
         parser.link_arguments("model.model_id", "data.model_id")
         parser.link_arguments("model.revision", "data.model_revision")
         parser.link_arguments("seed_everything", "model.seed")
@@ -89,6 +120,7 @@ class LogosCLI(LightningCLI):
         """The subcommands, and the Trainer arguments that are not the user's to give."""
         own = {"model", "datamodule", "verbose", "weights_only", "dataloaders", "return_predictions"}
         return {
+            "selftest": own,
             "fit": own | {"train_dataloaders", "val_dataloaders"},
             "validate": own,
             "test": own,
@@ -107,14 +139,25 @@ class LogosCLI(LightningCLI):
             refuse_broken(Path(given))
 
     def before_instantiate_classes(self) -> None:
-        """Settle what `auto` stands for, where the run writes, and which checkpoint it goes on from."""
+        """Settle what `auto` stands for, where the run writes, and which checkpoint it goes on from.
+
+        Raises:
+            SeveralModelsAskedError: There are several models to read, one run each.
+            InputError: Something does not fit, or there is nothing to go on from.
+        """
         config = self.config[self.subcommand]
-        self.plan = plan_run(config)
+        if config.models and not self.one_model:
+            if self.subcommand != "predict":
+                raise InputError(f"--models is for predict; {self.subcommand} takes one model, --model.model_id.")
+            raise SeveralModelsAskedError(config.models)
+        root = Path(config.trainer.default_root_dir or "lightning_logs")
+        names = [clean_name(model) for model in config.models or [config.model.model_id]]
+        self.destination.settle(root, config.sweep.out_dir, names)
+        self.plan = plan_run(config, reads_text=self.subcommand not in ("predict", "selftest"))
         self.plan.settle(config)
         if self.is_first_process:
             print(self.plan.sentence(), flush=True)
-        root = Path(config.trainer.default_root_dir or "lightning_logs")
-        if config.ckpt_path is not None:
+        if config.get("ckpt_path") is not None:  # the self-test has none
             checkpoint = find_checkpoint(root, self.plan.clean_model_name, config.ckpt_path)
             config.ckpt_path = str(checkpoint)
             self.run_folder = checkpoint.parent
@@ -144,7 +187,7 @@ class LogosCLI(LightningCLI):
         self.trainer.test(**arguments, verbose=False)
 
     def predict(self, **arguments: Any) -> None:
-        """Read the prompt; the table is printed, so nothing has to be kept."""
+        """Read the prompts; they are written as they come, so nothing has to be kept."""
         self.trainer.predict(**arguments, return_predictions=False)
 
     def _fit_parts(self) -> dict[str, Any]:
@@ -173,59 +216,17 @@ class LogosCLI(LightningCLI):
 
     def _evaluation_parts(self) -> dict[str, Any]:
         export: LensExport = self._get(self.config_init, "export")
-        command = "logos-pl fit " + " ".join(f"--config {path}" for path in self._config_files())
-        given = self.config[self.subcommand].ckpt_path is not None
+        writer: SweepWriter = self._get(self.config_init, "sweep")
+        writer.destination = self.destination
+        fit = " ".join(["logos-pl fit", *(f"--config {path}" for path in self._config_files())])
+        command = fit + (f" --model.model_id {self.plan.model_id}" if self.one_model else "")
+        given = self.config[self.subcommand].get("ckpt_path") is not None
         folder = None if given else export.destination(self.plan.clean_model_name)
         wanted = self._get(self.config_init, "trainer")["enable_progress_bar"] is not False
-        bar = wanted and self.subcommand != "predict" and sys.stdout.isatty()
-        return {"callbacks": [LensImport(folder, command.strip())], "logger": False, "enable_progress_bar": bar}
+        bar = wanted and self.subcommand not in ("predict", "selftest") and sys.stdout.isatty()
+        required = self.subcommand != "predict" or writer.tuned == "require"
+        callbacks = [] if self.subcommand == "selftest" else [LensImport(folder, command, required)]
+        return {"callbacks": callbacks, "logger": False, "enable_progress_bar": bar}
 
     def _config_files(self) -> list[str]:
         return [str(path) for path in self.config[self.subcommand].get("config") or []]
-
-
-def main(args: list[str] | None = None) -> int:
-    """Run the command line; what goes wrong is one sentence on standard error.
-
-    Args:
-        args: arguments, for calls from Python; the process's own where left out.
-
-    Returns:
-        Exit status: 0, 1 for a failure, 2 for bad input, 128 + n after signal n.
-    """
-    silence_third_parties()
-    try:
-        LogosCLI(
-            LensTuning,
-            LensDataModule,
-            parser_class=LogosParser,
-            parser_kwargs={"prog": "logos-pl", "description": __doc__, "allow_abbrev": False},
-            save_config_kwargs={"overwrite": True},
-            seed_everything_default=316,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-            args=args,
-        )
-    except LogosError as error:
-        if isinstance(error, InterruptedRunError) and os.environ.get("LOCAL_RANK", "0") != "0":
-            return error.exit_status  # the first process says it
-        return _fail(str(error), error.exit_status)
-    except MisconfigurationException as error:
-        return _fail(" ".join(str(error).split()), InputError.exit_status)
-    except OSError as error:
-        if error.errno not in DISK_ERRORS:
-            raise
-        where = "" if error.filename is None else f" ({error.filename})"
-        return _fail(f"{error.strerror}{where}: free space, or choose folders that can be written.", 1)
-    except UnicodeDecodeError as error:
-        return _fail(f"A file that was given is not UTF-8 text ({error.reason}): save it as UTF-8.", 2)
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker"):
-            raise
-        return _fail("A process that reads text was killed; go on with --ckpt_path last (is memory short?).", 1)
-    return 0
-
-
-def _fail(message: str, status: int) -> int:
-    print(f"logos-pl: {message}", file=sys.stderr)
-    return status

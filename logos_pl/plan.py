@@ -18,6 +18,7 @@ class RunPlan(NamedTuple):
     """A run with every `auto` settled.
 
     Attributes:
+        model_id: the model as the user names it.
         clean_model_name: name of the folders the run writes to.
         shape: sizes of the model.
         choice: device, number format and estimated memory.
@@ -26,6 +27,7 @@ class RunPlan(NamedTuple):
         positions_per_seq: positions trained on in each sequence.
     """
 
+    model_id: str
     clean_model_name: str
     shape: ModelShape
     choice: DeviceChoice
@@ -52,8 +54,12 @@ class RunPlan(NamedTuple):
         )
 
 
-def plan_run(config: Any) -> RunPlan:
+def plan_run(config: Any, reads_text: bool = True) -> RunPlan:
     """The plan for a subcommand's configuration; reads the model's configuration and no weights.
+
+    Args:
+        config: the subcommand's configuration.
+        reads_text: packed text is read, so its settings have to fit the model.
 
     Raises:
         InputError: the model is unknown or fits nowhere, or the data settings do not fit the model or each other.
@@ -61,7 +67,8 @@ def plan_run(config: Any) -> RunPlan:
     source = locate(config.model.model_id, config.model.revision)
     model_config = read_config(source)
     shape, data = shape_of(model_config), config.data
-    _check_sequences(config.model.model_id, data, context_length(model_config))
+    if reads_text:
+        _check_sequences(config.model.model_id, data, context_length(model_config))
     choice = _place(config, shape)
     world_size = _world_size(config.trainer)
     micro = data.micro_batch_seqs
@@ -69,6 +76,7 @@ def plan_run(config: Any) -> RunPlan:
         micro = _largest_divisor(max(1, data.effective_batch_seqs // world_size), MICRO_BATCH_SEQS[choice.device.type])
     positions = data.positions_per_seq
     return RunPlan(
+        config.model.model_id,
         clean_name(source.model_id),
         shape,
         choice,

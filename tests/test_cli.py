@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from logos_pl.cli import main, one_sentence
+from logos_pl.cli import one_sentence
+from logos_pl.entry import main
 from tests.tiny import fit_arguments, make_corpus, make_model
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -52,7 +53,7 @@ def test_a_fit_ends_with_a_table_per_row_and_says_where_everything_is(
     assert [line.split()[0] for line in printed if line.strip()[:1].isdigit()] == ["0", "1", "2", "3", "4"]
     assert "lens:        lenses/tiny-llama" in printed
     assert "TensorBoard: tensorboard --logdir lightning_logs/tiny-llama/version_0" in printed
-    assert sorted(os.listdir("lenses/tiny-llama")) == ["README.md", "provenance.json", "weights.pt"]
+    assert sorted(os.listdir("lenses/tiny-llama")) == ["README.md", "companion.pt", "provenance.json", "weights.pt"]
     assert {"best.ckpt", "last.ckpt", "config.yaml"} <= set(os.listdir("lightning_logs/tiny-llama/version_0"))
 
 
@@ -90,7 +91,10 @@ def test_checkpoints_hold_the_translators_and_never_the_model(fitted: Path) -> N
     (last,) = fitted.rglob("last.ckpt")
     checkpoint = torch.load(last, weights_only=True)
 
-    assert set(checkpoint["state_dict"]) == {f"translators.{name}" for name in ("U", "V", "c", "log_tau")}
+    names = ("U", "V", "c", "log_tau")
+    assert set(checkpoint["state_dict"]) == {
+        f"{lens}.{name}" for lens in ("translators", "companion") for name in names
+    }
     numbers = sum(value.numel() for value in checkpoint["state_dict"].values())
     assert last.stat().st_size < 3 * 4 * numbers + 30_000  # weights and AdamW's two moments, and small change
 
@@ -100,7 +104,10 @@ def test_the_best_validation_is_exported_and_not_the_last(tiny: dict[str, Path],
     options = {"model.lr": 0.3, "data.validate_every_steps": 1}
     assert main(["fit", *fit_arguments(**tiny, logs=tmp_path, **options)]) == 0
     best, last = (torch.load(next(tmp_path.rglob(f"{name}.ckpt")), weights_only=True) for name in ("best", "last"))
-    weights = torch.load(tmp_path / "lenses" / "tiny-llama" / "weights.pt", weights_only=True)
+    weights, companion = (
+        torch.load(tmp_path / "lenses" / "tiny-llama" / name, weights_only=True)
+        for name in ("weights.pt", "companion.pt")
+    )
     provenance = json.loads((tmp_path / "lenses" / "tiny-llama" / "provenance.json").read_text())
 
     assert best["global_step"] < last["global_step"]
@@ -108,10 +115,24 @@ def test_the_best_validation_is_exported_and_not_the_last(tiny: dict[str, Path],
     assert provenance["optim"]["steps_done"] == last["global_step"]
     for name, tensor in weights.items():
         assert torch.equal(tensor, best["state_dict"][f"translators.{name}"])
+        assert torch.equal(companion[name], best["state_dict"][f"companion.{name}"])
     assert not torch.equal(weights["V"], last["state_dict"]["translators.V"])
+    assert not torch.equal(companion["c"], last["state_dict"]["companion.c"])
     row = provenance["val_kl_bits"]["50"]["row"]
     recorded = provenance["val_kl_bits"]["50"]["tuned"]["kl_from_final_bits"]
     assert recorded == best["lens_validation"]["tuned"]["kl_from_final_bits"][row]
+
+
+def test_without_a_companion_the_same_lens_is_written_and_can_be_evaluated(
+    tiny: dict[str, Path], fitted: Path, tmp_path: Path
+) -> None:
+    arguments = fit_arguments(**tiny, logs=tmp_path)
+    assert main(["fit", *arguments, "--model.companion=false"]) == 0
+    without, with_one = (folder / "lenses" / "tiny-llama" for folder in (tmp_path, fitted))
+
+    assert sorted(os.listdir(without)) == ["README.md", "provenance.json", "weights.pt"]
+    assert (without / "weights.pt").read_bytes() == (with_one / "weights.pt").read_bytes()
+    assert main(["test", *arguments]) == 0
 
 
 def test_the_last_step_is_validated_whatever_the_interval(tiny: dict[str, Path], tmp_path: Path) -> None:
@@ -148,13 +169,12 @@ def test_a_fitted_lens_is_evaluated_on_text_it_never_saw(
     assert len(tables[0]) == 5
 
 
-@pytest.mark.parametrize("subcommand", ["validate", "test", "predict"])
+@pytest.mark.parametrize("subcommand", ["validate", "test"])
 def test_an_evaluation_leaves_nothing_where_it_is_called(
     subcommand: str, tiny: dict[str, Path], fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    prompt = {"data.prompt": "sun moon river", "data.answer": "stone"}
-    arguments = fit_arguments(**tiny, logs=Path("nothing"), **{"export.folder": fitted / "lenses"}, **prompt)
+    arguments = fit_arguments(**tiny, logs=Path("nothing"), **{"export.folder": fitted / "lenses"})
 
     assert main([subcommand, *[part for part in arguments if "default_root_dir" not in part]]) == 0
 
@@ -297,22 +317,6 @@ def test_a_checkpoint_is_evaluated_where_there_is_no_artifact(
 
     assert main(["validate", *fit_arguments(**tiny, logs=tmp_path), f"--ckpt_path={best}"]) == 0
     assert "best.ckpt" in capsys.readouterr().out
-
-
-def test_a_prompt_is_read_with_and_without_a_tuned_lens(
-    tiny: dict[str, Path], fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    prompt = {"data.prompt": "sun moon river", "data.answer": "stone"}
-    assert main(["predict", *fit_arguments(**tiny, logs=fitted, **prompt)]) == 0
-    with_lens = capsys.readouterr().out
-    assert main(["predict", *fit_arguments(**tiny, logs=tmp_path, **prompt)]) == 0
-    without = capsys.readouterr().out
-
-    assert "tuned" in with_lens
-    assert "'sun moon river' → 'stone'" in with_lens
-    assert "There is no tuned lens at" in without
-    for out in (with_lens, without):
-        assert [line.split()[0] for line in out.splitlines() if line.strip()[:1].isdigit()] == ["0", "1", "2", "3", "4"]
 
 
 def test_a_missing_best_checkpoint_is_said_before_the_run_goes_on(

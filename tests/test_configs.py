@@ -17,8 +17,8 @@ from transformers import (
 )
 
 from logos_pl import plan
-from logos_pl.cli import main
 from logos_pl.data.datamodule import LensDataModule
+from logos_pl.entry import main
 from logos_pl.lm.devices import DeviceMemory
 from logos_pl.lm.sources import Source
 from logos_pl.modules.tuning import LensTuning
@@ -80,7 +80,7 @@ def printed(subcommand: str, path: Path, capsys: pytest.CaptureFixture[str], *mo
 def test_a_configuration_parses_under_every_subcommand_and_instantiates(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for subcommand in ("fit", "validate", "test", "predict"):
+    for subcommand in ("fit", "validate", "test", "predict", "selftest"):
         settings = printed(subcommand, CONFIGS[name], capsys)
     given = yaml.safe_load(CONFIGS[name].read_text())
     module, data = LensTuning(**settings["model"]), LensDataModule(**settings["data"])

@@ -29,12 +29,13 @@ def lenses(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "one" / "lenses" / "tiny-llama", folder / "two" / "lenses" / "tiny-llama"
 
 
-def test_two_processes_train_the_weights_that_one_trains(lenses: tuple[Path, Path]) -> None:
-    one, two = (torch.load(lens / "weights.pt", weights_only=True) for lens in lenses)
+@pytest.mark.parametrize(("file", "trained"), [("weights.pt", "V"), ("companion.pt", "c")])
+def test_two_processes_train_the_weights_that_one_trains(file: str, trained: str, lenses: tuple[Path, Path]) -> None:
+    one, two = (torch.load(lens / file, weights_only=True) for lens in lenses)
 
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, rtol=1e-5, atol=1e-6)
-    assert not torch.equal(one["V"], torch.zeros_like(one["V"]))
+    assert not torch.equal(one[trained], torch.zeros_like(one[trained]))
 
 
 def test_two_processes_read_the_same_text_and_record_it(lenses: tuple[Path, Path]) -> None:

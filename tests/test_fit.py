@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from logos_pl.cli import main
+from logos_pl.entry import main
 from logos_pl.lenses.translator import Translators
 
 DEMO = ["--config", str(Path(__file__).parents[1] / "configs" / "demo.yaml"), "--trainer.accelerator=cpu"]
@@ -40,6 +40,10 @@ def assert_learned(arguments: list[str], folder: Path) -> None:
         moved = (weights[name] - getattr(start, name)).flatten(1).norm(dim=1)
         assert (moved > 1e-3).all(), f"{name} has moved by {moved.tolist()}"
     assert (weights["log_tau"] != start.log_tau).all()
+    companion = torch.load(next((folder / "tuned").rglob("companion.pt")), weights_only=True)
+    for name in ("c", "log_tau"):  # the companion is the lens of bias and temperature alone, without a fit of its own
+        assert (companion[name] - bias_weights[name]).norm() < 1e-3 * bias_weights[name].norm(), name
+    assert not list((folder / "bias").rglob("companion.pt"))
 
 
 def test_on_the_demo_the_tuned_lens_wins_at_every_row(tmp_path: Path) -> None:

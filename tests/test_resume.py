@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from logos_pl.cli import main
+from logos_pl.entry import main
 from tests.tiny import fit_arguments, make_corpus, make_model
 
 KILL = "os.kill(os.getpid(), signal.SIGKILL)"
@@ -92,7 +92,7 @@ def run_and_die(arguments: list[str], patch: str) -> subprocess.CompletedProcess
         "import os, signal, sys\n"
         "from logos_pl.callbacks import checkpoint_io\n"
         "from logos_pl.modules.tuning import LensTuning\n"
-        "from logos_pl.cli import main\n"
+        "from logos_pl.entry import main\n"
         f"{lines}\n"
         f"sys.exit(main({arguments!r}))\n"
     )
@@ -103,7 +103,11 @@ def run_and_die(arguments: list[str], patch: str) -> subprocess.CompletedProcess
 
 def artifact(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     (lens,) = (folder / "lenses").iterdir()
-    weights = torch.load(lens / "weights.pt", weights_only=True)
+    weights = {
+        f"{file}: {name}": tensor
+        for file in ("weights.pt", "companion.pt")
+        for name, tensor in torch.load(lens / file, weights_only=True).items()
+    }
     return weights, json.loads((lens / "provenance.json").read_text())
 
 

@@ -2,6 +2,14 @@
 
 from logos_pl.artifacts.fingerprint import fingerprint
 from logos_pl.artifacts.provenance import Provenance
-from logos_pl.artifacts.tuned_lens import load_tuned_lens, save_tuned_lens
+from logos_pl.artifacts.tuned_lens import FittedLenses, load_companion, load_lenses, load_tuned_lens, save_tuned_lens
 
-__all__ = ["Provenance", "fingerprint", "load_tuned_lens", "save_tuned_lens"]
+__all__ = [
+    "FittedLenses",
+    "Provenance",
+    "fingerprint",
+    "load_companion",
+    "load_lenses",
+    "load_tuned_lens",
+    "save_tuned_lens",
+]

@@ -55,9 +55,16 @@ def _facts(p: Provenance, num_bytes: int) -> str:
         "Parameters": f"{p.capacity.parameters:,}",
         "Size": f"{num_bytes / 1e6:.1f} MB (fp32)" if num_bytes >= 1e6 else f"{num_bytes / 1e3:.0f} kB (fp32)",
         "Decoding norm": f"`{p.decoding_norm}`",
+        **_companion(p),
         "Made with": f"logos-pl {p.project_version}",
     }
     return _table(["", ""], [list(item) for item in facts.items()])
+
+
+def _companion(p: Provenance) -> dict[str, str]:
+    if p.companion is None:
+        return {}
+    return {"Companion": f"`{p.companion.file}`, bias and temperature alone: {p.companion.parameters:,} parameters"}
 
 
 def _kl_table(p: Provenance) -> str:

@@ -80,6 +80,21 @@ class Capacity:
 
 
 @dataclass(frozen=True)
+class Companion:
+    """The lens of bias and temperature alone that was fitted beside the tuned one, on the same rows and text.
+
+    Attributes:
+        file: Its weights, beside ``provenance.json``: rank 0, the same rows.
+        parameters: Numbers in it.
+        tau: τ of rows 1, 2, …
+    """
+
+    file: str
+    parameters: int
+    tau: list[float]
+
+
+@dataclass(frozen=True)
 class Optim:
     """How it was optimised.
 

@@ -11,6 +11,7 @@ from logos_pl.artifacts.groups import (
     Batching,
     Budget,
     Capacity,
+    Companion,
     Dataset,
     Environment,
     Fingerprint,
@@ -44,6 +45,7 @@ class Provenance:
         init: How the translators started.
         preconditioner: None without a Prism basis.
         val_kl_bits: By depth percentile (``"25"``, …), for the exported weights.
+        companion: The lens of bias and temperature alone beside it; None where none was fitted. Filled on saving.
         kpis: Figures of the gates; None until they were measured.
         acceptance: Verdicts of the gates; None until they were measured.
         sha256: Hash of every file beside this one; filled on saving.
@@ -71,6 +73,7 @@ class Provenance:
     environment: Environment
     val_kl_bits: dict[str, PercentileKl]
     fingerprint: Fingerprint
+    companion: Companion | None = None
     kpis: dict[str, Any] | None = None
     acceptance: dict[str, Any] | None = None
     sha256: dict[str, str] = field(default_factory=dict)

@@ -1,11 +1,13 @@
-"""Tuned lenses on disk: ``weights.pt``, ``provenance.json`` and ``README.md`` in one folder."""
+"""Tuned lenses on disk: ``weights.pt``, ``companion.pt``, ``provenance.json`` and ``README.md`` in one folder."""
 
 import dataclasses
 import hashlib
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 from logos_pl.artifacts.card import model_card
+from logos_pl.artifacts.companion import COMPANION_FILE, companion_files, companion_of, companion_record
 from logos_pl.artifacts.fingerprint import check_fingerprint
 from logos_pl.artifacts.provenance import PROVENANCE_FILE, Provenance
 from logos_pl.artifacts.store import check_destination, check_writable, find_folder, replace_folder
@@ -19,16 +21,32 @@ from logos_pl.lm.frozen import FrozenLM
 WEIGHTS_FILE = "weights.pt"
 CARD_FILE = "README.md"
 # What an artifact's folder may hold, and therefore what a new artifact may replace.
-ARTIFACT_FILES = frozenset({WEIGHTS_FILE, CARD_FILE, PROVENANCE_FILE, "precond.pt", "gates.json", "NOTICE"})
+ARTIFACT_FILES = frozenset(
+    {WEIGHTS_FILE, COMPANION_FILE, CARD_FILE, PROVENANCE_FILE, "precond.pt", "gates.json", "NOTICE"}
+)
 
 
-def save_tuned_lens(folder: str | os.PathLike[str], translators: Translators, provenance: Provenance) -> Provenance:
+class FittedLenses(NamedTuple):
+    """All of an artifact: the tuned lens, its companion of bias and temperature alone if any, where they come from."""
+
+    tuned: TunedLens
+    companion: TunedLens | None
+    provenance: Provenance
+
+
+def save_tuned_lens(
+    folder: str | os.PathLike[str],
+    translators: Translators,
+    provenance: Provenance,
+    companion: Translators | None = None,
+) -> Provenance:
     """Write a tuned lens with its provenance and model card, as a whole or not at all; an earlier one is replaced.
 
     Args:
         folder: Where, usually ``checkpoints/tuned_lenses/<clean_model_name>``.
         translators: The trained part.
-        provenance: Everything but the hashes of the files, which are filled in.
+        provenance: Everything but the companion's record and the hashes of the files, which are filled in.
+        companion: The lens of bias and temperature alone that was fitted beside it, if one was.
 
     Returns:
         The provenance as written.
@@ -43,8 +61,10 @@ def save_tuned_lens(folder: str | os.PathLike[str], translators: Translators, pr
     weights = weights_of(translators)
     check_weights(weights, provenance.capacity)
     data = encode(weights)
+    provenance = dataclasses.replace(provenance, companion=companion_record(companion))
     files: dict[str, bytes | memoryview] = {
         WEIGHTS_FILE: data,
+        **companion_files(companion, provenance),
         CARD_FILE: model_card(provenance, len(data)).encode(),
     }
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
@@ -103,19 +123,51 @@ def load_tuned_lens(path: str | os.PathLike[str], lm: FrozenLM | None = None) ->
         InputError: A file is missing or altered, the weights are not what the provenance says, or the model is not the
             one the lens was trained on; the message says what differs.
     """
+    lens, _, provenance = load_lenses(path, lm)
+    return lens, provenance
+
+
+def load_companion(path: str | os.PathLike[str], lm: FrozenLM | None = None) -> TunedLens | None:
+    """Read the lens of bias and temperature alone that was fitted beside a tuned lens; None where none was.
+
+    All of the artifact is checked, as in ``load_tuned_lens``; ``load_lenses`` reads both and checks the model once.
+
+    Args:
+        path: The artifact's folder.
+        lm: The model; None gives a lens without a head, unchecked against any model.
+
+    Raises:
+        InputError: As ``load_tuned_lens``.
+    """
+    return load_lenses(path, lm).companion
+
+
+def load_lenses(path: str | os.PathLike[str], lm: FrozenLM | None = None) -> FittedLenses:
+    """Read a tuned lens and its companion, checked as in ``load_tuned_lens``; both share one head.
+
+    Args:
+        path: The artifact's folder.
+        lm: The model; None gives lenses without a head, unchecked against any model.
+
+    Raises:
+        InputError: As ``load_tuned_lens``.
+    """
     folder = find_folder(Path(path))
     provenance = read_provenance(folder)
     _refuse_basis(provenance)
     if lm is not None:
         check_model(provenance, lm)
-    weights = decode(_verified_files(folder, provenance)[WEIGHTS_FILE])
+    files = _verified_files(folder, provenance)
+    weights = decode(files[WEIGHTS_FILE])
     check_weights(weights, provenance.capacity)
-    lens = TunedLens(translators_of(weights))
+    lens, companion = TunedLens(translators_of(weights)), companion_of(files, provenance)
     if lm is not None:
         head = Head(lm.anatomy, decoding_norm=provenance.decoding_norm)
         lens.bind(head)
+        if companion is not None:
+            companion.bind(head)
         check_fingerprint(provenance.fingerprint, lm, head)
-    return lens, provenance
+    return FittedLenses(lens, companion, provenance)
 
 
 def read_provenance(folder: Path) -> Provenance:
@@ -153,8 +205,10 @@ def check_model(provenance: Provenance, lm: FrozenLM) -> None:
 
 def _verified_files(folder: Path, provenance: Provenance) -> dict[str, bytes]:
     """The files' contents, read once, so that what was verified is what is used."""
-    if WEIGHTS_FILE not in provenance.sha256:
-        raise InputError(f"{PROVENANCE_FILE} records no hash of {WEIGHTS_FILE}: fetch the artifact again.")
+    needed = {WEIGHTS_FILE} if provenance.companion is None else {WEIGHTS_FILE, provenance.companion.file}
+    for name in sorted(needed):
+        if name not in provenance.sha256:
+            raise InputError(f"{PROVENANCE_FILE} records no hash of {name}: fetch the artifact again.")
     files = {}
     for name, recorded in provenance.sha256.items():
         if name not in ARTIFACT_FILES:

@@ -1,4 +1,4 @@
-"""The numbers of a tuned lens as a plain state dict, and as the bytes of ``weights.pt``."""
+"""The numbers of a tuned lens as a plain state dict, and as the bytes of ``weights.pt`` or ``companion.pt``."""
 
 import io
 import pickle
@@ -30,7 +30,7 @@ def weights_of(translators: Translators) -> Weights:
 
 
 def capacity_of(translators: Translators) -> Capacity:
-    """Rank, rows and how many numbers ``weights.pt`` holds."""
+    """Rank, rows and how many numbers the weights' file holds."""
     numbers = sum(tensor.numel() for tensor in translators.state_dict().values())
     return Capacity(rank_k=translators.rank, rows=translators.num_rows, parameters=numbers)
 
@@ -50,8 +50,13 @@ def translators_of(weights: Weights) -> Translators:
     return translators
 
 
-def check_weights(weights: Weights, capacity: Capacity) -> None:
+def check_weights(weights: Weights, capacity: Capacity, owner: str = "lens") -> None:
     """Refuse weights that are not finite fp32 tensors of the recorded rank and number of rows.
+
+    Args:
+        weights: The state dict.
+        capacity: What is recorded.
+        owner: Whose they are, for the message.
 
     Raises:
         InputError: Naming the tensor, what it is and what it should be.
@@ -63,32 +68,36 @@ def check_weights(weights: Weights, capacity: Capacity) -> None:
     for name in sorted(wanted.keys() | shapes.keys()):
         if shapes.get(name) != wanted.get(name):
             raise InputError(
-                f"The lens's tensor {name} has shape {shapes.get(name)}, but a lens of {rows} rows, width {width} and "
-                f"rank {rank}, as its provenance records, has {wanted.get(name)}: fetch it again, or fit anew."
+                f"The {owner}'s tensor {name} has shape {shapes.get(name)}, but a {owner} of {rows} rows, width "
+                f"{width} and rank {rank}, as its provenance records, has {wanted.get(name)}: fetch it again, or fit anew."
             )
-    _refuse_bad_numbers(weights)
+    _refuse_bad_numbers(weights, owner)
     numbers = sum(tensor.numel() for tensor in weights.values())
     if numbers != capacity.parameters:
         raise InputError(
-            f"The lens has {numbers} parameters, but its provenance records {capacity.parameters}: "
+            f"The {owner} has {numbers} parameters, but its provenance records {capacity.parameters}: "
             "fetch the artifact again, or fit anew."
         )
 
 
 def encode(weights: Weights) -> memoryview:
-    """The bytes of ``weights.pt``."""
+    """The bytes of the weights' file."""
     buffer = io.BytesIO()
     torch.save(weights, buffer)
     return buffer.getbuffer()
 
 
-def decode(data: bytes) -> Weights:
-    """The state dict in the bytes of ``weights.pt``; nothing in them is ever executed.
+def decode(data: bytes, name: str = "weights.pt") -> Weights:
+    """The state dict in the bytes of a weights' file; nothing in them is ever executed.
+
+    Args:
+        data: The bytes.
+        name: The file's name, for the message.
 
     Raises:
         InputError: They are no plain dictionary of tensors.
     """
-    refusal = "weights.pt is not a state dict of tensors alone: fetch the artifact from a source you trust."
+    refusal = f"{name} is not a state dict of tensors alone: fetch the artifact from a source you trust."
     if not data.startswith(ZIP_MAGIC):
         raise InputError(refusal)
     try:
@@ -100,15 +109,15 @@ def decode(data: bytes) -> Weights:
     return weights
 
 
-def _refuse_bad_numbers(weights: Weights) -> None:
+def _refuse_bad_numbers(weights: Weights, owner: str) -> None:
     for name, tensor in weights.items():
         if tensor.dtype != torch.float32:
             raise InputError(
-                f"The lens's tensor {name} is {tensor.dtype}, but must be torch.float32: fit the lens anew."
+                f"The {owner}'s tensor {name} is {tensor.dtype}, but must be torch.float32: fit the lens anew."
             )
         broken = int((~torch.isfinite(tensor)).sum())
         if broken:
             raise InputError(
-                f"The lens's tensor {name} holds {broken} numbers that are NaN or infinite: "
+                f"The {owner}'s tensor {name} holds {broken} numbers that are NaN or infinite: "
                 "fit again with a lower learning rate."
             )

@@ -78,11 +78,8 @@ class LensExport(Callback):
         self, trainer: Trainer, module: LensTuning, data_module: LensDataModule, counts: Counts, consumed: DataLedger
     ) -> None:
         best = torch.load(best_checkpoint(trainer).path, weights_only=True, map_location="cpu")
-        translators = Translators(module.translators.num_rows, module.translators.d_model, module.translators.rank)
-        prefix = "translators."
-        translators.load_state_dict(
-            {key.removeprefix(prefix): value for key, value in best["state_dict"].items() if key.startswith(prefix)}
-        )
+        translators = _from_checkpoint(best, "translators", module.translators)
+        companion = None if module.companion is None else _from_checkpoint(best, "companion", module.companion)
         readings: Readings = {
             lens: {quantity: torch.tensor(values, dtype=torch.float64) for quantity, values in reading.items()}
             for lens, reading in best["lens_validation"].items()
@@ -98,7 +95,7 @@ class LensExport(Callback):
             fingerprint=fingerprint(module.frozen, module.head),
         )
         destination = self.destination(module.frozen.clean_model_name)
-        save_tuned_lens(destination, translators, provenance)
+        save_tuned_lens(destination, translators, provenance, companion)
         self._report(trainer, provenance, readings, destination)
 
     def _report(self, trainer: Trainer, provenance: Provenance, readings: Readings, destination: Path) -> None:
@@ -115,6 +112,16 @@ class LensExport(Callback):
         console.print(f"lens:        {os.path.relpath(destination)}")
         if isinstance(trainer.logger, TensorBoardLogger):  # trainer.log_dir would wait for the other processes
             console.print(f"TensorBoard: tensorboard --logdir {os.path.relpath(trainer.logger.log_dir)}")
+
+
+def _from_checkpoint(checkpoint: dict[str, Any], name: str, like: Translators) -> Translators:
+    """The translators a checkpoint holds under the module's attribute ``name``."""
+    translators = Translators(like.num_rows, like.d_model, like.rank)
+    prefix = f"{name}."
+    translators.load_state_dict(
+        {key.removeprefix(prefix): value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)}
+    )
+    return translators
 
 
 def only(trainer: Trainer, kind: type[Any]) -> Any:

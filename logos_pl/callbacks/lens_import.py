@@ -2,15 +2,14 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 
+from logos_pl.artifacts.provenance import Provenance
 from logos_pl.artifacts.store import find_folder
-from logos_pl.artifacts.tuned_lens import load_tuned_lens
-from logos_pl.callbacks.lens_table import print_kl_table, print_prompt_table
-from logos_pl.data.prompts import PromptBatch
+from logos_pl.artifacts.tuned_lens import load_lenses
+from logos_pl.callbacks.lens_table import print_kl_table
 from logos_pl.errors import InputError
 from logos_pl.modules.tuning import LensTuning
 
@@ -18,17 +17,21 @@ from logos_pl.modules.tuning import LensTuning
 class LensImport(Callback):
     """Reads the fitted lens before an evaluation, unless a checkpoint was given, and prints the table after it.
 
-    A prediction does without a tuned lens where there is none, and says so.
-
     Args:
         folder: the artifact; None where a checkpoint was given.
         how_to_fit: the command that makes one.
+        required: refuse to go on without one; otherwise say so, and do without.
+
+    Attributes:
+        provenance: of the artifact that was read; None without one.
     """
 
-    def __init__(self, folder: Path | None, how_to_fit: str) -> None:
+    def __init__(self, folder: Path | None, how_to_fit: str, required: bool = True) -> None:
         self.folder = folder
         self.how_to_fit = how_to_fit
+        self.required = required
         self.missing = False
+        self.provenance: Provenance | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse a missing artifact before the model is loaded.
@@ -44,7 +47,7 @@ class LensImport(Callback):
                 sentence = (
                     f"There is no tuned lens at {os.path.relpath(self.folder)}: fit one with `{self.how_to_fit}`."
                 )
-                if stage != "predict":
+                if self.required:
                     raise InputError(sentence) from error
                 if trainer.is_global_zero:
                     Console(soft_wrap=True).print(sentence, markup=False)
@@ -52,9 +55,11 @@ class LensImport(Callback):
     def _read(self, trainer: Trainer, module: LensTuning) -> None:
         if self.missing:
             del module.lenses["tuned"]
+            module.adopt_companion(None)
         elif self.folder is not None:
-            lens, _ = load_tuned_lens(self.folder, module.frozen)
+            lens, companion, self.provenance = load_lenses(self.folder, module.frozen)
             module.adopt(lens)
+            module.adopt_companion(companion)
 
     def _say(self, trainer: Trainer, module: LensTuning, side: str) -> None:
         if trainer.is_global_zero:
@@ -87,17 +92,3 @@ class LensImport(Callback):
         """Put the fitted lens in place, or take the untrained one away."""
         assert isinstance(pl_module, LensTuning)
         self._read(trainer, pl_module)
-
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: PromptBatch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Print the prompt's table."""
-        assert isinstance(pl_module, LensTuning)
-        if trainer.is_global_zero:
-            print_prompt_table(outputs, batch, pl_module.frozen.tokenizer)

@@ -1,15 +1,15 @@
-"""The tables a run ends with: KL in bits at every row on held-out text, and a prompt read at every row."""
+"""The tables a run ends with: KL in bits at every row on held-out text, and prompts read at every row."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from logos_pl.data.prompts import PromptBatch
+from logos_pl.analysis.milestones import Milestones
 from logos_pl.functional.depth import depth_percentile_rows
-from logos_pl.modules.tuning import PromptReading, Readings
+from logos_pl.modules.tuning import Readings
+from logos_pl.records import NextTokenRecord, PromptRecords
 
 FIGURES = (
     ("KL(final‖row)", "kl_from_final_bits", ".3f"),
@@ -17,6 +17,8 @@ FIGURES = (
     ("top-1 agree", "top1_agree", ".1%"),
 )
 LENSES = ("norm", "tuned")
+MARK = "*"
+"""Beside a rank or a KL at the row where it first reaches a milestone."""
 
 
 def kl_table(readings: Readings) -> Table:
@@ -42,31 +44,90 @@ def print_kl_table(readings: Readings, title: str) -> None:
     console.print(kl_table(readings))
 
 
-def prompt_table(readings: Mapping[str, PromptReading], decode: Callable[[list[int]], str]) -> Table:
+def prompt_table(records: PromptRecords, milestones: Mapping[str, Milestones]) -> Table:
     """One line per row: each lens's top token with its probability, rank of the answer, KL(P_row‖P_final), entropy."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))  # two lenses fit into 80 columns
     table.add_column("\nrow", justify="right", no_wrap=True, min_width=3)
-    for lens, reading in readings.items():
+    has_answer = records.gold.status == "resolved"
+    for lens in records.next_token:
         table.add_column(f"{lens}\ntop-1", no_wrap=True, max_width=13, overflow="ellipsis")
-        for heading in ("p", *(("rank",) if reading.answer_rank is not None else ()), "KL", "H"):
+        for heading in ("p", *(("rank",) if has_answer else ()), "KL", "H"):
             table.add_column(f"\n{heading}", justify="right", no_wrap=True)
-    for row in range(len(next(iter(readings.values())).p_top1)):
-        cells = [cell for reading in readings.values() for cell in _prompt_cells(reading, row, decode)]
+    for row in range(len(records.next_token["norm"])):
+        cells = [
+            cell for lens, rows in records.next_token.items() for cell in _prompt_cells(rows[row], milestones[lens])
+        ]
         table.add_row(str(row), *cells)
     return table
 
 
-def _prompt_cells(reading: PromptReading, row: int, decode: Callable[[list[int]], str]) -> list[str]:
-    top1 = escape(repr(decode([int(reading.top1_ids[row])])))
-    rank = [] if reading.answer_rank is None else [str(int(reading.answer_rank[row]))]
-    figures = (float(reading.kl_to_final_bits[row]), float(reading.entropy_bits[row]))
-    return [top1, f"{float(reading.p_top1[row]):.2f}", *rank, *(f"{figure:.2f}" for figure in figures)]
+def _prompt_cells(record: NextTokenRecord, reached: Milestones) -> list[str]:
+    ranks = (reached.first_rank_le_1, reached.first_rank_le_5, reached.first_rank_le_10)
+    below = (reached.first_kl_below_0_5, reached.first_kl_below_1_0)
+    rank = [] if record.answer_rank is None else [_marked(str(record.answer_rank), record.layer in ranks)]
+    kl = _marked(f"{record.kl_to_final_bits:.2f}", record.layer in below)
+    return [escape(repr(record.top[0].token)), f"{record.p_top1:.2f}", *rank, kl, f"{record.entropy_bits:.2f}"]
 
 
-def print_prompt_table(readings: Mapping[str, PromptReading], prompt: PromptBatch, tokenizer: Any) -> None:
-    """Print a prompt's table to the terminal, under what it asks for."""
-    console = Console()
-    wanted = f" → {tokenizer.decode(list(prompt.answer_ids))!r}" if prompt.answer_ids else ""
-    units = "KL is KL(row‖final) and H the entropy, in bits"
-    console.print(f"\n{prompt.text!r}{wanted} ({units}):", soft_wrap=True, markup=False, highlight=False)
-    console.print(prompt_table(readings, tokenizer.decode))
+def _marked(text: str, mark: bool) -> str:
+    return f"[bold]{text}{MARK}[/bold]" if mark else text
+
+
+def milestone_line(lens: str, reached: Milestones, num_blocks: int, has_answer: bool) -> str:
+    """The rows of one lens's milestones, in words; – where one is never reached."""
+    ranks = (reached.first_rank_le_10, reached.first_rank_le_5, reached.first_rank_le_1)
+    parts = [f"rank ≤ 10, 5, 1 from rows {', '.join(map(_row, ranks))}"] if has_answer else []
+    parts.append(
+        f"KL < 1, 0.5 bits from {_row(reached.first_kl_below_1_0)}, {_row(reached.first_kl_below_0_5)} of {num_blocks}"
+    )
+    if reached.L_copy is not None:
+        parts.append(f"copies the prompt at {reached.L_copy}")
+    return f"{MARK} {lens}: " + " · ".join(parts)
+
+
+def _row(row: int | None) -> str:
+    return "–" if row is None else str(row)
+
+
+def print_prompt_table(records: PromptRecords, milestones: Mapping[str, Milestones], console: Console) -> None:
+    """Print a prompt's table to the terminal, under what it asks for and above its milestones."""
+    prompt, gold = records.prompt, records.gold
+    wanted = {
+        "resolved": f" → {''.join(gold.pieces)!r}",
+        "unresolved": f" → {prompt.answer!r} cannot be told apart from the prompt's last token: not looked for",
+        "none": "",
+    }[gold.status]
+    console.print(
+        f"\n{prompt.prompt_id}/{prompt.variant} {prompt.text!r}{wanted}", soft_wrap=True, markup=False, highlight=False
+    )
+    console.print(prompt_table(records, milestones))
+    num_blocks = len(records.next_token["norm"]) - 1
+    for lens, reached in milestones.items():
+        line = milestone_line(lens, reached, num_blocks, gold.status == "resolved")
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+
+def summary_table(lines: Sequence[Sequence[str]], lenses: Sequence[str]) -> Table:
+    """One line per prompt: where each lens first has the answer at rank 1, and where KL first falls below a bit."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("\nprompt", overflow="ellipsis", no_wrap=True, max_width=24)
+    table.add_column("\nanswer", overflow="ellipsis", no_wrap=True, max_width=14)
+    table.add_column("final\nrank", justify="right", no_wrap=True)
+    for heading in ("rank 1 from", "KL < 1 from"):
+        for number, lens in enumerate(lenses):
+            table.add_column(f"{heading if number == 0 else ''}\n{lens}", justify="right", no_wrap=True)
+    for line in lines:
+        table.add_row(*(escape(cell) for cell in line))
+    return table
+
+
+def summary_line(records: PromptRecords, milestones: Mapping[str, Milestones]) -> tuple[str, ...]:
+    """A prompt's line in the summary."""
+    final = records.next_token["norm"][-1]
+    return (
+        f"{records.prompt.prompt_id}/{records.prompt.variant}",
+        "–" if records.gold.status == "none" else repr("".join(records.gold.pieces) or records.prompt.answer),
+        _row(final.answer_rank),
+        *(_row(reached.first_rank_le_1) for reached in milestones.values()),
+        *(_row(reached.first_kl_below_1_0) for reached in milestones.values()),
+    )

@@ -15,12 +15,15 @@ from logos_pl.data.lanes import LaneCursor, TrainText
 from logos_pl.data.layout import Cursors, Layout, check_layout
 from logos_pl.data.ledger import DataLedger, count_consumed, gather_cursors
 from logos_pl.data.packed_text import HeldOutBatches, PositionDraw, TextBatch, TrainLoader, TrainStream
-from logos_pl.data.prompts import PromptBatch, make_prompt
+from logos_pl.data.prompts import TOKENS_PER_BATCH, AskedPrompt, ask, batches
 from logos_pl.data.source import Source, resolve
+from logos_pl.data.suites import PROBE, prompts_of, read_suite
 from logos_pl.errors import InputError
 from logos_pl.functional import budget
 from logos_pl.functional.positions import position_bounds
-from logos_pl.lm.frozen import load_tokenizer
+from logos_pl.lm.frozen import context_length, load_tokenizer, read_config
+from logos_pl.lm.sources import locate
+from logos_pl.records import Prompt
 
 DEFAULT_MICRO_BATCH_SEQS = 8
 PREFETCH_BATCHES = 8
@@ -65,8 +68,9 @@ class LensDataModule(LightningDataModule):
             processes, which only share the lanes; so keep it, and let processes × workers divide it.
         num_workers: Processes that read and tokenise ahead of each training process; 0 reads in the training process
             itself.
-        prompt: Prompt that `predict` reads at every row.
-        answer: What the model ought to say after it; its rank is reported.
+        prompts: File of prompts that `predict` reads, in YAML; `probe` is the one that comes with the package.
+        prompt: A single prompt to read instead.
+        answer: What the model ought to say after that prompt.
         model_id: Model whose tokenizer is used; follows --model.
         model_revision: Revision of that model; follows --model.
         seed: Seed of the drawn positions; follows --seed_everything.
@@ -93,8 +97,9 @@ class LensDataModule(LightningDataModule):
         test_seqs: int = 64,
         lanes: int = 8,
         num_workers: int = 1,
-        prompt: str = "The capital of Germany is",
-        answer: str | None = "Berlin",
+        prompts: str = "probe",
+        prompt: str | None = None,
+        answer: str | None = None,
         model_id: str = "demo",
         model_revision: str | None = None,
         seed: int = 316,
@@ -117,6 +122,7 @@ class LensDataModule(LightningDataModule):
         self.test_seqs = test_seqs
         self.lanes = lanes
         self.num_workers = num_workers
+        self.prompts = prompts
         self.prompt = prompt
         self.answer = answer
         self.model_id = model_id
@@ -126,6 +132,7 @@ class LensDataModule(LightningDataModule):
         self._loader: TrainLoader | None = None
         self._intervals: ValidationIntervals | None = None
         self._held_out: dict[Side, list[list[int]]] = {}
+        self.asked: list[AskedPrompt] = []
         self._cursors: Cursors = {lane: LaneCursor() for lane in range(lanes)}
         self._restored_identity: dict[str, Any] | None = None
 
@@ -142,6 +149,7 @@ class LensDataModule(LightningDataModule):
         if self.tokenizer is None:
             self.tokenizer = load_tokenizer(self.model_id, self.model_revision)
         if stage == "predict":
+            self.asked = self._ask()
             return
         self._check_numbers()
         if self.micro_batch_seqs == "auto":
@@ -242,14 +250,29 @@ class LensDataModule(LightningDataModule):
         return self._held_out_batches("test")
 
     def predict_dataloader(self) -> DataLoader:
-        """The prompt.
+        """The prompts, several at a time, in their order."""
+        return DataLoader(batches(self.asked, TOKENS_PER_BATCH), batch_size=None)  # type: ignore[arg-type]
+
+    @property
+    def num_prompts(self) -> int:
+        """Prompts that a prediction reads, variants and controls included."""
+        return len(self.asked)
+
+    def _ask(self) -> list[AskedPrompt]:
+        """The prompts as the model's tokenizer has them.
 
         Raises:
-            InputError: If the prompt or its answer cannot be used.
+            InputError: A prompt or its answer is empty, a prompt is too long, or the file is not as it should be.
         """
         assert self.tokenizer is not None, "setup() loads it"
-        prompts: list[PromptBatch] = [make_prompt(self.tokenizer, self.prompt, self.answer)]
-        return DataLoader(prompts, batch_size=None)  # type: ignore[arg-type]
+        if self.prompt is None and self.answer is not None:
+            raise InputError("--data.answer goes with --data.prompt: give the prompt, or a file with --data.prompts.")
+        if self.prompt is not None:
+            prompts = [Prompt("prompt", "orig", self.prompt, self.answer)]
+        else:
+            prompts = prompts_of(read_suite(PROBE if self.prompts == "probe" else self.prompts))
+        longest = context_length(read_config(locate(self.model_id, self.model_revision)))
+        return [ask(self.tokenizer, prompt, longest) for prompt in prompts]
 
     def _held_out_batches(self, which: Side) -> HeldOutBatches:
         sequences, layout = self._held_out[which], self._layout()

@@ -1,5 +1,6 @@
 """Prompts as the model sees them, and where their answers stand in its vocabulary."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -7,56 +8,165 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from logos_pl.data.token_strings import TokenStrings
 from logos_pl.errors import InputError
+from logos_pl.records import Gold, Prompt
+
+TOKENS_PER_BATCH = 2048
+"""Tokens of prompts, padding included, that one forward pass of a sweep reads."""
+
+
+class AskedPrompt(NamedTuple):
+    """A prompt in a model's tokens.
+
+    Attributes:
+        prompt: What is asked.
+        ids: The prompt's tokens, with the tokenizer's own special ones; the last is the prompt's own last.
+        tokens: The same as strings.
+        gold: Where the answer stands in the vocabulary.
+        contrast: The same for the contrast.
+    """
+
+    prompt: Prompt
+    ids: tuple[int, ...]
+    tokens: tuple[str, ...]
+    gold: Gold
+    contrast: Gold
+
+    @property
+    def input_ids(self) -> tuple[int, ...]:
+        """What the model reads: the prompt and all tokens of its answer but the last, which nothing follows."""
+        return self.ids + self.gold.ids[:-1]
 
 
 class PromptBatch(NamedTuple):
-    """One prompt, with the tokenizer's own special tokens.
+    """Prompts that one forward pass reads.
 
     Attributes:
-        input_ids: Int[1 seq].
-        text: The prompt.
-        answer_ids: Tokens of the answer after the prompt; empty where none was given. The first decides every metric.
+        prompts: The prompts, in order.
+        input_ids: Their `input_ids`, padded on the right with 0.
+        attention_mask: 1 where there is a token, 0 on padding.
     """
 
+    prompts: tuple[AskedPrompt, ...]
     input_ids: Int[Tensor, "batch seq"]
-    text: str
-    answer_ids: tuple[int, ...]
+    attention_mask: Int[Tensor, "batch seq"]
 
 
-def make_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str | None) -> PromptBatch:
-    """Tokenise a prompt and align its answer.
+def ask(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, context_length: int | None) -> AskedPrompt:
+    """A prompt in the model's tokens, its answer and its contrast aligned.
 
     Args:
         tokenizer: The model's tokenizer.
-        prompt: Any text.
-        answer: What the model ought to say next, or None.
+        prompt: What is asked.
+        context_length: The most tokens the model takes; None where nothing bounds them.
 
     Raises:
-        InputError: The prompt or the answer is empty, or the answer cannot be told apart from the prompt.
+        InputError: The prompt, its answer or its contrast is empty or no valid text, it does not fit into the context,
+            or the tokenizer puts a special token after it.
     """
-    ids = tokenizer(prompt)["input_ids"]
-    if not prompt.strip() or not ids:
-        raise InputError("--data.prompt is empty: give a text of at least one token.")
-    answer_ids = () if answer is None else align_answer(tokenizer, prompt, answer)
-    return PromptBatch(torch.tensor([ids], dtype=torch.long), prompt, answer_ids)
+    name = f"prompt {prompt.prompt_id!r}"
+    _refuse_no_text(prompt.text, name)
+    ids = _with_special_tokens(tokenizer, prompt.text, name)
+    gold = _gold(tokenizer, prompt.text, prompt.answer, f"the answer of {name}")
+    contrast = _gold(tokenizer, prompt.text, prompt.contrast, f"the contrast of {name}")
+    strings = TokenStrings(tokenizer)
+    asked = AskedPrompt(prompt, ids, tuple(strings(id_) for id_ in ids), gold, contrast)
+    if context_length is not None and len(asked.input_ids) > context_length:
+        raise InputError(
+            f"{name} has {len(asked.input_ids)} tokens, its answer's included, and the model takes {context_length}: "
+            "shorten it."
+        )
+    return asked
 
 
-def align_answer(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str) -> tuple[int, ...]:
+def align_answer(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str) -> Gold:
     """The answer's tokens after the prompt: with a space in between or, failing that, without. Source: SPEC §4.
 
+    A form counts if its tokens begin with the prompt's own. Neither does where letters of both merge into one token.
+    Tokens for what the vocabulary cannot spell count as not there: their metrics would be those of any unknown word.
+
+    Args:
+        tokenizer: The model's tokenizer; none of its special tokens is added.
+        prompt: A text.
+        answer: What ought to come next; white space around it is dropped.
+
     Raises:
-        InputError: There is no answer, or its first letters merge with the prompt's last token either way.
+        InputError: The answer is empty or no valid text.
     """
-    if not answer.strip():
-        raise InputError("--data.answer is empty: give what the model ought to say, or null.")
-    before = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    for joined in (f"{prompt} {answer.strip()}", f"{prompt}{answer.strip()}"):
-        whole = tokenizer(joined, add_special_tokens=False)["input_ids"]
-        if len(whole) > len(before) and whole[: len(before)] == before:
-            return tuple(whole[len(before) :])
-    raise InputError(
-        f"--data.answer {answer!r} cannot be told apart from the prompt {prompt!r}: their tokens merge where they "
-        "meet; "
-        "end the prompt at a word's end."
-    )
+    _refuse_no_text(answer, "the answer")
+    before = _plain_ids(tokenizer, prompt)
+    unknown = tokenizer.unk_token_id
+    for form, joined in (("with_space", f"{prompt} {answer.strip()}"), ("no_space", f"{prompt}{answer.strip()}")):
+        whole = _plain_ids(tokenizer, joined)
+        ids = whole[len(before) :]
+        if ids and whole[: len(before)] == before and unknown not in ids:
+            strings = TokenStrings(tokenizer)
+            return Gold("resolved", form, ids, tuple(strings(id_) for id_ in ids))
+    return Gold("unresolved")
+
+
+def batches(asked: Sequence[AskedPrompt], tokens_per_batch: int) -> list[PromptBatch]:
+    """Consecutive prompts in batches, in order.
+
+    Args:
+        asked: The prompts.
+        tokens_per_batch: The most tokens of a batch, padding included; a longer prompt stands alone.
+    """
+    groups: list[list[AskedPrompt]] = []
+    width = 0
+    for prompt in asked:
+        width = max(width, len(prompt.input_ids))
+        if not groups or (len(groups[-1]) + 1) * width > tokens_per_batch:
+            groups.append([])
+            width = len(prompt.input_ids)
+        groups[-1].append(prompt)
+    return [_padded(group) for group in groups]
+
+
+def _padded(group: list[AskedPrompt]) -> PromptBatch:
+    width = max(len(prompt.input_ids) for prompt in group)
+    # 0 is in every vocabulary; the mask keeps whatever it stands for from being read.
+    ids = [[*prompt.input_ids, *[0] * (width - len(prompt.input_ids))] for prompt in group]
+    lengths = torch.tensor([len(prompt.input_ids) for prompt in group])
+    mask = (torch.arange(width) < lengths[:, None]).long()
+    return PromptBatch(tuple(group), torch.tensor(ids, dtype=torch.long), mask)
+
+
+def _gold(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str | None, name: str) -> Gold:
+    if answer is None:
+        return Gold("none")
+    _refuse_no_text(answer, name)
+    return align_answer(tokenizer, prompt, answer)
+
+
+def _plain_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
+    return tuple(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+
+def _with_special_tokens(tokenizer: PreTrainedTokenizerBase, text: str, name: str) -> tuple[int, ...]:
+    ids = tuple(tokenizer(text, verbose=False)["input_ids"])
+    plain = _plain_ids(tokenizer, text)
+    if not plain:
+        raise InputError(f"{name} has no token: give a text the model's tokenizer can read.")
+    # A prompt is a text that is not over. After an end-of-text token the model would be asked how another text begins,
+    # and leaving the token out would be another policy than the tokenizer's own.
+    if ids[-len(plain) :] != plain:
+        raise InputError(
+            f"{name} cannot be continued: the tokenizer ends every text with the special token "
+            f"{TokenStrings(tokenizer)(ids[-1])!r}; take it out of "
+            "`post_processor` in the tokenizer.json of a local copy of the model."
+        )
+    return ids
+
+
+def _refuse_no_text(text: str, name: str) -> None:
+    if not text.strip():
+        raise InputError(f"{name} is empty: give a text of at least one character that is not white space.")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{name} is no valid text: character {error.start + 1} is half of a surrogate pair "
+            f"({text[error.start]!a}); remove it."
+        ) from error

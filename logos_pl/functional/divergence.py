@@ -49,6 +49,42 @@ class RowDivergence(NamedTuple):
     entropy_bits: Float[Tensor, "rows pos"]
 
 
+class Reference(NamedTuple):
+    """A distribution others are compared with; axes of size 1 stand for all rows."""
+
+    log_p: Float[Tensor, "pos #rows vocab"]
+    p: Float[Tensor, "pos #rows vocab"]
+
+
+def reference(z: Float[Tensor, "pos #rows vocab"], head: PreparedHead) -> Reference:
+    """The distribution of unscaled logits at temperature 1."""
+    log_p = torch.log_softmax(z * head.amplitude, dim=-1)
+    return Reference(log_p, log_p.exp())
+
+
+class Divergence(NamedTuple):
+    """How Q differs from a reference P: KL(Q ‖ P), KL(P ‖ Q), and the entropy of Q."""
+
+    kl_to_bits: Float[Tensor, "pos rows"]
+    kl_from_bits: Float[Tensor, "pos rows"]
+    entropy_bits: Float[Tensor, "pos rows"]
+
+
+def divergence_from(
+    log_q: Float[Tensor, "pos rows vocab"], q: Float[Tensor, "pos rows vocab"], to: Reference
+) -> Divergence:
+    """Both divergences and the entropy, of one slice; ``log_q`` is overwritten.
+
+    Both divergences carry ±Σ (Q − P), zero in exact arithmetic, which takes rounding away as in the lens loss.
+    """
+    entropy = torch.mul(q, log_q).sum(-1).neg_()
+    log_ratio = log_q.sub_(to.log_p)
+    excess = q - to.p
+    kl_to = torch.mul(q, log_ratio).sub_(excess).sum(-1)
+    kl_from = torch.addcmul(excess, log_ratio, to.p, value=-1.0).sum(-1)
+    return Divergence(kl_to * NATS_TO_BITS, kl_from * NATS_TO_BITS, entropy * NATS_TO_BITS)
+
+
 class _Final(NamedTuple):
     log_p: Float[Tensor, "pos 1 vocab"]
     p: Float[Tensor, "pos 1 vocab"]
@@ -57,8 +93,7 @@ class _Final(NamedTuple):
 
 def _final(teacher_x: Tensor, head: PreparedHead) -> _Final:
     z = unscaled_logits(teacher_x[:, None], head)
-    log_p = torch.log_softmax(z * head.amplitude, dim=-1)
-    return _Final(log_p, log_p.exp(), z.argmax(-1))
+    return _Final(*reference(z, head), z.argmax(-1))
 
 
 def _compare(
@@ -66,19 +101,11 @@ def _compare(
 ) -> RowDivergence:
     """Everything about one slice of logits, as [pos, rows].
 
-    Both divergences carry ±Σ (Q − P), zero in exact arithmetic, which takes rounding away as in the lens loss. The
-    first token is read from the logits themselves: dividing by τ can make two of them equal.
+    The first token is read from the logits themselves: dividing by τ can make two of them equal.
     """
     log_q = torch.log_softmax(z * (head.amplitude * inv_tau)[:, None], dim=-1)
-    q = log_q.exp()
-    entropy = torch.mul(q, log_q).sum(-1).neg_()
-    log_ratio = log_q.sub_(final.log_p)
-    excess = q - final.p
-    kl_to_final = torch.mul(q, log_ratio).sub_(excess).sum(-1)
-    kl_from_final = torch.addcmul(excess, log_ratio, final.p, value=-1.0).sum(-1)
-    return RowDivergence(
-        kl_to_final * NATS_TO_BITS, kl_from_final * NATS_TO_BITS, z.argmax(-1) == final.top1, entropy * NATS_TO_BITS
-    )
+    kl_to_final, kl_from_final, entropy = divergence_from(log_q, log_q.exp(), Reference(final.log_p, final.p))
+    return RowDivergence(kl_to_final, kl_from_final, z.argmax(-1) == final.top1, entropy)
 
 
 def _fill(part: RowDivergence, z: Tensor, final: _Final, inv_tau: Tensor, head: PreparedHead) -> None:

@@ -44,20 +44,23 @@ class LensLoss(NamedTuple):
     teacher_entropy_nats: Float[Tensor, "pos"]
 
 
-class _Teacher(NamedTuple):
+class Teacher(NamedTuple):
+    """The final distribution at some positions."""
+
     log_p: Float[Tensor, "pos 1 vocab"]
     p: Float[Tensor, "pos 1 vocab"]
 
 
-def _teacher(teacher_x: Tensor, head: PreparedHead) -> _Teacher:
+def teacher_of(teacher_x: Float[Tensor, "pos d_head"], head: PreparedHead) -> Teacher:
+    """The final distribution from what the head multiplies at the last row."""
     z = unscaled_logits(teacher_x[:, None], head)
     log_p = torch.log_softmax(z.mul_(head.amplitude) if head.capped else z, dim=-1)
-    return _Teacher(log_p, log_p.exp())
+    return Teacher(log_p, log_p.exp())
 
 
 def _kl_and_gradient(
     z: Float[Tensor, "pos rows vocab"],
-    teacher: _Teacher,
+    teacher: Teacher,
     inv_tau: Float[Tensor, "rows"],
     head: PreparedHead,
     grad: bool,
@@ -83,7 +86,7 @@ def _kl_and_gradient(
     return kl, grad_inv_tau
 
 
-def _times_head(g: Float[Tensor, "n vocab"], head: PreparedHead) -> Float[Tensor, "n d_head"]:
+def times_head(g: Float[Tensor, "n vocab"], head: PreparedHead) -> Float[Tensor, "n d_head"]:
     """``g @ weight``; ``g`` is overwritten where its precision has to be kept from underflow."""
     if head.operand_dtype == torch.float16:
         return rounded_product(g.mul_(_FP16_LIFT), head.weight, head).div_(_FP16_LIFT)
@@ -110,7 +113,7 @@ def _sweep(x: Tensor, teacher_x: Tensor, inv_tau: Tensor, head: PreparedHead, bl
     row_bytes = head.weight.shape[0] * head.dtype.itemsize
     pos_per_block, rows_per_block = block_shape(num_pos, num_rows, row_bytes, block_bytes)
     for pos in spans(num_pos, pos_per_block):
-        teacher = _teacher(teacher_x[pos], head)
+        teacher = teacher_of(teacher_x[pos], head)
         out.entropy[pos] = torch.mul(teacher.log_p, teacher.p).sum(-1).neg_()[:, 0]
         for rows in spans(num_rows, rows_per_block):
             _sweep_block(x, teacher, inv_tau, head, out, pos, rows)
@@ -118,20 +121,20 @@ def _sweep(x: Tensor, teacher_x: Tensor, inv_tau: Tensor, head: PreparedHead, bl
 
 
 def _sweep_block(
-    x: Tensor, teacher: _Teacher, inv_tau: Tensor, head: PreparedHead, out: _Sweep, pos: slice, rows: slice
+    x: Tensor, teacher: Teacher, inv_tau: Tensor, head: PreparedHead, out: _Sweep, pos: slice, rows: slice
 ) -> None:
     """Fill ``out`` for one block of positions and rows."""
     z = unscaled_logits(x[rows, pos].transpose(0, 1), head)
     kl, grad_x, grad_inv_tau = out.kl[rows, pos].T, out.grad_x, out.grad_inv_tau
     pos_per_slice, rows_per_slice = slice_shape(z)
     for p in spans(z.shape[0], pos_per_slice):
-        part = _Teacher(teacher.log_p[p], teacher.p[p])
+        part = Teacher(teacher.log_p[p], teacher.p[p])
         for r in spans(z.shape[1], rows_per_slice):
             kl[p, r], by_inv_tau = _kl_and_gradient(z[p, r], part, inv_tau[rows][r], head, grad_x is not None)
             if grad_inv_tau is not None and by_inv_tau is not None:
                 grad_inv_tau[rows, pos].T[p, r] = by_inv_tau
     if grad_x is not None:
-        by_x = _times_head(z.view(-1, z.shape[-1]), head).view(*z.shape[:2], -1)
+        by_x = times_head(z.view(-1, z.shape[-1]), head).view(*z.shape[:2], -1)
         by_x *= inv_tau[rows, None] * (head.scale * head.amplitude)
         grad_x[rows, pos] = by_x.transpose(0, 1)
 

@@ -3,6 +3,7 @@
 ``project(normalise(h, rows))`` is what the lens loss takes; ``logits(x)`` is the whole of ``head_after_norm``.
 """
 
+import copy
 import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Literal
@@ -59,6 +60,18 @@ class Head:
             self._place(torch.device(device))
         return self
 
+    def decoding_with(self, decoding_norm: DecodingNorm) -> "Head":
+        """The same head under another decoding norm; unembedding and projection are shared, not copied.
+
+        Raises:
+            InputError: ``next`` where no norm reads the rows.
+        """
+        other = copy.copy(self)
+        other.decoding_norm = decoding_norm
+        other._norms = RowNorms(_row_norms(self.anatomy, decoding_norm, self.final))
+        other._norms.to(self.device)
+        return other
+
     def normalise(
         self, h: Float[Tensor, "rows pos d_model"], rows: Sequence[int] | Int[Tensor, "rows"]
     ) -> Float[Tensor, "rows pos d_model"]:
@@ -68,6 +81,10 @@ class Head:
     def project(self, x: Float[Tensor, "*lead d_model"]) -> Float[Tensor, "*lead d_head"]:
         """Normalised residuals after the projection in front of the unembedding; unchanged where there is none."""
         return x if self.projection is None else linear(x, *self.projection)
+
+    def project_shift(self, shift: Float[Tensor, "*lead d_model"]) -> Float[Tensor, "*lead d_head"]:
+        """What ``project(x + shift)`` has beyond ``project(x)``: the projection without its bias."""
+        return shift if self.projection is None else linear(shift, self.projection[0])
 
     def logits(self, x: Float[Tensor, "*lead d_model"]) -> Float[Tensor, "*lead vocab"]:
         """Logits in fp32 of normalised (not yet projected) residuals: bias, scale and soft-cap included."""

@@ -50,6 +50,10 @@ class Translators(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             return apply_low_rank(x, *(self._take(t, index) for t in (self.U, self.V, self.c)))
 
+    def bias(self, index: Int[Tensor, "rows"] | None = None) -> Float[Tensor, "rows d_model"]:
+        """The c of the translators at ``index`` (row − 1), or of all of them."""
+        return self._take(self.c, index)
+
     def inv_tau(self, index: Int[Tensor, "rows"] | None = None) -> Float[Tensor, "rows"]:
         """1/τ of the translators at ``index`` (row − 1), or of all of them."""
         return 1.0 / (softplus(self._take(self.log_tau, index)) + _TAU_FLOOR)

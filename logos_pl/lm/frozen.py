@@ -135,6 +135,12 @@ class FrozenLM:
         return self.anatomy.vocab_size
 
     @property
+    def tied_embeddings(self) -> bool:
+        """Whether the unembedding is the token embedding itself, so that row 0 decodes to the token that was read."""
+        embedding = getattr(self.model.get_input_embeddings(), "weight", None)
+        return embedding is not None and embedding.data_ptr() == self.anatomy.lm_head.weight.data_ptr()
+
+    @property
     def context_length(self) -> int | None:
         """Longest sequence in tokens the model has positions for; None where its configuration sets no bound."""
         return context_length(self.model.config)

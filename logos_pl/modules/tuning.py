@@ -13,9 +13,10 @@ from torch import Tensor
 from logos_pl.data.packed_text import TextBatch
 from logos_pl.data.prompts import PromptBatch
 from logos_pl.errors import InputError, RunError
+from logos_pl.functional.bias_loss import bias_cross_entropy
 from logos_pl.functional.budget import auto_schedule, lr_factor, warmup_steps
 from logos_pl.functional.depth import depth_percentile_rows
-from logos_pl.functional.divergence import NATS_TO_BITS, RowDivergence, entropy_nats, kl_nats, row_divergence
+from logos_pl.functional.divergence import RowDivergence, row_divergence
 from logos_pl.functional.lens_loss import lens_loss
 from logos_pl.functional.low_rank import settle_rank
 from logos_pl.functional.positions import sample_rows
@@ -26,6 +27,7 @@ from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
 from logos_pl.metrics.row_means import RowMeans
+from logos_pl.modules.reading import BatchReading, PromptReader
 
 PERCENTILE_KL = "val/kl_from_final_bits_percentile_mean"
 """The logged figure that decides on stopping and on the best checkpoint: the tuned lens's KL(P_final‖P_L) in bits,
@@ -45,24 +47,6 @@ class StepReading(NamedTuple):
     rows: list[int]
 
 
-class PromptReading(NamedTuple):
-    """What one lens reads at the last position of a prompt, for rows 0 to n.
-
-    Attributes:
-        top1_ids: The likeliest next token.
-        p_top1: Its probability.
-        answer_rank: 1 + the number of tokens with a larger logit than the answer's first one; None without answer.
-        kl_to_final_bits: KL(P_L‖P_final).
-        entropy_bits: Entropy of P_L.
-    """
-
-    top1_ids: Int[Tensor, " rows"]
-    p_top1: Float[Tensor, " rows"]
-    answer_rank: Int[Tensor, " rows"] | None
-    kl_to_final_bits: Float[Tensor, " rows"]
-    entropy_bits: Float[Tensor, " rows"]
-
-
 class LensTuning(LightningModule):
     """Trains the translators and temperatures of a tuned lens on a frozen model.
 
@@ -78,6 +62,8 @@ class LensTuning(LightningModule):
         rank: rank of each translator; `auto`: width / 32 within 64 to 256; 0: bias and temperature only.
         layers_per_step: rows trained in each step; `auto`: fewer for large vocabularies; `all`: every row.
         temperature: learn a temperature for each row.
+        companion: fit a lens of bias and temperature alone beside the tuned one, which the gates compare with; it
+            changes nothing in the tuned lens. Not fitted at rank 0, where the lens itself is that.
         lr: peak learning rate of AdamW.
         betas: AdamW's decay rates of the moments.
         weight_decay: AdamW's decoupled weight decay.
@@ -96,6 +82,7 @@ class LensTuning(LightningModule):
         rank: int | Literal["auto"] = "auto",
         layers_per_step: int | Literal["auto", "all"] = "auto",
         temperature: bool = True,
+        companion: bool = True,
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         weight_decay: float = 1e-4,
@@ -108,16 +95,19 @@ class LensTuning(LightningModule):
         _check_numbers(lr, betas, {"weight_decay": weight_decay, "l2": l2, "smoothness": smoothness}, loss_block_mib)
         self.model_id, self.revision, self.dtype_name, self.decoding_norm = model_id, revision, dtype, decoding_norm
         self.rank, self.layers_per_step, self.temperature = rank, layers_per_step, temperature
+        self.with_companion = companion
         self.lr, self.betas, self.weight_decay, self.l2, self.smoothness = lr, betas, weight_decay, l2, smoothness
         self.loss_block_bytes = loss_block_mib * 2**20
         self.seed = seed
         self.lm: FrozenLM | None = None
         self.reading: StepReading | None = None
         self.validation: Readings = {}
+        self.keep_residuals = False
 
     # Set-up
 
     translators: Translators
+    companion: Translators | None
     head: Head
     lenses: dict[str, Lens]
     row_means: Mapping[str, RowMeans]
@@ -155,7 +145,14 @@ class LensTuning(LightningModule):
                 f"give --model.decoding_norm {trained_with}."
             )
         self.translators = lens.translators
-        self.lenses["tuned"] = lens
+        self.lenses["tuned"] = lens.bind(self.head)  # one head serves all lenses
+
+    def adopt_companion(self, lens: TunedLens | None) -> None:
+        """Take over a fitted lens's companion in place of the one that was made; None: do without."""
+        self.companion = None if lens is None else lens.translators
+        self.lenses.pop("bias", None)
+        if lens is not None:
+            self.lenses["bias"] = lens.bind(self.head)
 
     def build(self, lm: FrozenLM) -> None:
         """Make the lens on a loaded model.
@@ -170,6 +167,11 @@ class LensTuning(LightningModule):
         self.head = Head(lm.anatomy, decoding_norm=self.decoding_norm).to(self.device)
         self.lenses = {"norm": NormLens(self.head), "tuned": TunedLens(self.translators, self.head)}
         means = {name: RowMeans(lm.num_blocks + 1, QUANTITIES) for name in self.lenses}
+        self.companion = None
+        if self.with_companion and rank > 0:
+            self.companion = Translators(lm.num_blocks - 1, lm.d_model, 0)
+            self.companion.log_tau.requires_grad_(self.temperature)
+            self.lenses["bias"] = TunedLens(self.companion, self.head)
         # Registered, so that they move along; but MPS has no float64, so there they stay on the CPU.
         registered = means if self.device.type == "mps" else torch.nn.ModuleDict(means)
         self.row_means = cast(Mapping[str, RowMeans], registered)
@@ -189,9 +191,9 @@ class LensTuning(LightningModule):
         return self.layers_per_step
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW on the translators, linear warm-up and cosine to 0 over the budget's steps."""
+        """AdamW on the translators and the companion, linear warm-up and cosine to 0 over the budget's steps."""
         total = self.trainer.datamodule.total_steps  # type: ignore[attr-defined]
-        trained = [parameter for parameter in self.translators.parameters() if parameter.requires_grad]
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(trained, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay, fused=True)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: lr_factor(step, total, warmup_steps(total))
@@ -201,7 +203,10 @@ class LensTuning(LightningModule):
     # Training
 
     def training_step(self, batch: TextBatch, batch_idx: int) -> dict[str, Any]:
-        """Cross-entropy of the sampled rows against the final distribution, plus the regularisers."""
+        """Cross-entropy of the sampled rows against the final distribution, plus the regularisers.
+
+        The companion's is added to it: the two have no parameter in common, so that neither sees the other's gradient.
+        """
         rows = self._rows_of_step()
         x, teacher, index = self._read(batch, rows)
         inv_tau = self.translators.inv_tau(index)
@@ -214,8 +219,31 @@ class LensTuning(LightningModule):
         )
         cross_entropy = loss.kl_nats.mean() + loss.teacher_entropy_nats.mean()
         self.reading = StepReading(cross_entropy.detach(), loss.kl_nats.detach().mean(dim=1), rows)
-        regularisers = self.l2 * self.translators.penalty() + self.smoothness * self.translators.smoothness()
-        return {"loss": cross_entropy + regularisers, "rows": len(rows)}
+        total = cross_entropy + self._regularisers(self.translators)
+        if self.companion is not None:
+            total = total + self._companion_loss(self.companion, x, teacher, index)
+        return {"loss": total, "rows": len(rows)}
+
+    def _companion_loss(
+        self,
+        companion: Translators,
+        x: Float[Tensor, "rows pos d_model"],
+        teacher: Float[Tensor, "pos d_head"],
+        index: Int[Tensor, " rows"] | None,
+    ) -> Float[Tensor, ""]:
+        """The companion's loss on what the tuned lens's step has read, at half the products of the tuned lens's."""
+        cross_entropy = bias_cross_entropy(
+            self.head.project(x),
+            self.head.project_shift(companion.bias(index)),
+            companion.inv_tau(index),
+            teacher,
+            self.head.unembedding,
+            block_bytes=self.loss_block_bytes,
+        )
+        return cross_entropy.mean() + self._regularisers(companion)
+
+    def _regularisers(self, translators: Translators) -> Float[Tensor, ""]:
+        return self.l2 * translators.penalty() + self.smoothness * translators.smoothness()
 
     def _rows_of_step(self) -> list[int]:
         inner = self.frozen.num_blocks - 1
@@ -241,29 +269,17 @@ class LensTuning(LightningModule):
         rows = list(range(self.frozen.num_blocks + 1))
         h = residuals(self.frozen, batch.input_ids, batch.positions, rows).flatten(1, 2)
         teacher = self.head.project(self.head.normalise(h[-1:], rows[-1:]))[0]
-        for name, lens in self.lenses.items():
-            x, inv_tau = lens.decode_inputs(h, rows)
+        for name in self.row_means:
+            x, inv_tau = self.lenses[name].decode_inputs(h, rows)
             divergence = row_divergence(x, teacher, inv_tau, self.head.unembedding, block_bytes=self.loss_block_bytes)
             self.row_means[name].update(**divergence._asdict())
 
     test_step = validation_step
 
-    def predict_step(self, batch: PromptBatch, batch_idx: int) -> dict[str, PromptReading]:
-        """Every lens at every row, at the prompt's last position.
-
-        Raises:
-            InputError: the prompt is longer than the model's context.
-        """
-        lm, length = self.frozen, batch.input_ids.shape[1]
-        if lm.context_length is not None and length > lm.context_length:
-            raise InputError(
-                f"--data.prompt has {length} tokens and {lm.model_id} reads at most {lm.context_length}: shorten it."
-            )
-        rows = list(range(lm.num_blocks + 1))
-        last = torch.full_like(batch.input_ids[:, :1], length - 1)
-        h = residuals(lm, batch.input_ids, last, rows).flatten(1, 2)
-        answer = batch.answer_ids[0] if batch.answer_ids else None
-        return {name: read_prompt(lens.logits(h, rows)[:, 0], answer) for name, lens in self.lenses.items()}
+    def predict_step(self, batch: PromptBatch, batch_idx: int) -> BatchReading:
+        """Every lens at every row and position of a batch of prompts, from one forward pass."""
+        reader = PromptReader(self.frozen, self.lenses, self.loss_block_bytes)
+        return reader.read(batch, self.keep_residuals)
 
     def on_validation_epoch_end(self) -> None:
         """Merge the processes' readings and log the figures at the depth percentiles."""
@@ -310,6 +326,7 @@ class LensTuning(LightningModule):
             "rank": self.translators.rank,
             "rows_in_step": self.rows_in_step,
             "temperature": self.temperature,
+            "companion": self.companion is not None,
             "lr": self.lr,
             "betas": list(self.betas),
             "weight_decay": self.weight_decay,
@@ -349,20 +366,6 @@ def _check_numbers(lr: float, betas: tuple[float, float], weights: dict[str, flo
             raise InputError(f"--model.{name} {weight} is no weight: give 0 or more.")
     if loss_block_mib < 1:
         raise InputError(f"--model.loss_block_mib {loss_block_mib} is no memory budget: give 1 or more.")
-
-
-def read_prompt(logits: Float[Tensor, "rows vocab"], answer: int | None) -> PromptReading:
-    """The reading of one lens from its logits at every row; the last row is the model's own distribution."""
-    logits = logits.cpu()  # a few rows; not every device has float64
-    log_p = torch.log_softmax(logits.double(), dim=-1)
-    top1_ids = logits.argmax(dim=-1)
-    return PromptReading(
-        top1_ids=top1_ids,
-        p_top1=log_p.gather(1, top1_ids[:, None])[:, 0].exp(),
-        answer_rank=None if answer is None else 1 + (logits > logits[:, answer, None]).sum(dim=-1),
-        kl_to_final_bits=kl_nats(log_p, log_p[-1:].expand_as(log_p)) * NATS_TO_BITS,
-        entropy_bits=entropy_nats(log_p) * NATS_TO_BITS,
-    )
 
 
 def refuse_nonfinite(readings: Readings) -> None:

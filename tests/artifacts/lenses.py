@@ -11,6 +11,7 @@ from logos_pl.artifacts.groups import (
     Batching,
     Budget,
     Capacity,
+    Companion,
     Dataset,
     Divergence,
     Environment,
@@ -90,6 +91,7 @@ def make_provenance(lm: FrozenLM | None = None, translators: Translators | None 
         environment=Environment("2.13.0", "5.23.0", "2.6.6", "cpu"),
         val_kl_bits={"25": PercentileKl(1, norm, tuned), "50": PercentileKl(2, tuned, norm)},
         fingerprint=mark,
+        companion=None if lm is not None else Companion("companion.pt", 51, [1.0, 1.1, 1.2]),
     )
 
 

@@ -71,10 +71,11 @@ def test_a_run_from_end_to_end_counts_what_it_did(figures: dict[str, Any]) -> No
     assert step["forward"]["flop"] == BLOCKS * block
 
     # Per pair 4·d·V for the head, forward 4·d·rank and backward 6·d·rank for the translator (its input needs no
-    # gradient); per position 2·d·V for the teacher.
+    # gradient); per position 2·d·V for the teacher. The companion takes 2·d·V per pair, per row and per position.
     for measured in step["steps"]:
         pairs, teacher = measured["pairs"], MICRO * POSITIONS * 2 * D * VOCAB
-        assert measured["added_flop"] == pairs * (4 * D * VOCAB + 10 * D * RANK) + teacher
+        companion = 2 * D * VOCAB * (pairs + measured["rows"]) + teacher
+        assert measured["added_flop"] == pairs * (4 * D * VOCAB + 10 * D * RANK) + teacher + companion
 
     loss = figures["loss_times"][0]
     assert loss["pairs"] == 300

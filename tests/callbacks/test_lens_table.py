@@ -1,11 +1,21 @@
 import io
+from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
-from logos_pl.callbacks.lens_table import kl_table, prompt_table
-from logos_pl.modules.tuning import PromptReading
+from logos_pl.analysis.milestones import Milestones, milestones
+from logos_pl.callbacks.lens_table import (
+    kl_table,
+    milestone_line,
+    print_prompt_table,
+    prompt_table,
+    summary_line,
+    summary_table,
+)
+from logos_pl.records import Gold, PromptRecords, TopToken
+from tests.analysis.made_records import prompt_records
 
 
 def printed(table: Table) -> list[list[str]]:
@@ -26,34 +36,66 @@ def test_the_kl_table_has_every_row_and_marks_the_percentiles() -> None:
     assert [line[0] for line in lines[2:]] == ["0", "1", "2", "3", "4"]
 
 
-def test_the_prompt_table_shows_tokens_as_they_are() -> None:
-    ids = torch.tensor([0, 1])
-    reading = PromptReading(ids, torch.tensor([0.25, 1.0]), torch.tensor([7, 1]), torch.tensor([2.0, 0.0]), ids * 1.5)
+def records(lenses: int = 2, token: str = " the", **changes: Any) -> PromptRecords:
+    """Three rows; the answer is at rank 7, 3 and 1, and KL falls to 0.8 and 0."""
+    ranks = {
+        row: {"answer_rank": rank, "top": (TopToken(9, token, 0.5),), **changes} for row, rank in enumerate((7, 3, 1))
+    }
+    names = ("norm", "tuned")[:lenses]
+    return prompt_records({lens: [2.0, 0.8, 0.0] for lens in names}, rows=dict.fromkeys(names, ranks))
 
-    lines = printed(prompt_table({"norm": reading}, lambda token: ["[red]", "\n"][token[0]]))
 
-    assert lines[2] == ["0", "'[red]'", "0.25", "7", "2.00", "0.00"]
-    assert lines[3] == ["1", "'\\n'", "1.00", "1", "0.00", "1.50"]
+def reached(made: PromptRecords) -> dict[str, Milestones]:
+    return {lens: milestones(rows) for lens, rows in made.next_token.items()}
+
+
+def test_the_prompt_table_shows_tokens_as_they_are_and_marks_milestones() -> None:
+    made = records(lenses=1, token="[red]\n")
+    lines = printed(prompt_table(made, reached(made)))
+
+    assert lines[2] == ["0", "'[red]\\n'", "0.50", "7*", "2.00", "5.00"]
+    assert lines[3] == ["1", "'[red]\\n'", "0.50", "3*", "0.80*", "5.00"]
+    assert lines[4] == ["2", "'[red]\\n'", "0.50", "1*", "0.00*", "5.00"]
 
 
 def test_two_lenses_fit_into_eighty_columns_with_every_row_and_figure() -> None:
-    ids = torch.arange(3)
-    reading = PromptReading(
-        ids, torch.full((3,), 0.16), ids + 120_000, torch.full((3,), 22.42), torch.full((3,), 17.24)
-    )
-
-    lines = printed(prompt_table({"norm": reading, "tuned": reading}, lambda token: " incomprehensibilities"))
+    wide = {"p_top1": 0.16, "kl_to_final_bits": 22.42, "entropy_bits": 17.24, "answer_rank": 120_000}
+    made = records(token=" incomprehensibilities", **wide)
+    lines = printed(prompt_table(made, reached(made)))
 
     for row, line in enumerate(lines[2:]):
         token = ["'", "incomprehe…"]  # cut at 13 characters, the quote and the space among them
-        figures = ["0.16", str(120_000 + row), "22.42", "17.24"]
+        figures = ["0.16", "120000", "22.42", "17.24"]
         assert line == [str(row), *token, *figures, *token, *figures]
 
 
 def test_without_an_answer_there_is_no_rank() -> None:
-    reading = PromptReading(torch.tensor([0]), torch.tensor([1.0]), None, torch.tensor([0.0]), torch.tensor([0.0]))
-
-    lines = printed(prompt_table({"norm": reading}, str))
+    made = records(lenses=1, answer_rank=None)._replace(gold=Gold("none"))
+    lines = printed(prompt_table(made, reached(made)))
 
     assert "rank" not in lines[1]
-    assert len(lines[2]) == 5
+    assert lines[2] == ["0", "'", "the'", "0.50", "2.00", "5.00"]
+    assert "rank" not in milestone_line("norm", reached(made)["norm"], 2, has_answer=False)
+
+
+def test_the_milestones_are_said_in_words() -> None:
+    made = records()
+
+    assert milestone_line("norm", reached(made)["norm"], 2, has_answer=True) == (
+        "* norm: rank ≤ 10, 5, 1 from rows 0, 1, 2 · KL < 1, 0.5 bits from 1, 2 of 2"
+    )
+
+
+def test_an_answer_that_cannot_be_told_apart_is_said_to_be() -> None:
+    made = records(answer_rank=None)._replace(gold=Gold("unresolved"))
+    console = Console(file=io.StringIO(), width=80)
+    print_prompt_table(made, reached(made), console)
+
+    assert "'Berlin' cannot be told apart from the prompt's last token" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_the_summary_has_a_line_per_prompt() -> None:
+    made = records()
+    lines = printed(summary_table([summary_line(made, reached(made))], ["norm", "tuned"]))
+
+    assert lines[-1] == ["pos/orig", "'", "Berlin'", "1", "2", "2", "1", "1"]

@@ -1,9 +1,20 @@
-import pytest
-from transformers import PreTrainedTokenizerBase
+import itertools
+import logging
+import random
+from pathlib import Path
 
-from logos_pl.data.prompts import align_answer, make_prompt
+import pytest
+import torch
+from tokenizers import Tokenizer, models, normalizers
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from logos_pl.data.prompts import AskedPrompt, align_answer, ask, batches
 from logos_pl.errors import InputError
 from logos_pl.lm.frozen import load_tokenizer
+from logos_pl.records import Gold, Prompt
+from tests.data.toy_tokenizers import KINDS, toy_tokenizer
+
+CAPITAL = "The capital of Germany is called"
 
 
 @pytest.fixture(scope="module")
@@ -11,47 +22,212 @@ def tokenizer() -> PreTrainedTokenizerBase:
     return load_tokenizer("demo")
 
 
+def characters(alphabet: str, merges: list[tuple[str, str]]) -> PreTrainedTokenizerFast:
+    """A tokenizer of single characters and some pairs, with `_` for a space: every merge is known by heart."""
+    pieces = [*alphabet, *(left + right for left, right in merges)]
+    model = models.BPE({piece: index for index, piece in enumerate(pieces)}, merges)
+    plain = Tokenizer(model)
+    plain.normalizer = normalizers.Replace(" ", "_")
+    return PreTrainedTokenizerFast(tokenizer_object=plain)
+
+
 def test_the_model_sees_the_tokenizers_own_special_tokens(tokenizer: PreTrainedTokenizerBase) -> None:
-    prompt = make_prompt(tokenizer, "The capital of Germany is", None)
+    asked = ask(tokenizer, Prompt("pos", "orig", CAPITAL), 512)
 
-    assert prompt.input_ids[0, 0] == tokenizer.bos_token_id
-    assert tokenizer.decode(prompt.input_ids[0, 1:]) == "The capital of Germany is"
-    assert prompt.answer_ids == ()
+    assert list(asked.ids) == tokenizer(CAPITAL)["input_ids"]
+    assert asked.ids[0] == tokenizer.bos_token_id
+    assert asked.tokens[0] == "<s>"
+    assert "".join(asked.tokens[1:]) == CAPITAL
+    assert asked.gold == asked.contrast == Gold("none")
+    assert asked.input_ids == asked.ids
 
 
-@pytest.mark.parametrize("answer", ["Berlin", " Berlin"])
-def test_an_answer_follows_after_a_space_whether_or_not_one_was_given(
-    answer: str, tokenizer: PreTrainedTokenizerBase
+@pytest.mark.parametrize("begin", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_answer_after_a_space_is_found_by_every_kind_of_tokenizer(kind: str, begin: bool) -> None:
+    tokenizer = toy_tokenizer(kind, begin=begin)
+
+    asked = ask(tokenizer, Prompt("pos", "orig", CAPITAL, "Berlin"), None)
+
+    assert (asked.gold.status, asked.gold.form) == ("resolved", "with_space")
+    assert "".join(asked.gold.pieces) == " Berlin"
+    assert list(asked.ids + asked.gold.ids) == tokenizer(f"{CAPITAL} Berlin")["input_ids"]
+    assert (asked.ids[0] == tokenizer.bos_token_id) == begin
+
+
+@pytest.mark.parametrize("answer", ["Berlin", " Berlin", "Berlin\n"])
+def test_white_space_around_an_answer_does_not_matter(answer: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    gold = align_answer(tokenizer, CAPITAL, answer)
+
+    assert gold == align_answer(tokenizer, CAPITAL, "Berlin")
+    assert tokenizer.decode(list(gold.ids)) == " Berlin"
+    assert gold.first_id == gold.ids[0]
+
+
+def test_all_tokens_of_a_long_answer_are_kept_and_the_model_reads_all_but_the_last(
+    tokenizer: PreTrainedTokenizerBase,
 ) -> None:
-    ids = align_answer(tokenizer, "The capital of Germany is", answer)
+    asked = ask(tokenizer, Prompt("x", "orig", "The capital of Argentina is", "Buenos Aires"), None)
 
-    assert tokenizer.decode(list(ids)) == " Berlin"
-    joined = tokenizer("The capital of Germany is Berlin", add_special_tokens=False)["input_ids"]
-    assert tuple(joined[-len(ids) :]) == ids
-
-
-def test_a_prompt_that_ends_in_a_quote_takes_the_answer_without_a_space(tokenizer: PreTrainedTokenizerBase) -> None:
-    ids = align_answer(tokenizer, 'The capital is called "', "Berlin")
-
-    assert str(tokenizer.decode(list(ids))).strip() == "Berlin"
+    assert len(asked.gold.ids) > 1
+    assert "".join(asked.gold.pieces) == " Buenos Aires"
+    assert asked.input_ids == asked.ids + asked.gold.ids[:-1]
 
 
-def test_an_answer_that_merges_with_the_prompt_is_refused() -> None:
-    class Merging:
-        """One token for every text, whatever it is."""
+def test_an_answer_whose_space_merges_with_the_prompt_is_taken_without_a_space() -> None:
+    gold = align_answer(characters("_A:B", [(":", "_")]), "A:", "B")
 
-        def __call__(self, text: str, **options: bool) -> dict[str, list[int]]:
-            return {"input_ids": [len(text)]}
+    assert gold == Gold("resolved", "no_space", (3,), ("B",))
 
-    with pytest.raises(InputError, match="cannot be told apart from the prompt 'The '"):
-        align_answer(Merging(), "The ", "end")
+
+def test_the_form_with_a_space_wins_where_both_extend_the_prompt() -> None:
+    gold = align_answer(characters("_A:B", []), "A:", "B")
+
+    assert gold == Gold("resolved", "with_space", (0, 3), ("_", "B"))
+
+
+def test_an_answer_that_merges_is_unresolved() -> None:
+    # "A " and " B" make one token of two spaces; "A " and "B" make one of the space and the letter.
+    tokenizer = characters("_A:B", [("_", "_"), ("_", "B")])
+
+    asked = ask(tokenizer, Prompt("x", "orig", "A ", "B"), None)
+
+    assert asked.gold == Gold("unresolved")
+    assert asked.gold.first_id is None
+    assert asked.input_ids == asked.ids == (1, 0)
+
+
+@pytest.mark.parametrize("kind", ["word_level", "word_piece"])
+def test_an_answer_that_the_vocabulary_cannot_spell_is_unresolved(kind: str) -> None:
+    assert align_answer(toy_tokenizer(kind), CAPITAL, "Ωmega") == Gold("unresolved")
+
+
+def test_an_answer_without_tokens_is_unresolved() -> None:
+    # A tokenizer that drops white space and, like many, what has no width.
+    silent = Tokenizer(models.BPE({"a": 0}, []))
+    silent.normalizer = normalizers.Sequence([normalizers.Replace("\u200b", ""), normalizers.Replace(" ", "")])
+
+    assert align_answer(PreTrainedTokenizerFast(tokenizer_object=silent), "a", "\u200b") == Gold("unresolved")
+
+
+def test_a_contrast_is_aligned_like_an_answer(tokenizer: PreTrainedTokenizerBase) -> None:
+    prompt = Prompt("ctl", "orig", "The capital of France is called", "Paris", "Berlin")
+
+    asked = ask(tokenizer, prompt, None)
+
+    assert asked.contrast == align_answer(tokenizer, prompt.text, "Berlin")
+    assert asked.gold == align_answer(tokenizer, prompt.text, "Paris") != asked.contrast
+
+
+def test_a_special_token_after_the_prompt_is_refused() -> None:
+    with pytest.raises(InputError, match=r"prompt 'pos' cannot be continued: .* ends every text .* '</s>'"):
+        ask(toy_tokenizer("byte_level", end=True), Prompt("pos", "orig", CAPITAL), None)
+
+
+def test_a_special_token_written_into_the_prompt_stays(tokenizer: PreTrainedTokenizerBase) -> None:
+    asked = ask(tokenizer, Prompt("pos", "orig", f"{CAPITAL}<s>"), None)
+
+    assert asked.ids[-1] == tokenizer.bos_token_id
+
+
+def test_a_prompt_with_its_answer_may_fill_the_context_and_no_more(tokenizer: PreTrainedTokenizerBase) -> None:
+    prompt = Prompt("long", "orig", "The capital of Argentina is", "Buenos Aires")
+    needed = len(tokenizer("The capital of Argentina is Buenos Aires")["input_ids"]) - 1
+
+    assert len(ask(tokenizer, prompt, needed).input_ids) == needed
+    with pytest.raises(InputError, match=f"prompt 'long' has {needed} tokens, .* takes {needed - 1}"):
+        ask(tokenizer, prompt, needed - 1)
+
+
+def test_a_prompt_beyond_the_tokenizers_own_limit_is_no_warning(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+
+    ask(toy_tokenizer("byte_level"), Prompt("long", "orig", CAPITAL * 9, "Berlin"), None)
+
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize(
-    ("prompt", "answer", "wanted"), [("  ", None, "prompt is empty"), ("The", " ", "answer is empty")]
+    ("text", "answer", "contrast", "wanted"),
+    [
+        ("", None, None, "^prompt 'x' is empty"),
+        (" \n", None, None, "^prompt 'x' is empty"),
+        ("The", "", None, "^the answer of prompt 'x' is empty"),
+        ("The", " ", None, "^the answer of prompt 'x' is empty"),
+        ("The", "end", "", "^the contrast of prompt 'x' is empty"),
+        ("The \ud83c", None, None, r"^prompt 'x' is no valid text: character 5 is half of a surrogate pair .'\\ud83c'"),
+        ("The", "\udf89", None, "^the answer of prompt 'x' is no valid text: character 1 "),
+    ],
 )
-def test_nothing_to_read_or_to_look_for_is_refused(
-    prompt: str, answer: str | None, wanted: str, tokenizer: PreTrainedTokenizerBase
+def test_what_is_no_text_is_refused_by_the_prompts_id(
+    text: str, answer: str | None, contrast: str | None, wanted: str, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     with pytest.raises(InputError, match=wanted):
-        make_prompt(tokenizer, prompt, answer)
+        ask(tokenizer, Prompt("x", "orig", text, answer, contrast), None)
+
+
+@pytest.mark.parametrize("answer", ["", "\t", "\ud83c"])
+def test_aligning_no_text_is_refused(answer: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    with pytest.raises(InputError, match=r"^the answer is "):
+        align_answer(tokenizer, "The", answer)
+
+
+def test_a_text_without_tokens_is_refused() -> None:
+    silent = Tokenizer(models.BPE({"a": 0}, []))
+    silent.normalizer = normalizers.Replace("\u200b", "")
+
+    with pytest.raises(InputError, match="prompt 'x' has no token"):
+        ask(PreTrainedTokenizerFast(tokenizer_object=silent), Prompt("x", "orig", "\u200b"), None)
+
+
+def of_lengths(lengths: list[int]) -> list[AskedPrompt]:
+    """Prompts that the model reads so many tokens of; every second one ends in an answer of three tokens."""
+    asked = []
+    for number, length in enumerate(lengths):
+        answer = (901, 902, 903) if number % 2 and length > 2 else ()
+        ids = tuple(range(1, length + 1 - max(len(answer) - 1, 0)))
+        gold = Gold("resolved", "with_space", answer, ("a", "b", "c")) if answer else Gold("none")
+        asked.append(AskedPrompt(Prompt(f"p{number}", "orig", "t"), ids, ("t",) * len(ids), gold, Gold("none")))
+    return asked
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_batches_keep_the_order_and_the_bound_and_are_as_large_as_they_may_be(seed: int) -> None:
+    draw = random.Random(seed)
+    asked = of_lengths([draw.randint(1, 12) for _ in range(draw.randint(1, 30))])
+    bound = draw.randint(1, 60)
+
+    made = batches(asked, bound)
+
+    assert [prompt for batch in made for prompt in batch.prompts] == asked
+    for batch in made:
+        assert batch.input_ids.shape == batch.attention_mask.shape
+        assert batch.input_ids.numel() <= bound or len(batch.prompts) == 1
+    for batch, following in itertools.pairwise(made):
+        one_more = [*batch.prompts, following.prompts[0]]
+        assert len(one_more) * max(len(prompt.input_ids) for prompt in one_more) > bound
+
+
+def test_a_batch_is_padded_on_the_right_and_masked() -> None:
+    (batch,) = batches(of_lengths([2, 5, 3]), 100)
+
+    assert batch.input_ids.tolist() == [[1, 2, 0, 0, 0], [1, 2, 3, 901, 902], [1, 2, 3, 0, 0]]
+    assert batch.attention_mask.tolist() == [[1, 1, 0, 0, 0], [1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]
+    assert batch.input_ids.dtype == batch.attention_mask.dtype == torch.long
+
+
+def test_no_prompts_make_no_batches() -> None:
+    assert batches([], 100) == []
+
+
+@pytest.mark.parametrize("model", ["tiny-llama", "stories260K"])
+def test_the_reference_tokenizers_resolve_a_capital(model: str, shared: Path) -> None:
+    tokenizer = load_tokenizer(str(shared / "models" / model))
+
+    asked = ask(tokenizer, Prompt("pos", "orig", CAPITAL, "Berlin"), 512)
+
+    assert asked.gold.form == "with_space"
+    assert list(asked.ids + asked.gold.ids) == tokenizer(f"{CAPITAL} Berlin")["input_ids"]
+    assert "".join(asked.gold.pieces) == " Berlin"

@@ -17,6 +17,7 @@ from logos_pl.lm.anatomy import dissect
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.norms import NormWeights, apply_norm, norm_weights
 from logos_pl.lm.residuals import residuals
+from tests.lenses.toy_head import toy_head
 from tests.lm.families import BLOCKS, D_MODEL, FAMILIES, NAMES, VOCAB, tiny_model
 from tests.lm.oracle import head_logits, kl_bits, last_row
 
@@ -231,3 +232,14 @@ def test_next_token_rows_of_trained_models_match_the_reference(shared: Path, ref
 def test_norm_weights_used_by_the_head_are_those_of_the_module() -> None:
     model = tiny_model("cohere2")
     assert torch.equal(Head(dissect(model)).final.gamma, norm_weights(model.model.norm).gamma)
+
+
+def test_a_shift_is_projected_without_the_projections_bias() -> None:
+    head = toy_head()
+    assert head.projection is not None
+    assert head.projection[1] is not None
+    x, shift = torch.randn(4, 3, 8), torch.randn(4, 3, 8)
+    torch.testing.assert_close(head.project(x) + head.project_shift(shift), head.project(x + shift))
+    plain = Head(dissect(tiny_model("llama")))
+    wide = torch.randn(2, D_MODEL)
+    assert plain.project_shift(wide) is wide

@@ -113,6 +113,15 @@ def test_rows_left_out_of_a_step_get_a_zero_gradient() -> None:
         assert [bool(row.any()) for row in parameter.grad] == [False, True, False, True]
 
 
+def test_the_bias_alone_is_what_the_map_adds_at_rank_0() -> None:
+    translators, x = Translators(3, 6, 0), torch.randn(3, 5, 6)
+    with torch.no_grad():
+        translators.c.normal_()
+    torch.testing.assert_close(translators(x), x + translators.bias()[:, None])
+    index = torch.tensor([2, 0])
+    assert torch.equal(translators.bias(index), torch.stack([translators.c[2], translators.c[0]]))
+
+
 def test_regularisers_equal_their_sums_written_out() -> None:
     translators = randomised(3)
     U, V, c = (t.detach().double() for t in (translators.U, translators.V, translators.c))

@@ -9,8 +9,13 @@ from torch import Tensor
 
 from logos_pl.data.packed_text import TextBatch
 from logos_pl.errors import InputError, RunError
+from logos_pl.lenses.head import Head
+from logos_pl.lenses.translator import Translators
+from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.frozen import FrozenLM
+from logos_pl.lm.residuals import residuals
 from logos_pl.modules.tuning import LensTuning, refuse_nonfinite, refuse_other_run
+from tests.lm.families import tiny_model
 from tests.tiny import make_model
 
 
@@ -29,7 +34,7 @@ def moved(module: LensTuning) -> LensTuning:
     """Away from the start, where half of the gradient is zero."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for parameter in module.translators.parameters():
+        for parameter in module.parameters():
             parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
     return module
 
@@ -42,7 +47,15 @@ def batch() -> TextBatch:
 
 
 def brute_force_loss(lm: FrozenLM, module: LensTuning, batch: TextBatch, rows: list[int]) -> Tensor:
-    """SPEC §2.1 in float64, one row, one sequence and one position at a time, from transformers' own outputs."""
+    """SPEC §2.1 in float64, one row, one sequence and one position at a time, from transformers' own outputs.
+
+    Of the tuned lens and, where there is one, of the lens of bias and temperature alone beside it: the sum.
+    """
+    lenses = [module.translators, *([] if module.companion is None else [module.companion])]
+    return torch.stack([brute_force_loss_of(lens, lm, batch, rows) for lens in lenses]).sum()
+
+
+def brute_force_loss_of(translators: Translators, lm: FrozenLM, batch: TextBatch, rows: list[int]) -> Tensor:
     model = copy.deepcopy(lm.model).double()
     states: list[Tensor] = []
     handles = [model.model.layers[0].register_forward_pre_hook(lambda m, a: states.append(a[0]))]
@@ -56,7 +69,7 @@ def brute_force_loss(lm: FrozenLM, module: LensTuning, batch: TextBatch, rows: l
     def norm(h: Tensor) -> Tensor:
         return h / torch.sqrt((h * h).mean() + eps) * gamma
 
-    t = {name: value.double() for name, value in module.translators.named_parameters()}
+    t = {name: value.double() for name, value in translators.named_parameters()}
     total, terms = torch.zeros((), dtype=torch.float64), 0
     for row in rows:
         U, V, c = t["U"][row - 1], t["V"][row - 1], t["c"][row - 1]
@@ -77,14 +90,17 @@ def test_the_loss_is_the_specified_one_and_its_gradient_too(lm: FrozenLM, batch:
     module = moved(built(lm))
     loss = module.training_step(batch, 0)["loss"]
     loss.backward()
-    got = {name: parameter.grad for name, parameter in module.translators.named_parameters()}
+    got = {name: parameter.grad for name, parameter in module.named_parameters()}
 
     module.zero_grad()
     wanted = brute_force_loss(lm, module, batch, [1, 2, 3])
     wanted.backward()
 
     torch.testing.assert_close(loss.double(), wanted, rtol=1e-6, atol=1e-6)
-    for name, parameter in module.translators.named_parameters():
+    assert set(got) == {
+        f"{lens}.{name}" for lens in ("translators", "companion") for name in ("U", "V", "c", "log_tau")
+    }
+    for name, parameter in module.named_parameters():
         torch.testing.assert_close(got[name], parameter.grad, rtol=1e-4, atol=1e-6)
 
 
@@ -127,11 +143,15 @@ def test_nothing_of_the_model_is_trained_or_saved(lm: FrozenLM, batch: TextBatch
         module.training_step(batch, 0)["loss"].backward()
         optimizer.step()
 
-    assert set(module.state_dict()) == {"translators.U", "translators.V", "translators.c", "translators.log_tau"}
+    names = ("U", "V", "c", "log_tau")
+    assert set(module.state_dict()) == {f"{lens}.{name}" for lens in ("translators", "companion") for name in names}
     assert all(torch.equal(value, before[name]) for name, value in lm.model.state_dict().items())
-    start = built(lm).translators
-    for name, parameter in module.translators.named_parameters():
-        still = (parameter == dict(start.named_parameters())[name]).reshape(3, -1).all(dim=1)
+    start = dict(built(lm).named_parameters())
+    for name, parameter in module.named_parameters():
+        if name in ("companion.U", "companion.V"):
+            assert parameter.numel() == 0
+            continue
+        still = (parameter == start[name]).reshape(3, -1).all(dim=1)
         assert not still.any(), f"{name} has not moved at rows {still.nonzero().flatten().tolist()}"
 
 
@@ -142,7 +162,87 @@ def test_without_temperature_tau_stays_one(lm: FrozenLM, batch: TextBatch) -> No
     module.training_step(batch, 0)["loss"].backward()
     optimizer.step()
 
-    assert torch.equal(module.translators.inv_tau(), torch.ones(3))
+    assert module.companion is not None
+    for lens in (module.translators, module.companion):
+        assert torch.equal(lens.inv_tau(), torch.ones(3))
+        assert lens.c.any()
+
+
+def train(module: LensTuning, batch: TextBatch, steps: int) -> LensTuning:
+    trainer = SimpleNamespace(datamodule=SimpleNamespace(total_steps=steps), global_step=0)
+    module.trainer = trainer  # type: ignore[assignment]
+    made = module.configure_optimizers()
+    optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]  # type: ignore[index]
+    for _ in range(steps):
+        optimizer.zero_grad()
+        module.training_step(batch, 0)["loss"].backward()
+        optimizer.step()
+        schedule.step()
+        trainer.global_step += 1
+    return module
+
+
+@pytest.mark.parametrize("rows", ["all", 2])
+def test_a_companion_changes_no_bit_of_the_tuned_lens_and_of_what_is_logged(
+    rows: str | int, lm: FrozenLM, batch: TextBatch
+) -> None:
+    with_one, without = (train(built(lm, layers_per_step=rows, companion=on), batch, 20) for on in (True, False))
+
+    assert without.companion is None
+    assert without.lenses.keys() == {"norm", "tuned"}
+    for name, parameter in without.named_parameters():
+        assert torch.equal(parameter, with_one.get_parameter(name)), name
+    assert with_one.reading is not None
+    assert without.reading is not None
+    assert torch.equal(with_one.reading.cross_entropy_nats, without.reading.cross_entropy_nats)
+    assert torch.equal(with_one.reading.kl_nats, without.reading.kl_nats)
+
+
+def test_a_companion_learns_through_a_head_with_a_projection_and_a_soft_cap(batch: TextBatch) -> None:
+    """Its cross-entropy, against that of the logits which the lens itself decodes."""
+    for family in ("opt_project", "gemma2"):
+        lm = FrozenLM(tiny_model(family), None, model_id=family, model_commit="", tokenizer_commit="")
+        module = moved(built(lm, l2=0.0))
+        assert module.companion is not None
+        x, teacher, index = module._read(batch, [1, 2])
+        loss = module._companion_loss(module.companion, x, teacher, index)
+        found = torch.autograd.grad(loss, [module.companion.c, module.companion.log_tau])
+
+        h = residuals(lm, batch.input_ids, batch.positions, [1, 2, 3]).flatten(1, 2)
+        log_q = module.lenses["bias"].log_probs(h[:2], [1, 2])
+        p = module.lenses["norm"].log_probs(h[2:], [3]).exp()
+        wanted_loss = -(p * log_q).sum(-1).mean()
+        wanted = torch.autograd.grad(wanted_loss, [module.companion.c, module.companion.log_tau])
+        torch.testing.assert_close(loss, wanted_loss, rtol=1e-5, atol=1e-5)
+        for one, other in zip(found, wanted, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", ["all", 2])
+def test_a_companion_is_what_a_fit_at_rank_0_gives(rows: str | int, lm: FrozenLM, batch: TextBatch) -> None:
+    beside, alone = (train(built(lm, layers_per_step=rows, rank=rank, lr=1e-2), batch, 20) for rank in (3, 0))
+
+    assert alone.companion is None, "it would be the lens itself"
+    assert beside.companion is not None
+    for name in ("c", "log_tau"):
+        fitted, start = (getattr(lens, name) for lens in (beside.companion, Translators(3, 16, 0)))
+        assert (fitted - start).abs().min() > 1e-5
+        torch.testing.assert_close(fitted, getattr(alone.translators, name), rtol=1e-3, atol=1e-5)
+
+
+def test_a_fitted_companion_takes_the_place_of_the_untrained_one_or_leaves_none(lm: FrozenLM) -> None:
+    module = built(lm)
+    assert module.lenses.keys() == {"norm", "tuned", "bias"}
+
+    fitted = TunedLens(Translators(3, 16, 0), Head(lm.anatomy))
+    module.adopt_companion(fitted)
+    assert module.lenses["bias"] is fitted
+    assert module.companion is fitted.translators
+    assert fitted.head is module.head
+
+    module.adopt_companion(None)
+    assert module.companion is None
+    assert module.lenses.keys() == {"norm", "tuned"}
 
 
 def test_the_learning_rate_warms_up_and_ends_at_zero(lm: FrozenLM) -> None:
@@ -169,6 +269,7 @@ def test_validation_reads_every_row_and_the_last_agrees_with_the_model(lm: Froze
     module.validation_step(batch, 0)
     readings = module._take_readings()
 
+    assert readings.keys() == {"norm", "tuned"}, "the companion is read where the gates compare with it, not here"
     for lens in ("norm", "tuned"):
         assert readings[lens]["kl_from_final_bits"].shape == (5,)
         assert readings[lens]["kl_from_final_bits"][4] == pytest.approx(0, abs=1e-9)
@@ -191,6 +292,8 @@ def test_a_checkpoint_of_another_run_is_refused_naming_what_differs(lm: FrozenLM
 
     with pytest.raises(InputError, match=r"model_id 'other' \(asked for: 'tiny-llama'\), rank 8 \(asked for: 3\)"):
         refuse_other_run(module.identity() | {"model_id": "other", "rank": 8}, module.identity())
+    with pytest.raises(InputError, match=r"companion True \(asked for: False\)"):
+        refuse_other_run(module.identity(), built(lm, companion=False).identity())
     with pytest.raises(InputError, match="not written by logos-pl fit"):
         module.on_load_checkpoint({"state_dict": {}})
 

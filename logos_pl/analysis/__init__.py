@@ -1,0 +1,1 @@
+"""Rows in, verdicts and pictures out, no model."""

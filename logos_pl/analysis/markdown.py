@@ -1,0 +1,50 @@
+"""Markdown that shows any text as it is: tables, numbers, and where each number comes from."""
+
+import json
+import math
+import re
+from collections.abc import Sequence
+
+SPECIAL = re.compile(r"([\\`*_\[\]<>|~$&])")
+
+
+def escaped(text: str) -> str:
+    """The text in one line, with all that Markdown would take for its own, formulas and HTML included, escaped."""
+    printable = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return SPECIAL.sub(r"\\\1", printable)
+
+
+def quoted(text: str) -> str:
+    """The same as a JSON string literal, so that spaces at the ends and line feeds are seen."""
+    return escaped(json.dumps(text, ensure_ascii=False))
+
+
+def code(text: str) -> str:
+    """The text as code, in or outside a table."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence, space = "`" * (longest + 1), " " if longest else ""
+    return f"{fence}{space}{text}{space}{fence}".replace("|", r"\|")
+
+
+def number(value: float | None) -> str:
+    """Yes or no, a whole number, three decimals or, where these would be 0, two digits; – where there is none."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return str(value)
+    if not math.isfinite(value):
+        return "not finite"
+    return f"{value:.3f}" if value == 0.0 or abs(value) >= 0.001 else f"{value:.1e}"
+
+
+def cite(file: str, *place: str) -> str:
+    """Where a number stands: `[file: column or key, which line]`."""
+    return code(f"[{file}: {', '.join(place)}]")
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table with a line per row."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"

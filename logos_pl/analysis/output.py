@@ -1,0 +1,216 @@
+"""The JSON document of one model's sweep: prompts are added one at a time, and little of each is kept.
+
+`output.schema.json`, beside this file, is the document's schema. What is kept grows with the prompts, their tokens and
+their milestones, never with rows × positions. Source: SPEC §5.7.
+"""
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from logos_pl.analysis.milestones import milestones
+from logos_pl.analysis.output_groups import (
+    NO_FILES,
+    SCHEMA_VERSION,
+    Files,
+    ModelIdentity,
+    ModelStats,
+    Output,
+    Run,
+    RunFacts,
+    TunedLensOrigin,
+)
+from logos_pl.analysis.output_prompt import RawLens, asked, control_prompt, diagnosis, final_prediction, gold_answer
+from logos_pl.analysis.output_summaries import (
+    PromptSummary,
+    ablation_summary,
+    control_summary,
+    prompt_summary,
+    tuned_summaries,
+)
+from logos_pl.errors import InputError
+from logos_pl.records import PromptRecords
+
+SCHEMA_FILE = Path(__file__).with_name("output.schema.json")
+
+ABSOLUTE_PATH = re.compile(r"""(?<![^\s'"`=(,;:\[<>])(?:~?/(?=[^\s/])|[A-Za-z]:[\\/]|\\\\|file:/)[^\s'"`,;)\]>]*""")
+"""A path of this machine, also inside a sentence; the slashes of `and/or`, `org/name` and `https://` are none."""
+
+SAID_BY_THE_RUN = ("reason", "model", "run", "model_stats", "tuned_lens", "prism_summary")
+"""Sections where a path of this machine has no place. The others quote prompts and tokens, which may be `/etc/`."""
+
+
+class OutputBuilder:
+    """Collects what a sweep's document says.
+
+    Args:
+        raw_lens: Rows at which norm lens and raw lens are listed side by side: `sample`, four of them, or `full`.
+    """
+
+    def __init__(self, raw_lens: RawLens = "sample") -> None:
+        self._raw_lens: RawLens = raw_lens
+        self._prompts: list[dict[str, Any]] = []
+        self._gold: list[dict[str, Any]] = []
+        self._diagnostics: list[dict[str, Any]] = []
+        self._final: list[dict[str, Any]] = []
+        self._controls: list[dict[str, Any]] = []
+        self._summaries: dict[tuple[str, str], PromptSummary] = {}
+
+    def add(self, record: PromptRecords) -> None:
+        """Take in one prompt; the record itself is not kept.
+
+        Raises:
+            InputError: This variant of this prompt was taken in before.
+        """
+        key = (record.prompt.prompt_id, record.prompt.variant)
+        if key in self._summaries:
+            raise InputError(f"The prompt {key[0]} ({key[1]}) was asked twice: give every prompt an id of its own.")
+        reached = {lens: milestones(rows) for lens, rows in record.next_token.items()}
+        self._summaries[key] = prompt_summary(record, reached)
+        self._prompts.append(asked(record))
+        self._gold.append(gold_answer(record))
+        self._diagnostics.append(diagnosis(record, reached, self._raw_lens))
+        self._final.append(final_prediction(record))
+        if record.prompt.contrast is not None:
+            self._controls.append(control_prompt(record))
+
+    def finish(
+        self, model: ModelIdentity, run: RunFacts, files: Files, stats: ModelStats, tuned_lens: TunedLensOrigin | None
+    ) -> Output:
+        """The document of a sweep that went through.
+
+        Args:
+            model: Which model.
+            run: How it was read.
+            files: What lies beside the document.
+            stats: What the model is made of.
+            tuned_lens: Where the tuned lens comes from; None without one.
+        """
+        prompts = list(self._summaries.values())
+        lenses = list(dict.fromkeys(lens for prompt in prompts for lens in prompt.milestones))
+        return Output(
+            schema_version=SCHEMA_VERSION,
+            status="ok",
+            reason=None,
+            model=model,
+            run=_run(run, lenses, len(prompts), files),
+            model_stats=stats,
+            prompts=self._prompts,
+            gold_answer=self._gold,
+            diagnostics=self._diagnostics,
+            final_prediction=self._final,
+            ablation_summary=ablation_summary(prompts),
+            control_prompt=self._controls,
+            control_summary=control_summary(prompts),
+            tuned_lens=_tuned_lens(tuned_lens, prompts, stats.num_blocks),
+            prism_summary=None,
+        )
+
+
+def skipped_output(model: ModelIdentity, run: RunFacts, reason: str) -> Output:
+    """The document of a model that was not swept.
+
+    Args:
+        model: Which model.
+        run: As far as it is known.
+        reason: Why, in one sentence; of paths of this machine, only the last part is kept.
+    """
+    return _without_results("skipped", model, run, reason)
+
+
+def failed_output(model: ModelIdentity, run: RunFacts, reason: str) -> Output:
+    """The document of a sweep that ended in an error.
+
+    Args:
+        model: Which model.
+        run: As far as it is known.
+        reason: Why, in one sentence; of paths of this machine, only the last part is kept.
+    """
+    return _without_results("failed", model, run, reason)
+
+
+def to_json(output: Output) -> str:
+    """The document as ASCII text that ends in a newline; what is not finite becomes null.
+
+    Raises:
+        InputError: It names a path that holds only on this machine.
+    """
+    plain = _finite(dataclasses.asdict(output))
+    for where, text in _texts({section: plain[section] for section in SAID_BY_THE_RUN}, ""):
+        if ABSOLUTE_PATH.search(text):
+            raise InputError(f"{where} would name a path of this machine, {text!r}: give a name or a relative path.")
+    return json.dumps(plain, indent=1, allow_nan=False) + "\n"
+
+
+def _without_results(status: Literal["skipped", "failed"], model: ModelIdentity, run: RunFacts, reason: str) -> Output:
+    return Output(
+        schema_version=SCHEMA_VERSION,
+        status=status,
+        # A message of the operating system names paths in full, and must not keep the document from being written.
+        reason=ABSOLUTE_PATH.sub(lambda path: "…/" + re.split(r"[\\/]", path[0].rstrip("\\/"))[-1], reason),
+        model=model,
+        run=_run(run, [], 0, NO_FILES),
+        model_stats=None,
+        prompts=[],
+        gold_answer=[],
+        diagnostics=[],
+        final_prediction=[],
+        ablation_summary=[],
+        control_prompt=[],
+        control_summary=[],
+        tuned_lens=None,
+        prism_summary=None,
+    )
+
+
+def _run(facts: RunFacts, lenses: list[str], num_prompts: int, files: Files) -> Run:
+    return Run(
+        started_utc=_utc(facts.started),
+        finished_utc=_utc(facts.finished),
+        seconds=(facts.finished - facts.started).total_seconds(),
+        project_version=facts.project_version,
+        git_sha=facts.git_sha,
+        device=facts.device,
+        dtype=facts.dtype,
+        decoding_norm=facts.decoding_norm,
+        lenses=lenses,
+        num_prompts=num_prompts,
+        environment=facts.environment,
+        files=files,
+    )
+
+
+def _utc(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _tuned_lens(origin: TunedLensOrigin | None, prompts: list[PromptSummary], num_blocks: int) -> dict[str, Any] | None:
+    if origin is None:
+        return None
+    gains = [prompt.tuned_gain for prompt in prompts if prompt.tuned_gain is not None]
+    return {"provenance": dataclasses.asdict(origin), "summaries": tuned_summaries(gains, num_blocks)}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _texts(value: Any, where: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield where or "a key", key
+            yield from _texts(item, f"{where}.{key}".lstrip("."))
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            yield from _texts(item, f"{where}[{i}]")
+    elif isinstance(value, str):
+        yield where, value

@@ -1,0 +1,168 @@
+"""What a sweep's document says over all prompts, from what is kept of each.
+
+A reading that is not finite counts for no maximum and no median; each median says of how many prompts it is.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any, NamedTuple
+
+from logos_pl.analysis.milestones import Milestones
+from logos_pl.functional.depth import depth_percentile_rows
+from logos_pl.records import NextTokenRecord, PromptRecords
+
+RANKS = (10, 5, 1)
+
+
+class PromptSummary(NamedTuple):
+    """What of a prompt is kept for the summaries over all prompts.
+
+    Attributes:
+        prompt_id: As asked.
+        variant: `orig` or `no_filler`.
+        fact: A label.
+        milestones: By lens.
+        margins: By lens, what `control_margin` comes to; empty but on control prompts.
+        tuned_gain: Norm lens against tuned lens; None without a tuned lens.
+    """
+
+    prompt_id: str
+    variant: str
+    fact: str
+    milestones: dict[str, Milestones]
+    margins: dict[str, dict[str, Any]]
+    tuned_gain: "TunedGain | None"
+
+
+class TunedGain(NamedTuple):
+    """How much the tuned lens is ahead of the norm lens on one prompt.
+
+    Attributes:
+        kl_to_final_bits: By depth percentile, KL of the norm lens minus KL of the tuned lens; KL(P_L ‖ P_final).
+        kl_from_final_bits: The same with KL(P_final ‖ P_L).
+        earlier_rows: By rank k, first row with the answer within the first k under the norm lens minus that under the
+            tuned lens; None unless the model's own final rank is within k.
+    """
+
+    kl_to_final_bits: dict[int, float]
+    kl_from_final_bits: dict[int, float]
+    earlier_rows: dict[int, int | None]
+
+
+def prompt_summary(record: PromptRecords, reached: dict[str, Milestones]) -> PromptSummary:
+    """What is kept of a prompt: nothing that grows with its tokens.
+
+    Args:
+        record: What was read.
+        reached: Milestones by lens.
+    """
+    prompt, rows = record.prompt, record.next_token
+    return PromptSummary(
+        prompt_id=prompt.prompt_id,
+        variant=prompt.variant,
+        fact=prompt.fact,
+        milestones=reached,
+        margins={lens: control_margins(rows[lens]) for lens in rows if prompt.contrast is not None},
+        tuned_gain=tuned_gain(rows["norm"], rows["tuned"], reached) if "tuned" in rows else None,
+    )
+
+
+def control_margins(rows: Sequence[NextTokenRecord]) -> dict[str, Any]:
+    """First row with P(answer) above P(contrast), and the largest margin with its first row. Source: SPEC §5.3."""
+    margins = [(row.control_margin, row.layer) for row in rows if row.control_margin is not None]
+    finite = [(margin, layer) for margin, layer in margins if math.isfinite(margin)]
+    largest = max((margin for margin, _ in finite), default=None)
+    return {
+        "first_control_margin_pos": next((layer for margin, layer in finite if margin > 0), None),
+        "max_control_margin": largest,
+        "max_control_margin_layer": next((layer for margin, layer in finite if margin == largest), None),
+    }
+
+
+def tuned_gain(
+    norm: Sequence[NextTokenRecord], tuned: Sequence[NextTokenRecord], reached: Mapping[str, Milestones]
+) -> TunedGain:
+    """How much the tuned lens is ahead on one prompt.
+
+    Args:
+        norm: The norm lens's rows 0 to n, whose last is the model's own prediction.
+        tuned: The tuned lens's.
+        reached: Milestones by lens.
+    """
+    num_blocks = len(norm) - 1
+    at = depth_percentile_rows(num_blocks) if num_blocks >= 2 else {}  # one block: no row to translate
+    final_rank = norm[-1].answer_rank
+    earlier: dict[int, int | None] = {}
+    for rank in RANKS:
+        first_norm, first_tuned = (getattr(reached[lens], f"first_rank_le_{rank}") for lens in ("norm", "tuned"))
+        qualifies = final_rank is not None and final_rank <= rank and first_tuned is not None
+        earlier[rank] = first_norm - first_tuned if qualifies else None
+    return TunedGain(
+        {percent: norm[row].kl_to_final_bits - tuned[row].kl_to_final_bits for percent, row in at.items()},
+        {percent: norm[row].kl_from_final_bits - tuned[row].kl_from_final_bits for percent, row in at.items()},
+        earlier,
+    )
+
+
+def tuned_summaries(gains: Sequence[TunedGain], num_blocks: int) -> dict[str, Any]:
+    """Medians over prompts, each with the number of prompts it is of; all variants count. Source: SPEC §6."""
+    at = depth_percentile_rows(num_blocks) if num_blocks >= 2 else {}
+    delta_kl = []
+    for percent, row in at.items():
+        to_final, num_prompts = _median([gain.kl_to_final_bits[percent] for gain in gains])
+        from_final, _ = _median([gain.kl_from_final_bits[percent] for gain in gains])
+        delta_kl.append(
+            {
+                "percentile": percent,
+                "row": row,
+                "median_delta_kl_bits": to_final,
+                "median_delta_kl_from_final_bits": from_final,
+                "num_prompts": num_prompts,
+            }
+        )
+    earliness = []
+    for rank in RANKS:
+        rows, num_prompts = _median([gain.earlier_rows[rank] for gain in gains])
+        earliness.append({"milestone": f"first_rank_le_{rank}", "median_rows": rows, "num_prompts": num_prompts})
+    return {"delta_kl": delta_kl, "earliness_shift": earliness}
+
+
+def _median(values: Sequence[float | None]) -> tuple[float | None, int]:
+    there = [value for value in values if value is not None and math.isfinite(value)]
+    return (float(median(there)) if there else None), len(there)
+
+
+def ablation_summary(prompts: Sequence[PromptSummary]) -> list[dict[str, Any]]:
+    """Copying and knowing with the filler and without, for facts asked both ways; differences are without − with."""
+    without = {prompt.prompt_id: prompt for prompt in prompts if prompt.variant == "no_filler"}
+    both = [(prompt, without[prompt.prompt_id]) for prompt in prompts if _is_ablated(prompt, without)]
+    return [
+        {
+            "prompt_id": orig.prompt_id,
+            "fact": orig.fact,
+            "lens": lens,
+            **_shift("L_copy", reached.L_copy, bare.milestones[lens].L_copy),
+            **_shift("L_semantic", reached.L_semantic, bare.milestones[lens].L_semantic),
+        }
+        for orig, bare in both
+        for lens, reached in orig.milestones.items()
+    ]
+
+
+def _is_ablated(prompt: PromptSummary, without: Mapping[str, PromptSummary]) -> bool:
+    return prompt.variant == "orig" and prompt.prompt_id in without
+
+
+def _shift(name: str, orig: int | None, no_filler: int | None) -> dict[str, int | None]:
+    delta = None if orig is None or no_filler is None else no_filler - orig
+    return {f"{name}_orig": orig, f"{name}_no_filler": no_filler, f"delta_{name}": delta}
+
+
+def control_summary(prompts: Sequence[PromptSummary]) -> list[dict[str, Any]]:
+    """The margins of every control prompt under every lens."""
+    return [
+        {"prompt_id": prompt.prompt_id, "prompt_variant": prompt.variant, "lens": lens, **margins}
+        for prompt in prompts
+        for lens, margins in prompt.margins.items()
+    ]

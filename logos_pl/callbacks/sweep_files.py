@@ -1,0 +1,248 @@
+"""The files of one model's sweep: CSV and page while it runs; JSON, plots and report when it has ended."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+from jaxtyping import Float
+from safetensors.torch import save
+from torch import Tensor
+
+from logos_pl.analysis import plots
+from logos_pl.analysis.milestones import Milestones
+from logos_pl.analysis.output import OutputBuilder, failed_output, skipped_output, to_json
+from logos_pl.analysis.output_groups import Environment, Files, ModelIdentity, ModelStats, RunFacts, TunedLensOrigin
+from logos_pl.analysis.output_prompt import RawLens
+from logos_pl.analysis.page import PageWriter
+from logos_pl.analysis.report import ReportInput, evaluation_report
+from logos_pl.analysis.token_map import token_map
+from logos_pl.artifacts.environment import environment, git_sha, project_version
+from logos_pl.artifacts.provenance import Provenance
+from logos_pl.files import replace_file
+from logos_pl.lm.frozen import FrozenLM
+from logos_pl.lm.sources import clean_name
+from logos_pl.modules.reading import SWEPT
+from logos_pl.modules.tuning import LensTuning
+from logos_pl.record_csv import RecordWriter
+from logos_pl.records import NextTokenRecord, PositionRecord, PromptRecords
+from logos_pl.sweep_folder import SweepFolder
+
+
+class SweepFiles:
+    """What one model's sweep writes into its folder.
+
+    Args:
+        folder: The folder, which other models may share.
+        module: The module that reads, its model and lenses in place.
+        provenance: Where the tuned lens comes from; None without an artifact.
+        raw_lens: Rows at which the norm lens is set against the bare unembedding in the JSON.
+
+    Raises:
+        OSError: The disk refuses.
+    """
+
+    def __init__(
+        self, folder: SweepFolder, module: LensTuning, provenance: Provenance | None, raw_lens: RawLens
+    ) -> None:
+        self.folder = folder.path
+        self.name = module.frozen.clean_model_name
+        self.lenses = [lens for lens in SWEPT if lens in module.lenses]
+        self.module = module
+        self.provenance = provenance
+        self.started = datetime.now(UTC)
+        self._builder = OutputBuilder(raw_lens)
+        self._kept: list[PromptRecords] = []
+        self._residuals: list[str] = []
+        with ExitStack() as stack:
+            self._positions = {
+                lens: stack.enter_context(RecordWriter(self._path(f"records{_suffix(lens)}.csv"), PositionRecord))
+                for lens in self.lenses
+            }
+            self._next_token = {
+                lens: stack.enter_context(
+                    RecordWriter(self._path(f"pure-next-token{_suffix(lens)}.csv"), NextTokenRecord)
+                )
+                for lens in self.lenses
+            }
+            num_blocks = module.frozen.num_blocks
+            page = PageWriter(self._path("page.html"), self.name, self.lenses, num_blocks)
+            self._page = stack.enter_context(page)
+            self._open_files = stack.pop_all()
+
+    def _path(self, ending: str) -> Path:
+        return self.folder / f"output-{self.name}-{ending}"
+
+    def add(self, records: PromptRecords, reached: Mapping[str, Milestones]) -> None:
+        """Write one prompt.
+
+        Raises:
+            OSError: The disk refuses.
+        """
+        for lens in self.lenses:
+            self._positions[lens].write(records.positions[lens])
+            self._next_token[lens].write(records.next_token[lens])
+        self._page.add(records, reached)
+        self._builder.add(records)
+        # Pictures and report need every prompt's figures, but of one prompt only all positions.
+        self._kept.append(records if not self._kept else records._replace(positions={}))
+
+    def add_residuals(self, records: PromptRecords, h: Float[Tensor, "rows pos d_model"]) -> None:
+        """Keep a prompt's residual stream.
+
+        Raises:
+            OSError: The disk refuses.
+        """
+        path = self._path(f"residuals-{records.prompt.prompt_id}-{records.prompt.variant}.safetensors")
+        replace_file(path, save({"residuals": h.contiguous()}))
+        self._residuals.append(path.name)
+
+    def finish(self) -> list[tuple[str, str]]:
+        """Complete all files.
+
+        Returns:
+            Name and content of each, for the user.
+
+        Raises:
+            OSError: The disk refuses.
+        """
+        self._open_files.close()
+        drawn = self._draw()
+        report = self._path("evaluation.md").with_name(f"evaluation-{self.name}.md")
+        files = Files(
+            records={lens: writer.path.name for lens, writer in self._positions.items()},
+            next_token={lens: writer.path.name for lens, writer in self._next_token.items()},
+            plots=drawn,
+            page=self._page.path.name,
+            report=report.name,
+        )
+        num_blocks = self.module.frozen.num_blocks
+        facts = ReportInput(self.module.frozen.model_id, self.name, num_blocks, self._kept, _by_kind(files, self.name))
+        replace_file(report, evaluation_report(facts).encode())
+        output = self._builder.finish(
+            _identity(self.module.frozen), self._facts(), files, _stats(self.module), _origin(self.provenance)
+        )
+        replace_file(self._json(), to_json(output).encode())
+        return self._contents(files)
+
+    def _json(self) -> Path:
+        return self.folder / f"output-{self.name}.json"
+
+    def _draw(self) -> list[str]:
+        num_blocks = self.module.frozen.num_blocks
+        first = self._kept[0]
+        figures = {
+            "kl": plots.kl_figure(self._kept, num_blocks, self.name),
+            "cosine": plots.cosine_figure(self._kept, num_blocks, self.name),
+            "entropy": plots.entropy_figure(self._kept, num_blocks, self.name),
+            "tokens": token_map(first, self.lenses),
+        }
+        if any(records.gold.status == "resolved" for records in self._kept):
+            figures["rank"] = plots.rank_figure(self._kept, num_blocks, self.name)
+        for what, figure in figures.items():
+            plots.save_figure(figure, self._path(f"{what}.png"))
+        return [self._path(f"{what}.png").name for what in figures]
+
+    def fail(self, error: BaseException) -> None:
+        """Put on record that the sweep ended early; files that are not whole stay as `.partial`.
+
+        Raises:
+            OSError: The disk refuses even that.
+        """
+        self._open_files.__exit__(type(error), error, error.__traceback__)
+        sentence = " ".join(str(error).split()) or type(error).__name__
+        output = failed_output(_identity(self.module.frozen), self._facts(), sentence)
+        replace_file(self._json(), to_json(output).encode())
+
+    def _facts(self) -> RunFacts:
+        lm = self.module.frozen
+        made_with = environment(lm.device)
+        return RunFacts(
+            started=self.started,
+            finished=datetime.now(UTC),
+            project_version=project_version(),
+            git_sha=git_sha(),
+            device=str(lm.device),
+            dtype=str(lm.dtype).removeprefix("torch."),
+            decoding_norm=self.module.decoding_norm,
+            environment=Environment(made_with.torch, made_with.transformers, made_with.lightning, made_with.device),
+        )
+
+    def _contents(self, files: Files) -> list[tuple[str, str]]:
+        kinds = [
+            *((name, f"{lens} lens, the token after each prompt") for lens, name in files.next_token.items()),
+            *((name, f"{lens} lens, every position") for lens, name in files.records.items()),
+            (self._json().name, "prompts, milestones, checks, provenance"),
+            (str(files.report), "the same in words"),
+            (str(files.page), "all of it to look at, in a browser"),
+            *((name, "plot") for name in files.plots),
+        ]
+        if self._residuals:
+            kinds.append(
+                (f"{len(self._residuals)} × residuals-….safetensors", "residual stream [row, position, width]")
+            )
+        return kinds
+
+
+def record_skip(folder: SweepFolder, model: str, reason: str) -> None:
+    """Write the document of a model that was not read.
+
+    Raises:
+        OSError: The disk refuses.
+    """
+    now, name = datetime.now(UTC), clean_name(model)
+    identity = ModelIdentity(name if Path(model).is_absolute() else model, name, None, None)
+    facts = RunFacts(now, now, project_version(), git_sha(), None, None, None, None)
+    path = folder.path / f"output-{name}.json"
+    if not path.exists():  # a sweep that had begun has said more
+        replace_file(path, to_json(skipped_output(identity, facts, reason)).encode())
+
+
+def _suffix(lens: str) -> str:
+    return "" if lens == "norm" else f"-{lens}"
+
+
+def _by_kind(files: Files, name: str) -> dict[str, str]:
+    kinds = {f"records{_suffix(lens)}": file for lens, file in files.records.items()}
+    kinds |= {f"pure-next-token{_suffix(lens)}": file for lens, file in files.next_token.items()}
+    return kinds | {"json": f"output-{name}.json"}
+
+
+def _identity(lm: FrozenLM) -> ModelIdentity:
+    return ModelIdentity(lm.model_id, lm.clean_model_name, lm.model_commit, lm.tokenizer_commit)
+
+
+def _stats(module: LensTuning) -> ModelStats:
+    lm, head = module.frozen, module.head
+    return ModelStats(
+        architecture=lm.anatomy.architecture,
+        num_parameters=sum(parameter.numel() for parameter in lm.model.parameters()),
+        num_blocks=lm.num_blocks,
+        d_model=lm.d_model,
+        vocab_size=lm.vocab_size,
+        context_length=lm.context_length,
+        tied_embeddings=lm.tied_embeddings,
+        final_norm=head.final.kind,
+        softcap=head.unembedding.softcap,
+        logit_scale=head.unembedding.scale,
+        head_sha256=head.sha256(),
+    )
+
+
+def _origin(provenance: Provenance | None) -> TunedLensOrigin | None:
+    if provenance is None:
+        return None
+    return TunedLensOrigin(
+        model_id=provenance.model_id,
+        model_commit=provenance.model_commit,
+        project_version=provenance.project_version,
+        git_sha=provenance.git_sha,
+        decoding_norm=provenance.decoding_norm,
+        init=provenance.init,
+        seed=provenance.seed,
+        rank_k=provenance.capacity.rank_k,
+        tokens=provenance.budget.tokens,
+        steps_done=provenance.optim.steps_done,
+        weights_sha256=provenance.sha256["weights.pt"],
+        all_gates_passed=None if provenance.acceptance is None else bool(provenance.acceptance["passed"]),
+    )

@@ -1,0 +1,170 @@
+"""A prediction's results: tables on the terminal, and CSV, JSON, plots, report and page in the run directory."""
+
+import os
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from rich.console import Console
+
+from logos_pl.analysis.milestones import Milestones, milestones
+from logos_pl.callbacks.lens_import import LensImport
+from logos_pl.callbacks.lens_table import print_prompt_table, summary_line, summary_table
+from logos_pl.callbacks.sweep_files import SweepFiles
+from logos_pl.data.datamodule import LensDataModule
+from logos_pl.data.token_strings import TokenStrings
+from logos_pl.errors import InputError
+from logos_pl.modules.reading import BatchReading
+from logos_pl.modules.recording import records_of
+from logos_pl.modules.tuning import LensTuning
+from logos_pl.records import PromptRecords
+from logos_pl.sweep_folder import SweepFolder, open_given_folder, open_sweep_folder
+
+TABLES = 12
+"""Prompts whose tables are printed; of more, the summary is."""
+
+SECONDS_BETWEEN_LINES = 10.0
+"""A sweep that takes longer says how far it is in this time."""
+
+
+class SweepDestination:
+    """Where the sweeps of one command write; made when the first of them begins, so that bad input rotates nothing."""
+
+    def __init__(self) -> None:
+        self._root, self._out_dir, self._names = Path("lightning_logs"), "", [""]
+        self._folder: SweepFolder | None = None
+
+    def settle(self, root: Path, out_dir: str | None, model_names: Sequence[str]) -> None:
+        """Note what the command says: the folder of all logs, the user's own folder, the models' clean names."""
+        self._root, self._out_dir, self._names = root, out_dir or "", list(model_names)
+
+    def open(self) -> SweepFolder:
+        """The folder, made the first time.
+
+        Raises:
+            InputError: A file is in the way, or results of one of the models are.
+            RunError: The disk refuses.
+        """
+        if self._folder is None:
+            if self._out_dir:
+                self._folder = open_given_folder(Path(self._out_dir), self._names)
+            else:
+                self._folder = open_sweep_folder(self._root, datetime.now(UTC))
+            if self._folder.note is not None:
+                Console(soft_wrap=True).print(self._folder.note, markup=False, highlight=False)
+        return self._folder
+
+    def close(self) -> None:
+        """Let the next sweep move the folder."""
+        if self._folder is not None:
+            self._folder.close()
+
+
+class SweepWriter(Callback):
+    """Writes what a prediction reads, batch by batch, and sums it up at its end.
+
+    Args:
+        tuned: `auto`: sweep without a tuned lens where there is none; `require`: refuse to.
+        out_dir: folder to write to; left out: `sweeps/run-latest` of the logs, whose earlier runs are kept.
+        raw_lens: rows at which the norm lens is set against the bare unembedding: `sample`, four of them, or `full`.
+        keep_residuals: keep the residual stream of every prompt, too.
+    """
+
+    def __init__(
+        self,
+        tuned: Literal["auto", "require"] = "auto",
+        out_dir: str | None = None,
+        raw_lens: Literal["sample", "full"] = "sample",
+        keep_residuals: bool = False,
+    ) -> None:
+        self.tuned = tuned
+        self.out_dir = out_dir
+        self.raw_lens = raw_lens
+        self.keep_residuals = keep_residuals
+        self.destination = SweepDestination()
+        self._files: SweepFiles | None = None
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open the files, once the model is there and its lens has been verified.
+
+        Raises:
+            InputError: More than one process.
+        """
+        assert isinstance(pl_module, LensTuning)
+        if trainer.world_size > 1:
+            raise InputError("A prediction runs in one process: give --trainer.devices 1.")
+        pl_module.keep_residuals = self.keep_residuals
+        tokenizer = pl_module.frozen.tokenizer
+        assert tokenizer is not None, "the data module has read the prompts with it"
+        self._strings, self._special = TokenStrings(tokenizer), set(tokenizer.all_special_ids)
+        self._console = Console()
+        self._lines: list[tuple[str, ...]] = []
+        self._done, self._start, self._last_line = 0, time.monotonic(), time.monotonic()
+        self._data: LensDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        provenance = next((c.provenance for c in trainer.callbacks if isinstance(c, LensImport)), None)  # type: ignore[attr-defined]
+        self._files = SweepFiles(self.destination.open(), pl_module, provenance, self.raw_lens)
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Write and show the batch's prompts."""
+        assert isinstance(pl_module, LensTuning)
+        assert isinstance(outputs, BatchReading)
+        assert self._files is not None
+        tied = pl_module.frozen.tied_embeddings
+        for number, records in enumerate(records_of(outputs, self._strings, self._special, tied)):
+            reached = {lens: milestones(rows) for lens, rows in records.next_token.items()}
+            self._files.add(records, reached)
+            if outputs.residuals is not None:
+                start = outputs.starts[number]
+                self._files.add_residuals(records, outputs.residuals[:, start : start + len(records.ids)])
+            self._show(records, reached)
+
+    def _show(self, records: PromptRecords, reached: dict[str, Milestones]) -> None:
+        self._done += 1
+        self._lines.append(summary_line(records, reached))
+        total = self._data.num_prompts
+        if total <= TABLES:
+            print_prompt_table(records, reached, self._console)
+            return
+        now = time.monotonic()
+        if now - self._last_line >= SECONDS_BETWEEN_LINES or self._done == total:
+            self._last_line = now
+            rate = self._done / max(now - self._start, 1e-9)
+            left = (total - self._done) / rate
+            self._say(f"{self._done} of {total} prompts · {rate:,.1f} prompts/s · {left:.0f} s left")
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Sum up, draw, and say where everything is."""
+        assert self._files is not None
+        files = self._files
+        written = files.finish()
+        self._files = None
+        if len(self._lines) > 1:
+            self._say("\nRow from which the answer is at rank 1, and from which KL(row‖final) is below 1 bit:")
+            self._console.print(summary_table(self._lines, files.lenses))
+        if self._data.num_prompts > TABLES:
+            self._say(f"More than {TABLES} prompts: their tables, row by row, are in the CSV files and on the page.")
+        folder = os.path.relpath(files.folder)
+        self._say(f"\nsweep: {folder}")
+        width = max(len(name) for name, _ in written)
+        for name, what in written:
+            self._say(f"  {name:{width}}  {what}")
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, soft_wrap=True, markup=False, highlight=False)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Put the failure on record; what was read so far stays in files whose names end in `.partial`."""
+        if self._files is not None:
+            files, self._files = self._files, None
+            files.fail(exception)

@@ -1,0 +1,247 @@
+"""Files of prompts and facts, read and checked, with the line of every mistake.
+
+A file is YAML with one key, `facts`, a list. An item is a prompt, or a mapping of these fields:
+
+    facts:
+    - Once upon a time, there was
+    - id: pos                       # optional; p1, p2, … in the order of the list where there is none
+      prompt: The capital of Germany is called simply
+      answer: Berlin                # optional, like all that follows
+      relation: capital
+      fact: Germany → Berlin        # a label for tables and pictures
+      no_filler: The capital of Germany is called
+      control: {id: ctl, prompt: The capital of France is called simply, answer: Paris, fact: France → Paris}
+
+Every field is text as it is written: `answer: 4` and `answer: no` need no quotes. A field whose value is `null` or left
+out counts as not given.
+"""
+
+import difflib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from logos_pl.errors import InputError
+from logos_pl.records import Prompt
+
+PROBE = Path(__file__).parent / "suites" / "probe.yaml"
+"""The capital-city probe with its variants. Source: SPEC §4."""
+
+FACTS = Path(__file__).parent / "suites" / "facts.yaml"
+"""The facts the gates ask for unless told otherwise. Source: SPEC §4, §6."""
+
+FACT_FIELDS = ("id", "prompt", "answer", "relation", "fact", "no_filler", "control")
+CONTROL_FIELDS = ("id", "prompt", "answer", "fact")
+
+READ_AS_MISSING = frozenset({"NA", "NULL", "NaN", "None", "nan", "null"})
+"""Names that pandas reads from a CSV as a missing value."""
+
+_ID = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
+
+
+class Control(NamedTuple):
+    """The same question about another subject, whose answer is set against the fact's.
+
+    Attributes:
+        prompt_id: What identifies it among all prompts of the file.
+        text: The prompt.
+        answer: What the model ought to say next.
+        label: Such as `France → Paris`; may be empty.
+    """
+
+    prompt_id: str
+    text: str
+    answer: str
+    label: str = ""
+
+
+class Fact(NamedTuple):
+    """One item of a file of prompts.
+
+    Attributes:
+        fact_id: What identifies it among all prompts of the file.
+        text: The prompt.
+        answer: What the model ought to say next, or None.
+        relation: Such as `capital`; may be empty.
+        label: Such as `Germany → Berlin`; may be empty.
+        no_filler: The prompt without its stylistic filler, or None.
+        control: The same question about another subject, or None.
+        line: Where it begins in its file, from 1.
+    """
+
+    fact_id: str
+    text: str
+    answer: str | None
+    relation: str
+    label: str
+    no_filler: str | None
+    control: Control | None
+    line: int
+
+
+def read_suite(path: str | Path) -> list[Fact]:
+    """The facts of a file, in order; all ids and all prompts differ.
+
+    Args:
+        path: A YAML file as described at the head of this module.
+
+    Raises:
+        InputError: The file cannot be read, is no YAML, or does not say what it should; with the line where it can be
+            told.
+    """
+    return _Reader(Path(path)).facts()
+
+
+def prompts_of(facts: Sequence[Fact]) -> list[Prompt]:
+    """What to ask: every fact's prompt, and after it its variant without filler and its control where it has them."""
+    prompts: list[Prompt] = []
+    for fact in facts:
+        prompt = Prompt(fact.fact_id, "orig", fact.text, fact.answer, None, fact.label, fact.relation)
+        prompts.append(prompt)
+        if fact.no_filler is not None:
+            prompts.append(prompt._replace(variant="no_filler", text=fact.no_filler))
+        if fact.control is not None:
+            id_, text, answer, label = fact.control
+            prompts.append(Prompt(id_, "orig", text, answer, fact.answer, label, fact.relation))
+    return prompts
+
+
+class _Reader:
+    """Reads one file; remembers the ids and prompts met so far, to refuse a second one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lines_of_ids: dict[str, int] = {}
+        self._lines_of_prompts: dict[str, int] = {}
+
+    def facts(self) -> list[Fact]:
+        root = self._root(self._text())
+        if not isinstance(root, yaml.MappingNode):
+            raise self._error(root, "holds no `facts:`; begin the file with that key and put a list under it")
+        items = self._fields(root, ("facts",)).get("facts")
+        if not isinstance(items, yaml.SequenceNode) or not items.value:
+            raise self._error(items or root, "`facts` is no list of prompts; put one after a dash on each line")
+        return [self._fact(item, f"p{number}") for number, item in enumerate(items.value, start=1)]
+
+    def _fact(self, node: yaml.Node, default_id: str) -> Fact:
+        fields: dict[str, yaml.Node] = {"prompt": node}  # the short form: an item that is only a prompt
+        if _is_null(node) or not isinstance(node, yaml.ScalarNode):
+            fields = self._fields(node, FACT_FIELDS)
+        text = self._required(node, fields, "prompt")
+        self._refuse_second(node, text.strip(), self._lines_of_prompts, "the prompt")
+        fact_id = self._id(node, fields, default_id)
+        answer, no_filler = self._optional(fields, "answer"), self._optional(fields, "no_filler")
+        if no_filler is not None and no_filler.strip() == text.strip():
+            raise self._error(fields["no_filler"], "`no_filler` is the prompt itself; leave the filler out or drop it")
+        control = self._control(fields["control"], fact_id, answer) if "control" in fields else None
+        relation, label = self._optional(fields, "relation") or "", self._optional(fields, "fact") or ""
+        return Fact(fact_id, text, answer, relation, label, no_filler, control, _line(node))
+
+    def _control(self, node: yaml.Node, fact_id: str, contrast: str | None) -> Control:
+        fields = self._fields(node, CONTROL_FIELDS)
+        text, answer = self._required(node, fields, "prompt"), self._required(node, fields, "answer")
+        if contrast is None:
+            raise self._error(node, "a control is set against the fact's own `answer`; give the fact one")
+        if answer.strip() == contrast.strip():
+            raise self._error(node, "the control has the fact's own answer; ask for another one")
+        return Control(self._id(node, fields, f"{fact_id}-ctl"), text, answer, self._optional(fields, "fact") or "")
+
+    def _id(self, node: yaml.Node, fields: dict[str, yaml.Node], default: str) -> str:
+        prompt_id = self._optional(fields, "id") or default
+        if not _ID.fullmatch(prompt_id) or prompt_id in READ_AS_MISSING:
+            raise self._error(
+                fields["id"],
+                f"`id` cannot be {prompt_id!r}; begin with a letter, go on with letters, digits, `.`, `_` or `-`, and "
+                f"avoid what reads as a missing value ({', '.join(sorted(READ_AS_MISSING))})",
+            )
+        self._refuse_second(node, prompt_id, self._lines_of_ids, "the id")
+        return prompt_id
+
+    def _fields(self, node: yaml.Node, allowed: Sequence[str]) -> dict[str, yaml.Node]:
+        """The fields that are given, by name."""
+        if not isinstance(node, yaml.MappingNode):
+            raise self._error(node, f"the fields {_listed(allowed)} are wanted here, each with its text")
+        given: dict[str, yaml.Node] = {}
+        for key, value in node.value:
+            name = str(key.value) if isinstance(key, yaml.ScalarNode) else ""
+            if name not in allowed:
+                raise self._error(key, f"there is no field `{name}`; {_advice(name, allowed)}")
+            if name in given:
+                raise self._error(key, f"the field `{name}` stands twice; keep one")
+            given[name] = value
+        return {name: value for name, value in given.items() if not _is_null(value)}
+
+    def _required(self, node: yaml.Node, fields: dict[str, yaml.Node], name: str) -> str:
+        text = self._optional(fields, name)
+        if text is None:
+            raise self._error(node, f"the field `{name}` is missing; add it")
+        return text
+
+    def _optional(self, fields: dict[str, yaml.Node], name: str) -> str | None:
+        node = fields.get(name)
+        if node is None:
+            return None
+        if not isinstance(node, yaml.ScalarNode):
+            raise self._error(node, f"`{name}` is no text; put it in quotes")
+        if not node.value.strip():
+            raise self._error(node, f"`{name}` is empty; give a text or leave the field out")
+        # As written, whatever YAML takes it for: `no` is a word here, and 4 a numeral.
+        return str(node.value)
+
+    def _refuse_second(self, node: yaml.Node, text: str, lines: dict[str, int], what: str) -> None:
+        if text in lines:
+            raise self._error(node, f"{what} {text!r} stands in line {lines[text]} already; keep one")
+        lines[text] = _line(node)
+
+    def _text(self) -> str:
+        try:
+            data = self._path.read_bytes()
+        except OSError as error:
+            raise InputError(f"{self._path} cannot be read ({error.strerror}): give a YAML file of prompts.") from error
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            line = data[: error.start].count(b"\n") + 1
+            raise self._error(line, f"a byte that is no UTF-8 ({data[error.start]:#04x}); save it as UTF-8") from error
+
+    def _root(self, text: str) -> yaml.Node:
+        try:
+            root = yaml.compose(text, Loader=yaml.SafeLoader)
+        except yaml.reader.ReaderError as error:
+            line = text[: error.position].count("\n") + 1
+            raise self._error(line, "a character that YAML does not allow; remove it") from error
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            raise self._error(mark.line + 1 if mark else 1, f"no valid YAML: {error.problem}; mend it") from error
+        except RecursionError as error:
+            raise self._error(1, "no list of prompts: it is nested too deeply; use the fields alone") from error
+        if root is None:
+            raise self._error(1, "the file is empty; put a list under `facts:`")
+        return root
+
+    def _error(self, place: yaml.Node | int, problem: str) -> InputError:
+        line = place if isinstance(place, int) else _line(place)
+        return InputError(f"{self._path}, line {line}: {problem}{'' if problem.endswith('?') else '.'}")
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
+
+
+def _is_null(node: yaml.Node) -> bool:
+    return bool(node.tag == "tag:yaml.org,2002:null")
+
+
+def _advice(name: str, allowed: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.7)
+    if close:
+        return f"did you mean `{close[0]}`?"
+    # What a prompt such as `Question: who is` comes to where its quotes are forgotten.
+    return f"there are {_listed(allowed)}, and a text with a colon in it goes in quotes"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)

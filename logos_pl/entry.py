@@ -1,0 +1,132 @@
+"""One command, from its arguments to its exit status; what goes wrong is one sentence on standard error."""
+
+import errno
+import gc
+import os
+import sys
+
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+from logos_pl.callbacks.sweep_files import record_skip
+from logos_pl.callbacks.sweep_writer import SweepDestination
+from logos_pl.cli import LogosCLI, LogosParser, SeveralModelsAskedError
+from logos_pl.cli import __doc__ as cli_doc
+from logos_pl.errors import InputError, InterruptedRunError, LogosError, RunError
+from logos_pl.lm.sources import clean_name
+from logos_pl.quiet import silence_third_parties
+
+DISK_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EIO}
+FORESEEN = (LogosError, MisconfigurationException, OSError, UnicodeDecodeError, RuntimeError)
+"""What may go wrong through no fault of the program; `describe` tells those of them that are one."""
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        args: arguments, for calls from Python; the process's own where left out.
+
+    Returns:
+        Exit status: 0, 1 for a failure, 2 for bad input, 128 + n after signal n.
+    """
+    silence_third_parties()
+    destination = SweepDestination()
+    try:
+        try:
+            run_command(args, destination)
+        except SeveralModelsAskedError as asked:
+            return each_model(sys.argv[1:] if args is None else args, asked.models, destination)
+    except FORESEEN as error:
+        message, status = describe(error)
+        if isinstance(error, InterruptedRunError) and os.environ.get("LOCAL_RANK", "0") != "0":
+            return status  # the first process says it
+        print(f"logos-pl: {message}", file=sys.stderr)
+        return status
+    finally:
+        destination.close()
+    return 0
+
+
+def run_command(args: list[str] | None, destination: SweepDestination, one_model: bool = False) -> None:
+    """Parse the arguments and do what they say."""
+    LogosCLI(
+        destination=destination,
+        one_model=one_model,
+        parser_class=LogosParser,
+        parser_kwargs={"prog": "logos-pl", "description": cli_doc, "allow_abbrev": False},
+        save_config_kwargs={"overwrite": True},
+        seed_everything_default=316,
+        auto_configure_optimizers=False,
+        load_from_checkpoint_support=False,
+        args=args,
+    )
+
+
+def each_model(args: list[str], models: list[str], destination: SweepDestination) -> int:
+    """Sweep one model after the other; one that fails or does not fit is skipped, with its reason on record.
+
+    Returns:
+        0 if all were read, 2 if only bad input was in the way of some, else 1.
+
+    Raises:
+        InputError: Two of them would write the same files.
+    """
+    refuse_same_names(models)
+    statuses = []
+    for number, model in enumerate(models, start=1):
+        print(f"\nmodel {number} of {len(models)}: {model}", flush=True)
+        try:
+            run_command([*args, f"--model.model_id={model}"], destination, one_model=True)
+        except InterruptedRunError:
+            raise
+        except FORESEEN as error:
+            message, status = describe(error)
+            if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+                raise  # the next one would meet the same
+            print(f"logos-pl: {model} is skipped: {message}", file=sys.stderr, flush=True)
+            record_skip(destination.open(), model, message)
+            statuses.append(status)
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    if statuses:
+        print(f"\n{len(models) - len(statuses)} of {len(models)} models were read; the others are named above.")
+    return 0 if not statuses else InputError.exit_status if set(statuses) == {InputError.exit_status} else 1
+
+
+def refuse_same_names(models: list[str]) -> None:
+    """Make sure that no two models write to the same files.
+
+    Raises:
+        InputError: Two have the same clean name.
+    """
+    seen: dict[str, str] = {}
+    for model in models:
+        other = seen.setdefault(clean_name(model), model)
+        if other is not model:
+            raise InputError(f"{other} and {model} would write the same files: sweep them in two commands.")
+
+
+def describe(error: Exception) -> tuple[str, int]:
+    """The sentence for the user, and the exit status.
+
+    Raises:
+        Exception: the given one, where it is none of those that a user can do something about.
+    """
+    if isinstance(error, LogosError):
+        return str(error), error.exit_status
+    if isinstance(error, MisconfigurationException):
+        return " ".join(str(error).split()), InputError.exit_status
+    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+        where = "" if error.filename is None else f" ({error.filename})"
+        return f"{error.strerror}{where}: free space, or choose folders that can be written.", RunError.exit_status
+    if isinstance(error, UnicodeDecodeError):
+        reason = f"A file that was given is not UTF-8 text ({error.reason}): save it as UTF-8."
+        return reason, InputError.exit_status
+    if isinstance(error, torch.OutOfMemoryError):
+        reason = " ".join(str(error).split())
+        return f"Out of memory ({reason}): take fewer or shorter sequences, or another device.", RunError.exit_status
+    if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
+        return "A process that reads text was killed; go on with --ckpt_path last (is memory short?).", 1
+    raise error

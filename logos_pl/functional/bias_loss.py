@@ -1,0 +1,123 @@
+"""The loss of a lens of bias and temperature alone: a cross-entropy like the lens loss's, with half the products.
+
+A bias is the same at every position, so its gradient takes only the sum of Q − P over the positions, and that sum meets
+the head once. Cost: 2·d·V FLOP in matrix products per (row, position), as much again per row for the gradient and per
+position for the teacher. Extra memory: one block, 2/rows of a block for the teacher, a few slices, and [rows, vocab].
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from logos_pl.functional.lens_loss import teacher_of, times_head
+from logos_pl.functional.unembedding import (
+    PreparedHead,
+    Unembedding,
+    block_shape,
+    prepare,
+    slice_shape,
+    spans,
+    unscaled_logits,
+)
+
+
+class _Sums(NamedTuple):
+    """Sums over positions: cross-entropies, and their derivatives by the logits (unscaled) and by 1/τ."""
+
+    cross_entropy: Float[Tensor, "rows"]
+    by_logits: Float[Tensor, "rows vocab"]
+    by_inv_tau: Float[Tensor, "rows"]
+
+
+def _add_slice(
+    z: Float[Tensor, "rows pos vocab"],
+    p: Float[Tensor, "pos vocab"],
+    inv_tau: Float[Tensor, "rows"],
+    head: PreparedHead,
+    sums: _Sums,
+) -> None:
+    """Add what some positions of some rows contribute, but for the derivative's factor 1/τ · amplitude."""
+    scaled = z * (head.amplitude * inv_tau)[:, None, None]
+    log_q = torch.log_softmax(scaled, dim=-1)
+    sums.cross_entropy.sub_(torch.mul(log_q, p, out=scaled).sum((1, 2)))
+    g = log_q.exp_().sub_(p)
+    g_z = torch.mul(g, z, out=scaled)
+    sums.by_inv_tau.add_(g_z.sum((1, 2)), alpha=head.amplitude)
+    if head.capped:
+        torch.addcmul(g, g_z, z, value=-1.0, out=g)
+    sums.by_logits.add_(g.sum(1))
+
+
+def _add_block(z: Tensor, p: Tensor, inv_tau: Tensor, head: PreparedHead, sums: _Sums) -> None:
+    """``_add_slice`` over a block."""
+    rows_per_slice, pos_per_slice = slice_shape(z)
+    for rows in spans(z.shape[0], rows_per_slice):
+        for pos in spans(z.shape[1], pos_per_slice):
+            _add_slice(z[rows, pos], p[pos], inv_tau[rows], head, _Sums(*(part[rows] for part in sums)))
+
+
+def _sweep(x: Tensor, bias: Tensor, inv_tau: Tensor, teacher_x: Tensor, head: PreparedHead, block_bytes: int) -> _Sums:
+    """The sums over all positions, block by block."""
+    num_rows, num_pos, _ = x.shape
+    zeros = x.new_zeros(num_rows, dtype=head.dtype)
+    sums = _Sums(zeros, zeros.new_zeros(num_rows, head.weight.shape[0]), zeros.clone())
+    row_bytes = head.weight.shape[0] * head.dtype.itemsize
+    pos_per_block, rows_per_block = block_shape(num_pos, num_rows, row_bytes, block_bytes)
+    for pos in spans(num_pos, pos_per_block):
+        p = teacher_of(teacher_x[pos], head).p[:, 0]
+        for rows in spans(num_rows, rows_per_block):
+            z = unscaled_logits(x[rows, pos] + bias[rows, None], head)
+            _add_block(z, p, inv_tau[rows], head, _Sums(*(part[rows] for part in sums)))
+    return sums
+
+
+class _BiasLossFunction(torch.autograd.Function):
+    """Carries the gradient formed in the forward sweep to backward, where it is scaled."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, bias: Tensor, inv_tau: Tensor, teacher_x: Tensor, head: PreparedHead, block_bytes: int
+    ) -> Tensor:
+        by_tau = inv_tau.to(head.dtype)
+        sums = _sweep(x, bias, by_tau, teacher_x, head, block_bytes)
+        # The mean first: no number in it is above 1, which the product in half precision relies on.
+        cross_entropy, by_logits, by_inv_tau = (part / max(x.shape[1], 1) for part in sums)
+        by_bias = times_head(by_logits, head) * (by_tau * (head.scale * head.amplitude))[:, None]
+        ctx.save_for_backward(by_bias.to(bias.dtype), by_inv_tau.to(inv_tau.dtype))
+        return cross_entropy
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        by_bias, by_inv_tau = ctx.saved_tensors
+        return None, by_bias * grad[:, None], by_inv_tau * grad, None, None, None
+
+
+def bias_cross_entropy(
+    x: Float[Tensor, "rows pos d_head"],
+    bias: Float[Tensor, "rows d_head"],
+    inv_tau: Float[Tensor, "rows"],
+    teacher_x: Float[Tensor, "pos d_head"],
+    head: Unembedding,
+    *,
+    block_bytes: int = 2**28,
+) -> Float[Tensor, "rows"]:
+    """CE(P_final, P_row) in nats of the logits ``head(x + bias) / τ``, mean over the positions.
+
+    Differentiable (once) in ``bias`` and ``inv_tau``; all else is a constant. The teacher's temperature is 1.
+
+    Args:
+        x: What the head multiplies, per row: normed and projected, without a bias.
+        bias: The row's bias, projected.
+        inv_tau: 1/τ per row.
+        teacher_x: What the head multiplies at the last row.
+        head: The frozen unembedding.
+        block_bytes: Upper bound on one block of logits, unless a single row of logits is larger.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        prepared = prepare(head, x.dtype)
+        loss: Tensor = _BiasLossFunction.apply(x, bias, inv_tau, teacher_x, prepared, block_bytes)
+    return loss

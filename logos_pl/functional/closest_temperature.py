@@ -1,0 +1,62 @@
+"""The temperature at which one distribution comes closest to another."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from logos_pl.functional.divergence import NATS_TO_BITS, kl_nats
+
+_MIN, _MAX = 0.1, 10.0
+_GRID = 41
+_GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
+# A bracket of two grid steps, 0.23 in log T, shrinks below 1e-6.
+_STEPS = 26
+
+
+def kl_at_bits(
+    z: Float[Tensor, "pos vocab"], log_p: Float[Tensor, "pos vocab"], log_t: Float[Tensor, "pos"]
+) -> Float[Tensor, "pos"]:
+    """KL(softmax(z/T) ‖ P) in bits at one temperature per position."""
+    return kl_nats(torch.log_softmax(z * log_t.neg().exp()[:, None], dim=-1), log_p) * NATS_TO_BITS
+
+
+def _bracket(z: Tensor, log_p: Tensor) -> tuple[Float[Tensor, "pos"], Float[Tensor, "pos"]]:
+    """The neighbours, in log T, of the best point of a grid over the whole range."""
+    grid = torch.linspace(math.log(_MIN), math.log(_MAX), _GRID, dtype=z.dtype, device=z.device)
+    best = torch.stack([kl_at_bits(z, log_p, log_t.expand(len(z))) for log_t in grid]).argmin(0)
+    return grid[(best - 1).clamp(min=0)], grid[(best + 1).clamp(max=_GRID - 1)]
+
+
+def _golden_section(z: Tensor, log_p: Tensor) -> Float[Tensor, "pos"]:
+    """Logarithm of T at the minimum within the bracket, every position by its own search."""
+    low, high = _bracket(z, log_p)
+    left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
+    at_left, at_right = kl_at_bits(z, log_p, left), kl_at_bits(z, log_p, right)
+    for _ in range(_STEPS):
+        keep_low = at_left <= at_right
+        low, high = torch.where(keep_low, low, left), torch.where(keep_low, right, high)
+        new = torch.where(keep_low, high - _GOLDEN * (high - low), low + _GOLDEN * (high - low))
+        at_new = kl_at_bits(z, log_p, new)
+        left, right = torch.where(keep_low, new, right), torch.where(keep_low, left, new)
+        at_left, at_right = torch.where(keep_low, at_new, at_right), torch.where(keep_low, at_left, at_new)
+    return (low + high) / 2
+
+
+def closest_temperature(
+    z: Float[Tensor, "pos vocab"], log_p: Float[Tensor, "pos vocab"]
+) -> tuple[Float[Tensor, "pos"], Float[Tensor, "pos"]]:
+    """T in [0.1, 10] that minimises KL(softmax(z/T) ‖ P), and what is left of it in bits; give fp64.
+
+    The divergence need not be convex in T: a grid brackets the minimum before golden section finds it, to 1e-6 in
+    log T. T is 1 wherever no other is strictly better, also where a logit is not finite.
+    """
+    log_t = _golden_section(z, log_p)
+    ends = (log_t.new_full(log_t.shape, math.log(end)) for end in (_MIN, _MAX))
+    best, log_best = kl_at_bits(z, log_p, torch.zeros_like(log_t)), torch.zeros_like(log_t)
+    for other in (log_t, *ends):
+        kl = kl_at_bits(z, log_p, other)
+        better = kl < best
+        best, log_best = torch.where(better, kl, best), torch.where(better, other, log_best)
+    return log_best.exp().clamp(_MIN, _MAX), best.clamp(min=0.0)

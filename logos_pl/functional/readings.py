@@ -1,0 +1,186 @@
+"""Everything a sweep reads from a distribution, per row and position, from one pass over blocks of logits."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from logos_pl.functional.cosine import cosine, direction
+from logos_pl.functional.divergence import NATS_TO_BITS, Reference, divergence_from, reference
+from logos_pl.functional.last_row import LastRow, last_row
+from logos_pl.functional.pair_readings import PairReadings, pair_readings
+from logos_pl.functional.ranks import at_ids, largest, rank_of_ids
+from logos_pl.functional.unembedding import (
+    PreparedHead,
+    Unembedding,
+    block_shape,
+    prepare,
+    slice_shape,
+    spans,
+    unscaled_logits,
+)
+
+__all__ = ["LastRow", "PairReadings", "RowReadings", "last_row", "pair_readings", "row_readings"]
+
+
+class RowReadings(NamedTuple):
+    """What one lens reads at every row and position. Source: SPEC §5.1.
+
+    Attributes:
+        top_ids: The k likeliest tokens, likeliest first; of equal logits the lowest id is first.
+        top_p: Their probabilities.
+        rest_mass: Probability of all other tokens.
+        entropy_bits: Entropy of P_L.
+        kl_to_final_bits: KL(P_L ‖ P_final).
+        kl_from_final_bits: KL(P_final ‖ P_L).
+        cos_to_final: Cosine of the logits and the final ones, each centred on its mean; 0 if all are equal.
+        target_rank: 1 + the number of logits strictly greater than the target's; 0 where there is no target, and
+            where the row is not finite.
+        target_p: Probability of the target; NaN where there is none.
+        target_nll_bits: −log2 of it, from the logits, so that it does not underflow; NaN where there is none.
+        target_logit_gap: The target's logit minus the largest other one, after τ: the difference of their
+            log-probabilities, nats; NaN where there is none. 0 where the two are equal, though the rank is 1.
+        contrast_p: Probability of the contrast; NaN where there is none.
+        finite: Whether all logits of the row are finite; where not, the other readings mean nothing.
+    """
+
+    top_ids: Int[Tensor, "rows pos k"]
+    top_p: Float[Tensor, "rows pos k"]
+    rest_mass: Float[Tensor, "rows pos"]
+    entropy_bits: Float[Tensor, "rows pos"]
+    kl_to_final_bits: Float[Tensor, "rows pos"]
+    kl_from_final_bits: Float[Tensor, "rows pos"]
+    cos_to_final: Float[Tensor, "rows pos"]
+    target_rank: Int[Tensor, "rows pos"]
+    target_p: Float[Tensor, "rows pos"]
+    target_nll_bits: Float[Tensor, "rows pos"]
+    target_logit_gap: Float[Tensor, "rows pos"]
+    contrast_p: Float[Tensor, "rows pos"]
+    finite: Bool[Tensor, "rows pos"]
+
+
+class _Context(NamedTuple):
+    """What the rows at some positions are compared with and asked for."""
+
+    final: Reference
+    final_direction: Float[Tensor, "pos 1 vocab"]
+    targets: Int[Tensor, "pos"]
+    contrasts: Int[Tensor, "pos"]
+
+    def at(self, pos: slice) -> "_Context":
+        """The same for some of the positions."""
+        final = Reference(self.final.log_p[pos], self.final.p[pos])
+        return _Context(final, self.final_direction[pos], self.targets[pos], self.contrasts[pos])
+
+
+def _context(teacher_x: Tensor, head: PreparedHead, targets: Tensor, contrasts: Tensor) -> _Context:
+    z = unscaled_logits(teacher_x[:, None], head)
+    return _Context(reference(z, head), direction(z), targets, contrasts)
+
+
+def _logit_gap(
+    z: Float[Tensor, "pos rows vocab"],
+    top_z: Float[Tensor, "pos rows k"],
+    top_ids: Int[Tensor, "pos rows k"],
+    targets: Int[Tensor, "pos"],
+) -> Float[Tensor, "pos rows"]:
+    """The target's logit minus the largest other one, which is the second where the target is first."""
+    other = torch.where(top_ids[..., 0] == targets[:, None], top_z[..., 1], top_z[..., 0])
+    return at_ids(z, targets) - other
+
+
+def _read(
+    z: Float[Tensor, "pos rows vocab"], scale: Float[Tensor, "rows"], context: _Context, top_k: int
+) -> RowReadings:
+    """Everything about one slice of logits, as [pos, rows]; ``z · scale`` are the lens's logits.
+
+    Order is read from ``z``: dividing by τ can make two logits equal.
+    """
+    final, final_direction, targets, contrasts = context
+    no_target, no_contrast = targets[:, None] < 0, contrasts[:, None] < 0
+    mean = z.mean(-1, keepdim=True)
+    finite = mean[..., 0].isfinite()
+    top_z, top_ids = largest(z, max(top_k, 2))
+    gap = _logit_gap(z, top_z, top_ids, targets) * scale
+    top_ids = top_ids[..., :top_k]
+    log_q = torch.log_softmax(z * scale[:, None], dim=-1)
+    q = log_q.exp()
+    nll_bits = at_ids(log_q, targets) * -NATS_TO_BITS
+    divergence = divergence_from(log_q, q, final)
+    return RowReadings(
+        entropy_bits=divergence.entropy_bits,
+        kl_to_final_bits=divergence.kl_to_bits,
+        kl_from_final_bits=divergence.kl_from_bits,
+        cos_to_final=cosine(z, mean, final_direction),
+        target_rank=rank_of_ids(z, targets).masked_fill_(no_target | ~finite, 0),
+        target_p=at_ids(q, targets).masked_fill_(no_target, torch.nan),
+        target_nll_bits=nll_bits.masked_fill_(no_target, torch.nan),
+        target_logit_gap=gap.masked_fill_(no_target, torch.nan),
+        contrast_p=at_ids(q, contrasts).masked_fill_(no_contrast, torch.nan),
+        finite=finite,
+        top_ids=top_ids,
+        top_p=q.gather(-1, top_ids),
+        # Last, as it takes these out of q. Summed, not 1 − Σ top_p: small masses keep their digits, none is negative.
+        rest_mass=q.scatter_(-1, top_ids, 0.0).sum(-1),
+    )
+
+
+def _fill(out: RowReadings, z: Tensor, scale: Tensor, context: _Context) -> None:
+    """Write the readings of one block into ``out`` [rows, pos], slice by slice."""
+    top_k = out.top_ids.shape[-1]
+    pos_per_slice, rows_per_slice = slice_shape(z)
+    for p in spans(z.shape[0], pos_per_slice):
+        here = context.at(p)
+        for r in spans(z.shape[1], rows_per_slice):
+            for target, value in zip(out, _read(z[p, r], scale[r], here, top_k), strict=True):
+                target[r, p] = value.transpose(0, 1)
+
+
+def _empty(like: Float[Tensor, "rows pos"], top_k: int) -> RowReadings:
+    """Room for the readings, in the precision of ``like``."""
+    top_p = like.new_empty(*like.shape, top_k)
+    room = {name: torch.empty_like(like) for name in RowReadings._fields}
+    room |= {"top_p": top_p, "top_ids": torch.empty_like(top_p, dtype=torch.int64)}
+    room |= {"target_rank": torch.empty_like(like, dtype=torch.int64)}
+    room |= {"finite": torch.empty_like(like, dtype=torch.bool)}
+    return RowReadings(**room)
+
+
+@torch.no_grad()
+def row_readings(
+    x: Float[Tensor, "rows pos d_head"],
+    teacher_x: Float[Tensor, "pos d_head"],
+    inv_tau: Float[Tensor, "rows"],
+    head: Unembedding,
+    targets: Int[Tensor, "pos"],
+    contrasts: Int[Tensor, "pos"],
+    *,
+    top_k: int,
+    block_bytes: int = 2**28,
+) -> RowReadings:
+    """All readings of one lens; memory is bounded by ``block_bytes``, whatever the number of rows and positions.
+
+    Args:
+        x: What the head multiplies, per row: normed, translated and projected.
+        teacher_x: The same for the last row.
+        inv_tau: 1/τ per row; the teacher's is 1.
+        head: The frozen unembedding.
+        targets: The token asked for at each position; −1 where there is none.
+        contrasts: The token to set against it; −1 where there is none.
+        top_k: Tokens to list; the vocabulary is at least as large, and has at least two.
+        block_bytes: Upper bound on one block of logits, unless a single row of logits is larger.
+    """
+    num_rows, num_pos, _ = x.shape
+    with torch.autocast(x.device.type, enabled=False):
+        prepared = prepare(head, x.dtype)
+        scale = inv_tau.to(prepared.dtype) * prepared.amplitude
+        out = _empty(x.new_empty(num_rows, num_pos, dtype=prepared.dtype), top_k)
+        row_bytes = head.weight.shape[0] * prepared.dtype.itemsize
+        pos_per_block, rows_per_block = block_shape(num_pos, num_rows, row_bytes, block_bytes)
+        for pos in spans(num_pos, pos_per_block):
+            context = _context(teacher_x[pos], prepared, targets[pos], contrasts[pos])
+            for rows in spans(num_rows, rows_per_block):
+                z = unscaled_logits(x[rows, pos].transpose(0, 1), prepared)
+                _fill(RowReadings(*(t[rows, pos] for t in out)), z, scale[rows], context)
+    return out

@@ -1,0 +1,86 @@
+"""How the divergence from the model's distribution changes with a row's temperature, from blocks of logits."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from logos_pl.functional.unembedding import (
+    PreparedHead,
+    Unembedding,
+    block_shape,
+    prepare,
+    slice_shape,
+    spans,
+    unscaled_logits,
+)
+
+
+class TemperatureSlope(NamedTuple):
+    """Derivatives of KL(P_final ‖ Q), Q = softmax(z · inv_tau), by inv_tau, for every row and position.
+
+    Attributes:
+        slope: The first, E_Q[z] − E_P[z], in nats.
+        curvature: The second, Var_Q[z]; it is never negative: the divergence is convex in inv_tau.
+    """
+
+    slope: Float[Tensor, "rows pos"]
+    curvature: Float[Tensor, "rows pos"]
+
+
+def _slope(
+    z: Float[Tensor, "pos rows vocab"], p: Float[Tensor, "pos 1 vocab"], inv_tau: Tensor, amplitude: float
+) -> TemperatureSlope:
+    """Both derivatives of one slice of logits, given as z / amplitude; as [pos, rows]."""
+    q = torch.softmax(z * (amplitude * inv_tau)[:, None], dim=-1)
+    # Centred first: logits may share a large constant, in which their spread would drown. E_Q[centred] is zero.
+    centred = z - (q * z).sum(-1, keepdim=True)
+    slope = torch.mul(p, centred).sum(-1).mul_(-amplitude)
+    return TemperatureSlope(slope, q.mul_(centred.square_()).sum(-1).mul_(amplitude**2))
+
+
+def _fill(out: TemperatureSlope, z: Tensor, p: Tensor, inv_tau: Tensor, head: PreparedHead) -> None:
+    """Write the derivatives of one block of logits into ``out``, slice by slice."""
+    pos_per_slice, rows_per_slice = slice_shape(z)
+    for at in spans(z.shape[0], pos_per_slice):
+        for r in spans(z.shape[1], rows_per_slice):
+            for target, value in zip(out, _slope(z[at, r], p[at], inv_tau[r], head.amplitude), strict=True):
+                target[r, at] = value.T
+
+
+@torch.no_grad()
+def temperature_slope(
+    x: Float[Tensor, "rows pos d_head"],
+    teacher_x: Float[Tensor, "pos d_head"],
+    inv_tau: Float[Tensor, "rows"],
+    head: Unembedding,
+    *,
+    block_bytes: int = 2**28,
+) -> TemperatureSlope:
+    """Both derivatives at ``inv_tau``; memory is bounded by ``block_bytes``.
+
+    Half the work of a gradient of the lens loss, which would also give the one by ``x``, and the curvature besides.
+
+    Args:
+        x: What the head multiplies, per row: normed, translated and projected.
+        teacher_x: The same for the last row, whose temperature is 1.
+        inv_tau: 1/τ per row.
+        head: The frozen unembedding.
+        block_bytes: Upper bound on one block of logits, unless a single row of logits is larger.
+    """
+    num_rows, num_pos, _ = x.shape
+    with torch.autocast(x.device.type, enabled=False):
+        prepared = prepare(head, x.dtype)
+        inv_tau = inv_tau.to(prepared.dtype)
+        slope = x.new_empty(num_rows, num_pos, dtype=prepared.dtype)
+        out = TemperatureSlope(slope, torch.empty_like(slope))
+        row_bytes = head.weight.shape[0] * prepared.dtype.itemsize
+        pos_per_block, rows_per_block = block_shape(num_pos, num_rows, row_bytes, block_bytes)
+        for pos in spans(num_pos, pos_per_block):
+            teacher_z = unscaled_logits(teacher_x[pos][:, None], prepared)
+            p = torch.softmax(teacher_z * prepared.amplitude, dim=-1)
+            for rows in spans(num_rows, rows_per_block):
+                z = unscaled_logits(x[rows, pos].transpose(0, 1), prepared)
+                _fill(TemperatureSlope(*(t[rows, pos] for t in out)), z, p, inv_tau[rows], prepared)
+    return out

@@ -1,0 +1,141 @@
+"""One scalar temperature per row, fitted on text: how much of a lens's gain is mere calibration."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from logos_pl.errors import InputError, RunError
+from logos_pl.functional.temperature import temperature_slope
+from logos_pl.functional.unembedding import spans
+from logos_pl.lenses.head import Head
+from logos_pl.lenses.norm import Lens, check_rows
+
+INV_TAU_BOUNDS = (1e-3, 1e3)
+"""Smallest and largest 1/τ: where a row's logits speak against the model's, the best temperature is infinite."""
+
+_RELATIVE_TOLERANCE = 1e-5
+# Newton mostly takes 6 steps; bisection alone narrows the bracket from 1e6 to 1 + 1e-5 in 21.
+_MAX_STEPS = 50
+
+
+class TemperedLens(Lens):
+    """Any lens with one more temperature per row. Source: SPEC §6, the second baseline.
+
+    Args:
+        lens: The lens whose logits are divided.
+        inv_tau: 1/τ for every row 0 … n; the last is 1, as row n is the model's own distribution.
+
+    Raises:
+        InputError: If there is not one finite number above 0 for each row, or the last is not 1.
+    """
+
+    def __init__(self, lens: Lens, inv_tau: Float[Tensor, "rows"]) -> None:
+        num_rows = lens.head.num_rows
+        if inv_tau.shape != (num_rows,):
+            raise InputError(f"{inv_tau.numel()} temperatures were given: give one for each of the {num_rows} rows.")
+        if not bool((inv_tau.isfinite() & (inv_tau > 0)).all()) or float(inv_tau[-1]) != 1.0:
+            raise InputError(f"1/τ is {inv_tau.tolist()}: give finite numbers above 0, and 1 for the last row.")
+        self.lens = lens
+        self.inv_tau = inv_tau.detach().float()
+
+    @property
+    def head(self) -> Head:
+        """The frozen head."""
+        return self.lens.head
+
+    def decode_inputs(
+        self, h: Float[Tensor, "rows pos d_model"], rows: Sequence[int]
+    ) -> tuple[Float[Tensor, "rows pos d_head"], Float[Tensor, "rows"]]:
+        """What the inner lens gives, with 1/τ multiplied by the row's."""
+        check_rows(rows, self.head.num_rows)
+        x, inv_tau = self.lens.decode_inputs(h, rows)
+        return x, inv_tau * self.inv_tau[list(rows)].to(inv_tau.device)
+
+
+def fit_temperatures(
+    lens: Lens, h: Float[Tensor, "rows pos d_model"], *, block_bytes: int = 2**28
+) -> Float[Tensor, "rows"]:
+    """1/τ per row that minimises the mean KL(P_final ‖ softmax(z/τ)) over positions; 1 for row n. In fp32, on the CPU.
+
+    The divergence is convex in 1/τ: Newton's method inside a bracket, all rows at once and each
+    until its 1/τ is settled to a relative 1e-5. A row whose logits are all alike keeps 1.
+
+    Args:
+        lens: The lens to calibrate, as a rule the norm lens.
+        h: Residuals of rows 0 … n at positions of text that nothing is measured on; on any device, in any precision.
+        block_bytes: Upper bound on one block of logits, and on one of normed residuals.
+
+    Raises:
+        InputError: If ``h`` has no positions, or not the model's rows.
+        RunError: If a row's logits are not finite; named.
+    """
+    num_rows, num_pos, _ = h.shape
+    if num_pos == 0 or num_rows != lens.head.num_rows:
+        raise InputError(
+            f"Temperatures cannot be fitted on {num_rows} rows of {num_pos} positions: give all "
+            f"{lens.head.num_rows} rows of at least one position."
+        )
+    fitted = torch.ones(num_rows, dtype=torch.float64)
+    search = _Search(num_rows - 1)
+    for _ in range(_MAX_STEPS):
+        if not (rows := search.unsettled()):
+            break
+        search.step(rows, *_slopes(lens, h, rows, search.at[rows], block_bytes))
+    fitted[:-1] = search.at
+    return fitted.float()
+
+
+def _slopes(
+    lens: Lens, h: Tensor, rows: list[int], inv_tau: Float[Tensor, "rows"], block_bytes: int
+) -> tuple[Float[Tensor, "rows"], Float[Tensor, "rows"]]:
+    """Slope and curvature of each row's mean divergence, in fp64 on the CPU."""
+    last = lens.head.num_rows - 1
+    sums = torch.zeros(2, len(rows), dtype=torch.float64)
+    for pos in spans(h.shape[1], max(1, block_bytes // (4 * h.shape[2] * (len(rows) + 1)))):
+        x, own = lens.decode_inputs(h[[*rows, last], pos], [*rows, last])
+        scaled = own[:-1] * inv_tau.to(own)
+        found = temperature_slope(x[:-1], x[-1], scaled, lens.head.unembedding, block_bytes=block_bytes)
+        sums += torch.stack([part.cpu().double().sum(1) for part in found])
+    slope, curvature = sums / h.shape[1]
+    # The derivatives are by the whole 1/τ; the lens's own part of it is a constant factor.
+    own_part = own[:-1].cpu().double()
+    return slope * own_part, curvature * own_part.square()
+
+
+class _Search:
+    """Where the search for each row's 1/τ stands: value, bracket, last step in log 1/τ, whether settled."""
+
+    def __init__(self, num_rows: int) -> None:
+        self.at = torch.ones(num_rows, dtype=torch.float64)
+        self.low, self.high = (torch.full_like(self.at, bound) for bound in INV_TAU_BOUNDS)
+        self.last_step = torch.full_like(self.at, torch.inf)
+        self.settled = torch.zeros(num_rows, dtype=torch.bool)
+
+    def unsettled(self) -> list[int]:
+        """Rows still to be looked at."""
+        return (~self.settled).nonzero().flatten().tolist()
+
+    def step(self, rows: list[int], slope: Float[Tensor, "rows"], curvature: Float[Tensor, "rows"]) -> None:
+        """One step of Newton, or of bisection in log 1/τ where Newton would leave the bracket.
+
+        Raises:
+            RunError: If a slope is not finite.
+        """
+        broken = [row for row, finite in zip(rows, slope.isfinite().tolist(), strict=True) if not finite]
+        if broken:
+            raise RunError(
+                f"The logits of rows {broken} are not finite, and no temperature fits them: run the model in float32 "
+                "or bfloat16 (--model.dtype)."
+            )
+        at = self.at[rows]
+        self.high[rows] = high = torch.where(slope > 0, at, self.high[rows])
+        self.low[rows] = low = torch.where(slope < 0, at, self.low[rows])
+        newton = at - slope / curvature
+        # Newton may also crawl, where the divergence is far from a parabola: its steps have to shrink by half.
+        good = (newton > low) & (newton < high) & ((newton / at).log().abs() < self.last_step[rows] / 2)
+        moved = torch.where(slope == 0, at, torch.where(good, newton, (low * high).sqrt()))
+        self.last_step[rows] = length = (moved / at).log().abs()
+        self.at[rows] = moved
+        self.settled[rows] = length < _RELATIVE_TOLERANCE

@@ -1,0 +1,200 @@
+"""The typed rows of a sweep: what was asked, and what each lens read; the schema all that follows reads."""
+
+from typing import NamedTuple
+
+TOP_K = 10
+"""Tokens listed for every distribution, likeliest first."""
+
+SOFT_WINDOWS = (1, 2, 3)
+"""Numbers of rows over which soft copy-collapse looks at the top-1 tokens. Source: SPEC §5.2."""
+
+COPY_THRESHOLDS = (0.70, 0.80, 0.90, 0.95)
+"""Probabilities of the threshold sweep of copy-collapse. Source: SPEC §5.2."""
+
+
+class Prompt(NamedTuple):
+    """One text a model is to continue.
+
+    Attributes:
+        prompt_id: What identifies it together with the variant, such as `pos` and `ctl` for the probe and its control.
+        variant: `orig` or `no_filler`.
+        text: The prompt.
+        answer: What the model ought to say next, or None.
+        contrast: On a control prompt, the answer of the prompt it controls; else None.
+        fact: A label, such as `Germany → Berlin`; may be empty.
+        relation: The relation the fact is an instance of, such as `capital`; may be empty.
+    """
+
+    prompt_id: str
+    variant: str
+    text: str
+    answer: str | None = None
+    contrast: str | None = None
+    fact: str = ""
+    relation: str = ""
+
+
+class Gold(NamedTuple):
+    """Where an answer stands in the vocabulary. Source: SPEC §4.
+
+    Attributes:
+        status: `resolved`; `unresolved`, where its letters merge with the prompt's last token; `none`, without answer.
+        form: `with_space` or `no_space`: how answer and prompt were joined; None unless resolved.
+        ids: The answer's tokens after the prompt; the first decides every answer metric. Empty unless resolved.
+        pieces: The same as strings.
+    """
+
+    status: str
+    form: str | None = None
+    ids: tuple[int, ...] = ()
+    pieces: tuple[str, ...] = ()
+
+    @property
+    def first_id(self) -> int | None:
+        """The token that decides every answer metric."""
+        return self.ids[0] if self.ids else None
+
+
+class TopToken(NamedTuple):
+    """A token and its probability."""
+
+    id: int
+    token: str
+    p: float
+
+
+class PositionRecord(NamedTuple):
+    """What one lens reads at one row and one position of a prompt."""
+
+    prompt_id: str
+    prompt_variant: str
+    lens: str
+    fact: str
+    layer: int
+    pos: int
+    token_id: int
+    token: str
+    entropy_bits: float
+    kl_to_final_bits: float
+    kl_from_final_bits: float
+    top: tuple[TopToken, ...]
+    rest_mass: float
+
+
+class NextTokenRecord(NamedTuple):
+    """What one lens reads at one row about the token after the prompt. Source: SPEC §5.1, §5.2.
+
+    Attributes:
+        layer: Row 0 … n.
+        pos: The prompt's last position; `token_id` and `token` stand there.
+        teacher_entropy_bits: Entropy of the model's final distribution.
+        top: The `TOP_K` likeliest tokens; of equal ones the lowest id first.
+        rest_mass: Probability of all others.
+        p_answer: Probability of the answer's first token; None without a resolved answer, like all answer metrics.
+        answer_rank: 1 + the number of tokens with a strictly larger logit.
+        answer_logit_gap: The answer's logit minus the largest of any other token, nats; above 0 exactly if rank 1.
+        answer_nll_bits: −log2 of the probability of the whole answer, token by token.
+        control_margin: P(answer) − P(contrast); None but on control prompts.
+        cos_to_final: Cosine of mean-centred logits with the model's.
+        copy_collapse: Top-1 copies the prompt with p > 0.95 and a margin above 0.10.
+        copy_soft: The same at p > 0.33 over the last k rows, for k in `SOFT_WINDOWS`.
+        copy_at: The same as `copy_collapse` at each of `COPY_THRESHOLDS`.
+        identity_row: Row 0 of a model with tied embeddings; its copies are flagged here and never counted.
+        entropy_collapse: Entropy of at most one bit.
+    """
+
+    prompt_id: str
+    prompt_variant: str
+    lens: str
+    fact: str
+    layer: int
+    pos: int
+    token_id: int
+    token: str
+    entropy_bits: float
+    teacher_entropy_bits: float
+    top: tuple[TopToken, ...]
+    rest_mass: float
+    p_top1: float
+    p_top5: float
+    p_answer: float | None
+    answer_rank: int | None
+    is_answer: bool | None
+    answer_logit_gap: float | None
+    answer_nll_bits: float | None
+    kl_to_final_bits: float
+    kl_from_final_bits: float
+    cos_to_final: float
+    control_margin: float | None
+    copy_collapse: bool
+    copy_soft: tuple[bool, ...]
+    copy_at: tuple[bool, ...]
+    identity_row: bool
+    entropy_collapse: bool
+
+
+class PairRow(NamedTuple):
+    """How two ways to decode the same row differ after a prompt. Source: SPEC §5.4, §5.6.
+
+    Attributes:
+        layer: Row 0 … n.
+        kl_bits: KL(P_a ‖ P_b).
+        top1_agree: Both put the same token first.
+        top10_jaccard: Shared tokens among the first ten of each, over all of them.
+        answer_rank_a: Rank of the answer under the first; None without a resolved answer.
+        answer_rank_b: The same under the second.
+    """
+
+    layer: int
+    kl_bits: float
+    top1_agree: bool
+    top10_jaccard: float
+    answer_rank_a: int | None
+    answer_rank_b: int | None
+
+
+class LastRowCheck(NamedTuple):
+    """The lens's last row against the model's own output after a prompt. Source: SPEC §5.5."""
+
+    kl_to_final_bits: float
+    top1_agree: bool
+    temp_est: float
+    kl_after_temp_bits: float
+
+
+class NonFinite(NamedTuple):
+    """A place whose logits are not all finite."""
+
+    lens: str
+    layer: int
+    pos: int
+
+
+class PromptRecords(NamedTuple):
+    """All that was read of one prompt.
+
+    Attributes:
+        prompt: What was asked.
+        gold: Where the answer stands in the vocabulary.
+        contrast: The same for the contrast.
+        ids: The prompt's tokens, the tokenizer's own special ones included.
+        tokens: The same as strings.
+        positions: By lens, a record for every row and position, row by row.
+        next_token: By lens, a record for every row 0 … n.
+        norm_to_raw: The norm lens (a) against the unembedding alone (b), for every row.
+        final_to_next: The final norm (a) against the norm that reads the row next (b); None where there is none.
+        last_row: The last row against the model's own output.
+        nonfinite: Where logits are not finite, by lens, row and position.
+    """
+
+    prompt: Prompt
+    gold: Gold
+    contrast: Gold
+    ids: tuple[int, ...]
+    tokens: tuple[str, ...]
+    positions: dict[str, list[PositionRecord]]
+    next_token: dict[str, list[NextTokenRecord]]
+    norm_to_raw: tuple[PairRow, ...]
+    final_to_next: tuple[PairRow, ...] | None
+    last_row: LastRowCheck
+    nonfinite: tuple[NonFinite, ...]

@@ -1,0 +1,265 @@
+import re
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from pandas._libs.parsers import STR_NA_VALUES
+
+from logos_pl.data.prompts import align_answer, ask, batches
+from logos_pl.data.suites import FACTS, PROBE, READ_AS_MISSING, Control, Fact, prompts_of, read_suite
+from logos_pl.demo import TEXT_DIR
+from logos_pl.errors import InputError
+from logos_pl.lm.frozen import FrozenLM, load_tokenizer
+from logos_pl.records import Prompt
+
+CAPITALS = Path(__file__).parents[2] / "examples" / "prompts" / "capitals.yaml"
+
+WHOLE = """\
+facts:
+- id: pos
+  relation: capital
+  fact: Germany → Berlin
+  prompt: Germany has simply
+  answer: Berlin
+  no_filler: Germany has
+  control: {id: ctl, fact: France → Paris, prompt: France has simply, answer: Paris}
+
+- Once upon a time
+- prompt: Two and two
+  answer: 4
+"""
+
+
+def written(folder: Path, text: str | bytes) -> Path:
+    path = folder / "mine.yaml"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def test_every_field_is_read_and_what_is_missing_has_its_default(tmp_path: Path) -> None:
+    control = Control("ctl", "France has simply", "Paris", "France → Paris")
+    assert read_suite(written(tmp_path, WHOLE)) == [
+        Fact("pos", "Germany has simply", "Berlin", "capital", "Germany → Berlin", "Germany has", control, 2),
+        Fact("p2", "Once upon a time", None, "", "", None, None, 10),
+        Fact("p3", "Two and two", "4", "", "", None, None, 11),
+    ]
+
+
+def test_a_fact_asks_its_prompt_then_the_one_without_filler_then_its_control(tmp_path: Path) -> None:
+    assert prompts_of(read_suite(written(tmp_path, WHOLE)))[:4] == [
+        Prompt("pos", "orig", "Germany has simply", "Berlin", None, "Germany → Berlin", "capital"),
+        Prompt("pos", "no_filler", "Germany has", "Berlin", None, "Germany → Berlin", "capital"),
+        Prompt("ctl", "orig", "France has simply", "Paris", "Berlin", "France → Paris", "capital"),
+        Prompt("p2", "orig", "Once upon a time"),
+    ]
+
+
+def test_a_control_is_called_after_its_fact(tmp_path: Path) -> None:
+    (fact,) = read_suite(written(tmp_path, "facts: [{id: f, prompt: A, answer: b, control: {prompt: C, answer: d}}]"))
+
+    assert fact.control == Control("f-ctl", "C", "d", "")
+
+
+@pytest.mark.parametrize(
+    "scalar", ["4", "no", "Yes", "1.50", "2020-01-01", "0x1F", "1_000", "12:30:45", "true", "=", "'~'"]
+)
+def test_a_text_is_taken_as_it_is_written(scalar: str, tmp_path: Path) -> None:
+    (fact,) = read_suite(written(tmp_path, f"facts:\n- prompt: Say\n  answer: {scalar}\n"))
+
+    assert fact.answer == scalar.strip("'")
+
+
+@pytest.mark.parametrize("nothing", ["", "~", "null"])
+def test_null_is_a_field_that_is_not_given(nothing: str, tmp_path: Path) -> None:
+    text = f"facts:\n- id: {nothing}\n  prompt: Say\n  answer: {nothing}\n  control: {nothing}\n"
+
+    assert read_suite(written(tmp_path, text)) == [Fact("p1", "Say", None, "", "", None, None, 2)]
+
+
+@pytest.mark.parametrize("text", ["\ufefffacts: [Say]", "facts:\r\n- Say\r\n", "facts: &list [Say]"])
+def test_a_byte_order_mark_and_line_ends_do_not_matter(text: str, tmp_path: Path) -> None:
+    assert [fact.text for fact in read_suite(str(written(tmp_path, text)))] == ["Say"]
+
+
+def test_white_space_within_a_prompt_is_kept(tmp_path: Path) -> None:
+    (fact,) = read_suite(written(tmp_path, 'facts: ["Say \\n"]'))
+
+    assert fact.text == "Say \n"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "wanted"),
+    [
+        ("facts: [\n- a", 2, "no valid YAML"),
+        ("facts:\n- 'a\n", 3, "no valid YAML"),
+        ("facts:\n- a\n---\nfacts:\n- b\n", 3, "no valid YAML"),
+        ("facts:\n- *a\n", 2, "no valid YAML"),
+        ("facts:\n- a\x00\n", 2, "a character that YAML does not allow"),
+        (b"facts:\n- a\n- \xe9\n", 3, r"a byte that is no UTF-8 \(0xe9\)"),
+        ("", 1, "the file is empty"),
+        ("# nothing\n", 1, "the file is empty"),
+        ("[" * 5000, 1, "nested too deeply"),
+        ("- a\n", 1, "holds no `facts:`"),
+        ("a", 1, "holds no `facts:`"),
+        ("facts:\n", 1, "`facts` is no list"),
+        ("facts: []", 1, "`facts` is no list"),
+        ("\nfacts:\n  prompt: a\n", 3, "`facts` is no list"),
+        ("\nfact:\n- a\n", 2, "no field `fact`; did you mean `facts`?"),
+        ("facts: [a]\nfacts: [b]\n", 2, "the field `facts` stands twice"),
+        ("facts:\n- prompt: a\n  anwser: b\n", 3, "no field `anwser`; did you mean `answer`?"),
+        (
+            "facts:\n- Question: who is\n",
+            2,
+            "no field `Question`; there are `id`, .* with a colon in it goes in quotes",
+        ),
+        ("facts:\n- {[a]: b}\n", 2, "no field ``"),
+        ("facts:\n- prompt: a\n  prompt: b\n", 3, "the field `prompt` stands twice"),
+        ("facts:\n- a\n- answer: b\n", 3, "the field `prompt` is missing"),
+        ("facts:\n- a\n-\n", 3, "the fields `id`, `prompt`"),
+        ("facts:\n- [a]\n", 2, "the fields `id`, `prompt`"),
+        ("facts:\n- prompt: [a]\n", 2, "`prompt` is no text"),
+        ("facts:\n- prompt: a\n  answer: {b: c}\n", 3, "`answer` is no text"),
+        ("facts:\n- ' '\n", 2, "`prompt` is empty"),
+        ("facts:\n- prompt: a\n  answer: ''\n", 3, "`answer` is empty"),
+        ("facts:\n- prompt: a\n  no_filler: 'a '\n", 3, "`no_filler` is the prompt itself"),
+        ("facts:\n- prompt: a\n  control: {prompt: b, answer: c}\n", 3, "set against the fact's own `answer`"),
+        ("facts:\n- prompt: a\n  answer: b\n  control:\n    prompt: c\n", 5, "the field `answer` is missing"),
+        ("facts:\n- prompt: a\n  answer: b\n  control: {answer: c}\n", 4, "the field `prompt` is missing"),
+        ("facts:\n- prompt: a\n  answer: b\n  control: {prompt: c, answer: b}\n", 4, "has the fact's own answer"),
+        ("facts:\n- prompt: a\n  answer: b\n  control: {prompt: c, relation: d}\n", 4, "no field `relation`"),
+        ("facts:\n- prompt: a\n  answer: b\n  control: c\n", 4, "the fields `id`, `prompt`, `answer`, `fact` are"),
+        ("facts:\n- {id: a, prompt: a}\n- {id: a, prompt: b}\n", 3, "the id 'a' stands in line 2 already"),
+        ("facts:\n- a\n- {id: p1, prompt: b}\n", 3, "the id 'p1' stands in line 2 already"),
+        (
+            "facts:\n- {id: a-ctl, prompt: a}\n- {id: a, prompt: b, answer: c,\n  control: {prompt: d, answer: e}}\n",
+            4,
+            "the id 'a-ctl' stands in line 2 already",
+        ),
+        ("facts:\n- a\n- {prompt: 'a ', answer: b}\n", 3, "the prompt 'a' stands in line 2 already"),
+    ],
+)
+def test_a_mistake_is_named_with_its_line(text: str | bytes, line: int, wanted: str, tmp_path: Path) -> None:
+    path = written(tmp_path, text)
+
+    with pytest.raises(InputError) as caught:
+        read_suite(path)
+
+    message = str(caught.value)
+    assert message.startswith(f"{path}, line {line}: ")
+    assert re.search(wanted.replace("?", r"\?"), message)
+    assert message.endswith((".", "?"))
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("bad", ["1", "_a", "a b", "a/b", "ä", "a&", "NA", "None", "nan", "'null'", "'NULL'", "NaN"])
+def test_an_id_that_a_table_could_misread_is_refused(bad: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"line 3: `id` cannot be "):
+        read_suite(written(tmp_path, f"facts:\n- prompt: a\n  id: {bad}\n"))
+
+
+def test_what_pandas_reads_as_missing_is_no_id() -> None:
+    assert {word for word in STR_NA_VALUES if re.fullmatch(r"[A-Za-z][A-Za-z0-9._-]*", word)} == READ_AS_MISSING
+
+
+@pytest.mark.parametrize("name", ["", "none.yaml"])
+def test_what_is_no_file_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"^{re.escape(str(tmp_path / name))} cannot be read "):
+        read_suite(tmp_path / name)
+
+
+def test_the_probe_asks_for_berlin_with_and_without_filler_and_for_paris() -> None:
+    with_filler, without, control = prompts_of(read_suite(PROBE))
+
+    assert (with_filler.prompt_id, without.prompt_id, control.prompt_id) == ("pos", "pos", "ctl")
+    assert (with_filler.variant, without.variant, control.variant) == ("orig", "no_filler", "orig")
+    assert with_filler.text.replace(" simply", "") == without.text != with_filler.text
+    assert with_filler.text.replace("Germany", "France") == control.text
+    assert [prompt.answer for prompt in (with_filler, without, control)] == ["Berlin", "Berlin", "Paris"]
+    assert (with_filler.contrast, control.contrast) == (None, "Berlin")
+
+
+def test_the_gates_suite_is_large_and_varied() -> None:
+    facts = read_suite(FACTS)
+    relations = [fact.relation for fact in facts]
+
+    assert len(facts) >= 72
+    assert len(set(relations)) >= 8
+    assert min(relations.count(relation) for relation in relations) >= 4
+    assert all(fact.answer and fact.relation and fact.label.endswith(f" → {fact.answer}") for fact in facts)
+    assert sum(fact.no_filler is not None or fact.control is not None for fact in facts) >= len(facts) // 4
+    assert all(" " not in str(fact.answer) for fact in facts)
+
+
+def test_a_control_of_the_gates_suite_is_another_of_its_facts() -> None:
+    facts = read_suite(FACTS)
+    known = {(fact.relation, fact.text): (fact.answer, fact.label) for fact in facts}
+
+    for fact in facts:
+        if fact.control is not None:
+            assert known[fact.relation, fact.control.text] == (fact.control.answer, fact.control.label)
+
+
+def test_without_filler_only_the_filler_is_missing() -> None:
+    for fact in [*read_suite(PROBE), *read_suite(FACTS)]:
+        if fact.no_filler is not None:
+            assert fact.text.replace(" simply", "") == fact.no_filler
+
+
+@pytest.mark.parametrize("path", [PROBE, FACTS, CAPITALS], ids=lambda path: path.stem)
+def test_no_prompt_of_a_suite_stands_in_the_demos_text(path: Path) -> None:
+    shards = [pq.read_table(shard, columns=["text"]) for shard in sorted(TEXT_DIR.rglob("*.parquet"))]
+    documents = "\n".join(text for shard in shards for text in shard["text"].to_pylist()).lower()
+
+    assert [fact.text for fact in read_suite(path) if fact.text.lower() in documents] == []
+
+
+@pytest.mark.parametrize("path", [PROBE, FACTS, CAPITALS], ids=lambda path: path.stem)
+def test_every_answer_is_resolved_for_the_demo(path: Path) -> None:
+    tokenizer = load_tokenizer("demo")
+    prompts = prompts_of(read_suite(path))
+
+    assert {align_answer(tokenizer, prompt.text, str(prompt.answer)).form for prompt in prompts} == {"with_space"}
+
+
+@pytest.mark.parametrize("model", ["tiny-llama", "stories260K"])
+@pytest.mark.parametrize("path", [PROBE, FACTS, CAPITALS], ids=lambda path: path.stem)
+def test_every_answer_is_resolved_for_the_reference_models(path: Path, model: str, shared: Path) -> None:
+    tokenizer = load_tokenizer(str(shared / "models" / model))
+    prompts = prompts_of(read_suite(path))
+
+    assert {align_answer(tokenizer, prompt.text, str(prompt.answer)).form for prompt in prompts} == {"with_space"}
+
+
+def final_ranks(lm: FrozenLM, path: Path) -> list[int]:
+    """The model's own rank of every answer, from its logits in float64."""
+    assert lm.tokenizer is not None
+    ranks = []
+    for batch in batches([ask(lm.tokenizer, prompt, None) for prompt in prompts_of(read_suite(path))], 1024):
+        logits = lm.logits(batch.input_ids, batch.attention_mask).double()
+        for row, asked in zip(logits, batch.prompts, strict=True):
+            last = row[len(asked.ids) - 1]
+            ranks.append(1 + int((last > last[asked.gold.ids[0]]).sum()))
+    return ranks
+
+
+@pytest.fixture(scope="module")
+def demo() -> FrozenLM:
+    return FrozenLM.load("demo", device=torch.device("cpu"))
+
+
+def test_the_demo_knows_the_probe_and_nearly_all_capitals_of_the_example(demo: FrozenLM) -> None:
+    assert final_ranks(demo, PROBE) == [1, 1, 1]
+    ranks = final_ranks(demo, CAPITALS)
+    assert len(ranks) >= 24
+    assert sum(rank == 1 for rank in ranks) >= 0.95 * len(ranks)
+
+
+def test_the_demo_knows_most_of_the_gates_suite(demo: FrozenLM) -> None:
+    ranks = final_ranks(demo, FACTS)
+
+    assert sum(rank == 1 for rank in ranks) >= 0.8 * len(ranks)
+
+
+def test_the_reference_model_knows_the_probe(shared: Path) -> None:
+    assert final_ranks(FrozenLM.load(str(shared / "models" / "tiny-llama")), PROBE) == [1, 1, 1]
