@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from logos_pl.callbacks.checkpoint_io import AtomicCheckpointIO, RunCheckpoint
 from logos_pl.callbacks.depth_figure import DepthFigure
+from logos_pl.callbacks.gate_writer import GateWriter
 from logos_pl.callbacks.graceful_stop import GracefulStop
 from logos_pl.callbacks.ledger import Ledger
 from logos_pl.callbacks.lens_export import LensExport
@@ -183,8 +184,9 @@ class LogosCLI(LightningCLI):
         self.trainer.validate(**arguments, verbose=False)
 
     def test(self, **arguments: Any) -> None:
-        """Test without Lightning's own table."""
+        """Test without Lightning's own table; a gate that is not passed ends the command with a status of its own."""
         self.trainer.test(**arguments, verbose=False)
+        self.gates.raise_unless_passed()
 
     def predict(self, **arguments: Any) -> None:
         """Read the prompts; they are written as they come, so nothing has to be kept."""
@@ -225,8 +227,16 @@ class LogosCLI(LightningCLI):
         wanted = self._get(self.config_init, "trainer")["enable_progress_bar"] is not False
         bar = wanted and self.subcommand not in ("predict", "selftest") and sys.stdout.isatty()
         required = self.subcommand != "predict" or writer.tuned == "require"
-        callbacks = [] if self.subcommand == "selftest" else [LensImport(folder, command, required)]
-        return {"callbacks": callbacks, "logger": False, "enable_progress_bar": bar}
+        callbacks: list[Callback] = []
+        if self.subcommand != "selftest":
+            callbacks.append(LensImport(folder, command, required))
+        logger: TensorBoardLogger | bool = False
+        if self.subcommand == "test":
+            self.gates = GateWriter(folder or self.run_folder, is_artifact=folder is not None)
+            callbacks.append(self.gates)
+            root = Path(self._get(self.config_init, "trainer")["default_root_dir"] or "lightning_logs")
+            logger = TensorBoardLogger(root, name=self.plan.clean_model_name, version="gates")
+        return {"callbacks": callbacks, "logger": logger, "enable_progress_bar": bar}
 
     def _config_files(self) -> list[str]:
         return [str(path) for path in self.config[self.subcommand].get("config") or []]

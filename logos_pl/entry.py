@@ -12,7 +12,7 @@ from logos_pl.callbacks.sweep_files import record_skip
 from logos_pl.callbacks.sweep_writer import SweepDestination
 from logos_pl.cli import LogosCLI, LogosParser, SeveralModelsAskedError
 from logos_pl.cli import __doc__ as cli_doc
-from logos_pl.errors import InputError, InterruptedRunError, LogosError, RunError
+from logos_pl.errors import GatesNotPassedError, InputError, InterruptedRunError, LogosError, RunError
 from logos_pl.lm.sources import clean_name
 from logos_pl.quiet import silence_third_parties
 
@@ -39,7 +39,7 @@ def main(args: list[str] | None = None) -> int:
             return each_model(sys.argv[1:] if args is None else args, asked.models, destination)
     except FORESEEN as error:
         message, status = describe(error)
-        if isinstance(error, InterruptedRunError) and os.environ.get("LOCAL_RANK", "0") != "0":
+        if isinstance(error, InterruptedRunError | GatesNotPassedError) and os.environ.get("LOCAL_RANK", "0") != "0":
             return status  # the first process says it
         print(f"logos-pl: {message}", file=sys.stderr)
         return status

@@ -19,6 +19,12 @@ class RunError(LogosError):
     exit_status = 1
 
 
+class GatesNotPassedError(LogosError):
+    """The lens was judged and not accepted: the work went well, and its result is no. Exit status 3."""
+
+    exit_status = 3
+
+
 class InterruptedRunError(LogosError):
     """The run was asked to stop by a signal and left a checkpoint. Exit status 128 + signal number, as shells do."""
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 from logos_pl.artifacts.groups import Divergence
 from logos_pl.artifacts.provenance import Provenance
@@ -28,6 +29,7 @@ def model_card(provenance: Provenance, num_bytes: int) -> str:
         _facts(p, num_bytes),
         "## Held-out divergence from the model's final distribution\n",
         _kl_table(p),
+        *_gates(p),
         "## How it was trained\n",
         _training(p),
         "## Quick start\n",
@@ -82,6 +84,38 @@ def _kl_table(p: Provenance) -> str:
         [f"{percentile}%", str(at.row), *_side_by_side(at.norm, at.tuned)] for percentile, at in p.val_kl_bits.items()
     ]
     return _table(header, rows) + "\nMean over held-out positions, in bits; `norm` is the head without the lens.\n"
+
+
+def _gates(p: Provenance) -> list[str]:
+    """The verdict of the gates with its figures; nothing where the lens was not judged."""
+    if p.acceptance is None:
+        return []
+    verdict = "passed" if p.acceptance["passed"] else "not passed"
+    note = ", calibration-only" if p.acceptance["calibration_only"] else ""
+    rows = [
+        [
+            gate,
+            check["what"],
+            _measured(check),
+            f"{check['threshold']:g}",
+            "passed" if check["passed"] else "not passed",
+        ]
+        for gate, judged in p.acceptance["gates"].items()
+        for check in judged["checks"]
+    ]
+    remarks = "".join(f"- {remark}\n" for remark in p.acceptance["remarks"])
+    return [
+        f"## Gates: {verdict}{note}\n",
+        _table(["Gate", "Figure", "Measured, with 95% interval", "Threshold", "Verdict"], rows),
+        f"{remarks}\n`gates.json` has all figures, `gates-prompts.csv` and `gates-rows.csv` what is behind them.\n",
+    ]
+
+
+def _measured(check: dict[str, Any]) -> str:
+    found = check["measured"]
+    if found is None:
+        return "–"
+    return f"{found['estimate']:.3f} [{found['low']:.3f}, {found['high']:.3f}] {check['unit']} (n = {found['num']:,})"
 
 
 def _side_by_side(norm: Divergence, tuned: Divergence) -> list[str]:

@@ -19,10 +19,12 @@ from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.frozen import FrozenLM
 
 WEIGHTS_FILE = "weights.pt"
+GATE_FILES = ("gates.json", "gates-prompts.csv", "gates-rows.csv", "gates-rows.png", "gates-gains.png")
+"""What a test leaves beside the lens it has judged."""
 CARD_FILE = "README.md"
 # What an artifact's folder may hold, and therefore what a new artifact may replace.
 ARTIFACT_FILES = frozenset(
-    {WEIGHTS_FILE, COMPANION_FILE, CARD_FILE, PROVENANCE_FILE, "precond.pt", "gates.json", "NOTICE"}
+    {WEIGHTS_FILE, COMPANION_FILE, CARD_FILE, PROVENANCE_FILE, "precond.pt", "NOTICE", *GATE_FILES}
 )
 
 
@@ -157,7 +159,7 @@ def load_lenses(path: str | os.PathLike[str], lm: FrozenLM | None = None) -> Fit
     _refuse_basis(provenance)
     if lm is not None:
         check_model(provenance, lm)
-    files = _verified_files(folder, provenance)
+    files = verified_files(folder, provenance)
     weights = decode(files[WEIGHTS_FILE])
     check_weights(weights, provenance.capacity)
     lens, companion = TunedLens(translators_of(weights)), companion_of(files, provenance)
@@ -203,7 +205,7 @@ def check_model(provenance: Provenance, lm: FrozenLM) -> None:
         )
 
 
-def _verified_files(folder: Path, provenance: Provenance) -> dict[str, bytes]:
+def verified_files(folder: Path, provenance: Provenance) -> dict[str, bytes]:
     """The files' contents, read once, so that what was verified is what is used."""
     needed = {WEIGHTS_FILE} if provenance.companion is None else {WEIGHTS_FILE, provenance.companion.file}
     for name in sorted(needed):

@@ -69,7 +69,8 @@ def check_weights(weights: Weights, capacity: Capacity, owner: str = "lens") -> 
         if shapes.get(name) != wanted.get(name):
             raise InputError(
                 f"The {owner}'s tensor {name} has shape {shapes.get(name)}, but a {owner} of {rows} rows, width "
-                f"{width} and rank {rank}, as its provenance records, has {wanted.get(name)}: fetch it again, or fit anew."
+                f"{width} and rank {rank}, as its provenance records, has {wanted.get(name)}: "
+                "fetch it again, or fit anew."
             )
     _refuse_bad_numbers(weights, owner)
     numbers = sum(tensor.numel() for tensor in weights.values())

@@ -61,13 +61,6 @@ class LensImport(Callback):
             module.adopt(lens)
             module.adopt_companion(companion)
 
-    def _say(self, trainer: Trainer, module: LensTuning, side: str) -> None:
-        if trainer.is_global_zero:
-            source = Path(str(trainer.ckpt_path)) if self.folder is None else self.folder
-            print_kl_table(
-                module.validation, f"KL divergence in bits on held-out {side} text, {os.path.relpath(source)}:"
-            )
-
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the fitted lens in place."""
         assert isinstance(pl_module, LensTuning)
@@ -76,17 +69,15 @@ class LensImport(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the table."""
         assert isinstance(pl_module, LensTuning)
-        self._say(trainer, pl_module, "validation")
+        if trainer.is_global_zero:
+            source = Path(str(trainer.ckpt_path)) if self.folder is None else self.folder
+            title = f"KL divergence in bits on held-out validation text, {os.path.relpath(source)}:"
+            print_kl_table(pl_module.validation, title)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the fitted lens in place."""
         assert isinstance(pl_module, LensTuning)
         self._read(trainer, pl_module)
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the table."""
-        assert isinstance(pl_module, LensTuning)
-        self._say(trainer, pl_module, "test")
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the fitted lens in place, or take the untrained one away."""

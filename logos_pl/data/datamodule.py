@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
 from logos_pl.data.held_out import Side, held_out_sequences
@@ -15,9 +14,9 @@ from logos_pl.data.lanes import LaneCursor, TrainText
 from logos_pl.data.layout import Cursors, Layout, check_layout
 from logos_pl.data.ledger import DataLedger, count_consumed, gather_cursors
 from logos_pl.data.packed_text import HeldOutBatches, PositionDraw, TextBatch, TrainLoader, TrainStream
-from logos_pl.data.prompts import TOKENS_PER_BATCH, AskedPrompt, ask, batches
+from logos_pl.data.prompts import AskedPrompt, PromptBatches, ask
 from logos_pl.data.source import Source, resolve
-from logos_pl.data.suites import PROBE, prompts_of, read_suite
+from logos_pl.data.suites import FACTS, PROBE, prompts_of, read_suite
 from logos_pl.errors import InputError
 from logos_pl.functional import budget
 from logos_pl.functional.positions import position_bounds
@@ -63,12 +62,13 @@ class LensDataModule(LightningDataModule):
         held_out_frac: Share of the documents held out for validation, and again as many for test.
         validate_every_steps: Optimiser steps between two validations; there is one after the last step, too.
         val_seqs: Packed sequences of held-out text in a validation.
-        test_seqs: Packed sequences of other held-out text in a test.
+        test_seqs: Packed sequences of other held-out text in a test; 208 × 512 tokens are more than 100,000.
         lanes: Streams that the dataset is dealt out to. Order of training depends on it, and not on the number of
             processes, which only share the lanes; so keep it, and let processes × workers divide it.
         num_workers: Processes that read and tokenise ahead of each training process; 0 reads in the training process
             itself.
-        prompts: File of prompts that `predict` reads, in YAML; `probe` is the one that comes with the package.
+        prompts: File of prompts that `predict` reads, in YAML; `probe` and `facts` come with the package.
+        suite: File of facts that `test` asks for, in YAML; `facts` is the one that comes with the package.
         prompt: A single prompt to read instead.
         answer: What the model ought to say after that prompt.
         model_id: Model whose tokenizer is used; follows --model.
@@ -94,10 +94,11 @@ class LensDataModule(LightningDataModule):
         held_out_frac: float = 0.02,
         validate_every_steps: int = 100,
         val_seqs: int = 64,
-        test_seqs: int = 64,
+        test_seqs: int = 208,
         lanes: int = 8,
         num_workers: int = 1,
         prompts: str = "probe",
+        suite: str = "facts",
         prompt: str | None = None,
         answer: str | None = None,
         model_id: str = "demo",
@@ -123,6 +124,7 @@ class LensDataModule(LightningDataModule):
         self.lanes = lanes
         self.num_workers = num_workers
         self.prompts = prompts
+        self.suite = suite
         self.prompt = prompt
         self.answer = answer
         self.model_id = model_id
@@ -148,8 +150,9 @@ class LensDataModule(LightningDataModule):
             return
         if self.tokenizer is None:
             self.tokenizer = load_tokenizer(self.model_id, self.model_revision)
+        if stage in ("predict", "test"):
+            self.asked = self._ask(self._prompts() if stage == "predict" else self._facts())
         if stage == "predict":
-            self.asked = self._ask()
             return
         self._check_numbers()
         if self.micro_batch_seqs == "auto":
@@ -241,38 +244,73 @@ class LensDataModule(LightningDataModule):
         """
         return self._held_out_batches("val")
 
-    def test_dataloader(self) -> Iterable[TextBatch]:
-        """This process's share of the held-out test sequences.
+    def test_dataloader(self) -> list[Iterable[TextBatch] | PromptBatches]:
+        """This process's share of the held-out test sequences, and of the suite.
 
         Raises:
             InputError: If the processes cannot share them evenly.
         """
-        return self._held_out_batches("test")
+        layout = self._layout()
+        suite = PromptBatches(self.asked, rank=layout.rank, world_size=layout.world_size)
+        return [self._held_out_batches("test"), suite]
 
-    def predict_dataloader(self) -> DataLoader:
+    def all_validation_batches(self) -> Iterable[TextBatch]:
+        """All held-out validation sequences, the same in every process: what temperatures are fitted on."""
+        draw = self._draw(HELD_OUT_SEEDS["val"])
+        return HeldOutBatches(self._held_out["val"], draw, int(self.micro_batch_seqs), 0, 1)
+
+    def test_bytes_per_token(self) -> float:
+        """Bytes of UTF-8 text that a token of the held-out test sequences stands for, special tokens aside."""
+        _, tokenizer = self._ready()
+        special = set(tokenizer.all_special_ids)
+        texts = tokenizer.batch_decode(self._held_out["test"], skip_special_tokens=True)
+        tokens = sum(token not in special for sequence in self._held_out["test"] for token in sequence)
+        return sum(len(text.encode()) for text in texts) / tokens
+
+    def predict_dataloader(self) -> PromptBatches:
         """The prompts, several at a time, in their order."""
-        return DataLoader(batches(self.asked, TOKENS_PER_BATCH), batch_size=None)  # type: ignore[arg-type]
+        return PromptBatches(self.asked)
 
     @property
     def num_prompts(self) -> int:
         """Prompts that a prediction reads, variants and controls included."""
         return len(self.asked)
 
-    def _ask(self) -> list[AskedPrompt]:
+    def _ask(self, prompts: list[Prompt]) -> list[AskedPrompt]:
         """The prompts as the model's tokenizer has them.
 
         Raises:
-            InputError: A prompt or its answer is empty, a prompt is too long, or the file is not as it should be.
+            InputError: A prompt or its answer is empty, or a prompt is too long.
         """
         assert self.tokenizer is not None, "setup() loads it"
+        longest = context_length(read_config(locate(self.model_id, self.model_revision)))
+        return [ask(self.tokenizer, prompt, longest) for prompt in prompts]
+
+    def _facts(self) -> list[Prompt]:
+        """The suite's facts, without the variants and controls that only a prediction reads.
+
+        Raises:
+            InputError: The file is not as it should be, or a fact has no answer.
+        """
+        facts = read_suite(FACTS if self.suite == "facts" else self.suite)
+        mute = next((fact for fact in facts if fact.answer is None), None)
+        if mute is not None:
+            raise InputError(f"--data.suite: the fact {mute.fact_id} (line {mute.line}) has no answer: give it one.")
+        own = {fact.fact_id for fact in facts}
+        return [prompt for prompt in prompts_of(facts) if prompt.prompt_id in own and prompt.variant == "orig"]
+
+    def _prompts(self) -> list[Prompt]:
+        """What a prediction reads.
+
+        Raises:
+            InputError: An answer without its prompt, or the file is not as it should be.
+        """
         if self.prompt is None and self.answer is not None:
             raise InputError("--data.answer goes with --data.prompt: give the prompt, or a file with --data.prompts.")
         if self.prompt is not None:
-            prompts = [Prompt("prompt", "orig", self.prompt, self.answer)]
-        else:
-            prompts = prompts_of(read_suite(PROBE if self.prompts == "probe" else self.prompts))
-        longest = context_length(read_config(locate(self.model_id, self.model_revision)))
-        return [ask(self.tokenizer, prompt, longest) for prompt in prompts]
+            return [Prompt("prompt", "orig", self.prompt, self.answer)]
+        packaged = {"probe": PROBE, "facts": FACTS}
+        return prompts_of(read_suite(packaged.get(self.prompts, self.prompts)))
 
     def _held_out_batches(self, which: Side) -> HeldOutBatches:
         sequences, layout = self._held_out[which], self._layout()

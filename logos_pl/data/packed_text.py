@@ -24,11 +24,13 @@ class TextBatch(NamedTuple):
         input_ids: Int[batch seq]; packed tokens, no padding.
         positions: Int[batch pos]; the positions that are learned from or measured, sorted in each sequence.
         cursors: Each touched lane's cursor after this batch; empty for held-out batches.
+        indices: Which held-out sequences these are; empty for training batches.
     """
 
     input_ids: Int[Tensor, "batch seq"]
     positions: Int[Tensor, "batch pos"]
     cursors: Cursors
+    indices: tuple[int, ...] = ()
 
 
 class Failure(NamedTuple):
@@ -183,14 +185,16 @@ class HeldOutBatches:
     def __init__(
         self, sequences: list[list[int]], draw: PositionDraw, micro_batch_seqs: int, rank: int, world_size: int
     ) -> None:
-        indices = range(rank, len(sequences), world_size)
+        mine = range(rank, len(sequences), world_size)
+        parts = [mine[start : start + micro_batch_seqs] for start in range(0, len(mine), micro_batch_seqs)]
         self.batches = [
             TextBatch(
-                torch.tensor([sequences[i] for i in indices[start : start + micro_batch_seqs]], dtype=torch.long),
-                torch.stack([draw.of(i, len(sequences[i])) for i in indices[start : start + micro_batch_seqs]]),
+                torch.tensor([sequences[i] for i in part], dtype=torch.long),
+                torch.stack([draw.of(i, len(sequences[i])) for i in part]),
                 {},
+                tuple(part),
             )
-            for start in range(0, len(indices), micro_batch_seqs)
+            for part in parts
         ]
 
     def __len__(self) -> int:

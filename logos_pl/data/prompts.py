@@ -1,6 +1,6 @@
 """Prompts as the model sees them, and where their answers stand in its vocabulary."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -122,6 +122,28 @@ def batches(asked: Sequence[AskedPrompt], tokens_per_batch: int) -> list[PromptB
             width = len(prompt.input_ids)
         groups[-1].append(prompt)
     return [_padded(group) for group in groups]
+
+
+class PromptBatches:
+    """A process's share of the prompts, in batches: every `world_size`-th prompt, none twice.
+
+    Args:
+        asked: All prompts.
+        tokens_per_batch: The most tokens of a batch.
+        rank: This process.
+        world_size: Processes.
+    """
+
+    def __init__(
+        self, asked: Sequence[AskedPrompt], tokens_per_batch: int = TOKENS_PER_BATCH, rank: int = 0, world_size: int = 1
+    ) -> None:
+        self.batches = batches(asked[rank::world_size], tokens_per_batch)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[PromptBatch]:
+        return iter(self.batches)
 
 
 def _padded(group: list[AskedPrompt]) -> PromptBatch:

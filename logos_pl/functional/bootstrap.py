@@ -23,7 +23,7 @@ SEED = 316
 # Counts held at once: 32 MiB of them.
 _BLOCK_COUNTS = 2**22
 # Least number of samples in a strip, and bound on clusters × strips (`_Median`).
-_STRIP = 256
+_STRIP = 128
 _TABLE = 2**22
 
 
@@ -127,7 +127,7 @@ class _Median:
     def __init__(self, values: Float[Tensor, "num"], of_sample: Int[Tensor, "num"]) -> None:
         num, num_clusters = values.numel(), int(of_sample.max()) + 1
         self.values, self.of_sample = values, of_sample
-        self.width = max(_STRIP, -(-num * num_clusters // _TABLE))
+        self.width = min(num, max(_STRIP, -(-num * num_clusters // _TABLE)))
         num_strips = -(-num // self.width)
         cell = of_sample * num_strips + torch.arange(num) // self.width
         table = torch.bincount(cell, minlength=num_clusters * num_strips)

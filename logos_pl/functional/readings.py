@@ -23,6 +23,8 @@ from logos_pl.functional.unembedding import (
 
 __all__ = ["LastRow", "PairReadings", "RowReadings", "last_row", "pair_readings", "row_readings"]
 
+_CPU_BLOCK_BYTES = 2**24
+
 
 class RowReadings(NamedTuple):
     """What one lens reads at every row and position. Source: SPEC §5.1.
@@ -95,30 +97,28 @@ def _read(
 ) -> RowReadings:
     """Everything about one slice of logits, as [pos, rows]; ``z · scale`` are the lens's logits.
 
-    Order is read from ``z``: dividing by τ can make two logits equal.
+    Order is read from ``z``: dividing by τ can make two logits equal. Where nothing is asked for, id 0 is read.
     """
     final, final_direction, targets, contrasts = context
-    no_target, no_contrast = targets[:, None] < 0, contrasts[:, None] < 0
     mean = z.mean(-1, keepdim=True)
-    finite = mean[..., 0].isfinite()
     top_z, top_ids = largest(z, max(top_k, 2))
     gap = _logit_gap(z, top_z, top_ids, targets) * scale
     top_ids = top_ids[..., :top_k]
     log_q = torch.log_softmax(z * scale[:, None], dim=-1)
     q = log_q.exp()
-    nll_bits = at_ids(log_q, targets) * -NATS_TO_BITS
+    nll_bits = at_ids(log_q, targets) * -NATS_TO_BITS  # now, as what follows overwrites log_q
     divergence = divergence_from(log_q, q, final)
     return RowReadings(
         entropy_bits=divergence.entropy_bits,
         kl_to_final_bits=divergence.kl_to_bits,
         kl_from_final_bits=divergence.kl_from_bits,
         cos_to_final=cosine(z, mean, final_direction),
-        target_rank=rank_of_ids(z, targets).masked_fill_(no_target | ~finite, 0),
-        target_p=at_ids(q, targets).masked_fill_(no_target, torch.nan),
-        target_nll_bits=nll_bits.masked_fill_(no_target, torch.nan),
-        target_logit_gap=gap.masked_fill_(no_target, torch.nan),
-        contrast_p=at_ids(q, contrasts).masked_fill_(no_contrast, torch.nan),
-        finite=finite,
+        target_rank=rank_of_ids(z, targets),
+        target_p=at_ids(q, targets),
+        target_nll_bits=nll_bits,
+        target_logit_gap=gap,
+        contrast_p=at_ids(q, contrasts),
+        finite=mean[..., 0].isfinite(),
         top_ids=top_ids,
         top_p=q.gather(-1, top_ids),
         # Last, as it takes these out of q. Summed, not 1 − Σ top_p: small masses keep their digits, none is negative.
@@ -135,6 +135,25 @@ def _fill(out: RowReadings, z: Tensor, scale: Tensor, context: _Context) -> None
         for r in spans(z.shape[1], rows_per_slice):
             for target, value in zip(out, _read(z[p, r], scale[r], here, top_k), strict=True):
                 target[r, p] = value.transpose(0, 1)
+
+
+def _without_unasked(out: RowReadings, no_target: Bool[Tensor, "pos"], no_contrast: Bool[Tensor, "pos"]) -> RowReadings:
+    """``out`` with what stands for "none" where there is none."""
+    out.target_rank.masked_fill_(no_target | ~out.finite, 0)
+    for value in (out.target_p, out.target_nll_bits, out.target_logit_gap):
+        value.masked_fill_(no_target, torch.nan)
+    out.contrast_p.masked_fill_(no_contrast, torch.nan)
+    return out
+
+
+def _block_shape(x: Tensor, head: PreparedHead, block_bytes: int) -> tuple[int, int]:
+    """Positions and rows per block: on a CPU no more than it takes for the product to be efficient.
+
+    Fresh memory costs a CPU as much as two passes over it, and a product with about d_head rows is already fast.
+    """
+    if x.device.type == "cpu":
+        block_bytes = min(block_bytes, max(_CPU_BLOCK_BYTES, head.weight.nbytes))
+    return block_shape(x.shape[1], x.shape[0], head.weight.shape[0] * head.dtype.itemsize, block_bytes)
 
 
 def _empty(like: Float[Tensor, "rows pos"], top_k: int) -> RowReadings:
@@ -176,11 +195,10 @@ def row_readings(
         prepared = prepare(head, x.dtype)
         scale = inv_tau.to(prepared.dtype) * prepared.amplitude
         out = _empty(x.new_empty(num_rows, num_pos, dtype=prepared.dtype), top_k)
-        row_bytes = head.weight.shape[0] * prepared.dtype.itemsize
-        pos_per_block, rows_per_block = block_shape(num_pos, num_rows, row_bytes, block_bytes)
+        pos_per_block, rows_per_block = _block_shape(x, prepared, block_bytes)
         for pos in spans(num_pos, pos_per_block):
             context = _context(teacher_x[pos], prepared, targets[pos], contrasts[pos])
             for rows in spans(num_rows, rows_per_block):
                 z = unscaled_logits(x[rows, pos].transpose(0, 1), prepared)
                 _fill(RowReadings(*(t[rows, pos] for t in out)), z, scale[rows], context)
-    return out
+    return _without_unasked(out, targets < 0, contrasts < 0)

@@ -48,6 +48,37 @@ def residuals(
     return kept
 
 
+@torch.no_grad()
+def sampled_and_whole_residuals(
+    lm: "FrozenLM",
+    input_ids: Int[Tensor, "batch seq"],
+    positions: Int[Tensor, "batch pos"],
+    rows: Sequence[int],
+    whole_rows: Sequence[int],
+) -> tuple[Float[Tensor, "rows batch pos d_model"], Float[Tensor, "whole_rows batch seq d_model"]]:
+    """Residuals of ``rows`` at chosen positions and of ``whole_rows`` at every position, from one forward pass.
+
+    Args:
+        lm: The frozen model; only its body runs.
+        input_ids: Token ids, without padding.
+        positions: Indices into ``seq`` per sequence.
+        rows: Rows kept at those positions.
+        whole_rows: Rows kept at every position.
+
+    Raises:
+        ValueError: A row or a position outside the model or the sequence.
+    """
+    anatomy = lm.anatomy
+    _check([*rows, *whole_rows], anatomy.num_blocks, positions, input_ids.shape)
+    input_ids, index = input_ids.to(lm.device), positions.to(lm.device)
+    options: dict[str, Any] = {"dtype": lm.dtype, "device": input_ids.device}
+    kept = torch.empty(len(rows), *index.shape, anatomy.d_model, **options)
+    whole = torch.empty(len(whole_rows), *input_ids.shape, anatomy.d_model, **options)
+    with _Gather(anatomy.blocks, rows, index, kept), _Gather(anatomy.blocks, whole_rows, None, whole):
+        lm.body(input_ids)
+    return kept, whole
+
+
 def position_ids(attention_mask: Integer[Tensor, "batch seq"]) -> Integer[Tensor, "batch seq"]:
     """Positions counted over tokens only, so that padding on the left shifts nothing; padding gets position 0."""
     return (attention_mask.long().cumsum(dim=-1) - 1).clamp(min=0)

@@ -10,6 +10,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
+from logos_pl.data.datamodule import LensDataModule
 from logos_pl.data.packed_text import TextBatch
 from logos_pl.data.prompts import PromptBatch
 from logos_pl.errors import InputError, RunError
@@ -20,6 +21,7 @@ from logos_pl.functional.divergence import RowDivergence, row_divergence
 from logos_pl.functional.lens_loss import lens_loss
 from logos_pl.functional.low_rank import settle_rank
 from logos_pl.functional.positions import sample_rows
+from logos_pl.lenses.calibration import TemperedLens, fit_temperatures
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import Lens, NormLens
 from logos_pl.lenses.translator import Translators
@@ -27,6 +29,7 @@ from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
 from logos_pl.metrics.row_means import RowMeans
+from logos_pl.modules.judging import Judged, Judging
 from logos_pl.modules.reading import BatchReading, PromptReader
 
 PERCENTILE_KL = "val/kl_from_final_bits_percentile_mean"
@@ -103,6 +106,8 @@ class LensTuning(LightningModule):
         self.reading: StepReading | None = None
         self.validation: Readings = {}
         self.keep_residuals = False
+        self.judging: Judging | None = None
+        self.judged: Judged | None = None
 
     # Set-up
 
@@ -274,7 +279,33 @@ class LensTuning(LightningModule):
             divergence = row_divergence(x, teacher, inv_tau, self.head.unembedding, block_bytes=self.loss_block_bytes)
             self.row_means[name].update(**divergence._asdict())
 
-    test_step = validation_step
+    def on_test_start(self) -> None:
+        """Fit the calibration baseline on the validation text, and set up what the gates are judged by."""
+        data: LensDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        norm, rows = NormLens(self.head), list(range(self.frozen.num_blocks + 1))
+        texts = [residuals(self.frozen, b.input_ids, b.positions, rows) for b in data.all_validation_batches()]
+        h = torch.cat([text.flatten(1, 2) for text in texts], dim=1)
+        inv_tau = fit_temperatures(norm, h, block_bytes=self.loss_block_bytes)
+        tuned = self.lenses["tuned"]
+        # At rank 0 the lens is bias and temperature alone, and its own baseline.
+        bias = self.lenses.get("bias", tuned if self.translators.rank == 0 else None)
+        if bias is None:
+            raise InputError(
+                "The lens was fitted without a companion, the bias-and-temperature lens that the gates compare with: "
+                "fit it again with --model.companion true."
+            )
+        lenses = {"tuned": tuned, "norm": norm, "norm_tau": TemperedLens(norm, inv_tau), "bias": bias}
+        self.judging = Judging(self.frozen, lenses, data.asked, self.loss_block_bytes)
+        if self.device.type != "mps":  # which has no float64: there the sums stay on the CPU
+            self.judging.to(self.device)
+
+    def test_step(self, batch: TextBatch | PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Read a batch of either evaluation set."""
+        assert self.judging is not None
+        if isinstance(batch, TextBatch):
+            self.judging.read_text(batch)
+        else:
+            self.judging.read_prompts(batch)
 
     def predict_step(self, batch: PromptBatch, batch_idx: int) -> BatchReading:
         """Every lens at every row and position of a batch of prompts, from one forward pass."""
@@ -288,9 +319,9 @@ class LensTuning(LightningModule):
         self.log_dict(self._figures("val") | {"step": float(self.global_step)})
 
     def on_test_epoch_end(self) -> None:
-        """As for validation, on the test documents."""
-        self.validation = self._take_readings()
-        self.log_dict(self._figures("test"))
+        """Merge what the processes have read."""
+        assert self.judging is not None
+        self.judged = self.judging.compute()
 
     def _take_readings(self) -> Readings:
         readings: Readings = {}

@@ -205,7 +205,10 @@ def test_a_lens_that_beats_only_the_norm_lens_is_calibration_only_and_still_pass
 
 def test_a_gain_whose_interval_reaches_zero_is_none() -> None:
     amount = worse(1.0, 0.6, 0.1)
-    few, many = (text(worse_bits=amount, noise_bits=1.0, sequences=num) for num in (6, 2000))
+    few, many = (text(worse_bits=amount, noise_bits=1.0, sequences=num, per_sequence=2) for num in (10, 4000))
+    gain = measure(suite(), few, 32).gain_bits["bias"]
+    assert gain is not None
+    assert gain.low < 0 < 0.02 < gain.estimate
     assert verdict(held_out=few).calibration_only is True
     assert verdict(held_out=many).calibration_only is False
 

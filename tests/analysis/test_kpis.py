@@ -96,7 +96,7 @@ def test_earliness_is_positive_where_the_tuned_lens_is_earlier_and_taken_at_each
     first = [
         ({10: 12, 5: 14, 1: 20}, {10: 6, 5: 11, 1: 22}),
         ({10: 12, 5: 14, 1: 20}, {10: 8, 5: 13, 1: 20}),
-        ({10: 12, 5: 14, 1: 20}, {10: 11, 5: 5, 1: 10}),
+        ({10: 12, 5: 14, 1: 20}, {10: 11, 5: 11, 1: 11}),
     ]
     prompts = [prompt(f"p{i}", norm=ranks(32, a, 1), tuned=ranks(32, b, 1)) for i, (a, b) in enumerate(first)]
     found = measure(prompts, text(), 32).earliness_shift

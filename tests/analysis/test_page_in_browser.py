@@ -1,5 +1,6 @@
 """The page in a real browser: what it shows comes from the records."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from tests.analysis.browser import (
     text,
     value,
 )
-from tests.analysis.page_records import page_records, write_page
+from tests.analysis.page_records import page_records, reached, write_page
 
 
 def test_the_page_opens_at_the_models_own_reading_after_the_last_token(
@@ -119,14 +120,65 @@ def test_enter_pins_and_enter_again_or_the_button_releases(page: Chrome, records
     assert_detail(page, record_at(records[0], "norm", ROWS - 1, POSITIONS - 4))
 
 
-def test_a_grid_that_scrolls_under_a_resting_pointer_does_not_change_the_panel(chrome: Chrome, tmp_path: Path) -> None:
-    record = page_records(60, 30, ("norm",))
-    open_page(chrome, write_page(tmp_path / "page.html", record, lenses=("norm",)))
-    hover(chrome, cell(chrome, 55, 29, 60))
-    chrome.execute_script("document.querySelector('#scroll').scrollBy(0, 300)")
-    press(chrome, "")
-    chrome.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
-    assert_detail(chrome, record_at(record, "norm", 55, 29))
+def test_a_grid_that_scrolls_under_a_resting_pointer_does_not_change_the_panel(
+    page: Chrome, records: list[PromptRecords]
+) -> None:
+    hover(page, cell(page, 5, 2))
+    moved = """
+        const [cell, screenX, screenY] = arguments;
+        cell.dispatchEvent(new PointerEvent("pointermove", { bubbles: true, screenX, screenY }));"""
+    page.execute_script(moved, cell(page, 4, 1), 11, 12)
+    page.execute_script(moved, cell(page, 3, 1), 11, 12)
+    assert_detail(page, record_at(records[0], "norm", 4, 1))
+    page.execute_script(moved, cell(page, 3, 1), 11, 13)
+    assert_detail(page, record_at(records[0], "norm", 3, 1))
+
+
+def test_what_really_comes_next_is_marked_among_the_tokens(page: Chrome, records: list[PromptRecords]) -> None:
+    record, marks = records[0], set()
+    for row, pos in itertools.product(range(ROWS), range(POSITIONS)):
+        last = pos == POSITIONS - 1
+        wanted = record.gold.first_id if last else record.ids[pos + 1]
+        page.execute_script("show(...arguments)", row, pos)
+        found = page.execute_script("return [...document.querySelectorAll('#top [data-hit]')].map((e) => e.innerText)")
+        listed = [top for top in record_at(record, "norm", row, pos).top if top.id == wanted]
+        assert len(found) == len(listed)
+        assert all(line.split()[-3:-1] == ["answer" if last else "next", str(wanted)] for line in found)
+        marks.add((last, bool(listed)))
+    assert len(marks) == 4
+
+
+def test_bold_is_what_the_last_row_puts_first_too(page: Chrome, records: list[PromptRecords]) -> None:
+    bold = page.execute_script("return state.cells.map((cell) => getComputedStyle(cell).fontWeight === '700')")
+    agrees = [
+        record_at(records[0], "norm", row, pos).top[0].id == record_at(records[0], "norm", ROWS - 1, pos).top[0].id
+        for row in reversed(range(ROWS))
+        for pos in range(POSITIONS)
+    ]
+    assert bold == agrees
+    assert not all(agrees)
+
+
+def test_the_table_of_milestones_has_every_lens(page: Chrome, records: list[PromptRecords]) -> None:
+    lines = {
+        str(line.find_element(By.TAG_NAME, "th").get_property("textContent")): [
+            str(part.get_property("textContent")) for part in line.find_elements(By.TAG_NAME, "td")
+        ]
+        for line in page.find_elements(By.CSS_SELECTOR, "#reached tbody tr")
+    }
+    by_lens = reached(records[0])
+
+    def rows(name: str) -> list[str]:
+        values = [getattr(by_lens[lens], name) for lens in ("norm", "tuned", "prism")]
+        return ["–" if value is None else f"{value} ({100 * value / (ROWS - 1):.0f}%)" for value in values]
+
+    assert lines["answer at rank ≤ 10"] == rows("first_rank_le_10")
+    assert lines["KL(row ‖ final) < 1 bit"] == rows("first_kl_below_1_0")
+    assert [line.split("%")[0] for line in lines["cosine to final ≥ 0.4"]] == ["3 (38"] * 3
+    assert lines["L_copy"] == rows("L_copy") == ["2 (25%)"] * 3
+    assert lines["L_copy_soft, k = 2"] == lines["L_copy_at p > 0.70"] == ["–"] * 3
+    assert lines["L_semantic − L_copy"] == [str(by_lens[lens].delta_layers) for lens in ("norm", "tuned", "prism")]
+    assert len(lines) == 10 + 3 + 4 + 1
 
 
 def test_row_heads_tell_the_answers_rank_and_what_is_reached(page: Chrome, records: list[PromptRecords]) -> None:
@@ -137,6 +189,9 @@ def test_row_heads_tell_the_answers_rank_and_what_is_reached(page: Chrome, recor
         assert str(head.get_property("textContent")).endswith(f"#{row.answer_rank}")
         assert ("first answer at rank 1" in str(head.get_attribute("aria-label"))) == (row.layer == first)
         assert ("≤1" in head.text.split("\n")) == (row.layer == first)
+        assert head.find_element(By.CSS_SELECTOR, ".rowhead > :last-child").value_of_css_property("font-weight") == (
+            "700" if row.answer_rank == 1 else "400"
+        )
         assert ("copy" in head.text.split("\n")) == (row.layer == 2)
 
 

@@ -7,6 +7,7 @@ import matplotlib
 import pytest
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
 
 from logos_pl.records import NonFinite, PromptRecords
 from tests.analysis.browser import (
@@ -151,15 +152,27 @@ def test_heads_stay_in_sight_while_the_grid_scrolls(chrome: Chrome, tmp_path: Pa
     assert places == pytest.approx([1, 1], abs=1)
 
 
+def in_sight(chrome: Chrome, element: WebElement) -> bool:
+    """Whether nothing covers its middle."""
+    return chrome.execute_script(
+        "const box = arguments[0].getBoundingClientRect();"
+        "return arguments[0].contains(document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2));",
+        element,
+    )
+
+
+def test_a_long_prompt_opens_at_its_last_position(chrome: Chrome, tmp_path: Path) -> None:
+    open_page(chrome, write_page(tmp_path / "page.html", page_records(33, 40, ("norm",)), lenses=("norm",)))
+    assert in_sight(chrome, cell(chrome, 32, 39, 33))
+    assert not in_sight(chrome, cell(chrome, 32, 0, 33))
+
+
 def test_a_cell_reached_by_key_is_not_hidden_by_the_heads(chrome: Chrome, tmp_path: Path) -> None:
     open_page(chrome, write_page(tmp_path / "page.html", page_records(81, 40, ("norm",)), lenses=("norm",)))
     chrome.execute_script("document.querySelector('td[tabindex=\"0\"]').focus()")
-    for key in (Keys.PAGE_DOWN, Keys.PAGE_DOWN, Keys.PAGE_DOWN, Keys.PAGE_UP, Keys.PAGE_UP, Keys.HOME):
+    for key in (*[Keys.ARROW_LEFT] * 14, *[Keys.PAGE_DOWN] * 4, *[Keys.ARROW_UP] * 35, Keys.HOME):
         press(chrome, key)
-        assert chrome.execute_script("""
-            const box = document.activeElement.getBoundingClientRect();
-            const top = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
-            return document.activeElement.contains(top);""")
+        assert in_sight(chrome, chrome.switch_to.active_element)
 
 
 def test_the_table_is_a_grid_with_heads_and_buttons_have_states(page: Chrome) -> None:

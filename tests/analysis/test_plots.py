@@ -160,7 +160,9 @@ def test_prompts_without_a_resolved_answer_have_no_rank() -> None:
     without = prompt_records({"norm": [8.0, 0.0]}, gold=Gold("unresolved"))
     with_one = prompt_records({"norm": [8.0, 0.0]}, prompt=Prompt("b", "orig", "What it is", "x"))
 
-    assert "What it is" in axes_of(rank_figure([without, with_one], 1, "m")).get_title()
+    figure = rank_figure([without, with_one, without], 1, "m")
+    assert "What it is" in axes_of(figure).get_title()
+    assert legend(figure) == ["norm"]
     assert "no prompts" in axes_of(rank_figure([without], 1, "m")).get_title()
 
 

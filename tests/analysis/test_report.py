@@ -188,10 +188,12 @@ def test_copies_are_counted_over_all_prompts_and_the_identity_row_is_explained()
     with_copy = prompt_records({"norm": [1.0] * 9}, rows={"norm": copy})
     without = prompt_records({"norm": [1.0] * 9}, prompt=Prompt("b", "orig", "x"))
 
-    said = section(evaluation_report(ReportInput("m", "m", 8, [with_copy, without], files("m"))), "Copy collapse")
+    said = section(
+        evaluation_report(ReportInput("m", "m", 8, [with_copy, without, without], files("m"))), "Copy collapse"
+    )
 
     counted, where = lines_of(said)
-    assert (counted["lens"], counted["`L_copy`"]) == ("norm: prompts, of 2", "1")
+    assert (counted["lens"], counted["`L_copy`"]) == ("norm: prompts, of 3", "1")
     assert (where["lens"], where["`L_copy`"]) == ("norm: pos (orig), row", "2")
     assert "identity" in said
     assert "identity" not in section(

@@ -39,9 +39,11 @@ def luminance(colour: tuple[float, ...]) -> float:
 
 
 def test_there_is_a_panel_per_lens_in_the_order_asked_for() -> None:
-    record = prompt_records({lens: [4.0, 2.0, 0.0] for lens in LENSES})
+    record = prompt_records({lens: [4.0 + i, 2.0, 0.0] for i, lens in enumerate(LENSES)})
 
-    assert [axes.get_title(loc="left") for axes in panels(token_map(record, ("tuned", "norm")))] == ["tuned", "norm"]
+    shown = panels(token_map(record, ("tuned", "norm")))
+    assert [axes.get_title(loc="left") for axes in shown] == ["tuned", "norm"]
+    assert [float(np.asarray(axes.images[0].get_array())[0, 0]) for axes in shown] == [5.0, 4.0]
     assert len(panels(token_map(record, ("norm",)))) == 1
 
 
@@ -117,7 +119,7 @@ def test_tokens_of_any_script_and_of_formulas_are_drawn_as_they_are(token: str) 
 
 def test_every_text_stays_in_its_cell() -> None:
     record = prompt_records(
-        {lens: [4.0, 2.0, 0.0] for lens in LENSES}, tokens=["WWWWWWWWWWWW", " internationalisation", "中文中文"]
+        {lens: [4.0, 2.0, 0.0] for lens in LENSES}, tokens=["WWWWWWWWWWWW", " internationalisation", "中文中文"] * 5
     )
     cells = {
         lens: [cell._replace(top=(TopToken(1, cell.token, 0.5),)) for cell in record.positions[lens]] for lens in LENSES

@@ -19,8 +19,8 @@ from logos_pl.artifacts import (
     load_lenses,
     load_tuned_lens,
     save_tuned_lens,
+    tuned_lens,
 )
-from logos_pl.artifacts import tuned_lens
 from logos_pl.artifacts.groups import Preconditioner
 from logos_pl.artifacts.tuned_lens import check_tuned_lens_folder
 from logos_pl.errors import InputError, RunError

@@ -78,10 +78,9 @@ def test_every_token_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert strings(token_id) == first
 
 
-def test_punctuation_is_not_tidied_up() -> None:
-    tokenizer = toy_tokenizer("byte_level")
-
-    assert strings_of(tokenizer, "it is Rome ?")[-1] == " ?"
+@pytest.mark.parametrize("kind", ["byte_level", "word_level"])
+def test_the_space_before_punctuation_is_not_tidied_away(kind: str) -> None:
+    assert strings_of(toy_tokenizer(kind), "it is Rome ?")[-1] == " ?"
 
 
 def test_the_demos_tokens_make_the_text() -> None:

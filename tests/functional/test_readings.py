@@ -11,8 +11,6 @@ from logos_pl.functional.divergence import row_divergence
 from logos_pl.functional.readings import RowReadings, row_readings
 from logos_pl.functional.unembedding import Unembedding
 
-NO_TARGET = torch.tensor([-1])
-
 
 def raw_logits(x: Tensor, head: Unembedding) -> np.ndarray:
     """Logits of one vector, in fp64."""
@@ -31,12 +29,12 @@ def alone(z: np.ndarray, final: np.ndarray, inv_tau: float, target: int, contras
     """Every reading of one row at one position, by definition."""
     log_p, log_q = log_softmax(final), log_softmax(z * inv_tau)
     p, q = np.exp(log_p), np.exp(log_q)
-    order = sorted(range(len(z)), key=lambda i: (-z[i], i))
+    order = np.lexsort((np.arange(len(z)), -z)).tolist()
     a, b = z - z.mean(), final - final.mean()
     out: dict[str, object] = {
         "top_ids": order[:k],
         "top_p": [q[i] for i in order[:k]],
-        "rest_mass": sum(q[i] for i in order[k:]),
+        "rest_mass": q[order[k:]].sum(),
         "entropy_bits": -(q * log_q).sum() / math.log(2),
         "kl_to_final_bits": (q * (log_q - log_p)).sum() / math.log(2),
         "kl_from_final_bits": (p * (log_p - log_q)).sum() / math.log(2),
@@ -47,7 +45,7 @@ def alone(z: np.ndarray, final: np.ndarray, inv_tau: float, target: int, contras
     if target < 0:
         return out | {"target_rank": 0} | dict.fromkeys(["target_p", "target_nll_bits", "target_logit_gap"], math.nan)
     return out | {
-        "target_rank": 1 + sum(value > z[target] for value in z),
+        "target_rank": 1 + int((z > z[target]).sum()),
         "target_p": q[target],
         "target_nll_bits": -log_q[target] / math.log(2),
         "target_logit_gap": inv_tau * (z[target] - np.delete(z, target).max()),
@@ -79,16 +77,17 @@ def case(
     x = torch.randn(num_rows, num_pos, d, generator=generator, dtype=torch.float64)
     weight = torch.randn(vocab, d, generator=generator, dtype=torch.float64)
     noise = torch.randn(vocab, generator=generator, dtype=torch.float64)
+    if dtype == torch.float32 or head_dtype != torch.float64:
+        # Multiples of 1/8: every logit is exact in any precision, so that ids and ranks must be, ties included.
+        x, weight, noise = ((t * 8).round() / 8 for t in (x, weight, noise))
     targets = torch.randint(0, vocab, (num_pos,), generator=generator)
     contrasts = torch.randint(0, vocab, (num_pos,), generator=generator)
-    targets[1], contrasts[2] = -1, -1
-    # Rounded to the head's precision here, so that what is compared is the arithmetic and not the rounding.
     head = Unembedding(weight.to(head_dtype), noise.to(head_dtype) if bias else None, scale, softcap)
-    x = x.to(head_dtype).to(dtype)
-    inv_tau = torch.tensor([1.0, 0.37, 2.5])[:num_rows]
-    # What the target puts first has to be met, too.
+    x = x.to(dtype)
+    # One position asks for what the first row puts first.
     targets[0] = int(np.argmax(raw_logits(x[0, 0], head)))
-    return Case(x, x[-1].flip(-1), inv_tau, head, targets, contrasts)
+    targets[1], contrasts[2] = -1, -1
+    return Case(x, x[-1].flip(-1), torch.tensor([1.0, 0.37, 2.5])[:num_rows], head, targets, contrasts)
 
 
 def assert_equals_brute_force(found: RowReadings, of: Case, k: int, tolerance: float) -> None:
@@ -113,10 +112,21 @@ def test_every_reading_equals_its_definition_for_every_kind_of_head(
 ) -> None:
     of = case(vocab, bias=bias, scale=scale, softcap=softcap, dtype=torch.float64, head_dtype=torch.float64)
     assert_equals_brute_force(row_readings(*of, top_k=10), of, 10, 1e-10)
-    # A soft-cap flattens the top so far that fp32 merges logits which fp64 still tells apart; the rest is compared.
-    of = case(vocab, bias=bias, scale=scale, softcap=softcap)
-    if softcap != 2.0:
-        assert_equals_brute_force(row_readings(*of, top_k=10), of, 10, 1e-5)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(("scale", "softcap"), [(1.0, None), (0.5, None), (1.0, 32.0), (0.5, 16.0)])
+@pytest.mark.parametrize("vocab", [11, 3001])
+@pytest.mark.parametrize("head_dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_fp32_readings_are_good_to_a_hundred_thousandth_of_a_bit(
+    bias: bool, scale: float, softcap: float | None, vocab: int, head_dtype: torch.dtype, dtype: torch.dtype
+) -> None:
+    of = case(vocab, bias=bias, scale=scale, softcap=softcap, dtype=dtype, head_dtype=head_dtype)
+    found = row_readings(*of, top_k=10)
+    # Only a full-precision head is widened for inputs in fp64.
+    assert found.kl_to_final_bits.dtype == (dtype if head_dtype == torch.float32 else torch.float32)
+    assert_equals_brute_force(found, of, 10, 1e-5)
 
 
 @pytest.mark.parametrize("block_bytes", [1, 3001 * 4 * 2, 3001 * 4 * 7, 2**28])
@@ -134,16 +144,6 @@ def test_small_vocabularies_and_any_k_up_to_all_of_them(vocab: int, k: int) -> N
     assert_equals_brute_force(found, of, k, 1e-5)
     if k == vocab:
         assert bool((found.rest_mass == 0).all())
-
-
-@pytest.mark.parametrize("head_dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_half_precision_head_gives_fp32_readings(head_dtype: torch.dtype, dtype: torch.dtype) -> None:
-    # A scale that is no power of two would be rounded into the operands, as in the lens loss.
-    of = case(3001, bias=True, dtype=dtype, head_dtype=head_dtype, scale=0.5)
-    found = row_readings(*of, top_k=10)
-    assert found.kl_to_final_bits.dtype == torch.float32
-    assert_equals_brute_force(found, of, 10, 1e-5)
 
 
 def test_divergences_and_entropy_are_those_of_row_divergence_to_the_last_bit() -> None:

@@ -1,0 +1,80 @@
+"""The gates' tables as CSV: one line per prompt of the suite, one line per row of the model. Source: SPEC §6."""
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+
+from jaxtyping import Float
+from torch import Tensor
+
+from logos_pl.analysis.kpis import earliness
+from logos_pl.analysis.lens_figures import LENSES, RANKS, PromptFigures, prompt_is_finite, qualifies
+from logos_pl.functional.depth import depth_percentile_rows
+
+SHOWN = ("norm", "tuned")
+
+RowFigures = Mapping[str, Mapping[str, Float[Tensor, " rows"]]]
+"""By lens and quantity, means over held-out positions for rows 0 … n."""
+
+
+def prompts_csv(prompts: Sequence[PromptFigures], num_blocks: int) -> str:
+    """What every gate over prompts is computed from, and why a prompt is left out of some.
+
+    KL is at the rows of the depth percentiles; `first_rank_le_*` are rows, n + 1 where never reached;
+    `earliness_rank_le_*` is norm minus tuned, empty where the model itself does not rank the answer so high.
+    """
+    depths = depth_percentile_rows(num_blocks)
+    header = ["prompt_id", "answer_status", "used", "final_rank", "last_layer_kl_after_temp_bits"]
+    header += [
+        f"{kl}_{lens}_depth{depth}"
+        for kl in ("kl_to_final_bits", "kl_from_final_bits")
+        for lens in LENSES
+        for depth in depths
+    ]
+    header += [f"earliness_rank_le_{rank}" for rank in RANKS] + [f"rank1_rows_{lens}" for lens in SHOWN]
+    return _csv(header, [_prompt_row(prompt, list(depths.values())) for prompt in prompts])
+
+
+def _prompt_row(prompt: PromptFigures, rows: list[int]) -> list[object]:
+    used = prompt.answer_status != "unresolved" and prompt_is_finite(prompt)
+    cells: list[object] = [prompt.prompt_id, prompt.answer_status, used, prompt.final_rank]
+    cells.append(_number(prompt.last_layer_kl_after_temp_bits))
+    for kl in ("kl_to_final_bits", "kl_from_final_bits"):
+        cells += [_number(getattr(prompt.lenses[lens], kl)[row]) for lens in LENSES for row in rows]
+    cells += [earliness(prompt, rank).shift if used and qualifies(prompt, rank) else None for rank in RANKS]
+    for lens in SHOWN:
+        ranks = prompt.lenses[lens].answer_rank
+        cells.append(None if ranks is None else sum(rank == 1 for rank in ranks))
+    return cells
+
+
+def rows_csv(rows: RowFigures, bits_per_byte: Mapping[str, Float[Tensor, " rows"]]) -> str:
+    """Means over held-out positions, norm and tuned lens: both divergences, agreement, the true next token's cost."""
+    quantities = ("kl_to_final_bits", "kl_from_final_bits", "top1_agree", "entropy_bits")
+    header = ["layer", "depth_frac"]
+    header += [f"{quantity}_{lens}" for quantity in quantities for lens in SHOWN]
+    header += [f"next_token_bits_per_byte_{lens}" for lens in SHOWN]
+    num_rows = len(bits_per_byte["norm"])
+    lines = [
+        [
+            row,
+            row / (num_rows - 1),
+            *(_number(float(rows[lens][quantity][row])) for quantity in quantities for lens in SHOWN),
+            *(_number(float(bits_per_byte[lens][row])) for lens in SHOWN),
+        ]
+        for row in range(num_rows)
+    ]
+    return _csv(header, lines)
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _csv(header: list[str], rows: Sequence[Sequence[object]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()

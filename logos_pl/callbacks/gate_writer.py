@@ -1,0 +1,169 @@
+"""The end of a test: figures become a verdict, on the terminal, in TensorBoard and beside the lens."""
+
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from logos_pl.analysis.gate_plots import gains_figure, rows_figure
+from logos_pl.analysis.gate_report import GateReport
+from logos_pl.analysis.gate_tables import prompts_csv, rows_csv
+from logos_pl.analysis.gates import judge
+from logos_pl.analysis.kpis import measure
+from logos_pl.artifacts.gates import record_gates
+from logos_pl.callbacks.lens_table import print_kl_table
+from logos_pl.data.datamodule import LensDataModule
+from logos_pl.errors import GatesNotPassedError
+from logos_pl.files import replace_file
+from logos_pl.functional.divergence import NATS_TO_BITS
+from logos_pl.modules.judging import Judged
+from logos_pl.modules.tuning import LensTuning
+
+
+class GateWriter(Callback):
+    """Judges the lens when the test has read everything, and records the verdict.
+
+    Args:
+        folder: the artifact that is judged, or the folder of the checkpoint.
+        is_artifact: whether it is an artifact, whose provenance and card take the verdict in.
+    """
+
+    def __init__(self, folder: Path, is_artifact: bool) -> None:
+        self.folder = folder
+        self.is_artifact = is_artifact
+        self.report: GateReport | None = None
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Judge, in every process; the first one prints and writes."""
+        assert isinstance(pl_module, LensTuning)
+        judged = pl_module.judged
+        assert judged is not None
+        kpis = measure(judged.prompts, judged.text, pl_module.frozen.num_blocks)
+        self.report = GateReport(kpis, judge(kpis))
+        if not trainer.is_global_zero:
+            return
+        data: LensDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        bytes_per_token = data.test_bytes_per_token()
+        self._print(judged, bytes_per_token)
+        files = self._files(judged, pl_module, data, bytes_per_token)
+        if self.is_artifact:
+            record_gates(self.folder, files, self.report.figures(), self.report.acceptance())
+        else:
+            for name, content in files.items():
+                replace_file(self.folder / name, content)
+        Console(soft_wrap=True).print(
+            f"verdict: {os.path.relpath(self.folder)}/gates.json, with gates-prompts.csv, gates-rows.csv and two plots",
+            highlight=False,
+        )
+        self._log(trainer, judged, bytes_per_token, pl_module.frozen.clean_model_name)
+
+    def raise_unless_passed(self) -> None:
+        """End the command with a status of its own where a gate was not passed.
+
+        Raises:
+            GatesNotPassedError: naming the gates.
+        """
+        if self.report is not None and not self.report.verdict.passed:
+            raise GatesNotPassedError(f"{self.report.summary()}: the table above says by how much.")
+
+    def _files(
+        self, judged: Judged, module: LensTuning, data: LensDataModule, bytes_per_token: float
+    ) -> dict[str, bytes]:
+        assert self.report is not None
+        lm, bits = module.frozen, _bits_per_byte(judged, bytes_per_token)
+        document = self.report.to_plain() | {
+            "model": {"model_id": lm.model_id, "model_commit": lm.model_commit},
+            "suite": Path(data.suite).name,
+            "held_out": {"dataset": data.source.repo_id if data.source else None, "bytes_per_token": bytes_per_token},
+            "norm_tau": [1 / inv_tau for inv_tau in judged.norm_inv_tau],
+            "skip_layers": {
+                "num_tokens": judged.skips.num_tokens,
+                "perplexity": {str(m): value for m, value in judged.skips.perplexity.items()},
+                "not_applicable": {str(m): reason for m, reason in judged.skips.not_applicable.items()},
+            },
+        }
+        return {
+            "gates.json": (json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode(),
+            "gates-prompts.csv": prompts_csv(judged.prompts, lm.num_blocks).encode(),
+            "gates-rows.csv": rows_csv(judged.rows, bits).encode(),
+            "gates-rows.png": _png(rows_figure(judged.rows, bits, lm.clean_model_name)),
+            "gates-gains.png": _png(gains_figure(self.report.kpis, lm.clean_model_name)),
+        }
+
+    def _print(self, judged: Judged, bytes_per_token: float) -> None:
+        assert self.report is not None
+        shown = os.path.relpath(self.folder)
+        print_kl_table(judged.rows, f"KL divergence in bits on held-out test text, {shown}:")
+        console = Console(highlight=False)
+        console.print(f"\nNext token of that text, {_skips(judged)}", soft_wrap=True, markup=False)
+        console.print(f"\nGates, {self.report.kpis.num_used} prompts and {self.report.kpis.num_sequences} sequences:")
+        console.print(gate_table(self.report))
+        for remark in self.report.acceptance()["remarks"]:
+            console.print(f"· {remark}", soft_wrap=True, markup=False)
+        console.print(f"\n{self.report.summary()}", soft_wrap=True, markup=False, style="bold")
+
+    def _log(self, trainer: Trainer, judged: Judged, bytes_per_token: float, name: str) -> None:
+        """Scalars and figures for TensorBoard."""
+        if not isinstance(trainer.logger, TensorBoardLogger):
+            return
+        assert self.report is not None
+        writer, kpis = trainer.logger.experiment, self.report.kpis
+        for label, value in _scalars(self.report, judged).items():
+            writer.add_scalar(f"test/{label}", value, 0)
+        writer.add_figure("test/rows", rows_figure(judged.rows, _bits_per_byte(judged, bytes_per_token), name))
+        writer.add_figure("test/gains", gains_figure(kpis, name))
+        writer.flush()
+
+
+def gate_table(report: GateReport) -> Table:
+    """One line per comparison: what was measured, threshold, margin and verdict."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("gate", no_wrap=True)
+    table.add_column("what")
+    for heading in ("measured", "threshold", "margin"):
+        table.add_column(heading, justify="right")
+    table.add_column("verdict")
+    for row in report.table():
+        cells = [escape(cell) for cell in row]
+        cells[-1] = f"[bold]{cells[-1]}[/bold]" if row.verdict != "passed" else cells[-1]
+        table.add_row(*cells)
+    return table
+
+
+def _bits_per_byte(judged: Judged, bytes_per_token: float) -> dict[str, Any]:
+    return {lens: nats * NATS_TO_BITS / bytes_per_token for lens, nats in judged.next_token_nats.items()}
+
+
+def _skips(judged: Judged) -> str:
+    """The skip-layers check in words."""
+    skips = judged.skips
+    parts = [f"{skips.perplexity[0]:.4g} by the model itself"]
+    parts += [f"{value:.4g} without its last {m} blocks" for m, value in skips.perplexity.items() if m != 0]
+    return f"perplexity over {skips.num_tokens:,} tokens: " + ", ".join(parts) + " (the tuned lens in their place)."
+
+
+def _scalars(report: GateReport, judged: Judged) -> dict[str, float]:
+    scalars = {f"gate_{gate}_passed": float(passed) for gate, passed in report.verdict.gates.items()}
+    for baseline, sets in report.kpis.median_delta_kl_bits.items():
+        for where, deltas in sets.items():
+            for depth, delta in deltas.items():
+                if delta is not None:
+                    scalars[f"delta_kl_bits_{baseline}_{where}_depth{depth}"] = delta.to_final.estimate
+    for rank, shift in report.kpis.earliness_shift.items():
+        if shift is not None:
+            scalars[f"earliness_rows_rank_le_{rank}"] = shift.estimate
+    return scalars | {f"perplexity_without_last_{m}_blocks": value for m, value in judged.skips.perplexity.items()}
+
+
+def _png(figure: Figure) -> bytes:
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=130, metadata={"Software": None})
+    return content.getvalue()

@@ -1,0 +1,59 @@
+"""Rows of numbers, each under a key of its own: what has to be kept one by one, such as for a median."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+
+class KeyedTable(NamedTuple):
+    """What was collected, sorted by key, so that batches and processes leave no trace."""
+
+    keys: Int[Tensor, " samples"]
+    values: Float[Tensor, "samples columns"]
+
+
+class KeyedRows(Metric):
+    """Collects rows of a table in fp32; merged over processes, and sorted by key.
+
+    Args:
+        num_columns: Numbers in a row.
+    """
+
+    full_state_update = False
+    is_differentiable = False
+    keys: list[Tensor]
+    values: list[Tensor]
+
+    def __init__(self, num_columns: int) -> None:
+        super().__init__()
+        self.num_columns = num_columns
+        self.add_state("keys", [], dist_reduce_fx="cat")
+        self.add_state("values", [], dist_reduce_fx="cat")
+
+    def update(self, keys: Int[Tensor, " samples"], values: Float[Tensor, "samples columns"]) -> None:
+        """Add rows.
+
+        Raises:
+            ValueError: If a row has another number of columns, or keys and rows do not match.
+        """
+        if values.shape != (len(keys), self.num_columns):
+            raise ValueError(f"{list(values.shape)} values for {len(keys)} keys: give {self.num_columns} columns each.")
+        self.keys.append(keys.to(self.device))
+        self.values.append(values.detach().to(self.device, torch.float32))
+
+    def compute(self) -> KeyedTable:
+        """All rows, sorted by key.
+
+        Raises:
+            ValueError: If a key came twice: something was measured twice.
+        """
+        if not self.keys:
+            return KeyedTable(torch.zeros(0, dtype=torch.int64), torch.zeros(0, self.num_columns))
+        keys, order = dim_zero_cat(self.keys).sort()
+        if bool((keys[1:] == keys[:-1]).any()):
+            raise ValueError("A key came twice: something was measured twice.")
+        return KeyedTable(keys, dim_zero_cat(self.values)[order])

@@ -1,0 +1,34 @@
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+
+from logos_pl.artifacts import save_tuned_lens
+from logos_pl.callbacks.lens_import import LensImport
+from logos_pl.modules.tuning import LensTuning
+from tests.artifacts.lenses import make_lm, make_provenance, make_translators
+
+
+def evaluated(folder: Path, with_companion: bool) -> LensTuning:
+    """A module as it stands when an evaluation of the artifact in `folder` begins."""
+    lm, translators = make_lm(), make_translators()
+    companion = make_translators(rank=0) if with_companion else None
+    save_tuned_lens(folder, translators, make_provenance(lm, translators), companion)
+    module = LensTuning(lm.model_id, rank=2)
+    module.build(lm)
+    LensImport(folder, "fit").on_test_start(SimpleNamespace(is_global_zero=True), module)
+    return module
+
+
+def test_an_evaluation_takes_both_lenses_from_the_artifact(tmp_path: Path) -> None:
+    module = evaluated(tmp_path / "tiny", with_companion=True)
+    assert torch.equal(module.translators.V, make_translators().V)
+    assert module.companion is not None
+    assert torch.equal(module.companion.c, make_translators(rank=0).c)
+    assert module.lenses["bias"].head is module.lenses["tuned"].head is module.head
+
+
+def test_an_untrained_companion_never_stands_in_for_one_that_the_artifact_lacks(tmp_path: Path) -> None:
+    module = evaluated(tmp_path / "tiny", with_companion=False)
+    assert module.companion is None
+    assert module.lenses.keys() == {"norm", "tuned"}
