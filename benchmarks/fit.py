@@ -8,7 +8,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -42,7 +42,7 @@ def measure(settings: Settings) -> Figures:
         LogosError: The model cannot be had.
     """
     load, repeats = load_average(), settings.repeats
-    lm = make_model(settings)
+    lm = make_model(settings.model, settings.random_weights, settings.device)
     data = make_data(settings, lm)
     step = measure_step(lm, settings.model, data, repeats)
     device, head_dtype = lm.device, getattr(torch, step.head_dtype)
@@ -77,15 +77,6 @@ def text(figures: Figures) -> str:
     return "\n\n".join(parts)
 
 
-def plain(value: Any) -> Any:
-    """Named tuples as dictionaries, for JSON."""
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return {key: plain(item) for key, item in value._asdict().items()}
-    if isinstance(value, list):
-        return [plain(item) for item in value]
-    return value
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Measure, print, write.
 
@@ -101,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_status
     print(text(figures))
     if settings.json is not None:
-        Path(settings.json).write_text(json.dumps(plain(figures), indent=2) + "\n")
+        Path(settings.json).write_text(json.dumps(report.plain(figures), indent=2) + "\n")
     return 0
 
 

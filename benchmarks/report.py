@@ -1,6 +1,7 @@
 """The figures as Markdown tables."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from benchmarks.data import DataFigures
 from benchmarks.loss import LossTime
@@ -12,12 +13,21 @@ from benchmarks.timing import Ratio
 MIB = 2**20
 
 
-def machine_lines(machine: Machine, repeats: int) -> str:
-    """Where the figures come from."""
+def plain(value: Any) -> Any:
+    """Named tuples as dictionaries, for JSON."""
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return {key: plain(item) for key, item in value._asdict().items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return value
+
+
+def machine_lines(machine: Machine, repeats: int, clock: str = "Times") -> str:
+    """Where the figures come from, and what the clock was."""
     return (
         f"{machine.cpu}, {machine.cores} cores, {machine.threads} threads; device {machine.device}; "
         f"torch {machine.torch}, transformers {machine.transformers}; commit {machine.commit or 'unknown'}.\n"
-        f"Load average {machine.load_average_before:.2f} before, {machine.load_average_after:.2f} after. Times are "
+        f"Load average {machine.load_average_before:.2f} before, {machine.load_average_after:.2f} after. {clock} are "
         f"medians of {repeats} rounds, the compared variants in turns;\nratios are medians of the rounds' own ratios "
         "(lowest–highest). No figure here is comparable with one of another run."
     )
@@ -35,21 +45,21 @@ def step_table(figures: StepFigures) -> str:
     forward = figures.forward
     rows: list[list[str]] = [
         [
-            "forward, body only", "", _ms(forward.seconds), "1", f"{forward.tokens_per_s:,.0f}", "",
-            _gflop(forward.flop), f"forward {forward.mfu:.0%}",
+            "forward, body only", "", ms(forward.seconds), "1", f"{forward.tokens_per_s:,.0f}", "",
+            gflop(forward.flop), f"forward {forward.mfu:.0%}",
         ]
     ]  # fmt: skip
     for step in figures.steps:
         mfu = "within the noise" if step.lens_mfu is None else f"lens {step.lens_mfu:.0%}"
         rows.append(
             [
-                f"step, {step.rows} of {figures.num_blocks - 1} rows", f"{step.pairs:,}", _ms(step.seconds),
-                _ratio(step.to_forward), f"{step.tokens_per_s:,.0f}", f"{step.pairs_per_s:,.0f}",
-                "+" + _gflop(step.added_flop), mfu,
+                f"step, {step.rows} of {figures.num_blocks - 1} rows", f"{step.pairs:,}", ms(step.seconds),
+                as_text(step.to_forward), f"{step.tokens_per_s:,.0f}", f"{step.pairs_per_s:,.0f}",
+                "+" + gflop(step.added_flop), mfu,
             ]
         )  # fmt: skip
     names = ["", "pairs", "ms", "/ forward", "tokens/s", "pairs/s", "GFLOP counted", "MFU"]
-    return f"{head}\n\n{_table(names, rows)}"
+    return f"{head}\n\n{table(names, rows)}"
 
 
 def loss_table(times: Sequence[LossTime], memory: Sequence[LossMemory], why_no_memory: str | None) -> str:
@@ -66,24 +76,24 @@ def loss_table(times: Sequence[LossTime], memory: Sequence[LossMemory], why_no_m
     ]
     rows = [
         [
-            f"{t.vocab}", f"{t.pairs:,}", _ms(t.fused_seconds), _ms(t.naive_seconds), _ratio(t.naive_to_fused),
-            _gflop(t.fused_flop), _gflop(t.naive_flop), f"{t.lens_mfu:.0%} of {t.peak_flop_per_s / 1e9:,.0f} GFLOP/s",
+            f"{t.vocab}", f"{t.pairs:,}", ms(t.fused_seconds), ms(t.naive_seconds), as_text(t.naive_to_fused),
+            gflop(t.fused_flop), gflop(t.naive_flop), f"{t.lens_mfu:.0%} of {t.peak_flop_per_s / 1e9:,.0f} GFLOP/s",
         ]
         for t in times
     ]  # fmt: skip
-    text = f"The lens loss, forward and backward, against materialised logits and autograd.\n\n{_table(names, rows)}"
+    text = f"The lens loss, forward and backward, against materialised logits and autograd.\n\n{table(names, rows)}"
     if why_no_memory is not None:
         return f"{text}\n\nPeak memory: not measured. {why_no_memory}"
     names = ["V", "all logits MiB", "fused peak MiB", "naive peak MiB", "naive / fused"]
     rows = [
         [
-            f"{m.vocab}", _mib(m.logits_bytes), _mib(m.fused_bytes),
-            "does not fit" if m.naive_bytes is None else _mib(m.naive_bytes),
+            f"{m.vocab}", mib(m.logits_bytes), mib(m.fused_bytes),
+            "does not fit" if m.naive_bytes is None else mib(m.naive_bytes),
             "" if m.naive_bytes is None else f"{m.naive_bytes / m.fused_bytes:.1f}",
         ]
         for m in memory
     ]  # fmt: skip
-    return f"{text}\n\nPeak memory beyond the inputs.\n\n{_table(names, rows)}"
+    return f"{text}\n\nPeak memory beyond the inputs.\n\n{table(names, rows)}"
 
 
 def data_table(figures: DataFigures) -> str:
@@ -93,10 +103,10 @@ def data_table(figures: DataFigures) -> str:
         figures.dataset, figures.tokenizer, f"{figures.num_workers}", f"{figures.tokens:,}",
         f"{figures.start_seconds:.2f}", f"{figures.tokens_per_s:,.0f}", f"{figures.to_step:.1f}",
     ]  # fmt: skip
-    return f"The data pipeline alone.\n\n{_table(names, [row])}"
+    return f"The data pipeline alone.\n\n{table(names, [row])}"
 
 
-def _table(names: list[str], rows: list[list[str]]) -> str:
+def table(names: list[str], rows: list[list[str]]) -> str:
     widths = [max(len(line[i]) for line in [names, *rows]) for i in range(len(names))]
     lines = [names, ["-" * (width - 1) + (":" if i else "-") for i, width in enumerate(widths)], *rows]
     return "\n".join(
@@ -107,17 +117,17 @@ def _table(names: list[str], rows: list[list[str]]) -> str:
     )
 
 
-def _ms(seconds: float) -> str:
+def ms(seconds: float) -> str:
     return f"{seconds * 1e3:,.1f}"
 
 
-def _mib(num_bytes: int) -> str:
+def mib(num_bytes: int) -> str:
     return f"{num_bytes / MIB:,.0f}"
 
 
-def _gflop(flop: int) -> str:
+def gflop(flop: int) -> str:
     return f"{flop / 1e9:,.1f}"
 
 
-def _ratio(value: Ratio) -> str:
+def as_text(value: Ratio) -> str:
     return f"{value.median:.2f} ({value.lowest:.2f}–{value.highest:.2f})"

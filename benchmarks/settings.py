@@ -18,8 +18,9 @@ from logos_pl.lm.sources import locate
 from logos_pl.modules.tuning import LensTuning
 from logos_pl.plan import MICRO_BATCH_SEQS
 
-SMALL = "small"
-"""Model id of the random Llama that is made in memory; it reads the demo's text through the demo's tokenizer."""
+SMALL = {"small": 8192, "small-32k": 32768}
+"""Model ids of the random Llamas that are made in memory, with their vocabularies; they read the demo's text through the
+demo's tokenizer."""
 
 
 class Settings(NamedTuple):
@@ -54,7 +55,7 @@ def parse(arguments: list[str] | None) -> Settings:
     if given.repeats < 1:
         raise InputError(f"--repeats is {given.repeats}: give 1 or more.")
     model, data = given.model.as_dict(), given.data.as_dict()
-    small = model["model_id"] == SMALL
+    small = model["model_id"] in SMALL
     if small and data["dataset"] == LensDataModule().dataset:
         data["dataset"] = "demo"
     data["model_id"], data["model_revision"] = ("demo", None) if small else (model["model_id"], model["revision"])
@@ -67,7 +68,7 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="python -m benchmarks.fit",
         description="Time of a training step against the model's forward pass, of the lens loss against a naive one, "
-        f"and of the data pipeline. Without a model: a random Llama made in memory (`{SMALL}`).",
+        f"and of the data pipeline. Without a model: a random Llama made in memory (`{next(iter(SMALL))}`).",
     )
     parser.add_argument("--config", action=ActionConfigFile, help="configuration of a fit, such as configs/gpt2.yaml")
     parser.add_argument("--random_weights", action="store_true", help="draw the weights; only config.json is read")
@@ -79,34 +80,39 @@ def _parser() -> ArgumentParser:
     parser.add_class_arguments(LossSetting, "loss")
     for section in ("trainer", "export", "early_stopping"):
         parser.add_argument(f"--{section}", type=dict | None, default=None, help="of a fit; not used here")
-    parser.set_defaults({"model.model_id": SMALL})
+    parser.set_defaults({"model.model_id": next(iter(SMALL))})
     return parser
 
 
-def make_model(settings: Settings) -> FrozenLM:
+def make_model(given: dict[str, Any], random_weights: bool, device_name: str) -> FrozenLM:
     """The model on its device: made in memory, drawn from its configuration, or loaded as a fit loads it.
+
+    Args:
+        given: Arguments of `LensTuning`.
+        random_weights: Whether the weights are drawn, not read.
+        device_name: A device's name, or `auto`.
 
     Raises:
         InputError: The configuration or the weights cannot be had, or no device has room.
     """
-    model_id, revision, dtype = (settings.model[key] for key in ("model_id", "revision", "dtype"))
-    if model_id == SMALL:
-        config: Any = _small_config()
+    model_id, revision, dtype = (given[key] for key in ("model_id", "revision", "dtype"))
+    if model_id in SMALL:
+        config: Any = _small_config(SMALL[model_id])
     else:
         config = read_config(locate(model_id, revision))
-    device = choose_device(shape_of(config), measure_memory(), override=settings.device).device
-    if model_id != SMALL and not settings.random_weights:
+    device = choose_device(shape_of(config), measure_memory(), override=device_name).device
+    if model_id not in SMALL and not random_weights:
         return FrozenLM.load(model_id, revision=revision, dtype=dtype, device=device)
     torch.manual_seed(316)
-    kind: Any = LlamaForCausalLM._from_config if model_id == SMALL else AutoModelForCausalLM.from_config
+    kind: Any = LlamaForCausalLM._from_config if model_id in SMALL else AutoModelForCausalLM.from_config
     with torch.device(device), quiet():
         model = kind(config, dtype=resolve_dtype(dtype, device, config))
     return FrozenLM.from_model(model, model_id=model_id)
 
 
-def _small_config() -> LlamaConfig:
+def _small_config(vocab_size: int) -> LlamaConfig:
     return LlamaConfig(
-        vocab_size=8192,
+        vocab_size=vocab_size,
         hidden_size=256,
         intermediate_size=704,
         num_hidden_layers=8,

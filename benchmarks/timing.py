@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 
 Variants = Mapping[str, Callable[[], object]]
+Clock = Callable[[], float]
 Times = dict[str, list[float]]
 """Seconds by variant, one per round."""
 
@@ -20,7 +21,9 @@ class Ratio(NamedTuple):
     highest: float
 
 
-def alternate(variants: Variants, repeats: int, device: torch.device, warm_up: int = 1) -> Times:
+def alternate(
+    variants: Variants, repeats: int, device: torch.device, warm_up: int = 1, clock: Clock = time.perf_counter
+) -> Times:
     """Time every variant once per round; each round starts with another one.
 
     Args:
@@ -28,6 +31,7 @@ def alternate(variants: Variants, repeats: int, device: torch.device, warm_up: i
         repeats: Rounds.
         device: Where the work is done; the clock is read when it is finished.
         warm_up: Untimed runs of each variant before.
+        clock: What to read: the wall clock, or the process's own CPU time, `time.process_time`.
     """
     names = list(variants)
     for name in names * warm_up:
@@ -36,7 +40,7 @@ def alternate(variants: Variants, repeats: int, device: torch.device, warm_up: i
     for turn in range(repeats):
         shift = turn % len(names)
         for name in names[shift:] + names[:shift]:
-            times[name].append(_seconds(variants[name], device))
+            times[name].append(_seconds(variants[name], device, clock))
     return times
 
 
@@ -46,12 +50,12 @@ def ratio(times: Times, one: str, other: str) -> Ratio:
     return Ratio(statistics.median(quotients), min(quotients), max(quotients))
 
 
-def _seconds(work: Callable[[], object], device: torch.device) -> float:
+def _seconds(work: Callable[[], object], device: torch.device, clock: Clock) -> float:
     _finish(device)
-    start = time.perf_counter()
+    start = clock()
     work()
     _finish(device)
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def _finish(device: torch.device) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from logos_pl.analysis.milestones import Milestones, milestones
@@ -19,6 +19,7 @@ from logos_pl.data.token_strings import TokenStrings
 from logos_pl.errors import InputError
 from logos_pl.lenses.head import DecodingNorm, Head
 from logos_pl.lenses.norm import Lens, NormLens
+from logos_pl.lenses.skipping import skipping_sums
 from logos_pl.lm.devices import choose_device, measure_memory
 from logos_pl.lm.frozen import FrozenLM, model_shape
 from logos_pl.lm.residuals import residuals
@@ -26,7 +27,7 @@ from logos_pl.modules.reading import SWEPT, PromptReader
 from logos_pl.modules.recording import records_of
 from logos_pl.records import NextTokenRecord, PositionRecord, Prompt, PromptRecords
 
-__all__ = ["Sweep", "lens_logits", "load_model", "load_tuned_lens", "norm_lens", "sweep"]
+__all__ = ["Sweep", "lens_logits", "load_model", "load_tuned_lens", "norm_lens", "skipping_perplexity", "sweep"]
 
 
 def load_model(
@@ -76,11 +77,16 @@ def lens_logits(lm: FrozenLM, lens: Lens, prompt: str, row: int) -> Float[Tensor
         InputError: The model has no tokenizer, the prompt has no tokens or more than the model's context, or there is
             no such row.
     """
-    if lm.tokenizer is None:
-        raise InputError(f"{lm.model_id} has no tokenizer to read a prompt with: load it with one.")
     if not 0 <= row <= lm.num_blocks:
         raise InputError(f"Row {row} cannot be read: {lm.model_id} has rows 0 to {lm.num_blocks}.")
-    input_ids = torch.tensor([lm.tokenizer(prompt)["input_ids"]], dtype=torch.long)
+    return lens.logits(residuals(lm, _tokenised(lm, prompt), None, [row])[:, 0], [row])[0]
+
+
+def _tokenised(lm: FrozenLM, text: str) -> Int[Tensor, "1 seq"]:
+    """The tokens of a text that fits the model."""
+    if lm.tokenizer is None:
+        raise InputError(f"{lm.model_id} has no tokenizer to read a prompt with: load it with one.")
+    input_ids = torch.tensor([lm.tokenizer(text)["input_ids"]], dtype=torch.long)
     num_tokens = input_ids.shape[1]
     if num_tokens == 0:
         raise InputError("The prompt has no tokens: give a text of at least one.")
@@ -88,7 +94,29 @@ def lens_logits(lm: FrozenLM, lens: Lens, prompt: str, row: int) -> Float[Tensor
         raise InputError(
             f"The prompt has {num_tokens} tokens, and {lm.model_id} reads at most {lm.context_length}: shorten it."
         )
-    return lens.logits(residuals(lm, input_ids, None, [row])[:, 0], [row])[0]
+    return input_ids
+
+
+@torch.no_grad()
+def skipping_perplexity(lm: FrozenLM, lens: Lens, text: str, skipped: int) -> float:
+    """Perplexity of a text when the last blocks are replaced by a lens; they do not even run. Source: SPEC §6.
+
+    Args:
+        lm: The model.
+        lens: A lens bound to the model; it reads the row after the last block that runs.
+        text: Any text of at least two tokens, the tokenizer's own special ones included.
+        skipped: Number m of blocks to skip; 0 gives the model's own perplexity.
+
+    Raises:
+        InputError: The model has no tokenizer, the text is too short or too long, or the model has no more blocks.
+    """
+    if not 0 <= skipped < lm.num_blocks:
+        raise InputError(f"{skipped} of {lm.num_blocks} blocks cannot be skipped: choose 0 to {lm.num_blocks - 1}.")
+    input_ids = _tokenised(lm, text)
+    if input_ids.shape[1] < 2:
+        raise InputError("The text has no second token to predict: give a longer one.")
+    (perplexity,) = skipping_sums(lm, lens, input_ids, [lm.num_blocks - skipped]).perplexities()
+    return perplexity
 
 
 class Sweep(NamedTuple):

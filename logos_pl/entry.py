@@ -8,7 +8,7 @@ import sys
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from logos_pl.callbacks.sweep_files import record_skip
+from logos_pl.callbacks.sweep_files import record_skip, write_cross_report
 from logos_pl.callbacks.sweep_writer import SweepDestination
 from logos_pl.cli import LogosCLI, LogosParser, SeveralModelsAskedError
 from logos_pl.cli import __doc__ as cli_doc
@@ -90,6 +90,9 @@ def each_model(args: list[str], models: list[str], destination: SweepDestination
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+    if len(destination.reports) > 1:
+        written = write_cross_report(destination.open(), destination.reports)
+        print(f"\nmodels side by side: {os.path.relpath(written)}")
     if statuses:
         print(f"\n{len(models) - len(statuses)} of {len(models)} models were read; the others are named above.")
     return 0 if not statuses else InputError.exit_status if set(statuses) == {InputError.exit_status} else 1

@@ -38,7 +38,8 @@ class Gold(NamedTuple):
     """Where an answer stands in the vocabulary. Source: SPEC §4.
 
     Attributes:
-        status: `resolved`; `unresolved`, where its letters merge with the prompt's last token; `none`, without answer.
+        status: `resolved`; `unresolved`, where its letters merge with the prompt's last token or the vocabulary cannot spell it;
+            `none`, without answer.
         form: `with_space` or `no_space`: how answer and prompt were joined; None unless resolved.
         ids: The answer's tokens after the prompt; the first decides every answer metric. Empty unless resolved.
         pieces: The same as strings.
@@ -91,8 +92,9 @@ class NextTokenRecord(NamedTuple):
         top: The `TOP_K` likeliest tokens; of equal ones the lowest id first.
         rest_mass: Probability of all others.
         p_answer: Probability of the answer's first token; None without a resolved answer, like all answer metrics.
-        answer_rank: 1 + the number of tokens with a strictly larger logit.
-        answer_logit_gap: The answer's logit minus the largest of any other token, nats; above 0 exactly if rank 1.
+        answer_rank: 1 + the number of tokens with a strictly larger logit; None where logits are not finite.
+        is_answer: Whether that rank is 1, which a tie for the first place is, too.
+        answer_logit_gap: The answer's logit minus the largest of any other token, nats; 0 where the two are equal.
         answer_nll_bits: −log2 of the probability of the whole answer, token by token.
         control_margin: P(answer) − P(contrast); None but on control prompts.
         cos_to_final: Cosine of mean-centred logits with the model's.

@@ -2,17 +2,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas
 import pytest
 import torch
 
 import logos_pl
-from logos_pl.api import lens_logits, load_model, load_tuned_lens, norm_lens
+from logos_pl.api import lens_logits, load_model, load_tuned_lens, norm_lens, skipping_perplexity, sweep
 from logos_pl.artifacts import save_tuned_lens
 from logos_pl.artifacts.card import model_card
 from logos_pl.errors import InputError
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.frozen import FrozenLM
+from logos_pl.record_csv import flat, next_token_header
+from logos_pl.records import Prompt
 from tests.artifacts.lenses import make_lm, make_provenance, make_translators
 from tests.tiny import make_model
 
@@ -41,7 +44,7 @@ def test_importing_the_package_loads_neither_torch_nor_transformers() -> None:
 
 
 def test_the_public_names_are_those_of_the_api() -> None:
-    for name in ("load_model", "load_tuned_lens", "lens_logits", "norm_lens"):
+    for name in ("load_model", "load_tuned_lens", "lens_logits", "norm_lens", "skipping_perplexity", "sweep"):
         assert getattr(logos_pl, name) is globals()[name]
         assert name in dir(logos_pl)
     with pytest.raises(AttributeError, match="no attribute 'lode_model'"):
@@ -123,3 +126,43 @@ def test_the_quick_start_on_the_card_runs(
     assert capsys.readouterr().out.strip() != ""
     lens, _ = load_tuned_lens("checkpoints/tuned_lenses/tiny", lm)
     assert lens.head.num_rows == 5
+
+
+def test_a_sweep_goes_straight_into_pandas(lm: FrozenLM) -> None:
+    lens = TunedLens(make_translators(), Head(lm.anatomy))
+    prompts = [("sun moon", "river"), "snow wind light", Prompt("mine", "no_filler", "fire", "sea", "leaf")]
+
+    read = sweep(lm, prompts, {"tuned": lens})
+
+    frame = pandas.DataFrame(map(flat, read.next_token))
+    assert len(frame) == 3 * 2 * 5
+    assert list(frame.columns) == list(next_token_header())
+    assert list(frame.prompt_id.unique()) == ["p1", "p2", "mine"]
+    own = lm.logits(ids_of("sun moon", lm))[0, -1].softmax(-1)
+    last = frame[(frame.prompt_id == "p1") & (frame.lens == "tuned") & (frame.layer == 4)].iloc[0]
+    assert last.top1_id == int(own.argmax())
+    assert last.p_top1 == pytest.approx(float(own.max()), abs=1e-6)
+    assert len(read.positions) == 2 * 5 * (3 + 4 + 2)
+    assert read.milestones["p1", "orig", "tuned"].first_kl_below_0_5 is not None
+
+
+def test_a_sweep_refuses_lenses_it_has_no_name_for_and_models_without_a_tokenizer(lm: FrozenLM) -> None:
+    with pytest.raises(InputError, match="no lens named 'mine': name them among norm, tuned, prism"):
+        sweep(lm, ["sun"], {"mine": norm_lens(lm)})
+    with pytest.raises(InputError, match="no tokenizer"):
+        sweep(FrozenLM.from_model(lm.model), ["sun"])
+
+
+def test_a_text_is_predicted_without_the_last_blocks(lm: FrozenLM) -> None:
+    ids = ids_of(PROMPT, lm)
+    lens = TunedLens(make_translators(), Head(lm.anatomy))
+    with torch.no_grad():
+        own = float(lm.model(ids, labels=ids).loss.exp())
+    row_three = torch.log_softmax(lens_logits(lm, lens, PROMPT, row=3).double(), -1)[:-1]
+    by_hand = float((-row_three.gather(1, ids[0, 1:, None]).mean()).exp())
+
+    assert skipping_perplexity(lm, lens, PROMPT, skipped=0) == pytest.approx(own, rel=1e-5)
+    assert skipping_perplexity(lm, lens, PROMPT, skipped=1) == pytest.approx(by_hand, rel=1e-5)
+    for skipped in (-1, 4):
+        with pytest.raises(InputError, match=f"{skipped} of 4 blocks cannot be skipped"):
+            skipping_perplexity(lm, lens, PROMPT, skipped=skipped)

@@ -35,7 +35,8 @@ MIN_SAMPLES = 6
 1 − 2/2⁶ = 0.97, that of 5 only with 0.94."""
 
 MIN_GAIN_BITS = 0.02
-"""A gain below this is none: two bias-and-temperature lenses differ by as much when trained on other text."""
+"""A gain below this is none. On the demo, two lenses of bias and temperature that were trained on other text, or one of
+them half as long, differ by up to 0.010 bits with an interval without 0; a lens of rank 16 gains 0.19 bits on them."""
 
 GATES = ("A", "B", "C", "D")
 

@@ -98,7 +98,7 @@ class OutputBuilder:
             status="ok",
             reason=None,
             model=model,
-            run=_run(run, lenses, len(prompts), files),
+            run=_run(run, lenses, preferred_lens(tuned_lens), len(prompts), files),
             model_stats=stats,
             prompts=self._prompts,
             gold_answer=self._gold,
@@ -154,7 +154,7 @@ def _without_results(status: Literal["skipped", "failed"], model: ModelIdentity,
         # A message of the operating system names paths in full, and must not keep the document from being written.
         reason=ABSOLUTE_PATH.sub(lambda path: "…/" + re.split(r"[\\/]", path[0].rstrip("\\/"))[-1], reason),
         model=model,
-        run=_run(run, [], 0, NO_FILES),
+        run=_run(run, [], None, 0, NO_FILES),
         model_stats=None,
         prompts=[],
         gold_answer=[],
@@ -168,7 +168,14 @@ def _without_results(status: Literal["skipped", "failed"], model: ModelIdentity,
     )
 
 
-def _run(facts: RunFacts, lenses: list[str], num_prompts: int, files: Files) -> Run:
+def preferred_lens(tuned_lens: TunedLensOrigin | None) -> Literal["norm", "tuned"]:
+    """The lens that summaries go by: the tuned one only once it has passed all gates. Source: SPEC §6."""
+    return "tuned" if tuned_lens is not None and tuned_lens.all_gates_passed else "norm"
+
+
+def _run(
+    facts: RunFacts, lenses: list[str], preferred: Literal["norm", "tuned"] | None, num_prompts: int, files: Files
+) -> Run:
     return Run(
         started_utc=_utc(facts.started),
         finished_utc=_utc(facts.finished),
@@ -179,6 +186,7 @@ def _run(facts: RunFacts, lenses: list[str], num_prompts: int, files: Files) -> 
         dtype=facts.dtype,
         decoding_norm=facts.decoding_norm,
         lenses=lenses,
+        preferred_lens=preferred,
         num_prompts=num_prompts,
         environment=facts.environment,
         files=files,

@@ -83,7 +83,7 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class Run:
-    """How it was read: `RunFacts`, and what was counted."""
+    """How it was read: `RunFacts`, what was counted, and the lens that summaries go by (SPEC §6)."""
 
     started_utc: str
     finished_utc: str
@@ -94,6 +94,7 @@ class Run:
     dtype: str | None
     decoding_norm: str | None
     lenses: list[str]
+    preferred_lens: Literal["norm", "tuned"] | None
     num_prompts: int
     environment: Environment | None
     files: Files

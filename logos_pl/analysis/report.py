@@ -51,6 +51,8 @@ def _model(e: Evaluation) -> str:
     lines = [
         f"Model {escaped(facts.model_id)}: {facts.num_blocks} transformer blocks {e.cite('model_stats.num_blocks')}.",
         f"Lenses: {', '.join(lenses_of(facts.records)) or 'none'} {e.cite('run.lenses')}.",
+        f"Lens to go by: {facts.preferred_lens}; the tuned one only once it has passed all gates "
+        f"{e.cite('run.preferred_lens')}.",
         f"Prompts: {len(facts.records)} {e.cite('run.num_prompts')}."
         + (f" Tables list the first {LISTED}." if len(facts.records) > LISTED else ""),
         f"Commits, device, versions and times are in {code(facts.files['json'])}, under `model`, `run`, `model_stats` "

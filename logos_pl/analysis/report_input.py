@@ -31,6 +31,7 @@ class ReportInput(NamedTuple):
         records: What was read, in the order in which it was asked; positions are not looked at.
         files: File names by kind: `json`, and by lens `pure-next-token`, `pure-next-token-tuned`, ….
         raw_lens: The rows over which the JSON sets norm lens and raw lens side by side.
+        preferred_lens: The lens to go by, as the JSON has it.
     """
 
     model_id: str
@@ -39,6 +40,7 @@ class ReportInput(NamedTuple):
     records: Sequence[PromptRecords]
     files: dict[str, str]
     raw_lens: RawLens = "sample"
+    preferred_lens: str = "norm"
 
 
 class Evaluation(NamedTuple):

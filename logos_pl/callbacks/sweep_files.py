@@ -1,6 +1,6 @@
 """The files of one model's sweep: CSV and page while it runs; JSON, plots and report when it has ended."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,12 +10,14 @@ from safetensors.torch import save
 from torch import Tensor
 
 from logos_pl.analysis import plots
+from logos_pl.analysis.cross_report import cross_model_report
 from logos_pl.analysis.milestones import Milestones
-from logos_pl.analysis.output import OutputBuilder, failed_output, skipped_output, to_json
+from logos_pl.analysis.output import OutputBuilder, failed_output, preferred_lens, skipped_output, to_json
 from logos_pl.analysis.output_groups import Environment, Files, ModelIdentity, ModelStats, RunFacts, TunedLensOrigin
 from logos_pl.analysis.output_prompt import RawLens
 from logos_pl.analysis.page import PageWriter
-from logos_pl.analysis.report import ReportInput, evaluation_report
+from logos_pl.analysis.report import evaluation_report
+from logos_pl.analysis.report_input import ReportInput
 from logos_pl.analysis.token_map import token_map
 from logos_pl.artifacts.environment import environment, git_sha, project_version
 from logos_pl.artifacts.provenance import Provenance
@@ -30,7 +32,7 @@ from logos_pl.sweep_folder import SweepFolder
 
 
 class SweepFiles:
-    """What one model's sweep writes into its folder.
+    """What one model's sweep writes into its folder; `report` is what a comparison of models is made of, at the end.
 
     Args:
         folder: The folder, which other models may share.
@@ -50,6 +52,7 @@ class SweepFiles:
         self.lenses = [lens for lens in SWEPT if lens in module.lenses]
         self.module = module
         self.provenance = provenance
+        self.raw_lens = raw_lens
         self.started = datetime.now(UTC)
         self._builder = OutputBuilder(raw_lens)
         self._kept: list[PromptRecords] = []
@@ -97,6 +100,17 @@ class SweepFiles:
         replace_file(path, save({"residuals": h.contiguous()}))
         self._residuals.append(path.name)
 
+    def preference(self) -> str:
+        """Which lens to go by, in one sentence, and why; empty without a tuned lens."""
+        if "tuned" not in self.lenses:
+            return ""
+        origin = _origin(self.provenance)
+        if origin is None or origin.all_gates_passed is None:
+            return "The tuned lens has not been judged (`logos-pl test`): go by the norm lens."
+        if not origin.all_gates_passed:
+            return "The tuned lens has not passed all gates: go by the norm lens."
+        return "The tuned lens has passed all gates: go by it."
+
     def finish(self) -> list[tuple[str, str]]:
         """Complete all files.
 
@@ -117,8 +131,16 @@ class SweepFiles:
             report=report.name,
         )
         num_blocks = self.module.frozen.num_blocks
-        facts = ReportInput(self.module.frozen.model_id, self.name, num_blocks, self._kept, _by_kind(files, self.name))
-        replace_file(report, evaluation_report(facts).encode())
+        self.report = ReportInput(
+            model_id=self.module.frozen.model_id,
+            clean_model_name=self.name,
+            num_blocks=num_blocks,
+            records=self._kept,
+            files=_by_kind(files, self.name),
+            raw_lens=self.raw_lens,
+            preferred_lens=preferred_lens(_origin(self.provenance)),
+        )
+        replace_file(report, evaluation_report(self.report).encode())
         output = self._builder.finish(
             _identity(self.module.frozen), self._facts(), files, _stats(self.module), _origin(self.provenance)
         )
@@ -182,6 +204,17 @@ class SweepFiles:
                 (f"{len(self._residuals)} × residuals-….safetensors", "residual stream [row, position, width]")
             )
         return kinds
+
+
+def write_cross_report(folder: SweepFolder, reports: Sequence[ReportInput]) -> Path:
+    """Set several models side by side; the file comes back.
+
+    Raises:
+        OSError: The disk refuses.
+    """
+    path = folder.path / "evaluation-cross-models.md"
+    replace_file(path, cross_model_report(reports).encode())
+    return path
 
 
 def record_skip(folder: SweepFolder, model: str, reason: str) -> None:

@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 
 from logos_pl.analysis.milestones import Milestones, milestones
+from logos_pl.analysis.report_input import ReportInput
 from logos_pl.callbacks.lens_import import LensImport
 from logos_pl.callbacks.lens_table import print_prompt_table, summary_line, summary_table
 from logos_pl.callbacks.sweep_files import SweepFiles
@@ -31,11 +32,16 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class SweepDestination:
-    """Where the sweeps of one command write; made when the first of them begins, so that bad input rotates nothing."""
+    """Where the sweeps of one command write; made when the first of them begins, so that bad input rotates nothing.
+
+    Attributes:
+        reports: What was read of each model, in order: what a comparison of them is made of.
+    """
 
     def __init__(self) -> None:
         self._root, self._out_dir, self._names = Path("lightning_logs"), "", [""]
         self._folder: SweepFolder | None = None
+        self.reports: list[ReportInput] = []
 
     def settle(self, root: Path, out_dir: str | None, model_names: Sequence[str]) -> None:
         """Note what the command says: the folder of all logs, the user's own folder, the models' clean names."""
@@ -134,6 +140,10 @@ class SweepWriter(Callback):
         self._lines.append(summary_line(records, reached))
         total = self._data.num_prompts
         if total <= TABLES:
+            if self._done == 1:
+                self._say(
+                    "KL is KL(row‖final) and H the entropy, in bits; * marks a milestone where it is first reached."
+                )
             print_prompt_table(records, reached, self._console)
             return
         now = time.monotonic()
@@ -149,11 +159,14 @@ class SweepWriter(Callback):
         files = self._files
         written = files.finish()
         self._files = None
+        self.destination.reports.append(files.report)
         if len(self._lines) > 1:
             self._say("\nRow from which the answer is at rank 1, and from which KL(row‖final) is below 1 bit:")
             self._console.print(summary_table(self._lines, files.lenses))
         if self._data.num_prompts > TABLES:
             self._say(f"More than {TABLES} prompts: their tables, row by row, are in the CSV files and on the page.")
+        if preference := files.preference():
+            self._say(preference)
         folder = os.path.relpath(files.folder)
         self._say(f"\nsweep: {folder}")
         width = max(len(name) for name, _ in written)

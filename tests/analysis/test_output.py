@@ -84,7 +84,7 @@ def test_a_sweep_says_what_was_asked_of_which_model_and_how() -> None:
     assert plain["run"] == {
         "started_utc": "2025-03-01T12:00:59Z", "finished_utc": "2025-03-01T12:01:01Z", "seconds": 2.5,
         "project_version": "0.1.0", "git_sha": "c" * 40 + "-dirty", "device": "cuda", "dtype": "bf16",
-        "decoding_norm": "final", "lenses": ["norm"], "num_prompts": 1,
+        "decoding_norm": "final", "lenses": ["norm"], "preferred_lens": "norm", "num_prompts": 1,
         "environment": {
             "torch": "2.13.0", "transformers": "5.23.0", "lightning": "2.6.6", "device": "cuda:0 (NVIDIA H200)",
         },

@@ -176,7 +176,7 @@ def test_the_table_of_milestones_has_every_lens(page: Chrome, records: list[Prom
     assert lines["KL(row ‖ final) < 1 bit"] == rows("first_kl_below_1_0")
     assert [line.split("%")[0] for line in lines["cosine to final ≥ 0.4"]] == ["3 (38"] * 3
     assert lines["L_copy"] == rows("L_copy") == ["2 (25%)"] * 3
-    assert lines["L_copy_soft, k = 2"] == lines["L_copy_at p > 0.70"] == ["–"] * 3
+    assert lines["L_copy_soft, k = 2"] == lines["L_copy_at, p > 0.70"] == ["–"] * 3
     assert lines["L_semantic − L_copy"] == [str(by_lens[lens].delta_layers) for lens in ("norm", "tuned", "prism")]
     assert len(lines) == 10 + 3 + 4 + 1
 

@@ -6,11 +6,15 @@ import torch
 
 from logos_pl.functional.closest_temperature import closest_temperature
 
+GRID = np.exp(np.linspace(math.log(0.1), math.log(10), 4001))
 
-def kl_bits(z: np.ndarray, log_p: np.ndarray, temperature: float) -> float:
-    z = z / temperature
-    log_q = z - z.max() - math.log(np.exp(z - z.max()).sum())
-    return float((np.exp(log_q) * (log_q - log_p)).sum() / math.log(2))
+
+def kl_bits(z: torch.Tensor, log_p: torch.Tensor, temperatures: np.ndarray) -> np.ndarray:
+    """KL(softmax(z/T) ‖ P) by definition, at every T."""
+    scaled = z.numpy() / temperatures[:, None]
+    scaled = scaled - scaled.max(-1, keepdims=True)
+    log_q = scaled - np.log(np.exp(scaled).sum(-1, keepdims=True))
+    return (np.exp(log_q) * (log_q - log_p.numpy())).sum(-1) / math.log(2)
 
 
 def pairs(num: int, vocab: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -24,14 +28,12 @@ def pairs(num: int, vocab: int) -> tuple[torch.Tensor, torch.Tensor]:
 def test_it_is_the_best_of_a_dense_grid_and_no_worse_than_any_of_it(vocab: int) -> None:
     z, log_p = pairs(12, vocab)
     temperature, left = closest_temperature(z, log_p)
-    grid = np.exp(np.linspace(math.log(0.1), math.log(10), 4001))
     for i in range(12):
-        curve = [kl_bits(z[i].numpy(), log_p[i].numpy(), t) for t in grid]
-        assert float(left[i]) == pytest.approx(
-            kl_bits(z[i].numpy(), log_p[i].numpy(), float(temperature[i])), abs=1e-12
-        )
-        assert float(left[i]) <= min(curve) + 1e-12
-        assert float(temperature[i]) == pytest.approx(grid[int(np.argmin(curve))], rel=2e-3)
+        curve = kl_bits(z[i], log_p[i], GRID)
+        there = kl_bits(z[i], log_p[i], temperature[i : i + 1].numpy())
+        assert float(left[i]) == pytest.approx(float(there[0]), abs=1e-12)
+        assert float(left[i]) <= curve.min() + 1e-12
+        assert float(temperature[i]) == pytest.approx(GRID[curve.argmin()], rel=2e-3)
 
 
 @pytest.mark.parametrize("true", [0.1, 0.11, 0.5, 0.999, 1.0, 1.001, 3.0, 9.9, 10.0])
@@ -53,11 +55,10 @@ def test_what_lies_beyond_the_range_gets_its_bound(true: float, bound: float) ->
 def test_of_two_valleys_the_deeper_one_is_found() -> None:
     # Cold, Q sits on the first token; at T = 4 it is spread over three. P likes both and what lies between less.
     z = torch.tensor([[8.0, 0.0, 0.0, 0.0, -60.0]], dtype=torch.float64)
-    grid = np.exp(np.linspace(math.log(0.1), math.log(10), 4001))
     found_two = 0
     for level in np.linspace(0.0, 6.0, 25):
         log_p = torch.log_softmax(torch.tensor([[level, 0.0, 0.0, 0.0, -30.0]], dtype=torch.float64), -1)
-        curve = np.array([kl_bits(z[0].numpy(), log_p[0].numpy(), t) for t in grid])
+        curve = kl_bits(z[0], log_p[0], GRID)
         found_two += int(((curve[1:-1] < curve[:-2]) & (curve[1:-1] <= curve[2:])).sum() + (curve[0] < curve[1]) > 1)
         assert float(closest_temperature(z, log_p)[1]) <= curve.min() + 1e-9
     assert found_two > 0

@@ -25,12 +25,12 @@ def test_divergence_and_temperature_equal_a_dense_grid_in_fp64(
         5, 700, generator=generator, dtype=dtype
     )
     found = last_row(z, model)
-    grid = np.exp(np.linspace(math.log(0.1), math.log(10), 3001))
+    grid = np.exp(np.linspace(math.log(0.1), math.log(10), 1001))
     for i in range(5):
         a, b = z[i].double().numpy(), model[i].double().numpy()
         curve = [kl_bits(a, b, t) for t in grid]
         assert float(found.kl_to_final_bits[i]) == pytest.approx(kl_bits(a, b), abs=1e-10)
-        assert float(found.temp_est[i]) == pytest.approx(grid[int(np.argmin(curve))], rel=2e-3)
+        assert float(found.temp_est[i]) == pytest.approx(grid[int(np.argmin(curve))], rel=5e-3)
         assert float(found.kl_after_temp_bits[i]) == pytest.approx(min(curve), abs=1e-5)
         assert bool(found.top1_agree[i]) == (a.argmax() == b.argmax())
 

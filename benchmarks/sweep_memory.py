@@ -1,0 +1,83 @@
+"""Peak memory of a sweep beyond the loaded model: reading, records and CSV files, batch by batch as it writes them."""
+
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from benchmarks.peak import peak_apart, peak_here
+from benchmarks.prompts import PromptSetting, make_batches, make_reader, token_string, tokens_in
+from benchmarks.settings import make_model
+from benchmarks.sweep_settings import SweepSettings, parse
+from logos_pl.data.prompts import PromptBatch
+from logos_pl.modules.reading import PromptReader
+from logos_pl.modules.recording import records_of
+from logos_pl.record_csv import RecordWriter
+from logos_pl.records import PositionRecord
+
+
+class SweepMemory(NamedTuple):
+    """Peak bytes beyond the model for a number of prompts, with the tokens that the largest batch holds."""
+
+    prompts: int
+    batches: int
+    tokens: int
+    tokens_in_largest_batch: int
+    peak_bytes: int
+
+
+def measure_memory(settings: SweepSettings, arguments: list[str], reader: PromptReader, count: int) -> SweepMemory:
+    """One number of prompts.
+
+    Args:
+        settings: What was asked for.
+        arguments: The same as the command line's words, for a process of its own.
+        reader: Reads where memory is counted in this process.
+        count: Prompts.
+
+    Raises:
+        InputError: Memory cannot be measured on this device.
+        RunError: The measuring process died.
+    """
+    made = make_batches(settings.prompts, count, reader.lm.vocab_size)
+    if reader.lm.device.type == "cuda":
+        peak = peak_of_sweep(reader, made)
+    else:
+        words = [str(count), str(torch.get_num_threads()), *arguments]
+        peak = peak_apart("benchmarks.sweep_memory", words, reader.lm.device)
+    return SweepMemory(count, len(made), tokens_in(made), max(tokens_in([batch]) for batch in made), peak)
+
+
+def peak_of_sweep(reader: PromptReader, made: list[PromptBatch]) -> int:
+    """In this process, beyond the model and the tokens."""
+    few = PromptSetting(min_tokens=2, max_tokens=2)
+    _sweep(reader, make_batches(few, 1, reader.lm.vocab_size))  # library workspaces and code are nobody's readings
+    return peak_here(lambda: _sweep(reader, made), reader.lm.device)
+
+
+def _sweep(reader: PromptReader, made: list[PromptBatch]) -> None:
+    with tempfile.TemporaryDirectory(prefix="logos-pl-sweep-") as folder, ExitStack() as stack:
+        writers = {
+            lens: stack.enter_context(RecordWriter(Path(folder, f"{lens}.csv"), PositionRecord))
+            for lens in reader.lenses
+        }
+        for batch in made:
+            for prompt in records_of(reader.read(batch), token_string, set(), False):
+                for lens, writer in writers.items():
+                    writer.write(prompt.positions[lens])
+
+
+def main(count: str, threads: str, *arguments: str) -> None:
+    """Print the peak, in bytes."""
+    torch.set_num_threads(int(threads))
+    settings = parse(list(arguments))
+    lm = make_model(settings.model, settings.random_weights, settings.device)
+    made = make_batches(settings.prompts, int(count), lm.vocab_size)
+    print(peak_of_sweep(make_reader(lm, settings.model), made))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
