@@ -38,8 +38,8 @@ class Gold(NamedTuple):
     """Where an answer stands in the vocabulary. Source: SPEC §4.
 
     Attributes:
-        status: `resolved`; `unresolved`, where its letters merge with the prompt's last token or the vocabulary cannot spell it;
-            `none`, without answer.
+        status: `resolved`; `unresolved`, where its letters merge with the prompt's last token or the vocabulary cannot
+            spell it; `none`, without answer.
         form: `with_space` or `no_space`: how answer and prompt were joined; None unless resolved.
         ids: The answer's tokens after the prompt; the first decides every answer metric. Empty unless resolved.
         pieces: The same as strings.

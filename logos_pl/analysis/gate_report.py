@@ -36,7 +36,7 @@ _LEFT_OUT_WORDS = {
 
 
 class TableRow(NamedTuple):
-    """One line of the terminal's table."""
+    """One line of the terminal's table, which fits into 80 columns: figures in bits, or shares in percent."""
 
     gate: str
     what: str
@@ -117,6 +117,15 @@ class GateReport:
         """A row per comparison, in the order of the gates."""
         return [_row(check) for check in self.verdict.checks]
 
+    def baselines(self) -> list[tuple[str, str, str]]:
+        """Each baseline in words, the tuned lens's gain over it on held-out text in bits, and whether it is beaten."""
+        said = {True: "beaten", False: "not beaten", None: "undecided"}
+        rows = []
+        for baseline, gain in self.kpis.gain_bits.items():
+            measured = "–" if gain is None else f"{gain.estimate:.3f} [{gain.low:.3f}, {gain.high:.3f}]"
+            rows.append((_BASELINE_WORDS[baseline], measured, said[self.verdict.beats[baseline]]))
+        return rows
+
     def summary(self) -> str:
         """The verdict in one line."""
         failed = [gate for gate in GATES if not self.verdict.gates[gate]]
@@ -148,6 +157,8 @@ def remarks(kpis: Kpis, verdict: Verdict) -> list[str]:
     worst = kpis.last_layer_kl_after_temp_bits_max
     if worst is not None and worst > MAX_LAST_LAYER_KL_BITS:
         found.append(f"After some prompt the last row is {worst:.3g} bits from the model's output, after temperature.")
+    for reason in dict.fromkeys(f"Gate {c.gate} is undecided: {c.reason}." for c in verdict.checks if c.reason):
+        found.append(reason)
     return found + [f"{len(ids)} prompt(s) {_LEFT_OUT_WORDS[reason]}." for reason, ids in kpis.left_out.items() if ids]
 
 
@@ -170,19 +181,20 @@ def _check(check: Check) -> dict[str, Any]:
 
 
 def _row(check: Check) -> TableRow:
-    sign, percent = ("≤" if check.gate == "C" else "≥"), check.unit == "frac"
-    number = "{:.0%}" if percent else "{:.3f}"
-    unit = "" if percent else " bits"
-    verdict = "passed" if check.passed else "not passed"
+    sign, number = ("≤" if check.gate == "C" else "≥"), "{:.0%}" if check.unit == "frac" else "{:.3f}"
     measured = "–"
     if check.measured is not None:
         estimate, low, high = (number.format(value) for value in check.measured[:3])
-        measured = f"{estimate} [{low}, {high}]{unit} (n = {check.measured.num})"
-    return TableRow(
-        check.gate,
-        check.what,
-        measured,
-        f"{sign} {number.format(check.threshold)}{unit}",
-        "–" if check.margin is None else ("{:+.0%}" if percent else "{:+.3f}").format(check.margin),
-        verdict if check.reason is None else f"{verdict}: {check.reason}",
-    )
+        measured = f"{estimate} [{low}, {high}]"
+    margin = "–" if check.margin is None else number.replace(":", ":+").format(check.margin)
+    verdict = "passed" if check.passed else "not passed" if check.reason is None else "undecided"
+    return TableRow(check.gate, _in_brief(check), measured, f"{sign} {number.format(check.threshold)}", margin, verdict)
+
+
+def _in_brief(check: Check) -> str:
+    """What is compared, so short that the table fits into 80 columns; bits unless it is a share."""
+    if check.gate == "B":
+        return "prompts read early enough"
+    if check.gate == "C":
+        return "KL of last row, tempered"
+    return check.what.replace("of any depth, ", "").replace(" depth", "").replace("held-out text", "text")

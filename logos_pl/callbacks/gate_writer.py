@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from logos_pl.analysis.gate_tables import prompts_csv, rows_csv
 from logos_pl.analysis.gates import judge
 from logos_pl.analysis.kpis import measure
 from logos_pl.artifacts.gates import record_gates
+from logos_pl.callbacks.lens_import import LensImport
 from logos_pl.callbacks.lens_table import print_kl_table
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.errors import GatesNotPassedError
@@ -55,7 +57,9 @@ class GateWriter(Callback):
         self._print(judged, bytes_per_token)
         files = self._files(judged, pl_module, data, bytes_per_token)
         if self.is_artifact:
-            record_gates(self.folder, files, self.report.figures(), self.report.acceptance())
+            judged_lens = next(c.provenance for c in trainer.callbacks if isinstance(c, LensImport))  # type: ignore[attr-defined]
+            assert judged_lens is not None
+            record_gates(self.folder, judged_lens, files, self.report.figures(), self.report.acceptance())
         else:
             for name, content in files.items():
                 replace_file(self.folder / name, content)
@@ -86,7 +90,7 @@ class GateWriter(Callback):
             "norm_tau": [1 / inv_tau for inv_tau in judged.norm_inv_tau],
             "skip_layers": {
                 "num_tokens": judged.skips.num_tokens,
-                "perplexity": {str(m): value for m, value in judged.skips.perplexity.items()},
+                "perplexity": {str(m): _or_none(value) for m, value in judged.skips.perplexity.items()},
                 "not_applicable": {str(m): reason for m, reason in judged.skips.not_applicable.items()},
             },
         }
@@ -104,8 +108,17 @@ class GateWriter(Callback):
         print_kl_table(judged.rows, f"KL divergence in bits on held-out test text, {shown}:")
         console = Console(highlight=False)
         console.print(f"\nNext token of that text, {_skips(judged)}", soft_wrap=True, markup=False)
-        console.print(f"\nGates, {self.report.kpis.num_used} prompts and {self.report.kpis.num_sequences} sequences:")
+        kpis, early = self.report.kpis, next(check for check in self.report.verdict.checks if check.gate == "B")
+        console.print(
+            f"\nGates over {kpis.num_used} prompts and {kpis.num_sequences} sequences of text: medians of how much closer "
+            "the tuned lens is\nto the model than the norm lens, in bits, with 95% intervals",
+            soft_wrap=True,
+            markup=False,
+        )
         console.print(gate_table(self.report))
+        console.print(f"B: {early.what}", soft_wrap=True, markup=False)
+        console.print("\nGain on that text over each baseline, in bits, mean of the three depths")
+        console.print(baseline_table(self.report))
         for remark in self.report.acceptance()["remarks"]:
             console.print(f"· {remark}", soft_wrap=True, markup=False)
         console.print(f"\n{self.report.summary()}", soft_wrap=True, markup=False, style="bold")
@@ -138,8 +151,21 @@ def gate_table(report: GateReport) -> Table:
     return table
 
 
+def baseline_table(report: GateReport) -> Table:
+    """One line per baseline: what the tuned lens gains over it, and whether that counts."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    for cells in report.baselines():
+        table.add_row(*(escape(cell) for cell in cells))
+    return table
+
+
 def _bits_per_byte(judged: Judged, bytes_per_token: float) -> dict[str, Any]:
     return {lens: nats * NATS_TO_BITS / bytes_per_token for lens, nats in judged.next_token_nats.items()}
+
+
+def _or_none(value: float) -> float | None:
+    """The number; None where JSON has none, such as for a perplexity beyond fp64."""
+    return value if math.isfinite(value) else None
 
 
 def _skips(judged: Judged) -> str:

@@ -244,7 +244,7 @@ class LensDataModule(LightningDataModule):
         """
         return self._held_out_batches("val")
 
-    def test_dataloader(self) -> list[Iterable[TextBatch] | PromptBatches]:
+    def test_dataloader(self) -> tuple[HeldOutBatches, PromptBatches]:
         """This process's share of the held-out test sequences, and of the suite.
 
         Raises:
@@ -252,7 +252,7 @@ class LensDataModule(LightningDataModule):
         """
         layout = self._layout()
         suite = PromptBatches(self.asked, rank=layout.rank, world_size=layout.world_size)
-        return [self._held_out_batches("test"), suite]
+        return self._held_out_batches("test"), suite
 
     def all_validation_batches(self) -> Iterable[TextBatch]:
         """All held-out validation sequences, the same in every process: what temperatures are fitted on."""

@@ -80,7 +80,15 @@ def pair_readings(
     *,
     block_bytes: int = 2**28,
 ) -> PairReadings:
-    """Two readings of the same rows through one unembedding, at temperature 1; memory is bounded by ``block_bytes``, both logits counted."""
+    """Two readings of the same rows through one unembedding, at temperature 1.
+
+    Args:
+        x_a: What the head multiplies in the first reading, per row.
+        x_b: The same in the second.
+        head: The frozen unembedding.
+        targets: The token asked for at each position; −1 where there is none.
+        block_bytes: Upper bound on one block of both logits, unless a single row of them is larger.
+    """
     num_rows, num_pos, _ = x_a.shape
     with torch.autocast(x_a.device.type, enabled=False):
         prepared = prepare(head, x_a.dtype)

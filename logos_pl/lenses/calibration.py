@@ -10,10 +10,11 @@ from logos_pl.errors import InputError, RunError
 from logos_pl.functional.temperature import temperature_slope
 from logos_pl.functional.unembedding import spans
 from logos_pl.lenses.head import Head
-from logos_pl.lenses.norm import Lens, check_rows
+from logos_pl.lenses.norm import Lens
 
 INV_TAU_BOUNDS = (1e-3, 1e3)
-"""Smallest and largest 1/τ: where a row's logits speak against the model's, the best temperature is infinite."""
+"""Smallest and largest 1/τ: where a row's logits speak against the model's, the best temperature is infinite. Their
+geometric mean is 1, so that a row whose logits are all alike, where every temperature is as good, stays at 1."""
 
 _RELATIVE_TOLERANCE = 1e-5
 # Newton mostly takes 6 steps; bisection alone narrows the bracket from 1e6 to 1 + 1e-5 in 21.
@@ -49,7 +50,6 @@ class TemperedLens(Lens):
         self, h: Float[Tensor, "rows pos d_model"], rows: Sequence[int]
     ) -> tuple[Float[Tensor, "rows pos d_head"], Float[Tensor, "rows"]]:
         """What the inner lens gives, with 1/τ multiplied by the row's."""
-        check_rows(rows, self.head.num_rows)
         x, inv_tau = self.lens.decode_inputs(h, rows)
         return x, inv_tau * self.inv_tau[list(rows)].to(inv_tau.device)
 
@@ -90,7 +90,7 @@ def fit_temperatures(
 def _slopes(
     lens: Lens, h: Tensor, rows: list[int], inv_tau: Float[Tensor, "rows"], block_bytes: int
 ) -> tuple[Float[Tensor, "rows"], Float[Tensor, "rows"]]:
-    """Slope and curvature of each row's mean divergence, in fp64 on the CPU."""
+    """Slope and curvature of each row's divergence, summed over positions in fp64 on the CPU."""
     last = lens.head.num_rows - 1
     sums = torch.zeros(2, len(rows), dtype=torch.float64)
     for pos in spans(h.shape[1], max(1, block_bytes // (4 * h.shape[2] * (len(rows) + 1)))):
@@ -98,7 +98,7 @@ def _slopes(
         scaled = own[:-1] * inv_tau.to(own)
         found = temperature_slope(x[:-1], x[-1], scaled, lens.head.unembedding, block_bytes=block_bytes)
         sums += torch.stack([part.cpu().double().sum(1) for part in found])
-    slope, curvature = sums / h.shape[1]
+    slope, curvature = sums
     # The derivatives are by the whole 1/τ; the lens's own part of it is a constant factor.
     own_part = own[:-1].cpu().double()
     return slope * own_part, curvature * own_part.square()
@@ -135,7 +135,7 @@ class _Search:
         newton = at - slope / curvature
         # Newton may also crawl, where the divergence is far from a parabola: its steps have to shrink by half.
         good = (newton > low) & (newton < high) & ((newton / at).log().abs() < self.last_step[rows] / 2)
-        moved = torch.where(slope == 0, at, torch.where(good, newton, (low * high).sqrt()))
+        moved = torch.where(good, newton, (low * high).sqrt())
         self.last_step[rows] = length = (moved / at).log().abs()
         self.at[rows] = moved
         self.settled[rows] = length < _RELATIVE_TOLERANCE

@@ -1,7 +1,5 @@
 """Rows of numbers, each under a key of its own: what has to be kept one by one, such as for a median."""
 
-from typing import NamedTuple
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -9,11 +7,19 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 
-class KeyedTable(NamedTuple):
-    """What was collected, sorted by key, so that batches and processes leave no trace."""
+class KeyedTable:
+    """What was collected, sorted by key, so that batches and processes leave no trace.
 
-    keys: Int[Tensor, " samples"]
-    values: Float[Tensor, "samples columns"]
+    No tuple and no dataclass: of those, torchmetrics takes every tensor of one number and makes it a scalar.
+
+    Attributes:
+        keys: What each row is called.
+        values: The rows.
+    """
+
+    def __init__(self, keys: Int[Tensor, " samples"], values: Float[Tensor, "samples columns"]) -> None:
+        self.keys = keys
+        self.values = values
 
 
 class KeyedRows(Metric):
@@ -33,6 +39,16 @@ class KeyedRows(Metric):
         self.num_columns = num_columns
         self.add_state("keys", [], dist_reduce_fx="cat")
         self.add_state("values", [], dist_reduce_fx="cat")
+        self._start()
+
+    def reset(self) -> None:
+        """Forget all rows."""
+        super().reset()
+        self._start()
+
+    def _start(self) -> None:
+        """No rows, but of the right shape and type, which a process that is given none would not know otherwise."""
+        self.update(torch.zeros(0, dtype=torch.int64), torch.zeros(0, self.num_columns))
 
     def update(self, keys: Int[Tensor, " samples"], values: Float[Tensor, "samples columns"]) -> None:
         """Add rows.
@@ -51,8 +67,6 @@ class KeyedRows(Metric):
         Raises:
             ValueError: If a key came twice: something was measured twice.
         """
-        if not self.keys:
-            return KeyedTable(torch.zeros(0, dtype=torch.int64), torch.zeros(0, self.num_columns))
         keys, order = dim_zero_cat(self.keys).sort()
         if bool((keys[1:] == keys[:-1]).any()):
             raise ValueError("A key came twice: something was measured twice.")

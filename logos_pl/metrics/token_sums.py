@@ -1,10 +1,25 @@
 """Cross-entropy to the true next token, summed over batches and processes."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
 from logos_pl.lenses.skipping import NextTokenSums
+
+
+class Perplexities(NamedTuple):
+    """What the sums come to.
+
+    Attributes:
+        num_tokens: Tokens predicted.
+        by_row: exp(mean nats per token), in the order of the rows. No tensor: torchmetrics makes one of one number a
+            scalar.
+    """
+
+    num_tokens: int
+    by_row: list[float]
 
 
 class TokenSums(Metric):
@@ -29,6 +44,11 @@ class TokenSums(Metric):
         self.nats += sums.nats.to(self.nats.device)
         self.num_tokens += sums.num_tokens
 
-    def compute(self) -> NextTokenSums:
-        """The sums over everything."""
-        return NextTokenSums(self.nats.cpu(), int(self.num_tokens))
+    def compute(self) -> Perplexities:
+        """The perplexities over everything.
+
+        Raises:
+            ValueError: If no token was predicted.
+        """
+        sums = NextTokenSums(self.nats.cpu(), int(self.num_tokens))
+        return Perplexities(sums.num_tokens, sums.perplexities())

@@ -172,14 +172,14 @@ class Judging(nn.Module):
 
     def compute(self) -> Judged:
         """Everything that was read, merged over processes; every process must call it."""
-        sums = self.skips.compute()
-        perplexity = dict(zip((0, *self.skipped.rows), sums.perplexities(), strict=True))
+        found = self.skips.compute()
+        perplexity = dict(zip((0, *self.skipped.rows), found.by_row, strict=True))
         return Judged(
             rows={name: _on_cpu(means.compute()) for name, means in self.means.items()},
             next_token_nats={name: means.compute()["nats"].cpu() for name, means in self.next_token.items()},
             prompts=self._prompt_figures(),
             text=self._text_figures(),
-            skips=SkipReading(sums.num_tokens, perplexity, self.skipped.not_applicable),
+            skips=SkipReading(found.num_tokens, perplexity, self.skipped.not_applicable),
             norm_inv_tau=self.norm_inv_tau,
         )
 

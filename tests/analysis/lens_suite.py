@@ -70,3 +70,11 @@ def text(
         return {lens: 2.0 + by_lens[lens] + noise_bits * torch.randn(shape, generator=generator) for lens in LENSES}
 
     return TextFigures(torch.arange(num) // per_sequence, figures(worse_bits), figures(worse_from_bits or worse_bits))
+
+
+def altered(one: PromptFigures, lens: str, quantity: str, row: int, value: float) -> PromptFigures:
+    """The prompt with another value of ``quantity`` at one row of one lens."""
+    figures = one.lenses[lens]
+    values = list(getattr(figures, quantity))
+    values[row] = value
+    return one._replace(lenses={**one.lenses, lens: figures._replace(**{quantity: values})})

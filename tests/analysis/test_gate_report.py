@@ -6,7 +6,7 @@ from logos_pl.analysis.gate_report import GateReport, TableRow
 from logos_pl.analysis.gates import judge
 from logos_pl.analysis.kpis import measure
 from logos_pl.analysis.lens_figures import PromptFigures, TextFigures
-from tests.analysis.lens_suite import WORSE_BITS, prompt, ranks, text
+from tests.analysis.lens_suite import WORSE_BITS, altered, prompt, ranks, text
 
 
 def report(
@@ -55,9 +55,7 @@ def test_a_pass_without_remark_has_none() -> None:
 
 
 def test_directions_that_disagree_are_remarked_on_for_the_set_and_depth() -> None:
-    prompts = [prompt(f"p{i}") for i in range(10)]
-    for one in prompts:
-        one.lenses["norm"].kl_from_final_bits[16] = 2.5
+    prompts = [altered(prompt(f"p{i}"), "norm", "kl_from_final_bits", 16, 2.5) for i in range(10)]
     found = report(prompts)
     assert found.verdict.passed
     assert found.acceptance()["remarks"] == [
@@ -114,17 +112,30 @@ def test_the_table_has_a_row_per_comparison_with_margin_and_verdict() -> None:
     assert [row.gate for row in rows] == list("AAAAAABCDD")
     assert rows[0] == TableRow(
         "A",
-        "median ΔKL, prompts, 25% depth",
-        "1.000 [1.000, 1.000] bits (n = 10)",
-        "≥ 0.200 bits",
+        "median ΔKL, prompts, 25%",
+        "1.000 [1.000, 1.000]",
+        "≥ 0.200",
         "+0.800",
         "passed",
     )
-    assert rows[6][2:] == ("100% [100%, 100%] (n = 10)", "≥ 60%", "+40%", "passed")
-    assert rows[7][2:] == ("0.080 [0.080, 0.080] bits (n = 10)", "≤ 0.050 bits", "-0.030", "not passed")
+    assert rows[6][2:] == ("100% [100%, 100%]", "≥ 60%", "+40%", "passed")
+    assert rows[7][2:] == ("0.080 [0.080, 0.080]", "≤ 0.050", "-0.030", "not passed")
 
 
 def test_a_gate_that_is_not_decidable_says_so_in_the_table_and_the_summary() -> None:
     found = report([], text(sequences=0))
-    assert found.table()[0][2:] == ("–", "≥ 0.200 bits", "–", "not passed: 0 prompts, where 6 are needed")
+    assert found.table()[0][2:] == ("–", "≥ 0.200", "–", "undecided")
+    assert "Gate A is undecided: 0 prompts, where 6 are needed." in found.acceptance()["remarks"]
     assert found.summary() == "gate(s) A, B, C, D not passed"
+
+
+def test_every_baseline_is_reported_with_its_gain_and_whether_it_is_beaten() -> None:
+    rows = report([prompt(f"p{i}") for i in range(10)]).baselines()
+    assert [row[0] for row in rows] == [
+        "the norm lens",
+        "the norm lens with one temperature per row",
+        "a lens with bias and temperature only",
+    ]
+    assert all(row[1].count(".") == 3 for row in rows)
+    assert {row[2] for row in rows} <= {"beaten", "not beaten"}
+    assert {row[2] for row in report([], text(sequences=0)).baselines()} == {"undecided"}

@@ -6,7 +6,7 @@ import pytest
 from logos_pl.analysis.gates import Check, Verdict, early_rows, judge
 from logos_pl.analysis.kpis import measure
 from logos_pl.analysis.lens_figures import LENSES, PromptFigures, TextFigures
-from tests.analysis.lens_suite import WORSE_BITS, prompt, ranks, text
+from tests.analysis.lens_suite import WORSE_BITS, altered, prompt, ranks, text
 
 
 def suite(num: int = 10, **options: object) -> list[PromptFigures]:
@@ -146,6 +146,10 @@ def test_a_prompt_found_too_early_by_the_norm_lens_counts_against_gate_b_and_is_
     assert measured.num == 10
 
 
+def test_a_prompt_that_could_have_been_found_earlier_and_was_not_is_no_such_prompt() -> None:
+    assert verdict([shifted(0, 0) for _ in range(6)]).num_cannot_pass == 0
+
+
 # Gate C
 
 
@@ -164,8 +168,8 @@ def test_gate_c_allows_five_hundredths_of_a_bit_at_the_last_row(last: float, pas
 def test_gate_d_lets_no_depth_fall_a_tenth_of_a_bit_behind(where: str, bits: float, passed: bool) -> None:
     prompts, held_out = suite(), text(noise_bits=0.0)
     if where == "prompts":
-        for one in prompts:
-            one.lenses["norm"].kl_to_final_bits[24] = 2.0 + bits  # 75% depth only
+        # At 75% depth only.
+        prompts = [altered(one, "norm", "kl_to_final_bits", 24, 2.0 + bits) for one in prompts]
     else:
         held_out.kl_to_final_bits["norm"][2] = 2.0 + bits
     found = verdict(prompts, held_out)
@@ -201,6 +205,12 @@ def test_a_lens_that_beats_only_the_norm_lens_is_calibration_only_and_still_pass
     found = verdict(suite(worse_bits=amount), text(worse_bits=amount))
     assert found.calibration_only is only
     assert found.passed
+
+
+@pytest.mark.parametrize(("bias", "only"), [(0.019, True), (0.021, False)])
+def test_a_sure_gain_has_to_be_larger_than_what_two_bias_lenses_differ_by(bias: float, only: bool) -> None:
+    held_out = text(worse_bits=worse(1.0, 0.6, bias), noise_bits=0.0)
+    assert verdict(held_out=held_out).calibration_only is only
 
 
 def test_a_gain_whose_interval_reaches_zero_is_none() -> None:
@@ -257,7 +267,7 @@ def test_gate_b_needs_six_prompts_of_its_own() -> None:
 
 def test_a_value_that_is_not_finite_fails_the_gates_it_belongs_to() -> None:
     prompts = suite(20)
-    prompts[3].lenses["tuned"].kl_to_final_bits[1] = math.nan
+    prompts[3] = altered(prompts[3], "tuned", "kl_to_final_bits", 1, math.nan)
     found = verdict(prompts)
     assert found.gates == {"A": False, "B": False, "C": False, "D": False}
     assert check(found, "C").reason == "some prompts have values that are not finite"

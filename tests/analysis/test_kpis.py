@@ -8,7 +8,7 @@ from logos_pl.analysis.kpis import SUITE, TEXT, Earliness, earliness, first_row_
 from logos_pl.analysis.lens_figures import BASELINES, LENSES, PromptFigures, TextFigures
 from logos_pl.functional.bootstrap import Interval
 from logos_pl.functional.depth import depth_percentile_rows
-from tests.analysis.lens_suite import prompt, ranks, text
+from tests.analysis.lens_suite import altered, prompt, ranks, text
 
 
 def varied(num: int, num_blocks: int = 8) -> list[PromptFigures]:
@@ -36,8 +36,10 @@ def test_medians_over_prompts_are_those_of_the_differences_at_the_rows_of_the_pe
     for depth, row in {25: 2, 50: 4, 75: 6}.items():
         delta = found[depth]
         assert delta is not None
-        for interval, index in ((delta.to_final, 0), (delta.from_final, 1)):
-            wanted = [p.lenses[baseline][index][row] - p.lenses["tuned"][index][row] for p in prompts]
+        for interval, quantity in ((delta.to_final, "kl_to_final_bits"), (delta.from_final, "kl_from_final_bits")):
+            wanted = [
+                getattr(p.lenses[baseline], quantity)[row] - getattr(p.lenses["tuned"], quantity)[row] for p in prompts
+            ]
             assert interval.estimate == pytest.approx(median(wanted))
             assert min(wanted) <= interval.low < interval.estimate < interval.high <= max(wanted)
             assert interval.num == 11
@@ -155,7 +157,7 @@ def test_unresolved_answers_are_left_out_of_everything_and_missing_ones_of_ranks
 def test_prompts_with_values_that_are_not_finite_are_named_and_not_averaged(where: str, value: float) -> None:
     broken = prompt("broken", last=value) if where == "last" else prompt("broken")
     if where == "kl":
-        broken.lenses["bias"].kl_from_final_bits[3] = value
+        broken = altered(broken, "bias", "kl_from_final_bits", 3, value)
     kpis = measure([prompt("p"), broken], text(), 32)
     assert kpis.left_out["not_finite"] == ["broken"]
     assert kpis.num_used == 1
@@ -179,7 +181,7 @@ def test_nothing_measured_gives_no_figures_and_no_nan() -> None:
 
 
 @pytest.mark.parametrize(
-    ("to_bits", "from_bits", "agree"), [(1, 1, True), (1, -1, False), (-1, -1, True), (0, 0, True)]
+    ("to_bits", "from_bits", "agree"), [(1, 1, True), (1, -1, False), (-1, -1, True), (0, 0, True), (0, -1, False)]
 )
 def test_the_two_directions_agree_where_their_medians_have_one_sign(
     to_bits: float, from_bits: float, agree: bool
@@ -206,9 +208,9 @@ def test_text_without_a_lens_or_a_position_is_refused() -> None:
     figures = text()
     with pytest.raises(ValueError, match="held-out text: the tuned lens lacks"):
         measure([], figures._replace(sequences=figures.sequences[1:]), 32)
-    del figures.kl_from_final_bits["bias"]
+    without = {lens: values for lens, values in figures.kl_from_final_bits.items() if lens != "bias"}
     with pytest.raises(ValueError, match="held-out text: the bias lens lacks"):
-        measure([], figures, 32)
+        measure([], figures._replace(kl_from_final_bits=without), 32)
 
 
 def test_the_rows_of_the_text_are_those_of_the_percentiles() -> None:

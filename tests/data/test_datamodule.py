@@ -136,7 +136,7 @@ def test_train_validation_and_test_have_no_text_in_common(make: Make, tokenizer:
     trained = texts_in([ids for lane in range(4) for ids in numbered[lane::4]], tokenizer)
     held_out = {
         "val": texts_in([ids for batch in module.val_dataloader() for ids in batch.input_ids.tolist()], tokenizer),
-        "test": texts_in([ids for batch in module.test_dataloader() for ids in batch.input_ids.tolist()], tokenizer),
+        "test": texts_in([ids for batch in module.test_dataloader()[0] for ids in batch.input_ids.tolist()], tokenizer),
     }
     assert module.ledger().passes > 0
     texts = [text for shard in range(3) for text in make_texts(shard, 40)]

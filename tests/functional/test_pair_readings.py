@@ -87,3 +87,18 @@ def test_a_value_that_is_not_finite_changes_its_own_place_only() -> None:
     for before, after in zip(clean, found, strict=True):
         assert bool((before[elsewhere] == after[elsewhere]).all())
     assert int(found.target_rank_b[1, 2]) == int(clean.target_rank_b[1, 2])
+
+
+def test_both_logits_count_towards_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def recorded(x: Tensor, head: unembedding.PreparedHead) -> Tensor:
+        z = unembedding.unscaled_logits(x, head)
+        sizes.append(z.nbytes)
+        return z
+
+    monkeypatch.setattr("logos_pl.functional.pair_readings.unscaled_logits", recorded)
+    x, head = torch.randn(3, 5, 8), Unembedding(torch.randn(900, 8))
+    pair_readings(x, x, head, torch.zeros(5, dtype=torch.int64), block_bytes=900 * 4 * 13)
+    # Two of five positions × three rows, twice, fit.
+    assert [size // (900 * 4) for size in sizes] == [6, 6, 6, 6, 3, 3]

@@ -1,6 +1,7 @@
 """Fitted temperatures against a dense search in float64."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -103,7 +104,7 @@ def test_logits_that_speak_against_the_model_get_the_flattest_temperature() -> N
     assert low < mean_kl(-logits[0].double(), logits[0].double(), 0.1)
 
     class Reversed(NormLens):
-        def decode_inputs(self, h: Tensor, rows: list[int]) -> tuple[Tensor, Tensor]:
+        def decode_inputs(self, h: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
             x, inv_tau = super().decode_inputs(h, rows)
             inv_tau[[row == 0 for row in rows]] *= -1
             return x, inv_tau
@@ -114,10 +115,10 @@ def test_logits_that_speak_against_the_model_get_the_flattest_temperature() -> N
 
 def test_a_row_whose_logits_are_all_alike_keeps_its_temperature() -> None:
     head = toy_head(num_blocks=2)
-    with torch.no_grad():
-        head.unembedding.bias.zero_()
-        head.projection[1].zero_()
-        head._norms.beta.zero_()
+    assert head.projection is not None
+    for bias in (head.unembedding.bias, head.projection[1], head._norms.beta):
+        assert bias is not None
+        bias.detach().zero_()
     h = torch.cat([torch.zeros(1, 6, D_MODEL), residuals(2, num_pos=6)])
     found = fit_temperatures(NormLens(head), h)
     assert float(found[0]) == 1.0

@@ -51,7 +51,7 @@ def test_one_forward_gives_several_rows_in_any_order_and_again() -> None:
     calls: list[int] = []
     lm.anatomy.blocks[0].register_forward_pre_hook(lambda *_: calls.append(1))
     forbid(lm.anatomy.blocks[2])
-    found = residuals_without_later_blocks(lm, IDS, [2, 1, 2])
+    found = residuals_without_later_blocks(lm, IDS, [2, 1, 2, 1])
     assert len(calls) == 1
     assert torch.equal(found[0], found[2])
     assert [
