@@ -79,7 +79,7 @@ def token_string(token_id: int) -> str:
 
 
 def make_reader(lm: FrozenLM, model: dict[str, Any]) -> PromptReader:
-    """The norm lens and a tuned one whose translators move the residuals, as ``model`` (for `LensTuning`) sizes them."""
+    """Reads by the norm lens and a tuned one of random translators; ``model`` has arguments of `LensTuning`."""
     head = Head(lm.anatomy, decoding_norm=model["decoding_norm"])
     translators = Translators(lm.num_blocks - 1, lm.d_model, settle_rank(model["rank"], lm.d_model))
     generator = torch.Generator().manual_seed(316)

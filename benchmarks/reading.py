@@ -1,7 +1,8 @@
 """A sweep's reading against the least it can take, and its records and CSV files against the reading."""
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -85,19 +86,19 @@ class SweepTime(NamedTuple):
 def measure_reading(reader: PromptReader, made: Sequence[PromptBatch], repeats: int, clock: Clock) -> SweepTime:
     """All of it on the same batches, in turns."""
     readings = [reader.read(batch) for batch in made]
-    records = _records(readings)
+    made_of_them = list(records(readings))
     with tempfile.TemporaryDirectory(prefix="logos-pl-sweep-") as folder:
         variants: dict[str, Callable[[], object]] = {
             FORWARD: lambda: _forward(reader, made),
             FLOOR: _floor(reader, made),
             READ: lambda: [reader.read(batch) for batch in made],
-            RECORDS: lambda: _records(readings),
-            CSV: lambda: write(records, Path(folder)),
+            RECORDS: lambda: list(records(readings)),
+            CSV: lambda: write(made_of_them, reader.lenses, Path(folder)),
         }
         counted = {name: count_flop(variants[name]) for name in (FLOOR, READ)}
         times = alternate(variants, repeats, reader.lm.device, clock=clock)
         csv_bytes = sum(path.stat().st_size for path in Path(folder).iterdir())
-    return _figures(reader, made, times, counted, records, csv_bytes)
+    return _figures(reader, made, times, counted, made_of_them, csv_bytes)
 
 
 def _forward(reader: PromptReader, made: Sequence[PromptBatch]) -> None:
@@ -123,18 +124,26 @@ def _floor(reader: PromptReader, made: Sequence[PromptBatch]) -> Callable[[], No
     return work
 
 
-def _records(readings: Sequence[BatchReading]) -> list[PromptRecords]:
-    return [record for reading in readings for record in records_of(reading, token_string, set(), False)]
+def records(readings: Iterable[BatchReading]) -> Iterator[PromptRecords]:
+    """The records of every prompt, batch by batch."""
+    for reading in readings:
+        yield from records_of(reading, token_string, set(), False)
 
 
-def write(records: Sequence[PromptRecords], folder: Path) -> None:
-    """The CSV files of a sweep: two for each lens."""
-    for lens in records[0].positions:
-        with RecordWriter(folder / f"records-{lens}.csv", PositionRecord) as positions:
-            for prompt in records:
+def write(prompts: Iterable[PromptRecords], lenses: Iterable[str], folder: Path) -> None:
+    """The CSV files of a sweep, two for each lens, prompt by prompt."""
+    with ExitStack() as stack:
+        writers = [
+            (
+                lens,
+                stack.enter_context(RecordWriter(folder / f"records-{lens}.csv", PositionRecord)),
+                stack.enter_context(RecordWriter(folder / f"pure-next-token-{lens}.csv", NextTokenRecord)),
+            )
+            for lens in lenses
+        ]
+        for prompt in prompts:
+            for lens, positions, next_token in writers:
                 positions.write(prompt.positions[lens])
-        with RecordWriter(folder / f"pure-next-token-{lens}.csv", NextTokenRecord) as next_token:
-            for prompt in records:
                 next_token.write(prompt.next_token[lens])
 
 
@@ -143,12 +152,12 @@ def _figures(
     made: Sequence[PromptBatch],
     times: Times,
     counted: dict[str, int],
-    records: Sequence[PromptRecords],
+    prompts: Sequence[PromptRecords],
     csv_bytes: int,
 ) -> SweepTime:
     tokens, lenses, rows = tokens_in(made), len(reader.lenses), len(reader.rows)
     return SweepTime(
-        prompts=len(records),
+        prompts=len(prompts),
         batches=len(made),
         tokens=tokens,
         lenses=lenses,
@@ -162,7 +171,10 @@ def _figures(
         floor_flop=counted[FLOOR],
         read_flop=counted[READ],
         records=sum(
-            len(rows) for prompt in records for kind in (prompt.positions, prompt.next_token) for rows in kind.values()
+            len(listed)
+            for prompt in prompts
+            for kind in (prompt.positions, prompt.next_token)
+            for listed in kind.values()
         ),
         csv_bytes=csv_bytes,
         records_seconds=median(times[RECORDS]),

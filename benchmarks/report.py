@@ -107,6 +107,7 @@ def data_table(figures: DataFigures) -> str:
 
 
 def table(names: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table, its first column to the left and the others to the right."""
     widths = [max(len(line[i]) for line in [names, *rows]) for i in range(len(names))]
     lines = [names, ["-" * (width - 1) + (":" if i else "-") for i, width in enumerate(widths)], *rows]
     return "\n".join(
@@ -118,16 +119,20 @@ def table(names: list[str], rows: list[list[str]]) -> str:
 
 
 def ms(seconds: float) -> str:
+    """Milliseconds."""
     return f"{seconds * 1e3:,.1f}"
 
 
 def mib(num_bytes: int) -> str:
+    """Whole MiB."""
     return f"{num_bytes / MIB:,.0f}"
 
 
 def gflop(flop: int) -> str:
+    """Thousand millions of operations."""
     return f"{flop / 1e9:,.1f}"
 
 
 def as_text(value: Ratio) -> str:
+    """The median with the lowest and the highest."""
     return f"{value.median:.2f} ({value.lowest:.2f}–{value.highest:.2f})"

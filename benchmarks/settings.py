@@ -19,7 +19,7 @@ from logos_pl.modules.tuning import LensTuning
 from logos_pl.plan import MICRO_BATCH_SEQS
 
 SMALL = {"small": 8192, "small-32k": 32768}
-"""Model ids of the random Llamas that are made in memory, with their vocabularies; they read the demo's text through the
+"""Model ids of the random Llamas that are made in memory, and their vocabularies; they read the demo's text through the
 demo's tokenizer."""
 
 

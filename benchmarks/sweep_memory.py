@@ -2,21 +2,18 @@
 
 import sys
 import tempfile
-from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from benchmarks.peak import peak_apart, peak_here
-from benchmarks.prompts import PromptSetting, make_batches, make_reader, token_string, tokens_in
+from benchmarks.prompts import PromptSetting, make_batches, make_reader, tokens_in
+from benchmarks.reading import records, write
 from benchmarks.settings import make_model
 from benchmarks.sweep_settings import SweepSettings, parse
 from logos_pl.data.prompts import PromptBatch
 from logos_pl.modules.reading import PromptReader
-from logos_pl.modules.recording import records_of
-from logos_pl.record_csv import RecordWriter
-from logos_pl.records import PositionRecord
 
 
 class SweepMemory(NamedTuple):
@@ -59,15 +56,8 @@ def peak_of_sweep(reader: PromptReader, made: list[PromptBatch]) -> int:
 
 
 def _sweep(reader: PromptReader, made: list[PromptBatch]) -> None:
-    with tempfile.TemporaryDirectory(prefix="logos-pl-sweep-") as folder, ExitStack() as stack:
-        writers = {
-            lens: stack.enter_context(RecordWriter(Path(folder, f"{lens}.csv"), PositionRecord))
-            for lens in reader.lenses
-        }
-        for batch in made:
-            for prompt in records_of(reader.read(batch), token_string, set(), False):
-                for lens, writer in writers.items():
-                    writer.write(prompt.positions[lens])
+    with tempfile.TemporaryDirectory(prefix="logos-pl-sweep-") as folder:
+        write(records(map(reader.read, made)), reader.lenses, Path(folder))
 
 
 def main(count: str, threads: str, *arguments: str) -> None:

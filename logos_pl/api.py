@@ -23,7 +23,7 @@ from logos_pl.lenses.skipping import skipping_sums
 from logos_pl.lm.devices import choose_device, measure_memory
 from logos_pl.lm.frozen import FrozenLM, model_shape
 from logos_pl.lm.residuals import residuals
-from logos_pl.modules.reading import SWEPT, PromptReader
+from logos_pl.modules.reading import SWEPT, PromptReader, refuse_other_model
 from logos_pl.modules.recording import records_of
 from logos_pl.records import NextTokenRecord, PositionRecord, Prompt, PromptRecords
 
@@ -79,6 +79,7 @@ def lens_logits(lm: FrozenLM, lens: Lens, prompt: str, row: int) -> Float[Tensor
     """
     if not 0 <= row <= lm.num_blocks:
         raise InputError(f"Row {row} cannot be read: {lm.model_id} has rows 0 to {lm.num_blocks}.")
+    refuse_other_model(lm, lens, "given")
     return lens.logits(residuals(lm, _tokenised(lm, prompt), None, [row])[:, 0], [row])[0]
 
 
@@ -115,6 +116,7 @@ def skipping_perplexity(lm: FrozenLM, lens: Lens, text: str, skipped: int) -> fl
     input_ids = _tokenised(lm, text)
     if input_ids.shape[1] < 2:
         raise InputError("The text has no second token to predict: give a longer one.")
+    refuse_other_model(lm, lens, "given")
     (perplexity,) = skipping_sums(lm, lens, input_ids, [lm.num_blocks - skipped]).perplexities()
     return perplexity
 
@@ -159,10 +161,13 @@ def sweep(
         lenses: Further lenses bound to the model, ``tuned`` or ``prism`` by name; ``norm`` replaces the plain one.
 
     Raises:
-        InputError: The model has no tokenizer, a lens has another name, or a prompt or answer cannot be used.
+        InputError: The model has no tokenizer, a lens has another name or is bound to another model, two prompts have
+            one id and variant, or a prompt or answer cannot be used.
     """
     if model.tokenizer is None:
         raise InputError(f"{model.model_id} has no tokenizer to read prompts with: load it with one.")
+    if isinstance(prompts, str):
+        raise InputError("The prompts are one text: give a list of them, [prompt].")
     unknown = sorted(set(lenses or {}) - set(SWEPT))
     if unknown:
         raise InputError(f"There is no lens named {unknown[0]!r}: name them among {', '.join(SWEPT)}.")
@@ -186,4 +191,8 @@ def _prompts(given: Sequence[str | tuple[str, str] | Prompt]) -> list[Prompt]:
         else:
             text, answer = (prompt, None) if isinstance(prompt, str) else prompt
             prompts.append(Prompt(f"p{number}", "orig", text, answer))
+    names = [(prompt.prompt_id, prompt.variant) for prompt in prompts]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"Two prompts are called {twice[0]} ({twice[1]}): give every prompt an id of its own.")
     return prompts

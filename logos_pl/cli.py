@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import yaml
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -155,6 +156,8 @@ class LogosCLI(LightningCLI):
         names = [clean_name(model) for model in config.models or [config.model.model_id]]
         self.destination.settle(root, config.sweep.out_dir, names)
         self.plan = plan_run(config, reads_text=self.subcommand not in ("predict", "selftest"))
+        if self.plan.batching.world_size > 1 and self.subcommand in ("predict", "selftest"):
+            raise InputError(f"{self.subcommand} runs in one process: give --trainer.devices 1.")
         self.plan.settle(config)
         if self.is_first_process:
             print(self.plan.sentence(), flush=True)
@@ -220,8 +223,9 @@ class LogosCLI(LightningCLI):
         export: LensExport = self._get(self.config_init, "export")
         writer: SweepWriter = self._get(self.config_init, "sweep")
         writer.destination = self.destination
-        fit = " ".join(["logos-pl fit", *(f"--config {path}" for path in self._config_files())])
-        command = fit + (f" --model.model_id {self.plan.model_id}" if self.one_model else "")
+        command = " ".join(["logos-pl fit", *(f"--config {path}" for path in self._config_files())])
+        if self.plan.model_id != self._configured_model():
+            command += f" --model.model_id {self.plan.model_id}"
         given = self.config[self.subcommand].get("ckpt_path") is not None
         folder = None if given else export.destination(self.plan.clean_model_name)
         wanted = self._get(self.config_init, "trainer")["enable_progress_bar"] is not False
@@ -237,6 +241,14 @@ class LogosCLI(LightningCLI):
             root = Path(self._get(self.config_init, "trainer")["default_root_dir"] or "lightning_logs")
             logger = TensorBoardLogger(root, name=self.plan.clean_model_name, version="gates")
         return {"callbacks": callbacks, "logger": logger, "enable_progress_bar": bar}
+
+    def _configured_model(self) -> str | None:
+        """The model that the configuration files name, if any does."""
+        named = None
+        for path in self._config_files():
+            given = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+            named = (given.get("model") or {}).get("model_id", named)
+        return named
 
     def _config_files(self) -> list[str]:
         return [str(path) for path in self.config[self.subcommand].get("config") or []]

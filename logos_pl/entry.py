@@ -2,18 +2,20 @@
 
 import errno
 import gc
+import io
 import os
 import sys
+import warnings
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from logos_pl.callbacks.sweep_files import record_skip, write_cross_report
+from logos_pl.callbacks.sweep_files import record_skips, write_cross_report
 from logos_pl.callbacks.sweep_writer import SweepDestination
 from logos_pl.cli import LogosCLI, LogosParser, SeveralModelsAskedError
 from logos_pl.cli import __doc__ as cli_doc
 from logos_pl.errors import GatesNotPassedError, InputError, InterruptedRunError, LogosError, RunError
-from logos_pl.lm.sources import clean_name
+from logos_pl.lm.sources import clean_name, locate
 from logos_pl.quiet import silence_third_parties
 
 DISK_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EIO}
@@ -31,6 +33,7 @@ def main(args: list[str] | None = None) -> int:
         Exit status: 0, 1 for a failure, 2 for bad input, 128 + n after signal n.
     """
     silence_third_parties()
+    speak_plainly()
     destination = SweepDestination()
     try:
         try:
@@ -73,20 +76,24 @@ def each_model(args: list[str], models: list[str], destination: SweepDestination
         InputError: Two of them would write the same files.
     """
     refuse_same_names(models)
-    statuses = []
+    statuses: list[int] = []
+    skipped: list[tuple[str, str]] = []
     for number, model in enumerate(models, start=1):
         print(f"\nmodel {number} of {len(models)}: {model}", flush=True)
         try:
             run_command([*args, f"--model.model_id={model}"], destination, one_model=True)
         except InterruptedRunError:
             raise
-        except FORESEEN as error:
-            message, status = describe(error)
+        except Exception as error:  # whatever it is, the others go on
             if isinstance(error, OSError) and error.errno in DISK_ERRORS:
                 raise  # the next one would meet the same
+            message, status = _reason(error)
             print(f"logos-pl: {model} is skipped: {message}", file=sys.stderr, flush=True)
-            record_skip(destination.open(), model, message)
+            skipped.append((model, message))
             statuses.append(status)
+        if destination.reports:  # bad input alone rotates nothing
+            record_skips(destination.open(), skipped)
+            skipped.clear()
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -98,6 +105,24 @@ def each_model(args: list[str], models: list[str], destination: SweepDestination
     return 0 if not statuses else InputError.exit_status if set(statuses) == {InputError.exit_status} else 1
 
 
+def file_name(model: str) -> str:
+    """What a model's files are named after; of one that cannot be found, what it would be."""
+    try:
+        return clean_name(locate(model).model_id)
+    except InputError:
+        return clean_name(model)
+
+
+def _reason(error: Exception) -> tuple[str, int]:
+    """Why a model is skipped, and the status that it leaves."""
+    if isinstance(error, FORESEEN):
+        try:
+            return describe(error)
+        except FORESEEN:
+            pass  # one of these kinds, but none of those that are known
+    return f"{type(error).__name__}: {' '.join(str(error).split())} (unforeseen: please report it).", 1
+
+
 def refuse_same_names(models: list[str]) -> None:
     """Make sure that no two models write to the same files.
 
@@ -106,9 +131,18 @@ def refuse_same_names(models: list[str]) -> None:
     """
     seen: dict[str, str] = {}
     for model in models:
-        other = seen.setdefault(clean_name(model), model)
-        if other is not model:
-            raise InputError(f"{other} and {model} would write the same files: sweep them in two commands.")
+        name = file_name(model)
+        if name in seen:
+            raise InputError(f"{seen[name]} and {model} would write the same files: sweep them in two commands.")
+        seen[name] = model
+
+
+def speak_plainly() -> None:
+    """Warnings in one sentence, without the line of code; and output that no encoding of the terminal can stop."""
+    warnings.formatwarning = lambda message, *_, **__: f"logos-pl: {message}\n"
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def describe(error: Exception) -> tuple[str, int]:
@@ -121,6 +155,8 @@ def describe(error: Exception) -> tuple[str, int]:
         return str(error), error.exit_status
     if isinstance(error, MisconfigurationException):
         return " ".join(str(error).split()), InputError.exit_status
+    if isinstance(error, BrokenPipeError):
+        return "Whoever read the output has gone, and the command stopped.", RunError.exit_status
     if isinstance(error, OSError) and error.errno in DISK_ERRORS:
         where = "" if error.filename is None else f" ({error.filename})"
         return f"{error.strerror}{where}: free space, or choose folders that can be written.", RunError.exit_status

@@ -87,7 +87,7 @@ def open_sweep_folder(root: Path, now: datetime) -> SweepFolder:
 
 
 def open_given_folder(folder: Path, model_names: Sequence[str]) -> SweepFolder:
-    """The folder given with `--out_dir`, made if need be; nothing is renamed.
+    """The folder given with `--sweep.out_dir`, made if need be; nothing is renamed.
 
     Results of the same models are refused rather than replaced: files of two runs, one with a tuned lens and one
     without, would stand beside each other under one name, and what is replaced cannot be had back. Other models'
@@ -106,12 +106,12 @@ def open_given_folder(folder: Path, model_names: Sequence[str]) -> SweepFolder:
         with tempfile.TemporaryFile(dir=folder):
             pass
         for name in model_names:
-            kinds = (".json", "-records*.csv", "-pure-next-token*.csv")
+            kinds = (".json", "-records*.csv*", "-pure-next-token*.csv*", "-page.html*", "-residuals-*")
             there = sorted(path for kind in kinds for path in folder.glob(f"output-{glob.escape(name)}{kind}"))
             if there:
                 raise InputError(
-                    f"{os.path.relpath(there[0])} is there from an earlier sweep and will not be overwritten: "
-                    "move it away, or choose another --out_dir."
+                    f"{os.path.relpath(there[0])} is there from another sweep, and will not be overwritten: "
+                    "move it away, or choose another --sweep.out_dir."
                 )
     return SweepFolder(folder)
 
@@ -123,12 +123,12 @@ def _named_errors(folder: Path) -> Iterator[None]:
         yield
     except (FileExistsError, NotADirectoryError) as error:
         raise InputError(
-            f"A file stands in the way of the folder {where}: move it away, or choose another folder with --out_dir."
+            f"A file stands in the way of the folder {where}: move it away, or choose another one with --sweep.out_dir."
         ) from error
     except OSError as error:
         reason = error.strerror or error
         raise RunError(
-            f"Cannot write to {where}: {reason}; mend it, or choose another folder with --out_dir."
+            f"Cannot write to {where}: {reason}; mend it, or choose another folder with --sweep.out_dir."
         ) from error
 
 

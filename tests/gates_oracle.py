@@ -106,10 +106,12 @@ def kl_bits(log_p: Tensor, log_q: Tensor) -> Tensor:
 
 @cache
 def read(side: str, count: int) -> tuple[Tensor, Tensor]:
-    """Residuals [rows, pos, d_model] at the measured positions, and the tokens that follow; −1 where none does."""
+    """Residuals [rows, pos, d_model] at the measured positions, and the tokens that follow; −1 where no text does."""
     texts = sequences(side, count)
     h = torch.cat([rows_of(ids)[:, FIRST:] for ids in texts], dim=1)
-    return h, torch.tensor([following for ids in texts for following in [*ids[FIRST + 1 :], -1]])
+    following = torch.tensor([following for ids in texts for following in [*ids[FIRST + 1 :], -1]])
+    following[following == tokenizer().bos_token_id] = -1
+    return h, following
 
 
 @cache

@@ -4,16 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from logos_pl.analysis.markdown import cite, code, escaped, number, table
-from logos_pl.analysis.report_depth import (
-    MEASURES,
-    depth_rows,
-    finite_median,
-    lenses_of,
-    next_token_file,
-    row_medians,
-    tuned_against_norm,
-)
-from logos_pl.analysis.report_input import REACHED, Evaluation, ReportInput, evaluate
+from logos_pl.analysis.output_summaries import MEASURES, depth_rows
+from logos_pl.analysis.report_depth import depth_medians, finite_median, next_token_file, tuned_against_norm
+from logos_pl.analysis.report_input import REACHED, ReportInput
 
 COMPARING = (
     "Medians are over all prompts of a model, controls and those without filler included, that have a finite value; in "
@@ -29,7 +22,6 @@ def cross_model_report(sweeps: Sequence[ReportInput]) -> str:
     Args:
         sweeps: One per model, in the order of the lines.
     """
-    evaluations = [evaluate(facts) for facts in sweeps]
     sections = {
         "Models": _models,
         "Final prediction": _final,
@@ -38,79 +30,78 @@ def cross_model_report(sweeps: Sequence[ReportInput]) -> str:
         "Tuned against norm": _tuned,
         "Checks": _checks,
     }
-    parts = [f"## {heading}\n\n{section(evaluations)}" for heading, section in sections.items()]
+    parts = [f"## {heading}\n\n{section(sweeps)}" for heading, section in sections.items()]
     return "\n".join([f"# Evaluation across models\n\n{COMPARING}\n", *parts])
 
 
-def _models(evaluations: Sequence[Evaluation]) -> str:
+def _models(sweeps: Sequence[ReportInput]) -> str:
     rows = [
         [
-            escaped(e.facts.model_id), str(e.facts.num_blocks), ", ".join(lenses_of(e.facts.records)) or "–",
-            str(len(e.facts.records)), e.cite("model_stats.num_blocks, run.lenses, run.num_prompts"),
+            escaped(e.model_id), str(e.num_blocks), ", ".join(e.swept.lenses) or "–",
+            str(len(e.swept.prompts)), e.cite("model_stats.num_blocks, run.lenses, run.num_prompts"),
         ]
-        for e in evaluations
+        for e in sweeps
     ]  # fmt: skip
     return table(["model", "`num_blocks`", "`lenses`", "`num_prompts`", "source"], rows)
 
 
-def _final(evaluations: Sequence[Evaluation]) -> str:
+def _final(sweeps: Sequence[ReportInput]) -> str:
     rows = []
-    for e in evaluations:
-        status = Counter(record.gold.status for record in e.facts.records)
-        last = [record.next_token["norm"][-1] for record in e.facts.records]
-        first = sum(row.answer_rank == 1 for row in last)
-        entropy, _ = finite_median([row.teacher_entropy_bits for row in last])
+    for e in sweeps:
+        status = Counter(gold["status"] for gold in e.swept.gold_answer)
+        finals = list(e.swept.final_prediction)
+        first = sum(final["answer_rank"] == 1 for final in finals)
+        entropy, _ = finite_median([final["entropy_bits"] for final in finals])
         counts = [str(status[name]) for name in ("resolved", "unresolved", "none")]
         where = e.cite("gold_answer.status, final_prediction.answer_rank, final_prediction.entropy_bits")
-        rows.append([escaped(e.facts.model_id), *counts, str(first), number(entropy), where])
+        rows.append([escaped(e.model_id), *counts, str(first), number(entropy), where])
     answers = ["answers resolved", "unresolved", "none", "answer at rank 1"]
     return table(["model", *answers, "median `entropy_bits`", "source"], rows)
 
 
-def _milestones(evaluations: Sequence[Evaluation]) -> str:
+def _milestones(sweeps: Sequence[ReportInput]) -> str:
     rows = []
-    for e in evaluations:
-        for lens in lenses_of(e.facts.records):
-            of = [diagnostic["milestones"][lens] for diagnostic in e.diagnostics if lens in diagnostic["milestones"]]
+    for e in sweeps:
+        for lens in e.swept.lenses:
+            of = e.milestones(lens)
             cells = []
             for key in REACHED:
                 frac, count = finite_median([at[key]["frac"] for at in of])
                 cells.append(f"{number(frac)} ({count})")
             where = e.cite("diagnostics", f"milestones.{lens}", "frac")
-            rows.append([escaped(e.facts.model_id), lens, str(len(of)), *cells, where])
+            rows.append([escaped(e.model_id), lens, str(len(of)), *cells, where])
     return table(["model", "lens", "prompts", *map(code, REACHED), "source"], rows)
 
 
-def _depth(evaluations: Sequence[Evaluation]) -> str:
+def _depth(sweeps: Sequence[ReportInput]) -> str:
     rows = []
-    for e in evaluations:
-        for lens in lenses_of(e.facts.records):
-            file = next_token_file(e.facts.files, lens)
-            read = [record.next_token[lens] for record in e.facts.records if lens in record.next_token]
-            for percent, row in depth_rows(e.facts.num_blocks).items():
-                name = [escaped(e.facts.model_id), lens, f"{percent}%", str(row)]
-                rows.append([*name, *row_medians([of[row] for of in read]), cite(file, f"layer {row}")])
+    for e in sweeps:
+        for lens in e.swept.lenses:
+            file = next_token_file(e.files, lens)
+            for i, (percent, row) in enumerate(depth_rows(e.num_blocks).items()):
+                name = [escaped(e.model_id), lens, f"{percent}%", str(row)]
+                rows.append([*name, *depth_medians(e.swept.summaries, lens, i), cite(file, f"layer {row}")])
     return table(["model", "lens", "depth", "row", *map(code, MEASURES), "source"], rows)
 
 
-def _tuned(evaluations: Sequence[Evaluation]) -> str:
+def _tuned(sweeps: Sequence[ReportInput]) -> str:
     parts = []
-    for e in evaluations:
-        gain = tuned_against_norm(e.facts.records, e.facts.num_blocks, e.facts.files)
+    for e in sweeps:
+        gain = tuned_against_norm(e.swept.summaries, e.num_blocks, e.files)
         if gain:
-            parts.append(f"### {escaped(e.facts.model_id)}\n\n{gain}")
+            parts.append(f"### {escaped(e.model_id)}\n\n{gain}")
     return "\n".join(parts) or "No model was read with a tuned lens.\n"
 
 
-def _checks(evaluations: Sequence[Evaluation]) -> str:
+def _checks(sweeps: Sequence[ReportInput]) -> str:
     rows = []
-    for e in evaluations:
-        risks = Counter(diagnostic["raw_versus_norm"]["lens_artifact_risk"] for diagnostic in e.diagnostics)
-        warned = sum(diagnostic["last_row"]["warn_high_last_layer_kl"] for diagnostic in e.diagnostics)
-        broken = sum(bool(diagnostic["nonfinite"]) for diagnostic in e.diagnostics)
+    for e in sweeps:
+        risks = Counter(diagnostic["raw_versus_norm"]["lens_artifact_risk"] for diagnostic in e.swept.diagnostics)
+        warned = sum(diagnostic["last_row"]["warn_high_last_layer_kl"] for diagnostic in e.swept.diagnostics)
+        broken = sum(bool(diagnostic["nonfinite"]) for diagnostic in e.swept.diagnostics)
         counts = [str(risks[risk]) for risk in ("low", "medium", "high")]
         keys = ("raw_versus_norm.lens_artifact_risk", "last_row.warn_high_last_layer_kl", "nonfinite")
         where = e.cite("diagnostics", *keys)
-        rows.append([escaped(e.facts.model_id), *counts, str(warned), str(broken), where])
+        rows.append([escaped(e.model_id), *counts, str(warned), str(broken), where])
     risk = [f"prompts of {of} `lens_artifact_risk`" for of in ("low", "medium", "high")]
     return table(["model", *risk, "with `warn_high_last_layer_kl`", "with `nonfinite`", "source"], rows)

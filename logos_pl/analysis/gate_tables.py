@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from logos_pl.analysis.kpis import earliness
-from logos_pl.analysis.lens_figures import LENSES, RANKS, PromptFigures, prompt_is_finite, qualifies
+from logos_pl.analysis.lens_figures import LENSES, RANKS, PromptFigures, prompt_is_finite, qualifies, sort
 from logos_pl.functional.depth import depth_percentile_rows
 
 SHOWN = ("norm", "tuned")
@@ -22,7 +22,8 @@ def prompts_csv(prompts: Sequence[PromptFigures], num_blocks: int) -> str:
     """What every gate over prompts is computed from, and why a prompt is left out of some.
 
     KL is at the rows of the depth percentiles; `first_rank_le_*` are rows, n + 1 where never reached;
-    `earliness_rank_le_*` is norm minus tuned, empty where the model itself does not rank the answer so high.
+    `earliness_rank_le_*` is norm minus tuned, empty where the model itself does not rank the answer so high;
+    `left_out` says why some or all figures are without the prompt.
     """
     depths = depth_percentile_rows(num_blocks)
     header = ["prompt_id", "answer_status", "used", "final_rank", "last_layer_kl_after_temp_bits"]
@@ -33,7 +34,12 @@ def prompts_csv(prompts: Sequence[PromptFigures], num_blocks: int) -> str:
         for depth in depths
     ]
     header += [f"earliness_rank_le_{rank}" for rank in RANKS] + [f"rank1_rows_{lens}" for lens in SHOWN]
-    return _csv(header, [_prompt_row(prompt, list(depths.values())) for prompt in prompts])
+    header.append("left_out")
+    left_out = sort(prompts).left_out
+    rows = [_prompt_row(prompt, list(depths.values())) for prompt in prompts]
+    for prompt, row in zip(prompts, rows, strict=True):
+        row.append(";".join(reason for reason, ids in left_out.items() if prompt.prompt_id in ids) or None)
+    return _csv(header, rows)
 
 
 def _prompt_row(prompt: PromptFigures, rows: list[int]) -> list[object]:

@@ -27,7 +27,9 @@ from logos_pl.analysis.output_groups import (
 )
 from logos_pl.analysis.output_prompt import RawLens, asked, control_prompt, diagnosis, final_prediction, gold_answer
 from logos_pl.analysis.output_summaries import (
+    PackedValues,
     PromptSummary,
+    SweptPrompts,
     ablation_summary,
     control_summary,
     prompt_summary,
@@ -54,11 +56,11 @@ class OutputBuilder:
 
     def __init__(self, raw_lens: RawLens = "sample") -> None:
         self._raw_lens: RawLens = raw_lens
-        self._prompts: list[dict[str, Any]] = []
-        self._gold: list[dict[str, Any]] = []
-        self._diagnostics: list[dict[str, Any]] = []
-        self._final: list[dict[str, Any]] = []
-        self._controls: list[dict[str, Any]] = []
+        self._prompts = PackedValues()
+        self._gold = PackedValues()
+        self._diagnostics = PackedValues()
+        self._final = PackedValues()
+        self._controls = PackedValues()
         self._summaries: dict[tuple[str, str], PromptSummary] = {}
 
     def add(self, record: PromptRecords) -> None:
@@ -79,6 +81,10 @@ class OutputBuilder:
         if record.prompt.contrast is not None:
             self._controls.append(control_prompt(record))
 
+    def swept(self) -> SweptPrompts:
+        """What the document says of the prompts taken in, for a report."""
+        return SweptPrompts(self._prompts, self._gold, self._diagnostics, self._final, list(self._summaries.values()))
+
     def finish(
         self, model: ModelIdentity, run: RunFacts, files: Files, stats: ModelStats, tuned_lens: TunedLensOrigin | None
     ) -> Output:
@@ -92,20 +98,19 @@ class OutputBuilder:
             tuned_lens: Where the tuned lens comes from; None without one.
         """
         prompts = list(self._summaries.values())
-        lenses = list(dict.fromkeys(lens for prompt in prompts for lens in prompt.milestones))
         return Output(
             schema_version=SCHEMA_VERSION,
             status="ok",
             reason=None,
             model=model,
-            run=_run(run, lenses, preferred_lens(tuned_lens), len(prompts), files),
+            run=_run(run, self.swept().lenses, preferred_lens(tuned_lens), len(prompts), files),
             model_stats=stats,
-            prompts=self._prompts,
-            gold_answer=self._gold,
-            diagnostics=self._diagnostics,
-            final_prediction=self._final,
+            prompts=list(self._prompts),
+            gold_answer=list(self._gold),
+            diagnostics=list(self._diagnostics),
+            final_prediction=list(self._final),
             ablation_summary=ablation_summary(prompts),
-            control_prompt=self._controls,
+            control_prompt=list(self._controls),
             control_summary=control_summary(prompts),
             tuned_lens=_tuned_lens(tuned_lens, prompts, stats.num_blocks),
             prism_summary=None,
@@ -198,10 +203,13 @@ def _utc(moment: datetime) -> str:
 
 
 def _tuned_lens(origin: TunedLensOrigin | None, prompts: list[PromptSummary], num_blocks: int) -> dict[str, Any] | None:
-    if origin is None:
+    if origin is None and not any("tuned" in prompt.milestones for prompt in prompts):
         return None
     gains = [prompt.tuned_gain for prompt in prompts if prompt.tuned_gain is not None]
-    return {"provenance": dataclasses.asdict(origin), "summaries": tuned_summaries(gains, num_blocks)}
+    return {
+        "provenance": None if origin is None else dataclasses.asdict(origin),
+        "summaries": tuned_summaries(gains, num_blocks),
+    }
 
 
 def _finite(value: Any) -> Any:

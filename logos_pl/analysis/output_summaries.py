@@ -3,16 +3,46 @@
 A reading that is not finite counts for no maximum and no median; each median says of how many prompts it is.
 """
 
+import json
 import math
+from array import array
 from collections.abc import Mapping, Sequence
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 from logos_pl.analysis.milestones import Milestones
 from logos_pl.functional.depth import depth_percentile_rows
 from logos_pl.records import NextTokenRecord, PromptRecords
 
 RANKS = (10, 5, 1)
+
+MEASURES = ("kl_to_final_bits", "kl_from_final_bits", "entropy_bits", "cos_to_final")
+"""What is kept of the rows of `depth_rows` under every lens."""
+
+
+class PackedValues(Sequence[dict[str, Any]]):
+    """Plain values kept as JSON text, at a fraction of the memory of dicts; each access decodes them anew."""
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+
+    def append(self, value: dict[str, Any]) -> None:
+        """Keep one; tuples become lists."""
+        self._texts.append(json.dumps(value, separators=(",", ":")))  # ASCII: one byte per character
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
+    def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
+        """One, or a list of several."""
+        if isinstance(index, slice):
+            return [json.loads(text) for text in self._texts[index]]
+        value: dict[str, Any] = json.loads(self._texts[index])
+        return value
+
+    def __len__(self) -> int:
+        return len(self._texts)
 
 
 class PromptSummary(NamedTuple):
@@ -25,6 +55,8 @@ class PromptSummary(NamedTuple):
         milestones: By lens.
         margins: By lens, what `control_margin` comes to; empty but on control prompts.
         tuned_gain: Norm lens against tuned lens; None without a tuned lens.
+        at_depths: By lens, `MEASURES` at each of `depth_rows`, row by row.
+        identity_row: Row 0 is the identity of a tied embedding.
     """
 
     prompt_id: str
@@ -33,6 +65,8 @@ class PromptSummary(NamedTuple):
     milestones: dict[str, Milestones]
     margins: dict[str, dict[str, Any]]
     tuned_gain: "TunedGain | None"
+    at_depths: "dict[str, array[float]]"
+    identity_row: bool
 
 
 class TunedGain(NamedTuple):
@@ -50,6 +84,27 @@ class TunedGain(NamedTuple):
     earlier_rows: dict[int, int | None]
 
 
+class SweptPrompts(NamedTuple):
+    """What a sweep's document says of every prompt, in the order in which they were asked; sections as in the JSON."""
+
+    prompts: Sequence[dict[str, Any]]
+    gold_answer: Sequence[dict[str, Any]]
+    diagnostics: Sequence[dict[str, Any]]
+    final_prediction: Sequence[dict[str, Any]]
+    summaries: Sequence[PromptSummary]
+
+    @property
+    def lenses(self) -> list[str]:
+        """Lenses that have read any of the prompts, in order."""
+        return list(dict.fromkeys(lens for prompt in self.summaries for lens in prompt.milestones))
+
+
+def depth_rows(num_blocks: int) -> dict[int, int]:
+    """The row at 0, 25, 50, 75 and 100% of the depth, by percentage; a model of one block has but the ends."""
+    inner = depth_percentile_rows(num_blocks) if num_blocks >= 2 else {}
+    return {0: 0, **inner, 100: num_blocks}
+
+
 def prompt_summary(record: PromptRecords, reached: dict[str, Milestones]) -> PromptSummary:
     """What is kept of a prompt: nothing that grows with its tokens.
 
@@ -65,7 +120,14 @@ def prompt_summary(record: PromptRecords, reached: dict[str, Milestones]) -> Pro
         milestones=reached,
         margins={lens: control_margins(rows[lens]) for lens in rows if prompt.contrast is not None},
         tuned_gain=tuned_gain(rows["norm"], rows["tuned"], reached) if "tuned" in rows else None,
+        at_depths={lens: _at_depths(of) for lens, of in rows.items()},
+        identity_row=any(row.identity_row for of in rows.values() for row in of),
     )
+
+
+def _at_depths(rows: Sequence[NextTokenRecord]) -> "array[float]":
+    at = depth_rows(len(rows) - 1).values()
+    return array("d", [getattr(rows[row], measure) for row in at for measure in MEASURES])
 
 
 def control_margins(rows: Sequence[NextTokenRecord]) -> dict[str, Any]:

@@ -19,6 +19,9 @@ from logos_pl.records import NextTokenRecord, PromptRecords
 LENS_COLOURS = {"norm": "tab:gray", "tuned": "tab:blue", "prism": "tab:orange"}
 DPI = 130
 
+DRAWN = 64
+"""Prompts that a picture shows; of more, the first, and the legend says of how many."""
+
 
 class Crossing(NamedTuple):
     """A milestone of the answer's rank and how it is marked."""
@@ -39,7 +42,34 @@ CROSSINGS = (
 Reading = Callable[[NextTokenRecord], float | None]
 
 
-def kl_figure(records: Sequence[PromptRecords], num_blocks: int, model_name: str) -> Figure:
+class PromptSample:
+    """Keeps of a sweep what is drawn: the first `DRAWN` prompts, and the first `DRAWN` with a resolved answer.
+
+    Attributes:
+        records: Of `num_prompts` prompts the first; positions of the very first alone.
+        answered: Of the `num_answered` with a resolved answer the first.
+    """
+
+    def __init__(self) -> None:
+        self.records: list[PromptRecords] = []
+        self.answered: list[PromptRecords] = []
+        self.num_prompts = self.num_answered = 0
+
+    def add(self, record: PromptRecords) -> None:
+        """Take in one prompt; the record is kept only where it is to be drawn."""
+        kept = record if self.num_prompts == 0 else record._replace(positions={})
+        self.num_prompts += 1
+        if self.num_prompts <= DRAWN:
+            self.records.append(kept)
+        if record.gold.first_id is not None:
+            self.num_answered += 1
+            if self.num_answered <= DRAWN:
+                self.answered.append(kept)
+
+
+def kl_figure(
+    records: Sequence[PromptRecords], num_blocks: int, model_name: str, num_prompts: int | None = None
+) -> Figure:
     """Divergence from the final distribution in bits against depth, with the rows where the answer gets near the top.
 
     The first prompt is drawn bold and in both directions, the others thin and as KL(row ‖ final) alone. The axis is
@@ -49,9 +79,10 @@ def kl_figure(records: Sequence[PromptRecords], num_blocks: int, model_name: str
         records: What a sweep has read; lenses that were not read are left out.
         num_blocks: Number of transformer blocks n; rows are 0 … n.
         model_name: For the title.
+        num_prompts: How many prompts there were, if more than are drawn.
     """
     figure, axes = _depth_axes(records, num_blocks, f"{model_name}: divergence from the final distribution")
-    handles = _draw(axes, records, lambda row: row.kl_to_final_bits)
+    handles = _draw(axes, records, lambda row: row.kl_to_final_bits, num_prompts)
     if records:
         _draw_first(axes, records[0], lambda row: row.kl_from_final_bits, linestyle="--", linewidth=1.2)
         handles += [_style("-", 2.4, "KL(row ‖ final)"), _style("--", 1.2, "KL(final ‖ row)")]
@@ -62,10 +93,12 @@ def kl_figure(records: Sequence[PromptRecords], num_blocks: int, model_name: str
     return figure
 
 
-def cosine_figure(records: Sequence[PromptRecords], num_blocks: int, model_name: str) -> Figure:
+def cosine_figure(
+    records: Sequence[PromptRecords], num_blocks: int, model_name: str, num_prompts: int | None = None
+) -> Figure:
     """Cosine of mean-centred logits with the final ones against depth; dotted where a milestone lies."""
     figure, axes = _depth_axes(records, num_blocks, f"{model_name}: cosine with the final logits")
-    handles = _draw(axes, records, lambda row: row.cos_to_final)
+    handles = _draw(axes, records, lambda row: row.cos_to_final, num_prompts)
     for cosine in (0.2, 0.4, 0.6):
         axes.axhline(cosine, color="black", linestyle=":", linewidth=0.8)
     axes.set_ylabel("cosine of mean-centred logits after the prompt")
@@ -74,10 +107,12 @@ def cosine_figure(records: Sequence[PromptRecords], num_blocks: int, model_name:
     return figure
 
 
-def entropy_figure(records: Sequence[PromptRecords], num_blocks: int, model_name: str) -> Figure:
+def entropy_figure(
+    records: Sequence[PromptRecords], num_blocks: int, model_name: str, num_prompts: int | None = None
+) -> Figure:
     """Entropy in bits against depth, with that of the model's final distribution after the first prompt."""
     figure, axes = _depth_axes(records, num_blocks, f"{model_name}: entropy")
-    handles = _draw(axes, records, lambda row: row.entropy_bits)
+    handles = _draw(axes, records, lambda row: row.entropy_bits, num_prompts)
     final = [row.teacher_entropy_bits for row in _first_rows(records) if math.isfinite(row.teacher_entropy_bits)]
     if final:
         handles.append(
@@ -89,11 +124,16 @@ def entropy_figure(records: Sequence[PromptRecords], num_blocks: int, model_name
     return figure
 
 
-def rank_figure(records: Sequence[PromptRecords], num_blocks: int, model_name: str) -> Figure:
-    """Rank of the answer's first token against depth, rank 1 on top; prompts without a resolved answer are left out."""
+def rank_figure(
+    records: Sequence[PromptRecords], num_blocks: int, model_name: str, num_prompts: int | None = None
+) -> Figure:
+    """Rank of the answer's first token against depth, rank 1 on top; prompts without a resolved answer are left out.
+
+    `num_prompts` counts those with one.
+    """
     answered = [record for record in records if record.gold.first_id is not None]
     figure, axes = _depth_axes(answered, num_blocks, f"{model_name}: rank of the answer")
-    handles = _draw(axes, answered, lambda row: row.answer_rank)
+    handles = _draw(axes, answered, lambda row: row.answer_rank, num_prompts)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda rank, _: f"{rank:,.0f}"))
     axes.yaxis.set_minor_locator(NullLocator())
@@ -146,7 +186,7 @@ def _points(rows: Sequence[NextTokenRecord], reading: Reading) -> tuple[list[int
     return [row.layer for row in rows], [v if v is not None and math.isfinite(v) else math.nan for v in values]
 
 
-def _draw(axes: Axes, records: Sequence[PromptRecords], reading: Reading) -> list[Line2D]:
+def _draw(axes: Axes, records: Sequence[PromptRecords], reading: Reading, num_prompts: int | None) -> list[Line2D]:
     """The first prompt bold, the others thin behind it; one legend entry per lens and one for the others."""
     others = records[1:]
     alpha = max(0.08, min(0.35, 3.0 / max(len(others), 1)))
@@ -157,7 +197,9 @@ def _draw(axes: Axes, records: Sequence[PromptRecords], reading: Reading) -> lis
         _draw_first(axes, records[0], reading, linestyle="-", linewidth=2.4)
     handles = [Line2D([], [], color=colour, linewidth=2.4, label=lens) for lens, colour in _lenses(records)]
     if others:
-        handles.append(Line2D([], [], color="black", linewidth=0.7, alpha=0.5, label=f"{len(others)} other prompts"))
+        of = f" (of {num_prompts})" if num_prompts is not None and num_prompts > len(records) else ""
+        label = f"{len(others)} other prompts{of}"
+        handles.append(Line2D([], [], color="black", linewidth=0.7, alpha=0.5, label=label))
     return handles
 
 

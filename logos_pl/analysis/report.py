@@ -5,9 +5,8 @@ from typing import Any
 
 from logos_pl.analysis import report_checks as checks
 from logos_pl.analysis.markdown import code, escaped, number, quoted, table
-from logos_pl.analysis.output_prompt import final_prediction, gold_answer
-from logos_pl.analysis.report_depth import depth_table, lenses_of, next_token_file, tuned_against_norm
-from logos_pl.analysis.report_input import LISTED, REACHED, Evaluation, ReportInput, evaluate, median_of, name_of
+from logos_pl.analysis.report_depth import depth_table, next_token_file, tuned_against_norm
+from logos_pl.analysis.report_input import LISTED, REACHED, ReportInput, median_of, name_of
 
 __all__ = ["ReportInput", "evaluation_report"]
 
@@ -27,7 +26,6 @@ CITING = (
 
 def evaluation_report(facts: ReportInput) -> str:
     """`evaluation-<model>.md`: the same sections in the same order whatever was read."""
-    evaluation = evaluate(facts)
     sections = {
         "Model and run": _model,
         "Prompts and answers": _prompts,
@@ -42,28 +40,28 @@ def evaluation_report(facts: ReportInput) -> str:
         "Last row": checks.last_row,
         "Non-finite": checks.nonfinite,
     }
-    parts = [f"## {heading}\n\n{section(evaluation)}" for heading, section in sections.items()]
+    parts = [f"## {heading}\n\n{section(facts)}" for heading, section in sections.items()]
     return "\n".join([f"# Evaluation of {escaped(facts.model_id)}\n\n{CITING}\n", *parts])
 
 
-def _model(e: Evaluation) -> str:
-    facts = e.facts
+def _model(e: ReportInput) -> str:
+    num_prompts = len(e.swept.prompts)
     lines = [
-        f"Model {escaped(facts.model_id)}: {facts.num_blocks} transformer blocks {e.cite('model_stats.num_blocks')}.",
-        f"Lenses: {', '.join(lenses_of(facts.records)) or 'none'} {e.cite('run.lenses')}.",
-        f"Lens to go by: {facts.preferred_lens}; the tuned one only once it has passed all gates "
+        f"Model {escaped(e.model_id)}: {e.num_blocks} transformer blocks {e.cite('model_stats.num_blocks')}.",
+        f"Lenses: {', '.join(e.swept.lenses) or 'none'} {e.cite('run.lenses')}.",
+        f"Lens to go by: {e.preferred_lens}; the tuned one only once it has passed all gates "
         f"{e.cite('run.preferred_lens')}.",
-        f"Prompts: {len(facts.records)} {e.cite('run.num_prompts')}."
-        + (f" Tables list the first {LISTED}." if len(facts.records) > LISTED else ""),
-        f"Commits, device, versions and times are in {code(facts.files['json'])}, under `model`, `run`, `model_stats` "
+        f"Prompts: {num_prompts} {e.cite('run.num_prompts')}."
+        + (f" Tables list the first {LISTED}." if num_prompts > LISTED else ""),
+        f"Commits, device, versions and times are in {code(e.files['json'])}, under `model`, `run`, `model_stats` "
         "and `tuned_lens`.",
-        f"Files: {', '.join(code(file) for file in facts.files.values())}.",
+        f"Files: {', '.join(code(file) for file in e.files.values())}.",
     ]
     return "".join(f"- {line}\n" for line in lines)
 
 
-def _prompts(e: Evaluation) -> str:
-    golds = [gold_answer(record) for record in e.facts.records]
+def _prompts(e: ReportInput) -> str:
+    golds = list(e.swept.gold_answer)
     count = Counter(gold["status"] for gold in golds)
     unresolved = [name_of(gold) for gold in golds if gold["status"] == "unresolved"]
     said = (
@@ -76,12 +74,12 @@ def _prompts(e: Evaluation) -> str:
         )
     rows = [
         [
-            name_of(gold), quoted(_begin(record.prompt.text)),
+            name_of(gold), quoted(_begin(asked["text"])),
             "–" if gold["answer"] is None else quoted(gold["answer"]),
             gold["status"], escaped(gold["variant"] or "–"), number(gold["first_id"]),
             ", ".join(map(quoted, gold["pieces"])) or "–", e.cite(f"gold_answer[{i}]"),
         ]
-        for i, (gold, record) in enumerate(zip(golds[:LISTED], e.facts.records, strict=False))
+        for i, (gold, asked) in enumerate(zip(golds[:LISTED], e.swept.prompts[:LISTED], strict=True))
     ]  # fmt: skip
     keys = ["`answer`", "`status`", "`variant`", "`first_id`", "`pieces`"]
     return said + table(["prompt", "text", *keys, "source"], rows)
@@ -91,8 +89,8 @@ def _begin(text: str) -> str:
     return text if len(text) <= CHARACTERS else f"{text[:CHARACTERS]}…"
 
 
-def _final(e: Evaluation) -> str:
-    finals = [final_prediction(record) for record in e.facts.records]
+def _final(e: ReportInput) -> str:
+    finals = list(e.swept.final_prediction)
     ranks = [final["answer_rank"] for final in finals if final["answer_rank"] is not None]
     rows = [
         [
@@ -111,16 +109,16 @@ def _final(e: Evaluation) -> str:
     )
 
 
-def _milestones(e: Evaluation) -> str:
+def _milestones(e: ReportInput) -> str:
     parts = []
-    for lens in lenses_of(e.facts.records):
+    for lens in e.swept.lenses:
         rows = [
             [name, *(_depth_cell(at[lens][key]) for key in REACHED), number(at[lens]["delta_layers"]),
              e.cite(f"{place}.{lens}")]
             for name, at, place in e.listed("milestones")
             if lens in at
         ]  # fmt: skip
-        of = [diagnostic["milestones"][lens] for diagnostic in e.diagnostics if lens in diagnostic["milestones"]]
+        of = e.milestones(lens)
         if len(of) > 1:
             reached = [median_of([at[key]["row"] for at in of]) for key in REACHED]
             delta = median_of([at["delta_layers"] for at in of])
@@ -135,12 +133,11 @@ def _depth_cell(depth: dict[str, Any]) -> str:
     return "–" if depth["row"] is None else f"{depth['row']} ({depth['frac']:.2f})"
 
 
-def _depth(e: Evaluation) -> str:
-    facts = e.facts
+def _depth(e: ReportInput) -> str:
     parts = [
         f"### KL, entropy and cosine, {lens} lens\n\n"
-        + depth_table(facts.records, lens, facts.num_blocks, next_token_file(facts.files, lens))
-        for lens in lenses_of(facts.records)
+        + depth_table(e.swept.summaries, lens, e.num_blocks, next_token_file(e.files, lens))
+        for lens in e.swept.lenses
     ]
-    gain = tuned_against_norm(facts.records, facts.num_blocks, facts.files)
+    gain = tuned_against_norm(e.swept.summaries, e.num_blocks, e.files)
     return "\n".join([*parts, f"### Tuned against norm\n\n{gain}"] if gain else parts) or NOTHING

@@ -4,11 +4,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from logos_pl.analysis.markdown import cite, escaped
-from logos_pl.analysis.milestones import milestones
-from logos_pl.analysis.output_prompt import RawLens, diagnosis
-from logos_pl.analysis.output_summaries import PromptSummary, prompt_summary
+from logos_pl.analysis.output_summaries import SweptPrompts
 from logos_pl.analysis.report_depth import finite_median
-from logos_pl.records import PromptRecords
 
 LISTED = 12
 """Prompts that stand in the tables; of more, what holds over all of them is added."""
@@ -28,45 +25,31 @@ class ReportInput(NamedTuple):
         model_id: Hub id or folder name.
         clean_model_name: The id's last part, as in the file names.
         num_blocks: Transformer blocks, n.
-        records: What was read, in the order in which it was asked; positions are not looked at.
+        swept: What the sweep's JSON says of every prompt.
         files: File names by kind: `json`, and by lens `pure-next-token`, `pure-next-token-tuned`, ….
-        raw_lens: The rows over which the JSON sets norm lens and raw lens side by side.
         preferred_lens: The lens to go by, as the JSON has it.
     """
 
     model_id: str
     clean_model_name: str
     num_blocks: int
-    records: Sequence[PromptRecords]
+    swept: SweptPrompts
     files: dict[str, str]
-    raw_lens: RawLens = "sample"
     preferred_lens: str = "norm"
-
-
-class Evaluation(NamedTuple):
-    """A sweep and what its JSON says of each prompt, in its order."""
-
-    facts: ReportInput
-    diagnostics: list[dict[str, Any]]
-    summaries: list[PromptSummary]
 
     def cite(self, *place: str) -> str:
         """Where in the JSON a number stands."""
-        return cite(self.facts.files["json"], *place)
+        return cite(self.files["json"], *place)
 
     def listed(self, section: str) -> Iterator[tuple[str, dict[str, Any], str]]:
         """Of the first prompts: name, what the JSON says under a key of its diagnostics, and where."""
-        for i, diagnostic in enumerate(self.diagnostics[:LISTED]):
+        for i, diagnostic in enumerate(self.swept.diagnostics[:LISTED]):
             yield name_of(diagnostic), diagnostic[section], f"diagnostics[{i}].{section}"
 
-
-def evaluate(facts: ReportInput) -> Evaluation:
-    """The verdicts on every prompt, the same as in the JSON."""
-    reached = [{lens: milestones(rows) for lens, rows in record.next_token.items()} for record in facts.records]
-    both = list(zip(facts.records, reached, strict=True))
-    return Evaluation(
-        facts, [diagnosis(*pair, facts.raw_lens) for pair in both], [prompt_summary(*pair) for pair in both]
-    )
+    def milestones(self, lens: str) -> list[dict[str, Any]]:
+        """Every prompt's milestones under a lens, of those that it has read."""
+        every = (diagnostic["milestones"] for diagnostic in self.swept.diagnostics)
+        return [of[lens] for of in every if lens in of]
 
 
 def name_of(prompt: dict[str, Any]) -> str:

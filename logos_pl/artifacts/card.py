@@ -107,8 +107,40 @@ def _gates(p: Provenance) -> list[str]:
     return [
         f"## Gates: {verdict}{note}\n",
         _table(["Gate", "Figure", "Measured, with 95% interval", "Threshold", "Verdict"], rows),
+        *_kpis(p),
+        _judged_on(p.acceptance["evaluated_on"]),
         f"{remarks}\n`gates.json` has all figures, `gates-prompts.csv` and `gates-rows.csv` what is behind them.\n",
     ]
+
+
+def _kpis(p: Provenance) -> list[str]:
+    """What the tuned lens gains, over each baseline and in rows; with intervals."""
+    if p.kpis is None:
+        return []
+    words = {"norm": "the norm lens", "norm_tau": "it with a temperature per row", "bias": "bias and temperature alone"}
+    rows = [
+        [f"gain on held-out text over {words[baseline]}, bits", _interval(gain)]
+        for baseline, gain in p.kpis["held_out_gain_bits"].items()
+    ]
+    for rank in (10, 5, 1):
+        rows.append([f"rows earlier at rank ≤ {rank}", _interval(p.kpis[f"earliness_shift_first_rank_le_{rank}"])])
+    rows.append(["share of rows at rank 1, gain", _interval(p.kpis["rank1_coverage_gain"])])
+    for m, perplexity in p.kpis["skip_layers"]["perplexity"].items():
+        what = "perplexity of the model itself" if m == "0" else f"perplexity without its last {m} blocks"
+        rows.append([what, "–" if perplexity is None else f"{perplexity:.4g}"])
+    return [_table(["Figure", "Value, with 95% interval"], rows)]
+
+
+def _interval(found: dict[str, Any] | None) -> str:
+    return "–" if found is None else f"{found['estimate']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+
+
+def _judged_on(on: dict[str, Any]) -> str:
+    return (
+        f"Judged on {on['facts']} facts of `{on['suite']}` (sha256 `{on['suite_sha256'][:12]}…`) and on "
+        f"{on['sequences']} sequences of {on['seq_len']} tokens of `{on['dataset']}` that were held out, "
+        f"in {on['dtype']} on {on['device']}.\n"
+    )
 
 
 def _measured(check: dict[str, Any]) -> str:

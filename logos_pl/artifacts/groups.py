@@ -15,6 +15,7 @@ class Dataset:
         sample_description: One sentence for people: which part, in which order.
         content_hash: sha256 over the ordered (shard, row) cursors and text digests consumed.
         documents: Documents consumed.
+        held_out_frac: Share of the documents, by a hash of their text, held out for validation, and again for test.
     """
 
     repo_id: str
@@ -24,6 +25,7 @@ class Dataset:
     sample_description: str
     content_hash: str
     documents: int
+    held_out_frac: float
 
 
 @dataclass(frozen=True)

@@ -55,11 +55,15 @@ class GateWriter(Callback):
         data: LensDataModule = trainer.datamodule  # type: ignore[attr-defined]
         bytes_per_token = data.test_bytes_per_token()
         self._print(judged, bytes_per_token)
-        files = self._files(judged, pl_module, data, bytes_per_token)
+        figures = self.report.figures() | {"skip_layers": _skip_layers(judged)}
+        on = data.evaluated_on() | {"device": str(pl_module.frozen.device), "dtype": _dtype(pl_module)}
+        acceptance = self.report.acceptance() | {"evaluated_on": on}
+        document = self.report.to_plain() | {"kpis": figures, "acceptance": acceptance}
+        files = self._files(judged, pl_module, document, bytes_per_token)
         if self.is_artifact:
             judged_lens = next(c.provenance for c in trainer.callbacks if isinstance(c, LensImport))  # type: ignore[attr-defined]
             assert judged_lens is not None
-            record_gates(self.folder, judged_lens, files, self.report.figures(), self.report.acceptance())
+            record_gates(self.folder, judged_lens, files, figures, acceptance)
         else:
             for name, content in files.items():
                 replace_file(self.folder / name, content)
@@ -79,20 +83,14 @@ class GateWriter(Callback):
             raise GatesNotPassedError(f"{self.report.summary()}: the table above says by how much.")
 
     def _files(
-        self, judged: Judged, module: LensTuning, data: LensDataModule, bytes_per_token: float
+        self, judged: Judged, module: LensTuning, document: dict[str, Any], bytes_per_token: float
     ) -> dict[str, bytes]:
         assert self.report is not None
         lm, bits = module.frozen, _bits_per_byte(judged, bytes_per_token)
-        document = self.report.to_plain() | {
+        document = document | {
             "model": {"model_id": lm.model_id, "model_commit": lm.model_commit},
-            "suite": Path(data.suite).name,
-            "held_out": {"dataset": data.source.repo_id if data.source else None, "bytes_per_token": bytes_per_token},
+            "test_bytes_per_token": bytes_per_token,
             "norm_tau": [1 / inv_tau for inv_tau in judged.norm_inv_tau],
-            "skip_layers": {
-                "num_tokens": judged.skips.num_tokens,
-                "perplexity": {str(m): _or_none(value) for m, value in judged.skips.perplexity.items()},
-                "not_applicable": {str(m): reason for m, reason in judged.skips.not_applicable.items()},
-            },
         }
         return {
             "gates.json": (json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode(),
@@ -110,8 +108,8 @@ class GateWriter(Callback):
         console.print(f"\nNext token of that text, {_skips(judged)}", soft_wrap=True, markup=False)
         kpis, early = self.report.kpis, next(check for check in self.report.verdict.checks if check.gate == "B")
         console.print(
-            f"\nGates over {kpis.num_used} prompts and {kpis.num_sequences} sequences of text: medians of how much closer "
-            "the tuned lens is\nto the model than the norm lens, in bits, with 95% intervals",
+            f"\nGates over {kpis.num_used} prompts and {kpis.num_sequences} sequences of text: how much closer the\n"
+            "tuned lens is to the model than the norm lens, in bits, with 95% intervals",
             soft_wrap=True,
             markup=False,
         )
@@ -161,6 +159,20 @@ def baseline_table(report: GateReport) -> Table:
 
 def _bits_per_byte(judged: Judged, bytes_per_token: float) -> dict[str, Any]:
     return {lens: nats * NATS_TO_BITS / bytes_per_token for lens, nats in judged.next_token_nats.items()}
+
+
+def _skip_layers(judged: Judged) -> dict[str, Any]:
+    """The skip-layers check as plain values."""
+    skips = judged.skips
+    return {
+        "num_tokens": skips.num_tokens,
+        "perplexity": {str(m): _or_none(value) for m, value in skips.perplexity.items()},
+        "not_applicable": {str(m): reason for m, reason in skips.not_applicable.items()},
+    }
+
+
+def _dtype(module: LensTuning) -> str:
+    return str(module.frozen.dtype).removeprefix("torch.")
 
 
 def _or_none(value: float) -> float | None:

@@ -165,6 +165,7 @@ def _what_was_read(
             sample_description=consumed.sample_description,
             content_hash=consumed.content_hash,
             documents=consumed.documents,
+            held_out_frac=data.held_out_frac,
         ),
         "budget": groups.Budget(
             tokens=counts.tokens,

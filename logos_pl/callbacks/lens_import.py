@@ -1,4 +1,4 @@
-"""Validation and test of a lens that was fitted before: the artifact's weights take the place of untrained ones."""
+"""Validation, test and prediction with a lens that was fitted before: its weights take the place of untrained ones."""
 
 import os
 from pathlib import Path
@@ -10,6 +10,7 @@ from logos_pl.artifacts.provenance import Provenance
 from logos_pl.artifacts.store import find_folder
 from logos_pl.artifacts.tuned_lens import load_lenses
 from logos_pl.callbacks.lens_table import print_kl_table
+from logos_pl.data.datamodule import LensDataModule
 from logos_pl.errors import InputError
 from logos_pl.modules.tuning import LensTuning
 
@@ -61,10 +62,16 @@ class LensImport(Callback):
             module.adopt(lens)
             module.adopt_companion(companion)
 
+    def _read_for_text(self, trainer: Trainer, module: LensTuning) -> None:
+        self._read(trainer, module)
+        if self.provenance is not None:
+            data: LensDataModule = trainer.datamodule  # type: ignore[attr-defined]
+            data.refuse_other_share(self.provenance.dataset.held_out_frac)
+
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the fitted lens in place."""
         assert isinstance(pl_module, LensTuning)
-        self._read(trainer, pl_module)
+        self._read_for_text(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the table."""
@@ -77,7 +84,7 @@ class LensImport(Callback):
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the fitted lens in place."""
         assert isinstance(pl_module, LensTuning)
-        self._read(trainer, pl_module)
+        self._read_for_text(trainer, pl_module)
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the fitted lens in place, or take the untrained one away."""

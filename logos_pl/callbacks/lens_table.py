@@ -89,11 +89,17 @@ def _row(row: int | None) -> str:
     return "–" if row is None else str(row)
 
 
+def _first_piece(records: PromptRecords) -> str:
+    """What the rank is the rank of, where the answer has several tokens."""
+    pieces = records.gold.pieces
+    return f", ranked by its first token {pieces[0]!r}" if len(pieces) > 1 else ""
+
+
 def print_prompt_table(records: PromptRecords, milestones: Mapping[str, Milestones], console: Console) -> None:
     """Print a prompt's table to the terminal, under what it asks for and above its milestones."""
     prompt, gold = records.prompt, records.gold
     wanted = {
-        "resolved": f" → {''.join(gold.pieces)!r}",
+        "resolved": f" → {prompt.answer!r}" + _first_piece(records),
         "unresolved": f" → {prompt.answer!r} cannot be told apart from the prompt's last token: not looked for",
         "none": "",
     }[gold.status]
@@ -126,7 +132,7 @@ def summary_line(records: PromptRecords, milestones: Mapping[str, Milestones]) -
     final = records.next_token["norm"][-1]
     return (
         f"{records.prompt.prompt_id}/{records.prompt.variant}",
-        "–" if records.gold.status == "none" else repr("".join(records.gold.pieces) or records.prompt.answer),
+        "–" if records.prompt.answer is None else repr(records.prompt.answer),
         _row(final.answer_rank),
         *(_row(reached.first_rank_le_1) for reached in milestones.values()),
         *(_row(reached.first_kl_below_1_0) for reached in milestones.values()),

@@ -52,10 +52,9 @@ class SweepFiles:
         self.lenses = [lens for lens in SWEPT if lens in module.lenses]
         self.module = module
         self.provenance = provenance
-        self.raw_lens = raw_lens
         self.started = datetime.now(UTC)
         self._builder = OutputBuilder(raw_lens)
-        self._kept: list[PromptRecords] = []
+        self._drawn = plots.PromptSample()
         self._residuals: list[str] = []
         with ExitStack() as stack:
             self._positions = {
@@ -87,8 +86,7 @@ class SweepFiles:
             self._next_token[lens].write(records.next_token[lens])
         self._page.add(records, reached)
         self._builder.add(records)
-        # Pictures and report need every prompt's figures, but of one prompt only all positions.
-        self._kept.append(records if not self._kept else records._replace(positions={}))
+        self._drawn.add(records)
 
     def add_residuals(self, records: PromptRecords, h: Float[Tensor, "rows pos d_model"]) -> None:
         """Keep a prompt's residual stream.
@@ -135,9 +133,8 @@ class SweepFiles:
             model_id=self.module.frozen.model_id,
             clean_model_name=self.name,
             num_blocks=num_blocks,
-            records=self._kept,
+            swept=self._builder.swept(),
             files=_by_kind(files, self.name),
-            raw_lens=self.raw_lens,
             preferred_lens=preferred_lens(_origin(self.provenance)),
         )
         replace_file(report, evaluation_report(self.report).encode())
@@ -151,16 +148,15 @@ class SweepFiles:
         return self.folder / f"output-{self.name}.json"
 
     def _draw(self) -> list[str]:
-        num_blocks = self.module.frozen.num_blocks
-        first = self._kept[0]
+        num_blocks, drawn = self.module.frozen.num_blocks, self._drawn
         figures = {
-            "kl": plots.kl_figure(self._kept, num_blocks, self.name),
-            "cosine": plots.cosine_figure(self._kept, num_blocks, self.name),
-            "entropy": plots.entropy_figure(self._kept, num_blocks, self.name),
-            "tokens": token_map(first, self.lenses),
+            "kl": plots.kl_figure(drawn.records, num_blocks, self.name, drawn.num_prompts),
+            "cosine": plots.cosine_figure(drawn.records, num_blocks, self.name, drawn.num_prompts),
+            "entropy": plots.entropy_figure(drawn.records, num_blocks, self.name, drawn.num_prompts),
+            "tokens": token_map(drawn.records[0], self.lenses),
         }
-        if any(records.gold.status == "resolved" for records in self._kept):
-            figures["rank"] = plots.rank_figure(self._kept, num_blocks, self.name)
+        if drawn.answered:
+            figures["rank"] = plots.rank_figure(drawn.answered, num_blocks, self.name, drawn.num_answered)
         for what, figure in figures.items():
             plots.save_figure(figure, self._path(f"{what}.png"))
         return [self._path(f"{what}.png").name for what in figures]
@@ -171,7 +167,12 @@ class SweepFiles:
         Raises:
             OSError: The disk refuses even that.
         """
-        self._open_files.__exit__(type(error), error, error.__traceback__)
+        try:
+            self._open_files.__exit__(type(error), error, error.__traceback__)
+        finally:  # closing may fail for the same reason
+            self._record_failure(error)
+
+    def _record_failure(self, error: BaseException) -> None:
         sentence = " ".join(str(error).split()) or type(error).__name__
         output = failed_output(_identity(self.module.frozen), self._facts(), sentence)
         replace_file(self._json(), to_json(output).encode())
@@ -217,14 +218,20 @@ def write_cross_report(folder: SweepFolder, reports: Sequence[ReportInput]) -> P
     return path
 
 
-def record_skip(folder: SweepFolder, model: str, reason: str) -> None:
-    """Write the document of a model that was not read.
+def record_skips(folder: SweepFolder, skipped: Sequence[tuple[str, str]]) -> None:
+    """Write the documents of models that were not read, given with the reasons.
 
     Raises:
         OSError: The disk refuses.
     """
+    for model, reason in skipped:
+        _record_skip(folder, model, reason)
+
+
+def _record_skip(folder: SweepFolder, model: str, reason: str) -> None:
     now, name = datetime.now(UTC), clean_name(model)
-    identity = ModelIdentity(name if Path(model).is_absolute() else model, name, None, None)
+    is_path = model.startswith(("/", "~", ".")) or Path(model).exists()
+    identity = ModelIdentity(name if is_path else model, name, None, None)
     facts = RunFacts(now, now, project_version(), git_sha(), None, None, None, None)
     path = folder.path / f"output-{name}.json"
     if not path.exists():  # a sweep that had begun has said more

@@ -1,10 +1,12 @@
 """A prediction's results: tables on the terminal, and CSV, JSON, plots, report and page in the run directory."""
 
 import os
+import signal
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -12,12 +14,13 @@ from rich.console import Console
 
 from logos_pl.analysis.milestones import Milestones, milestones
 from logos_pl.analysis.report_input import ReportInput
+from logos_pl.callbacks.graceful_stop import SIGNALS
 from logos_pl.callbacks.lens_import import LensImport
 from logos_pl.callbacks.lens_table import print_prompt_table, summary_line, summary_table
 from logos_pl.callbacks.sweep_files import SweepFiles
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.data.token_strings import TokenStrings
-from logos_pl.errors import InputError
+from logos_pl.errors import InterruptedRunError
 from logos_pl.modules.reading import BatchReading
 from logos_pl.modules.recording import records_of
 from logos_pl.modules.tuning import LensTuning
@@ -92,16 +95,21 @@ class SweepWriter(Callback):
         self.keep_residuals = keep_residuals
         self.destination = SweepDestination()
         self._files: SweepFiles | None = None
+        self._handlers: dict[int, Any] = {}
 
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the files, once the model is there and its lens has been verified.
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Find out before the model is loaded whether the folder that the user names can be written to.
 
         Raises:
-            InputError: More than one process.
+            InputError: results of the model are there, or a file is.
+            RunError: the disk refuses.
         """
+        if stage == "predict" and self.out_dir:
+            self.destination.open()
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open the files, once the model is there and its lens has been verified; listen for Ctrl-C and SIGTERM."""
         assert isinstance(pl_module, LensTuning)
-        if trainer.world_size > 1:
-            raise InputError("A prediction runs in one process: give --trainer.devices 1.")
         pl_module.keep_residuals = self.keep_residuals
         tokenizer = pl_module.frozen.tokenizer
         assert tokenizer is not None, "the data module has read the prompts with it"
@@ -112,6 +120,29 @@ class SweepWriter(Callback):
         self._data: LensDataModule = trainer.datamodule  # type: ignore[attr-defined]
         provenance = next((c.provenance for c in trainer.callbacks if isinstance(c, LensImport)), None)  # type: ignore[attr-defined]
         self._files = SweepFiles(self.destination.open(), pl_module, provenance, self.raw_lens)
+        self._handlers = {number: signal.signal(number, self._stop) for number in SIGNALS}
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        """End the sweep where it stands; a second signal ends the process at once.
+
+        Raises:
+            InterruptedRunError: always.
+        """
+        for listened in SIGNALS:
+            signal.signal(listened, signal.SIG_DFL)
+        where = (
+            "" if self._files is None else f"; what was read is in {os.path.relpath(self._files.folder)}, as .partial"
+        )
+        raise InterruptedRunError(
+            f"Stopped by {signal.Signals(number).name} after {self._done} of {self._data.num_prompts} prompts{where}.",
+            number,
+        )
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give the signals back."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
 
     def on_predict_batch_end(
         self,
@@ -134,6 +165,7 @@ class SweepWriter(Callback):
                 start = outputs.starts[number]
                 self._files.add_residuals(records, outputs.residuals[:, start : start + len(records.ids)])
             self._show(records, reached)
+        self._progress()
 
     def _show(self, records: PromptRecords, reached: dict[str, Milestones]) -> None:
         self._done += 1
@@ -141,13 +173,13 @@ class SweepWriter(Callback):
         total = self._data.num_prompts
         if total <= TABLES:
             if self._done == 1:
-                self._say(
-                    "KL is KL(row‖final) and H the entropy, in bits; * marks a milestone where it is first reached."
-                )
+                self._say("KL is KL(row‖final), H the entropy, in bits; * where a milestone is reached.")
             print_prompt_table(records, reached, self._console)
-            return
-        now = time.monotonic()
-        if now - self._last_line >= SECONDS_BETWEEN_LINES or self._done == total:
+
+    def _progress(self) -> None:
+        """Where no tables show it, a line now and then on how far it is."""
+        now, total = time.monotonic(), self._data.num_prompts
+        if total > TABLES and (now - self._last_line >= SECONDS_BETWEEN_LINES or self._done == total):
             self._last_line = now
             rate = self._done / max(now - self._start, 1e-9)
             left = (total - self._done) / rate
@@ -161,7 +193,7 @@ class SweepWriter(Callback):
         self._files = None
         self.destination.reports.append(files.report)
         if len(self._lines) > 1:
-            self._say("\nRow from which the answer is at rank 1, and from which KL(row‖final) is below 1 bit:")
+            self._say("\nFirst row with the answer at rank 1, and with KL(row‖final) below 1 bit:")
             self._console.print(summary_table(self._lines, files.lenses))
         if self._data.num_prompts > TABLES:
             self._say(f"More than {TABLES} prompts: their tables, row by row, are in the CSV files and on the page.")
@@ -181,3 +213,4 @@ class SweepWriter(Callback):
         if self._files is not None:
             files, self._files = self._files, None
             files.fail(exception)
+        self.teardown(trainer, pl_module, "predict")  # Lightning tears nothing down after a failure

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from lightning.pytorch import LightningDataModule
@@ -77,6 +78,7 @@ class LensDataModule(LightningDataModule):
     """
 
     tokenizer: PreTrainedTokenizerBase | None = None
+    allow_zero_length_dataloader_with_multiple_devices = True  # a short suite may leave a process without a fact
 
     def __init__(
         self,
@@ -259,11 +261,32 @@ class LensDataModule(LightningDataModule):
         draw = self._draw(HELD_OUT_SEEDS["val"])
         return HeldOutBatches(self._held_out["val"], draw, int(self.micro_batch_seqs), 0, 1)
 
+    def evaluated_on(self) -> dict[str, Any]:
+        """What a verdict is passed on, for its record."""
+        source, _ = self._ready()
+        suite = FACTS if self.suite == "facts" else Path(self.suite)
+        return {
+            "suite": suite.name,
+            "suite_sha256": hashlib.sha256(suite.read_bytes()).hexdigest(),
+            "facts": len(self.asked),
+            "dataset": source.repo_id,
+            "name": source.name,
+            "split": source.split,
+            "revision": source.commit or source.revision,
+            "held_out_frac": self.held_out_frac,
+            "sequences": len(self._held_out["test"]),
+            "seq_len": self.seq_len,
+            "positions_per_seq": int(self.positions_per_seq),
+            "position_range": list(self.position_range),
+        }
+
     def test_bytes_per_token(self) -> float:
         """Bytes of UTF-8 text that a token of the held-out test sequences stands for, special tokens aside."""
         _, tokenizer = self._ready()
         special = set(tokenizer.all_special_ids)
-        texts = tokenizer.batch_decode(self._held_out["test"], skip_special_tokens=True)
+        texts = tokenizer.batch_decode(
+            self._held_out["test"], skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
         tokens = sum(token not in special for sequence in self._held_out["test"] for token in sequence)
         return sum(len(text.encode()) for text in texts) / tokens
 
@@ -313,6 +336,8 @@ class LensDataModule(LightningDataModule):
         return prompts_of(read_suite(packaged.get(self.prompts, self.prompts)))
 
     def _held_out_batches(self, which: Side) -> HeldOutBatches:
+        if self._restored_identity is not None:
+            self.refuse_other_share(self._restored_identity["held_out_frac"])
         sequences, layout = self._held_out[which], self._layout()
         if len(sequences) % layout.world_size != 0:
             raise InputError(
@@ -359,6 +384,22 @@ class LensDataModule(LightningDataModule):
         """All lanes' cursors and what they are cursors of, in plain types; every process must call it."""
         cursors = {lane: tuple(cursor) for lane, cursor in self._gathered().items()}
         return {"cursors": cursors, "identity": self._identity()}
+
+    def refuse_other_share(self, held_out_frac: float) -> None:
+        """Makes sure that the text held out here was held out from the lens's training, too.
+
+        Args:
+            held_out_frac: The share that was held out from it.
+
+        Raises:
+            InputError: If it is another one: the sides of the documents would be others.
+        """
+        if self.held_out_frac != held_out_frac:
+            raise InputError(
+                f"The lens was fitted with {held_out_frac:g} of the documents held out, and with --data.held_out_frac "
+                f"{self.held_out_frac:g} it would be judged on text it has seen: give --data.held_out_frac "
+                f"{held_out_frac:g}."
+            )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Puts every lane where it was; the next `train_dataloader` goes on from there."""

@@ -15,6 +15,9 @@ from logos_pl.records import Gold, Prompt
 TOKENS_PER_BATCH = 2048
 """Tokens of prompts, padding included, that one forward pass of a sweep reads."""
 
+MAX_PROMPTS_PER_BATCH = 64
+"""However short they are: some checks hold a few whole distributions per prompt."""
+
 
 class AskedPrompt(NamedTuple):
     """A prompt in a model's tokens.
@@ -117,7 +120,8 @@ def batches(asked: Sequence[AskedPrompt], tokens_per_batch: int) -> list[PromptB
     width = 0
     for prompt in asked:
         width = max(width, len(prompt.input_ids))
-        if not groups or (len(groups[-1]) + 1) * width > tokens_per_batch:
+        full = not groups or len(groups[-1]) == MAX_PROMPTS_PER_BATCH
+        if full or (len(groups[-1]) + 1) * width > tokens_per_batch:
             groups.append([])
             width = len(prompt.input_ids)
         groups[-1].append(prompt)

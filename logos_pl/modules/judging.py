@@ -89,6 +89,8 @@ class Judging(nn.Module):
         self.depths = list(depth_percentile_rows(lm.num_blocks).values())
         self.skipped = skip_rows(lm.num_blocks)
         self.whole_rows = [lm.num_blocks, *self.skipped.rows.values()]
+        tokenizer = lm.tokenizer
+        self._special = torch.tensor([] if tokenizer is None else tokenizer.all_special_ids, dtype=torch.int64)
         self._lm = [lm]  # in a list, so that the frozen model is no part of this module
         self._numbers = {_name(prompt): number for number, prompt in enumerate(self.asked)}
         means = {name: RowMeans(self.num_rows, RowDivergence._fields) for name in SHOWN}
@@ -130,7 +132,7 @@ class Judging(nn.Module):
         found = row_divergence(x, teacher, inv_tau, head.unembedding, block_bytes=self.block_bytes)
         if name in SHOWN:
             self.means[name].update(**found._asdict())
-            followed, targets = _followed(batch)
+            followed, targets = _followed(batch, self._special)
             at = followed.to(x.device)
             nats = next_token_nats(
                 x[:, at], inv_tau, targets.to(x.device), head.unembedding, block_bytes=self.block_bytes
@@ -228,10 +230,13 @@ def _on_cpu(values: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: value.cpu() for key, value in values.items()}
 
 
-def _followed(batch: TextBatch) -> tuple[Tensor, Tensor]:
-    """Which of the flat sampled positions have a next token in their sequence, and those tokens."""
+def _followed(batch: TextBatch, special: Tensor) -> tuple[Tensor, Tensor]:
+    """Which of the flat sampled positions have a next token of the text in their sequence, and those tokens.
+
+    Special tokens stand for no text, and so for no bytes that their cost could be set against.
+    """
     last = batch.input_ids.shape[1] - 1
     inside = (batch.positions < last).flatten()
     following = batch.input_ids.gather(1, (batch.positions + 1).clamp(max=last)).flatten()
-    at = inside.nonzero().flatten()
+    at = (inside & ~torch.isin(following, special.to(following.device))).nonzero().flatten()
     return at, following[at]

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from logos_pl.data.prompts import AskedPrompt, PromptBatch
+from logos_pl.errors import InputError
 from logos_pl.functional.readings import LastRow, PairReadings, RowReadings, last_row, pair_readings, row_readings
 from logos_pl.functional.unembedding import spans
 from logos_pl.lenses.norm import Lens, NormLens
@@ -55,11 +56,16 @@ class PromptReader:
 
     Args:
         lm: The frozen model.
-        lenses: The lenses by name, `norm` among them, all with one head; looked up anew in every batch.
+        lenses: The lenses by name, `norm` among them; looked up anew in every batch.
         block_bytes: Upper bound on one block of logits.
+
+    Raises:
+        InputError: A lens decodes with another model's head.
     """
 
     def __init__(self, lm: FrozenLM, lenses: Mapping[str, Lens], block_bytes: int = 2**28) -> None:
+        for name, lens in lenses.items():
+            refuse_other_model(lm, lens, name)
         self.lm = lm
         self.lenses = lenses
         self.block_bytes = block_bytes
@@ -75,7 +81,8 @@ class PromptReader:
         """One forward pass, decoded by every lens at every row, token and, for the checks, last token."""
         starts, places, last, targets, contrasts = _layout(batch)
         h = residuals(self.lm, batch.input_ids, None, self.rows, batch.attention_mask).flatten(1, 2)
-        h = h.index_select(1, places.to(h.device))
+        if len(places) < h.shape[1]:  # there is padding
+            h = h.index_select(1, places.to(h.device))
         at_end = h[:, last.to(h.device)]
         lenses = {
             name: self._read_lens(self.lenses[name], h, targets, contrasts) for name in SWEPT if name in self.lenses
@@ -123,6 +130,19 @@ class PromptReader:
         """The lens's last row against what the model's own modules give in the model's own number format."""
         logits = self.lenses["norm"].logits(h, self.rows[-1:])[0]
         return LastRow(*(t.cpu() for t in last_row(logits, exact_logits(self.lm.anatomy, h)[0].float())))
+
+
+def refuse_other_model(lm: FrozenLM, lens: Lens, name: str) -> None:
+    """Make sure that a lens decodes with the model's own head.
+
+    Raises:
+        InputError: It is bound to another model.
+    """
+    if lens.head.anatomy is not lm.anatomy:
+        raise InputError(
+            f"The {name} lens is bound to another model than {lm.model_id}: load it for this one, "
+            "load_tuned_lens(path, lm)."
+        )
 
 
 def _layout(batch: PromptBatch) -> tuple[tuple[int, ...], Tensor, Tensor, Tensor, Tensor]:

@@ -107,6 +107,7 @@ class LensTuning(LightningModule):
         self.reading: StepReading | None = None
         self.validation: Readings = {}
         self.keep_residuals = False
+        self.prompt_reader: PromptReader | None = None
         self.judging: Judging | None = None
         self.judged: Judged | None = None
 
@@ -308,16 +309,20 @@ class LensTuning(LightningModule):
         else:
             self.judging.read_prompts(batch)
 
+    def on_predict_start(self) -> None:
+        """Make ready what every batch is read with, now that the lenses are in place."""
+        self.prompt_reader = PromptReader(self.frozen, self.lenses, self.loss_block_bytes)
+
     def predict_step(self, batch: PromptBatch, batch_idx: int) -> BatchReading:
         """Every lens at every row and position of a batch of prompts, from one forward pass."""
-        reader = PromptReader(self.frozen, self.lenses, self.loss_block_bytes)
-        return reader.read(batch, self.keep_residuals)
+        assert self.prompt_reader is not None
+        return self.prompt_reader.read(batch, self.keep_residuals)
 
     def on_validation_epoch_end(self) -> None:
         """Merge the processes' readings and log the figures at the depth percentiles."""
         self.validation = self._take_readings()
         # "step" is what Lightning plots against; by itself it would take one less than the figures and temperatures.
-        self.log_dict(self._figures("val") | {"step": float(self.global_step)})
+        self.log_dict(self._figures() | {"step": float(self.global_step)})
 
     def on_test_epoch_end(self) -> None:
         """Merge what the processes have read."""
@@ -332,17 +337,16 @@ class LensTuning(LightningModule):
         refuse_nonfinite(readings)
         return readings
 
-    def _figures(self, stage: str) -> dict[str, float]:
+    def _figures(self) -> dict[str, float]:
         percentiles = depth_percentile_rows(self.frozen.num_blocks)
         figures = {
-            f"{stage}/{quantity}_{name}_depth{percentile}": float(reading[quantity][row])
+            f"val/{quantity}_{name}_depth{percentile}": float(reading[quantity][row])
             for name, reading in self.validation.items()
             for quantity in ("kl_from_final_bits", "kl_to_final_bits", "top1_agree")
             for percentile, row in percentiles.items()
         }
-        tuned = [figures[f"{stage}/kl_from_final_bits_tuned_depth{percentile}"] for percentile in percentiles]
-        if stage == "val":
-            figures[PERCENTILE_KL] = sum(tuned) / len(tuned)
+        tuned = [figures[f"val/kl_from_final_bits_tuned_depth{percentile}"] for percentile in percentiles]
+        figures[PERCENTILE_KL] = sum(tuned) / len(tuned)
         return figures
 
     # Checkpoints

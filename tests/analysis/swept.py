@@ -10,6 +10,7 @@ from typing import Any
 
 from logos_pl.analysis.output import OutputBuilder, to_json
 from logos_pl.analysis.output_groups import NO_FILES, ModelIdentity, ModelStats, RunFacts
+from logos_pl.analysis.output_prompt import RawLens
 from logos_pl.analysis.report_input import ReportInput
 from logos_pl.record_csv import RecordWriter
 from logos_pl.records import Gold, LastRowCheck, NextTokenRecord, NonFinite, PairRow, Prompt, PromptRecords
@@ -28,7 +29,9 @@ def files(name: str, lenses: Sequence[str] = LENSES) -> dict[str, str]:
     return {"json": f"output-{name}.json"} | {kind: f"output-{name}-{kind}.csv" for kind in kinds}
 
 
-def random_prompt(seed: int, prompt: Prompt, gold: Gold = ANSWER, lenses: Sequence[str] = LENSES) -> PromptRecords:
+def random_prompt(
+    seed: int, prompt: Prompt, gold: Gold = ANSWER, lenses: Sequence[str] = LENSES, num_blocks: int = NUM_BLOCKS
+) -> PromptRecords:
     """A prompt whose every reading is drawn anew."""
     draw = random.Random(seed)
     rank = None if gold.first_id is None else 1
@@ -45,7 +48,7 @@ def random_prompt(seed: int, prompt: Prompt, gold: Gold = ANSWER, lenses: Sequen
             "control_margin": draw.uniform(-1, 1) if prompt.contrast else None,
         }  # fmt: skip
 
-    rows = range(NUM_BLOCKS + 1)
+    rows = range(num_blocks + 1)
     record = prompt_records(
         {lens: [draw.uniform(0, 3) for _ in rows] for lens in lenses},
         prompt=prompt,
@@ -63,7 +66,7 @@ def random_prompt(seed: int, prompt: Prompt, gold: Gold = ANSWER, lenses: Sequen
     return record._replace(norm_to_raw=pairs(), final_to_next=pairs(), last_row=last)
 
 
-def sweep(name: str = "demo", count: int = 3, lenses: Sequence[str] = LENSES) -> ReportInput:
+def sweep_records(count: int = 3, lenses: Sequence[str] = LENSES) -> list[PromptRecords]:
     """Facts with and without filler, a control, an unresolved answer, one without, a place that is not finite."""
     asked: list[tuple[Prompt, Gold]] = []
     for i in range(count):
@@ -77,18 +80,41 @@ def sweep(name: str = "demo", count: int = 3, lenses: Sequence[str] = LENSES) ->
     ]
     records = [random_prompt(seed, prompt, gold, lenses) for seed, (prompt, gold) in enumerate(asked)]
     broken = (NonFinite("norm", 2, 1), NonFinite("norm", 2, 3))
-    return ReportInput(
-        f"org/{name}", name, NUM_BLOCKS, [records[0]._replace(nonfinite=broken), *records[1:]], files(name, lenses)
-    )
+    return [records[0]._replace(nonfinite=broken), *records[1:]]
+
+
+def builder_of(records: Sequence[PromptRecords], raw_lens: RawLens = "sample") -> OutputBuilder:
+    """What a run takes in of its prompts."""
+    builder = OutputBuilder(raw_lens)
+    for record in records:
+        builder.add(record)
+    return builder
+
+
+def report_input(
+    records: Sequence[PromptRecords],
+    name: str = "m",
+    num_blocks: int = NUM_BLOCKS,
+    lenses: Sequence[str] = LENSES,
+    raw_lens: RawLens = "sample",
+) -> ReportInput:
+    """What a run makes its report of."""
+    return ReportInput(f"org/{name}", name, num_blocks, builder_of(records, raw_lens).swept(), files(name, lenses))
+
+
+def sweep(
+    name: str = "demo", count: int = 3, lenses: Sequence[str] = LENSES, raw_lens: RawLens = "sample"
+) -> ReportInput:
+    """What a report on `sweep_records` is made of."""
+    return report_input(sweep_records(count, lenses), name, NUM_BLOCKS, lenses, raw_lens)
 
 
 def write(facts: ReportInput, folder: Path) -> None:
-    """The JSON and the CSV files of the sweep, as a run writes them."""
-    builder = OutputBuilder(facts.raw_lens)
-    for record in facts.records:
-        builder.add(record)
+    """The JSON and the CSV files of a sweep, as a run writes them; its records are drawn again, and are the same."""
+    lenses = facts.swept.lenses
+    records = sweep_records((len(facts.swept.prompts) - 4) // 2, lenses)
     now = datetime(2026, 1, 1, tzinfo=UTC)
-    output = builder.finish(
+    output = builder_of(records, facts.swept.diagnostics[0]["raw_versus_norm"]["mode"]).finish(
         ModelIdentity(facts.model_id, facts.clean_model_name, None, None),
         RunFacts(now, now, "0", None, None, None, None, None),
         NO_FILES,
@@ -96,9 +122,9 @@ def write(facts: ReportInput, folder: Path) -> None:
         None,
     )
     (folder / facts.files["json"]).write_text(to_json(output))
-    for lens in facts.records[0].next_token:
+    for lens in lenses:
         with RecordWriter(folder / facts.files[f"pure-next-token{suffix(lens)}"], NextTokenRecord) as writer:
-            for record in facts.records:
+            for record in records:
                 writer.write(record.next_token[lens])
 
 

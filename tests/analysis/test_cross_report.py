@@ -6,7 +6,7 @@ import pytest
 
 from logos_pl.analysis.cross_report import cross_model_report
 from logos_pl.analysis.report import evaluation_report
-from tests.analysis.swept import csv_lines, load, sweep, write
+from tests.analysis.swept import csv_lines, load, report_input, sweep, write
 from tests.analysis.test_report import CITATION, headings, keyed, lines_of, section
 
 HEADINGS = [
@@ -22,7 +22,7 @@ HEADINGS = [
 def test_the_sections_are_always_the_same() -> None:
     assert headings(cross_model_report([sweep("a"), sweep("b", 5)])) == HEADINGS
     assert headings(cross_model_report([])) == HEADINGS
-    assert headings(cross_model_report([sweep("a")._replace(records=[])])) == HEADINGS
+    assert headings(cross_model_report([report_input([])])) == HEADINGS
 
 
 def test_models_stand_in_the_order_given_with_their_sizes() -> None:

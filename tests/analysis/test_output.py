@@ -20,6 +20,7 @@ from logos_pl.analysis.output_groups import (
     RunFacts,
     TunedLensOrigin,
 )
+from logos_pl.analysis.output_summaries import PackedValues
 from logos_pl.errors import InputError
 from logos_pl.records import Gold, LastRowCheck, NonFinite, PairRow, Prompt, PromptRecords, TopToken
 from tests.analysis.made_records import prompt_records
@@ -385,10 +386,10 @@ def test_a_prompt_asked_twice_is_refused_by_name() -> None:
 
 def test_nothing_kept_grows_with_rows_times_positions() -> None:
     record = prompt_records({"norm": FALLING})
-    everywhere = [NonFinite("norm", 2, pos) for pos in range(1000)]
+    everywhere = [NonFinite("norm", 2, pos) for pos in range(999)]
     sizes = []
     for positions, nonfinite in (
-        (record.positions, everywhere[:999]),
+        (record.positions, everywhere[:100]),  # their number has as many digits
         ({"norm": record.positions["norm"] * 1000}, everywhere),
     ):
         builder = OutputBuilder()
@@ -406,7 +407,7 @@ def everything_in(root: object) -> list[Any]:
     found, queue = {}, list(vars(root).values())
     while queue:
         kept = queue.pop()
-        if id(kept) not in found and isinstance(kept, dict | list | tuple):
+        if id(kept) not in found and isinstance(kept, dict | list | tuple | PackedValues):
             found[id(kept)] = kept
             queue += list(kept.values()) if isinstance(kept, dict) else list(kept)
     return list(found.values())
@@ -571,3 +572,21 @@ def test_the_schema_names_the_fields_of_the_code() -> None:
     for group, schema in groups.items():
         assert [field.name for field in fields(group)] == list(schema["properties"]) == schema["required"]
     assert set(get_type_hints(Output)) == set(properties)
+
+
+def test_what_a_report_is_made_of_is_what_the_document_says() -> None:
+    builder = OutputBuilder()
+    tied = {0: {"identity_row": True}}
+    builder.add(prompt_records({"norm": [*FALLING[:4], math.nan, *FALLING[5:]]}, rows={"norm": tied}))
+    builder.add(prompt_records({"norm": FALLING, "tuned": FALLING}, prompt=CONTROL))
+    output, swept = builder.finish(MODEL, FACTS, FILES, STATS, None), builder.swept()
+
+    for section in ("prompts", "gold_answer", "diagnostics", "final_prediction"):
+        assert list(getattr(swept, section)) == getattr(output, section)
+        assert getattr(swept, section)[-1:] == [getattr(swept, section)[1]]
+    assert swept.lenses == ["norm", "tuned"]
+    assert [prompt.identity_row for prompt in swept.summaries] == [True, False]
+    kl = [prompt.at_depths["norm"][::4].tolist() for prompt in swept.summaries]
+    assert kl[1] == [FALLING[row] for row in (0, 2, 4, 6, 8)]
+    assert math.isnan(kl[0][2])
+    assert swept.summaries[1].at_depths["tuned"][1::4].tolist() == [FALLING[row] + 1.0 for row in (0, 2, 4, 6, 8)]

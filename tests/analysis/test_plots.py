@@ -9,18 +9,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from logos_pl.analysis.plots import (
+    DRAWN,
     LENS_COLOURS,
+    PromptSample,
     cosine_figure,
     entropy_figure,
     kl_figure,
     rank_figure,
     save_figure,
 )
-from logos_pl.records import Gold, Prompt, PromptRecords
-from tests.analysis.made_records import prompt_records
+from logos_pl.records import Gold, Prompt
+from tests.analysis.made_records import ANSWER, prompt_records
 
 FIGURES = [kl_figure, cosine_figure, entropy_figure, rank_figure]
-Draw = Callable[[Sequence[PromptRecords], int, str], Figure]
+Draw = Callable[..., Figure]
 CROSSED = {
     "norm": {1: {"answer_rank": 10}, 2: {"answer_rank": 4}, 3: {"answer_rank": 1, "is_answer": True}},
     "tuned": {1: {"answer_rank": 5}, 2: {"answer_rank": 11}, 3: {"answer_rank": 7}},
@@ -76,6 +78,45 @@ def test_the_other_prompts_are_thin_and_counted_in_the_legend() -> None:
     assert "bold: Berlin is simply" in axes.get_title()
     thin = [line for line in axes.lines if line.get_linewidth() < 1]
     assert all(line.get_alpha() < 0.5 for line in thin)
+
+
+def sample(golds: Sequence[Gold]) -> PromptSample:
+    kept = PromptSample()
+    for i, gold in enumerate(golds):
+        kept.add(prompt_records({"norm": [8.0 + i, 0.0]}, gold=gold))
+    return kept
+
+
+@pytest.mark.parametrize("figure", FIGURES)
+def test_of_many_prompts_the_first_are_drawn_and_the_legend_says_of_how_many(figure: Draw) -> None:
+    kept = sample([ANSWER] * (DRAWN + 6))
+
+    drawn = figure(kept.records, 1, "m", kept.num_prompts)
+
+    assert len(lines(axes_of(drawn), "tab:gray", bold=False)) == DRAWN - 1 == 63
+    assert "63 other prompts (of 70)" in legend(drawn)
+
+
+@pytest.mark.parametrize("figure", FIGURES)
+def test_a_picture_of_all_prompts_says_no_more_than_how_many_others_there_are(figure: Draw) -> None:
+    kept = sample([ANSWER] * DRAWN)
+
+    assert "63 other prompts" in legend(figure(kept.records, 1, "m", kept.num_prompts))
+
+
+def test_the_first_prompts_with_an_answer_are_kept_wherever_they_stand() -> None:
+    kept = sample([Gold("none")] * DRAWN + [ANSWER, Gold("unresolved"), ANSWER])
+
+    assert (len(kept.records), kept.num_prompts, kept.num_answered) == (DRAWN, DRAWN + 3, 2)
+    assert [record.next_token["norm"][0].kl_to_final_bits for record in kept.answered] == [8.0 + DRAWN, 10.0 + DRAWN]
+    assert legend(rank_figure(kept.answered, 1, "m", kept.num_answered)) == ["norm", "1 other prompts"]
+
+
+def test_positions_are_kept_of_the_first_prompt_alone() -> None:
+    kept = sample([ANSWER] * 3)
+
+    assert [bool(record.positions) for record in kept.records] == [True, False, False]
+    assert [bool(record.positions) for record in kept.answered] == [True, False, False]
 
 
 def test_the_rows_where_the_answer_comes_near_the_top_are_marked() -> None:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from logos_pl.analysis.report import LISTED, ReportInput, evaluation_report
-from logos_pl.records import Gold, NonFinite, Prompt
+from logos_pl.analysis.report import LISTED, evaluation_report
+from logos_pl.records import Gold, NonFinite, Prompt, PromptRecords
 from tests.analysis.made_records import prompt_records
-from tests.analysis.swept import csv_lines, files, load, look_up, random_prompt, sweep, write
+from tests.analysis.swept import csv_lines, load, look_up, random_prompt, report_input, sweep, sweep_records, write
 
 HEADINGS = [
     "Model and run",
@@ -81,7 +81,7 @@ def keyed(line: dict[str, str]) -> dict[str, str]:
 
 
 def test_the_sections_are_always_the_same() -> None:
-    nothing = ReportInput("m", "m", 8, [], files("m"))
+    nothing = report_input([])
 
     assert headings(evaluation_report(sweep())) == HEADINGS
     assert headings(evaluation_report(nothing)) == HEADINGS
@@ -149,7 +149,7 @@ def test_a_prompt_whose_answer_the_model_does_not_find_says_nothing_of_earliness
             {"norm": [1.0] * 9, "tuned": [1.0] * 9}, prompt=Prompt(prompt_id, "orig", "x", "y"), rows=changes
         )
 
-    facts = ReportInput("m", "m", 8, [read("a", 7, 2, 4), read("b", 6, 3, 5), read("c", 8, 0, 11)], files("m"))
+    facts = report_input([read("a", 7, 2, 4), read("b", 6, 3, 5), read("c", 8, 0, 11)])
 
     early = {
         line["norm minus tuned, median over prompts"]: line
@@ -175,7 +175,7 @@ def test_milestones_are_summed_up_over_all_prompts() -> None:
         rank = {} if row is None else {row: {"answer_rank": 1, "is_answer": True}}
         return prompt_records({"norm": [1.5] * 9}, prompt=Prompt(prompt_id, "orig", "x", "y"), rows={"norm": rank})
 
-    facts = ReportInput("m", "m", 8, [read("a", 3), read("b", 6), read("c", None)], files("m"))
+    facts = report_input([read("a", 3), read("b", 6), read("c", None)])
 
     last = lines_of(section(evaluation_report(facts), "Milestones"))[-1]
     assert last["prompt"] == "median row (reached by, of 3)"
@@ -186,19 +186,15 @@ def test_milestones_are_summed_up_over_all_prompts() -> None:
 def test_copies_are_counted_over_all_prompts_and_the_identity_row_is_explained() -> None:
     copy = {2: {"copy_collapse": True}, 0: {"copy_collapse": True, "identity_row": True}}
     with_copy = prompt_records({"norm": [1.0] * 9}, rows={"norm": copy})
-    without = prompt_records({"norm": [1.0] * 9}, prompt=Prompt("b", "orig", "x"))
+    without, also_without = (prompt_records({"norm": [1.0] * 9}, prompt=Prompt(name, "orig", "x")) for name in "bc")
 
-    said = section(
-        evaluation_report(ReportInput("m", "m", 8, [with_copy, without, without], files("m"))), "Copy collapse"
-    )
+    said = section(evaluation_report(report_input([with_copy, without, also_without])), "Copy collapse")
 
     counted, where = lines_of(said)
     assert (counted["lens"], counted["`L_copy`"]) == ("norm: prompts, of 3", "1")
     assert (where["lens"], where["`L_copy`"]) == ("norm: pos (orig), row", "2")
     assert "identity" in said
-    assert "identity" not in section(
-        evaluation_report(ReportInput("m", "m", 8, [without], files("m"))), "Copy collapse"
-    )
+    assert "identity" not in section(evaluation_report(report_input([without])), "Copy collapse")
 
 
 def test_answers_are_counted_and_the_unresolved_are_named() -> None:
@@ -208,14 +204,12 @@ def test_answers_are_counted_and_the_unresolved_are_named() -> None:
         "Answers: 42 resolved, 1 unresolved; prompts without one: 1 `[output-demo.json: gold_answer, status]`" in said
     )
     assert "Unresolved, hence without answer metrics: merged (orig) `[" in said
-    assert "Unresolved" not in evaluation_report(
-        ReportInput("m", "m", 8, [prompt_records({"norm": [1.0] * 9})], files("m"))
-    )
+    assert "Unresolved" not in evaluation_report(report_input([prompt_records({"norm": [1.0] * 9})]))
 
 
 def test_the_models_own_answers_at_rank_one_are_counted() -> None:
     facts = sweep()
-    ranks = [record.next_token["norm"][-1].answer_rank for record in facts.records if record.gold.first_id is not None]
+    ranks = [of.next_token["norm"][-1].answer_rank for of in sweep_records() if of.gold.first_id is not None]
 
     assert f"first after {ranks.count(1)} of {len(ranks)} prompts" in section(
         evaluation_report(facts), "Final prediction"
@@ -252,7 +246,7 @@ def test_what_is_not_finite_is_named_and_counts_for_no_median() -> None:
         {"norm": [1.0] * 4 + [math.inf] + [1.0] * 4}, rows=rows, nonfinite=[NonFinite("norm", 4, 3)]
     )
     sound = prompt_records({"norm": [2.0] * 9}, prompt=Prompt("b", "orig", "x", "y"))
-    report = evaluation_report(ReportInput("m", "m", 8, [broken, sound], files("m")))
+    report = evaluation_report(report_input([broken, sound]))
 
     (place,) = lines_of(section(report, "Non-finite"))
     assert (place["prompt"], place["`lens`"], place["`layer`"], place["`first_pos`"]) == (
@@ -267,20 +261,18 @@ def test_what_is_not_finite_is_named_and_counts_for_no_median() -> None:
     assert depth["median of 2", "4"]["`kl_to_final_bits`"] == "2.000 (of 1)"
     assert depth["median of 2", "2"]["`kl_to_final_bits`"] == "1.500"
     assert "nan" not in report.replace("nonfinite", "")
-    assert "None: every logit" in section(
-        evaluation_report(ReportInput("m", "m", 8, [sound], files("m"))), "Non-finite"
-    )
+    assert "None: every logit" in section(evaluation_report(report_input([sound])), "Non-finite")
 
 
 def test_a_model_with_nothing_finite_is_reported_still() -> None:
-    record = prompt_records(
-        {"norm": [math.nan] * 9}, nonfinite=[NonFinite("norm", row, pos) for row in range(9) for pos in range(4)]
-    )
-    nan = tuple(pair._replace(kl_bits=math.nan) for pair in record.norm_to_raw)
+    def read(i: int) -> PromptRecords:
+        places = [NonFinite("norm", row, pos) for row in range(9) for pos in range(4)]
+        prompt = Prompt(f"p{i}", "orig", "x", "y")
+        record = prompt_records({"norm": [math.nan] * 9}, prompt=prompt, nonfinite=places)
+        nan = tuple(pair._replace(kl_bits=math.nan) for pair in record.norm_to_raw)
+        return record._replace(norm_to_raw=nan, final_to_next=nan)
 
-    report = evaluation_report(
-        ReportInput("m", "m", 8, [record._replace(norm_to_raw=nan, final_to_next=nan)] * 5, files("m"))
-    )
+    report = evaluation_report(report_input([read(i) for i in range(5)]))
 
     assert "9 more `[output-m.json: diagnostics, nonfinite]`" in section(report, "Non-finite")
     assert "5 high" in section(report, "Raw against norm")
@@ -302,11 +294,11 @@ def test_the_largest_difference_between_decoding_points_is_found_and_cited(tmp_p
 def test_a_model_without_a_next_norm_says_why_there_is_no_decoding_point() -> None:
     record = prompt_records({"norm": [1.0] * 9})._replace(final_to_next=None)
 
-    assert "No norm" in section(evaluation_report(ReportInput("m", "m", 8, [record], files("m"))), "Decoding point")
+    assert "No norm" in section(evaluation_report(report_input([record])), "Decoding point")
 
 
 def test_the_rows_of_raw_against_norm_are_those_of_the_json(tmp_path: Path) -> None:
-    facts = sweep()._replace(raw_lens="full")
+    facts = sweep(raw_lens="full")
     write(facts, tmp_path)
     document = load(tmp_path / facts.files["json"])
 
@@ -324,7 +316,7 @@ def test_prompts_and_tokens_cannot_break_the_tables() -> None:
     last = record.next_token["norm"][-1]._replace(top=(top,))
     record.next_token["norm"][-1] = last
 
-    report = evaluation_report(ReportInput("org/a_b|c", "a_b|c", 8, [record], files("a_b|c")))
+    report = evaluation_report(report_input([record], "a_b|c"))
 
     assert headings(report) == HEADINGS
     (line,) = lines_of(section(report, "Prompts and answers"))
@@ -341,7 +333,7 @@ def test_a_model_of_one_block_has_no_inner_depth() -> None:
 
     depths = [
         line["depth"]
-        for line in lines_of(section(evaluation_report(ReportInput("m", "m", 1, [record], files("m"))), HEADINGS[5]))
+        for line in lines_of(section(evaluation_report(report_input([record], num_blocks=1)), HEADINGS[5]))
     ]
     assert depths == ["0%", "100%"] * 2
 
@@ -359,17 +351,16 @@ def test_the_report_is_the_same_every_time() -> None:
 
 
 def test_positions_are_not_looked_at() -> None:
-    facts = sweep()
-    dropped = facts._replace(records=[record._replace(positions={}) for record in facts.records])
+    dropped = [record._replace(positions={}) for record in sweep_records()]
 
-    assert evaluation_report(dropped) == evaluation_report(facts)
+    assert evaluation_report(report_input(dropped, "demo")) == evaluation_report(sweep())
 
 
 def test_a_lens_that_read_only_some_prompts_is_reported_for_those() -> None:
     some = prompt_records({"norm": [1.0] * 9, "tuned": [0.5] * 9})
     other = prompt_records({"norm": [1.0] * 9}, prompt=Prompt("b", "orig", "x", "y"))
 
-    report = evaluation_report(ReportInput("m", "m", 8, [other, some], files("m")))
+    report = evaluation_report(report_input([other, some]))
 
     tuned = section(report, "Milestones").split("tuned lens")[1]
     assert [line["prompt"] for line in lines_of(tuned)] == ["pos (orig)"]

@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.fit import main
 from benchmarks.loss import LossSetting, fused, make_inputs, naive
-from benchmarks.memory import STATUS
+from benchmarks.peak import STATUS
 from benchmarks.timing import alternate, ratio
 from tests.tiny import make_corpus, make_model
 
