@@ -34,7 +34,7 @@ class PromptSetting:
     """
 
     counts: list[int] = field(default_factory=lambda: [1, 64])
-    memory_counts: list[int] = field(default_factory=lambda: [8, 64, 256])
+    memory_counts: list[int] = field(default_factory=lambda: [8, 64, 256, 512])
     min_tokens: int = 16
     max_tokens: int = 30
 

@@ -166,3 +166,19 @@ def test_a_text_is_predicted_without_the_last_blocks(lm: FrozenLM) -> None:
     for skipped in (-1, 4):
         with pytest.raises(InputError, match=f"{skipped} of 4 blocks cannot be skipped"):
             skipping_perplexity(lm, lens, PROMPT, skipped=skipped)
+
+
+def test_a_lens_of_another_model_is_refused(lm: FrozenLM, folder: Path) -> None:
+    other = norm_lens(load_model(str(folder), device="cpu"))
+    with pytest.raises(InputError, match="tuned lens is bound to another model"):
+        sweep(lm, ["sun"], {"tuned": other})
+    for read in (lambda: lens_logits(lm, other, "sun", row=1), lambda: skipping_perplexity(lm, other, PROMPT, 1)):
+        with pytest.raises(InputError, match="bound to another model"):
+            read()
+
+
+def test_prompts_that_share_a_name_or_are_one_text_are_refused(lm: FrozenLM) -> None:
+    with pytest.raises(InputError, match=r"Two prompts are called p2 \(orig\)"):
+        sweep(lm, [Prompt("p2", "orig", "sun"), "moon"])
+    with pytest.raises(InputError, match="give a list of them"):
+        sweep(lm, "sun moon")

@@ -356,3 +356,15 @@ def test_a_folder_that_holds_something_else_is_not_replaced(
 )
 def test_the_parsers_messages_become_one_sentence(message: str, sentence: str) -> None:
     assert one_sentence(message) == sentence
+
+
+@pytest.mark.parametrize("way", ["artifact", "checkpoint"])
+def test_text_that_was_not_held_out_from_the_fit_judges_no_lens(
+    way: str, tiny: dict[str, Path], fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (best,) = fitted.rglob("best.ckpt")
+    options = {"data.held_out_frac": 0.2} | ({"ckpt_path": best} if way == "checkpoint" else {})
+    for subcommand in ("validate", "test"):
+        status, sentence = refused([subcommand, *fit_arguments(**tiny, logs=fitted, **options)], capsys)
+        assert status == 2
+        assert "give --data.held_out_frac 0.1" in sentence

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import dataclasses
+import hashlib
 import io
 import json
 import shutil
@@ -130,7 +131,10 @@ def test_the_whole_suite_and_the_whole_held_out_text_are_measured(trained: Run) 
     assert len(oracle.facts()) == document["prompts"]["given"] == document["prompts"]["used"] >= 60
     assert document["held_out_text"]["sequences"] == TEST_SEQS
     assert document["rows_at_depth"] == DEPTHS
-    assert document["suite"] == "facts"
+    on = document["acceptance"]["evaluated_on"]
+    assert on["suite_sha256"] == hashlib.sha256(oracle.FACTS.read_bytes()).hexdigest()
+    assert (on["facts"], on["sequences"], on["seq_len"]) == (len(oracle.facts()), TEST_SEQS, oracle.SEQ_LEN)
+    assert (on["held_out_frac"], on["dtype"], on["device"]) == (oracle.HELD_OUT_FRAC, "float32", "cpu")
     assert document["model"]["model_id"] == "demo"
     with (trained.lens / "gates-prompts.csv").open() as file:
         assert [line["prompt_id"] for line in csv.DictReader(file)] == [fact.name for fact in oracle.facts()]
@@ -211,7 +215,7 @@ def test_the_table_of_rows_holds_what_float64_finds(trained: Run, text: dict[str
         token for ids in oracle.sequences("test", TEST_SEQS) for token in oracle.tokenizer().convert_ids_to_tokens(ids)
     ]
     spelled = [len(word) for word in words if word not in oracle.tokenizer().all_special_tokens]
-    assert trained.document["held_out"]["bytes_per_token"] == pytest.approx(statistics.mean(spelled), abs=1e-9)
+    assert trained.document["test_bytes_per_token"] == pytest.approx(statistics.mean(spelled), abs=1e-9)
     for lens in ("norm", "tuned"):
         of_lens = text[lens]
         bits_per_byte = of_lens.nats.mean(-1) / torch.log(torch.tensor(2.0).double()) / statistics.mean(spelled)
@@ -234,7 +238,7 @@ def test_temperatures_are_fitted_on_the_validation_text(trained: Run, lenses: di
 
 
 def test_perplexity_is_the_models_own_and_with_blocks_taken_out_the_lenss(trained: Run) -> None:
-    skips = trained.document["skip_layers"]
+    skips = trained.document["kpis"]["skip_layers"]
     weights = torch.load(trained.lens / "weights.pt", weights_only=True)
     assert skips["num_tokens"] == TEST_SEQS * (oracle.SEQ_LEN - 1)
     assert list(skips["perplexity"]) == ["0", "2", "4"]
@@ -343,8 +347,8 @@ def test_a_lens_far_off_gives_a_verdict_and_no_number_that_json_lacks(make: Make
     run = judge(make("far", translators))
 
     assert run.status == 3
-    assert run.document["skip_layers"]["perplexity"]["0"] < 10
-    assert run.document["skip_layers"]["perplexity"]["2"] is None
+    assert run.document["kpis"]["skip_layers"]["perplexity"]["0"] < 10
+    assert run.document["kpis"]["skip_layers"]["perplexity"]["2"] is None
     assert passed(run)["D"] is False
 
 

@@ -132,7 +132,7 @@ def test_tensorboard_has_every_figure_and_both_pictures(tiny: dict[str, Path], l
             for depth, delta in deltas.items():
                 name = f"test/delta_kl_bits_{baseline}_{where}_depth{depth}"
                 assert found[name] == pytest.approx(delta["to_final"]["estimate"], rel=1e-6)
-    for skipped, value in document["skip_layers"]["perplexity"].items():
+    for skipped, value in document["kpis"]["skip_layers"]["perplexity"].items():
         assert found[f"test/perplexity_without_last_{skipped}_blocks"] == pytest.approx(value, rel=1e-6)
 
 
@@ -170,7 +170,7 @@ def test_two_processes_find_what_one_finds(tiny: dict[str, Path], logs: Path, tm
 
 
 def test_the_shortest_model_and_the_smallest_question_have_a_verdict(
-    tiny: dict[str, Path], tmp_path: Path, fast: None
+    tiny: dict[str, Path], tmp_path: Path, fast: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     short = {"model": make_model(tmp_path / "tiny-llama", num_hidden_layers=2), "corpus": tiny["corpus"]}
     logs, least = tmp_path / "run", {"data.tokens": 8 * 32, "data.val_seqs": 1, "data.test_seqs": 1}
@@ -179,8 +179,9 @@ def test_the_shortest_model_and_the_smallest_question_have_a_verdict(
     assert main(arguments(short, logs, **options)) == 3
     document = gates(lens(logs))
 
-    assert list(document["skip_layers"]["perplexity"]) == ["0"]
-    assert list(document["skip_layers"]["not_applicable"]) == ["2", "4", "8"]
+    assert "by the model itself.\n" in capsys.readouterr().out
+    assert list(document["kpis"]["skip_layers"]["perplexity"]) == ["0"]
+    assert list(document["kpis"]["skip_layers"]["not_applicable"]) == ["2", "4", "8"]
     assert document["prompts"]["used"] == document["held_out_text"]["sequences"] == 1
     assert "1 prompts, where 6 are needed" in document["acceptance"]["gates"]["C"]["checks"][0]["reason"]
 
@@ -290,6 +291,18 @@ def test_a_lens_without_a_companion_is_refused_with_the_remedy(
     assert status == 2
     assert "--model.companion true" in said
     assert "gates.json" not in contents(lens(logs))
+
+
+@pytest.mark.parametrize("more", [[], ["--ckpt_path=best"]])
+def test_text_that_the_lens_may_have_been_trained_on_is_refused(
+    more: list[str], tiny: dict[str, Path], logs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(lens(logs))
+    status, said = refused([*arguments(tiny, logs, **{"data.held_out_frac": 0.2}), *more], capsys)
+
+    assert status == 2
+    assert "give --data.held_out_frac 0.1" in said
+    assert contents(lens(logs)) == before
 
 
 def test_without_a_lens_there_is_nothing_to_judge(

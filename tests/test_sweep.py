@@ -4,6 +4,7 @@ import csv
 import errno
 import json
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -331,3 +332,109 @@ def test_row_n_of_the_files_is_the_models_own_distribution(tiny: dict[str, Path]
     assert last.top1_id == int(p.argmax())
     assert last.p_top1 == pytest.approx(float(p.max()), abs=1e-6)
     assert last.kl_to_final_bits == pytest.approx(0, abs=1e-6)
+
+
+def test_a_folder_that_another_sweep_writes_to_is_refused_before_the_model_is_loaded(
+    tiny: dict[str, Path],
+    fitted: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "output-tiny-llama-records.csv.partial").write_text("half")
+
+    def must_not_load(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr("logos_pl.modules.tuning.FrozenLM.load", must_not_load)
+    assert main(arguments(tiny, fitted, tmp_path, **{"data.prompt": "sun", "sweep.out_dir": mine})) == 2
+    assert "output-tiny-llama-records.csv.partial is there from another sweep" in capsys.readouterr().err
+    assert (mine / "output-tiny-llama-records.csv.partial").read_text() == "half"
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_a_sweep_with_its_status_and_keeps_what_was_read(
+    number: int,
+    status: int,
+    tiny: dict[str, Path],
+    fitted: Path,
+    prompts: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from logos_pl.callbacks.sweep_files import SweepFiles
+
+    plain, before = SweepFiles.add, signal.getsignal(number)
+
+    def interrupted(self: Any, *given: Any) -> None:
+        plain(self, *given)
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(SweepFiles, "add", interrupted)
+    assert main(arguments(tiny, fitted, tmp_path, **{"data.prompts": prompts})) == status
+    said = capsys.readouterr().err
+    assert f"Stopped by {signal.Signals(number).name} after 0 of 4 prompts; what was read is in" in said
+    assert documents(latest(tmp_path))["output-tiny-llama.json"]["status"] == "failed"
+    assert (latest(tmp_path) / "output-tiny-llama-records.csv.partial").is_file()
+    assert signal.getsignal(number) == before
+
+
+def test_a_model_that_fails_for_any_reason_is_skipped_and_the_others_are_read(
+    tiny: dict[str, Path],
+    fitted: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from logos_pl.modules.tuning import FrozenLM
+
+    plain = FrozenLM.load
+
+    def broken(model_id: str, **options: Any) -> FrozenLM:
+        if model_id.endswith("broken"):
+            raise KeyError("no such layer")
+        return plain(model_id, **options)
+
+    monkeypatch.setattr(FrozenLM, "load", broken)
+    bad = make_model(tmp_path / "broken")
+    command = arguments(tiny, fitted, tmp_path, **{"data.prompt": "sun moon"})
+    assert main([*command, "--models", str(bad), str(tiny["model"])]) == 1
+    read = documents(latest(tmp_path))
+    assert {name: document["status"] for name, document in read.items()} == {
+        "output-broken.json": "skipped",
+        "output-tiny-llama.json": "ok",
+    }
+    assert "KeyError: 'no such layer' (unforeseen: please report it)" in read["output-broken.json"]["reason"]
+
+
+def test_models_that_are_all_bad_rotate_nothing(
+    tiny: dict[str, Path], fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments(tiny, fitted, tmp_path), "--models", "./nowhere", "./neither"]) == 2
+    assert "0 of 2 models were read" in capsys.readouterr().out
+    assert not (tmp_path / "lightning_logs").exists()
+
+
+def test_models_are_set_side_by_side(tiny: dict[str, Path], fitted: Path, tmp_path: Path) -> None:
+    other = make_model(tmp_path / "other-llama", seed=1)
+    command = arguments(tiny, fitted, tmp_path, **{"data.prompt": "sun moon", "data.answer": "sea"})
+    assert main([*command, "--models", str(tiny["model"]), str(other)]) == 0
+
+    report = (latest(tmp_path) / "evaluation-cross-models.md").read_text()
+    assert "tiny-llama" in report
+    assert "other-llama" in report
+
+
+def test_a_lens_from_a_checkpoint_has_summaries_and_no_provenance(
+    tiny: dict[str, Path], fitted: Path, tmp_path: Path
+) -> None:
+    (best,) = fitted.rglob("best.ckpt")
+    options = {"data.prompt": "sun moon", "data.answer": "sea", "ckpt_path": best}
+    assert main(arguments(tiny, tmp_path, tmp_path, **options)) == 0
+    tuned = documents(latest(tmp_path))["output-tiny-llama.json"]["tuned_lens"]
+
+    assert tuned["provenance"] is None
+    assert tuned["summaries"]

@@ -185,7 +185,8 @@ def _skips(judged: Judged) -> str:
     skips = judged.skips
     parts = [f"{skips.perplexity[0]:.4g} by the model itself"]
     parts += [f"{value:.4g} without its last {m} blocks" for m, value in skips.perplexity.items() if m != 0]
-    return f"perplexity over {skips.num_tokens:,} tokens: " + ", ".join(parts) + " (the tuned lens in their place)."
+    lens = " (the tuned lens in their place)" if len(parts) > 1 else ""
+    return f"perplexity over {skips.num_tokens:,} tokens: {', '.join(parts)}{lens}."
 
 
 def _scalars(report: GateReport, judged: Judged) -> dict[str, float]:

@@ -14,7 +14,15 @@ from logos_pl.artifacts.tuned_lens import GATE_FILES
 from logos_pl.errors import InputError, RunError
 from tests.artifacts.lenses import contents, make_lm, make_provenance, make_translators
 
-KPIS: dict[str, Any] = {"rank1_coverage_gain": {"estimate": 0.25, "low": 0.0, "high": 0.5, "num": 7}}
+GAIN = {"estimate": 0.25, "low": 0.0, "high": 0.5, "num": 7}
+KPIS: dict[str, Any] = {
+    "held_out_gain_bits": {"norm": GAIN, "norm_tau": GAIN, "bias": None},
+    "earliness_shift_first_rank_le_10": GAIN,
+    "earliness_shift_first_rank_le_5": GAIN,
+    "earliness_shift_first_rank_le_1": None,
+    "rank1_coverage_gain": GAIN,
+    "skip_layers": {"perplexity": {"0": 3.25, "2": None}},
+}
 
 
 def acceptance(passed: bool) -> dict[str, Any]:
@@ -23,11 +31,16 @@ def acceptance(passed: bool) -> dict[str, Any]:
         "gate": "A", "what": "median ΔKL, prompts, 25% depth", "unit": "bits", "measured": measured, "threshold": 0.2,
         "margin": 0.2567, "passed": passed, "reason": None,
     }  # fmt: skip
+    on = {
+        "suite": "facts.yaml", "suite_sha256": "a" * 64, "facts": 94, "sequences": 208, "seq_len": 512,
+        "dataset": "org/text", "dtype": "float32", "device": "cpu",
+    }  # fmt: skip
     return {
         "passed": passed,
         "calibration_only": False,
         "gates": {"A": {"passed": passed, "checks": [check]}},
         "remarks": ["The model has 4 blocks."],
+        "evaluated_on": on,
     }
 
 
@@ -70,6 +83,8 @@ def test_files_figures_verdict_and_card_lie_beside_an_untouched_lens(lens: tuple
     assert "## Gates: passed" in card
     assert "0.457 [0.100, 0.900] bits (n = 7)" in card
     assert "The model has 4 blocks." in card
+    assert "Judged on 94 facts of `facts.yaml`" in card
+    assert "| perplexity without its last 2 blocks | – |" in card
     check_whole(folder)
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from logos_pl.analysis.gate_report import GateReport
 from logos_pl.analysis.gates import judge
 from logos_pl.analysis.kpis import measure
-from logos_pl.callbacks.gate_writer import GateWriter, gate_table
+from logos_pl.callbacks.gate_writer import GateWriter, baseline_table, gate_table
 from logos_pl.errors import GatesNotPassedError
 from logos_pl.modules.judging import Judged, SkipReading
 from logos_pl.modules.tuning import LensTuning
@@ -69,9 +69,22 @@ def test_the_table_fits_and_has_measure_threshold_margin_and_verdict_of_every_co
         assert ("not passed" in line) == (not check.passed)
     if width == 200:
         assert len(lines) == 11
-        assert "-2.000 [" in starts[0]
-        assert "≥ 0.200 bits" in starts[0]
-        assert "-2.200" in starts[0]
+    for wanted in ("-2.000 [", "≥ 0.200", "-2.200"):
+        assert wanted in starts[0]
+
+
+def test_every_baseline_has_a_line_with_the_gain_over_it() -> None:
+    figures = judged(good=True)
+    kpis = measure(figures.prompts, figures.text, 4)
+    printed = io.StringIO()
+    Console(file=printed, width=80).print(baseline_table(GateReport(kpis, judge(kpis))))
+    lines = printed.getvalue().splitlines()
+    assert len(lines) == 3
+    for line, worse in zip(lines, ("norm", "norm_tau", "bias"), strict=True):
+        gain = kpis.gain_bits[worse]
+        assert gain is not None
+        assert f"{gain.estimate:.3f} [" in line
+        assert line.rstrip().endswith("  beaten")
 
 
 def test_what_a_table_shows_is_never_read_as_markup() -> None:

@@ -39,8 +39,13 @@ def test_a_single_row_of_a_single_number_keeps_its_shape() -> None:
     assert metric.compute().values.tolist() == [[1.0]]
 
 
-def test_nothing_read_is_an_empty_table() -> None:
-    found = KeyedRows(3).compute()
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_nothing_read_is_an_empty_table(forgotten: bool) -> None:
+    metric = KeyedRows(3)
+    if forgotten:
+        metric.update(torch.tensor([1]), torch.ones(1, 3))
+        metric.reset()
+    found = metric.compute()
     assert found.keys.shape == (0,)
     assert found.keys.dtype == torch.int64
     assert found.values.shape == (0, 3)
