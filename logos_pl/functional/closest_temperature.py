@@ -10,6 +10,8 @@ from logos_pl.functional.divergence import NATS_TO_BITS, kl_nats
 
 _MIN, _MAX = 0.1, 10.0
 _GRID = 25
+# Below this two distributions are the same, and no temperature has anything to mend.
+_SAME_BITS = 1e-9
 _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 # A bracket of two grid steps, 0.38 in log T, shrinks below 1e-5.
 _STEPS = 22
@@ -64,11 +66,20 @@ def closest_temperature(
     The divergence need not be convex in T: a grid brackets the minimum before golden section finds it, to 1e-5 in
     log T. T is 1 wherever no other is strictly better, also where a logit is not finite.
     """
-    log_t = _golden_section(z - z.amax(-1, keepdim=True), log_p)
+    one = torch.zeros_like(z[:, 0])
+    best, log_best = kl_at_bits(z, log_p, one), one
+    apart = (best > _SAME_BITS).nonzero()[:, 0]
+    if len(apart):
+        best[apart], log_best[apart] = _search(z[apart], log_p[apart], best[apart])
+    return log_best.exp().clamp(_MIN, _MAX), best.clamp(min=0.0)
+
+
+def _search(z: Tensor, log_p: Tensor, best: Float[Tensor, "pos"]) -> tuple[Float[Tensor, "pos"], Float[Tensor, "pos"]]:
+    """The divergence and the logarithm of the temperature where it is smallest; ``best`` is that at T = 1."""
+    log_t, log_best = _golden_section(z - z.amax(-1, keepdim=True), log_p), torch.zeros_like(best)
     ends = (log_t.new_full(log_t.shape, math.log(end)) for end in (_MIN, _MAX))
-    best, log_best = kl_at_bits(z, log_p, torch.zeros_like(log_t)), torch.zeros_like(log_t)
     for other in (log_t, *ends):
         kl = kl_at_bits(z, log_p, other)
         better = kl < best
         best, log_best = torch.where(better, kl, best), torch.where(better, other, log_best)
-    return log_best.exp().clamp(_MIN, _MAX), best.clamp(min=0.0)
+    return best, log_best

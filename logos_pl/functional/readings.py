@@ -63,67 +63,64 @@ class RowReadings(NamedTuple):
 
 
 class _Context(NamedTuple):
-    """What the rows at some positions are compared with and asked for."""
+    """What the rows at some positions are compared with."""
 
     final: Reference
     final_direction: Float[Tensor, "pos 1 vocab"]
-    targets: Int[Tensor, "pos"]
-    contrasts: Int[Tensor, "pos"]
 
     def at(self, pos: slice) -> "_Context":
         """The same for some of the positions."""
-        final = Reference(self.final.log_p[pos], self.final.p[pos])
-        return _Context(final, self.final_direction[pos], self.targets[pos], self.contrasts[pos])
+        return _Context(Reference(self.final.log_p[pos], self.final.p[pos]), self.final_direction[pos])
 
 
-def _context(teacher_x: Tensor, head: PreparedHead, targets: Tensor, contrasts: Tensor) -> _Context:
+def _context(teacher_x: Tensor, head: PreparedHead) -> _Context:
     z = unscaled_logits(teacher_x[:, None], head)
-    return _Context(reference(z, head), direction(z), targets, contrasts)
-
-
-def _logit_gap(
-    z: Float[Tensor, "pos rows vocab"],
-    top_z: Float[Tensor, "pos rows k"],
-    top_ids: Int[Tensor, "pos rows k"],
-    targets: Int[Tensor, "pos"],
-) -> Float[Tensor, "pos rows"]:
-    """The target's logit minus the largest other one, which is the second where the target is first."""
-    other = torch.where(top_ids[..., 0] == targets[:, None], top_z[..., 1], top_z[..., 0])
-    return at_ids(z, targets) - other
+    return _Context(reference(z, head), direction(z))
 
 
 def _read(
     z: Float[Tensor, "pos rows vocab"], scale: Float[Tensor, "rows"], context: _Context, top_k: int
-) -> RowReadings:
-    """Everything about one slice of logits, as [pos, rows]; ``z · scale`` are the lens's logits.
+) -> dict[str, Tensor]:
+    """All but what is asked for about one slice of logits, as [pos, rows]; ``z · scale`` are the lens's logits.
 
-    Order is read from ``z``: dividing by τ can make two logits equal. Where nothing is asked for, id 0 is read.
+    Order is read from ``z``: dividing by τ can make two logits equal.
     """
-    final, final_direction, targets, contrasts = context
     mean = z.mean(-1, keepdim=True)
-    top_z, top_ids = largest(z, max(top_k, 2))
-    gap = _logit_gap(z, top_z, top_ids, targets) * scale
-    top_ids = top_ids[..., :top_k]
+    _, top_ids = largest(z, top_k)
     log_q = torch.log_softmax(z * scale[:, None], dim=-1)
     q = log_q.exp()
-    nll_bits = at_ids(log_q, targets) * -NATS_TO_BITS  # now, as what follows overwrites log_q
-    divergence = divergence_from(log_q, q, final)
-    return RowReadings(
-        entropy_bits=divergence.entropy_bits,
-        kl_to_final_bits=divergence.kl_to_bits,
-        kl_from_final_bits=divergence.kl_from_bits,
-        cos_to_final=cosine(z, mean, final_direction),
-        target_rank=rank_of_ids(z, targets),
-        target_p=at_ids(q, targets),
-        target_nll_bits=nll_bits,
-        target_logit_gap=gap,
-        contrast_p=at_ids(q, contrasts),
-        finite=mean[..., 0].isfinite(),
-        top_ids=top_ids,
-        top_p=q.gather(-1, top_ids),
+    divergence = divergence_from(log_q, q, context.final)
+    return {
+        "entropy_bits": divergence.entropy_bits,
+        "kl_to_final_bits": divergence.kl_to_bits,
+        "kl_from_final_bits": divergence.kl_from_bits,
+        "cos_to_final": cosine(z, mean, context.final_direction),
+        "finite": mean[..., 0].isfinite(),
+        "top_ids": top_ids,
+        "top_p": q.gather(-1, top_ids),
         # Last, as it takes these out of q. Summed, not 1 − Σ top_p: small masses keep their digits, none is negative.
-        rest_mass=q.scatter_(-1, top_ids, 0.0).sum(-1),
-    )
+        "rest_mass": q.scatter_(-1, top_ids, 0.0).sum(-1),
+    }
+
+
+def _read_asked(
+    z: Float[Tensor, "pos rows vocab"],
+    scale: Float[Tensor, "rows"],
+    targets: Int[Tensor, "pos"],
+    contrasts: Int[Tensor, "pos"],
+) -> dict[str, Tensor]:
+    """What is asked for about one slice of logits, as [pos, rows]; where there is no target or contrast, about id 0."""
+    top_z, top_ids = largest(z, 2)
+    other = torch.where(top_ids[..., 0] == targets[:, None], top_z[..., 1], top_z[..., 0])
+    log_q = torch.log_softmax(z * scale[:, None], dim=-1)
+    log_p = at_ids(log_q, targets)
+    return {
+        "target_rank": rank_of_ids(z, targets),
+        "target_p": log_p.exp(),
+        "target_nll_bits": log_p * -NATS_TO_BITS,
+        "target_logit_gap": (at_ids(z, targets) - other) * scale,
+        "contrast_p": at_ids(log_q, contrasts).exp_(),
+    }
 
 
 def _fill(out: RowReadings, z: Tensor, scale: Tensor, context: _Context) -> None:
@@ -133,8 +130,19 @@ def _fill(out: RowReadings, z: Tensor, scale: Tensor, context: _Context) -> None
     for p in spans(z.shape[0], pos_per_slice):
         here = context.at(p)
         for r in spans(z.shape[1], rows_per_slice):
-            for target, value in zip(out, _read(z[p, r], scale[r], here, top_k), strict=True):
-                target[r, p] = value.transpose(0, 1)
+            for name, value in _read(z[p, r], scale[r], here, top_k).items():
+                getattr(out, name)[r, p] = value.transpose(0, 1)
+
+
+def _fill_asked(out: RowReadings, z: Tensor, scale: Tensor, targets: Tensor, contrasts: Tensor) -> None:
+    """Write what is asked for into ``out`` [rows, pos]: of few of the positions of a prompt anything is."""
+    asked = ((targets >= 0) | (contrasts >= 0)).nonzero()[:, 0]
+    pos_per_slice, rows_per_slice = slice_shape(z)
+    for p in spans(len(asked), pos_per_slice):
+        pos = asked[p]
+        for r in spans(z.shape[1], rows_per_slice):
+            for name, value in _read_asked(z[pos, r], scale[r], targets[pos], contrasts[pos]).items():
+                getattr(out, name)[r, pos] = value.T
 
 
 def _without_unasked(out: RowReadings, no_target: Bool[Tensor, "pos"], no_contrast: Bool[Tensor, "pos"]) -> RowReadings:
@@ -197,8 +205,10 @@ def row_readings(
         out = _empty(x.new_empty(num_rows, num_pos, dtype=prepared.dtype), top_k)
         pos_per_block, rows_per_block = _block_shape(x, prepared, block_bytes)
         for pos in spans(num_pos, pos_per_block):
-            context = _context(teacher_x[pos], prepared, targets[pos], contrasts[pos])
+            context = _context(teacher_x[pos], prepared)
             for rows in spans(num_rows, rows_per_block):
                 z = unscaled_logits(x[rows, pos].transpose(0, 1), prepared)
-                _fill(RowReadings(*(t[rows, pos] for t in out)), z, scale[rows], context)
+                part = RowReadings(*(t[rows, pos] for t in out))
+                _fill(part, z, scale[rows], context)
+                _fill_asked(part, z, scale[rows], targets[pos], contrasts[pos])
     return _without_unasked(out, targets < 0, contrasts < 0)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 # Element-wise passes go over slices of a block that stay in the cache (CPU) or are worth a kernel launch (elsewhere).
-_CPU_SLICE_BYTES = 2**20
+_CPU_SLICE_BYTES = 2**21
 _SLICE_BYTES = 2**26
 
 

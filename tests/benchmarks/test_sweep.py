@@ -1,4 +1,5 @@
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from benchmarks.peak import STATUS, peak_here
 from benchmarks.prompts import ANSWER_TOKENS, PromptSetting, make_batches, make_reader
 from benchmarks.reading import records, write
 from benchmarks.sweep import main
+from benchmarks.sweep_settings import parse
 from benchmarks.timing import alternate
 from logos_pl.data.prompts import TOKENS_PER_BATCH
 from logos_pl.lm.frozen import FrozenLM
@@ -51,8 +53,9 @@ def own_tokens(count: int) -> list[int]:
 
 
 def test_a_run_from_end_to_end_counts_what_it_did(
-    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # the process that measures memory finds the project from anywhere
     path = tmp_path / "figures.json"
     assert main(["--config", str(config), "--random_weights", "--cpu_time", "--json", str(path)]) == 0
     figures: dict[str, Any] = json.loads(path.read_text())
@@ -142,3 +145,5 @@ def test_times_are_those_of_the_clock_that_is_given() -> None:
     ticks = iter(range(100))
     times = alternate({"a": lambda: next(ticks)}, 2, torch.device("cpu"), clock=lambda: float(next(ticks)))
     assert times == {"a": [2.0, 2.0]}
+    assert parse([]).clock is time.perf_counter
+    assert parse(["--cpu_time"]).clock is time.process_time
