@@ -216,7 +216,7 @@ def test_a_disk_that_refuses_any_step_is_one_sentence_and_loses_no_run(
     with monkeypatch.context() as patch:
         patch.setattr(os, refused, refuse)
         with pytest.raises(
-            RunError, match=r"^Cannot write to .*sweeps: Read-only file system; .* --out_dir\.$"
+            RunError, match=r"^Cannot write to .*sweeps: Read-only file system; .* --sweep.out_dir\.$"
         ) as info:
             open_sweep_folder(tmp_path, LATER)
     assert "\n" not in str(info.value)
@@ -382,7 +382,7 @@ def test_a_given_folder_is_made_and_nothing_is_renamed(tmp_path: Path) -> None:
 def test_results_of_the_same_model_are_refused_by_name(tmp_path: Path, there: str) -> None:
     (tmp_path / there).write_text("old")
 
-    with pytest.raises(InputError, match="is there from an earlier sweep and will not be overwritten: move") as info:
+    with pytest.raises(InputError, match="is there from another sweep, and will not be overwritten: move") as info:
         open_given_folder(tmp_path, ["b", "a[1]"])
     assert there in str(info.value)
     assert (tmp_path / there).read_text() == "old"
@@ -401,5 +401,5 @@ def test_a_given_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path, m
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     monkeypatch.setattr(sweep_folder.tempfile, "TemporaryFile", refuse)
-    with pytest.raises(RunError, match=r"^Cannot write to .*: Permission denied; .*--out_dir\.$"):
+    with pytest.raises(RunError, match=r"^Cannot write to .*: Permission denied; .*--sweep.out_dir\.$"):
         open_given_folder(tmp_path, [])

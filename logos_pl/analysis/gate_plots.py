@@ -52,7 +52,7 @@ def gains_figure(kpis: Kpis, model_name: str) -> Figure:
     figure = Figure(figsize=(11, 5), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(2, 1))
     figure.suptitle(f"{model_name}: what the tuned lens gains (95% bootstrap intervals)")
-    colours = dict(zip(BASELINE_WORDS, ("tab:gray", "tab:green", "tab:orange"), strict=True))
+    colours = dict(zip(BASELINE_WORDS, ("tab:gray", "tab:green", "tab:brown"), strict=True))
     for number, (baseline, words) in enumerate(BASELINE_WORDS.items()):
         for where, (marker, set_words) in SET_STYLES.items():
             deltas = kpis.median_delta_kl_bits[baseline][where]

@@ -284,10 +284,6 @@ class LensTuning(LightningModule):
     def on_test_start(self) -> None:
         """Fit the calibration baseline on the validation text, and set up what the gates are judged by."""
         data: LensDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
-        norm, rows = NormLens(self.head), list(range(self.frozen.num_blocks + 1))
-        texts = [residuals(self.frozen, b.input_ids, b.positions, rows) for b in data.all_validation_batches()]
-        h = torch.cat([text.flatten(1, 2) for text in texts], dim=1)
-        inv_tau = fit_temperatures(norm, h, block_bytes=self.loss_block_bytes)
         tuned = self.lenses["tuned"]
         # At rank 0 the lens is bias and temperature alone, and its own baseline.
         bias = self.lenses.get("bias", tuned if self.translators.rank == 0 else None)
@@ -296,6 +292,10 @@ class LensTuning(LightningModule):
                 "The lens was fitted without a companion, the bias-and-temperature lens that the gates compare with: "
                 "fit it again with --model.companion true."
             )
+        norm, rows = NormLens(self.head), list(range(self.frozen.num_blocks + 1))
+        texts = [residuals(self.frozen, b.input_ids, b.positions, rows) for b in data.all_validation_batches()]
+        h = torch.cat([text.flatten(1, 2) for text in texts], dim=1)
+        inv_tau = fit_temperatures(norm, h, block_bytes=self.loss_block_bytes)
         lenses = {"tuned": tuned, "norm": norm, "norm_tau": TemperedLens(norm, inv_tau), "bias": bias}
         self.judging = Judging(self.frozen, lenses, data.asked, self.loss_block_bytes)
         if self.device.type != "mps":  # which has no float64: there the sums stay on the CPU

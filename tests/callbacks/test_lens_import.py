@@ -5,6 +5,7 @@ import torch
 
 from logos_pl.artifacts import save_tuned_lens
 from logos_pl.callbacks.lens_import import LensImport
+from logos_pl.data.datamodule import LensDataModule
 from logos_pl.modules.tuning import LensTuning
 from tests.artifacts.lenses import make_lm, make_provenance, make_translators
 
@@ -16,7 +17,8 @@ def evaluated(folder: Path, with_companion: bool) -> LensTuning:
     save_tuned_lens(folder, translators, make_provenance(lm, translators), companion)
     module = LensTuning(lm.model_id, rank=2)
     module.build(lm)
-    LensImport(folder, "fit").on_test_start(SimpleNamespace(is_global_zero=True), module)
+    data = LensDataModule(held_out_frac=0.02)
+    LensImport(folder, "fit").on_test_start(SimpleNamespace(is_global_zero=True, datamodule=data), module)
     return module
 
 

@@ -98,4 +98,4 @@ def test_the_summary_has_a_line_per_prompt() -> None:
     made = records()
     lines = printed(summary_table([summary_line(made, reached(made))], ["norm", "tuned"]))
 
-    assert lines[-1] == ["pos/orig", "'", "Berlin'", "1", "2", "2", "1", "1"]
+    assert lines[-1] == ["pos/orig", "'Berlin'", "1", "2", "2", "1", "1"]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -143,6 +144,21 @@ def test_means_per_row_are_those_of_float64_and_only_what_is_followed_is_predict
             nats = [-float(log_q[text, pos][TEXTS[text, pos + 1]]) for text, pos in where if pos < SEQ_LEN - 1]
             assert len(nats) == 6
             assert float(found.next_token_nats[lens][row]) == pytest.approx(sum(nats) / 6, abs=1e-4)
+
+
+def test_special_tokens_that_follow_stand_for_no_text(
+    judge: Judge, found: Judged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    special = int(TEXTS[1, 1])  # after position 0 of text 1
+    assert (TEXTS.gather(1, (POSITIONS + 1).clamp(max=SEQ_LEN - 1)) == special).sum() == 1
+    monkeypatch.setattr(judge.lm, "tokenizer", SimpleNamespace(all_special_ids=[special, 96]))
+    without = judged(judge, [(3, 1), (0, 2)], 10_000)
+    rows = judge.rows64(tuple(TEXTS[1].tolist()))
+    for row in range(judge.num_rows):
+        own = -float(judge.log_q("tuned", row, rows[row][0])[special])
+        whole, rest = (float(of.next_token_nats["tuned"][row]) for of in (found, without))
+        assert 5 * rest == pytest.approx(6 * whole - own, abs=1e-3)
+    assert without.skips == found.skips
 
 
 def test_the_skip_check_predicts_every_token_but_the_first_from_the_tuned_lens(judge: Judge, found: Judged) -> None:
