@@ -90,7 +90,7 @@ def text(figures: SweepFigures) -> str:
         sweep_report.records_table(figures.times),
         sweep_report.memory_table(figures.memory, figures.not_measured.get("memory")),
     ]
-    return "\n\n".join(parts)
+    return "\n\n".join(filter(None, parts))
 
 
 def main(arguments: list[str] | None = None) -> int:

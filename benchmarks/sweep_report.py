@@ -47,9 +47,11 @@ def records_table(times: Sequence[SweepTime]) -> str:
 
 
 def memory_table(memory: Sequence[SweepMemory], why_not: str | None) -> str:
-    """Peak memory against the number of prompts."""
+    """Peak memory against the number of prompts; empty where no numbers were given."""
     if why_not is not None:
         return f"Peak memory: not measured. {why_not}"
+    if not memory:
+        return ""
     names = ["prompts", "tokens", "batches", "tokens in the largest", "peak MiB"]
     rows = [
         [f"{m.prompts:,}", f"{m.tokens:,}", f"{m.batches}", f"{m.tokens_in_largest_batch:,}", mib(m.peak_bytes)]

@@ -108,6 +108,11 @@ def test_what_cannot_be_measured_is_refused_in_one_sentence(
     assert said in capsys.readouterr().err
 
 
+def test_no_numbers_of_prompts_give_no_table_of_memory(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--config", str(config), "--random_weights", "--prompts.memory_counts", "[]"]) == 0
+    assert "Peak memory" not in capsys.readouterr().out
+
+
 def test_few_prompts_are_the_first_of_many_and_batches_are_a_sweeps_own() -> None:
     setting = PromptSetting()
     few, many = ([a for batch in make_batches(setting, n, 100) for a in batch.prompts] for n in (8, 256))
