@@ -24,7 +24,7 @@ from logos_pl.callbacks.progress import FitProgress
 from logos_pl.callbacks.sweep_writer import SweepDestination, SweepWriter
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.errors import InputError
-from logos_pl.lm.sources import clean_name
+from logos_pl.lm.sources import clean_name, locate
 from logos_pl.modules.tuning import PERCENTILE_KL, LensTuning
 from logos_pl.plan import plan_run
 from logos_pl.run_folder import find_checkpoint, new_run_folder, refuse_broken
@@ -71,6 +71,14 @@ class SeveralModelsAskedError(Exception):
     def __init__(self, models: list[str]) -> None:
         super().__init__(*models)
         self.models = models
+
+
+def file_name(model: str) -> str:
+    """What a model's files are named after; of one that cannot be found, what it would be."""
+    try:
+        return clean_name(locate(model).model_id)
+    except InputError:
+        return clean_name(model)
 
 
 class LogosTrainer(Trainer):
@@ -153,8 +161,9 @@ class LogosCLI(LightningCLI):
                 raise InputError(f"--models is for predict; {self.subcommand} takes one model, --model.model_id.")
             raise SeveralModelsAskedError(config.models)
         root = Path(config.trainer.default_root_dir or "lightning_logs")
-        names = [clean_name(model) for model in config.models or [config.model.model_id]]
-        self.destination.settle(root, config.sweep.out_dir, names)
+        if self.subcommand == "predict":
+            names = [file_name(model) for model in config.models or [config.model.model_id]]
+            self.destination.settle(root, config.sweep.out_dir, names)
         self.plan = plan_run(config, reads_text=self.subcommand not in ("predict", "selftest"))
         if self.plan.batching.world_size > 1 and self.subcommand in ("predict", "selftest"):
             raise InputError(f"{self.subcommand} runs in one process: give --trainer.devices 1.")

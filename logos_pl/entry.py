@@ -12,10 +12,9 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from logos_pl.callbacks.sweep_files import record_skips, write_cross_report
 from logos_pl.callbacks.sweep_writer import SweepDestination
-from logos_pl.cli import LogosCLI, LogosParser, SeveralModelsAskedError
+from logos_pl.cli import LogosCLI, LogosParser, SeveralModelsAskedError, file_name
 from logos_pl.cli import __doc__ as cli_doc
 from logos_pl.errors import GatesNotPassedError, InputError, InterruptedRunError, LogosError, RunError
-from logos_pl.lm.sources import clean_name, locate
 from logos_pl.quiet import silence_third_parties
 
 DISK_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EIO}
@@ -103,14 +102,6 @@ def each_model(args: list[str], models: list[str], destination: SweepDestination
     if statuses:
         print(f"\n{len(models) - len(statuses)} of {len(models)} models were read; the others are named above.")
     return 0 if not statuses else InputError.exit_status if set(statuses) == {InputError.exit_status} else 1
-
-
-def file_name(model: str) -> str:
-    """What a model's files are named after; of one that cannot be found, what it would be."""
-    try:
-        return clean_name(locate(model).model_id)
-    except InputError:
-        return clean_name(model)
 
 
 def _reason(error: Exception) -> tuple[str, int]:

@@ -438,3 +438,21 @@ def test_a_lens_from_a_checkpoint_has_summaries_and_no_provenance(
 
     assert tuned["provenance"] is None
     assert tuned["summaries"]
+
+
+def test_results_are_recognised_by_the_models_name_however_its_folder_is_given(
+    tiny: dict[str, Path],
+    fitted: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tiny["model"])
+    options = {"data.prompt": "sun moon", "sweep.out_dir": tmp_path / "mine"}
+    command = arguments({"model": Path("."), "corpus": tiny["corpus"]}, fitted, tmp_path, **options)
+    assert main(command) == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "mine").iterdir()}
+
+    assert main(command) == 2
+    assert "output-tiny-llama-page.html is there from another sweep" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in (tmp_path / "mine").iterdir()} == before
