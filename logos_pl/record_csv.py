@@ -10,15 +10,16 @@ from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, NamedTuple, Self, TextIO, TypeVar, get_type_hints
+from typing import Any, Generic, NamedTuple, Self, TextIO, TypeVar, get_args, get_type_hints
 
 from logos_pl.errors import InputError
 from logos_pl.files import fsync_folder
-from logos_pl.records import COPY_THRESHOLDS, SOFT_WINDOWS, TOP_K, NextTokenRecord, PositionRecord, TopToken
+from logos_pl.records import COPY_THRESHOLDS, SOFT_WINDOWS, TOP_K, ContributionRecord, NextTokenRecord, PositionRecord, TopToken
 
-Record = TypeVar("Record", PositionRecord, NextTokenRecord)
+Record = TypeVar("Record", PositionRecord, NextTokenRecord, ContributionRecord)
+AnyRecord = PositionRecord | NextTokenRecord | ContributionRecord
 
-PLAIN = frozenset({"prompt_id", "prompt_variant", "lens"})
+PLAIN = frozenset({"prompt_id", "prompt_variant", "lens", "component", "kind"})
 """Text columns that stand as they are; every other text is a JSON string literal."""
 
 SPREAD = {
@@ -48,7 +49,12 @@ def next_token_header() -> tuple[str, ...]:
     return NAMES[NextTokenRecord]
 
 
-def flat(record: PositionRecord | NextTokenRecord) -> dict[str, Any]:
+def contribution_header() -> tuple[str, ...]:
+    """The columns of the records of a logit's components."""
+    return NAMES[ContributionRecord]
+
+
+def flat(record: AnyRecord) -> dict[str, Any]:
     """A record by column, its values as they are, for `pandas.DataFrame(map(flat, records))`.
 
     Where the vocabulary has fewer than `TOP_K` tokens, the columns of the missing ones are None.
@@ -112,14 +118,14 @@ class RecordWriter(Generic[Record]):
             fsync_folder(self.path.parent)
 
 
-def read_records(path: Path) -> Iterator[PositionRecord] | Iterator[NextTokenRecord]:
+def read_records(path: Path) -> Iterator[PositionRecord] | Iterator[NextTokenRecord] | Iterator[ContributionRecord]:
     """The records of a CSV file that `RecordWriter` wrote, one at a time; the header says of which kind.
 
     An empty cell is None in a field that may be None, and NaN in any other number: an answer metric that was NaN reads
     back as None.
 
     Raises:
-        InputError: the header is neither kind's, or (while reading) a line does not fit it.
+        InputError: the header is no kind's, or (while reading) a line does not fit it.
         OSError: the file cannot be read.
     """
     header = tuple(next(_lines(path), (1, []))[1])
@@ -127,6 +133,8 @@ def read_records(path: Path) -> Iterator[PositionRecord] | Iterator[NextTokenRec
         return _read(path, PositionRecord)
     if header == NAMES[NextTokenRecord]:
         return _read(path, NextTokenRecord)
+    if header == NAMES[ContributionRecord]:
+        return _read(path, ContributionRecord)
     raise InputError(
         f"{path} starts with the columns {', '.join(header[:5]) or '(none)'} …, which are not those of a sweep's "
         "records in this version: give a CSV file that logos-pl predict wrote, or write it anew."
@@ -180,12 +188,12 @@ def _record(kind: type[Record], cells: Sequence[str]) -> Record:
     return kind(**fields)
 
 
-def _values(record: PositionRecord | NextTokenRecord) -> list[Any]:
+def _values(record: AnyRecord) -> list[Any]:
     """A record's values, one per column."""
     values: list[Any] = []
     for field, value in zip(record._fields, record, strict=True):
         if field == "top":
-            tokens: tuple[TopToken, ...] = record.top
+            tokens: tuple[TopToken, ...] = value
             values += [part for token in tokens for part in token] + [None] * (3 * (TOP_K - len(tokens)))
         elif field in SPREAD:
             values += getattr(record, field)
@@ -194,7 +202,7 @@ def _values(record: PositionRecord | NextTokenRecord) -> list[Any]:
     return values
 
 
-def _cells(record: PositionRecord | NextTokenRecord) -> list[object]:
+def _cells(record: AnyRecord) -> list[object]:
     """A record's cells, for `csv`, which writes floats by `repr` and None as nothing.
 
     Raises:
@@ -260,5 +268,5 @@ def _columns(kind: type) -> Iterator[Column]:
             yield Column(field, str if field in PLAIN else PARSERS[type_])
 
 
-COLUMNS: dict[type, tuple[Column, ...]] = {kind: tuple(_columns(kind)) for kind in (PositionRecord, NextTokenRecord)}
+COLUMNS: dict[type, tuple[Column, ...]] = {kind: tuple(_columns(kind)) for kind in get_args(AnyRecord)}
 NAMES = {kind: tuple(column.name for column in columns) for kind, columns in COLUMNS.items()}

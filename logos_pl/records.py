@@ -172,6 +172,51 @@ class NonFinite(NamedTuple):
     pos: int
 
 
+class ContributionRecord(NamedTuple):
+    """What one component contributes to a logit after a prompt, the final norm's scale frozen.
+
+    Attributes:
+        component: `embedding` (row 0), `attn_1`, `mlp_1` … `mlp_n`, `rounding` (what the model's number format loses in
+            adding them), `norm_bias`, `projection_bias`, `head_bias` where there are such, and `total`, their sum.
+        kind: `embedding`, `attention`, `mlp`, `rounding`, `bias` or `total`.
+        layer: Block of an attention or MLP, which adds to the row of that number; None for the others.
+        token_id: The token whose logit it is: the answer's first or, without a resolved answer, the model's own first.
+        contribution_nats: To the logit, before any soft-cap.
+        contrast_id: On control prompts, the contrast's first token; else None.
+        margin_contribution_nats: To the logit minus that of the contrast; None off control prompts.
+    """
+
+    prompt_id: str
+    prompt_variant: str
+    component: str
+    kind: str
+    layer: int | None
+    token_id: int
+    token: str
+    contribution_nats: float
+    contrast_id: int | None
+    contrast: str | None
+    margin_contribution_nats: float | None
+
+
+class Decomposition(NamedTuple):
+    """A logit after a prompt taken apart, beside the model's own.
+
+    Attributes:
+        contributions: A record per component; the total is the last.
+        norm_scale: What the final norm multiplies the last row by before γ.
+        model_logit_nats: The logit as the model's own modules compute it, before any soft-cap.
+        model_margin_nats: That logit minus the contrast's; None off control prompts.
+        capped_logit_nats: The model's logit after the soft-cap; None where the model has none.
+    """
+
+    contributions: tuple[ContributionRecord, ...]
+    norm_scale: float
+    model_logit_nats: float
+    model_margin_nats: float | None
+    capped_logit_nats: float | None
+
+
 class PromptRecords(NamedTuple):
     """All that was read of one prompt.
 
@@ -187,6 +232,7 @@ class PromptRecords(NamedTuple):
         final_to_next: The final norm (a) against the norm that reads the row next (b); None where there is none.
         last_row: The last row against the model's own output.
         nonfinite: Where logits are not finite, by lens, row and position.
+        decomposition: The answer's logit taken apart; None where that was not asked for.
     """
 
     prompt: Prompt
@@ -200,3 +246,4 @@ class PromptRecords(NamedTuple):
     final_to_next: tuple[PairRow, ...] | None
     last_row: LastRowCheck
     nonfinite: tuple[NonFinite, ...]
+    decomposition: Decomposition | None = None

@@ -25,7 +25,15 @@ from logos_pl.analysis.output_groups import (
     RunFacts,
     TunedLensOrigin,
 )
-from logos_pl.analysis.output_prompt import RawLens, asked, control_prompt, diagnosis, final_prediction, gold_answer
+from logos_pl.analysis.output_prompt import (
+    RawLens,
+    asked,
+    control_prompt,
+    decomposed_logit,
+    diagnosis,
+    final_prediction,
+    gold_answer,
+)
 from logos_pl.analysis.output_summaries import (
     PackedValues,
     PromptSummary,
@@ -61,6 +69,7 @@ class OutputBuilder:
         self._diagnostics = PackedValues()
         self._final = PackedValues()
         self._controls = PackedValues()
+        self._decomposed = PackedValues()
         self._summaries: dict[tuple[str, str], PromptSummary] = {}
 
     def add(self, record: PromptRecords) -> None:
@@ -80,6 +89,8 @@ class OutputBuilder:
         self._final.append(final_prediction(record))
         if record.prompt.contrast is not None:
             self._controls.append(control_prompt(record))
+        if record.decomposition is not None:
+            self._decomposed.append(decomposed_logit(record, record.decomposition))
 
     def swept(self) -> SweptPrompts:
         """What the document says of the prompts taken in, for a report."""
@@ -112,6 +123,7 @@ class OutputBuilder:
             ablation_summary=ablation_summary(prompts),
             control_prompt=list(self._controls),
             control_summary=control_summary(prompts),
+            decomposition=list(self._decomposed),
             tuned_lens=_tuned_lens(tuned_lens, prompts, stats.num_blocks),
             prism_summary=None,
         )
@@ -168,6 +180,7 @@ def _without_results(status: Literal["skipped", "failed"], model: ModelIdentity,
         ablation_summary=[],
         control_prompt=[],
         control_summary=[],
+        decomposition=[],
         tuned_lens=None,
         prism_summary=None,
     )

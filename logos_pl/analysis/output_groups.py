@@ -31,6 +31,7 @@ class Files:
     Attributes:
         records: By lens, the CSV of every row and position.
         next_token: By lens, the CSV of every row after the prompt.
+        decomposition: The CSV of the logits' components, or None.
         plots: Pictures.
         page: The page that shows it all, or None.
         report: The evaluation in words, or None.
@@ -38,12 +39,13 @@ class Files:
 
     records: dict[str, str]
     next_token: dict[str, str]
+    decomposition: str | None
     plots: list[str]
     page: str | None
     report: str | None
 
 
-NO_FILES = Files(records={}, next_token={}, plots=[], page=None, report=None)
+NO_FILES = Files(records={}, next_token={}, decomposition=None, plots=[], page=None, report=None)
 
 
 @dataclass(frozen=True)
@@ -173,5 +175,6 @@ class Output:
     ablation_summary: list[dict[str, Any]]
     control_prompt: list[dict[str, Any]]
     control_summary: list[dict[str, Any]]
+    decomposition: list[dict[str, Any]]
     tuned_lens: dict[str, Any] | None
     prism_summary: dict[str, Any] | None

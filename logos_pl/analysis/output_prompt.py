@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from logos_pl.analysis.milestones import Milestones, as_json
-from logos_pl.records import Gold, LastRowCheck, NonFinite, PairRow, PromptRecords
+from logos_pl.records import Decomposition, Gold, LastRowCheck, NonFinite, PairRow, PromptRecords
 
 RawLens = Literal["sample", "full"]
 
@@ -78,6 +78,27 @@ def final_prediction(record: PromptRecords) -> dict[str, Any]:
         "answer_rank": last.answer_rank,
         "answer_nll_bits": last.answer_nll_bits,
         "entropy_bits": last.teacher_entropy_bits,
+    }
+
+
+def decomposed_logit(record: PromptRecords, parts: Decomposition) -> dict[str, Any]:
+    """What the components of a logit add up to, beside the model's own logit, in nats and before any soft-cap."""
+    total = parts.contributions[-1]
+    (rounding,) = (part for part in parts.contributions if part.component == "rounding")
+    return {
+        **identity(record),
+        "token_id": total.token_id,
+        "token": total.token,
+        "contrast_id": total.contrast_id,
+        "contrast": total.contrast,
+        "norm_scale": parts.norm_scale,
+        "total_nats": total.contribution_nats,
+        "model_logit_nats": parts.model_logit_nats,
+        "error_nats": total.contribution_nats - parts.model_logit_nats,
+        "rounding_nats": rounding.contribution_nats,
+        "capped_logit_nats": parts.capped_logit_nats,
+        "total_margin_nats": total.margin_contribution_nats,
+        "model_margin_nats": parts.model_margin_nats,
     }
 
 

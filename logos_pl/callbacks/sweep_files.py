@@ -10,6 +10,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from logos_pl.analysis import plots
+from logos_pl.analysis.contribution_plot import contribution_figure
 from logos_pl.analysis.cross_report import cross_model_report
 from logos_pl.analysis.milestones import Milestones
 from logos_pl.analysis.output import OutputBuilder, failed_output, preferred_lens, skipped_output, to_json
@@ -27,7 +28,7 @@ from logos_pl.lm.sources import clean_name
 from logos_pl.modules.reading import SWEPT
 from logos_pl.modules.tuning import LensTuning
 from logos_pl.record_csv import RecordWriter
-from logos_pl.records import NextTokenRecord, PositionRecord, PromptRecords
+from logos_pl.records import ContributionRecord, NextTokenRecord, PositionRecord, PromptRecords
 from logos_pl.sweep_folder import SweepFolder
 
 
@@ -39,13 +40,19 @@ class SweepFiles:
         module: The module that reads, its model and lenses in place.
         provenance: Where the tuned lens comes from; None without an artifact.
         raw_lens: Rows at which the norm lens is set against the bare unembedding in the JSON.
+        decompose: The answers' logits are taken apart, too.
 
     Raises:
         OSError: The disk refuses.
     """
 
     def __init__(
-        self, folder: SweepFolder, module: LensTuning, provenance: Provenance | None, raw_lens: RawLens
+        self,
+        folder: SweepFolder,
+        module: LensTuning,
+        provenance: Provenance | None,
+        raw_lens: RawLens,
+        decompose: bool = False,
     ) -> None:
         self.folder = folder.path
         self.name = module.frozen.clean_model_name
@@ -56,6 +63,7 @@ class SweepFiles:
         self._builder = OutputBuilder(raw_lens)
         self._drawn = plots.PromptSample()
         self._residuals: list[str] = []
+        self._largest_error_nats = 0.0
         with ExitStack() as stack:
             self._positions = {
                 lens: stack.enter_context(RecordWriter(self._path(f"records{_suffix(lens)}.csv"), PositionRecord))
@@ -67,6 +75,10 @@ class SweepFiles:
                 )
                 for lens in self.lenses
             }
+            self._contributions: RecordWriter[ContributionRecord] | None = None
+            if decompose:
+                writer = RecordWriter(self._path("decomposition.csv"), ContributionRecord)
+                self._contributions = stack.enter_context(writer)
             num_blocks = module.frozen.num_blocks
             page = PageWriter(self._path("page.html"), self.name, self.lenses, num_blocks)
             self._page = stack.enter_context(page)
@@ -84,6 +96,10 @@ class SweepFiles:
         for lens in self.lenses:
             self._positions[lens].write(records.positions[lens])
             self._next_token[lens].write(records.next_token[lens])
+        if self._contributions is not None and records.decomposition is not None:
+            self._contributions.write(records.decomposition.contributions)
+            error = records.decomposition.contributions[-1].contribution_nats - records.decomposition.model_logit_nats
+            self._largest_error_nats = max(self._largest_error_nats, abs(error))
         self._page.add(records, reached)
         self._builder.add(records)
         self._drawn.add(records)
@@ -97,6 +113,13 @@ class SweepFiles:
         path = self._path(f"residuals-{records.prompt.prompt_id}-{records.prompt.variant}.safetensors")
         replace_file(path, save({"residuals": h.contiguous()}))
         self._residuals.append(path.name)
+
+    def exactness(self) -> str:
+        """How near the sums of the logits' components come to the model's own logits, in one sentence."""
+        return (
+            "Embedding, attention, MLP and biases add up to the model's own logits within "
+            f"{self._largest_error_nats:.1g} nats in {self.module.frozen.dtype}."
+        ).replace("torch.", "")
 
     def preference(self) -> str:
         """Which lens to go by, in one sentence, and why; empty without a tuned lens."""
@@ -124,6 +147,7 @@ class SweepFiles:
         files = Files(
             records={lens: writer.path.name for lens, writer in self._positions.items()},
             next_token={lens: writer.path.name for lens, writer in self._next_token.items()},
+            decomposition=None if self._contributions is None else self._contributions.path.name,
             plots=drawn,
             page=self._page.path.name,
             report=report.name,
@@ -157,6 +181,8 @@ class SweepFiles:
         }
         if drawn.answered:
             figures["rank"] = plots.rank_figure(drawn.answered, num_blocks, self.name, drawn.num_answered)
+        if self._contributions is not None:
+            figures["decomposition"] = contribution_figure(drawn.records, num_blocks, self.name, drawn.num_prompts)
         for what, figure in figures.items():
             plots.save_figure(figure, self._path(f"{what}.png"))
         return [self._path(f"{what}.png").name for what in figures]
@@ -195,6 +221,7 @@ class SweepFiles:
         kinds = [
             *((name, f"{lens} lens, the token after each prompt") for lens, name in files.next_token.items()),
             *((name, f"{lens} lens, every position") for lens, name in files.records.items()),
+            *([(files.decomposition, "the answer's logit, component by component")] if files.decomposition else []),
             (self._json().name, "prompts, milestones, checks, provenance"),
             (str(files.report), "the same in words"),
             (str(files.page), "all of it to look at, in a browser"),
@@ -245,6 +272,7 @@ def _suffix(lens: str) -> str:
 def _by_kind(files: Files, name: str) -> dict[str, str]:
     kinds = {f"records{_suffix(lens)}": file for lens, file in files.records.items()}
     kinds |= {f"pure-next-token{_suffix(lens)}": file for lens, file in files.next_token.items()}
+    kinds |= {} if files.decomposition is None else {"decomposition": files.decomposition}
     return kinds | {"json": f"output-{name}.json"}
 
 

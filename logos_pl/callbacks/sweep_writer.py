@@ -21,6 +21,7 @@ from logos_pl.callbacks.sweep_files import SweepFiles
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.data.token_strings import TokenStrings
 from logos_pl.errors import InterruptedRunError
+from logos_pl.modules.decomposing import Decomposer
 from logos_pl.modules.reading import BatchReading
 from logos_pl.modules.recording import records_of
 from logos_pl.modules.tuning import LensTuning
@@ -80,6 +81,7 @@ class SweepWriter(Callback):
         out_dir: folder to write to; left out: `sweeps/run-latest` of the logs, whose earlier runs are kept.
         raw_lens: rows at which the norm lens is set against the bare unembedding: `sample`, four of them, or `full`.
         keep_residuals: keep the residual stream of every prompt, too.
+        decompose: take the answers' logits apart, too, into what embedding, attention, MLP and biases contribute.
     """
 
     def __init__(
@@ -88,11 +90,13 @@ class SweepWriter(Callback):
         out_dir: str | None = None,
         raw_lens: Literal["sample", "full"] = "sample",
         keep_residuals: bool = False,
+        decompose: bool = False,
     ) -> None:
         self.tuned = tuned
         self.out_dir = out_dir
         self.raw_lens = raw_lens
         self.keep_residuals = keep_residuals
+        self.decompose = decompose
         self.destination = SweepDestination()
         self._files: SweepFiles | None = None
         self._handlers: dict[int, Any] = {}
@@ -108,8 +112,14 @@ class SweepWriter(Callback):
             self.destination.open()
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the files, once the model is there and its lens has been verified; listen for Ctrl-C and SIGTERM."""
+        """Open the files, once the model is there and its lens has been verified; listen for Ctrl-C and SIGTERM.
+
+        Raises:
+            InputError: the model's logits are to be taken apart, and its blocks cannot be.
+        """
         assert isinstance(pl_module, LensTuning)
+        if self.decompose:
+            pl_module.decomposer = Decomposer(pl_module.frozen, pl_module.head)
         pl_module.keep_residuals = self.keep_residuals
         tokenizer = pl_module.frozen.tokenizer
         assert tokenizer is not None, "the data module has read the prompts with it"
@@ -119,7 +129,7 @@ class SweepWriter(Callback):
         self._done, self._start, self._last_line = 0, time.monotonic(), time.monotonic()
         self._data: LensDataModule = trainer.datamodule  # type: ignore[attr-defined]
         provenance = next((c.provenance for c in trainer.callbacks if isinstance(c, LensImport)), None)  # type: ignore[attr-defined]
-        self._files = SweepFiles(self.destination.open(), pl_module, provenance, self.raw_lens)
+        self._files = SweepFiles(self.destination.open(), pl_module, provenance, self.raw_lens, self.decompose)
         self._handlers = {number: signal.signal(number, self._stop) for number in SIGNALS}
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
@@ -197,6 +207,8 @@ class SweepWriter(Callback):
             self._console.print(summary_table(self._lines, files.lenses))
         if self._data.num_prompts > TABLES:
             self._say(f"More than {TABLES} prompts: their tables, row by row, are in the CSV files and on the page.")
+        if self.decompose:
+            self._say(files.exactness())
         if preference := files.preference():
             self._say(preference)
         folder = os.path.relpath(files.folder)

@@ -1,6 +1,7 @@
 """One forward pass over a batch of prompts, read by every lens."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ from logos_pl.lenses.raw import RawLens
 from logos_pl.lm.anatomy import exact_logits
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
+from logos_pl.modules.decomposing import Decomposer, LogitParts
 from logos_pl.records import TOP_K
 
 
@@ -32,6 +34,7 @@ class BatchReading(NamedTuple):
         final_to_next: Decoding with the final norm against the norm that reads the row next; None where there is none.
         last_row: The lens's last row against the model's own logits, per prompt.
         residuals: The residual stream [rows, tokens, d_model] where it is to be kept, else None.
+        logit_parts: By prompt, what the answer's logit is made of, where that was asked for, else None.
     """
 
     prompts: tuple[AskedPrompt, ...]
@@ -42,6 +45,7 @@ class BatchReading(NamedTuple):
     final_to_next: PairReadings | None
     last_row: LastRow
     residuals: Float[Tensor, "rows tokens d_model"] | None
+    logit_parts: tuple[LogitParts, ...] | None
 
 
 SWEPT = ("norm", "tuned", "prism")
@@ -58,17 +62,25 @@ class PromptReader:
         lm: The frozen model.
         lenses: The lenses by name, `norm` among them; looked up anew in every batch.
         block_bytes: Upper bound on one block of logits.
+        decomposer: Takes the answers' logits apart, too; None: they stay whole.
 
     Raises:
         InputError: A lens decodes with another model's head.
     """
 
-    def __init__(self, lm: FrozenLM, lenses: Mapping[str, Lens], block_bytes: int = 2**28) -> None:
+    def __init__(
+        self,
+        lm: FrozenLM,
+        lenses: Mapping[str, Lens],
+        block_bytes: int = 2**28,
+        decomposer: Decomposer | None = None,
+    ) -> None:
         for name, lens in lenses.items():
             refuse_other_model(lm, lens, name)
         self.lm = lm
         self.lenses = lenses
         self.block_bytes = block_bytes
+        self.decomposer = decomposer
         self.rows = list(range(lm.num_blocks + 1))
         head = lenses["norm"].head
         self.raw = RawLens(head)
@@ -80,13 +92,17 @@ class PromptReader:
     def read(self, batch: PromptBatch, keep_residuals: bool = False) -> BatchReading:
         """One forward pass, decoded by every lens at every row, token and, for the checks, last token."""
         starts, places, last, targets, contrasts = _layout(batch)
-        h = residuals(self.lm, batch.input_ids, None, self.rows, batch.attention_mask).flatten(1, 2)
+        with nullcontext() if self.decomposer is None else self.decomposer.keeping(places[last]) as branches:
+            h = residuals(self.lm, batch.input_ids, None, self.rows, batch.attention_mask).flatten(1, 2)
         if len(places) < h.shape[1]:  # there is padding
             h = h.index_select(1, places.to(h.device))
         at_end = h[:, last.to(h.device)]
         lenses = {
             name: self._read_lens(self.lenses[name], h, targets, contrasts) for name in SWEPT if name in self.lenses
         }
+        parts = None
+        if self.decomposer is not None and branches is not None:
+            parts = self.decomposer.parts(batch.prompts, branches, at_end[0], at_end[-1])
         pairs = None if self.by_norm is None else self._compare(*self.by_norm, at_end, targets[last])
         return BatchReading(
             prompts=batch.prompts,
@@ -97,6 +113,7 @@ class PromptReader:
             final_to_next=pairs,
             last_row=self._check_last_row(at_end[-1:]),
             residuals=h.cpu() if keep_residuals else None,
+            logit_parts=parts,
         )
 
     def _read_lens(self, lens: Lens, h: Tensor, targets: Tensor, contrasts: Tensor) -> RowReadings:

@@ -9,6 +9,7 @@ import torch
 from logos_pl.analysis.copy_collapse import CopyFlags, RowTop, copy_flags, uncounted_ids
 from logos_pl.data.prompts import AskedPrompt
 from logos_pl.functional.readings import LastRow, PairReadings, RowReadings
+from logos_pl.modules.decomposing import decomposition
 from logos_pl.modules.reading import BatchReading
 from logos_pl.records import (
     LastRowCheck,
@@ -93,7 +94,7 @@ def records_of(
     raw = _pairs(reading.norm_to_raw)
     following = None if reading.final_to_next is None else _pairs(reading.final_to_next)
     checks = _checks(reading.last_row)
-    strings = _strings(reading.lenses, token_string)
+    strings, parts = _strings(reading.lenses, token_string), reading.logit_parts
     uncounted = uncounted_ids(strings, special_ids)
     records = []
     for number, (asked, start) in enumerate(zip(reading.prompts, reading.starts, strict=True)):
@@ -111,6 +112,7 @@ def records_of(
                 final_to_next=None if following is None else following[number],
                 last_row=checks[number],
                 nonfinite=tuple(bad for name, lens in lenses.items() for bad in _nonfinite(place, name, lens)),
+                decomposition=None if parts is None else decomposition(asked, parts[number], token_string),
             )
         )
     return records

@@ -29,6 +29,7 @@ from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
 from logos_pl.metrics.row_means import RowMeans
+from logos_pl.modules.decomposing import Decomposer
 from logos_pl.modules.judging import Judged, Judging
 from logos_pl.modules.reading import BatchReading, PromptReader
 
@@ -107,6 +108,7 @@ class LensTuning(LightningModule):
         self.reading: StepReading | None = None
         self.validation: Readings = {}
         self.keep_residuals = False
+        self.decomposer: Decomposer | None = None
         self.prompt_reader: PromptReader | None = None
         self.judging: Judging | None = None
         self.judged: Judged | None = None
@@ -311,7 +313,7 @@ class LensTuning(LightningModule):
 
     def on_predict_start(self) -> None:
         """Make ready what every batch is read with, now that the lenses are in place."""
-        self.prompt_reader = PromptReader(self.frozen, self.lenses, self.loss_block_bytes)
+        self.prompt_reader = PromptReader(self.frozen, self.lenses, self.loss_block_bytes, self.decomposer)
 
     def predict_step(self, batch: PromptBatch, batch_idx: int) -> BatchReading:
         """Every lens at every row and position of a batch of prompts, from one forward pass."""

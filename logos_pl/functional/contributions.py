@@ -1,0 +1,52 @@
+"""Shares of a logit: with the final norm's scale frozen, the logit is linear in whatever adds up to the last row."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+class Readout(NamedTuple):
+    """What the logits of chosen tokens are made of, with γ, projection and logit scale folded into one direction.
+
+    ``logit = scale · (h − [centred] mean h) · direction + norm_bias + projection_bias + head_bias``; a bias is None
+    where the model has none.
+    """
+
+    direction: Float[Tensor, "tokens d_model"]
+    norm_bias: Float[Tensor, " tokens"] | None
+    projection_bias: Float[Tensor, " tokens"] | None
+    head_bias: Float[Tensor, " tokens"] | None
+
+
+def frozen_scale(h: Float[Tensor, " d_model"], eps: float, centred: bool) -> Float[Tensor, ""]:
+    """What the norm multiplies a residual by before γ: 1 / root mean square, or 1 / standard deviation if centred.
+
+    Source: Zhang & Sennrich, arXiv:1910.07467, eq. 4 (ε inside the root).
+    """
+    centre = h - h.mean() if centred else h
+    return torch.rsqrt(centre.square().mean() + eps)
+
+
+def logit_contributions(
+    components: Float[Tensor, "components d_model"],
+    direction: Float[Tensor, "tokens d_model"],
+    scale: Float[Tensor, ""],
+    centred: bool,
+) -> Float[Tensor, "components tokens"]:
+    """What each component of a residual adds to the logits of chosen tokens, in nats.
+
+    Their sum over components that add up to the residual, plus the biases of the readout, is the logit.
+
+    Args:
+        components: Vectors that add up to the residual.
+        direction: Of a `Readout`.
+        scale: Of the whole residual, from `frozen_scale`.
+        centred: Whether the norm subtracts the mean, which is linear and so is subtracted from every component.
+
+    Source: Elhage et al., A Mathematical Framework for Transformer Circuits, 2021 (direct path to the logits).
+    """
+    if centred:
+        components = components - components.mean(dim=-1, keepdim=True)
+    return scale * (components @ direction.T)
