@@ -23,9 +23,10 @@ from logos_pl.lenses.skipping import skipping_sums
 from logos_pl.lm.devices import choose_device, measure_memory
 from logos_pl.lm.frozen import FrozenLM, model_shape
 from logos_pl.lm.residuals import residuals
+from logos_pl.modules.decomposing import Decomposer
 from logos_pl.modules.reading import SWEPT, PromptReader, refuse_other_model
 from logos_pl.modules.recording import records_of
-from logos_pl.records import NextTokenRecord, PositionRecord, Prompt, PromptRecords
+from logos_pl.records import ContributionRecord, NextTokenRecord, PositionRecord, Prompt, PromptRecords
 
 __all__ = ["Sweep", "lens_logits", "load_model", "load_tuned_lens", "norm_lens", "skipping_perplexity", "sweep"]
 
@@ -141,6 +142,11 @@ class Sweep(NamedTuple):
         return [record for prompt in self.prompts for rows in prompt.positions.values() for record in rows]
 
     @property
+    def contributions(self) -> list[ContributionRecord]:
+        """A record per prompt and component of the answer's logit; none unless the sweep was to decompose."""
+        return [part for prompt in self.prompts if prompt.decomposition for part in prompt.decomposition.contributions]
+
+    @property
     def milestones(self) -> dict[tuple[str, str, str], Milestones]:
         """Where each lens first copies, knows the answer, comes near the model: by prompt id, variant and lens."""
         return {
@@ -151,7 +157,10 @@ class Sweep(NamedTuple):
 
 
 def sweep(
-    model: FrozenLM, prompts: Sequence[str | tuple[str, str] | Prompt], lenses: Mapping[str, Lens] | None = None
+    model: FrozenLM,
+    prompts: Sequence[str | tuple[str, str] | Prompt],
+    lenses: Mapping[str, Lens] | None = None,
+    decompose: bool = False,
 ) -> Sweep:
     """Every prompt at every row and position, as the norm lens and the given ones read them from one forward pass.
 
@@ -159,10 +168,11 @@ def sweep(
         model: The model.
         prompts: Texts, pairs of text and answer, or prompts with variants and contrasts.
         lenses: Further lenses bound to the model, ``tuned`` or ``prism`` by name; ``norm`` replaces the plain one.
+        decompose: Also take the answers' logits apart into what embedding, attention, MLP and biases contribute.
 
     Raises:
         InputError: The model has no tokenizer, a lens has another name or is bound to another model, two prompts have
-            one id and variant, or a prompt or answer cannot be used.
+            one id and variant, a prompt or answer cannot be used, or the model's blocks cannot be taken apart.
     """
     if model.tokenizer is None:
         raise InputError(f"{model.model_id} has no tokenizer to read prompts with: load it with one.")
@@ -173,7 +183,8 @@ def sweep(
         raise InputError(f"There is no lens named {unknown[0]!r}: name them among {', '.join(SWEPT)}.")
     named = {"norm": norm_lens(model)} | dict(lenses or {})
     asked = [ask(model.tokenizer, prompt, model.context_length) for prompt in _prompts(prompts)]
-    reader, strings = PromptReader(model, named), TokenStrings(model.tokenizer)
+    decomposer = Decomposer(model, named["norm"].head) if decompose else None
+    reader, strings = PromptReader(model, named, decomposer=decomposer), TokenStrings(model.tokenizer)
     special, tied = set(model.tokenizer.all_special_ids), model.tied_embeddings
     read = [
         records

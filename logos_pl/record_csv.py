@@ -10,11 +10,19 @@ from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, NamedTuple, Self, TextIO, TypeVar, get_args, get_type_hints
+from typing import Any, Generic, NamedTuple, Self, TextIO, TypeVar, cast, get_args, get_type_hints
 
 from logos_pl.errors import InputError
 from logos_pl.files import fsync_folder
-from logos_pl.records import COPY_THRESHOLDS, SOFT_WINDOWS, TOP_K, ContributionRecord, NextTokenRecord, PositionRecord, TopToken
+from logos_pl.records import (
+    COPY_THRESHOLDS,
+    SOFT_WINDOWS,
+    TOP_K,
+    ContributionRecord,
+    NextTokenRecord,
+    PositionRecord,
+    TopToken,
+)
 
 Record = TypeVar("Record", PositionRecord, NextTokenRecord, ContributionRecord)
 AnyRecord = PositionRecord | NextTokenRecord | ContributionRecord
@@ -193,7 +201,7 @@ def _values(record: AnyRecord) -> list[Any]:
     values: list[Any] = []
     for field, value in zip(record._fields, record, strict=True):
         if field == "top":
-            tokens: tuple[TopToken, ...] = value
+            tokens = cast(tuple[TopToken, ...], value)
             values += [part for token in tokens for part in token] + [None] * (3 * (TOP_K - len(tokens)))
         elif field in SPREAD:
             values += getattr(record, field)

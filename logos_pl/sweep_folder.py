@@ -106,7 +106,14 @@ def open_given_folder(folder: Path, model_names: Sequence[str]) -> SweepFolder:
         with tempfile.TemporaryFile(dir=folder):
             pass
         for name in model_names:
-            kinds = (".json", "-records*.csv*", "-pure-next-token*.csv*", "-page.html*", "-decomposition.csv*", "-residuals-*")
+            kinds = (
+                ".json",
+                "-records*.csv*",
+                "-pure-next-token*.csv*",
+                "-page.html*",
+                "-decomposition.csv*",
+                "-residuals-*",
+            )
             there = sorted(path for kind in kinds for path in folder.glob(f"output-{glob.escape(name)}{kind}"))
             if there:
                 raise InputError(

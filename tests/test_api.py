@@ -146,6 +146,20 @@ def test_a_sweep_goes_straight_into_pandas(lm: FrozenLM) -> None:
     assert read.milestones["p1", "orig", "tuned"].first_kl_below_0_5 is not None
 
 
+def test_a_sweep_that_decomposes_gives_the_components_of_every_answers_logit(lm: FrozenLM) -> None:
+    prompts = [("sun moon", "river"), "snow wind light", Prompt("mine", "no_filler", "fire", "sea", "leaf")]
+    frame = pandas.DataFrame(map(flat, sweep(lm, prompts, decompose=True).contributions))
+
+    assert list(frame.groupby("prompt_id", sort=False).size()) == [2 * 4 + 3] * 3
+    sums = frame[frame.kind != "total"].groupby("prompt_id").contribution_nats.sum()
+    logits = lm.logits(ids_of("fire", lm))[0, -1]
+    mine = frame[frame.prompt_id == "mine"]
+    assert sums["mine"] == pytest.approx(float(logits[mine.token_id.iloc[0]]), abs=1e-4)
+    margin = float(logits[mine.token_id.iloc[0]] - logits[int(mine.contrast_id.iloc[0])])
+    assert mine.margin_contribution_nats.iloc[-1] == pytest.approx(margin, abs=1e-4)
+    assert sweep(lm, prompts[:1]).contributions == []
+
+
 def test_a_sweep_refuses_lenses_it_has_no_name_for_and_models_without_a_tokenizer(lm: FrozenLM) -> None:
     with pytest.raises(InputError, match="no lens named 'mine': name them among norm, tuned, prism"):
         sweep(lm, ["sun"], {"mine": norm_lens(lm)})

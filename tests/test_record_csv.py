@@ -11,8 +11,15 @@ import pandas
 import pytest
 
 from logos_pl.errors import InputError
-from logos_pl.record_csv import RecordWriter, flat, next_token_header, position_header, read_records
-from logos_pl.records import NextTokenRecord, PositionRecord, TopToken
+from logos_pl.record_csv import (
+    RecordWriter,
+    contribution_header,
+    flat,
+    next_token_header,
+    position_header,
+    read_records,
+)
+from logos_pl.records import ContributionRecord, NextTokenRecord, PositionRecord, TopToken
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -65,7 +72,11 @@ def written(folder: Path, records: list[Any]) -> Path:
 
 @pytest.mark.parametrize(
     ("name", "header"),
-    [("records-header.csv", position_header()), ("pure-next-token-header.csv", next_token_header())],
+    [
+        ("records-header.csv", position_header()),
+        ("pure-next-token-header.csv", next_token_header()),
+        ("decomposition-header.csv", contribution_header()),
+    ],
 )
 def test_headers_are_frozen(name: str, header: tuple[str, ...]) -> None:
     frozen = (GOLDEN / name).read_text(encoding="utf-8")
@@ -89,6 +100,19 @@ def test_a_line_of_next_token_records_reads_as_expected(tmp_path: Path) -> None:
     assert lines[1] == f"{start}0.125,3,False,-0.5,3.0,2.0,2.5,0.75,-0.25,{end}"
     assert lines[2] == f"{start},,,,,2.0,2.5,0.75,,{end}"
     assert lines[3:] == [""]
+
+
+def test_contributions_read_back_bit_for_bit_and_empty_cells_are_what_does_not_apply(tmp_path: Path) -> None:
+    control = ContributionRecord("ctl", "orig", "attn_3", "attention", 3, 17, ' "Paris"\n', 1 / 3, 9, " Berlin", -0.0)
+    total = control._replace(
+        component="total", kind="total", layer=None, contrast_id=None, contrast=None, margin_contribution_nats=None
+    )
+    path = written(tmp_path, [control, total])
+    assert path.read_text(encoding="utf-8").splitlines()[1:] == [
+        r'ctl,orig,attn_3,attention,3,17,""" \""Paris\""\n""",0.3333333333333333,9,""" Berlin""",-0.0',
+        r'ctl,orig,total,total,,17,""" \""Paris\""\n""",0.3333333333333333,,,',
+    ]
+    assert list(read_records(path)) == [control, total]
 
 
 @pytest.mark.parametrize("text", NASTY, ids=lambda text: ascii(text)[:20])

@@ -4,6 +4,8 @@ import csv
 import errno
 import json
 import os
+import re
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from safetensors.torch import load_file
 from logos_pl.analysis.output import SCHEMA_FILE
 from logos_pl.entry import main
 from logos_pl.record_csv import next_token_header, position_header
+from tests.lm.families import tiny_model
 from tests.tiny import fit_arguments, make_corpus, make_model
 
 PROMPTS = """\
@@ -105,6 +108,45 @@ def test_a_sweep_writes_every_file_and_says_where(
     assert there == {*named, "output-tiny-llama.json", *(p.name for p in folder.glob("*.safetensors"))}
     for name in named:
         assert name in said
+
+
+def test_a_sweep_that_decomposes_adds_a_file_a_picture_and_how_exact_the_sums_are(
+    tiny: dict[str, Path], fitted: Path, prompts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(tiny, fitted, tmp_path, **{"data.prompts": prompts, "sweep.decompose": True})) == 0
+    said, folder = capsys.readouterr().out, latest(tmp_path)
+
+    document = documents(folder)["output-tiny-llama.json"]
+    name = document["run"]["files"]["decomposition"]
+    assert name == "output-tiny-llama-decomposition.csv"
+    assert name in said
+    assert "output-tiny-llama-decomposition.png" in document["run"]["files"]["plots"]
+    assert re.search(r"add up to the model's own logits within \de-0[5-9] nats in float32\.", said)
+    frame = pandas.read_csv(folder / name)
+    for entry in document["decomposition"]:
+        key = (frame.prompt_id == entry["prompt_id"]) & (frame.prompt_variant == entry["prompt_variant"])
+        parts, total = frame[key & (frame.kind != "total")], frame[key & (frame.kind == "total")].iloc[0]
+        assert len(parts) == 2 * 4 + 2
+        assert parts.contribution_nats.sum() == pytest.approx(total.contribution_nats, abs=1e-9)
+        assert abs(entry["error_nats"]) < 1e-4
+        assert parts.margin_contribution_nats.isna().all() == (entry["prompt_id"] != "river-ctl")
+    assert [entry["prompt_id"] for entry in document["decomposition"]] == ["river", "river", "river-ctl", "p2"]
+    without_answer, predicted = document["decomposition"][-1], document["final_prediction"][-1]
+    assert without_answer["token_id"] == predicted["top"][0]["id"]
+
+
+def test_a_model_whose_logits_cannot_be_decomposed_is_refused_before_a_file_is_begun(
+    tiny: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "post-norm"
+    shutil.copytree(tiny["model"], folder)
+    tiny_model("opt_post_norm").save_pretrained(folder)
+    command = arguments(tiny | {"model": folder}, tmp_path, tmp_path, **{"data.prompt": "sun moon"})
+    assert main([*command, "--sweep.decompose=true"]) == 2
+    said = capsys.readouterr()
+    assert "The logits of OPTForCausalLM cannot be decomposed: block 1 " in said.err
+    assert not list(latest(tmp_path).glob("*.csv*"))
+    assert main(command) == 0
 
 
 def test_the_tables_name_lenses_rows_answers_and_milestones(

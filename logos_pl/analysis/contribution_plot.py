@@ -1,4 +1,4 @@
-"""A picture of logits taken apart: what every component contributes, block by block. Records in, figure out, no model."""
+"""A picture of logits taken apart, component by component. Records in, figure out, no model."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -51,7 +51,9 @@ def contribution_figure(
     name = "".join(drawable(f"{model_name}: contributions to the logit after the prompt"))
     figure.suptitle(name, fontsize=11, font=FONT)
     kinds = {part.kind for record in records[:1] for part in _parts(record)}
-    handles: list[Patch | Line2D] = [Patch(color=colour, label=kind) for kind, colour in COLOURS.items() if kind in kinds]
+    handles: list[Patch | Line2D] = [
+        Patch(color=colour, label=kind) for kind, colour in COLOURS.items() if kind in kinds
+    ]
     if len(records) > 1:
         of = f" (of {num_prompts})" if num_prompts is not None and num_prompts > len(records) else ""
         label = f"{len(records) - 1} other prompts{of}"

@@ -50,3 +50,17 @@ def logit_contributions(
     if centred:
         components = components - components.mean(dim=-1, keepdim=True)
     return scale * (components @ direction.T)
+
+
+def rounding_bound(added: Float[Tensor, "added d_model"], dtype: torch.dtype) -> Float[Tensor, " d_model"]:
+    """What rounding can have put between vectors' sum and the sum that a model made of them in its number format.
+
+    Each addition, one vector at a time or two at once, is off by at most half an ε of what it gives; the bound has a
+    whole one.
+
+    Args:
+        added: The vectors in fp64, in the order in which they were added.
+        dtype: The model's number format.
+    """
+    format_ = torch.finfo(dtype)
+    return format_.eps * (added.cumsum(dim=0).abs() + added.abs() + format_.tiny).sum(dim=0)

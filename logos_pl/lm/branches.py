@@ -75,7 +75,6 @@ def keeping_branches(
         kept: Where it goes: by block, attention and MLP, in the model's dtype.
         places: Positions in the flattened batch [batch · seq], on the model's device.
     """
-
     handles = []
     try:
         for (attention, mlp, multiplier), (from_attention, from_mlp) in zip(branches, kept, strict=True):

@@ -1,5 +1,6 @@
 """The logits after prompts, taken apart into what embedding, attention, MLP and biases contribute."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,7 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from logos_pl.data.prompts import AskedPrompt
-from logos_pl.functional.contributions import Readout, frozen_scale, logit_contributions
+from logos_pl.errors import RunError
+from logos_pl.functional.contributions import Readout, frozen_scale, logit_contributions, rounding_bound
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.readout import readout
 from logos_pl.lm.anatomy import exact_logits
@@ -37,7 +39,7 @@ class LogitParts(NamedTuple):
         contributions: In fp64.
         norm_scale: What the final norm multiplies the last row by, frozen.
         model_logits: The model's own, before any soft-cap.
-        model_logits_capped: The same after the soft-cap; None where the model has none.
+        softcap: Bound of the model's logits, or None.
     """
 
     token_ids: tuple[int, ...]
@@ -45,7 +47,7 @@ class LogitParts(NamedTuple):
     contributions: Float[Tensor, "components tokens"]
     norm_scale: float
     model_logits: list[float]
-    model_logits_capped: list[float] | None
+    softcap: float | None
 
 
 class Decomposer:
@@ -63,6 +65,7 @@ class Decomposer:
         self.head = head
         self.branches = find_branches(lm.model, lm.anatomy)
         self._uncapped = replace(lm.anatomy, softcap=None)
+        self._dtype = lm.dtype
 
     @contextmanager
     def keeping(self, places: Int[Tensor, " prompts"]) -> Iterator[Float[Tensor, "blocks 2 prompts d_model"]]:
@@ -79,7 +82,11 @@ class Decomposer:
         embedding: Float[Tensor, "prompts d_model"],
         last_row: Float[Tensor, "prompts d_model"],
     ) -> tuple[LogitParts, ...]:
-        """The parts of every prompt's logits, from what was read at the prompts' last tokens."""
+        """The parts of every prompt's logits, from what was read at the prompts' last tokens.
+
+        Raises:
+            RunError: More than rounding is missing between the last row and what was added up to it.
+        """
         logits = exact_logits(self._uncapped, last_row)
         added = torch.cat([embedding[None], branches.flatten(0, 1)]).cpu()
         ends = last_row.cpu()
@@ -95,23 +102,30 @@ class Decomposer:
         last_row: Float[Tensor, " d_model"],
         logits: Float[Tensor, " vocab"],
     ) -> LogitParts:
+        rounding = last_row - added.sum(dim=0)
+        self._refuse_more_than_rounding(rounding, added, asked)
         token_ids, final = _tokens(asked, logits), self.head.final
         read, centred = readout(self.head, token_ids), final.kind == "layer"
         scale = last_row.new_ones(()) if final.kind == "identity" else frozen_scale(last_row, final.eps, centred)
-        # What the model's number format has rounded off while adding: a component, so that nothing is missing.
-        vectors = torch.cat([added, (last_row - added.sum(dim=0))[None]])
+        shares = logit_contributions(torch.cat([added, rounding[None]]), read.direction, scale, centred)
         biases = _biases(read)
-        contributions = [logit_contributions(vectors, read.direction, scale, centred), *(b[None] for b in biases.values())]
-        own = logits[list(token_ids)]
-        cap = self.head.unembedding.softcap
         return LogitParts(
-            token_ids,
-            (*_components(self.head.anatomy.num_blocks), *(Component(name, "bias", None) for name in biases)),
-            torch.cat(contributions),
-            float(scale),
-            own.tolist(),
-            None if cap is None else (torch.tanh(own / cap) * cap).tolist(),
+            token_ids=token_ids,
+            components=(*_components(len(self.branches)), *(Component(name, "bias", None) for name in biases)),
+            contributions=torch.cat([shares, *(bias[None] for bias in biases.values())]),
+            norm_scale=float(scale),
+            model_logits=logits[list(token_ids)].tolist(),
+            softcap=self.head.unembedding.softcap,
         )
+
+    def _refuse_more_than_rounding(self, rest: Tensor, added: Tensor, asked: AskedPrompt) -> None:
+        """Make sure that only the additions' rounding is missing; what is not finite is reported elsewhere."""
+        if (rest.abs() > rounding_bound(added, self._dtype)).any():
+            raise RunError(
+                f"After the prompt {asked.prompt.prompt_id} ({asked.prompt.variant}), embedding, attention and MLP of "
+                f"{self.head.anatomy.architecture} are {float(rest.abs().max()):.2g} away from the last row, more than "
+                "rounding explains, so that its logits cannot be decomposed: sweep without `decompose`."
+            )
 
 
 def decomposition(asked: AskedPrompt, parts: LogitParts, token_string: Callable[[int], str]) -> Decomposition:
@@ -136,13 +150,13 @@ def decomposition(asked: AskedPrompt, parts: LogitParts, token_string: Callable[
         )
         for component, nats in zip((*parts.components, Component("total", "total", None)), sums, strict=True)
     )
-    capped = parts.model_logits_capped
+    logit, cap = parts.model_logits[0], parts.softcap
     return Decomposition(
         contributions=records,
         norm_scale=parts.norm_scale,
-        model_logit_nats=parts.model_logits[0],
+        model_logit_nats=logit,
         model_margin_nats=_margin(parts.model_logits),
-        capped_logit_nats=None if capped is None else capped[0],
+        capped_logit_nats=None if cap is None else cap * math.tanh(logit / cap),
     )
 
 

@@ -45,7 +45,7 @@ class BatchReading(NamedTuple):
     final_to_next: PairReadings | None
     last_row: LastRow
     residuals: Float[Tensor, "rows tokens d_model"] | None
-    logit_parts: tuple[LogitParts, ...] | None
+    logit_parts: tuple[LogitParts, ...] | None = None
 
 
 SWEPT = ("norm", "tuned", "prism")
@@ -92,17 +92,13 @@ class PromptReader:
     def read(self, batch: PromptBatch, keep_residuals: bool = False) -> BatchReading:
         """One forward pass, decoded by every lens at every row, token and, for the checks, last token."""
         starts, places, last, targets, contrasts = _layout(batch)
-        with nullcontext() if self.decomposer is None else self.decomposer.keeping(places[last]) as branches:
-            h = residuals(self.lm, batch.input_ids, None, self.rows, batch.attention_mask).flatten(1, 2)
+        h, branches = self._run(batch, places[last])
         if len(places) < h.shape[1]:  # there is padding
             h = h.index_select(1, places.to(h.device))
         at_end = h[:, last.to(h.device)]
         lenses = {
             name: self._read_lens(self.lenses[name], h, targets, contrasts) for name in SWEPT if name in self.lenses
         }
-        parts = None
-        if self.decomposer is not None and branches is not None:
-            parts = self.decomposer.parts(batch.prompts, branches, at_end[0], at_end[-1])
         pairs = None if self.by_norm is None else self._compare(*self.by_norm, at_end, targets[last])
         return BatchReading(
             prompts=batch.prompts,
@@ -113,8 +109,19 @@ class PromptReader:
             final_to_next=pairs,
             last_row=self._check_last_row(at_end[-1:]),
             residuals=h.cpu() if keep_residuals else None,
-            logit_parts=parts,
+            logit_parts=self._take_apart(batch, branches, at_end),
         )
+
+    def _run(self, batch: PromptBatch, ends: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The residual stream [rows, batch · seq, d_model] and, where wanted, what the branches add at the ends."""
+        with nullcontext() if self.decomposer is None else self.decomposer.keeping(ends) as branches:
+            h = residuals(self.lm, batch.input_ids, None, self.rows, batch.attention_mask)
+        return h.flatten(1, 2), branches
+
+    def _take_apart(self, batch: PromptBatch, branches: Tensor | None, h: Tensor) -> tuple[LogitParts, ...] | None:
+        if self.decomposer is None or branches is None:
+            return None
+        return self.decomposer.parts(batch.prompts, branches, h[0], h[-1])
 
     def _read_lens(self, lens: Lens, h: Tensor, targets: Tensor, contrasts: Tensor) -> RowReadings:
         """Readings on the CPU; tokens are decoded in pieces, so that few residuals stand in fp32 at once."""

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from logos_pl.records import (
+    ContributionRecord,
+    Decomposition,
     Gold,
     LastRowCheck,
     NextTokenRecord,
@@ -28,6 +30,19 @@ def next_token(layer: int, kl: float, lens: str = "norm", **changes: object) -> 
         copy_soft=(False, False, False), copy_at=(False, False, False, False), identity_row=False,
         entropy_collapse=False,
     )._replace(**changes)  # fmt: skip
+
+
+def made_decomposition(parts: Mapping[str, float], margin: float | None = None) -> Decomposition:
+    """Contributions in nats by component, and their sum; to answer minus contrast, `margin` times as much."""
+    kinds = {"attn": "attention", "mlp": "mlp", "norm": "bias", "head": "bias", "projection": "bias"}
+    records = []
+    for component, nats in (*parts.items(), ("total", sum(parts.values()))):
+        kind, _, number = component.partition("_")
+        layer = int(number) if number.isdigit() else None
+        contrast = (None, None, None) if margin is None else (3, " Paris", margin * nats)
+        named = ("pos", "orig", component, kinds.get(kind, kind), layer)
+        records.append(ContributionRecord(*named, 7, " Berlin", nats, *contrast))
+    return Decomposition(tuple(records), 0.125, records[-1].contribution_nats, None, None)
 
 
 def prompt_records(

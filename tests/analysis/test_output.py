@@ -23,7 +23,7 @@ from logos_pl.analysis.output_groups import (
 from logos_pl.analysis.output_summaries import PackedValues
 from logos_pl.errors import InputError
 from logos_pl.records import Gold, LastRowCheck, NonFinite, PairRow, Prompt, PromptRecords, TopToken
-from tests.analysis.made_records import prompt_records
+from tests.analysis.made_records import made_decomposition, prompt_records
 
 SCHEMA = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
 MODEL = ModelIdentity("org/Tiny-8", "Tiny-8", "a" * 40, "b" * 40)
@@ -36,6 +36,7 @@ UNKNOWN = RunFacts(START, START, "0.1.0", None, None, None, None, None)
 FILES = Files(
     records={"norm": "output-Tiny-8-records.csv", "tuned": "output-Tiny-8-records-tuned.csv"},
     next_token={"norm": "output-Tiny-8-pure-next-token.csv"},
+    decomposition=None,
     plots=["output-Tiny-8-kl.png"],
     page="output-Tiny-8.html",
     report=None,
@@ -79,7 +80,8 @@ def test_a_sweep_says_what_was_asked_of_which_model_and_how() -> None:
 
     assert list(plain) == [
         "schema_version", "status", "reason", "model", "run", "model_stats", "prompts", "gold_answer", "diagnostics",
-        "final_prediction", "ablation_summary", "control_prompt", "control_summary", "tuned_lens", "prism_summary",
+        "final_prediction", "ablation_summary", "control_prompt", "control_summary", "decomposition", "tuned_lens",
+        "prism_summary",
     ]  # fmt: skip
     assert (plain["schema_version"], plain["status"], plain["reason"]) == (1, "ok", None)
     assert plain["run"] == {
@@ -91,8 +93,8 @@ def test_a_sweep_says_what_was_asked_of_which_model_and_how() -> None:
         },
         "files": {
             "records": {"norm": "output-Tiny-8-records.csv", "tuned": "output-Tiny-8-records-tuned.csv"},
-            "next_token": {"norm": "output-Tiny-8-pure-next-token.csv"}, "plots": ["output-Tiny-8-kl.png"],
-            "page": "output-Tiny-8.html", "report": None,
+            "next_token": {"norm": "output-Tiny-8-pure-next-token.csv"}, "decomposition": None,
+            "plots": ["output-Tiny-8-kl.png"], "page": "output-Tiny-8.html", "report": None,
         },
     }  # fmt: skip
     assert plain["prompts"] == [
@@ -268,6 +270,23 @@ def test_an_ablation_is_summed_up_where_both_variants_were_asked() -> None:
             "delta_L_copy": -1, "L_semantic_orig": 6, "L_semantic_no_filler": 4, "delta_L_semantic": -2,
         }  # fmt: skip
         assert (tuned["lens"], tuned["delta_L_copy"], tuned["delta_L_semantic"]) == ("tuned", None, None)
+
+
+def test_a_logit_taken_apart_stands_beside_the_models_own() -> None:
+    decomposition = made_decomposition({"embedding": 0.5, "attn_1": 2.0, "mlp_1": -1.0, "rounding": 0.25}, margin=3.0)
+    decomposition = decomposition._replace(model_logit_nats=1.5, model_margin_nats=5.5, capped_logit_nats=1.25)
+    control = prompt_records({"norm": FALLING}, prompt=CONTROL)._replace(decomposition=decomposition)
+    files = replace(FILES, decomposition="output-Tiny-8-decomposition.csv")
+    plain = document(control, prompt_records({"norm": FALLING}), files=files)
+
+    assert plain["run"]["files"]["decomposition"] == "output-Tiny-8-decomposition.csv"
+    assert plain["decomposition"] == [
+        {
+            "prompt_id": "ctl", "prompt_variant": "orig", "token_id": 7, "token": " Berlin", "contrast_id": 3,
+            "contrast": " Paris", "norm_scale": 0.125, "total_nats": 1.75, "model_logit_nats": 1.5, "error_nats": 0.25,
+            "rounding_nats": 0.25, "capped_logit_nats": 1.25, "total_margin_nats": 5.25, "model_margin_nats": 5.5,
+        }
+    ]  # fmt: skip
 
 
 def test_a_control_prompt_says_what_is_set_against_what_and_how_it_comes_out() -> None:
@@ -499,7 +518,9 @@ def test_a_model_that_was_skipped_and_one_that_failed_say_so_and_claim_nothing()
 
     assert (skipped["status"], skipped["reason"]) == ("skipped", "It needs 140 GB and there are 16.")
     assert skipped["run"]["device"] is None
-    assert skipped["run"]["files"] == {"records": {}, "next_token": {}, "plots": [], "page": None, "report": None}
+    assert skipped["run"]["files"] == {
+        "records": {}, "next_token": {}, "decomposition": None, "plots": [], "page": None, "report": None,
+    }  # fmt: skip
     assert (failed["status"], failed["model"]["model_id"], failed["run"]["device"]) == ("failed", "org/Big", "cuda")
     for plain in (skipped, failed):
         assert plain["model_stats"] is None
@@ -516,6 +537,7 @@ def test_times_are_in_utc() -> None:
 
 def full_document() -> dict[str, Any]:
     control = prompt_records({"norm": FALLING, "tuned": FALLING}, prompt=CONTROL, nonfinite=[NonFinite("norm", 1, 1)])
+    control = control._replace(decomposition=made_decomposition({"embedding": 1.0, "rounding": 0.0}))
     rows = {"norm": LAST_RANK_1}
     orig = prompt_records({"norm": FALLING, "tuned": FALLING}, rows=rows)
     return document(orig, prompt_records({"norm": FALLING, "tuned": FALLING}, prompt=NO_FILLER), control, tuned=ORIGIN)
