@@ -5,7 +5,7 @@ import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas
 import pytest
@@ -61,6 +61,12 @@ def next_token(**changes: Any) -> NextTokenRecord:
 UNANSWERED: dict[str, None] = dict.fromkeys(
     ("p_answer", "answer_rank", "is_answer", "answer_logit_gap", "answer_nll_bits", "control_margin")
 )
+
+
+def positions_in(path: Path) -> list[PositionRecord]:
+    records = list(read_records(path))
+    assert all(isinstance(record, PositionRecord) for record in records)
+    return cast(list[PositionRecord], records)
 
 
 def written(folder: Path, records: list[Any]) -> Path:
@@ -150,7 +156,7 @@ def test_letters_of_all_scripts_stay_readable_in_the_file(text: str, tmp_path: P
 @pytest.mark.parametrize("value", FLOATS)
 def test_floats_read_back_bit_equal(value: float, tmp_path: Path) -> None:
     path = written(tmp_path, [position(value=value)])
-    (back,) = read_records(path)
+    (back,) = positions_in(path)
     assert (back.entropy_bits.hex(), back.top[0].p.hex()) == (value.hex(), value.hex())
     assert float(pandas.read_csv(path)["entropy_bits"][0]).hex() == value.hex()
 
@@ -159,14 +165,14 @@ def test_random_floats_read_back_bit_equal(tmp_path: Path) -> None:
     draw = random.Random(4)
     values = [draw.uniform(-1, 1) * 10.0 ** draw.randint(-300, 300) for _ in range(500)]
     path = written(tmp_path, [position(value=value) for value in values])
-    assert [record.rest_mass for record in read_records(path)] == values
+    assert [record.rest_mass for record in positions_in(path)] == values
     assert pandas.read_csv(path)["rest_mass"].tolist() == values
 
 
 def test_nan_is_an_empty_cell_and_reads_back_as_nan(tmp_path: Path) -> None:
     path = written(tmp_path, [position(value=math.nan)])
     assert "nan" not in path.read_text(encoding="utf-8").lower()
-    (back,) = read_records(path)
+    (back,) = positions_in(path)
     assert math.isnan(back.entropy_bits)
     assert len(back.top) == 10
     assert all(math.isnan(token.p) for token in back.top)
@@ -193,7 +199,7 @@ def test_a_vocabulary_below_ten_tokens_leaves_the_last_columns_empty(tmp_path: P
     assert [flat(record)[f"top10_{part}"] for part in ("id", "token", "p")] == [None] * 3
     path = written(tmp_path, [record])
     assert pandas.read_csv(path)[["top3_id", "top10_p"]].isna().all(axis=None)
-    (back,) = read_records(path)
+    (back,) = positions_in(path)
     assert back.top[0] == record.top[0]
     assert len(back.top) == 2
 
@@ -341,7 +347,7 @@ def test_a_truth_value_has_to_be_true_or_false(tmp_path: Path) -> None:
 def test_the_sample_line_that_the_refusals_vary_is_accepted(tmp_path: Path) -> None:
     path = tmp_path / "r.csv"
     path.write_bytes(line())
-    (back,) = read_records(path)
+    (back,) = positions_in(path)
     assert (back.prompt_id, back.token, back.layer, back.top[9]) == ("pos", " is", 3, TopToken(9, "t9", 0.05))
 
 

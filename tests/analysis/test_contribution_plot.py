@@ -32,16 +32,20 @@ def drawn(figure: Figure) -> list[Axes]:
     return figure.axes
 
 
-def bars(axes: Axes) -> list[float]:
-    return [bar.get_height() for bar in axes.patches if isinstance(bar, Rectangle)]
+def bars(axes: Axes) -> list[Rectangle]:
+    return [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+
+
+def heights(axes: Axes) -> list[float]:
+    return [bar.get_height() for bar in bars(axes)]
 
 
 def test_the_first_prompt_is_drawn_as_bars_in_the_colours_of_their_kinds_and_the_others_as_dots() -> None:
     figure = contribution_figure([made(), made(2.0), made(3.0)], 2, "m", num_prompts=7)
     (axes,) = drawn(figure)
-    assert bars(axes) == list(PARTS.values())
+    assert heights(axes) == list(PARTS.values())
     kinds = ["embedding", "attention", "mlp", "attention", "mlp", "rounding", "bias"]
-    colours = [bar.get_facecolor() for bar in axes.patches]
+    colours = [bar.get_facecolor() for bar in bars(axes)]
     assert len({colour for colour, kind in zip(colours, kinds, strict=True) if kind == "attention"}) == 1
     assert len(set(colours)) == len(COLOURS)
     dots = [np.asarray(line.get_ydata()).tolist() for line in axes.lines if line.get_marker() == "."]
@@ -52,18 +56,18 @@ def test_the_first_prompt_is_drawn_as_bars_in_the_colours_of_their_kinds_and_the
 
 def test_bars_stand_at_their_blocks_side_by_side_between_embedding_and_biases() -> None:
     (axes,) = drawn(contribution_figure([made()], 2, "m"))
-    centres = [bar.get_x() + bar.get_width() / 2 for bar in axes.patches]
+    centres = [bar.get_x() + bar.get_width() / 2 for bar in bars(axes)]
     assert centres == sorted(centres)
     assert [round(x) for x in centres[1:5]] == [1, 1, 2, 2]
-    edges = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in axes.patches]
+    edges = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in bars(axes)]
     assert all(end <= start + 1e-9 for (_, end), (start, _) in itertools.pairwise(edges))
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2", "embedding", "rounding", "norm\nbias"]
 
 
 def test_control_prompts_get_a_part_of_their_own_with_answer_minus_contrast() -> None:
     top, below = drawn(contribution_figure([made(), made(2.0, margin=-0.5), made(3.0, margin=0.5)], 2, "m"))
-    assert bars(top) == list(PARTS.values())
-    assert bars(below) == [-1.0 * nats for nats in PARTS.values()]
+    assert heights(top) == list(PARTS.values())
+    assert heights(below) == [-1.0 * nats for nats in PARTS.values()]
     assert "→ ␣Berlin − ␣Paris, −7.25 in all" in below.get_title()
     assert below.get_ylabel() == "to answer − contrast, nats"
 
@@ -81,6 +85,6 @@ def test_names_under_the_axis_do_not_overlap_at_any_depth(num_blocks: int) -> No
 
 def test_what_is_not_finite_leaves_a_gap_and_no_record_leaves_an_empty_picture() -> None:
     (axes,) = drawn(contribution_figure([made(mlp_1=float("nan")), made(attn_1=float("inf"))], 2, "m"))
-    assert np.isnan(bars(axes)).tolist() == [name == "mlp_1" for name in PARTS]
+    assert np.isnan(heights(axes)).tolist() == [name == "mlp_1" for name in PARTS]
     (axes,) = drawn(contribution_figure([], 2, "m"))
-    assert bars(axes) == []
+    assert heights(axes) == []
