@@ -216,6 +216,16 @@ class Decomposition(NamedTuple):
     model_margin_nats: float | None
     capped_logit_nats: float | None
 
+    @property
+    def total(self) -> ContributionRecord:
+        """What all components add up to."""
+        return self.contributions[-1]
+
+    @property
+    def error_nats(self) -> float:
+        """The total minus the model's own logit."""
+        return self.total.contribution_nats - self.model_logit_nats
+
 
 class PromptRecords(NamedTuple):
     """All that was read of one prompt.

@@ -125,7 +125,7 @@ def _parts(record: PromptRecords) -> list[ContributionRecord]:
 
 def _total(record: PromptRecords) -> ContributionRecord:
     assert record.decomposition is not None
-    return record.decomposition.contributions[-1]
+    return record.decomposition.total
 
 
 def _finite(nats: float | None) -> float:

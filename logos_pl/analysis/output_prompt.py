@@ -83,7 +83,7 @@ def final_prediction(record: PromptRecords) -> dict[str, Any]:
 
 def decomposed_logit(record: PromptRecords, parts: Decomposition) -> dict[str, Any]:
     """What the components of a logit add up to, beside the model's own logit, in nats and before any soft-cap."""
-    total = parts.contributions[-1]
+    total = parts.total
     (rounding,) = (part for part in parts.contributions if part.component == "rounding")
     return {
         **identity(record),
@@ -94,7 +94,7 @@ def decomposed_logit(record: PromptRecords, parts: Decomposition) -> dict[str, A
         "norm_scale": parts.norm_scale,
         "total_nats": total.contribution_nats,
         "model_logit_nats": parts.model_logit_nats,
-        "error_nats": total.contribution_nats - parts.model_logit_nats,
+        "error_nats": parts.error_nats,
         "rounding_nats": rounding.contribution_nats,
         "capped_logit_nats": parts.capped_logit_nats,
         "total_margin_nats": total.margin_contribution_nats,

@@ -98,8 +98,7 @@ class SweepFiles:
             self._next_token[lens].write(records.next_token[lens])
         if self._contributions is not None and records.decomposition is not None:
             self._contributions.write(records.decomposition.contributions)
-            error = records.decomposition.contributions[-1].contribution_nats - records.decomposition.model_logit_nats
-            self._largest_error_nats = max(self._largest_error_nats, abs(error))
+            self._largest_error_nats = max(self._largest_error_nats, abs(records.decomposition.error_nats))
         self._page.add(records, reached)
         self._builder.add(records)
         self._drawn.add(records)
@@ -118,8 +117,8 @@ class SweepFiles:
         """How near the sums of the logits' components come to the model's own logits, in one sentence."""
         return (
             "Embedding, attention, MLP and biases add up to the model's own logits within "
-            f"{self._largest_error_nats:.1g} nats in {self.module.frozen.dtype}."
-        ).replace("torch.", "")
+            f"{self._largest_error_nats:.1g} nats in {_dtype(self.module.frozen)}."
+        )
 
     def preference(self) -> str:
         """Which lens to go by, in one sentence, and why; empty without a tuned lens."""
@@ -212,7 +211,7 @@ class SweepFiles:
             project_version=project_version(),
             git_sha=git_sha(),
             device=str(lm.device),
-            dtype=str(lm.dtype).removeprefix("torch."),
+            dtype=_dtype(lm),
             decoding_norm=self.module.decoding_norm,
             environment=Environment(made_with.torch, made_with.transformers, made_with.lightning, made_with.device),
         )
@@ -278,6 +277,10 @@ def _by_kind(files: Files, name: str) -> dict[str, str]:
 
 def _identity(lm: FrozenLM) -> ModelIdentity:
     return ModelIdentity(lm.model_id, lm.clean_model_name, lm.model_commit, lm.tokenizer_commit)
+
+
+def _dtype(lm: FrozenLM) -> str:
+    return str(lm.dtype).removeprefix("torch.")
 
 
 def _stats(module: LensTuning) -> ModelStats:

@@ -58,9 +58,9 @@ def find_branches(model: PreTrainedModel, anatomy: Anatomy) -> list[Branches]:
         if None not in found:
             return [branches for branches in found if branches is not None]
     raise InputError(
-        f"The logits of {anatomy.architecture} cannot be decomposed: block {found.index(None) + 1} does not write what "
-        "it has read plus the outputs of two of its parts, as is so where blocks normalise the stream itself or have "
-        "further branches; sweep without `decompose`."
+        f"The logits of {anatomy.architecture} cannot be decomposed: block {found.index(None) + 1} does not write the "
+        "sum of what it has read and the outputs of two of its parts (one that normalises the stream itself does not); "
+        "sweep without `decompose`."
     )
 
 
