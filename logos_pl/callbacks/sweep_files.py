@@ -278,7 +278,7 @@ def _origin(provenance: Provenance | None) -> TunedLensOrigin | None:
         project_version=provenance.project_version,
         git_sha=provenance.git_sha,
         decoding_norm=provenance.decoding_norm,
-        init=provenance.init,
+        init=provenance.init.kind,
         seed=provenance.seed,
         rank_k=provenance.capacity.rank_k,
         tokens=provenance.budget.tokens,

@@ -15,12 +15,13 @@ from logos_pl.data.packed_text import TextBatch
 from logos_pl.data.prompts import PromptBatch
 from logos_pl.errors import InputError, RunError
 from logos_pl.functional.bias_loss import bias_cross_entropy
-from logos_pl.functional.budget import auto_schedule, lr_factor, warmup_steps
+from logos_pl.functional.budget import lr_factor, warmup_steps
 from logos_pl.functional.depth import depth_percentile_rows
 from logos_pl.functional.divergence import RowDivergence, row_divergence
 from logos_pl.functional.lens_loss import lens_loss
 from logos_pl.functional.low_rank import settle_rank
 from logos_pl.functional.positions import sample_rows
+from logos_pl.functional.schedules import SCHEDULES, Init, ScheduleName, scheduled_rows
 from logos_pl.lenses.calibration import TemperedLens, fit_temperatures
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import Lens, NormLens
@@ -29,6 +30,7 @@ from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
 from logos_pl.metrics.row_means import RowMeans
+from logos_pl.modules.closed_form_start import ClosedFormStart
 from logos_pl.modules.judging import Judged, Judging
 from logos_pl.modules.reading import BatchReading, PromptReader
 
@@ -50,6 +52,15 @@ class StepReading(NamedTuple):
     rows: list[int]
 
 
+class StartRecord(NamedTuple):
+    """What the closed-form start was made from, for the provenance; as in ``ClosedFormStart``."""
+
+    sequences: int
+    tokens: int
+    positions: int
+    shrinkage: list[float]
+
+
 class LensTuning(LightningModule):
     """Trains the translators and temperatures of a tuned lens on a frozen model.
 
@@ -63,7 +74,9 @@ class LensTuning(LightningModule):
         decoding_norm: norm in front of the unembedding: the model's `final` one at every row, or the one that
             reads the row `next`.
         rank: rank of each translator; `auto`: width / 32 within 64 to 256; 0: bias and temperature only.
-        layers_per_step: rows trained in each step; `auto`: fewer for large vocabularies; `all`: every row.
+        init: how the translators start: in `closed_form`, by least squares on the first 1% of the text, or `random`;
+            `auto`: the schedule's.
+        layers_per_step: rows trained in each step; `all`: every row; `auto`: the schedule's.
         temperature: learn a temperature for each row.
         companion: fit a lens of bias and temperature alone beside the tuned one, which the gates compare with; it
             changes nothing in the tuned lens, and costs about a fifth of a step on the demo, an eighth at the sizes of
@@ -73,6 +86,7 @@ class LensTuning(LightningModule):
         weight_decay: AdamW's decoupled weight decay.
         l2: weight of ‖U‖² + ‖V‖² + ‖c‖², summed over rows.
         smoothness: weight of the squared differences of U and V between neighbouring rows, summed.
+        schedule: what `auto` stands for; follows --schedule.
         loss_block_mib: memory budget of one block of logits in the loss, in MiB.
         seed: seed of the initialisation and of the rows drawn in each step.
     """
@@ -84,6 +98,7 @@ class LensTuning(LightningModule):
         dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
         decoding_norm: Literal["final", "next"] = "final",
         rank: int | Literal["auto"] = "auto",
+        init: Init | Literal["auto"] = "auto",
         layers_per_step: int | Literal["auto", "all"] = "auto",
         temperature: bool = True,
         companion: bool = True,
@@ -92,6 +107,7 @@ class LensTuning(LightningModule):
         weight_decay: float = 1e-4,
         l2: float = 1e-4,
         smoothness: float = 1e-4,
+        schedule: ScheduleName = "full",
         loss_block_mib: int = 256,
         seed: int = 316,
     ) -> None:
@@ -102,7 +118,9 @@ class LensTuning(LightningModule):
         self.with_companion = companion
         self.lr, self.betas, self.weight_decay, self.l2, self.smoothness = lr, betas, weight_decay, l2, smoothness
         self.loss_block_bytes = loss_block_mib * 2**20
+        self.schedule, self.init = schedule, init
         self.seed = seed
+        self.start: StartRecord | None = None
         self.lm: FrozenLM | None = None
         self.reading: StepReading | None = None
         self.validation: Readings = {}
@@ -161,6 +179,13 @@ class LensTuning(LightningModule):
         if lens is not None:
             self.lenses["bias"] = lens.bind(self.head)
 
+    def begin_at(self, start: ClosedFormStart) -> None:
+        """Let the translators and the companion begin where least squares put them."""
+        self.translators.start_at(start.tuned)
+        if self.companion is not None:
+            self.companion.start_at(start.companion)
+        self.start = StartRecord(start.sequences, start.tokens, start.positions, start.shrinkage)
+
     def build(self, lm: FrozenLM) -> None:
         """Make the lens on a loaded model.
 
@@ -168,6 +193,7 @@ class LensTuning(LightningModule):
             InputError: the rank or the number of rows does not fit the model.
         """
         rank = settle_rank(self.rank, lm.d_model)
+        self.init = SCHEDULES[self.schedule].init if self.init == "auto" else self.init
         self.rows_in_step = self._count_rows(lm)
         self.translators = Translators(lm.num_blocks - 1, lm.d_model, rank, seed=self.seed)
         self.translators.log_tau.requires_grad_(self.temperature)
@@ -189,7 +215,7 @@ class LensTuning(LightningModule):
         if self.layers_per_step == "all":
             return inner
         if self.layers_per_step == "auto":
-            return min(auto_schedule(lm.vocab_size)[0], inner)
+            return scheduled_rows(self.schedule, lm.vocab_size, inner)
         if not 1 <= self.layers_per_step <= inner:
             raise InputError(
                 f"--model.layers_per_step {self.layers_per_step} does not fit {lm.model_id}, which has {inner} rows "
@@ -360,6 +386,7 @@ class LensTuning(LightningModule):
             "model_dtype": str(self.frozen.dtype),
             "decoding_norm": self.decoding_norm,
             "rank": self.translators.rank,
+            "init": self.init,
             "rows_in_step": self.rows_in_step,
             "temperature": self.temperature,
             "companion": self.companion is not None,
@@ -372,8 +399,9 @@ class LensTuning(LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add who made the checkpoint and what the last validation read."""
+        """Add who made the checkpoint, where its lens began, and what the last validation read."""
         checkpoint["lens_identity"] = self.identity()
+        checkpoint["lens_start"] = None if self.start is None else self.start._asdict()
         checkpoint["lens_validation"] = {
             name: {key: value.tolist() for key, value in reading.items()} for name, reading in self.validation.items()
         }
@@ -385,6 +413,8 @@ class LensTuning(LightningModule):
             InputError: naming every setting that differs.
         """
         refuse_other_run(checkpoint.get("lens_identity"), self.identity())
+        began = checkpoint["lens_start"]
+        self.start = None if began is None else StartRecord(**began)
 
 
 def _check_numbers(lr: float, betas: tuple[float, float], weights: dict[str, float], loss_block_mib: int) -> None:
