@@ -162,7 +162,7 @@ class LensDataModule(LightningDataModule):
         if stage == "predict":
             return
         self._check_numbers()
-        self._settle(len(self.tokenizer))
+        self.settle(len(self.tokenizer))
         self._check_positions()
         source = resolve(self.dataset, self.name, self.split, self.revision)
         wanted: dict[Side, int] = {"val": self.val_seqs, "test": self.test_seqs}
@@ -171,7 +171,7 @@ class LensDataModule(LightningDataModule):
         )
         self.source = source
 
-    def _settle(self, vocab_size: int) -> None:
+    def settle(self, vocab_size: int) -> None:
         """Puts numbers in place of every `auto`."""
         positions, position_range = scheduled_positions(self.schedule, vocab_size, self.seq_len)
         self.tokens = SCHEDULES[self.schedule].tokens if self.tokens == "auto" else self.tokens
