@@ -8,6 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from torch import Tensor
 
+from logos_pl.callbacks.progress import validation_line
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.functional.budget import opening_sequences, sequences_set_aside
 from logos_pl.modules.closed_form_start import OpeningText, closed_form_start
@@ -50,6 +51,10 @@ class LensStart(Callback):
             f"closed-form start from {start.positions:,} positions of the first {start.tokens:,} tokens, in "
             f"{time.monotonic() - began:.1f} s",
         )
+        figures = pl_module.read_validation(data.val_dataloader())
+        self._say(trainer, validation_line(pl_module))
+        if trainer.logger is not None:
+            trainer.logger.log_metrics(figures, step=0)
 
     def _text(self, trainer: Trainer, data: LensDataModule, total: int, set_aside: int) -> Iterator[OpeningText]:
         """This process's share of the opening, with a line on how far it is now and then."""

@@ -1,7 +1,7 @@
 """The tuned lens as Lightning trains and judges it: read the residual stream, compute, log."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
@@ -343,6 +343,18 @@ class LensTuning(LightningModule):
         """Every lens at every row and position of a batch of prompts, from one forward pass."""
         assert self.prompt_reader is not None
         return self.prompt_reader.read(batch, self.keep_residuals)
+
+    def read_validation(self, batches: Iterable[TextBatch]) -> dict[str, float]:
+        """Validate outside of Lightning's own loop, every process on its share; the figures it would log.
+
+        Raises:
+            RunError: a lens gave numbers that are not finite.
+        """
+        with torch.no_grad():
+            for index, batch in enumerate(batches):
+                self.validation_step(batch, index)
+        self.validation = self._take_readings()
+        return self._figures()
 
     def on_validation_epoch_end(self) -> None:
         """Merge the processes' readings and log the figures at the depth percentiles."""

@@ -174,7 +174,7 @@ def test_held_out_positions_do_not_depend_on_the_seed_and_training_ones_do(make:
 @pytest.mark.parametrize("world_size", [1, 2, 4])
 def test_the_opening_is_the_first_sequences_of_training_whoever_reads_them(make: Make, world_size: int) -> None:
     trained = [ids for batch in train(make(), 8) for ids in batch.input_ids.tolist()]
-    found = {}
+    found: dict[int, list[int]] = {}
     for rank in range(world_size):
         for batch, numbers in make(rank=rank, world_size=world_size).opening(16):
             assert len(numbers) == len(batch.input_ids) == 2

@@ -105,6 +105,6 @@ def test_a_projection_in_front_of_the_head_is_part_of_the_metric() -> None:
 def test_numbers_that_are_not_finite_are_refused_with_their_rows() -> None:
     lm = FrozenLM.from_model(tiny_model("llama"))
     with torch.no_grad():
-        lm.anatomy.blocks[1].mlp.down_proj.weight.fill_(torch.nan)
+        lm.anatomy.blocks[1].get_parameter("mlp.down_proj.weight").fill_(torch.nan)
     with pytest.raises(RunError, match=r"not finite, at rows \[2"):
         closed_form_start(lm, Head(lm.anatomy), opening(text_of(lm, 8), range(8), range(4, 8)), RANK, num_set_aside=4)
