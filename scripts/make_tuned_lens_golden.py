@@ -3,8 +3,8 @@
     pip install --no-deps --target DIR tuned-lens && rm -r DIR/tests     # the wheel brings a package named tests
     PYTHONPATH=.:DIR python scripts/make_tuned_lens_golden.py tests/golden/tuned_lens
 
-For tiny random models: a lens as the package saves it, and its log-probabilities (nats) of a few tokens at every row that
-it translates, computed by its own code on transformers' own hidden states.
+For tiny random models: a lens as the package saves it, and its log-probabilities (nats) of a few tokens at every row
+that it translates, computed by its own code on transformers' own hidden states.
 """
 
 import sys

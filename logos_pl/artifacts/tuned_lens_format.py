@@ -1,7 +1,7 @@
 """Lenses that others trained with the `tuned-lens` package: ``config.json`` and ``params.pt``, read and checked.
 
-The format, of version 0.2.0: ``params.pt`` holds ``{i}.weight`` and ``{i}.bias`` for 0 ≤ i < n, where translator i reads
-the input of block i; that is row i here. The final norm and the head follow. Source: https://pypi.org/project/tuned-lens.
+The format, of version 0.2.0: ``params.pt`` holds ``{i}.weight`` and ``{i}.bias`` for 0 ≤ i < n. Translator i reads the
+input of block i, which is row i here; final norm and head follow. Source: https://pypi.org/project/tuned-lens.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ import os
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy
 import torch
@@ -135,7 +135,9 @@ def _fetch(repo_id: str, model_id: str, name: str) -> Path:
     except EntryNotFoundError as error:
         raise InputError(f"The Space {repo_id} has no lens for {model_id}, that is no {path}: {_WANTED}.") from error
     except RepositoryNotFoundError as error:
-        raise InputError(f"There is neither a folder nor a Space {repo_id} that this machine may see: {_WANTED}.") from error
+        raise InputError(
+            f"There is neither a folder nor a Space {repo_id} that this machine may see: {_WANTED}."
+        ) from error
     except (OSError, HFValidationError) as error:
         raise explain(error, repo_id) from error
 
@@ -237,8 +239,8 @@ def _check_unembedding(config: FormatConfig, lm: FrozenLM) -> None:
 def unembed_hash(weight: Float[Tensor, "vocab d_model"], dtype: torch.dtype = torch.float32) -> str:
     """SHA-256 of what numpy prints of an unembedding with one digit, by which the format tells models apart.
 
-    Of a large matrix those are the 36 numbers in its corners: enough to tell models apart, not to tell that nothing else
-    was changed.
+    Of a large matrix those are the 36 numbers in its corners: they tell models apart, and not whether the rest is the
+    same.
 
     Args:
         weight: The unembedding.

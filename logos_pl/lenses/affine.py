@@ -1,5 +1,7 @@
-"""The affine lens: a full-rank translator in front of the norm at every row but the last, as the `tuned-lens` package
-trains them."""
+"""The affine lens: a full-rank translator in front of the norm at every row but the last.
+
+It is what the `tuned-lens` package trains and others publish.
+"""
 
 from collections.abc import Sequence
 

@@ -119,7 +119,9 @@ def test_the_models_name_decides_as_far_as_it_is_known(base: str, model_id: str,
     if fits:
         assert "/home" not in load_imported_lens(folder, lm)[1].base_model
     else:
-        with pytest.raises(InputError, match=f"not for {model_id}: load .* put {model_id} into base_model_name_or_path"):
+        with pytest.raises(
+            InputError, match=f"not for {model_id}: load .* put {model_id} into base_model_name_or_path"
+        ):
             load_imported_lens(folder, lm)
 
 
@@ -144,7 +146,9 @@ def test_the_unembedding_is_known_again_in_the_format_it_was_hashed_in(dtype: to
 
 def test_another_unembedding_is_refused(lm: FrozenLM, folder: Path) -> None:
     change(folder, unembed_hash="0" * 64)
-    with pytest.raises(InputError, match=r"another unembedding than that of tiny/llama .* use the lens of this model\.$"):
+    with pytest.raises(
+        InputError, match=r"another unembedding than that of tiny/llama .* use the lens of this model\.$"
+    ):
         load_imported_lens(folder, lm)
     with pytest.raises(InputError, match=r"or compare in full precision with --model\.dtype float32"):
         load_imported_lens(folder, make_lm(dtype=torch.bfloat16))
@@ -167,7 +171,10 @@ def test_the_hash_is_the_packages_own(shape: tuple[int, int], printed: str) -> N
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"d_model": "gone"}, r"config\.json is no configuration of a lens, which has base_model_name_or_path, d_model"),
+        (
+            {"d_model": "gone"},
+            r"config\.json is no configuration of a lens, which has base_model_name_or_path, d_model",
+        ),
         ({"d_model": "many"}, r"config\.json: d_model is 'many', but must be of type int"),
         ({"num_hidden_layers": 4}, r"trained for: 4 blocks of width 32, given: 3 blocks of width 32"),
         ({"d_model": 16}, r"trained for: 3 blocks of width 16"),

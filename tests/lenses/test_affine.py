@@ -19,15 +19,16 @@ def random_maps(rows: int = BLOCKS, width: int = D_MODEL) -> tuple[torch.Tensor,
 
 def test_every_row_but_the_last_is_translated_before_norm_projection_scale_and_soft_cap() -> None:
     h, head, (weight, bias) = residuals(BLOCKS + 1), toy_head(), random_maps()
-    anatomy = head.anatomy
+    norm, projection, lm_head = head.anatomy.final_norm, head.anatomy.project, head.anatomy.lm_head
+    assert isinstance(norm, torch.nn.LayerNorm)
+    assert projection is not None
     wanted = []
     for row, state in enumerate(h.double()):  # in float64, through the modules that the head was made of
         moved = state if row == BLOCKS else state + state @ weight[row].double().T + bias[row].double()
-        norm = anatomy.final_norm
         moved = torch.nn.functional.layer_norm(
             moved, norm.normalized_shape, norm.weight.double(), norm.bias.double(), norm.eps
         )
-        for linear in (anatomy.project, anatomy.lm_head):
+        for linear in (projection, lm_head):
             moved = moved @ linear.weight.double().T + linear.bias.double()
         wanted.append((5.0 * torch.tanh(2.0 * moved / 5.0)).log_softmax(-1))
     got = AffineLens(head, weight, bias).log_probs(h, range(BLOCKS + 1))
