@@ -121,8 +121,8 @@ def find_imported_lens(reference: str, model_id: str) -> FormatFiles:
 
 
 _WANTED = (
-    f"--lens.imported takes the folder of a lens of the tuned-lens package, with {CONFIG_FILE} and {PARAMS_FILE}, "
-    "or the repo id of a Space that holds such lenses, AlignmentResearch/tuned-lens"
+    f"--lens.imported takes the folder of a lens of the tuned-lens package, with its {CONFIG_FILE} and {PARAMS_FILE}, "
+    "or the repo id of a Space that holds such lenses (AlignmentResearch/tuned-lens)"
 )
 
 
