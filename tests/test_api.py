@@ -44,7 +44,15 @@ def test_importing_the_package_loads_neither_torch_nor_transformers() -> None:
 
 
 def test_the_public_names_are_those_of_the_api() -> None:
-    for name in ("load_model", "load_tuned_lens", "lens_logits", "norm_lens", "skipping_perplexity", "sweep"):
+    for name in (
+        "load_model",
+        "load_tuned_lens",
+        "load_imported_lens",
+        "lens_logits",
+        "norm_lens",
+        "skipping_perplexity",
+        "sweep",
+    ):
         assert getattr(logos_pl, name) is globals()[name]
         assert name in dir(logos_pl)
     with pytest.raises(AttributeError, match="no attribute 'lode_model'"):

@@ -78,6 +78,19 @@ def test_without_an_answer_there_is_no_rank() -> None:
     assert "rank" not in milestone_line("norm", reached(made)["norm"], 2, has_answer=False)
 
 
+def test_more_than_two_lenses_stand_in_tables_of_two_below_each_other() -> None:
+    made = records()
+    rows = made.next_token["norm"]
+    made = made._replace(next_token={"norm": rows, "tuned": rows, "imported": rows})
+    console = Console(file=io.StringIO(), width=80)
+    print_prompt_table(made, reached(made), console)
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+
+    headings = [line.split() for line in lines if line.split()[:1] in (["norm"], ["imported"])]
+    assert headings == [["norm", "tuned"], ["imported"]]
+    assert not any("…" in line for line in lines)
+
+
 def test_the_milestones_are_said_in_words() -> None:
     made = records()
 
