@@ -168,7 +168,8 @@ def sweep(
     Args:
         model: The model.
         prompts: Texts, pairs of text and answer, or prompts with variants and contrasts.
-        lenses: Further lenses bound to the model, ``tuned``, ``prism`` or ``imported`` by name; ``norm`` replaces the plain one.
+        lenses: Further lenses bound to the model, ``tuned``, ``prism`` or ``imported`` by name; ``norm`` replaces the
+            plain one.
 
     Raises:
         InputError: The model has no tokenizer, a lens has another name or is bound to another model, two prompts have

@@ -7,7 +7,15 @@ import pytest
 import torch
 
 import logos_pl
-from logos_pl.api import lens_logits, load_model, load_tuned_lens, norm_lens, skipping_perplexity, sweep
+from logos_pl.api import (
+    lens_logits,
+    load_imported_lens,
+    load_model,
+    load_tuned_lens,
+    norm_lens,
+    skipping_perplexity,
+    sweep,
+)
 from logos_pl.artifacts import save_tuned_lens
 from logos_pl.artifacts.card import model_card
 from logos_pl.errors import InputError
