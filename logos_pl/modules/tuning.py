@@ -323,6 +323,8 @@ class LensTuning(LightningModule):
         h = torch.cat([text.flatten(1, 2) for text in texts], dim=1)
         inv_tau = fit_temperatures(norm, h, block_bytes=self.loss_block_bytes)
         lenses = {"tuned": tuned, "norm": norm, "norm_tau": TemperedLens(norm, inv_tau), "bias": bias}
+        if "imported" in self.lenses:
+            lenses["imported"] = self.lenses["imported"]
         self.judging = Judging(self.frozen, lenses, data.asked, self.loss_block_bytes)
         if self.device.type != "mps":  # which has no float64: there the sums stay on the CPU
             self.judging.to(self.device)
