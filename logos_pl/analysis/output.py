@@ -18,6 +18,7 @@ from logos_pl.analysis.output_groups import (
     NO_FILES,
     SCHEMA_VERSION,
     Files,
+    ImportedLensOrigin,
     ModelIdentity,
     ModelStats,
     Output,
@@ -40,8 +41,8 @@ from logos_pl.analysis.output_summaries import (
     SweptPrompts,
     ablation_summary,
     control_summary,
+    gain_summaries,
     prompt_summary,
-    tuned_summaries,
 )
 from logos_pl.errors import InputError
 from logos_pl.records import PromptRecords
@@ -51,7 +52,7 @@ SCHEMA_FILE = Path(__file__).with_name("output.schema.json")
 ABSOLUTE_PATH = re.compile(r"""(?<![^\s'"`=(,;:\[<>])(?:~?/(?=[^\s/])|[A-Za-z]:[\\/]|\\\\|file:/)[^\s'"`,;)\]>]*""")
 """A path of this machine, also inside a sentence; the slashes of `and/or`, `org/name` and `https://` are none."""
 
-SAID_BY_THE_RUN = ("reason", "model", "run", "model_stats", "tuned_lens", "prism_summary")
+SAID_BY_THE_RUN = ("reason", "model", "run", "model_stats", "tuned_lens", "prism_summary", "imported_lens")
 """Sections where a path of this machine has no place. The others quote prompts and tokens, which may be `/etc/`."""
 
 
@@ -97,7 +98,13 @@ class OutputBuilder:
         return SweptPrompts(self._prompts, self._gold, self._diagnostics, self._final, list(self._summaries.values()))
 
     def finish(
-        self, model: ModelIdentity, run: RunFacts, files: Files, stats: ModelStats, tuned_lens: TunedLensOrigin | None
+        self,
+        model: ModelIdentity,
+        run: RunFacts,
+        files: Files,
+        stats: ModelStats,
+        tuned_lens: TunedLensOrigin | None,
+        imported_lens: ImportedLensOrigin | None = None,
     ) -> Output:
         """The document of a sweep that went through.
 
@@ -107,6 +114,7 @@ class OutputBuilder:
             files: What lies beside the document.
             stats: What the model is made of.
             tuned_lens: Where the tuned lens comes from; None without one.
+            imported_lens: Where the imported lens comes from; None without one.
         """
         prompts = list(self._summaries.values())
         return Output(
@@ -126,6 +134,7 @@ class OutputBuilder:
             decomposition=list(self._decomposed),
             tuned_lens=_tuned_lens(tuned_lens, prompts, stats.num_blocks),
             prism_summary=None,
+            imported_lens=_imported_lens(imported_lens, prompts, stats.num_blocks),
         )
 
 
@@ -183,6 +192,7 @@ def _without_results(status: Literal["skipped", "failed"], model: ModelIdentity,
         decomposition=[],
         tuned_lens=None,
         prism_summary=None,
+        imported_lens=None,
     )
 
 
@@ -218,11 +228,18 @@ def _utc(moment: datetime) -> str:
 def _tuned_lens(origin: TunedLensOrigin | None, prompts: list[PromptSummary], num_blocks: int) -> dict[str, Any] | None:
     if origin is None and not any("tuned" in prompt.milestones for prompt in prompts):
         return None
-    gains = [prompt.tuned_gain for prompt in prompts if prompt.tuned_gain is not None]
     return {
         "provenance": None if origin is None else dataclasses.asdict(origin),
-        "summaries": tuned_summaries(gains, num_blocks),
+        "summaries": gain_summaries(prompts, "tuned", num_blocks),
     }
+
+
+def _imported_lens(
+    origin: ImportedLensOrigin | None, prompts: list[PromptSummary], num_blocks: int
+) -> dict[str, Any] | None:
+    if origin is None:
+        return None
+    return {"origin": dataclasses.asdict(origin), "summaries": gain_summaries(prompts, "imported", num_blocks)}
 
 
 def _finite(value: Any) -> Any:

@@ -54,7 +54,7 @@ class PromptSummary(NamedTuple):
         fact: A label.
         milestones: By lens.
         margins: By lens, what `control_margin` comes to; empty but on control prompts.
-        tuned_gain: Norm lens against tuned lens; None without a tuned lens.
+        gains: By lens, how much it is ahead of the norm lens.
         at_depths: By lens, `MEASURES` at each of `depth_rows`, row by row.
         identity_row: Row 0 is the identity of a tied embedding.
     """
@@ -64,19 +64,19 @@ class PromptSummary(NamedTuple):
     fact: str
     milestones: dict[str, Milestones]
     margins: dict[str, dict[str, Any]]
-    tuned_gain: "TunedGain | None"
+    gains: "dict[str, LensGain]"
     at_depths: "dict[str, array[float]]"
     identity_row: bool
 
 
-class TunedGain(NamedTuple):
-    """How much the tuned lens is ahead of the norm lens on one prompt.
+class LensGain(NamedTuple):
+    """How much a lens is ahead of the norm lens on one prompt.
 
     Attributes:
-        kl_to_final_bits: By depth percentile, KL of the norm lens minus KL of the tuned lens; KL(P_L ‖ P_final).
+        kl_to_final_bits: By depth percentile, KL of the norm lens minus KL of the lens; KL(P_L ‖ P_final).
         kl_from_final_bits: The same with KL(P_final ‖ P_L).
         earlier_rows: By rank k, first row with the answer within the first k under the norm lens minus that under the
-            tuned lens; None unless the model's own final rank is within k.
+            lens; None unless the model's own final rank is within k.
     """
 
     kl_to_final_bits: dict[int, float]
@@ -119,7 +119,7 @@ def prompt_summary(record: PromptRecords, reached: dict[str, Milestones]) -> Pro
         fact=prompt.fact,
         milestones=reached,
         margins={lens: control_margins(rows[lens]) for lens in rows if prompt.contrast is not None},
-        tuned_gain=tuned_gain(rows["norm"], rows["tuned"], reached) if "tuned" in rows else None,
+        gains={lens: lens_gain(lens, rows, reached) for lens in rows if lens != "norm"},
         at_depths={lens: _at_depths(of) for lens, of in rows.items()},
         identity_row=any(row.identity_row for of in rows.values() for row in of),
     )
@@ -142,33 +142,33 @@ def control_margins(rows: Sequence[NextTokenRecord]) -> dict[str, Any]:
     }
 
 
-def tuned_gain(
-    norm: Sequence[NextTokenRecord], tuned: Sequence[NextTokenRecord], reached: Mapping[str, Milestones]
-) -> TunedGain:
-    """How much the tuned lens is ahead on one prompt.
+def lens_gain(lens: str, rows: Mapping[str, Sequence[NextTokenRecord]], reached: Mapping[str, Milestones]) -> LensGain:
+    """How much a lens is ahead of the norm lens on one prompt.
 
     Args:
-        norm: The norm lens's rows 0 to n, whose last is the model's own prediction.
-        tuned: The tuned lens's.
+        lens: The lens.
+        rows: By lens, rows 0 to n; the norm lens's last is the model's own prediction.
         reached: Milestones by lens.
     """
+    norm, other = rows["norm"], rows[lens]
     num_blocks = len(norm) - 1
     at = depth_percentile_rows(num_blocks) if num_blocks >= 2 else {}  # one block: no row to translate
     final_rank = norm[-1].answer_rank
     earlier: dict[int, int | None] = {}
     for rank in RANKS:
-        first_norm, first_tuned = (getattr(reached[lens], f"first_rank_le_{rank}") for lens in ("norm", "tuned"))
-        qualifies = final_rank is not None and final_rank <= rank and first_tuned is not None
-        earlier[rank] = first_norm - first_tuned if qualifies else None
-    return TunedGain(
-        {percent: norm[row].kl_to_final_bits - tuned[row].kl_to_final_bits for percent, row in at.items()},
-        {percent: norm[row].kl_from_final_bits - tuned[row].kl_from_final_bits for percent, row in at.items()},
+        first_norm, first = (getattr(reached[name], f"first_rank_le_{rank}") for name in ("norm", lens))
+        qualifies = final_rank is not None and final_rank <= rank and first is not None
+        earlier[rank] = first_norm - first if qualifies else None
+    return LensGain(
+        {percent: norm[row].kl_to_final_bits - other[row].kl_to_final_bits for percent, row in at.items()},
+        {percent: norm[row].kl_from_final_bits - other[row].kl_from_final_bits for percent, row in at.items()},
         earlier,
     )
 
 
-def tuned_summaries(gains: Sequence[TunedGain], num_blocks: int) -> dict[str, Any]:
-    """Medians over prompts, each with the number of prompts it is of; all variants count. Source: SPEC §6."""
+def gain_summaries(prompts: Sequence[PromptSummary], lens: str, num_blocks: int) -> dict[str, Any]:
+    """Medians of a lens's gains over prompts, each with the number of prompts it is of; all variants count. SPEC §6."""
+    gains = [prompt.gains[lens] for prompt in prompts if lens in prompt.gains]
     at = depth_percentile_rows(num_blocks) if num_blocks >= 2 else {}
     delta_kl = []
     for percent, row in at.items():

@@ -16,13 +16,15 @@ FIGURES = (
     ("KL(row‖final)", "kl_to_final_bits", ".3f"),
     ("top-1 agree", "top1_agree", ".1%"),
 )
-LENSES = ("norm", "tuned")
 MARK = "*"
 """Beside a rank or a KL at the row where it first reaches a milestone."""
 
 
-def kl_table(readings: Readings) -> Table:
-    """One line per row; KL(P_final‖P_row), which the lens is trained on, then KL(P_row‖P_final) and top-1 agreement."""
+def kl_table(readings: Readings, lens: str = "tuned") -> Table:
+    """One line per row, the norm lens and another: KL(P_final‖P_row), KL(P_row‖P_final) and top-1 agreement.
+
+    The first of them is what a lens is trained on.
+    """
     num_blocks = len(readings["norm"]["kl_from_final_bits"]) - 1
     marks = {row: f"{percentile}%" for percentile, row in depth_percentile_rows(num_blocks).items()}
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
@@ -30,33 +32,33 @@ def kl_table(readings: Readings) -> Table:
     table.add_column("\ndepth", justify="right")
     for heading, _, _ in FIGURES:
         table.add_column(f"{heading}\nnorm", justify="right", no_wrap=True)
-        table.add_column("\ntuned", justify="right", no_wrap=True)
+        table.add_column(f"\n{lens}", justify="right", no_wrap=True)
     for row in range(num_blocks + 1):
-        figures = [f"{float(readings[lens][quantity][row]):{form}}" for _, quantity, form in FIGURES for lens in LENSES]
+        figures = [
+            f"{float(readings[name][quantity][row]):{form}}" for _, quantity, form in FIGURES for name in ("norm", lens)
+        ]
         table.add_row(str(row), marks.get(row, ""), *figures)
     return table
 
 
-def print_kl_table(readings: Readings, title: str) -> None:
+def print_kl_table(readings: Readings, title: str, lens: str = "tuned") -> None:
     """Print the table to the terminal under a title."""
     console = Console()
     console.print(f"\n{title}", soft_wrap=True, markup=False, highlight=False)
-    console.print(kl_table(readings))
+    console.print(kl_table(readings, lens))
 
 
-def prompt_table(records: PromptRecords, milestones: Mapping[str, Milestones]) -> Table:
-    """One line per row: each lens's top token with its probability, rank of the answer, KL(P_row‖P_final), entropy."""
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))  # two lenses fit into 80 columns
+def prompt_table(records: PromptRecords, milestones: Mapping[str, Milestones], lenses: Sequence[str]) -> Table:
+    """One line per row: the lenses' top token with its probability, rank of the answer, KL(P_row‖P_final), entropy."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("\nrow", justify="right", no_wrap=True, min_width=3)
     has_answer = records.gold.status == "resolved"
-    for lens in records.next_token:
+    for lens in lenses:
         table.add_column(f"{lens}\ntop-1", no_wrap=True, max_width=13, overflow="ellipsis")
         for heading in ("p", *(("rank",) if has_answer else ()), "KL", "H"):
             table.add_column(f"\n{heading}", justify="right", no_wrap=True)
     for row in range(len(records.next_token["norm"])):
-        cells = [
-            cell for lens, rows in records.next_token.items() for cell in _prompt_cells(rows[row], milestones[lens])
-        ]
+        cells = [cell for lens in lenses for cell in _prompt_cells(records.next_token[lens][row], milestones[lens])]
         table.add_row(str(row), *cells)
     return table
 
@@ -106,7 +108,9 @@ def print_prompt_table(records: PromptRecords, milestones: Mapping[str, Mileston
     console.print(
         f"\n{prompt.prompt_id}/{prompt.variant} {prompt.text!r}{wanted}", soft_wrap=True, markup=False, highlight=False
     )
-    console.print(prompt_table(records, milestones))
+    lenses = list(records.next_token)
+    for first in range(0, len(lenses), 2):  # two fit into 80 columns
+        console.print(prompt_table(records, milestones, lenses[first : first + 2]))
     num_blocks = len(records.next_token["norm"]) - 1
     for lens, reached in milestones.items():
         line = milestone_line(lens, reached, num_blocks, gold.status == "resolved")

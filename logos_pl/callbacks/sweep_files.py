@@ -14,7 +14,15 @@ from logos_pl.analysis.contribution_plot import contribution_figure
 from logos_pl.analysis.cross_report import cross_model_report
 from logos_pl.analysis.milestones import Milestones
 from logos_pl.analysis.output import OutputBuilder, failed_output, preferred_lens, skipped_output, to_json
-from logos_pl.analysis.output_groups import Environment, Files, ModelIdentity, ModelStats, RunFacts, TunedLensOrigin
+from logos_pl.analysis.output_groups import (
+    Environment,
+    Files,
+    ImportedLensOrigin,
+    ModelIdentity,
+    ModelStats,
+    RunFacts,
+    TunedLensOrigin,
+)
 from logos_pl.analysis.output_prompt import RawLens
 from logos_pl.analysis.page import PageWriter
 from logos_pl.analysis.report import evaluation_report
@@ -22,6 +30,7 @@ from logos_pl.analysis.report_input import ReportInput
 from logos_pl.analysis.token_map import token_map
 from logos_pl.artifacts.environment import environment, git_sha, project_version
 from logos_pl.artifacts.provenance import Provenance
+from logos_pl.artifacts.tuned_lens_format import ImportedOrigin
 from logos_pl.files import replace_file
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.sources import clean_name
@@ -40,6 +49,7 @@ class SweepFiles:
         module: The module that reads, its model and lenses in place.
         provenance: Where the tuned lens comes from; None without an artifact.
         raw_lens: Rows at which the norm lens is set against the bare unembedding in the JSON.
+        imported: Where the imported lens comes from; None without one.
         decompose: The answers' logits are taken apart, too.
 
     Raises:
@@ -52,6 +62,7 @@ class SweepFiles:
         module: LensTuning,
         provenance: Provenance | None,
         raw_lens: RawLens,
+        imported: ImportedOrigin | None = None,
         decompose: bool = False,
     ) -> None:
         self.folder = folder.path
@@ -59,6 +70,7 @@ class SweepFiles:
         self.lenses = [lens for lens in SWEPT if lens in module.lenses]
         self.module = module
         self.provenance = provenance
+        self.imported = imported
         self.started = datetime.now(UTC)
         self._builder = OutputBuilder(raw_lens)
         self._drawn = plots.PromptSample()
@@ -162,7 +174,12 @@ class SweepFiles:
         )
         replace_file(report, evaluation_report(self.report).encode())
         output = self._builder.finish(
-            _identity(self.module.frozen), self._facts(), files, _stats(self.module), _origin(self.provenance)
+            _identity(self.module.frozen),
+            self._facts(),
+            files,
+            _stats(self.module),
+            _origin(self.provenance),
+            None if self.imported is None else ImportedLensOrigin(*self.imported),
         )
         replace_file(self._json(), to_json(output).encode())
         return self._contents(files)
@@ -309,7 +326,7 @@ def _origin(provenance: Provenance | None) -> TunedLensOrigin | None:
         project_version=provenance.project_version,
         git_sha=provenance.git_sha,
         decoding_norm=provenance.decoding_norm,
-        init=provenance.init,
+        init=provenance.init.kind,
         seed=provenance.seed,
         rank_k=provenance.capacity.rank_k,
         tokens=provenance.budget.tokens,

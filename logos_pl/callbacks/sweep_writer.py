@@ -15,6 +15,7 @@ from rich.console import Console
 from logos_pl.analysis.milestones import Milestones, milestones
 from logos_pl.analysis.report_input import ReportInput
 from logos_pl.callbacks.graceful_stop import SIGNALS
+from logos_pl.callbacks.imported_lens import ImportedLens
 from logos_pl.callbacks.lens_import import LensImport
 from logos_pl.callbacks.lens_table import print_prompt_table, summary_line, summary_table
 from logos_pl.callbacks.sweep_files import SweepFiles
@@ -129,7 +130,10 @@ class SweepWriter(Callback):
         self._done, self._start, self._last_line = 0, time.monotonic(), time.monotonic()
         self._data: LensDataModule = trainer.datamodule  # type: ignore[attr-defined]
         provenance = next((c.provenance for c in trainer.callbacks if isinstance(c, LensImport)), None)  # type: ignore[attr-defined]
-        self._files = SweepFiles(self.destination.open(), pl_module, provenance, self.raw_lens, self.decompose)
+        imported = next((c.origin for c in trainer.callbacks if isinstance(c, ImportedLens)), None)  # type: ignore[attr-defined]
+        self._files = SweepFiles(
+            self.destination.open(), pl_module, provenance, self.raw_lens, imported, self.decompose
+        )
         self._handlers = {number: signal.signal(number, self._stop) for number in SIGNALS}
 
     def _stop(self, number: int, frame: FrameType | None) -> None:

@@ -48,7 +48,7 @@ class BatchReading(NamedTuple):
     logit_parts: tuple[LogitParts, ...] | None = None
 
 
-SWEPT = ("norm", "tuned", "prism")
+SWEPT = ("norm", "tuned", "prism", "imported")
 """The lenses a sweep reads, where they are there, in the order in which they are shown."""
 
 DECODED_BYTES = 2**27
