@@ -21,6 +21,7 @@ from logos_pl.functional.divergence import RowDivergence, row_divergence
 from logos_pl.functional.lens_loss import lens_loss
 from logos_pl.functional.low_rank import settle_rank
 from logos_pl.functional.positions import sample_rows
+from logos_pl.functional.row_index import row_index
 from logos_pl.lenses.calibration import TemperedLens, fit_temperatures
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import Lens, NormLens
@@ -266,7 +267,7 @@ class LensTuning(LightningModule):
         h = residuals(self.frozen, batch.input_ids, batch.positions, [*rows, last]).flatten(1, 2)
         x = self.head.normalise(h[:-1], rows)
         teacher = self.head.project(self.head.normalise(h[-1:], [last]))[0]
-        index = None if len(rows) == last - 1 else torch.tensor(rows, device=h.device) - 1
+        index = None if len(rows) == last - 1 else row_index([row - 1 for row in rows], h.device)
         return x, teacher, index
 
     # Validation and test
