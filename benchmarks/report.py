@@ -8,6 +8,7 @@ from benchmarks.loss import LossTime
 from benchmarks.machine import Machine
 from benchmarks.memory import LossMemory
 from benchmarks.step import StepFigures
+from benchmarks.step_memory import StepMemory
 from benchmarks.timing import Ratio
 
 MIB = 2**20
@@ -22,8 +23,9 @@ def plain(value: Any) -> Any:
     return value
 
 
-def machine_lines(machine: Machine, repeats: int, clock: str = "Times") -> str:
+def machine_lines(machine: Machine, repeats: int, cpu_time: bool) -> str:
     """Where the figures come from, and what the clock was."""
+    clock = "CPU times of the process" if cpu_time else "Times"
     return (
         f"{machine.cpu}, {machine.cores} cores, {machine.threads} threads; device {machine.device}; "
         f"torch {machine.torch}, transformers {machine.transformers}; commit {machine.commit or 'unknown'}.\n"
@@ -59,10 +61,29 @@ def step_table(figures: StepFigures) -> str:
             ]
         )  # fmt: skip
     names = ["", "pairs", "ms", "/ forward", "tokens/s", "pairs/s", "GFLOP counted", "MFU"]
+    log = f"Progress and TensorBoard, every row's KL included: {ms(figures.log_seconds, 2)} ms a step on average."
+    return f"{head}\n\n{table(names, rows)}\n\n{log}"
+
+
+def step_memory_table(memory: Sequence[StepMemory]) -> str:
+    """What is held, and what a step takes beyond; empty where nothing was measured."""
+    if not memory:
+        return ""
+    names = [
+        "V", "model MiB", "lens and moments MiB", "forward peak MiB", "step peak MiB", "of 4 micro-batches", "ratio",
+    ]  # fmt: skip
+    rows = [
+        [
+            f"{m.vocab}", mib(m.model_bytes), mib(m.lens_bytes), mib(m.forward_peak_bytes), mib(m.step_peak_bytes),
+            mib(m.accumulated_peak_bytes), f"{m.accumulated_peak_bytes / m.step_peak_bytes:.2f}",
+        ]
+        for m in memory
+    ]  # fmt: skip
+    head = "Memory: what is held, counted, and what the body and a step with all rows take beyond."
     return f"{head}\n\n{table(names, rows)}"
 
 
-def loss_table(times: Sequence[LossTime], memory: Sequence[LossMemory], why_no_memory: str | None) -> str:
+def loss_table(times: Sequence[LossTime], memory: Sequence[LossMemory]) -> str:
     """Time and peak memory of both losses."""
     names = [
         "V",
@@ -82,8 +103,8 @@ def loss_table(times: Sequence[LossTime], memory: Sequence[LossMemory], why_no_m
         for t in times
     ]  # fmt: skip
     text = f"The lens loss, forward and backward, against materialised logits and autograd.\n\n{table(names, rows)}"
-    if why_no_memory is not None:
-        return f"{text}\n\nPeak memory: not measured. {why_no_memory}"
+    if not memory:
+        return text
     names = ["V", "all logits MiB", "fused peak MiB", "naive peak MiB", "naive / fused"]
     rows = [
         [
@@ -118,9 +139,9 @@ def table(names: list[str], rows: list[list[str]]) -> str:
     )
 
 
-def ms(seconds: float) -> str:
+def ms(seconds: float, digits: int = 1) -> str:
     """Milliseconds."""
-    return f"{seconds * 1e3:,.1f}"
+    return f"{seconds * 1e3:,.{digits}f}"
 
 
 def mib(num_bytes: int) -> str:

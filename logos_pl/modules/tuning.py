@@ -61,6 +61,7 @@ class LensTuning(LightningModule):
         model_id: Hub id of a causal language model, a folder with its files, or `demo` for the bundled one.
         revision: branch, tag or commit of the model on the Hub.
         dtype: number format the frozen model runs in; `auto`: bfloat16 on CUDA, float32 on the CPU below 30B.
+        compile: compile the blocks of the frozen model, on CUDA: the first step takes longer, and the others less.
         decoding_norm: norm in front of the unembedding: the model's `final` one at every row, or the one that
             reads the row `next`.
         rank: rank of each translator; `auto`: width / 32 within 64 to 256; 0: bias and temperature only.
@@ -83,6 +84,7 @@ class LensTuning(LightningModule):
         model_id: str,
         revision: str | None = None,
         dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+        compile: bool = False,
         decoding_norm: Literal["final", "next"] = "final",
         rank: int | Literal["auto"] = "auto",
         layers_per_step: int | Literal["auto", "all"] = "auto",
@@ -99,6 +101,7 @@ class LensTuning(LightningModule):
         super().__init__()
         _check_numbers(lr, betas, {"weight_decay": weight_decay, "l2": l2, "smoothness": smoothness}, loss_block_mib)
         self.model_id, self.revision, self.dtype_name, self.decoding_norm = model_id, revision, dtype, decoding_norm
+        self.with_compile = compile  # the bare name is a method of every module
         self.rank, self.layers_per_step, self.temperature = rank, layers_per_step, temperature
         self.with_companion = companion
         self.lr, self.betas, self.weight_decay, self.l2, self.smoothness = lr, betas, weight_decay, l2, smoothness
@@ -124,7 +127,7 @@ class LensTuning(LightningModule):
         """Load and freeze the model, and make the translators; does nothing the second time.
 
         Raises:
-            InputError: the model cannot be loaded or is not supported, or the rank does not fit it.
+            InputError: the model cannot be loaded, is not supported or cannot be compiled, or the rank does not fit it.
         """
         if self.lm is not None:
             return
@@ -132,6 +135,8 @@ class LensTuning(LightningModule):
         # new tensor of ours would land on the GPU; what goes there is moved on purpose.
         with torch.device("cpu"):
             lm = FrozenLM.load(self.model_id, revision=self.revision, dtype=self.dtype_name, device=self.device)
+            if self.with_compile:
+                lm.compile_blocks()
             self.build(lm)
 
     @property
@@ -359,6 +364,7 @@ class LensTuning(LightningModule):
             "model_commit": self.frozen.model_commit,
             "tokenizer_commit": self.frozen.tokenizer_commit,
             "model_dtype": str(self.frozen.dtype),
+            "compile": self.with_compile,
             "decoding_norm": self.decoding_norm,
             "rank": self.translators.rank,
             "rows_in_step": self.rows_in_step,

@@ -13,6 +13,7 @@ from benchmarks.timing import alternate, ratio
 from tests.tiny import make_corpus, make_model
 
 D, VOCAB, BLOCKS, SEQ, MICRO, POSITIONS, RANK = 16, 23, 4, 32, 4, 4, 3
+VOCABS = [VOCAB, 4000]
 
 
 @pytest.fixture(autouse=True)
@@ -50,14 +51,19 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def figures(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     path = tmp_path / "figures.json"
-    assert main(["--config", str(config), "--random_weights", "--json", str(path)]) == 0
+    arguments = ["--random_weights", "--vocab_sizes", str(VOCABS), "--cpu_time", "--json", str(path)]
+    assert main(["--config", str(config), *arguments]) == 0
     read: dict[str, Any] = json.loads(path.read_text()) | {"printed": capsys.readouterr().out}
     return read
 
 
 def test_a_run_from_end_to_end_counts_what_it_did(figures: dict[str, Any]) -> None:
-    step = figures["step"]
-    assert set(figures["not_measured"]) == (set() if STATUS.is_file() else {"loss_memory"})
+    step, wider = figures["steps"]
+    assert set(figures["not_measured"]) == (set() if STATUS.is_file() else {"memory"})
+    assert (step["vocab"], wider["vocab"]) == tuple(VOCABS)
+    assert wider["forward"]["flop"] == step["forward"]["flop"]
+    assert wider["steps"][-1]["added_flop"] > 10 * step["steps"][-1]["added_flop"]
+    assert 0 < step["log_seconds"] < 1
     assert [s["rows"] for s in step["steps"]] == [1, 3]
     assert [s["pairs"] for s in step["steps"]] == [MICRO * POSITIONS, 3 * MICRO * POSITIONS]
     assert step["forward"]["tokens"] == MICRO * SEQ
@@ -88,11 +94,25 @@ def test_a_run_from_end_to_end_counts_what_it_did(figures: dict[str, Any]) -> No
         assert memory["logits_bytes"] == 300 * 40_000 * 4
         assert 3 < memory["naive_bytes"] / memory["logits_bytes"] < 6.5
         assert 0.9 < memory["fused_bytes"] / memory["logits_bytes"] < 3, "one block of logits is held at least"
+        check_step_memory(*figures["step_memory"])
 
     assert figures["data"]["tokens"] == figures["data"]["batches"] * MICRO * SEQ
     assert figures["data"]["num_workers"] == 1
     assert "tiny-llama" in figures["printed"]
     assert figures["machine"]["cpu"] in figures["printed"]
+
+
+def check_step_memory(narrow: dict[str, int], wide: dict[str, int]) -> None:
+    """Counted by hand where it is counted; what is measured is at least what a step must hold at once."""
+    block = 2 * D * D + 2 * D * (D // 2) + 3 * D * 32 + 2 * D
+    rope = 2 * 4 * (D // 4)  # two buffers of half a head's width each
+    assert narrow["model_bytes"] == 4 * (2 * VOCAB * D + BLOCKS * block + D) + rope
+    numbers = 3 * (2 * D * RANK + D + 1) + 3 * (D + 1)  # tuned lens and companion
+    counters = 4 * 6  # a step count for each of AdamW's tensors; the companion has no U and V, but counts for them
+    assert 0 <= narrow["lens_bytes"] - 3 * 4 * numbers - counters <= 2 * 4
+    logits = 4 * 3 * MICRO * POSITIONS * wide["vocab"]
+    assert wide["step_peak_bytes"] > logits
+    assert wide["accumulated_peak_bytes"] < wide["step_peak_bytes"] + logits / 2, "micro-batches leave nothing behind"
 
 
 def test_what_cannot_be_had_is_said_and_the_rest_is_measured(
@@ -104,6 +124,8 @@ def test_what_cannot_be_had_is_said_and_the_rest_is_measured(
     )
     assert "The data pipeline: not measured. " in capsys.readouterr().out
 
+    assert main(["--config", str(config), "--vocab_sizes", "[40]"]) == 2
+    assert "The vocabulary of" in capsys.readouterr().err
     assert main(["--config", str(config), "--model.model_id", str(tmp_path)]) == 2
     assert "has no config.json" in capsys.readouterr().err
 
