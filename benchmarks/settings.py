@@ -14,13 +14,13 @@ from benchmarks.timing import Clock
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.errors import InputError
 from logos_pl.functional.budget import auto_schedule
-from logos_pl.lm.devices import choose_device, measure_memory, shape_of
+from logos_pl.functional.low_rank import settle_rank
+from logos_pl.lm.devices import StepSize, choose_device, measure_memory, shape_of
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.loading import read_config, resolve_dtype
 from logos_pl.lm.quiet import quiet
 from logos_pl.lm.sources import locate
 from logos_pl.modules.tuning import LensTuning
-from logos_pl.plan import MICRO_BATCH_SEQS
 
 SMALL_VOCABULARIES = [8192, 32768]
 
@@ -175,10 +175,19 @@ def make_model(given: dict[str, Any], run: RunSettings, vocab_size: int | None =
 def make_data(settings: Settings, lm: FrozenLM) -> LensDataModule:
     """The data module with every `auto` settled as a fit settles it; nothing is read yet."""
     data = LensDataModule(**settings.data)
-    if data.micro_batch_seqs == "auto":
-        data.micro_batch_seqs = min(MICRO_BATCH_SEQS[lm.device.type], data.effective_batch_seqs)
     if data.positions_per_seq == "auto":
         data.positions_per_seq = auto_schedule(lm.vocab_size)[1]
+    if data.micro_batch_seqs == "auto":
+        step = StepSize(
+            rank=settle_rank(settings.model["rank"], lm.d_model),
+            seq_len=data.seq_len,
+            positions_per_seq=data.positions_per_seq,
+            loss_block_mib=settings.model["loss_block_mib"],
+            step_seqs=data.effective_batch_seqs,
+        )
+        shape = shape_of(lm.model.config)
+        choice = choose_device(shape, measure_memory(), override=lm.device.type, step=step, dtype=lm.dtype)
+        data.micro_batch_seqs = choice.micro_batch_seqs
     if lm.context_length is not None and data.seq_len > lm.context_length:
         raise InputError(
             f"--data.seq_len {data.seq_len} is beyond the context of {lm.model_id}, {lm.context_length} tokens: "

@@ -166,7 +166,7 @@ class FrozenLM:
                 "Python's headers; leave --model.compile out."
             )
         for block in self.anatomy.blocks:
-            block.forward = torch.compile(block.forward)  # type: ignore[method-assign]
+            block.forward = torch.compile(block.forward)
 
     @torch.no_grad()
     def logits(

@@ -1,3 +1,4 @@
+import copy
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,10 +7,14 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks import fit, settings
+from benchmarks.architectures import ARCHITECTURES
 from benchmarks.fit import main
 from benchmarks.loss import LossSetting, fused, make_inputs, naive
 from benchmarks.peak import STATUS
+from benchmarks.step import measure_step
 from benchmarks.timing import alternate, ratio
+from logos_pl.errors import InputError
 from tests.tiny import make_corpus, make_model
 
 D, VOCAB, BLOCKS, SEQ, MICRO, POSITIONS, RANK = 16, 23, 4, 32, 4, 4, 3
@@ -116,18 +121,44 @@ def check_step_memory(narrow: dict[str, int], wide: dict[str, int]) -> None:
 
 
 def test_what_cannot_be_had_is_said_and_the_rest_is_measured(
-    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert (
-        main(["--config", str(config), "--data.dataset", str(tmp_path / "nothing"), "--loss.memory_vocab_sizes", "[]"])
-        == 0
-    )
-    assert "The data pipeline: not measured. " in capsys.readouterr().out
+    def nowhere(*_: object) -> None:
+        raise InputError("Peak memory is measured elsewhere.")
+
+    monkeypatch.setattr(fit, "measure_step_memory", nowhere)
+    assert main(["--config", str(config), "--data.dataset", str(tmp_path / "nothing")]) == 0
+    printed = capsys.readouterr().out
+    assert "The data pipeline: not measured. " in printed
+    assert "Peak memory: not measured. Peak memory is measured elsewhere." in printed
 
     assert main(["--config", str(config), "--vocab_sizes", "[40]"]) == 2
     assert "The vocabulary of" in capsys.readouterr().err
     assert main(["--config", str(config), "--model.model_id", str(tmp_path)]) == 2
     assert "has no config.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["llama3_8b", "gemma2_9b", "gpt2"])
+def test_random_weights_of_a_shipped_configuration_need_no_file_and_no_network(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sizes shrunk; the architecture, its head and the step are the real ones."""
+    config = Path(__file__).parents[2] / "configs" / f"{name}.yaml"
+    asked = settings.parse(["--config", str(config), "--random_weights", "--device", "cpu", "--data.seq_len", "48"])
+    assert (asked.data["dataset"], asked.data["model_id"]) == ("demo", "demo")
+    shrunk = copy.deepcopy(ARCHITECTURES[asked.model["model_id"]])
+    widths = {"hidden_size": 32, "intermediate_size": 64, "head_dim": 8, "num_hidden_layers": 3}
+    for key, value in (widths | {"num_attention_heads": 4, "num_key_value_heads": 2}).items():
+        if hasattr(shrunk, key):
+            setattr(shrunk, key, value)
+    monkeypatch.setitem(ARCHITECTURES, asked.model["model_id"], shrunk)
+    monkeypatch.setattr("benchmarks.settings.locate", lambda *_: pytest.fail("a file was looked for"))
+
+    lm = settings.make_model(asked.model, asked.run, vocab_size=300)
+    assert (lm.vocab_size, lm.num_blocks, shrunk.vocab_size > 300) == (300, 3, True)
+    figures = measure_step(lm, asked.model, settings.make_data(asked, lm), repeats=1, clock=asked.run.clock)
+    assert figures.micro_batch_seqs == 8
+    assert [step.rows for step in figures.steps] == [1, 2]
 
 
 @pytest.mark.parametrize("vocab", [7, 300])

@@ -86,7 +86,12 @@ def test_without_a_gradient_the_compiled_part_leaves_the_logits_alone() -> None:
 
 def test_a_function_is_compiled_where_it_can_be_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Callable[..., Any]] = []
-    monkeypatch.setattr(torch, "compile", lambda function: asked.append(function) or (lambda x, y: "compiled"))
+
+    def compile_once(function: Callable[..., Any]) -> Callable[..., Any]:
+        asked.append(function)
+        return lambda x, y: "compiled"
+
+    monkeypatch.setattr(torch, "compile", compile_once)
     run = compiled_on_cuda(lambda x, y: "uncompiled")
 
     assert run(torch.zeros(1), 2) == "uncompiled"
