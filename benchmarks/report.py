@@ -84,7 +84,13 @@ def step_memory_table(memory: Sequence[StepMemory]) -> str:
 
 
 def loss_table(times: Sequence[LossTime], memory: Sequence[LossMemory]) -> str:
-    """Time and peak memory of both losses."""
+    """Time and peak memory of both losses; empty where neither was measured."""
+    return "\n\n".join(filter(None, (_loss_times(times), _loss_memory(memory))))
+
+
+def _loss_times(times: Sequence[LossTime]) -> str:
+    if not times:
+        return ""
     names = [
         "V",
         "pairs",
@@ -102,9 +108,12 @@ def loss_table(times: Sequence[LossTime], memory: Sequence[LossMemory]) -> str:
         ]
         for t in times
     ]  # fmt: skip
-    text = f"The lens loss, forward and backward, against materialised logits and autograd.\n\n{table(names, rows)}"
+    return f"The lens loss, forward and backward, against materialised logits and autograd.\n\n{table(names, rows)}"
+
+
+def _loss_memory(memory: Sequence[LossMemory]) -> str:
     if not memory:
-        return text
+        return ""
     names = ["V", "all logits MiB", "fused peak MiB", "naive peak MiB", "naive / fused"]
     rows = [
         [
@@ -114,7 +123,7 @@ def loss_table(times: Sequence[LossTime], memory: Sequence[LossMemory]) -> str:
         ]
         for m in memory
     ]  # fmt: skip
-    return f"{text}\n\nPeak memory beyond the inputs.\n\n{table(names, rows)}"
+    return f"Peak memory of both losses beyond the inputs.\n\n{table(names, rows)}"
 
 
 def data_table(figures: DataFigures) -> str:
