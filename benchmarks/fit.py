@@ -1,6 +1,6 @@
 """What a fit costs on this machine: `python -m benchmarks.fit [--config FILE] [--random_weights] [--json FILE]`.
 
-1. The training step against the forward pass of the frozen model's body.
+1. The training step against the forward pass of the frozen model's body, time and memory, at several vocabularies.
 2. The lens loss against the same loss with materialised logits, time and peak memory.
 3. The data pipeline against the training step.
 4. The step of the `tuned-lens` package on the same sequences, where it is installed.
@@ -20,6 +20,8 @@ from benchmarks.machine import Machine, describe, load_average
 from benchmarks.memory import LossMemory, measure_memory
 from benchmarks.settings import Settings, make_data, make_model, parse
 from benchmarks.step import StepFigures, measure_step
+from benchmarks.step_memory import StepMemory
+from benchmarks.step_memory import measure_memory as measure_step_memory
 from benchmarks.tuned_lens_package import PackageFigures, measure_package, package_table
 from logos_pl.errors import InputError, LogosError
 from logos_pl.quiet import silence_third_parties
@@ -30,7 +32,9 @@ class Figures(NamedTuple):
 
     machine: Machine
     repeats: int
-    step: StepFigures
+    cpu_time: bool
+    steps: list[StepFigures]
+    step_memory: list[StepMemory]
     loss_times: list[LossTime]
     loss_memory: list[LossMemory]
     data: DataFigures | None
@@ -38,36 +42,47 @@ class Figures(NamedTuple):
     not_measured: dict[str, str]
 
 
-def measure(settings: Settings) -> Figures:
-    """Measure one after the other; the data alone and last, with its rate set against the step's.
+def measure(settings: Settings, arguments: list[str]) -> Figures:
+    """Measure one after the other; the data alone and last, with its rate set against that of the fastest step.
+
+    Args:
+        settings: What was asked for.
+        arguments: The same as the command line's words, for processes of their own.
 
     Raises:
         LogosError: The model cannot be had.
     """
-    load, repeats = load_average(), settings.repeats
-    lm = make_model(settings.model, settings.random_weights, settings.device)
-    data = make_data(settings, lm)
-    step = measure_step(lm, settings.model, data, repeats)
-    device, head_dtype = lm.device, getattr(torch, step.head_dtype)
-    loss = settings.loss
-    times = [measure_times(loss, vocab, device, head_dtype, repeats) for vocab in loss.vocab_sizes]
+    load, run, loss = load_average(), settings.run, settings.loss
     not_measured: dict[str, str] = {}
-    memory: list[LossMemory] = []
-    try:
-        memory = [measure_memory(loss, vocab, device, head_dtype) for vocab in loss.memory_vocab_sizes]
-    except InputError as error:
-        not_measured["loss_memory"] = str(error)
-    pipeline = None
-    try:
-        pipeline = measure_data(data, repeats, step.steps[-1].tokens_per_s)
-    except LogosError as error:
-        not_measured["data"] = str(error)
+    steps, step_memory = [], []
+    for vocab_size in settings.vocab_sizes:
+        lm = make_model(settings.model, run, vocab_size)
+        data = make_data(settings, lm)
+        steps.append(measure_step(lm, settings.model, data, run.repeats, run.clock))
+        try:
+            step_memory.append(measure_step_memory(settings, arguments, lm, vocab_size))
+        except InputError as error:
+            not_measured["memory"] = str(error)
     package = None
     try:
-        package = measure_package(lm, settings.model, data, repeats)
+        package = measure_package(lm, settings.model, data, run.repeats, run.clock)
     except InputError as error:
         not_measured["package"] = str(error)
-    return Figures(describe(device, load), repeats, step, times, memory, pipeline, package, not_measured)
+    device, head_dtype = lm.device, getattr(torch, steps[-1].head_dtype)
+    del lm  # the losses need its room
+    times = [measure_times(loss, vocab, device, head_dtype, run.repeats, run.clock) for vocab in loss.vocab_sizes]
+    memory = []
+    if "memory" not in not_measured:
+        memory = [measure_memory(loss, vocab, device, head_dtype) for vocab in loss.memory_vocab_sizes]
+    pipeline = None
+    try:
+        pipeline = measure_data(data, run.repeats, max(step.steps[-1].tokens_per_s for step in steps))
+    except LogosError as error:
+        not_measured["data"] = str(error)
+    machine = describe(device, load)
+    return Figures(
+        machine, run.repeats, run.cpu_time, steps, step_memory, times, memory, pipeline, package, not_measured
+    )
 
 
 def text(figures: Figures) -> str:
@@ -81,13 +96,15 @@ def text(figures: Figures) -> str:
     else:
         package = package_table(figures.package)
     parts = [
-        report.machine_lines(figures.machine, figures.repeats),
-        report.step_table(figures.step),
-        report.loss_table(figures.loss_times, figures.loss_memory, figures.not_measured.get("loss_memory")),
+        report.machine_lines(figures.machine, figures.repeats, figures.cpu_time),
+        *map(report.step_table, figures.steps),
+        report.step_memory_table(figures.step_memory),
+        report.loss_table(figures.loss_times, figures.loss_memory),
+        f"Peak memory: not measured. {figures.not_measured['memory']}" if "memory" in figures.not_measured else "",
         data,
         package,
     ]
-    return "\n\n".join(parts)
+    return "\n\n".join(filter(None, parts))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -97,15 +114,16 @@ def main(arguments: list[str] | None = None) -> int:
         Exit status, as the `logos-pl` command's.
     """
     silence_third_parties()
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        settings = parse(arguments)
-        figures = measure(settings)
+        settings = parse(words)
+        figures = measure(settings, words)
     except LogosError as error:
         print(f"benchmarks.fit: {error}", file=sys.stderr)
         return error.exit_status
     print(text(figures))
-    if settings.json is not None:
-        Path(settings.json).write_text(json.dumps(report.plain(figures), indent=2) + "\n")
+    if settings.run.json is not None:
+        Path(settings.run.json).write_text(json.dumps(report.plain(figures), indent=2) + "\n")
     return 0
 
 

@@ -12,7 +12,7 @@ from torch.nn.functional import kl_div, log_softmax
 
 from benchmarks.flop import count_flop
 from benchmarks.machine import peaks_flop_per_s, products
-from benchmarks.timing import Ratio, alternate, ratio
+from benchmarks.timing import Clock, Ratio, alternate, ratio
 from logos_pl.functional.lens_loss import Unembedding, lens_loss
 
 
@@ -28,7 +28,7 @@ class LossSetting:
         positions: positions.
     """
 
-    vocab_sizes: list[int] = field(default_factory=lambda: [8192, 32768])
+    vocab_sizes: list[int] = field(default_factory=lambda: [1024, 8192, 32768])
     memory_vocab_sizes: list[int] = field(default_factory=lambda: [8192, 32768, 131072])
     d_head: int = 256
     rows: int = 7
@@ -108,7 +108,9 @@ def naive(inputs: LossInputs) -> Tensor:
 LOSSES: dict[str, Callable[[LossInputs], Tensor]] = {"fused": fused, "naive": naive}
 
 
-def measure_times(setting: LossSetting, vocab: int, device: torch.device, dtype: torch.dtype, repeats: int) -> LossTime:
+def measure_times(
+    setting: LossSetting, vocab: int, device: torch.device, dtype: torch.dtype, repeats: int, clock: Clock
+) -> LossTime:
     """Both losses and the plain products, in turns."""
     inputs = make_inputs(setting, vocab, device, dtype)
     pairs = setting.rows * setting.positions
@@ -117,7 +119,7 @@ def measure_times(setting: LossSetting, vocab: int, device: torch.device, dtype:
     for name, loss in LOSSES.items():
         variants[name] = _fresh(loss, inputs)
     counted = {name: count_flop(variants[name]) for name in LOSSES}
-    times = alternate(variants, repeats, device)
+    times = alternate(variants, repeats, device, clock=clock)
     peak = max(peaks_flop_per_s(plain, times).values())
     seconds = {name: median(times[name]) for name in LOSSES}
     return LossTime(

@@ -7,7 +7,7 @@ import psutil
 import torch
 
 from benchmarks.loss import LOSSES, LossSetting, make_inputs
-from benchmarks.peak import peak_apart, peak_here
+from benchmarks.peak import peak_here, peaks_apart
 
 # Logits of all pairs, in fp32, that the naive loss is granted when it is asked whether it fits.
 NAIVE_COPIES = 6.5
@@ -45,7 +45,8 @@ def _peak(name: str, setting: LossSetting, vocab: int, device: torch.device, dty
     if device.type == "cuda":
         return peak_of_loss(name, setting, vocab, device, dtype)
     numbers = [setting.d_head, setting.rows, setting.positions, vocab, torch.get_num_threads()]
-    return peak_apart("benchmarks.memory", [name, *map(str, numbers)], device)
+    (peak,) = peaks_apart("benchmarks.memory", [name, *map(str, numbers)], device)
+    return peak
 
 
 def peak_of_loss(name: str, setting: LossSetting, vocab: int, device: torch.device, dtype: torch.dtype) -> int:

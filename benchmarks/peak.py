@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def peak_here(work: Callable[[], object], device: torch.device) -> int:
-    """Most bytes the work held beyond what was held before; on the CPU it counts the first time in a process."""
+    """Most bytes the work held beyond what was held before; on the CPU, in a process that `peaks_apart` started."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
@@ -32,8 +32,8 @@ def peak_here(work: Callable[[], object], device: torch.device) -> int:
     return _status("VmHWM") - before
 
 
-def peak_apart(module: str, arguments: Sequence[str], device: torch.device) -> int:
-    """What a module prints that is run in a process of its own, where `peak_here` counts.
+def peaks_apart(module: str, arguments: Sequence[str], device: torch.device) -> list[int]:
+    """The numbers that a module prints which is run in a process of its own, where `peak_here` counts.
 
     Raises:
         InputError: Memory cannot be measured on this device.
@@ -44,11 +44,13 @@ def peak_apart(module: str, arguments: Sequence[str], device: torch.device) -> i
     command = [sys.executable, "-m", module, *arguments]
     # Paths among the arguments are relative to the caller's folder, so that the project has to be found otherwise.
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": path})
+    # So that glibc hands large pieces back when they are freed, and the next measurement finds none to use again.
+    environment = os.environ | {"PYTHONPATH": path, "MALLOC_MMAP_THRESHOLD_": str(2**16)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:
         last = " ".join(done.stderr.splitlines()[-1:])
         raise RunError(f"Measuring the memory of {module} {arguments[0]} failed: {last}")
-    return int(done.stdout)
+    return [int(word) for word in done.stdout.split()]
 
 
 def _status(key: str) -> int:

@@ -8,6 +8,7 @@ from benchmarks.loss import LossTime
 from benchmarks.machine import Machine
 from benchmarks.memory import LossMemory
 from benchmarks.step import StepFigures
+from benchmarks.step_memory import StepMemory
 from benchmarks.timing import Ratio
 
 MIB = 2**20
@@ -22,8 +23,9 @@ def plain(value: Any) -> Any:
     return value
 
 
-def machine_lines(machine: Machine, repeats: int, clock: str = "Times") -> str:
+def machine_lines(machine: Machine, repeats: int, cpu_time: bool) -> str:
     """Where the figures come from, and what the clock was."""
+    clock = "CPU times of the process" if cpu_time else "Times"
     return (
         f"{machine.cpu}, {machine.cores} cores, {machine.threads} threads; device {machine.device}; "
         f"torch {machine.torch}, transformers {machine.transformers}; commit {machine.commit or 'unknown'}.\n"
@@ -59,11 +61,36 @@ def step_table(figures: StepFigures) -> str:
             ]
         )  # fmt: skip
     names = ["", "pairs", "ms", "/ forward", "tokens/s", "pairs/s", "GFLOP counted", "MFU"]
+    log = f"Progress and TensorBoard, every row's KL included: {ms(figures.log_seconds, 2)} ms a step on average."
+    return f"{head}\n\n{table(names, rows)}\n\n{log}"
+
+
+def step_memory_table(memory: Sequence[StepMemory]) -> str:
+    """What is held, and what a step takes beyond; empty where nothing was measured."""
+    if not memory:
+        return ""
+    names = [
+        "V", "model MiB", "lens and moments MiB", "forward peak MiB", "step peak MiB", "of 4 micro-batches MiB",
+    ]  # fmt: skip
+    rows = [
+        [
+            f"{m.vocab}", mib(m.model_bytes), mib(m.lens_bytes), mib(m.forward_peak_bytes), mib(m.step_peak_bytes),
+            mib(m.accumulated_peak_bytes),
+        ]
+        for m in memory
+    ]  # fmt: skip
+    head = "Memory: what is held, counted, and what the body and a step with all rows take beyond."
     return f"{head}\n\n{table(names, rows)}"
 
 
-def loss_table(times: Sequence[LossTime], memory: Sequence[LossMemory], why_no_memory: str | None) -> str:
-    """Time and peak memory of both losses."""
+def loss_table(times: Sequence[LossTime], memory: Sequence[LossMemory]) -> str:
+    """Time and peak memory of both losses; empty where neither was measured."""
+    return "\n\n".join(filter(None, (_loss_times(times), _loss_memory(memory))))
+
+
+def _loss_times(times: Sequence[LossTime]) -> str:
+    if not times:
+        return ""
     names = [
         "V",
         "pairs",
@@ -81,9 +108,12 @@ def loss_table(times: Sequence[LossTime], memory: Sequence[LossMemory], why_no_m
         ]
         for t in times
     ]  # fmt: skip
-    text = f"The lens loss, forward and backward, against materialised logits and autograd.\n\n{table(names, rows)}"
-    if why_no_memory is not None:
-        return f"{text}\n\nPeak memory: not measured. {why_no_memory}"
+    return f"The lens loss, forward and backward, against materialised logits and autograd.\n\n{table(names, rows)}"
+
+
+def _loss_memory(memory: Sequence[LossMemory]) -> str:
+    if not memory:
+        return ""
     names = ["V", "all logits MiB", "fused peak MiB", "naive peak MiB", "naive / fused"]
     rows = [
         [
@@ -93,7 +123,7 @@ def loss_table(times: Sequence[LossTime], memory: Sequence[LossMemory], why_no_m
         ]
         for m in memory
     ]  # fmt: skip
-    return f"{text}\n\nPeak memory beyond the inputs.\n\n{table(names, rows)}"
+    return f"Peak memory of both losses beyond the inputs.\n\n{table(names, rows)}"
 
 
 def data_table(figures: DataFigures) -> str:
@@ -118,9 +148,9 @@ def table(names: list[str], rows: list[list[str]]) -> str:
     )
 
 
-def ms(seconds: float) -> str:
+def ms(seconds: float, digits: int = 1) -> str:
     """Milliseconds."""
-    return f"{seconds * 1e3:,.1f}"
+    return f"{seconds * 1e3:,.{digits}f}"
 
 
 def mib(num_bytes: int) -> str:

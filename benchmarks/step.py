@@ -1,23 +1,30 @@
 """The training step against the forward pass of the model's body alone."""
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from statistics import median
 from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from benchmarks.flop import count_flop
 from benchmarks.machine import Product, peaks_flop_per_s, products, short
-from benchmarks.timing import Ratio, Times, alternate, ratio
+from benchmarks.timing import Clock, Ratio, Times, alternate, ratio
+from logos_pl.callbacks.progress import FitProgress
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.data.packed_text import TextBatch
 from logos_pl.functional.positions import sample_positions
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.modules.tuning import LensTuning
 
-FORWARD = "forward"
+FORWARD, LOG = "forward", "log"
+LOGGED_STEPS = 10
+"""Steps from one reading of a fit's progress to the next, as the command line has it."""
 
 
 class Forward(NamedTuple):
@@ -79,6 +86,7 @@ class StepFigures(NamedTuple):
         peaks_flop_per_s: Best plain product by number format.
         forward: The body alone.
         steps: The training steps.
+        log_seconds: What progress and TensorBoard cost a step on average, every row's KL included.
     """
 
     model: str
@@ -94,6 +102,7 @@ class StepFigures(NamedTuple):
     peaks_flop_per_s: dict[str, float]
     forward: Forward
     steps: list[Step]
+    log_seconds: float
 
 
 def row_counts(num_blocks: int) -> list[int]:
@@ -110,10 +119,22 @@ def make_batch(lm: FrozenLM, data: LensDataModule) -> TextBatch:
     return TextBatch(ids.to(lm.device), torch.stack(drawn).to(lm.device), {})
 
 
-def make_step(
-    lm: FrozenLM, settings: dict[str, Any], rows: int, batch: TextBatch
-) -> tuple[LensTuning, Callable[[], None]]:
-    """A lens module that trains `rows` rows, and its step with the optimiser and schedule that it configures itself."""
+class Training(NamedTuple):
+    """A lens module and its optimiser step.
+
+    Attributes:
+        module: The lens.
+        optimizer: The one that it configures itself.
+        step: Forward and backward over this many micro-batches, optimiser and schedule.
+    """
+
+    module: LensTuning
+    optimizer: torch.optim.Optimizer
+    step: Callable[[int], None]
+
+
+def make_training(lm: FrozenLM, settings: dict[str, Any], rows: int, batch: TextBatch) -> Training:
+    """Training of `rows` rows on one and the same micro-batch."""
     module = LensTuning(**(settings | {"layers_per_step": rows})).to(lm.device)
     module.build(lm)
     module.to(lm.device)
@@ -123,27 +144,31 @@ def make_step(
     made = cast(dict[str, Any], module.configure_optimizers())
     optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
 
-    def step() -> None:
-        module.training_step(batch, 0)["loss"].backward()
+    def step(micro_batches: int) -> None:
+        for _ in range(micro_batches):
+            (module.training_step(batch, 0)["loss"] / micro_batches).backward()
         optimizer.step()
         optimizer.zero_grad()
         schedule.step()
         trainer.global_step += 1
 
-    return module, step
+    return Training(module, optimizer, step)
 
 
-def measure_step(lm: FrozenLM, settings: dict[str, Any], data: LensDataModule, repeats: int) -> StepFigures:
-    """Forward, the steps and the plain products, in turns."""
+def measure_step(
+    lm: FrozenLM, settings: dict[str, Any], data: LensDataModule, repeats: int, clock: Clock
+) -> StepFigures:
+    """Forward, the steps, what is logged, and the plain products, in turns."""
     batch = make_batch(lm, data)
-    made = {rows: make_step(lm, settings, rows, batch) for rows in row_counts(lm.num_blocks)}
-    module = made[max(made)][0]
+    made = {rows: make_training(lm, settings, rows, batch) for rows in row_counts(lm.num_blocks)}
+    module = made[max(made)].module
     plain = _plain_products(lm, module, batch)
     variants: dict[str, Callable[[], object]] = {FORWARD: lambda: lm.body(batch.input_ids)}
-    variants |= {_name(rows): step for rows, (_, step) in made.items()}
+    variants |= {_name(rows): partial(training.step, 1) for rows, training in made.items()}
     counted = {name: count_flop(work) for name, work in variants.items()}
     variants |= {product.name: product.work(lm.device) for product in plain}
-    times = alternate(variants, repeats, lm.device)
+    with logging_of(module, batch) as log:
+        times = alternate(variants | {LOG: log}, repeats, lm.device, clock=clock)
     peaks = peaks_flop_per_s(plain, times)
     weight = module.head.unembedding.weight
     return StepFigures(
@@ -160,7 +185,35 @@ def measure_step(lm: FrozenLM, settings: dict[str, Any], data: LensDataModule, r
         peaks,
         _forward(times, batch, counted[FORWARD], peaks[short(lm.dtype)]),
         [_step(times, batch, rows, counted, 4 * weight.numel(), peaks[short(weight.dtype)]) for rows in made],
+        median(times[LOG]) / LOGGED_STEPS,
     )
+
+
+@contextmanager
+def logging_of(module: LensTuning, batch: TextBatch) -> Iterator[Callable[[], None]]:
+    """What a fit's progress does in `LOGGED_STEPS` steps: from one reading, written to TensorBoard, to the next."""
+    with tempfile.TemporaryDirectory(prefix="logos-pl-log-") as folder:
+        progress, logger = FitProgress(every_n_steps=LOGGED_STEPS), TensorBoardLogger(folder)
+        progress.disable()
+        optimizers = [SimpleNamespace(param_groups=[{"lr": 0.0}])]
+        trainer: Any = SimpleNamespace(
+            global_step=0,
+            max_steps=10**6,
+            world_size=1,
+            accumulate_grad_batches=1,
+            logger=logger,
+            optimizers=optimizers,
+        )
+        progress.on_train_start(trainer, module)
+
+        def log() -> None:
+            for _ in range(LOGGED_STEPS):
+                trainer.global_step += 1
+                progress.on_train_batch_start(trainer, module, batch, 0)
+                progress.on_train_batch_end(trainer, module, None, batch, 0)
+
+        yield log
+        logger.experiment.close()
 
 
 def _name(rows: int) -> str:

@@ -43,13 +43,12 @@ def measure(settings: SweepSettings, arguments: list[str]) -> SweepFigures:
         LogosError: The model cannot be had, or the prompts do not fit it.
     """
     load = load_average()
-    lm = make_model(settings.model, settings.random_weights, settings.device)
+    run = settings.run
+    lm = make_model(settings.model, run, settings.vocab_size)
     settings.prompts.check(lm.context_length)
-    if settings.cpu_time and lm.device.type != "cpu":
-        raise InputError(f"--cpu_time says nothing of work on {lm.device.type}: leave it out, or give --device cpu.")
     reader = make_reader(lm, settings.model)
     times = [
-        measure_reading(reader, make_batches(settings.prompts, count, lm.vocab_size), settings.repeats, settings.clock)
+        measure_reading(reader, make_batches(settings.prompts, count, lm.vocab_size), run.repeats, run.clock)
         for count in settings.prompts.counts
     ]
     not_measured: dict[str, str] = {}
@@ -59,9 +58,7 @@ def measure(settings: SweepSettings, arguments: list[str]) -> SweepFigures:
     except InputError as error:
         not_measured["memory"] = str(error)
     machine = describe(lm.device, load)
-    return SweepFigures(
-        machine, settings.repeats, settings.cpu_time, _subject(reader, settings), times, memory, not_measured
-    )
+    return SweepFigures(machine, run.repeats, run.cpu_time, _subject(reader, settings), times, memory, not_measured)
 
 
 def _subject(reader: PromptReader, settings: SweepSettings) -> Subject:
@@ -83,9 +80,8 @@ def _subject(reader: PromptReader, settings: SweepSettings) -> Subject:
 
 def text(figures: SweepFigures) -> str:
     """The tables, with the machine."""
-    clock = "CPU times of the process" if figures.cpu_time else "Times"
     parts = [
-        report.machine_lines(figures.machine, figures.repeats, clock),
+        report.machine_lines(figures.machine, figures.repeats, figures.cpu_time),
         f"{sweep_report.subject_lines(figures.subject)}\n\n{sweep_report.reading_table(figures.times)}",
         sweep_report.records_table(figures.times),
         sweep_report.memory_table(figures.memory, figures.not_measured.get("memory")),
@@ -108,8 +104,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"benchmarks.sweep: {error}", file=sys.stderr)
         return error.exit_status
     print(text(figures))
-    if settings.json is not None:
-        Path(settings.json).write_text(json.dumps(report.plain(figures), indent=2) + "\n")
+    if settings.run.json is not None:
+        Path(settings.run.json).write_text(json.dumps(report.plain(figures), indent=2) + "\n")
     return 0
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from benchmarks.peak import peak_apart, peak_here
+from benchmarks.peak import peak_here, peaks_apart
 from benchmarks.prompts import PromptSetting, make_batches, make_reader, tokens_in
 from benchmarks.reading import records, write
 from benchmarks.settings import make_model
@@ -44,7 +44,7 @@ def measure_memory(settings: SweepSettings, arguments: list[str], reader: Prompt
         peak = peak_of_sweep(reader, made)
     else:
         words = [str(count), str(torch.get_num_threads()), *arguments]
-        peak = peak_apart("benchmarks.sweep_memory", words, reader.lm.device)
+        (peak,) = peaks_apart("benchmarks.sweep_memory", words, reader.lm.device)
     return SweepMemory(count, len(made), tokens_in(made), max(tokens_in([batch]) for batch in made), peak)
 
 
@@ -64,7 +64,7 @@ def main(count: str, threads: str, *arguments: str) -> None:
     """Print the peak, in bytes."""
     torch.set_num_threads(int(threads))
     settings = parse(list(arguments))
-    lm = make_model(settings.model, settings.random_weights, settings.device)
+    lm = make_model(settings.model, settings.run, settings.vocab_size)
     made = make_batches(settings.prompts, int(count), lm.vocab_size)
     print(peak_of_sweep(make_reader(lm, settings.model), made))
 

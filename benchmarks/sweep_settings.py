@@ -1,14 +1,12 @@
 """The command line of the sweep's benchmark: the model of a configuration, and what to measure on it."""
 
-import time
 from typing import Any, NamedTuple
 
-from jsonargparse import ActionConfigFile, ArgumentParser
+from jsonargparse import ArgumentParser
 
+from benchmarks.architectures import SMALL
 from benchmarks.prompts import PromptSetting
-from benchmarks.settings import SMALL
-from benchmarks.timing import Clock
-from logos_pl.errors import InputError
+from benchmarks.settings import RunSettings, add_run_arguments, measured
 from logos_pl.modules.tuning import LensTuning
 
 
@@ -16,27 +14,16 @@ class SweepSettings(NamedTuple):
     """What the command line asks for.
 
     Attributes:
+        run: How it is measured.
         model: Arguments of `LensTuning`.
         prompts: What the sweep is measured on.
-        random_weights: Whether the model's weights are drawn, not read.
-        device: A device's name, or `auto`.
-        repeats: Rounds of every measurement.
-        cpu_time: Whether the clock is the process's own CPU time.
-        json: Where the figures are written, too.
+        vocab_size: Vocabulary of a model of random weights; None: its own.
     """
 
+    run: RunSettings
     model: dict[str, Any]
     prompts: PromptSetting
-    random_weights: bool
-    device: str
-    repeats: int
-    cpu_time: bool
-    json: str | None
-
-    @property
-    def clock(self) -> Clock:
-        """What is read before and after."""
-        return time.process_time if self.cpu_time else time.perf_counter
+    vocab_size: int | None
 
 
 def parse(arguments: list[str] | None) -> SweepSettings:
@@ -46,29 +33,21 @@ def parse(arguments: list[str] | None) -> SweepSettings:
         InputError: They make no sense.
     """
     given = _parser().parse_args(arguments)
-    if given.repeats < 1:
-        raise InputError(f"--repeats is {given.repeats}: give 1 or more.")
     prompts = PromptSetting(**given.prompts.as_dict())
-    return SweepSettings(
-        given.model.as_dict(), prompts, given.random_weights, given.device, given.repeats, given.cpu_time, given.json
-    )
+    return SweepSettings(measured(given), given.model.as_dict(), prompts, given.vocab_size)
 
 
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="python -m benchmarks.sweep",
         description="Time of a sweep against the model's forward pass with bare products with the unembedding, of its "
-        "records and files, and its peak memory. Without a model: the demo; random Llamas made in memory are "
-        f"{' and '.join(f'`{name}`' for name in SMALL)}.",
+        f"records and files, and its peak memory. Without a model: the demo; `{SMALL}` is a random Llama made in "
+        "memory.",
     )
-    parser.add_argument("--config", action=ActionConfigFile, help="configuration of a fit, such as configs/gpt2.yaml")
-    parser.add_argument("--random_weights", action="store_true", help="draw the weights; only config.json is read")
-    parser.add_argument("--device", default="auto", help="`auto`, `cpu`, `cuda`, `mps`")
-    parser.add_argument("--repeats", type=int, default=5, help="rounds of every measurement")
+    add_run_arguments(parser)
     parser.add_argument(
-        "--cpu_time", action="store_true", help="count the process's own CPU time: on a busy machine, with one thread"
+        "--vocab_size", type=int | None, default=None, help="vocabulary of a model of random weights; else its own"
     )
-    parser.add_argument("--json", type=str | None, default=None, help="file to write the figures to")
     parser.add_class_arguments(LensTuning, "model", skip={"layers_per_step"})
     parser.add_class_arguments(PromptSetting, "prompts")
     for section in ("data", "trainer", "export", "sweep", "early_stopping"):

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -23,7 +24,7 @@ from torch import Tensor
 from benchmarks.machine import describe, load_average, short
 from benchmarks.report import as_text, machine_lines, ms, plain, table
 from benchmarks.settings import make_data, make_model, parse
-from benchmarks.step import make_batch, make_step
+from benchmarks.step import make_batch, make_training
 from benchmarks.timing import Clock, Ratio, alternate, ratio
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.errors import InputError, LogosError
@@ -98,15 +99,15 @@ def measure_package(
     made = {name: _lens(lm) for name in (THEIRS, THEIRS_FP32)}
     batch = make_batch(lm, data)
     seqs, seq_len = batch.input_ids.shape
-    module, step = make_step(lm, settings, lm.num_blocks - 1, batch)
+    training = make_training(lm, settings, lm.num_blocks - 1, batch)
     variants: dict[str, Callable[[], object]] = {
-        OURS: step,
+        OURS: partial(training.step, 1),
         THEIRS: make_package_step(lm, made[THEIRS], batch.input_ids, torch.bfloat16),
         THEIRS_FP32: make_package_step(lm, made[THEIRS_FP32], batch.input_ids, None),
     }
     times = alternate(variants, repeats, lm.device, clock=clock)
     ours = lm.num_blocks - 1
-    pairs, parameters = ours * batch.positions.numel(), _count(module.translators)
+    pairs, parameters = ours * batch.positions.numel(), _count(training.module.translators)
     steps = [PackageStep(OURS, ours, pairs, parameters, median(times[OURS]), None)]
     for name, lens in made.items():
         rows, seconds = len(lens), median(times[name])
@@ -190,7 +191,7 @@ def package_table(figures: PackageFigures) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure the process's own CPU time, or the wall clock beside an accelerator; print, write.
+    """Measure, print, write.
 
     Returns:
         Exit status, as the `logos-pl` command's.
@@ -199,19 +200,18 @@ def main(arguments: list[str] | None = None) -> int:
     load = load_average()
     try:
         settings = parse(arguments)
-        lm = make_model(settings.model, settings.random_weights, settings.device)
-        on_cpu = lm.device.type == "cpu"
-        clock = time.process_time if on_cpu else time.perf_counter
-        figures = measure_package(lm, settings.model, make_data(settings, lm), settings.repeats, clock)
+        run = settings.run
+        lm = make_model(settings.model, run, settings.vocab_sizes[-1])
+        figures = measure_package(lm, settings.model, make_data(settings, lm), run.repeats, run.clock)
     except LogosError as error:
         print(f"benchmarks.tuned_lens_package: {error}", file=sys.stderr)
         return error.exit_status
     machine = describe(lm.device, load)
-    print(machine_lines(machine, settings.repeats, "CPU times of the process" if on_cpu else "Times"))
+    print(machine_lines(machine, run.repeats, run.cpu_time))
     print(f"\n{package_table(figures)}")
-    if settings.json is not None:
-        document = {"machine": plain(machine), "repeats": settings.repeats, "package": plain(figures)}
-        Path(settings.json).write_text(json.dumps(document, indent=2) + "\n")
+    if run.json is not None:
+        document = {"machine": plain(machine), "repeats": run.repeats, "package": plain(figures)}
+        Path(run.json).write_text(json.dumps(document, indent=2) + "\n")
     return 0
 
 

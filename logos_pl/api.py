@@ -21,7 +21,7 @@ from logos_pl.errors import InputError
 from logos_pl.lenses.head import DecodingNorm, Head
 from logos_pl.lenses.norm import Lens, NormLens
 from logos_pl.lenses.skipping import skipping_sums
-from logos_pl.lm.devices import choose_device, measure_memory
+from logos_pl.lm.devices import StepSize, choose_device, measure_memory
 from logos_pl.lm.frozen import FrozenLM, model_shape
 from logos_pl.lm.residuals import residuals
 from logos_pl.modules.decomposing import Decomposer
@@ -55,7 +55,7 @@ def load_model(
     Raises:
         InputError: The model cannot be found, read or supported, or there is no such device or no room.
     """
-    choice = choose_device(model_shape(model_id, revision), measure_memory(), override=device, rank=0)
+    choice = choose_device(model_shape(model_id, revision), measure_memory(), override=device, step=StepSize(rank=0))
     wanted = choice.dtype if dtype == "auto" else dtype
     return FrozenLM.load(model_id, revision=revision, dtype=wanted, device=choice.device)
 

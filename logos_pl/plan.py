@@ -5,14 +5,11 @@ from typing import Any, NamedTuple
 from logos_pl.errors import InputError
 from logos_pl.functional.budget import Batching, plan_batching, total_steps
 from logos_pl.functional.low_rank import settle_rank
-from logos_pl.functional.schedules import SCHEDULES
-from logos_pl.lm.devices import GIB, DeviceChoice, ModelShape, choose_device, measure_memory, needed_bytes, shape_of
+from logos_pl.functional.schedules import SCHEDULES, scheduled_positions
+from logos_pl.lm.devices import GIB, DeviceChoice, ModelShape, StepSize, choose_device, measure_memory, shape_of
 from logos_pl.lm.frozen import context_length, read_config
 from logos_pl.lm.loading import DTYPES
 from logos_pl.lm.sources import clean_name, locate
-
-MICRO_BATCH_SEQS = {"cuda": 32, "mps": 8, "cpu": 8}
-"""Sequences per forward pass where the user leaves it to us. Source: SPEC §2.1."""
 
 
 class RunPlan(NamedTuple):
@@ -22,7 +19,7 @@ class RunPlan(NamedTuple):
         model_id: the model as the user names it.
         clean_model_name: name of the folders the run writes to.
         shape: sizes of the model.
-        choice: device, number format and estimated memory.
+        choice: device, number format, micro-batch and estimated memory.
         batching: how a step's sequences are split.
         steps: optimiser steps the token budget buys.
         tokens: the token budget.
@@ -71,31 +68,35 @@ def plan_run(config: Any, reads_text: bool = True) -> RunPlan:
     tokens = SCHEDULES[config.schedule].tokens if data.tokens == "auto" else data.tokens
     if reads_text:
         _check_sequences(config.model.model_id, data, tokens, context_length(model_config))
-    choice = _place(config, shape)
-    world_size = _world_size(config.trainer)
-    micro = data.micro_batch_seqs
-    if micro == "auto":
-        micro = _largest_divisor(max(1, data.effective_batch_seqs // world_size), MICRO_BATCH_SEQS[choice.device.type])
+    world_size, positions = _world_size(config.trainer), data.positions_per_seq
+    if positions == "auto":
+        positions, _ = scheduled_positions(config.schedule, shape.vocab_size, data.seq_len)
+    choice = _place(config, shape, positions, world_size)
     return RunPlan(
         config.model.model_id,
         clean_name(source.model_id),
         shape,
         choice,
-        plan_batching(data.effective_batch_seqs, world_size, micro),
+        plan_batching(data.effective_batch_seqs, world_size, choice.micro_batch_seqs),
         total_steps(tokens, data.seq_len, data.effective_batch_seqs),
         tokens,
     )
 
 
-def _place(config: Any, shape: ModelShape) -> DeviceChoice:
-    """Device and number format, with the estimate for the format that is really used."""
-    rank = settle_rank(config.model.rank, shape.d_model)
+def _place(config: Any, shape: ModelShape, positions_per_seq: int, world_size: int) -> DeviceChoice:
+    """Device, number format and micro-batch."""
+    data, micro = config.data, config.data.micro_batch_seqs
+    step = StepSize(
+        rank=settle_rank(config.model.rank, shape.d_model),
+        seq_len=data.seq_len,
+        positions_per_seq=positions_per_seq,
+        loss_block_mib=config.model.loss_block_mib,
+        step_seqs=max(1, data.effective_batch_seqs // world_size),
+        micro_batch_seqs=None if micro == "auto" else micro,
+    )
     named = {"auto": None, "gpu": "cuda"}.get(config.trainer.accelerator, config.trainer.accelerator)
-    choice = choose_device(shape, measure_memory(), override=named, rank=rank)
-    if config.model.dtype == "auto":
-        return choice
-    dtype = DTYPES[config.model.dtype]
-    return choice._replace(dtype=dtype, needed_bytes=needed_bytes(shape, choice.device.type, dtype, rank))
+    dtype = None if config.model.dtype == "auto" else DTYPES[config.model.dtype]
+    return choose_device(shape, measure_memory(), override=named, step=step, dtype=dtype)
 
 
 def _check_sequences(model_id: str, data: Any, tokens: int, longest: int | None) -> None:
@@ -126,7 +127,3 @@ def _world_size(trainer: Any) -> int:
             f"--trainer.devices {trainer.devices} is not understood: give a number from 1 on, or devices, such as 0,1."
         )
     return count * trainer.num_nodes
-
-
-def _largest_divisor(number: int, limit: int) -> int:
-    return next(divisor for divisor in range(min(number, limit), 0, -1) if number % divisor == 0)

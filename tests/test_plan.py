@@ -11,19 +11,21 @@ from logos_pl.errors import InputError
 from logos_pl.lm.devices import DeviceMemory
 from tests.tiny import namespace
 
+MEMORY = [DeviceMemory("cuda:1", 10**11, 10**11), DeviceMemory("cpu", 10**10, 10**10)]
+
 
 @pytest.fixture(autouse=True)
 def memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "measure_memory", lambda: [DeviceMemory("cuda:1", 10**11), DeviceMemory("cpu", 10**10)])
+    monkeypatch.setattr(plan, "measure_memory", lambda: MEMORY)
 
 
 def settings(**overrides: Any) -> SimpleNamespace:
     nested: dict[str, dict[str, Any]] = {
-        "model": {"model_id": "demo", "revision": None, "rank": "auto", "dtype": "auto"},
         "data": {"seq_len": 512, "effective_batch_seqs": 32, "micro_batch_seqs": "auto"},
+        "model": {"model_id": "demo", "revision": None, "rank": "auto", "dtype": "auto", "loss_block_mib": 256},
         "trainer": {"accelerator": "auto", "devices": "auto", "num_nodes": 1},
     }
-    nested["data"]["tokens"] = "auto"
+    nested["data"] |= {"tokens": "auto", "positions_per_seq": "auto"}
     for key, value in overrides.items():
         section, name = key.split("__")
         nested[section][name] = value
@@ -67,6 +69,15 @@ def test_the_estimate_is_for_the_format_that_is_used() -> None:
     assert full.needed_bytes > half.needed_bytes
 
 
+def test_the_micro_batch_follows_the_card_and_not_what_is_free_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for free in (1_050_000_000, 1_100_000_000):
+        card = DeviceMemory("cuda:0", free, 1_100_000_000)
+        monkeypatch.setattr(plan, "measure_memory", lambda card=card: [card])
+        run = plan.plan_run(settings(data__positions_per_seq=12))
+        assert (run.batching.micro_batch_seqs, run.batching.grad_accum) == (16, 2)
+        assert run.choice.needed_bytes < 1_050_000_000
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -74,6 +85,7 @@ def test_the_estimate_is_for_the_format_that_is_used() -> None:
         ({"data__tokens": 16_383}, "too few for one step"),
         ({"model__rank": 129}, "Rank 129 does not fit a model of width 128"),
         ({"data__micro_batch_seqs": 5}, "multiple of 5"),
+        ({"data__micro_batch_seqs": 0}, "give three positive numbers"),
         ({"trainer__accelerator": "tpu"}, "there is no device 'tpu'"),
         ({"model__model_id": "./nowhere"}, "not a folder"),
         ({"trainer__devices": "many"}, "--trainer.devices many is not understood"),
@@ -87,7 +99,7 @@ def test_what_does_not_fit_is_refused_before_any_weight_is_read(override: dict[s
 
 
 def test_a_model_that_fits_nowhere_is_refused_with_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "measure_memory", lambda: [DeviceMemory("cpu", 10**6)])
+    monkeypatch.setattr(plan, "measure_memory", lambda: [DeviceMemory("cpu", 10**6, 10**6)])
 
     with pytest.raises(
         InputError, match=r"fits on no device here: cpu has 0\.0 GiB free of the .* GiB needed in float32"

@@ -1,4 +1,4 @@
-"""KL against depth, drawn into TensorBoard at every validation."""
+"""KL against depth in TensorBoard at every validation: drawn, and a curve for every row."""
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -8,7 +8,7 @@ from logos_pl.modules.tuning import LensTuning, Readings
 
 
 class DepthFigure(Callback):
-    """Adds a figure of KL against depth and the learned temperatures to TensorBoard after each validation."""
+    """Adds a figure of KL against depth, and every row's KL and temperature, to TensorBoard after each validation."""
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw what the validation has read."""
@@ -20,6 +20,9 @@ class DepthFigure(Callback):
         tau = 1.0 / pl_module.translators.inv_tau(None).detach()
         for row, value in enumerate(tau.tolist(), start=1):
             writer.add_scalar(f"tau/row_{row:02d}", value, trainer.global_step)
+        for lens, reading in pl_module.validation.items():
+            for row, value in enumerate(reading["kl_from_final_bits"].tolist()):
+                writer.add_scalar(f"val_kl_from_final_bits/{lens}_row_{row:02d}", value, trainer.global_step)
 
 
 def kl_against_depth(readings: Readings) -> Figure:

@@ -11,6 +11,7 @@ from torch import Tensor
 from logos_pl.callbacks.progress import validation_line
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.functional.budget import opening_sequences, sequences_set_aside
+from logos_pl.lm.devices import measure_memory
 from logos_pl.modules.closed_form_start import OpeningText, closed_form_start
 from logos_pl.modules.tuning import LensTuning
 
@@ -36,11 +37,12 @@ class LensStart(Callback):
         start = closed_form_start(
             pl_module.frozen,
             pl_module.head,
-            self._text(trainer, data, total, set_aside),
+            lambda: self._text(trainer, data, total, set_aside),
             pl_module.translators.rank,
             num_set_aside=set_aside,
             temperature=pl_module.temperature,
             seed=pl_module.seed,
+            rows_per_pass=rows_at_once(pl_module.frozen.d_model, pl_module.device),
             block_bytes=pl_module.loss_block_bytes,
             all_sum=lambda tensor: _all_sum(trainer, tensor),
         )
@@ -75,6 +77,17 @@ class LensStart(Callback):
     def _say(self, trainer: Trainer, line: str) -> None:
         if trainer.is_global_zero:
             Console(soft_wrap=True, markup=False, highlight=False).print(line)
+
+
+def rows_at_once(d_model: int, device: torch.device) -> int:
+    """How many rows' moments may be held together: half of what is free now; how many makes no difference to them."""
+    square = d_model * d_model
+    free = {memory.name.split(":")[0]: memory.free_bytes for memory in reversed(measure_memory())}
+    # Of each row two matrices: sums in fp32 on the device, totals in fp64 and as much to carry over on the host.
+    fits = free["cpu"] // 2 // (2 * square * (16 if device.type != "cpu" else 20))
+    if device.type != "cpu":
+        fits = min(fits, free[device.type] // 2 // (2 * square * 4))
+    return max(1, fits)
 
 
 def _all_sum(trainer: Trainer, tensor: Tensor) -> Tensor:

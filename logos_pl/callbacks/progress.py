@@ -1,19 +1,22 @@
-"""What a person sees and TensorBoard records while a fit runs: steps, KL, tokens per second, time left, memory."""
+"""What a person sees and TensorBoard records while a fit runs: steps, KL by row, tokens per second, memory."""
 
 import time
+from statistics import fmean
 from typing import Any
 
 import psutil
 import torch
+from jaxtyping import Float
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from torch import Tensor
 
 from logos_pl.data.packed_text import TextBatch
 from logos_pl.functional.depth import depth_percentile_rows
 from logos_pl.functional.divergence import NATS_TO_BITS
-from logos_pl.modules.tuning import LensTuning
+from logos_pl.modules.tuning import LensTuning, StepReading
 
 SECONDS_BETWEEN_LINES = 10.0
 """On something that is not a terminal, one line of progress in this time."""
@@ -23,7 +26,7 @@ class FitProgress(ProgressBar):
     """A bar with rate and time left on a terminal, a line now and then elsewhere, one line per validation on both.
 
     Args:
-        every_n_steps: optimiser steps between two readings; a reading waits for the device.
+        every_n_steps: optimiser steps between two readings, which are means over them; a reading waits for the device.
     """
 
     def __init__(self, every_n_steps: int = 10) -> None:
@@ -37,6 +40,7 @@ class FitProgress(ProgressBar):
         self._lr = 0.0
         self._start = self._window_start = self._last_line = 0.0
         self._first_step = 0
+        self._readings: list[StepReading] = []  # of the micro-batches since the last one that was shown
 
     def disable(self) -> None:
         """Show nothing: processes other than the first."""
@@ -66,7 +70,10 @@ class FitProgress(ProgressBar):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: TextBatch, batch_idx: int
     ) -> None:
         """Take a reading every few optimiser steps."""
+        assert isinstance(pl_module, LensTuning)
+        assert pl_module.reading is not None
         self._tokens += batch.input_ids.numel() * trainer.world_size
+        self._readings.append(pl_module.reading)
         step = trainer.global_step
         complete = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if complete and self._bar is not None:
@@ -75,17 +82,17 @@ class FitProgress(ProgressBar):
             self._take_reading(trainer, pl_module)
 
     def _take_reading(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, LensTuning)
-        assert pl_module.reading is not None
-        kl_bits = float(pl_module.reading.kl_nats.mean()) * NATS_TO_BITS  # waits for the device
+        kl_nats = torch.stack([reading.kl_nats for reading in self._readings])
+        kl_bits = kl_nats.cpu() * NATS_TO_BITS  # waits for the device
         now = time.monotonic()
         tokens_per_second = self._tokens / max(now - self._window_start, 1e-9)
         steps_here = max(trainer.global_step - self._first_step, 1)
         left = (trainer.max_steps - trainer.global_step) * (now - self._start) / steps_here  # validations included
-        reading = f"KL {kl_bits:.3f} bits · {tokens_per_second:,.0f} tokens/s · {_clock(left)} left"
+        reading = f"KL {float(kl_bits.mean()):.3f} bits · {tokens_per_second:,.0f} tokens/s · {_clock(left)} left"
         self._show(trainer, reading)
         if trainer.logger is not None:
             trainer.logger.log_metrics(self._scalars(pl_module, kl_bits, tokens_per_second), trainer.global_step)
+        self._readings.clear()
         self._tokens, self._window_start = 0, time.monotonic()
 
     def _show(self, trainer: Trainer, reading: str) -> None:
@@ -97,11 +104,18 @@ class FitProgress(ProgressBar):
             self._last_line = time.monotonic()
             self.console.print(f"step {trainer.global_step}/{trainer.max_steps} · {reading}")
 
-    def _scalars(self, pl_module: LensTuning, kl_bits: float, tokens_per_second: float) -> dict[str, float]:
-        assert pl_module.reading is not None
-        scalars = {
-            "train/cross_entropy_nats": float(pl_module.reading.cross_entropy_nats),
-            "train/kl_from_final_bits": kl_bits,
+    def _scalars(
+        self, pl_module: LightningModule, kl_bits: Float[Tensor, "readings rows"], tokens_per_second: float
+    ) -> dict[str, float]:
+        """Means over the readings; a row's over those of its readings that it was trained in."""
+        by_row: dict[int, list[float]] = {}
+        for reading, values in zip(self._readings, kl_bits.tolist(), strict=True):
+            for row, value in zip(reading.rows, values, strict=True):
+                by_row.setdefault(row, []).append(value)
+        scalars = {f"train_kl_from_final_bits/row_{row:02d}": fmean(values) for row, values in by_row.items()}
+        scalars |= {
+            "train/cross_entropy_nats": float(torch.stack([r.cross_entropy_nats for r in self._readings]).mean()),
+            "train/kl_from_final_bits": float(kl_bits.mean()),
             "train/lr": self._lr,
             "train/tokens_per_second": tokens_per_second,
             "memory/process_gib": psutil.Process().memory_info().rss / 2**30,

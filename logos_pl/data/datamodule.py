@@ -163,6 +163,8 @@ class LensDataModule(LightningDataModule):
             return
         self._check_numbers()
         self.settle(len(self.tokenizer))
+        if self.micro_batch_seqs == "auto":
+            self.micro_batch_seqs = DEFAULT_MICRO_BATCH_SEQS
         self._check_positions()
         source = resolve(self.dataset, self.name, self.split, self.revision)
         wanted: dict[Side, int] = {"val": self.val_seqs, "test": self.test_seqs}
@@ -172,12 +174,11 @@ class LensDataModule(LightningDataModule):
         self.source = source
 
     def settle(self, vocab_size: int) -> None:
-        """Puts numbers in place of every `auto`."""
+        """Puts the schedule's numbers in place of every `auto`."""
         positions, position_range = scheduled_positions(self.schedule, vocab_size, self.seq_len)
         self.tokens = SCHEDULES[self.schedule].tokens if self.tokens == "auto" else self.tokens
         self.positions_per_seq = positions if self.positions_per_seq == "auto" else self.positions_per_seq
         self.position_range = position_range if self.position_range == "auto" else self.position_range
-        self.micro_batch_seqs = DEFAULT_MICRO_BATCH_SEQS if self.micro_batch_seqs == "auto" else self.micro_batch_seqs
 
     def _check_numbers(self) -> None:
         for field in (

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from logos_pl.functional.compiled import compiled_on_cuda
 from logos_pl.functional.lens_loss import teacher_of, times_head
 from logos_pl.functional.unembedding import (
     PreparedHead,
@@ -32,6 +33,7 @@ class _Sums(NamedTuple):
     by_inv_tau: Float[Tensor, "rows"]
 
 
+@compiled_on_cuda
 def _add_slice(
     z: Float[Tensor, "rows pos vocab"],
     p: Float[Tensor, "pos vocab"],
@@ -47,7 +49,7 @@ def _add_slice(
     g_z = torch.mul(g, z, out=scaled)
     sums.by_inv_tau.add_(g_z.sum((1, 2)), alpha=head.amplitude)
     if head.capped:
-        torch.addcmul(g, g_z, z, value=-1.0, out=g)
+        g.addcmul_(g_z, z, value=-1.0)
     sums.by_logits.add_(g.sum(1))
 
 

@@ -117,6 +117,12 @@ def turned(U: Tensor, V: Tensor, like_U: Tensor, like_V: Tensor) -> tuple[Tensor
     return U @ (p @ qt), V @ (p @ qt)
 
 
+def random_factors(d_model: int, rank: int, seed: int) -> tuple[Tensor, Tensor]:
+    """U and V as a random start has them: the draw, and zero."""
+    draw = shared_draw(1, d_model, rank, seed)[0].double()
+    return draw, torch.zeros_like(draw)
+
+
 def start_row(row: Row, root: Tensor, rank: int, shrinkage: float, scale: float) -> tuple[Tensor, Tensor, Tensor]:
     """U, V and c of one row; s is left to the temperature, τ = 1/s."""
     B = regression(row, scale, shrinkage)
@@ -130,25 +136,23 @@ def closed_form(
     rank: int,
     shrinkages: list[float],
     *,
+    like: tuple[Tensor, Tensor],
     temperature: bool,
-    seed: int,
 ) -> AffineStart:
     """The translators and temperatures that moments of x_L paired with x_n give; on the CPU.
 
-    Factors are only known up to a rotation. The first row's are turned towards the draw that a random start would take,
-    every other's towards the row before, so that depth smoothness means something and small changes of the moments
-    remain small changes of the factors.
+    Factors are only known up to a rotation. Each row's are turned towards those of the row before, so that depth
+    smoothness means something and small changes of the moments remain small changes of the factors.
 
     Args:
-        moments: Of the inner rows, paired with the last.
+        moments: Of consecutive rows, paired with the last.
         root: ``metric_root``, on the device to solve on.
         rank: Rank k; 0 gives bias and temperature alone.
         shrinkages: Ridge of each row.
+        like: Factors of the row before the first; ``random_factors`` where there is none.
         temperature: Whether there are temperatures to take up the scale; if not, s is 1.
-        seed: Of the draw.
     """
-    draw = shared_draw(1, moments.mean_x.shape[1], rank, seed)[0].to(root)
-    like = draw, torch.zeros_like(draw)
+    like = like[0].to(root), like[1].to(root)
     starts, taus = [], []
     for slot, shrinkage in enumerate(shrinkages):
         row = row_of(moments, slot, root.device)

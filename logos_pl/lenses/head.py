@@ -15,6 +15,7 @@ from torch.nn.functional import linear
 
 from logos_pl.errors import InputError
 from logos_pl.functional.lens_loss import Unembedding, unembed
+from logos_pl.functional.row_index import row_index
 from logos_pl.lm.anatomy import Anatomy
 from logos_pl.lm.devices import LARGE_VOCABULARY
 from logos_pl.lm.norms import NormWeights, identity_norm, norm_weights
@@ -165,7 +166,7 @@ class RowNorms:
     def _index(self, rows: Sequence[int] | Tensor) -> Tensor | slice:
         if self.shared:
             return slice(0, 1)
-        return torch.as_tensor(rows, device=self.gamma.device, dtype=torch.long)
+        return rows.to(self.gamma.device) if isinstance(rows, Tensor) else row_index(rows, self.gamma.device)
 
 
 def _weights_of(anatomy: Anatomy, module: torch.nn.Module | None) -> NormWeights:

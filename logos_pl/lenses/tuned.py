@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from logos_pl.errors import InputError
+from logos_pl.functional.row_index import row_index
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import Lens, check_rows
 from logos_pl.lenses.translator import Translators
@@ -60,8 +60,7 @@ class TunedLens(Lens):
         inv_tau = x.new_ones(len(rows))
         inner = [slot for slot, row in enumerate(rows) if 0 < row < self.head.num_rows - 1]
         if inner:
-            slots = torch.tensor(inner, device=x.device)
-            index = torch.tensor([rows[slot] - 1 for slot in inner], device=x.device)
+            slots, index = row_index(inner, x.device), row_index([rows[slot] - 1 for slot in inner], x.device)
             x = x.index_copy(0, slots, self.translators(x.index_select(0, slots), index))
             inv_tau = inv_tau.index_copy(0, slots, self.translators.inv_tau(index))
         return self.head.project(x), inv_tau

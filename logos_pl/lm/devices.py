@@ -19,13 +19,20 @@ GIB = 2**30
 WEIGHT_MARGIN = 1.08
 # CUDA's own context and library workspaces.
 CUDA_OVERHEAD = int(0.8 * GIB)
-# Numbers alive per token and unit of width in a forward without gradient: residual, norm, q/k/v, a gated MLP.
+# Numbers alive per token and unit of width in a forward without gradient: three MLP widths and four of the model's, so
+# 14.5 for Llama-3-8B (measured on its shape) and 28 for Gemma-2-27B, whose MLP is eight times as wide as the model.
 ACTIVATIONS_PER_TOKEN = 32
-TOKENS_PER_FORWARD = {"cuda": 32 * 512, "mps": 8 * 512, "cpu": 8 * 512}
-# The lens loss keeps about 4.5 blocks of logits of 256 MiB, whatever the number of rows.
-LOSS_BYTES = int(4.5 * 2**28)
+# Per row, position and unit of width: the residual, and in fp32 what is normed, translated and their gradients; 14.4
+# were measured.
+RESIDUAL_BYTES = 18
+# The lens loss keeps at most so many blocks of logits, whatever the number of rows.
+LOSS_BLOCKS = 4.5
+# The companion's loss sums gradients over positions: so many fp32 numbers per row and token of the vocabulary.
+COMPANION_SUMS = 3
 # Translators in fp32: value, gradient and the two moments of AdamW.
 TRANSLATOR_COPIES = 4
+MICRO_BATCH_SEQS = {"cuda": 32, "mps": 8, "cpu": 8}
+"""Sequences per forward pass where the user leaves it to us and there is room. Source: SPEC §2.1."""
 BF16_ON_CPU_FROM = 30_000_000_000
 # From here on an fp32 copy of the unembedding costs more than it gives on CUDA (SPEC §2.1, large vocabularies).
 LARGE_VOCABULARY = 100_000
@@ -55,12 +62,66 @@ class DeviceMemory(NamedTuple):
     Attributes:
         name: ``cuda:0``, ``mps`` or ``cpu``.
         free_bytes: Memory that can be had now.
+        total_bytes: All that it has.
         bf16: Whether it computes in bfloat16.
     """
 
     name: str
     free_bytes: int
+    total_bytes: int
     bf16: bool = True
+
+    @property
+    def kind(self) -> str:
+        """``cuda``, ``mps`` or ``cpu``."""
+        return self.name.split(":")[0]
+
+
+class StepSize(NamedTuple):
+    """What decides on the memory of a training step, all rows trained.
+
+    Attributes:
+        rank: Rank of the translators.
+        seq_len: Tokens per sequence.
+        positions_per_seq: Positions trained on in each.
+        loss_block_mib: Budget of one block of logits.
+        step_seqs: Sequences of one optimiser step in one process; micro-batches divide them.
+        micro_batch_seqs: Sequences per forward pass; None: as many as fit.
+    """
+
+    rank: int = 256
+    seq_len: int = 512
+    positions_per_seq: int = 16
+    loss_block_mib: int = 256
+    step_seqs: int = 32
+    micro_batch_seqs: int | None = None
+
+
+class MemoryParts(NamedTuple):
+    """Bytes that fitting a lens takes, by what they are for.
+
+    Attributes:
+        weights: The frozen model.
+        head: An fp32 copy of the unembedding, where one is made.
+        lens: Translators and companion in fp32, their gradients and AdamW's moments.
+        activations: The forward pass of one micro-batch.
+        residuals: Rows at the sampled positions, normed and translated, with gradients.
+        loss: Blocks of logits, and the sums of the companion's loss.
+        overhead: CUDA's context and workspaces.
+    """
+
+    weights: int
+    head: int
+    lens: int
+    activations: int
+    residuals: int
+    loss: int
+    overhead: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return sum(self)
 
 
 class DeviceChoice(NamedTuple):
@@ -69,10 +130,15 @@ class DeviceChoice(NamedTuple):
     device: torch.device
     dtype: torch.dtype
     needed_bytes: int
+    micro_batch_seqs: int
 
 
 def choose_device(
-    shape: ModelShape, memory: Sequence[DeviceMemory], override: str | None = None, rank: int = 256
+    shape: ModelShape,
+    memory: Sequence[DeviceMemory],
+    override: str | None = None,
+    step: StepSize | None = None,
+    dtype: torch.dtype | None = None,
 ) -> DeviceChoice:
     """The first device of ``memory`` (cuda, mps, cpu) with room, or the one the user names, with or without room.
 
@@ -80,14 +146,16 @@ def choose_device(
         shape: The model's sizes.
         memory: Devices in order of preference, as ``measure_memory`` returns them.
         override: A device name, ``auto`` or None; ``cuda`` means the first CUDA device.
-        rank: Rank of the translators to be trained beside the model.
+        step: What is trained beside the model.
+        dtype: The number format the user names; None: the device's own.
 
     Raises:
         InputError: The model fits nowhere, or the named device is not there.
     """
+    step = StepSize() if step is None else step
     if override is not None and override != "auto":
-        return _choice(shape, _named(memory, override), rank)
-    choices = [(_choice(shape, device, rank), device) for device in memory]
+        return _choice(shape, _named(memory, override), step, dtype)
+    choices = [(_choice(shape, device, step, dtype), device) for device in memory]
     for choice, device in choices:
         if choice.needed_bytes <= device.free_bytes:
             return choice
@@ -102,9 +170,26 @@ def choose_device(
     )
 
 
-def _choice(shape: ModelShape, device: DeviceMemory, rank: int) -> DeviceChoice:
-    dtype = dtype_for(device.name, shape.family, shape.num_parameters, bf16=device.bf16)
-    return DeviceChoice(torch.device(device.name), dtype, needed_bytes(shape, device.name, dtype, rank))
+def _choice(shape: ModelShape, device: DeviceMemory, step: StepSize, dtype: torch.dtype | None) -> DeviceChoice:
+    dtype = dtype or dtype_for(device.name, shape.family, shape.num_parameters, bf16=device.bf16)
+    micro = step.micro_batch_seqs
+    if micro is None:
+        micro = largest_micro_batch(shape, device, dtype, step)
+    needed = memory_parts(shape, device.kind, dtype, step._replace(micro_batch_seqs=micro)).total
+    return DeviceChoice(torch.device(device.name), dtype, needed, micro)
+
+
+def largest_micro_batch(shape: ModelShape, device: DeviceMemory, dtype: torch.dtype, step: StepSize) -> int:
+    """The largest divisor of the step's sequences, up to ``MICRO_BATCH_SEQS``, with which a step fits; 1 if none does.
+
+    It goes by all the memory a device has, not by what is free now, so that a resumed run comes to the same.
+    """
+    most = min(MICRO_BATCH_SEQS[device.kind], step.step_seqs)
+    sizes = [size for size in range(most, 0, -1) if step.step_seqs % size == 0]
+    for size in sizes:
+        if memory_parts(shape, device.kind, dtype, step._replace(micro_batch_seqs=size)).total <= device.total_bytes:
+            return size
+    return 1
 
 
 def _named(memory: Sequence[DeviceMemory], override: str) -> DeviceMemory:
@@ -132,19 +217,30 @@ def dtype_for(device: torch.device | str, family: str, num_parameters: int, *, b
     return torch.bfloat16 if kind == "cuda" and bf16 else torch.float16
 
 
-def needed_bytes(shape: ModelShape, device: str, dtype: torch.dtype, rank: int = 256) -> int:
-    """Memory to fit a lens on a model: weights, fp32 head, translators with optimiser, activations, loss."""
-    kind = device.split(":")[0]
-    weights = shape.num_parameters * dtype.itemsize * WEIGHT_MARGIN
+def memory_parts(shape: ModelShape, kind: str, dtype: torch.dtype, step: StepSize) -> MemoryParts:
+    """Memory to fit a lens on a model.
+
+    Args:
+        shape: The model's sizes.
+        kind: ``cuda``, ``mps`` or ``cpu``.
+        dtype: The model's number format.
+        step: What is trained; without ``micro_batch_seqs``, with as many as the kind of device takes.
+    """
+    seqs = MICRO_BATCH_SEQS[kind] if step.micro_batch_seqs is None else step.micro_batch_seqs
+    positions, rows = seqs * step.positions_per_seq, shape.num_blocks - 1
     head_is_shared = dtype == torch.float32 or (kind == "cuda" and shape.vocab_size >= LARGE_VOCABULARY)
-    head = 0 if head_is_shared else shape.vocab_size * shape.d_model * 4
-    k = min(rank, shape.d_model)
-    translators = (shape.num_blocks - 1) * (2 * k + 1) * shape.d_model * 4 * TRANSLATOR_COPIES
-    activations = TOKENS_PER_FORWARD.get(kind, 8 * 512) * ACTIVATIONS_PER_TOKEN * shape.d_model * dtype.itemsize
-    # A small vocabulary fills no block: 16 positions × 8 sequences × rows is all the logits there are.
-    loss = min(LOSS_BYTES, int(4.5 * 128 * (shape.num_blocks + 1) * shape.vocab_size * 4))
-    overhead = CUDA_OVERHEAD if kind == "cuda" else 0
-    return int(weights + head + translators + activations + loss + overhead)
+    numbers = rows * (2 * min(step.rank, shape.d_model) + 2) * shape.d_model  # U, V, c, and the companion's c
+    # A small vocabulary fills no block.
+    block = min(step.loss_block_mib * 2**20, positions * rows * shape.vocab_size * 4)
+    return MemoryParts(
+        weights=int(shape.num_parameters * dtype.itemsize * WEIGHT_MARGIN),
+        head=0 if head_is_shared else shape.vocab_size * shape.d_model * 4,
+        lens=numbers * 4 * TRANSLATOR_COPIES,
+        activations=seqs * step.seq_len * ACTIVATIONS_PER_TOKEN * shape.d_model * dtype.itemsize,
+        residuals=(rows + 1) * positions * shape.d_model * RESIDUAL_BYTES,
+        loss=int(LOSS_BLOCKS * block) + COMPANION_SUMS * rows * shape.vocab_size * 4,
+        overhead=CUDA_OVERHEAD if kind == "cuda" else 0,
+    )
 
 
 def measure_memory() -> list[DeviceMemory]:
@@ -152,15 +248,16 @@ def measure_memory() -> list[DeviceMemory]:
     found = []
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
-            free, _ = torch.cuda.mem_get_info(index)
+            free, total = torch.cuda.mem_get_info(index)
             bf16 = torch.cuda.get_device_capability(index) >= (8, 0)
-            found.append(DeviceMemory(f"cuda:{index}", free, bf16))
+            found.append(DeviceMemory(f"cuda:{index}", free, total, bf16))
         found.sort(key=lambda device: -device.free_bytes)
-    available = psutil.virtual_memory().available
+    host = psutil.virtual_memory()
     if torch.backends.mps.is_available():
         # Memory is shared with the CPU; what Metal recommends as its part bounds it.
-        found.append(DeviceMemory("mps", min(available, torch.mps.recommended_max_memory()), bf16=True))
-    return [*found, DeviceMemory("cpu", available)]
+        part = torch.mps.recommended_max_memory()
+        found.append(DeviceMemory("mps", min(host.available, part), part))
+    return [*found, DeviceMemory("cpu", host.available, host.total)]
 
 
 def shape_of(config: PreTrainedConfig) -> ModelShape:

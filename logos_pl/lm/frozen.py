@@ -7,6 +7,8 @@ from jaxtyping import Float, Int, Integer
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from logos_pl.errors import InputError
+from logos_pl.functional.compiled import can_compile
 from logos_pl.lm.anatomy import Anatomy, dissect
 from logos_pl.lm.loading import (
     context_length,
@@ -149,6 +151,22 @@ class FrozenLM:
         """The same model, moved."""
         self.model.to(device)
         return self
+
+    def compile_blocks(self) -> None:
+        """Compiles what each block does, at its first run; the blocks share one graph, and hooks stay outside of it.
+
+        Attention that has no fused path of its own, such as Gemma-2's with its soft-cap, gains most.
+
+        Raises:
+            InputError: The device is not CUDA, or lacks what torch compiles with.
+        """
+        if not can_compile(self.device):
+            raise InputError(
+                f"{self.model_id} cannot be compiled on {self.device}: that takes CUDA, Triton, a C compiler and "
+                "Python's headers; leave --model.compile out."
+            )
+        for block in self.anatomy.blocks:
+            block.forward = torch.compile(block.forward)
 
     @torch.no_grad()
     def logits(

@@ -18,6 +18,7 @@ from logos_pl.functional.closed_form import (
     closed_form,
     held_out_errors,
     metric_root,
+    random_factors,
     row_of,
     scale_of,
 )
@@ -69,7 +70,7 @@ class ClosedFormStart(NamedTuple):
 
 
 class Opening(NamedTuple):
-    """What one process keeps of the text it has read: moments, and the set-aside positions in full."""
+    """What one process keeps of the text for some rows: moments, and the set-aside positions in full."""
 
     moments: Moments
     x: Float[Tensor, "rows pos d_model"]
@@ -81,12 +82,13 @@ class Opening(NamedTuple):
 def closed_form_start(
     lm: FrozenLM,
     head: Head,
-    text: Iterable[OpeningText],
+    text: Callable[[], Iterable[OpeningText]],
     rank: int,
     *,
     num_set_aside: int,
     temperature: bool = True,
     seed: int = 316,
+    rows_per_pass: int | None = None,
     block_bytes: int = 2**28,
     all_sum: AllSum = lambda tensor: tensor,
 ) -> ClosedFormStart:
@@ -95,41 +97,49 @@ def closed_form_start(
     Args:
         lm: The frozen model.
         head: Its head, under the decoding norm of the lens.
-        text: This process's share of the opening text.
+        text: Makes this process's share of the opening text, the same each time.
         rank: Rank of the translators.
         num_set_aside: Sequences that are set aside, over all processes.
         temperature: Whether the lens has temperatures.
         seed: Of the draw that factors are turned towards.
+        rows_per_pass: Rows whose moments are held at once; the text is read as often as it takes. None: all of them.
         block_bytes: Upper bound on one block of logits.
         all_sum: Sums an fp64 tensor over the processes; every process must call this function.
 
     Raises:
         RunError: The model's residual stream holds numbers that are not finite; rows named.
     """
-    opening = _read(lm, head, text, num_set_aside)
-    _refuse_nonfinite(opening)
-    moments = reduce_moments(opening.moments, all_sum)
-    root = _metric_root(head, opening.y, block_bytes, all_sum)
-    shrinkage = _shrinkages(opening, moments, root, temperature, all_sum)
+    inner = list(range(1, lm.num_blocks))
+    parts: dict[int, list[AffineStart]] = {rank: [], 0: []}
+    shrinkage: list[float] = []
+    for rows in (inner[part] for part in spans(len(inner), rows_per_pass or len(inner))):
+        opening = _read(lm, head, text(), rows, num_set_aside)
+        _refuse_nonfinite(opening, rows)
+        moments = reduce_moments(opening.moments, all_sum)
+        if not shrinkage:
+            root = _metric_root(head, opening.y, block_bytes, all_sum)
+        ridges = _shrinkages(opening, moments, root, temperature, all_sum)
+        for k, found in parts.items():
+            like = (found[-1].U[-1], found[-1].V[-1]) if found else random_factors(lm.d_model, k, seed)
+            found.append(closed_form(moments, root, k, ridges, like=like, temperature=temperature))
+        shrinkage += ridges
     sequences, tokens = all_sum(torch.tensor([opening.sequences, opening.tokens], dtype=torch.float64)).tolist()
-    tuned, companion = (closed_form(moments, root, k, shrinkage, temperature=temperature, seed=seed) for k in (rank, 0))
+    tuned, companion = (AffineStart(*map(torch.cat, zip(*parts[k], strict=True))) for k in (rank, 0))
     return ClosedFormStart(tuned, companion, int(sequences), int(tokens), moments.num_pos, shrinkage)
 
 
-def _read(lm: FrozenLM, head: Head, text: Iterable[OpeningText], num_set_aside: int) -> Opening:
+def _read(lm: FrozenLM, head: Head, text: Iterable[OpeningText], rows: list[int], num_set_aside: int) -> Opening:
     """Moments of most sequences, all their settled positions; of those set aside, some positions in full."""
-    inner = lm.num_blocks - 1
-    stream = MomentStream(inner, lm.d_model)
+    stream = MomentStream(len(rows), lm.d_model)
     kept: list[Tensor] = []
     sequences = tokens = 0
     for batch in text:
         aside = torch.tensor(batch.set_aside)
-        seq_len = batch.input_ids.shape[1]
-        every = settled_positions(seq_len)
-        for x in _normalised(lm, head, batch.input_ids[~aside], every):
+        every = settled_positions(batch.input_ids.shape[1])
+        for x in _normalised(lm, head, batch.input_ids[~aside], every, rows):
             stream.add(x[:-1], x[-1])
         some = every[:: max(1, len(every) * num_set_aside // HELD_OUT_POSITIONS)]
-        kept += [x.cpu() for x in _normalised(lm, head, batch.input_ids[aside], some)]
+        kept += [x.cpu() for x in _normalised(lm, head, batch.input_ids[aside], some, rows)]
         sequences += len(batch.input_ids)
         tokens += batch.input_ids.numel()
     held_out = torch.cat(kept, dim=1)
@@ -141,9 +151,11 @@ def settled_positions(seq_len: int) -> Int[Tensor, "pos"]:
     return torch.arange(FIRST_SETTLED_POSITION if seq_len > 2 * FIRST_SETTLED_POSITION else 0, seq_len)
 
 
-def _normalised(lm: FrozenLM, head: Head, input_ids: Tensor, positions: Tensor) -> Iterator[Tensor]:
-    """Normalised residuals of rows 1 … n, [rows pos d_model], a few sequences at a time."""
-    rows = list(range(1, lm.num_blocks + 1))
+def _normalised(
+    lm: FrozenLM, head: Head, input_ids: Tensor, positions: Tensor, rows: list[int]
+) -> Iterator[Float[Tensor, "rows pos d_model"]]:
+    """Normalised residuals of ``rows`` and, last, of row n, a few sequences at a time."""
+    rows = [*rows, lm.num_blocks]
     sequence_bytes = len(rows) * len(positions) * lm.d_model * _BYTES_PER_NUMBER
     for part in spans(len(input_ids), max(1, _PASS_BYTES // sequence_bytes)):
         ids = input_ids[part]
@@ -151,9 +163,9 @@ def _normalised(lm: FrozenLM, head: Head, input_ids: Tensor, positions: Tensor) 
         yield head.normalise(h, rows)
 
 
-def _refuse_nonfinite(opening: Opening) -> None:
+def _refuse_nonfinite(opening: Opening, rows: list[int]) -> None:
     finite = opening.moments.xx.isfinite().flatten(1).all(1) & opening.x.isfinite().flatten(1).all(1)
-    broken = [slot + 1 for slot, whole in enumerate(finite.tolist()) if not whole]
+    broken = [row for row, whole in zip(rows, finite.tolist(), strict=True) if not whole]
     if broken or not bool(opening.y.isfinite().all()):
         raise RunError(
             f"The residual stream holds numbers that are not finite, at rows {broken or 'n'}: run the model in float32 "

@@ -21,6 +21,7 @@ from logos_pl.functional.divergence import RowDivergence, row_divergence
 from logos_pl.functional.lens_loss import lens_loss
 from logos_pl.functional.low_rank import settle_rank
 from logos_pl.functional.positions import sample_rows
+from logos_pl.functional.row_index import row_index
 from logos_pl.functional.schedules import SCHEDULES, Init, ScheduleName, scheduled_rows
 from logos_pl.lenses.calibration import TemperedLens, fit_temperatures
 from logos_pl.lenses.head import Head
@@ -72,6 +73,7 @@ class LensTuning(LightningModule):
         model_id: Hub id of a causal language model, a folder with its files, or `demo` for the bundled one.
         revision: branch, tag or commit of the model on the Hub.
         dtype: number format the frozen model runs in; `auto`: bfloat16 on CUDA, float32 on the CPU below 30B.
+        compile: compile the blocks of the frozen model, on CUDA: the first step takes longer, and the others less.
         decoding_norm: norm in front of the unembedding: the model's `final` one at every row, or the one that
             reads the row `next`.
         rank: rank of each translator; `auto`: width / 32 within 64 to 256; 0: bias and temperature only.
@@ -97,6 +99,7 @@ class LensTuning(LightningModule):
         model_id: str,
         revision: str | None = None,
         dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+        compile: bool = False,
         decoding_norm: Literal["final", "next"] = "final",
         rank: int | Literal["auto"] = "auto",
         init: Init | Literal["auto"] = "auto",
@@ -115,6 +118,7 @@ class LensTuning(LightningModule):
         super().__init__()
         _check_numbers(lr, betas, {"weight_decay": weight_decay, "l2": l2, "smoothness": smoothness}, loss_block_mib)
         self.model_id, self.revision, self.dtype_name, self.decoding_norm = model_id, revision, dtype, decoding_norm
+        self.with_compile = compile  # the bare name is a method of every module
         self.rank, self.layers_per_step, self.temperature = rank, layers_per_step, temperature
         self.with_companion = companion
         self.lr, self.betas, self.weight_decay, self.l2, self.smoothness = lr, betas, weight_decay, l2, smoothness
@@ -143,7 +147,7 @@ class LensTuning(LightningModule):
         """Load and freeze the model, and make the translators; does nothing the second time.
 
         Raises:
-            InputError: the model cannot be loaded or is not supported, or the rank does not fit it.
+            InputError: the model cannot be loaded, is not supported or cannot be compiled, or the rank does not fit it.
         """
         if self.lm is not None:
             return
@@ -151,6 +155,8 @@ class LensTuning(LightningModule):
         # new tensor of ours would land on the GPU; what goes there is moved on purpose.
         with torch.device("cpu"):
             lm = FrozenLM.load(self.model_id, revision=self.revision, dtype=self.dtype_name, device=self.device)
+            if self.with_compile:
+                lm.compile_blocks()
             self.build(lm)
 
     @property
@@ -294,7 +300,7 @@ class LensTuning(LightningModule):
         h = residuals(self.frozen, batch.input_ids, batch.positions, [*rows, last]).flatten(1, 2)
         x = self.head.normalise(h[:-1], rows)
         teacher = self.head.project(self.head.normalise(h[-1:], [last]))[0]
-        index = None if len(rows) == last - 1 else torch.tensor(rows, device=h.device) - 1
+        index = None if len(rows) == last - 1 else row_index([row - 1 for row in rows], h.device)
         return x, teacher, index
 
     # Validation and test
@@ -400,6 +406,7 @@ class LensTuning(LightningModule):
             "model_commit": self.frozen.model_commit,
             "tokenizer_commit": self.frozen.tokenizer_commit,
             "model_dtype": str(self.frozen.dtype),
+            "compile": self.with_compile,
             "decoding_norm": self.decoding_norm,
             "rank": self.translators.rank,
             "init": self.init,

@@ -150,5 +150,5 @@ def test_times_are_those_of_the_clock_that_is_given() -> None:
     ticks = iter(range(100))
     times = alternate({"a": lambda: next(ticks)}, 2, torch.device("cpu"), clock=lambda: float(next(ticks)))
     assert times == {"a": [2.0, 2.0]}
-    assert parse([]).clock is time.perf_counter
-    assert parse(["--cpu_time"]).clock is time.process_time
+    assert parse([]).run.clock is time.perf_counter
+    assert parse(["--cpu_time"]).run.clock is time.process_time

@@ -47,7 +47,7 @@ def test_the_exported_start_is_that_of_the_first_sequences(
     )  # fmt: skip
     data.setup("fit")
     text = [OpeningText(batch.input_ids, [n >= 4 for n in numbers]) for batch, numbers in data.opening(8)]
-    start = closed_form_start(lm, Head(lm.anatomy), text, 4, num_set_aside=4)
+    start = closed_form_start(lm, Head(lm.anatomy), lambda: text, 4, num_set_aside=4)
     for file, wanted, rank in (("weights.pt", start.tuned, 4), ("companion.pt", start.companion, 0)):
         translators = Translators(3, lm.d_model, rank)
         translators.start_at(wanted)

@@ -11,6 +11,7 @@ from logos_pl.functional.closed_form import (
     closed_form,
     held_out_errors,
     metric_root,
+    random_factors,
     regression,
     row_of,
     scale_of,
@@ -37,6 +38,10 @@ def moments_of(x: Tensor, y: Tensor) -> Moments:
     return stream.moments()
 
 
+def draw_of(rank: int) -> tuple[Tensor, Tensor]:
+    return random_factors(WIDTH, rank, seed=1)
+
+
 def positive(seed: int) -> Tensor:
     root = draw(seed, WIDTH, WIDTH)
     return root @ root.T
@@ -57,7 +62,7 @@ def test_a_map_that_is_affine_and_of_the_rank_is_recovered() -> None:
 def test_the_start_gives_what_it_was_asked_for_at_every_row() -> None:
     x, y = torch.stack([correlated(1), correlated(2)]), correlated(3)
     moments, root = moments_of(x, y), metric_root(positive(9))
-    start = closed_form(moments, root, WIDTH, [0.0, 0.0], temperature=True, seed=1)
+    start = closed_form(moments, root, WIDTH, [0.0, 0.0], like=draw_of(WIDTH), temperature=True)
     for slot in range(2):
         # At full rank it is plain least squares, whatever the scale: NumPy's, with a column of ones.
         design = np.concatenate([x[slot].numpy(), np.ones((POSITIONS, 1))], axis=1)
@@ -133,19 +138,19 @@ def test_held_out_errors_are_those_of_each_candidate_on_positions_of_their_own()
 
 def test_few_positions_are_solved_for_with_a_ridge() -> None:
     x, y = correlated(1, 3), correlated(2, 3)
-    start = closed_form(moments_of(x[None], y), EYE, RANK, [1e-2], temperature=True, seed=1)
+    start = closed_form(moments_of(x[None], y), EYE, RANK, [1e-2], like=draw_of(RANK), temperature=True)
     assert all(bool(part.isfinite().all()) for part in start)
 
 
 def test_a_row_that_says_the_contrary_of_the_last_keeps_a_temperature() -> None:
     x = correlated(1)
-    start = closed_form(moments_of(x[None], -x), EYE, 0, [1e-6], temperature=True, seed=1)
+    start = closed_form(moments_of(x[None], -x), EYE, 0, [1e-6], like=draw_of(0), temperature=True)
     assert start.tau.tolist() == [pytest.approx(1 / SMALLEST_SCALE)]
 
 
 def test_without_temperatures_the_scale_is_one() -> None:
     x = torch.stack([correlated(1)])
-    start = closed_form(moments_of(x, 0.5 * x[0]), EYE, WIDTH, [1e-6], temperature=False, seed=1)
+    start = closed_form(moments_of(x, 0.5 * x[0]), EYE, WIDTH, [1e-6], like=draw_of(WIDTH), temperature=False)
     assert start.tau.tolist() == [1.0]
     torch.testing.assert_close(start.U[0] @ start.V[0].T, -0.5 * EYE, rtol=1e-4, atol=1e-4)
 
@@ -172,6 +177,6 @@ def test_turning_keeps_the_product_and_no_rotation_comes_nearer() -> None:
 def test_neighbouring_rows_are_turned_into_each_other() -> None:
     x = correlated(1)
     rows = torch.stack([x, x + 0.01 * draw(2, POSITIONS, WIDTH)])
-    start = closed_form(moments_of(rows, correlated(3)), EYE, RANK, [1e-4, 1e-4], temperature=True, seed=1)
+    start = closed_form(moments_of(rows, correlated(3)), EYE, RANK, [1e-4, 1e-4], like=draw_of(RANK), temperature=True)
     apart = float(start.U.diff(dim=0).norm() + start.V.diff(dim=0).norm())
     assert apart < 0.1 * float(start.U[0].norm() + start.V[0].norm())

@@ -9,10 +9,12 @@ from logos_pl.lm.devices import (
     GIB,
     DeviceMemory,
     ModelShape,
+    StepSize,
     choose_device,
     dtype_for,
+    largest_micro_batch,
     measure_memory,
-    needed_bytes,
+    memory_parts,
     shape_of,
 )
 from tests.lm.families import FAMILIES, tiny_model
@@ -25,9 +27,13 @@ GEMMA_27B = ModelShape("gemma2", 27_227_128_320, 46, 4608, 256_000)
 def memory(
     cuda: float | None = None, mps: float | None = None, cpu: float = 64.0, bf16: bool = True
 ) -> list[DeviceMemory]:
-    devices = [] if cuda is None else [DeviceMemory("cuda:0", int(cuda * GIB), bf16)]
-    devices += [] if mps is None else [DeviceMemory("mps", int(mps * GIB))]
-    return [*devices, DeviceMemory("cpu", int(cpu * GIB))]
+    devices = [] if cuda is None else [DeviceMemory("cuda:0", int(cuda * GIB), int(cuda * GIB), bf16)]
+    devices += [] if mps is None else [DeviceMemory("mps", int(mps * GIB), int(mps * GIB))]
+    return [*devices, DeviceMemory("cpu", int(cpu * GIB), int(cpu * GIB))]
+
+
+def needed_bytes(shape: ModelShape, kind: str, dtype: torch.dtype, **step: int) -> int:
+    return memory_parts(shape, kind, dtype, StepSize(**step)).total
 
 
 @pytest.mark.parametrize(
@@ -91,14 +97,46 @@ def test_a_device_that_is_not_there_is_refused_by_name() -> None:
 def test_the_estimate_is_above_the_weights_and_below_twice_them_for_a_large_model() -> None:
     for shape in (LLAMA_8B, LLAMA_70B, GEMMA_27B):
         weights = 2 * shape.num_parameters
-        assert weights < needed_bytes(shape, "cuda:0", torch.bfloat16) < 2 * weights
+        assert weights < needed_bytes(shape, "cuda", torch.bfloat16) < 2 * weights
 
 
 def test_the_estimate_counts_an_fp32_copy_of_the_head_only_where_one_is_made() -> None:
     small = LLAMA_8B._replace(vocab_size=99_000)
-    copy = 99_000 * 4096 * 4
-    assert needed_bytes(small, "cuda", torch.bfloat16) - needed_bytes(LLAMA_8B, "cuda", torch.bfloat16) == copy
+    assert memory_parts(small, "cuda", torch.bfloat16, StepSize()).head == 99_000 * 4096 * 4
+    assert memory_parts(LLAMA_8B, "cuda", torch.bfloat16, StepSize()).head == 0
     assert needed_bytes(LLAMA_8B, "cpu", torch.bfloat16) > needed_bytes(LLAMA_8B, "cpu", torch.bfloat16, rank=0)
+
+
+def test_an_8b_lens_fits_a_card_of_24_gb_by_hand() -> None:
+    """16 sequences of 512 tokens, 12 positions each; what is written out here is what the arithmetic has to say."""
+    parts = memory_parts(
+        LLAMA_8B, "cuda", torch.bfloat16, StepSize(rank=256, positions_per_seq=12, micro_batch_seqs=16)
+    )
+    d, rows, vocab = 4096, 31, 128_256
+    assert parts.weights == pytest.approx(1.08 * 2 * 8.03e9, rel=1e-3)
+    assert parts.lens == rows * (d * 256 + 256 * d + d + d) * 4 * 4  # fp32; value, gradient, two moments
+    assert parts.activations == 16 * 512 * 32 * d * 2
+    assert parts.residuals == 32 * 16 * 12 * d * 18
+    assert parts.loss == int(4.5 * 2**28) + 3 * rows * vocab * 4
+    assert parts.total == sum(parts) < 24e9 < needed_bytes(LLAMA_8B, "cuda", torch.bfloat16, micro_batch_seqs=32)
+
+
+@pytest.mark.parametrize(("billion_bytes", "step_seqs", "wanted"), [
+    (80, 32, 32), (24, 32, 16), (24, 24, 12), (24, 7, 7), (19, 32, 1), (80, 64, 32),
+])  # fmt: skip
+def test_the_micro_batch_is_the_largest_divisor_that_fits(billion_bytes: int, step_seqs: int, wanted: int) -> None:
+    card = DeviceMemory("cuda:0", 0, billion_bytes * 10**9)
+    step = StepSize(positions_per_seq=12, step_seqs=step_seqs)
+    assert largest_micro_batch(LLAMA_8B, card, torch.bfloat16, step) == wanted
+    assert choose_device(LLAMA_8B, [card], override="cuda", step=step).micro_batch_seqs == wanted
+
+
+def test_a_named_micro_batch_and_format_are_kept_and_decide_on_the_device() -> None:
+    cards = memory(cuda=22.5)
+    auto = choose_device(LLAMA_8B, cards, step=StepSize(positions_per_seq=12))
+    assert (str(auto.device), auto.micro_batch_seqs) == ("cuda:0", 16)
+    assert str(choose_device(LLAMA_8B, cards, step=StepSize(micro_batch_seqs=32)).device) == "cpu"
+    assert str(choose_device(LLAMA_8B, cards, dtype=torch.float32).device) == "cpu"
 
 
 def test_a_tiny_model_needs_little() -> None:

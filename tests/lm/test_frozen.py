@@ -1,5 +1,6 @@
 """Loading, freezing and identifying a model; and every way in which its files can be wrong."""
 
+import functools
 import json
 import shutil
 from collections.abc import Callable
@@ -8,11 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
+from torch._dynamo.testing import CompileCounterWithBackend
+from torch._dynamo.utils import counters
 from transformers import GPT2Config, PreTrainedConfig, PreTrainedTokenizerFast
 from transformers.utils import logging
 
 from logos_pl.errors import InputError
+from logos_pl.lm import frozen
 from logos_pl.lm.frozen import FrozenLM, context_length, count_parameters, load_tokenizer, model_shape
+from logos_pl.lm.residuals import residuals
 from tests.lm.families import VOCAB, tiny_model
 
 IDS = torch.arange(3, 15)[None]
@@ -73,6 +78,36 @@ def test_a_model_moves_with_its_anatomy() -> None:
     assert lm.to("cpu") is lm
     assert lm.clean_model_name == "name"
     assert (lm.model_commit, lm.tokenizer_commit) == ("unknown", "unknown")
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt_neox"])
+def test_compiled_blocks_share_one_graph_and_rows_are_gathered_outside_of_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Traced, and run without a compiler: not a bit may differ."""
+    torch.compiler.reset()
+    counted = CompileCounterWithBackend("eager")
+    monkeypatch.setattr(frozen, "can_compile", lambda device: True)
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=counted))
+    lm = FrozenLM.from_model(tiny_model(name))
+    ids, positions, rows = torch.arange(3, 43).view(2, 20), torch.tensor([[1, 5], [3, 19]]), [0, 1, 2, 3]
+    plain = residuals(lm, ids, positions, rows)
+
+    lm.compile_blocks()
+    assert torch.equal(residuals(lm, ids, positions, rows), plain)
+    assert torch.equal(residuals(lm, ids + 1, positions, rows), residuals(lm, ids + 1, positions, rows))
+    assert counted.frame_count == 1
+    assert not counters["graph_break"]
+
+
+def test_blocks_are_not_compiled_where_there_is_no_compiler_for_the_device() -> None:
+    with pytest.raises(InputError, match=r"local/unsaved cannot be compiled on cpu: .* leave --model\.compile out"):
+        FrozenLM.from_model(tiny_model("llama")).compile_blocks()
+
+
+@pytest.mark.parametrize(("name", "attention"), [("llama", "sdpa"), ("gemma3_text", "sdpa"), ("gemma2", "eager")])
+def test_attention_is_fused_but_where_a_soft_cap_would_be_lost(name: str, attention: str) -> None:
+    assert tiny_model(name).config._attn_implementation == attention
 
 
 def test_a_model_without_a_bound_on_positions_has_no_context_length() -> None:

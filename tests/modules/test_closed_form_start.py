@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -30,10 +30,10 @@ def text_of(lm: FrozenLM, sequences: int, seed: int = 0) -> Tensor:
     return torch.randint(0, lm.vocab_size, (sequences, SEQ_LEN), generator=torch.Generator().manual_seed(seed))
 
 
-def opening(ids: Tensor, numbers: Sequence[int], set_aside: Sequence[int]) -> list[OpeningText]:
+def opening(ids: Tensor, numbers: Sequence[int], set_aside: Sequence[int]) -> Callable[[], list[OpeningText]]:
     """Micro-batches of two of the sequences with these numbers."""
     pairs = [numbers[i : i + 2] for i in range(0, len(numbers), 2)]
-    return [OpeningText(ids[list(pair)], [number in set_aside for number in pair]) for pair in pairs]
+    return lambda: [OpeningText(ids[list(pair)], [number in set_aside for number in pair]) for pair in pairs]
 
 
 def started(lm: FrozenLM, start: ClosedFormStart) -> TunedLens:
@@ -89,6 +89,19 @@ def test_processes_that_share_the_text_start_where_one_alone_starts(lm: FrozenLM
         assert start[2:] == alone[2:]
         for got, wanted in zip(start.tuned, alone.tuned, strict=True):
             torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_rows_read_in_several_passes_start_where_they_start_when_read_at_once(lm: FrozenLM) -> None:
+    ids, head = text_of(lm, 16), Head(lm.anatomy)
+    at_once, one_by_one = (
+        closed_form_start(
+            lm, head, opening(ids, range(16), range(12, 16)), RANK, num_set_aside=4, rows_per_pass=rows_per_pass
+        )
+        for rows_per_pass in (None, 1)
+    )
+    assert one_by_one[2:] == at_once[2:]
+    for got, wanted in zip(one_by_one.tuned + one_by_one.companion, at_once.tuned + at_once.companion, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_a_projection_in_front_of_the_head_is_part_of_the_metric() -> None:

@@ -1,4 +1,5 @@
 import copy
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -6,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from logos_pl.data.packed_text import TextBatch
 from logos_pl.errors import InputError, RunError
@@ -243,6 +245,71 @@ def test_a_fitted_companion_takes_the_place_of_the_untrained_one_or_leaves_none(
     module.adopt_companion(None)
     assert module.companion is None
     assert module.lenses.keys() == {"norm", "tuned"}
+
+
+class Waits(TorchDispatchMode):
+    """Collects what would make a CUDA device wait: a value read, or a shape that hangs on values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+        self.in_body = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        masks = [t for part in args if isinstance(part, list | tuple) for t in part if isinstance(t, Tensor)]
+        if name.startswith("index"):
+            waits = any(mask.dtype == torch.bool for mask in masks)
+        else:
+            waits = bool({torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & set(func.tags))
+        if waits:
+            self.seen.append(f"{name} in the body" if self.in_body else name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("settings", [{}, {"layers_per_step": 2, "decoding_norm": "next"}])
+def test_a_step_never_waits_for_the_device_but_once_at_the_start_in_transformers(
+    settings: dict[str, Any], lm: FrozenLM, batch: TextBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits, body = Waits(), lm.body
+
+    def watched(*args: Any) -> None:
+        waits.in_body = True
+        body(*args)
+        waits.in_body = False
+
+    monkeypatch.setattr(lm, "body", watched)
+    # What lies on the CPU is looked at there, which costs nothing; on a device it is not.
+    monkeypatch.setattr("logos_pl.lm.residuals._check", lambda *_: None)
+    module = built(lm, **settings)
+    trainer = SimpleNamespace(datamodule=SimpleNamespace(total_steps=10), global_step=0)
+    module.trainer = trainer  # type: ignore[assignment]
+    made = module.configure_optimizers()
+    with waits:
+        module.training_step(batch, 0)["loss"].backward()
+        made["optimizer"].step()
+        made["lr_scheduler"]["scheduler"].step()  # type: ignore[index]
+    # Transformers asks whether position_ids tell packed documents apart.
+    assert waits.seen == ["_local_scalar_dense in the body"]
+
+
+@pytest.mark.parametrize("layers_per_step", ["all", 2])
+def test_from_residuals_to_gradients_no_number_is_looked_at(
+    layers_per_step: str | int, lm: FrozenLM, batch: TextBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the meta device there are none to look at."""
+    module = built(lm, layers_per_step=layers_per_step)
+    module.trainer = SimpleNamespace(global_step=0)  # type: ignore[assignment]
+    kept = torch.empty(module.rows_in_step + 1, *batch.positions.shape, lm.d_model, device="meta")
+    monkeypatch.setattr("logos_pl.modules.tuning.residuals", lambda *_: kept)
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # which knows no meta device
+    module.head.to("meta")
+    module.translators.to("meta")
+    assert module.companion is not None
+    module.companion.to("meta")
+
+    module.training_step(batch, 0)["loss"].backward()
+    assert all(parameter.grad is not None for parameter in module.parameters())
 
 
 def test_the_learning_rate_warms_up_and_ends_at_zero(lm: FrozenLM) -> None:

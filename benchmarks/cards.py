@@ -1,0 +1,104 @@
+"""What fits which card, by the arithmetic that chooses devices: `python -m benchmarks.cards`.
+
+Its tables are those of docs/memory.md. Nothing is measured, read or fetched: sizes are in `benchmarks.architectures`.
+"""
+
+import sys
+
+import torch
+
+from benchmarks.architectures import ARCHITECTURES
+from benchmarks.report import table
+from logos_pl.functional.low_rank import default_rank
+from logos_pl.functional.schedules import scheduled_positions
+from logos_pl.lm.devices import (
+    DeviceMemory,
+    MemoryParts,
+    ModelShape,
+    StepSize,
+    largest_micro_batch,
+    memory_parts,
+    shape_of,
+)
+from logos_pl.lm.sources import clean_name
+
+CARDS_GB = [16, 24, 40, 80, 141]
+# Blocks of logits: the default, and a smaller one where that lets a model in or doubles the micro-batch.
+BLOCKS_MIB = [256, 64]
+MODELS = [
+    "HuggingFaceTB/SmolLM2-135M",
+    "Qwen/Qwen3-0.6B-Base",
+    "mistralai/Mistral-7B-v0.1",
+    "meta-llama/Meta-Llama-3-8B",
+    "Qwen/Qwen3-8B-Base",
+    "google/gemma-2-9b",
+    "Qwen/Qwen3-14B-Base",
+    "mistralai/Mistral-Small-24B-Base-2501",
+    "google/gemma-2-27b",
+    "01-ai/Yi-34B",
+    "meta-llama/Meta-Llama-3-70B",
+]
+SEQ_LEN = 512
+EXAMPLE, EXAMPLE_SEQS = "meta-llama/Meta-Llama-3-8B", [8, 16, 32]
+
+
+def step_of(shape: ModelShape, block_mib: int = 256, micro_batch_seqs: int | None = None) -> StepSize:
+    """A step as a fit's defaults have it."""
+    return StepSize(
+        rank=default_rank(shape.d_model),
+        positions_per_seq=scheduled_positions("full", shape.vocab_size, SEQ_LEN)[0],
+        loss_block_mib=block_mib,
+        micro_batch_seqs=micro_batch_seqs,
+    )
+
+
+def parts_of(shape: ModelShape, step: StepSize) -> MemoryParts:
+    """On CUDA, in bfloat16."""
+    return memory_parts(shape, "cuda", torch.bfloat16, step)
+
+
+def settings_of(shape: ModelShape, card_gb: int) -> str:
+    """Micro-batch and block of logits for a card, as the table has them; a dash where the model does not fit."""
+    card = DeviceMemory("cuda:0", card_gb * 10**9, card_gb * 10**9)
+    best = (0, 0)
+    for block in BLOCKS_MIB:
+        seqs = largest_micro_batch(shape, card, torch.bfloat16, step_of(shape, block))
+        if parts_of(shape, step_of(shape, block, seqs)).total <= card.total_bytes and seqs > best[0]:
+            best = (seqs, block)
+    return "–" if best == (0, 0) else f"{best[0]} × {32 // best[0]}, {best[1]} MiB"
+
+
+def example_table() -> str:
+    """The arithmetic of one model, by micro-batch."""
+    shape = shape_of(ARCHITECTURES[EXAMPLE])
+    rows = []
+    for seqs in EXAMPLE_SEQS:
+        parts = parts_of(shape, step_of(shape, micro_batch_seqs=seqs))
+        rows.append([f"{seqs}", *(f"{part / 1e9:.2f}" for part in (*parts, parts.total))])
+    return table(["micro-batch", *MemoryParts._fields, "all"], rows)
+
+
+def cards_table() -> str:
+    """Every model on every card."""
+    rows = []
+    for model in MODELS:
+        shape = shape_of(ARCHITECTURES[model])
+        rows.append([clean_name(model), *(settings_of(shape, card) for card in CARDS_GB)])
+    return table(["", *(f"{card} GB" for card in CARDS_GB)], rows)
+
+
+def main() -> int:
+    """Print both tables.
+
+    Returns:
+        Exit status.
+    """
+    print(f"GB (10⁹ bytes) of a step of {clean_name(EXAMPLE)} in bfloat16 on CUDA, by sequences in a micro-batch\n")
+    print(example_table())
+    print("\nSequences in a micro-batch × accumulated micro-batches, and the block of logits, by card\n")
+    print(cards_table())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

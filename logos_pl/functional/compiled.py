@@ -1,0 +1,50 @@
+"""Chains of element-wise work as one kernel on CUDA, from the very functions that run uncompiled everywhere else."""
+
+import functools
+import inspect
+import os
+import shutil
+import sysconfig
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@functools.cache
+def can_compile(device: torch.device) -> bool:
+    """Whether there is all that torch needs to compile for a device: CUDA, Triton, and what Triton starts kernels by.
+
+    That is a C compiler with Python's headers; without one of them the work is done uncompiled. The environment's
+    TORCH_COMPILE_DISABLE=1, torch's own switch, does the same.
+    """
+    if device.type != "cuda" or find_spec("triton") is None or torch.cuda.get_device_capability(device) < (7, 0):
+        return False
+    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+    return compiler is not None and Path(sysconfig.get_path("include"), "Python.h").is_file()
+
+
+def compiled_on_cuda(
+    function: Callable[Concatenate[Tensor, P], R],
+) -> Callable[Concatenate[Tensor, P], R]:
+    """``function``, which goes through a kernel of its own where its first argument lies on a device that has one.
+
+    Numbers agree to rounding. A new size is compiled once; from the second on, kernels take any.
+    """
+
+    @functools.cache
+    def compiled() -> Callable[Concatenate[Tensor, P], R]:
+        # At the first call, as torch's compiler takes seconds to import. Shape checks of the tests cannot be traced.
+        return torch.compile(inspect.unwrap(function))
+
+    @functools.wraps(function)
+    def run(first: Tensor, *args: P.args, **kwargs: P.kwargs) -> R:
+        return (compiled() if can_compile(first.device) else function)(first, *args, **kwargs)
+
+    return run
