@@ -41,9 +41,11 @@ def licence_of(model_id: str, commit: str, place: str | None) -> FoundLicence:
         commit: Its commit on the Hub, at which its repository is read.
         place: Folder of a local model, or ``demo``; None where it is not known, or for a model of the Hub.
     """
+    if place == DEMO:
+        return _found(model_id, *_of_folder(locate(DEMO).config_file.parents[1]))  # its card is beside model/ and text/
     if place is not None:
         source = locate(place)
-        if place != DEMO and model_commit(source) != commit:
+        if model_commit(source) != commit:
             remark = f"{place} does not hold the model at {commit}, which was trained on: no licence is recorded."
             return FoundLicence(UNKNOWN, {}, remark)
         return _found(model_id, *_of_folder(source.config_file.parent))

@@ -70,3 +70,4 @@ def test_the_bundled_model_brings_the_projects_licence() -> None:
     found = licence_of("demo", "sha256:00", "demo")
     project = Path(__file__).parents[2] / "LICENSE"
     assert found.texts == {"LICENSES/_local/demo/LICENSE": project.read_bytes()}
+    assert (found.licence.id, found.remark) == ("mit", None)
