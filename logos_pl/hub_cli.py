@@ -189,7 +189,11 @@ def _index(given: Namespace) -> None:
 def _list(given: Namespace) -> None:
     snapshot = open_repository(given.repo_id, given.revision)
     _print_index(snapshot.index)
-    _say(f"{given.repo_id} at commit {snapshot.commit}; releases: {', '.join(releases(given.repo_id)) or 'none'}")
+    try:
+        tags = ", ".join(releases(given.repo_id)) or "none"
+    except LogosError as error:  # the index may be from the cache, and the tags never are
+        tags = f"not known. {error}"
+    _say(f"{given.repo_id} at commit {snapshot.commit}; releases: {tags}")
 
 
 def _verify(given: Namespace) -> None:

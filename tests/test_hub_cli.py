@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
 from matplotlib.figure import Figure
 
 from logos_pl import load_model, load_tuned_lens
@@ -176,6 +177,19 @@ def test_to_list_a_repository_takes_neither_torch_nor_lightning_and_the_command_
     assert done.stdout.splitlines()[-1] == "0 []"
     assert TINY in done.stdout
     assert done.stderr == ""
+
+
+def test_without_a_network_a_repository_is_listed_from_the_cache(
+    published: Hub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    online = said(capsys, "list", "--repo_id", REPO)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    offline = said(capsys, "list", "--repo_id", REPO)
+    assert offline[:-1] == online[:-1]
+    assert (
+        f"releases: not known. {REPO} is not in the local cache, or not all of it, and offline mode is on"
+        in offline[-1]
+    )
 
 
 def test_a_published_lens_is_one_line_of_python(published: Hub, made: Made) -> None:
