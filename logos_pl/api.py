@@ -5,6 +5,7 @@
 >>> lens_logits(lm, lens, "The capital of Germany is", row=5).argmax(-1)     # doctest: +SKIP
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -13,14 +14,17 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from logos_pl.analysis.milestones import Milestones, milestones
-from logos_pl.artifacts import load_tuned_lens
+from logos_pl.artifacts import load_lenses
+from logos_pl.artifacts.provenance import Provenance
 from logos_pl.artifacts.tuned_lens_format import load_imported_lens
 from logos_pl.data.prompts import TOKENS_PER_BATCH, ask, batches
 from logos_pl.data.token_strings import TokenStrings
 from logos_pl.errors import InputError
+from logos_pl.hub.source import lens_folder
 from logos_pl.lenses.head import DecodingNorm, Head
 from logos_pl.lenses.norm import Lens, NormLens
 from logos_pl.lenses.skipping import skipping_sums
+from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.devices import StepSize, choose_device, measure_memory
 from logos_pl.lm.frozen import FrozenLM, model_shape
 from logos_pl.lm.residuals import residuals
@@ -58,6 +62,38 @@ def load_model(
     choice = choose_device(model_shape(model_id, revision), measure_memory(), override=device, step=StepSize(rank=0))
     wanted = choice.dtype if dtype == "auto" else dtype
     return FrozenLM.load(model_id, revision=revision, dtype=wanted, device=choice.device)
+
+
+def load_tuned_lens(
+    source: str | os.PathLike[str],
+    lm: FrozenLM | None = None,
+    *,
+    model_id: str | None = None,
+    revision: str | None = None,
+) -> tuple[TunedLens, Provenance]:
+    """A tuned lens, checked against its own records, those of its repository, and the model it is to read.
+
+    Args:
+        source: Its folder, a folder in the layout of the Hub, or the id of a repository there, of which the files of
+            this lens alone are fetched, and taken from the local cache where the Hub cannot be reached.
+        lm: The model; None gives a lens without a head, to be bound later and unchecked against any model.
+        model_id: Whose lens of a repository; left out: the one of ``lm``, or the only one there is.
+        revision: Release, branch or commit on the Hub; left out: the newest state.
+
+    Returns:
+        The lens, bound to the model's head if there is a model, and where it comes from.
+
+    Raises:
+        InputError: There is no such lens, a file is missing or altered, the weights are not what the provenance says,
+            or the model is not the one the lens was trained on; the message says what differs.
+        RunError: The disk or the Hub fails.
+    """
+    if model_id is None and lm is not None:
+        model_id = lm.model_id
+    lens, _, provenance = load_lenses(lens_folder(source, model_id, revision), lm)
+    if model_id is not None and provenance.model_id != model_id:
+        raise InputError(f"{os.fspath(source)} holds the lens of {provenance.model_id}, not of {model_id}.")
+    return lens, provenance
 
 
 def norm_lens(lm: FrozenLM, decoding_norm: DecodingNorm = "final") -> NormLens:

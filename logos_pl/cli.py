@@ -1,8 +1,10 @@
-"""The command line: `logos-pl fit | validate | test | predict | selftest --config configs/<name>.yaml`."""
+"""The command line: `logos-pl fit | validate | test | predict | selftest --config configs/<name>.yaml`.
+
+Lenses are published, fetched and verified by `logos-pl hub`: see `logos-pl hub --help`.
+"""
 
 import inspect
 import os
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,7 @@ from logos_pl.modules.tuning import PERCENTILE_KL, LensTuning
 from logos_pl.plan import plan_run
 from logos_pl.run_folder import find_checkpoint, new_run_folder, refuse_broken
 from logos_pl.selftest import run_selftest
+from logos_pl.sentences import one_sentence
 
 TRAINER_OPTIONS = {
     "accelerator", "strategy", "devices", "num_nodes", "logger", "callbacks", "plugins", "profiler", "default_root_dir",
@@ -51,22 +54,6 @@ class LogosParser(LightningArgumentParser):
             InputError: always.
         """
         raise InputError(one_sentence(message)) from ex
-
-
-def one_sentence(message: str) -> str:
-    """The parser's message without its Python types: which option, what was given, what it takes."""
-    message = " ".join(message.split())
-    key, given = re.match(r'Parser key "([^"]+)":', message), re.search(r"(?:Given|Got) value: (.*)$", message)
-    if key is None:
-        return message.rstrip(".") + ": see `logos-pl --help` or `logos-pl fit --help`."
-    option = f"--{key[1]}"
-    if given is None:
-        return f"{option}: {message[key.end() :].strip().rstrip('.')}."
-    wanted = [name or choices for name, choices in re.findall(r"<class '(\w+)'>|typing\.Literal\[([^\]]+)\]", message)]
-    takes = " or ".join(dict.fromkeys(wanted)) or message[key.end() : given.start()].strip()
-    if given[1] == "None":
-        return f"{option} is missing: give it, or a configuration, such as --config configs/demo.yaml."
-    return f"{option} {given[1]} is not what it takes: {takes}."
 
 
 class SeveralModelsAskedError(Exception):
@@ -174,8 +161,7 @@ class LogosCLI(LightningCLI):
             if self.subcommand != "predict":
                 raise InputError(f"--models is for predict; {self.subcommand} takes one model, --model.model_id.")
             raise SeveralModelsAskedError(config.models)
-        if config.lens.imported is not None and self.subcommand not in ("predict", "test"):
-            raise InputError(f"--lens.imported is for predict and test: {self.subcommand} reads no imported lens.")
+        self._refuse_useless_source(config)
         root = Path(config.trainer.default_root_dir or "lightning_logs")
         if self.subcommand == "predict":
             names = [file_name(model) for model in config.models or [config.model.model_id]]
@@ -192,6 +178,20 @@ class LogosCLI(LightningCLI):
             self.run_folder = checkpoint.parent
         elif self.subcommand == "fit":
             self.run_folder = new_run_folder(root, self.plan.clean_model_name, create=self.is_first_process)
+
+    def _refuse_useless_source(self, config: Any) -> None:
+        """Refuse a lens that is named and would not be read."""
+        if config.lens.imported is not None and self.subcommand not in ("predict", "test"):
+            raise InputError(f"--lens.imported is for predict and test: {self.subcommand} reads no imported lens.")
+        if config.lens.source is None:
+            if config.lens.revision is not None:
+                raise InputError("--lens.revision is of a repository on the Hub: name that with --lens.source.")
+        elif self.subcommand not in ("validate", "test", "predict"):
+            raise InputError(
+                f"--lens.source is for validate, test and predict: {self.subcommand} reads no fitted lens."
+            )
+        elif config.get("ckpt_path") is not None:
+            raise InputError("--lens.source and --ckpt_path both name a lens: give one of them.")
 
     @property
     def is_first_process(self) -> bool:
@@ -253,22 +253,27 @@ class LogosCLI(LightningCLI):
         if self.plan.model_id != self._configured_model():
             command += f" --model.model_id {self.plan.model_id}"
         given = self.config[self.subcommand].get("ckpt_path") is not None
+        source: LensSource = self._get(self.config_init, "lens")
         folder = None if given else export.destination(self.plan.clean_model_name)
+        if source.source is not None:
+            folder = source.folder(locate(self.plan.model_id).model_id)
         wanted = self._get(self.config_init, "trainer")["enable_progress_bar"] is not False
         bar = wanted and self.subcommand not in ("predict", "selftest") and sys.stdout.isatty()
         required = self.subcommand != "predict" or writer.tuned == "require"
         callbacks: list[Callback] = []
         if self.subcommand != "selftest":
-            callbacks.append(LensImport(folder, command, required))
-        source: LensSource = self._get(self.config_init, "lens")
+            callbacks.append(LensImport(folder, command, required, source.name))
         if source.imported is not None:
             callbacks.append(ImportedLens(source.imported))
         logger: TensorBoardLogger | bool = False
         if self.subcommand == "test":
-            self.gates = GateWriter(folder or self.run_folder, is_artifact=folder is not None)
-            callbacks.append(self.gates)
             root = Path(self._get(self.config_init, "trainer")["default_root_dir"] or "lightning_logs")
             logger = TensorBoardLogger(root, name=self.plan.clean_model_name, version="gates")
+            if source.source is not None:  # a published lens is not written to; its verdict stays beside the logs
+                self.gates = GateWriter(Path(logger.log_dir), is_artifact=False)
+            else:
+                self.gates = GateWriter(folder or self.run_folder, is_artifact=folder is not None)
+            callbacks.append(self.gates)
         return {"callbacks": callbacks, "logger": logger, "enable_progress_bar": bar}
 
     def _configured_model(self) -> str | None:

@@ -1,11 +1,8 @@
 """One command, from its arguments to its exit status; what goes wrong is one sentence on standard error."""
 
-import errno
 import gc
-import io
 import os
 import sys
-import warnings
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -14,10 +11,10 @@ from logos_pl.callbacks.sweep_files import record_skips, write_cross_report
 from logos_pl.callbacks.sweep_writer import SweepDestination
 from logos_pl.cli import LogosCLI, LogosParser, SeveralModelsAskedError, file_name
 from logos_pl.cli import __doc__ as cli_doc
-from logos_pl.errors import GatesNotPassedError, InputError, InterruptedRunError, LogosError, RunError
+from logos_pl.errors import GatesNotPassedError, InputError, InterruptedRunError, LogosError
 from logos_pl.quiet import silence_third_parties
+from logos_pl.sentences import DISK_ERRORS, describe, speak_plainly
 
-DISK_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EIO}
 FORESEEN = (LogosError, MisconfigurationException, OSError, UnicodeDecodeError, RuntimeError)
 """What may go wrong through no fault of the program; `describe` tells those of them that are one."""
 
@@ -126,37 +123,3 @@ def refuse_same_names(models: list[str]) -> None:
         if name in seen:
             raise InputError(f"{seen[name]} and {model} would write the same files: sweep them in two commands.")
         seen[name] = model
-
-
-def speak_plainly() -> None:
-    """Warnings in one sentence, without the line of code; and output that no encoding of the terminal can stop."""
-    warnings.formatwarning = lambda message, *_, **__: f"logos-pl: {message}\n"
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def describe(error: Exception) -> tuple[str, int]:
-    """The sentence for the user, and the exit status.
-
-    Raises:
-        Exception: the given one, where it is none of those that a user can do something about.
-    """
-    if isinstance(error, LogosError):
-        return str(error), error.exit_status
-    if isinstance(error, MisconfigurationException):
-        return " ".join(str(error).split()), InputError.exit_status
-    if isinstance(error, BrokenPipeError):
-        return "Whoever read the output has gone, and the command stopped.", RunError.exit_status
-    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-        where = "" if error.filename is None else f" ({error.filename})"
-        return f"{error.strerror}{where}: free space, or choose folders that can be written.", RunError.exit_status
-    if isinstance(error, UnicodeDecodeError):
-        reason = f"A file that was given is not UTF-8 text ({error.reason}): save it as UTF-8."
-        return reason, InputError.exit_status
-    if isinstance(error, torch.OutOfMemoryError):
-        reason = " ".join(str(error).split())
-        return f"Out of memory ({reason}): take fewer or shorter sequences, or another device.", RunError.exit_status
-    if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
-        return "A process that reads text was killed; go on with --ckpt_path last (is memory short?).", 1
-    raise error

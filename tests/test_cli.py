@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 
-from logos_pl.cli import one_sentence
 from logos_pl.entry import main
 from tests.tiny import fit_arguments, make_corpus, make_model
 
@@ -343,20 +342,6 @@ def test_a_folder_that_holds_something_else_is_not_replaced(
 
     assert status == 2
     assert "thesis.tex" in sentence
-
-
-@pytest.mark.parametrize(
-    ("message", "sentence"),
-    [
-        (
-            "Parser key \"data.tokens\":\n  Expected a <class 'int'>. Got value: many",
-            "--data.tokens many is not what it takes: int.",
-        ),
-        ("unrecognized arguments: --x", "unrecognized arguments: --x: see `logos-pl --help` or `logos-pl fit --help`."),
-    ],
-)
-def test_the_parsers_messages_become_one_sentence(message: str, sentence: str) -> None:
-    assert one_sentence(message) == sentence
 
 
 @pytest.mark.parametrize("way", ["artifact", "checkpoint"])

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from logos_pl.artifacts import load_tuned_lens, save_tuned_lens
-from logos_pl.artifacts.tuned_lens import GATE_FILES
+from logos_pl.artifacts.names import GATE_FILES
 from logos_pl.entry import main
 from tests.artifacts.lenses import contents
 from tests.tiny import WORDS, fit_arguments, make_corpus, make_imported_lens, make_model

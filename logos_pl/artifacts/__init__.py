@@ -1,15 +1,31 @@
 """Artifacts: trained lenses on disk, verified when they are written and when they are read."""
 
-from logos_pl.artifacts.fingerprint import fingerprint
-from logos_pl.artifacts.provenance import Provenance
-from logos_pl.artifacts.tuned_lens import FittedLenses, load_companion, load_lenses, load_tuned_lens, save_tuned_lens
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from logos_pl.artifacts.provenance import Provenance
+    from logos_pl.artifacts.tuned_lens import (
+        FittedLenses,
+        load_companion,
+        load_lenses,
+        load_tuned_lens,
+        save_tuned_lens,
+    )
 
 __all__ = [
     "FittedLenses",
     "Provenance",
-    "fingerprint",
     "load_companion",
     "load_lenses",
     "load_tuned_lens",
     "save_tuned_lens",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The names above, imported when first asked for: reading a provenance needs neither torch nor transformers."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from logos_pl.artifacts import tuned_lens
+
+    return getattr(tuned_lens, name)

@@ -2,9 +2,10 @@
 
 import json
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from logos_pl.artifacts.groups import Divergence, Init
+from logos_pl.artifacts.names import DEPTH_FIGURE_FILE, GATE_ROWS_FIGURE_FILE
 from logos_pl.artifacts.provenance import Provenance
 from logos_pl.lm.sources import DEMO
 
@@ -12,12 +13,26 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 HUB_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def model_card(provenance: Provenance, num_bytes: int) -> str:
+class Release(NamedTuple):
+    """Where a published lens is found.
+
+    Attributes:
+        repo_id: The repository on the Hub.
+        version: The release in which it last changed.
+    """
+
+    repo_id: str
+    version: str
+
+
+def model_card(provenance: Provenance, num_bytes: int, release: Release | None = None) -> str:
     """The card as Markdown; every number in it is one of the provenance's.
 
     Args:
         provenance: Where the lens comes from.
         num_bytes: Size of ``weights.pt``.
+        release: Where it is published; None for a lens on this machine. A published lens that was not judged has
+            ``DEPTH_FIGURE_FILE`` beside it.
     """
     p = provenance
     parts = [
@@ -26,14 +41,14 @@ def model_card(provenance: Provenance, num_bytes: int) -> str:
         "A tuned lens reads a language model's next-token distribution from any depth of its residual stream: one "
         "low-rank affine map and one temperature per row, in front of the model's own frozen head "
         "([arXiv:2303.08112](https://arxiv.org/abs/2303.08112)).\n",
-        _facts(p, num_bytes),
+        _facts(p, num_bytes, release),
         "## Held-out divergence from the model's final distribution\n",
         _kl_table(p),
-        *_gates(p),
+        *_gates(p, published=release is not None),
         "## How it was trained\n",
         _training(p),
         "## Quick start\n",
-        _quick_start(p),
+        _quick_start(p, release),
     ]
     return "\n".join(parts)
 
@@ -48,14 +63,17 @@ def _front_matter(p: Provenance) -> str:
     return "\n".join([*lines, "---\n"])
 
 
-def _facts(p: Provenance, num_bytes: int) -> str:
+def _facts(p: Provenance, num_bytes: int, release: Release | None) -> str:
+    basis = p.preconditioner
     facts = {
         "Model": f"`{p.model_id}`",
         "Model commit": f"`{p.model_commit}`",
+        **({} if release is None else {"Lens version": f"{release.version} of `{release.repo_id}`"}),
         "Rows with a translator": f"1 to {p.capacity.rows}",
         "Rank": f"{p.capacity.rank_k}",
         "Parameters": f"{p.capacity.parameters:,}",
         "Size": f"{num_bytes / 1e6:.1f} MB (fp32)" if num_bytes >= 1e6 else f"{num_bytes / 1e3:.0f} kB (fp32)",
+        "Preconditioner": "none" if basis is None else f"`{basis.path}`, {basis.type}",
         "Decoding norm": f"`{p.decoding_norm}`",
         **_companion(p),
         "Made with": f"logos-pl {p.project_version}",
@@ -86,10 +104,13 @@ def _kl_table(p: Provenance) -> str:
     return _table(header, rows) + "\nMean over held-out positions, in bits; `norm` is the head without the lens.\n"
 
 
-def _gates(p: Provenance) -> list[str]:
-    """The verdict of the gates with its figures; nothing where the lens was not judged."""
+def _gates(p: Provenance, published: bool) -> list[str]:
+    """The verdict of the gates with its figures; where the lens was not judged, that is what is published of it."""
     if p.acceptance is None:
-        return []
+        if not published:
+            return []
+        depths = f"![KL divergence at the depth percentiles]({DEPTH_FIGURE_FILE})\n"
+        return [depths, "## Gates: not judged\n", "No test has passed a verdict on this lens.\n"]
     verdict = "passed" if p.acceptance["passed"] else "not passed"
     note = ", calibration-only" if p.acceptance["calibration_only"] else ""
     rows = [
@@ -106,6 +127,7 @@ def _gates(p: Provenance) -> list[str]:
     remarks = "".join(f"- {remark}\n" for remark in p.acceptance["remarks"])
     return [
         f"## Gates: {verdict}{note}\n",
+        f"![KL divergence against depth on held-out text]({GATE_ROWS_FIGURE_FILE})\n",
         _table(["Gate", "Figure", "Measured, with 95% interval", "Threshold", "Verdict"], rows),
         *_kpis(p),
         _judged_on(p.acceptance["evaluated_on"]),
@@ -186,16 +208,19 @@ def _start(init: Init) -> str:
     return f"in closed form, least squares on {init.positions:,} positions of the first {init.tokens:,} tokens."
 
 
-def _quick_start(p: Provenance) -> str:
+def _quick_start(p: Provenance, release: Release | None) -> str:
     pinned = f', revision="{p.model_commit}"' if HUB_COMMIT.fullmatch(p.model_commit) else ""
     # A folder's id is its name alone: where the folder stands is the reader's to know.
     local = p.model_commit.startswith("sha256:") and p.model_id != DEMO
     model = f"path/to/{p.model_id}" if local else p.model_id
+    lens = f'"checkpoints/tuned_lenses/{p.clean_model_name}", lm'
+    if release is not None:
+        lens = f'"{release.repo_id}", lm, revision="{release.version}"'
     return (
         "```python\n"
         "from logos_pl import lens_logits, load_model, load_tuned_lens\n\n"
         f"lm = load_model({json.dumps(model)}{pinned})\n"
-        f'lens, provenance = load_tuned_lens("checkpoints/tuned_lenses/{p.clean_model_name}", lm)\n'
+        f"lens, provenance = load_tuned_lens({lens})\n"
         f'logits = lens_logits(lm, lens, "The capital of Germany is", row={p.capacity.rows})\n'
         "print(lm.tokenizer.decode(logits[-1].argmax()))\n"
         "```\n"

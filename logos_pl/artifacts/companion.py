@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from logos_pl.artifacts.groups import Capacity, Companion
+from logos_pl.artifacts.names import COMPANION_FILE
 from logos_pl.artifacts.provenance import Provenance
 from logos_pl.artifacts.weights import (
     capacity_of,
@@ -15,8 +16,6 @@ from logos_pl.artifacts.weights import (
 )
 from logos_pl.lenses.translator import Translators
 from logos_pl.lenses.tuned import TunedLens
-
-COMPANION_FILE = "companion.pt"
 
 
 def companion_record(companion: Translators | None) -> Companion | None:

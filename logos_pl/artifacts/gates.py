@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from logos_pl.artifacts.card import model_card
-from logos_pl.artifacts.companion import COMPANION_FILE
-from logos_pl.artifacts.provenance import PROVENANCE_FILE, Provenance
+from logos_pl.artifacts.names import CARD_FILE, COMPANION_FILE, GATE_FILES, PROVENANCE_FILE, WEIGHTS_FILE
+from logos_pl.artifacts.provenance import Provenance
 from logos_pl.artifacts.store import find_folder, replace_folder
-from logos_pl.artifacts.tuned_lens import CARD_FILE, GATE_FILES, WEIGHTS_FILE, read_provenance, verified_files
+from logos_pl.artifacts.tuned_lens import read_provenance, verified_files
 from logos_pl.errors import RunError
 
 

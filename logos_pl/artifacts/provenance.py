@@ -23,10 +23,10 @@ from logos_pl.artifacts.groups import (
     Regularizers,
     Temperature,
 )
+from logos_pl.artifacts.names import PROVENANCE_FILE
 from logos_pl.errors import InputError
 
 SCHEMA_VERSION = 1
-PROVENANCE_FILE = "provenance.json"
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from logos_pl.artifacts.card import model_card
-from logos_pl.artifacts.companion import COMPANION_FILE, companion_files, companion_of, companion_record
+from logos_pl.artifacts.companion import companion_files, companion_of, companion_record
 from logos_pl.artifacts.fingerprint import check_fingerprint
-from logos_pl.artifacts.provenance import PROVENANCE_FILE, Provenance
+from logos_pl.artifacts.names import ARTIFACT_FILES, CARD_FILE, PROVENANCE_FILE, WEIGHTS_FILE
+from logos_pl.artifacts.provenance import Provenance
 from logos_pl.artifacts.store import check_destination, check_writable, find_folder, replace_folder
 from logos_pl.artifacts.weights import check_weights, decode, encode, translators_of, weights_of
 from logos_pl.errors import InputError
@@ -17,15 +18,6 @@ from logos_pl.lenses.head import Head
 from logos_pl.lenses.translator import Translators
 from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.frozen import FrozenLM
-
-WEIGHTS_FILE = "weights.pt"
-GATE_FILES = ("gates.json", "gates-prompts.csv", "gates-rows.csv", "gates-rows.png", "gates-gains.png")
-"""What a test leaves beside the lens it has judged."""
-CARD_FILE = "README.md"
-# What an artifact's folder may hold, and therefore what a new artifact may replace.
-ARTIFACT_FILES = frozenset(
-    {WEIGHTS_FILE, COMPANION_FILE, CARD_FILE, PROVENANCE_FILE, "precond.pt", "NOTICE", *GATE_FILES}
-)
 
 
 class FittedLenses(NamedTuple):

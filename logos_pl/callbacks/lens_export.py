@@ -209,7 +209,7 @@ def _format_name(dtype: torch.dtype) -> str:
 
 def _optim(module: LensTuning, total: int, steps_done: int, exported_step: int, stopped: bool) -> groups.Optim:
     return groups.Optim(
-        lr=module.lr,
+        lr=float(module.lr),
         betas=module.betas,
         weight_decay=module.weight_decay,
         schedule="linear warm-up, cosine to 0",

@@ -22,15 +22,17 @@ class LensImport(Callback):
         folder: the artifact; None where a checkpoint was given.
         how_to_fit: the command that makes one.
         required: refuse to go on without one; otherwise say so, and do without.
+        name: what the lens is called in a table's title; None: its path.
 
     Attributes:
         provenance: of the artifact that was read; None without one.
     """
 
-    def __init__(self, folder: Path | None, how_to_fit: str, required: bool = True) -> None:
+    def __init__(self, folder: Path | None, how_to_fit: str, required: bool = True, name: str | None = None) -> None:
         self.folder = folder
         self.how_to_fit = how_to_fit
         self.required = required
+        self.name = name
         self.missing = False
         self.provenance: Provenance | None = None
 
@@ -78,7 +80,7 @@ class LensImport(Callback):
         assert isinstance(pl_module, LensTuning)
         if trainer.is_global_zero:
             source = Path(str(trainer.ckpt_path)) if self.folder is None else self.folder
-            title = f"KL divergence in bits on held-out validation text, {os.path.relpath(source)}:"
+            title = f"KL divergence in bits on held-out validation text, {self.name or os.path.relpath(source)}:"
             print_kl_table(pl_module.validation, title)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -31,6 +31,18 @@ SCHEDULES: dict[ScheduleName, Schedule] = {
 }
 
 
+SPEC_LR = 1e-3
+
+
+def scheduled_lr(name: ScheduleName, d_model: int) -> float:
+    """Peak learning rate of AdamW: inverse to the width below 1280, the spec's from there on, never above 0.01.
+
+    AdamW moves every number of a factor by about the rate, so that what a step changes grows with the width it sums
+    over. Source: arXiv:2203.03466 for the rule; docs/schedules.md for where it was measured; SPEC §2.1 for wide models.
+    """
+    return SPEC_LR if name == "spec" else min(max(1.28 / d_model, SPEC_LR), 1e-2)
+
+
 def scheduled_rows(name: ScheduleName, vocab_size: int, inner_rows: int) -> int:
     """Rows trained in each step: all of them, but for the spec's rule. Source: SPEC §2.1, PERFORMANCE.md."""
     return min(spec_rows_and_positions(vocab_size)[0], inner_rows) if name == "spec" else inner_rows

@@ -142,7 +142,7 @@ def has_vocabulary(folder: Path) -> bool:
 
 def explain(error: BaseException, model_id: str, revision: str | None = None) -> LogosError:
     """The user's error for what the Hub or the disk raised, looked for through the chain of causes."""
-    chain = _chain(error)
+    chain = causes(error)
     for kind, text in _hub_messages(model_id, revision):
         if any(isinstance(link, kind) for link in chain):
             return InputError(text)
@@ -193,7 +193,8 @@ def first_sentence(error: BaseException) -> str:
     return lines[0].rstrip(" .:") + "."
 
 
-def _chain(error: BaseException) -> list[BaseException]:
+def causes(error: BaseException) -> list[BaseException]:
+    """An error with what it was raised from, the error itself first."""
     chain: list[BaseException] = []
     link: BaseException | None = error
     while link is not None and link not in chain:

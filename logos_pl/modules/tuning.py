@@ -22,7 +22,7 @@ from logos_pl.functional.lens_loss import lens_loss
 from logos_pl.functional.low_rank import settle_rank
 from logos_pl.functional.positions import sample_rows
 from logos_pl.functional.row_index import row_index
-from logos_pl.functional.schedules import SCHEDULES, Init, ScheduleName, scheduled_rows
+from logos_pl.functional.schedules import SCHEDULES, Init, ScheduleName, scheduled_lr, scheduled_rows
 from logos_pl.lenses.calibration import TemperedLens, fit_temperatures
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import Lens, NormLens
@@ -84,7 +84,7 @@ class LensTuning(LightningModule):
         companion: fit a lens of bias and temperature alone beside the tuned one, which the gates compare with; it
             changes nothing in the tuned lens, and costs about a fifth of a step on the demo, an eighth at the sizes of
             GPT-2, and less the larger the model. Not fitted at rank 0, where the lens itself is that.
-        lr: peak learning rate of AdamW.
+        lr: peak learning rate of AdamW; `auto`: the schedule's.
         betas: AdamW's decay rates of the moments.
         weight_decay: AdamW's decoupled weight decay.
         l2: weight of ‖U‖² + ‖V‖² + ‖c‖², summed over rows.
@@ -106,7 +106,7 @@ class LensTuning(LightningModule):
         layers_per_step: int | Literal["auto", "all"] = "auto",
         temperature: bool = True,
         companion: bool = True,
-        lr: float = 1e-3,
+        lr: float | Literal["auto"] = "auto",
         betas: tuple[float, float] = (0.9, 0.999),
         weight_decay: float = 1e-4,
         l2: float = 1e-4,
@@ -202,6 +202,7 @@ class LensTuning(LightningModule):
         """
         rank = settle_rank(self.rank, lm.d_model)
         self.init = SCHEDULES[self.schedule].init if self.init == "auto" else self.init
+        self.lr = scheduled_lr(self.schedule, lm.d_model) if self.lr == "auto" else self.lr
         self.rows_in_step = self._count_rows(lm)
         self.translators = Translators(lm.num_blocks - 1, lm.d_model, rank, seed=self.seed)
         self.translators.log_tau.requires_grad_(self.temperature)
@@ -235,7 +236,9 @@ class LensTuning(LightningModule):
         """AdamW on the translators and the companion, linear warm-up and cosine to 0 over the budget's steps."""
         total = self.trainer.datamodule.total_steps  # type: ignore[attr-defined]
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(trained, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay, fused=True)
+        optimizer = torch.optim.AdamW(
+            trained, lr=float(self.lr), betas=self.betas, weight_decay=self.weight_decay, fused=True
+        )
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: lr_factor(step, total, warmup_steps(total))
         )
@@ -413,7 +416,7 @@ class LensTuning(LightningModule):
             "rows_in_step": self.rows_in_step,
             "temperature": self.temperature,
             "companion": self.companion is not None,
-            "lr": self.lr,
+            "lr": float(self.lr),
             "betas": list(self.betas),
             "weight_decay": self.weight_decay,
             "l2": self.l2,
@@ -440,13 +443,15 @@ class LensTuning(LightningModule):
         self.start = None if began is None else StartRecord(**began)
 
 
-def _check_numbers(lr: float, betas: tuple[float, float], weights: dict[str, float], loss_block_mib: int) -> None:
+def _check_numbers(
+    lr: float | Literal["auto"], betas: tuple[float, float], weights: dict[str, float], loss_block_mib: int
+) -> None:
     """Refuse what no optimiser can use.
 
     Raises:
         InputError: naming the option.
     """
-    if not 0 < lr < math.inf:
+    if lr != "auto" and not 0 < lr < math.inf:
         raise InputError(f"--model.lr {lr} is no learning rate: give a number above 0.")
     if not all(0 <= beta < 1 for beta in betas):
         raise InputError(f"--model.betas {list(betas)} are no decay rates: give two numbers from 0 to below 1.")

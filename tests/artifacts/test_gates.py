@@ -10,7 +10,7 @@ import pytest
 
 from logos_pl.artifacts import Provenance, load_tuned_lens, save_tuned_lens
 from logos_pl.artifacts.gates import record_gates
-from logos_pl.artifacts.tuned_lens import GATE_FILES
+from logos_pl.artifacts.names import GATE_FILES
 from logos_pl.errors import InputError, RunError
 from tests.artifacts.lenses import contents, make_lm, make_provenance, make_translators
 

@@ -14,13 +14,13 @@ import torch
 
 from logos_pl.artifacts import (
     Provenance,
-    fingerprint,
     load_companion,
     load_lenses,
     load_tuned_lens,
     save_tuned_lens,
     tuned_lens,
 )
+from logos_pl.artifacts.fingerprint import fingerprint
 from logos_pl.artifacts.groups import Preconditioner
 from logos_pl.artifacts.tuned_lens import check_tuned_lens_folder
 from logos_pl.errors import InputError, RunError

@@ -4,6 +4,7 @@ from logos_pl.functional.positions import position_bounds
 from logos_pl.functional.schedules import (
     SCHEDULES,
     ScheduleName,
+    scheduled_lr,
     scheduled_positions,
     scheduled_rows,
     spec_rows_and_positions,
@@ -41,3 +42,9 @@ def test_short_sequences_have_as_many_positions_as_there_are(seq_len: int, posit
 
 def test_the_spec_schedule_is_the_specified_one() -> None:
     assert SCHEDULES["spec"] == ("random", 32_000_000)
+    assert scheduled_lr("spec", 128) == 1e-3
+
+
+@pytest.mark.parametrize(("d_model", "lr"), [(64, 1e-2), (128, 1e-2), (256, 5e-3), (1280, 1e-3), (4096, 1e-3)])
+def test_narrow_models_take_larger_steps_and_wide_ones_those_of_the_spec(d_model: int, lr: float) -> None:
+    assert scheduled_lr("full", d_model) == pytest.approx(lr)

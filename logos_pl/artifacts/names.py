@@ -1,0 +1,26 @@
+"""The files an artifact consists of, by name."""
+
+WEIGHTS_FILE = "weights.pt"
+COMPANION_FILE = "companion.pt"
+PROVENANCE_FILE = "provenance.json"
+CARD_FILE = "README.md"
+NOTICE_FILE = "NOTICE"
+DEPTH_FIGURE_FILE = "kl-at-depths.png"
+"""Drawn when a lens is published that no test has judged."""
+GATE_ROWS_FIGURE_FILE = "gates-rows.png"
+GATE_FILES = ("gates.json", "gates-prompts.csv", "gates-rows.csv", GATE_ROWS_FIGURE_FILE, "gates-gains.png")
+"""What a test leaves beside the lens it has judged."""
+
+ARTIFACT_FILES = frozenset(
+    {
+        WEIGHTS_FILE,
+        COMPANION_FILE,
+        CARD_FILE,
+        PROVENANCE_FILE,
+        "precond.pt",
+        NOTICE_FILE,
+        DEPTH_FIGURE_FILE,
+        *GATE_FILES,
+    }
+)
+"""What a tuned lens's folder may hold, and therefore what a new one may replace."""

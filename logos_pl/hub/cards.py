@@ -1,0 +1,165 @@
+"""What people read in a repository of lenses: its data set card, the NOTICE of each artifact, a figure."""
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from huggingface_hub import DatasetCardData
+from matplotlib.figure import Figure
+
+from logos_pl.analysis.markdown import table
+from logos_pl.artifacts.groups import PercentileKl
+from logos_pl.hub.index import VERDICTS, Index, Licence
+from logos_pl.hub.layout import INDEX_FILE, LICENCES_FOLDER, WORDS, Kind
+
+Provenances = Mapping[tuple[Kind, str], Mapping[str, Any]]
+CITATION = """\
+```bibtex
+@article{belrose2023eliciting,
+  title   = {Eliciting Latent Predictions from Transformers with the Tuned Lens},
+  author  = {Belrose, Nora and Ostrovsky, Igor and McKinney, Lev and Furman, Zach and Smith, Logan and
+             Halawi, Danny and Biderman, Stella and Steinhardt, Jacob},
+  journal = {arXiv preprint arXiv:2303.08112},
+  year    = {2023}
+}
+```
+"""
+LIMITATIONS = """\
+* A lens reads what can be read from a row by an affine map of low rank; it does not show that the model uses it.
+* Each is for one model at one commit. Loading refuses another model or commit, by name and by a fingerprint of the
+  model's numbers.
+* Translators were fitted at positions from the later part of short contexts; far longer contexts were not looked at.
+* KL divergence does not have to fall with depth, and a lens that has not passed the gates should not be relied on.
+* Only `torch.load(..., weights_only=True)` is ever needed; nothing in these files is executed.
+"""
+
+
+def dataset_card(repo_id: str, index: Index, provenances: Provenances) -> str:
+    """The root ``README.md``: Hub metadata, every artifact with its figures, how to use and verify them.
+
+    Args:
+        repo_id: The repository.
+        index: What it holds.
+        provenances: Of every artifact, as plain values.
+    """
+    parts = [
+        f"---\n{_metadata(repo_id)}\n---\n",
+        f"# {repo_id.partition('/')[2]}\n",
+        f"Lenses for reading a language model at every depth, made with logos-pl. Release {index.release}.\n",
+        "## Tuned lenses\n",
+        _lens_table(index, provenances),
+        *_prisms(index),
+        "## Use\n",
+        _usage(repo_id, index),
+        "## How they were trained\n",
+        "Each lens is an affine map of low rank and a temperature per row, fitted by distilling the model's final "
+        "distribution into every row ([arXiv:2303.08112](https://arxiv.org/abs/2303.08112)). `provenance.json` "
+        "beside each has text, budget, optimiser and versions; its `README.md` has figures and the gates' verdict.\n",
+        "## Licences\n",
+        _licences(index),
+        "## Limitations\n",
+        LIMITATIONS,
+        "## Citation\n",
+        CITATION,
+    ]
+    return "\n".join(parts)
+
+
+def _metadata(repo_id: str) -> str:
+    """Licences differ by model, so the metadata name none of them; and there is nothing to show as a table of data."""
+    data = DatasetCardData(
+        license="other",
+        license_name="per-model",
+        license_link=LICENCES_FOLDER,
+        pretty_name=repo_id.partition("/")[2],
+        tags=["logos-pl", "tuned-lens", "logit-lens", "interpretability"],
+        viewer=False,
+    )
+    return data.to_yaml().strip()
+
+
+def _lens_table(index: Index, provenances: Provenances) -> str:
+    header = ["Model", "Version", "Rank", "Rows", "Size", "KL(row‖final) at half depth, norm", "tuned", "Gates"]
+    lines = []
+    for model_id, entry in index.tuned_lenses.items():
+        given = provenances["tuned_lenses", model_id]
+        half = given["val_kl_bits"].get("50")
+        kl = ["–", "–"] if half is None else [f"{half[lens]['kl_to_final_bits']:.3f}" for lens in ("norm", "tuned")]
+        capacity = [str(given["capacity"]["rank_k"]), f"1 to {given['capacity']['rows']}"]
+        linked = f"[`{model_id}`]({entry.path})"
+        lines.append([linked, entry.tl_version, *capacity, entry.size, *kl, VERDICTS[entry.gates_passed]])
+    return table(header, lines) + "\nIn bits, mean over held-out text; `norm` is the model's own head without a lens.\n"
+
+
+def _prisms(index: Index) -> list[str]:
+    if not index.prisms:
+        return []
+    lines = [[f"[`{model}`]({entry.path})", entry.tl_version, entry.size] for model, entry in index.prisms.items()]
+    return ["## Prisms\n", table(["Model", "Version", "Size"], lines)]
+
+
+def _usage(repo_id: str, index: Index) -> str:
+    model_id = next(iter(index.tuned_lenses), "organisation/model")
+    return (
+        "```python\n"
+        "from logos_pl import load_tuned_lens\n\n"
+        f'lens, provenance = load_tuned_lens("{repo_id}", model_id="{model_id}", revision="{index.release}")\n'
+        "```\n\n"
+        "```sh\n"
+        f"logos-pl hub list --repo_id {repo_id}\n"
+        f"logos-pl hub pull --repo_id {repo_id} --models {model_id} --revision {index.release}\n"
+        f"logos-pl hub verify --repo_id {repo_id}\n"
+        "```\n\n"
+        f"Releases are tags and never change. `{INDEX_FILE}` has the SHA-256 of every file, and every download is "
+        "compared with it.\n"
+    )
+
+
+def _licences(index: Index) -> str:
+    """One line per model; nothing is said that its own repository does not say."""
+    by_model = {model_id: entry.licence for _, model_id, entry in index}
+    lines = [f"* `{model_id}`: {licence_words(licence)}" for model_id, licence in sorted(by_model.items())]
+    return (
+        "The files here hold no weights of the models. What the models' own repositories say of their licences, and "
+        f"the licence files in them, copied to `{LICENCES_FOLDER}/`:\n\n" + "\n".join(lines) + "\n"
+    )
+
+
+def licence_words(licence: Licence) -> str:
+    """A licence in words: identifier, link, files; each only where there is one."""
+    parts = ["" if licence.id is None else f"`{licence.id}`", licence.link or ""]
+    parts += [f"[{path.rsplit('/', 1)[-1]}]({path})" for path in licence.files]
+    return ", ".join(part for part in parts if part) or "none is stated"
+
+
+def notice(kind: Kind, model_id: str, model_commit: str, version: str, repo_id: str, licence: Licence) -> str:
+    """``NOTICE``: what an artifact is of, and whose terms the model has."""
+    copied = "".join(f"  {path}\n" for path in licence.files)
+    files = f"Its licence files, copied to the repository {repo_id}:\n{copied}" if licence.files else ""
+    link = "" if licence.link is None else f" ({licence.link})"
+    stated = "none" if licence.id is None else licence.id
+    return (
+        f"{WORDS[kind][0].upper()}{WORDS[kind][1:]} for {model_id}, version {version}\n\n"
+        f"Made to read {model_id} at {model_commit}. These files hold no weights of that model.\n\n"
+        f"Licence by the model's metadata: {stated}{link}\n{files}"
+    )
+
+
+def depth_figure(val_kl_bits: Mapping[str, PercentileKl], model_name: str) -> bytes:
+    """KL(row‖final) at the depth percentiles as PNG: what is known of a lens that no test has judged."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    rows = [at.row for at in val_kl_bits.values()]
+    for name, colour in (("norm", "tab:gray"), ("tuned", "tab:blue")):
+        values = [getattr(at, name).kl_to_final_bits for at in val_kl_bits.values()]
+        axes.plot(rows, values, "-o", color=colour, markersize=4, label=name)
+    axes.set_title(f"{model_name}: validation text")
+    axes.set_xticks(rows, [f"{row}\n{depth}%" for depth, row in zip(val_kl_bits, rows, strict=True)])
+    axes.set_xlabel("row (0: input of the first block), and its depth")
+    axes.set_ylabel("KL(row ‖ final), bits")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=130, metadata={"Software": None})
+    return content.getvalue()

@@ -1,0 +1,61 @@
+"""The artifacts on this machine, in a folder of checkpoints or in the layout of the Hub."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from logos_pl.artifacts import plain
+from logos_pl.artifacts.names import PROVENANCE_FILE
+from logos_pl.errors import InputError
+from logos_pl.hub.layout import KINDS, WORDS, Kind
+
+
+class LocalArtifact(NamedTuple):
+    """An artifact on this machine."""
+
+    kind: Kind
+    model_id: str
+    model_commit: str
+    folder: Path
+
+
+def find_artifacts(root: Path, models: Sequence[str] | None = None) -> list[LocalArtifact]:
+    """The artifacts in a folder of checkpoints, ``<kind>/<model>/`` or ``<kind>/<org>/<model>/``.
+
+    Args:
+        root: The folder.
+        models: Ids of the models whose artifacts are meant; None means all.
+
+    Raises:
+        InputError: There are none, none of one of the models, or two of one.
+    """
+    found = []
+    for kind in KINDS:
+        for path in sorted([*root.glob(f"{kind}/*/{PROVENANCE_FILE}"), *root.glob(f"{kind}/*/*/{PROVENANCE_FILE}")]):
+            if not any(part.startswith(".") for part in path.relative_to(root).parts):
+                found.append(_artifact(kind, path))
+    there = sorted({artifact.model_id for artifact in found})
+    missing = sorted(set(models or ()) - set(there))
+    if missing or not found:
+        wanted = f"artifact of {missing[0]}" if missing else "tuned lens or Prism"
+        raise InputError(
+            f"There is no {wanted} in {os.path.relpath(root)}, which holds: {', '.join(there) or 'nothing'}; fit one, "
+            "or give another --folder."
+        )
+    places: dict[tuple[Kind, str], Path] = {}
+    for artifact in found:
+        other = places.setdefault((artifact.kind, artifact.model_id), artifact.folder)
+        if other != artifact.folder:
+            raise InputError(
+                f"{os.path.relpath(other)} and {os.path.relpath(artifact.folder)} both hold the {WORDS[artifact.kind]} "
+                f"of {artifact.model_id}: move one away."
+            )
+    return [artifact for artifact in found if models is None or artifact.model_id in models]
+
+
+def _artifact(kind: Kind, path: Path) -> LocalArtifact:
+    given = plain.parse(path.read_text(encoding="utf-8"), os.path.relpath(path))
+    if not isinstance(given, dict) or not {"model_id", "model_commit"} <= given.keys():
+        raise InputError(f"{os.path.relpath(path)} names no model_id or no model_commit: fit or fetch it again.")
+    return LocalArtifact(kind, given["model_id"], given["model_commit"], path.parent)

@@ -1,0 +1,119 @@
+"""Does a published lens decode on the real model? The last row exact, and nearer to the model than the norm lens."""
+
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from logos_pl.data.held_out import documents_of
+from logos_pl.data.source import resolve
+from logos_pl.errors import InputError
+from logos_pl.functional.divergence import NATS_TO_BITS, kl_nats
+from logos_pl.lenses.norm import Lens, NormLens
+from logos_pl.lenses.tuned import TunedLens
+from logos_pl.lm.anatomy import exact_logits
+from logos_pl.lm.frozen import FrozenLM
+from logos_pl.lm.residuals import residuals
+
+NUM_DOCUMENTS = 8
+POSITIONS_PER_DOCUMENT = 16
+NUM_ROWS = 8
+MAX_TOKENS = 256
+LEAST_TOKENS = 8
+"""A shorter document says nothing of a context."""
+
+
+class DecodeCheck(NamedTuple):
+    """What was found.
+
+    Attributes:
+        num_documents: Documents read.
+        num_pairs: Random pairs of row and position the gain is over.
+        differing_logits: Logits of row n, decoded by the model's own modules or by the lens, that are not what they
+            should be, bit for bit.
+        median_gain_bits: Median over the pairs of KL(row‖final) under the norm lens minus that under the tuned lens.
+    """
+
+    num_documents: int
+    num_pairs: int
+    differing_logits: int
+    median_gain_bits: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the last row is exact and the lens gains at the median."""
+        return self.differing_logits == 0 and self.median_gain_bits > 0
+
+
+def held_out_documents(dataset: str, held_out_frac: float) -> list[str]:
+    """The first documents of a data set that a fit with this share would have held out.
+
+    Args:
+        dataset: Folder or file of text, ``demo``, or a data set of the Hub.
+        held_out_frac: Share of the documents that the lens's fit held out.
+
+    Raises:
+        InputError: There is no such data set, or no held-out document in it.
+    """
+    shards = resolve(dataset).shards
+    held_out = (found[1] for found in documents_of({"val", "test"}, shards, "text", held_out_frac) if found is not None)
+    documents = list(islice(held_out, 4 * NUM_DOCUMENTS))
+    if not documents:
+        raise InputError(f"{dataset} has no document that the lens's fit would have held out: give a longer --text.")
+    return documents
+
+
+@torch.no_grad()
+def decode_check(lm: FrozenLM, lens: TunedLens, documents: Iterable[str], seed: int) -> DecodeCheck:
+    """Decode random rows at random positions of documents.
+
+    Args:
+        lm: The model.
+        lens: Its lens, bound to it.
+        documents: Texts that the lens was not trained on.
+        seed: Of the choice of rows and positions.
+
+    Raises:
+        InputError: The model has no tokenizer, or no document has enough tokens.
+    """
+    if lm.tokenizer is None:
+        raise InputError(f"{lm.model_id} has no tokenizer to read text with: load it with one.")
+    generator = torch.Generator().manual_seed(seed)
+    longest = min(MAX_TOKENS, lm.context_length or MAX_TOKENS)
+    tokenised = (lm.tokenizer(text, truncation=True, max_length=longest)["input_ids"] for text in documents)
+    chosen = list(islice((ids for ids in tokenised if len(ids) >= LEAST_TOKENS), NUM_DOCUMENTS))
+    if not chosen:
+        raise InputError(f"No document has {LEAST_TOKENS} tokens or more: give a longer --text.")
+    read = [_read(lm, lens, ids, generator) for ids in chosen]
+    gains = torch.cat([gain.flatten() for _, gain in read])
+    return DecodeCheck(len(chosen), gains.numel(), sum(differing for differing, _ in read), float(gains.median()))
+
+
+def _read(
+    lm: FrozenLM, lens: TunedLens, ids: Sequence[int], generator: torch.Generator
+) -> tuple[int, Float[Tensor, "rows pos"]]:
+    """Differing logits at row n, and the gain in bits at random inner rows and positions."""
+    input_ids, n = torch.tensor([ids]), lm.num_blocks
+    # The first position is left out: nothing was read there but the token itself.
+    positions = 1 + torch.randperm(len(ids) - 1, generator=generator)[:POSITIONS_PER_DOCUMENT]
+    rows = [*(1 + torch.randperm(n - 1, generator=generator)[:NUM_ROWS]).sort().values.tolist(), n]
+    h = residuals(lm, input_ids, None, rows)[:, 0]
+    own = lm.logits(input_ids)[0]
+    norm = NormLens(lens.head)
+    differing = int((exact_logits(lm.anatomy, h[-1:]) != own).sum())
+    differing += int((lens.logits(h[-1:], [n]) != norm.logits(h[-1:], [n])).sum())
+    at = positions.to(h.device)
+    log_final = torch.log_softmax(own[at].double().cpu(), dim=-1)
+    kl_norm, kl_tuned = (_kl_bits(reader, h[:-1, at], rows[:-1], log_final) for reader in (norm, lens))
+    return differing, kl_norm - kl_tuned
+
+
+def _kl_bits(
+    lens: Lens, h: Float[Tensor, "rows pos d_model"], rows: Sequence[int], log_final: Float[Tensor, "pos vocab"]
+) -> Float[Tensor, "rows pos"]:
+    """KL(row‖final) in fp64, row by row: a block of logits at a time."""
+    log_rows = (torch.log_softmax(lens.logits(h[i : i + 1], [row])[0].double().cpu(), -1) for i, row in enumerate(rows))
+    return torch.stack([kl_nats(log_row, log_final) for log_row in log_rows]) * NATS_TO_BITS

@@ -1,0 +1,190 @@
+"""``INDEX.json``: what a repository of lenses holds, with the hash of every file."""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from logos_pl.artifacts import plain
+from logos_pl.artifacts.names import PROVENANCE_FILE
+from logos_pl.errors import InputError
+from logos_pl.hub.layout import (
+    INDEX_FILE,
+    LICENCES_FOLDER,
+    Kind,
+    artifact_path,
+    model_path,
+    refuse_unsafe_name,
+    refuse_unsafe_path,
+)
+
+SCHEMA_VERSION = 1
+VERDICTS = {True: "passed", False: "not passed", None: "not judged"}
+
+
+@dataclass(frozen=True)
+class Licence:
+    """What the repository of a model says of its licence; nothing here is guessed.
+
+    Attributes:
+        id: Identifier in the model's metadata, such as ``apache-2.0``; None where it names none.
+        link: Link in the model's metadata, or None.
+        files: The model's own licence files, copied, by their path from the root.
+    """
+
+    id: str | None
+    link: str | None
+    files: list[str]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One artifact.
+
+    Attributes:
+        path: Its folder from the root.
+        tl_version: The release in which its files last changed.
+        model_commit: Of the model it was trained on.
+        tokenizer_commit: Of that model's tokenizer; None where the artifact records none.
+        num_bytes: Size of all its files.
+        gates_passed: The gates' verdict; None where it was not judged.
+        licence: Of the model.
+        sha256: Of every file in the folder, by name.
+    """
+
+    path: str
+    tl_version: str
+    model_commit: str
+    tokenizer_commit: str | None
+    num_bytes: int
+    gates_passed: bool | None
+    licence: Licence
+    sha256: dict[str, str]
+
+    @property
+    def size(self) -> str:
+        """Size of all its files, for people."""
+        return f"{self.num_bytes / 1e6:.1f} MB" if self.num_bytes >= 1e6 else f"{self.num_bytes / 1e3:.0f} kB"
+
+
+@dataclass(frozen=True)
+class Index:
+    """All of ``INDEX.json``.
+
+    Attributes:
+        release: The tag of the last release.
+        tuned_lenses: By model id.
+        prisms: By model id.
+        licences: SHA-256 of every file under ``LICENSES/``, by its path from the root.
+    """
+
+    release: str
+    tuned_lenses: dict[str, Entry] = field(default_factory=dict)
+    prisms: dict[str, Entry] = field(default_factory=dict)
+    licences: dict[str, str] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    def entries(self, kind: Kind) -> dict[str, Entry]:
+        """The artifacts of a kind, by model id."""
+        return self.tuned_lenses if kind == "tuned_lenses" else self.prisms
+
+    def with_entry(self, kind: Kind, model_id: str, entry: Entry) -> "Index":
+        """The index with one entry more, or another one in the place of an earlier; sorted by model id."""
+        entries = dict(sorted({**self.entries(kind), model_id: entry}.items()))
+        return (
+            dataclasses.replace(self, tuned_lenses=entries)
+            if kind == "tuned_lenses"
+            else dataclasses.replace(self, prisms=entries)
+        )
+
+    def __iter__(self) -> Iterator[tuple[Kind, str, Entry]]:
+        for model_id, entry in self.tuned_lenses.items():
+            yield "tuned_lenses", model_id, entry
+        for model_id, entry in self.prisms.items():
+            yield "prisms", model_id, entry
+
+    def to_json(self) -> str:
+        """As JSON."""
+        return plain.to_json(self)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Index":
+        """From JSON, with every path in it checked.
+
+        Raises:
+            InputError: Not JSON, another schema, a field unknown, missing or of another type, or a path that is not
+                the one the layout gives; named.
+        """
+        given = plain.parse(text, INDEX_FILE)
+        version = given.get("schema_version") if isinstance(given, dict) else None
+        if version != SCHEMA_VERSION:
+            raise InputError(
+                f"{INDEX_FILE} has schema_version {version}, but this logos-pl reads {SCHEMA_VERSION}: "
+                "use the version of logos-pl that wrote it."
+            )
+        index: Index = plain.from_plain(cls, given, INDEX_FILE)
+        for kind, model_id, entry in index:
+            _refuse_other_paths(kind, model_id, entry)
+        for path in index.licences:
+            refuse_unsafe_path(path, LICENCES_FOLDER, INDEX_FILE)
+        return index
+
+
+def read_index(root: Path) -> Index:
+    """The index of a folder.
+
+    Raises:
+        InputError: There is none, or ``Index.from_json`` refuses it.
+    """
+    path = root / INDEX_FILE
+    if not path.is_file():
+        raise InputError(
+            f"{root} has no {INDEX_FILE}: give a folder in the layout of the Hub, or make it with `logos-pl hub index`."
+        )
+    return Index.from_json(path.read_text(encoding="utf-8"))
+
+
+def entry_of(
+    kind: Kind, model_id: str, files: Mapping[str, bytes | memoryview], tl_version: str, licence: Licence
+) -> Entry:
+    """The entry of an artifact with these files, its provenance among them.
+
+    Raises:
+        InputError: The provenance is not JSON, or lacks the model's commit.
+    """
+    provenance = plain.parse(bytes(files[PROVENANCE_FILE]).decode(), PROVENANCE_FILE)
+    if not isinstance(provenance, dict) or "model_commit" not in provenance:
+        raise InputError(f"{PROVENANCE_FILE} of {model_id} names no model_commit: fit or fetch the artifact again.")
+    return Entry(
+        path=artifact_path(kind, model_id),
+        tl_version=tl_version,
+        model_commit=provenance["model_commit"],
+        tokenizer_commit=provenance.get("tokenizer_commit"),
+        num_bytes=sum(len(data) for data in files.values()),
+        gates_passed=gates_passed(provenance),
+        licence=licence,
+        sha256={name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())},
+    )
+
+
+def gates_passed(provenance: Mapping[str, Any]) -> bool | None:
+    """The gates' verdict in a provenance; None where there is none."""
+    acceptance = provenance.get("acceptance")
+    return None if acceptance is None else bool(acceptance["passed"])
+
+
+def _refuse_other_paths(kind: Kind, model_id: str, entry: Entry) -> None:
+    where = f"{INDEX_FILE}, {model_id},"
+    if entry.path != artifact_path(kind, model_id):
+        raise InputError(
+            f"{where} has its files at {entry.path!r}, and their place is {artifact_path(kind, model_id)}: "
+            "do not use this copy."
+        )
+    for name in entry.sha256:
+        refuse_unsafe_name(name, where)
+    if PROVENANCE_FILE not in entry.sha256:
+        raise InputError(f"{where} has no {PROVENANCE_FILE}: do not use this copy.")
+    for path in entry.licence.files:
+        refuse_unsafe_path(path, f"{LICENCES_FOLDER}/{model_path(model_id)}", where)

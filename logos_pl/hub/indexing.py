@@ -1,0 +1,52 @@
+"""The index of a folder in the layout of the Hub, made from what lies in it."""
+
+import dataclasses
+import hashlib
+import os
+from pathlib import Path
+
+from logos_pl.artifacts.names import PROVENANCE_FILE
+from logos_pl.artifacts.provenance import Provenance
+from logos_pl.errors import InputError
+from logos_pl.hub.checkpoints import LocalArtifact, find_artifacts
+from logos_pl.hub.index import Entry, Index, Licence, entry_of, read_index
+from logos_pl.hub.layout import INDEX_FILE, LICENCES_FOLDER, WORDS, model_path
+
+
+def index_folder(root: Path, tag: str) -> Index:
+    """The index of a folder; an artifact that did not change since an earlier index keeps its version and licence.
+
+    Args:
+        root: The folder.
+        tag: The release that what is new or changed belongs to.
+
+    Raises:
+        InputError: There is nothing, or an artifact is not where its model's belongs, or is none.
+    """
+    before = read_index(root) if (root / INDEX_FILE).is_file() else Index(tag)
+    paths = [path for path in sorted((root / LICENCES_FOLDER).rglob("*")) if path.is_file()]
+    licences = {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    index = Index(before.release, licences=licences)
+    for artifact in find_artifacts(root):
+        entry = _entry(artifact, before, tag, list(licences))
+        if artifact.folder != root / entry.path:
+            raise InputError(
+                f"{os.path.relpath(artifact.folder)} holds the {WORDS[artifact.kind]} of {artifact.model_id}, whose "
+                f"place is {entry.path}: move it there."
+            )
+        index = index.with_entry(artifact.kind, artifact.model_id, entry)
+    changed = (index.tuned_lenses, index.prisms) != (before.tuned_lenses, before.prisms)
+    return dataclasses.replace(index, release=tag) if changed else index
+
+
+def _entry(artifact: LocalArtifact, before: Index, tag: str, licence_files: list[str]) -> Entry:
+    kind, model_id = artifact.kind, artifact.model_id
+    files = {path.name: path.read_bytes() for path in artifact.folder.iterdir() if not path.name.startswith(".")}
+    if kind == "tuned_lenses":
+        Provenance.from_json(files[PROVENANCE_FILE].decode())
+    known = before.entries(kind).get(model_id)
+    if known is None:
+        own = [path for path in licence_files if path.startswith(f"{LICENCES_FOLDER}/{model_path(model_id)}/")]
+        return entry_of(kind, model_id, files, tag, Licence(None, None, own))
+    same = entry_of(kind, model_id, files, known.tl_version, known.licence)
+    return same if same == known else dataclasses.replace(same, tl_version=tag)

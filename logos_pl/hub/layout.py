@@ -1,0 +1,92 @@
+"""Where everything lies in a repository of lenses. Source: SPEC §8.
+
+``tuned_lenses/<org>/<model>/`` and ``prisms/<org>/<model>/`` hold an artifact each, ``LICENSES/<org>/<model>/`` the
+licence files of its model; ``INDEX.json`` and ``README.md`` stand at the root.
+"""
+
+import re
+from datetime import UTC, datetime
+from typing import Literal, get_args
+
+from logos_pl.errors import InputError
+
+Kind = Literal["tuned_lenses", "prisms"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+WORDS: dict[Kind, str] = {"tuned_lenses": "tuned lens", "prisms": "Prism"}
+
+INDEX_FILE = "INDEX.json"
+LICENCES_FOLDER = "LICENSES"
+LOCAL_ORG = "_local"
+"""Stands for the organisation of a model that has none: the bundled demo, or one from a local folder. No organisation
+on the Hub is called so, as their names begin with a letter or digit."""
+
+PART = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
+MODEL_ID = re.compile(rf"(?:{PART}/)?{PART}")
+REPO_ID = re.compile(rf"{PART}/{PART}")
+TAG = re.compile(r"v(\d{4}\.\d{2}\.\d{2})(?:\.[1-9]\d*)?")
+
+
+def model_path(model_id: str) -> str:
+    """``<org>/<model>``: the place of a model under each kind of artifact.
+
+    Raises:
+        InputError: The id cannot be one of a model, or would take the place of a model without organisation.
+    """
+    if not MODEL_ID.fullmatch(model_id) or ".." in model_id or model_id.startswith(f"{LOCAL_ORG}/"):
+        raise InputError(f"{model_id!r} is no model id: give `organisation/name`, or the name of a local model alone.")
+    return model_id if "/" in model_id else f"{LOCAL_ORG}/{model_id}"
+
+
+def artifact_path(kind: Kind, model_id: str) -> str:
+    """The folder of a model's artifact, from the root.
+
+    Raises:
+        InputError: As ``model_path``.
+    """
+    return f"{kind}/{model_path(model_id)}"
+
+
+def refuse_unsafe_name(name: str, where: str) -> None:
+    """Make sure that a file's name is a name alone, which cannot lead out of its folder.
+
+    Raises:
+        InputError: It holds a separator, is hidden, or is no name at all.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._ +()-]*", name):
+        raise InputError(f"{where} names the file {name!r}, which would lie outside its folder: do not use this copy.")
+
+
+def refuse_unsafe_path(path: str, folder: str, where: str) -> None:
+    """Make sure that a path stays inside a folder of the repository.
+
+    Raises:
+        InputError: It does not.
+    """
+    if not path.startswith(f"{folder}/"):
+        raise InputError(f"{where} names {path!r}, which is not under {folder}/: do not use this copy.")
+    for part in path.split("/"):
+        refuse_unsafe_name(part, where)
+
+
+def today() -> str:
+    """The tag of a release made now, by UTC."""
+    return datetime.now(UTC).strftime("v%Y.%m.%d")
+
+
+def check_tag(tag: str) -> str:
+    """The tag itself.
+
+    Raises:
+        InputError: It is no release's name.
+    """
+    match = TAG.fullmatch(tag)
+    if match is not None:
+        try:
+            datetime.strptime(match[1], "%Y.%m.%d")
+        except ValueError:
+            match = None
+    if match is None:
+        raise InputError(
+            f"--tag {tag} is no release: give a date, such as {today()}, and {today()}.1 for the next one on that day."
+        )
+    return tag

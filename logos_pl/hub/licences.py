@@ -1,0 +1,89 @@
+"""The licence of a model, as its own repository or folder states it; what is not stated stays unknown."""
+
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from huggingface_hub import HfApi, hf_hub_download, metadata_load
+
+from logos_pl.errors import LogosError
+from logos_pl.hub.errors import RAISED
+from logos_pl.hub.index import Licence
+from logos_pl.hub.layout import LICENCES_FOLDER, model_path
+from logos_pl.lm.sources import DEMO, explain, locate, model_commit
+
+LICENCE_NAME = re.compile(r"(LICEN[SC]E|COPYING|NOTICE|USE_POLICY)([._-][\w.-]*)?", re.IGNORECASE)
+
+
+UNKNOWN = Licence(None, None, [])
+
+
+class FoundLicence(NamedTuple):
+    """What was found out.
+
+    Attributes:
+        licence: For the index.
+        texts: The model's own licence files, by their path in the repository of lenses.
+        remark: What is missing, in one sentence; None where a licence file was copied.
+    """
+
+    licence: Licence
+    texts: dict[str, bytes]
+    remark: str | None
+
+
+def licence_of(model_id: str, commit: str, place: str | None) -> FoundLicence:
+    """A model's licence files, and the identifier and link in its metadata.
+
+    Args:
+        model_id: The model.
+        commit: Its commit on the Hub, at which its repository is read.
+        place: Folder of a local model, or ``demo``; None where it is not known, or for a model of the Hub.
+    """
+    if place == DEMO:
+        return _found(model_id, *_of_folder(locate(DEMO).config_file.parents[1]))  # its card is beside model/ and text/
+    if place is not None:
+        source = locate(place)
+        if model_commit(source) != commit:
+            remark = f"{place} does not hold the model at {commit}, which was trained on: no licence is recorded."
+            return FoundLicence(UNKNOWN, {}, remark)
+        return _found(model_id, *_of_folder(source.config_file.parent))
+    if "/" not in model_id:
+        remark = f"{model_id} is a model of a local folder: name that folder in --models, and its LICENSE is copied."
+        return FoundLicence(UNKNOWN, {}, remark)
+    try:
+        return _found(model_id, *_of_repository(model_id, commit))
+    except LogosError as error:
+        remark = f"The licence of {model_id} could not be read, and none is recorded: {error}"
+        return FoundLicence(UNKNOWN, {}, remark)
+
+
+def _found(model_id: str, metadata: dict[str, Any], files: dict[str, bytes]) -> FoundLicence:
+    texts = {f"{LICENCES_FOLDER}/{model_path(model_id)}/{name}": data for name, data in sorted(files.items())}
+    name, link = metadata.get("license_name") or metadata.get("license"), metadata.get("license_link")
+    licence = Licence(name if isinstance(name, str) else None, link if isinstance(link, str) else None, list(texts))
+    remark = None
+    if not texts:
+        stated = "nor does it state a licence" if licence.id is None else f"and `{licence.id}` is what it states"
+        remark = f"{model_id} has no licence file, {stated}: nothing else is recorded."
+    return FoundLicence(licence, texts, remark)
+
+
+def _of_folder(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+    files = {path.name: path.read_bytes() for path in folder.iterdir() if LICENCE_NAME.fullmatch(path.name)}
+    card = folder / "README.md"
+    try:
+        return (metadata_load(card) or {} if card.is_file() else {}), files
+    except (ValueError, yaml.YAMLError):  # a card that cannot be read states nothing
+        return {}, files
+
+
+def _of_repository(model_id: str, commit: str) -> tuple[dict[str, Any], dict[str, bytes]]:
+    try:
+        info = HfApi().model_info(model_id, revision=commit)
+        names = [file.rfilename for file in info.siblings or [] if LICENCE_NAME.fullmatch(file.rfilename)]
+        files = {name: Path(hf_hub_download(model_id, name, revision=commit)).read_bytes() for name in names}
+    except RAISED as error:
+        raise explain(error, model_id, commit) from error
+    return ({} if info.card_data is None else info.card_data.to_dict()), files

@@ -1,0 +1,197 @@
+"""From the Hub to this machine: through huggingface_hub's cache, at one commit, verified before anything is used."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub.errors import RemoteEntryNotFoundError
+
+from logos_pl.artifacts import plain
+from logos_pl.artifacts.names import PROVENANCE_FILE
+from logos_pl.artifacts.store import replace_folder
+from logos_pl.errors import InputError
+from logos_pl.hub.errors import speaking_of
+from logos_pl.hub.index import Entry, Index
+from logos_pl.hub.layout import INDEX_FILE, KINDS, WORDS, Kind
+from logos_pl.hub.verify import artifact_files, licence_files
+from logos_pl.lm.sources import clean_name
+
+REPO_TYPE = "dataset"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A repository at one commit, as far as it has been fetched.
+
+    Attributes:
+        repo_id: Its id on the Hub.
+        commit: The commit that every file is read from.
+        root: Its folder in the cache, in the layout of the repository.
+        index: What it holds.
+    """
+
+    repo_id: str
+    commit: str
+    root: Path
+    index: Index
+
+
+class Pulled(NamedTuple):
+    """An artifact and where it lies now; ``is_new`` is False where it lay there before."""
+
+    kind: Kind
+    model_id: str
+    entry: Entry
+    folder: Path
+    is_new: bool
+
+
+def open_repository(repo_id: str, revision: str | None = None) -> Snapshot:
+    """A repository of lenses, of which only the index is fetched.
+
+    Args:
+        repo_id: Its id on the Hub.
+        revision: Release, branch or commit; None is the newest state.
+
+    Raises:
+        InputError: There is no such repository or revision, it is not one of lenses, or it cannot be reached.
+        RunError: The disk or the Hub fails.
+    """
+    path = fetch_file(repo_id, INDEX_FILE, revision)
+    return Snapshot(repo_id, path.parent.name, path.parent, Index.from_json(path.read_text(encoding="utf-8")))
+
+
+def fetch_file(repo_id: str, path: str, revision: str | None) -> Path:
+    """One file of a repository, in the cache.
+
+    Raises:
+        InputError: It is not there, or cannot be reached.
+        RunError: The disk or the Hub fails.
+    """
+    with speaking_of(repo_id, revision):
+        try:
+            return Path(hf_hub_download(repo_id, path, repo_type=REPO_TYPE, revision=revision))
+        except RemoteEntryNotFoundError as error:
+            if path == INDEX_FILE:
+                raise InputError(f"{repo_id} has no {INDEX_FILE}, so it is no repository of lenses.") from error
+            raise InputError(
+                f"{path} is not in {repo_id}, although its {INDEX_FILE} names it: tell its owner."
+            ) from error
+
+
+def fetch_artifact(snapshot: Snapshot, kind: Kind, model_id: str) -> dict[str, bytes]:
+    """The files of one artifact, by name, and of no other; verified.
+
+    Raises:
+        InputError: There is none, or what came is not what the index says.
+        RunError: The disk or the Hub fails.
+    """
+    entry = entry_for(snapshot.index, kind, model_id, snapshot.repo_id)
+    for name in sorted(entry.sha256):
+        fetch_file(snapshot.repo_id, f"{entry.path}/{name}", snapshot.commit)
+    return artifact_files(snapshot.root, kind, model_id, entry)
+
+
+def fetch_licences(snapshot: Snapshot, model_ids: Sequence[str]) -> None:
+    """The licence files of some models, into the snapshot's folder."""
+    for path in licence_files(snapshot.index, model_ids):
+        fetch_file(snapshot.repo_id, path, snapshot.commit)
+
+
+def entry_for(index: Index, kind: Kind, model_id: str, where: str) -> Entry:
+    """What an index says of a model's artifact.
+
+    Raises:
+        InputError: Nothing; the message lists what there is.
+    """
+    entries = index.entries(kind)
+    if model_id not in entries:
+        there = ", ".join(entries) or "none at all"
+        raise InputError(f"{where} has no {WORDS[kind]} of {model_id}; it has: {there}.")
+    return entries[model_id]
+
+
+def releases(repo_id: str) -> list[str]:
+    """The tags of a repository, newest last."""
+    with speaking_of(repo_id):
+        return sorted(tag.name for tag in HfApi().list_repo_refs(repo_id, repo_type=REPO_TYPE).tags)
+
+
+def select(index: Index, models: Sequence[str] | None, where: str) -> list[tuple[Kind, str]]:
+    """The artifacts of some models, of every kind there is; None selects all.
+
+    Raises:
+        InputError: A model has none.
+    """
+    for model_id in models or ():
+        if all(model_id not in index.entries(kind) for kind in KINDS):
+            entry_for(index, "tuned_lenses", model_id, where)
+    return [(kind, model_id) for kind, model_id, _ in index if models is None or model_id in models]
+
+
+def pull(snapshot: Snapshot, models: Sequence[str] | None, folder: Path, replace: bool) -> Iterator[Pulled]:
+    """Fetches artifacts into a folder of checkpoints, where every command looks for them; yields each when it is there.
+
+    Args:
+        snapshot: The repository.
+        models: Whose artifacts; None fetches all.
+        folder: Folder that holds ``tuned_lenses/`` and ``prisms/``.
+        replace: Put them in the place of others of the same model.
+
+    Raises:
+        InputError: As ``fetch_artifact``, or something else is in the place of one; then none is fetched.
+        RunError: The disk or the Hub fails; each artifact is there as a whole or not at all.
+    """
+    wanted = select(snapshot.index, models, snapshot.repo_id)
+    places: dict[Path, str] = {}
+    for kind, model_id in wanted:
+        place = folder / kind / clean_name(model_id)
+        if place in places:
+            raise InputError(
+                f"{places[place]} and {model_id} would both go to {os.path.relpath(place)}: pull them into two "
+                "folders, with --folder."
+            )
+        places[place] = model_id
+        _is_there(place, kind, model_id, snapshot.index.entries(kind)[model_id], replace)
+    for kind, model_id in wanted:
+        yield _pull_one(snapshot, kind, model_id, folder, replace)
+
+
+def _pull_one(snapshot: Snapshot, kind: Kind, model_id: str, folder: Path, replace: bool) -> Pulled:
+    entry = snapshot.index.entries(kind)[model_id]
+    place = folder / kind / clean_name(model_id)
+    if _is_there(place, kind, model_id, entry, replace):
+        return Pulled(kind, model_id, entry, place, is_new=False)
+    replace_folder(place, fetch_artifact(snapshot, kind, model_id))
+    return Pulled(kind, model_id, entry, place, is_new=True)
+
+
+def _is_there(place: Path, kind: Kind, model_id: str, entry: Entry, replace: bool) -> bool:
+    """Whether just these files are in the place already.
+
+    Raises:
+        InputError: Something else is, which may not be replaced.
+    """
+    if not place.exists() or (place.is_dir() and not any(place.iterdir())):
+        return False
+    shown = os.path.relpath(place)
+    if not (place / PROVENANCE_FILE).is_file():
+        raise InputError(f"{shown} is there and is no {WORDS[kind]}: move it away, or choose another --folder.")
+    there = plain.parse((place / PROVENANCE_FILE).read_text(encoding="utf-8"), f"{shown}/{PROVENANCE_FILE}")
+    owner = there.get("model_id") if isinstance(there, dict) else None
+    if owner != model_id:
+        raise InputError(f"{shown} holds the {WORDS[kind]} of {owner}, not of {model_id}: choose another --folder.")
+    names = {path.name for path in place.iterdir()}
+    same = names == set(entry.sha256) and all(
+        hashlib.sha256((place / name).read_bytes()).hexdigest() == sha256 for name, sha256 in entry.sha256.items()
+    )
+    if not same and not replace:
+        raise InputError(
+            f"{shown} holds another {WORDS[kind]} of {model_id} than {entry.tl_version}, your own or of another "
+            "release: give --replace to put this one in its place, or choose another --folder."
+        )
+    return same

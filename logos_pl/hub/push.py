@@ -1,0 +1,247 @@
+"""From this machine to the Hub: one commit per release, and the tag after it; a release that exists never changes."""
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+from logos_pl.artifacts import plain
+from logos_pl.artifacts.card import Release
+from logos_pl.artifacts.names import CARD_FILE, PROVENANCE_FILE
+from logos_pl.errors import InputError
+from logos_pl.hub.cards import dataset_card
+from logos_pl.hub.checkpoints import LocalArtifact, find_artifacts
+from logos_pl.hub.errors import no_token, speaking_of
+from logos_pl.hub.index import Index
+from logos_pl.hub.layout import INDEX_FILE, Kind, check_tag, today
+from logos_pl.hub.licences import UNKNOWN, FoundLicence, licence_of
+from logos_pl.hub.pull import REPO_TYPE, Snapshot, fetch_file, open_repository
+from logos_pl.hub.staging import Staged, stage
+from logos_pl.hub.verify import artifact_files
+from logos_pl.lm.sources import DEMO
+
+NOT_OURS = {".gitattributes", CARD_FILE}
+"""What a new repository may hold already."""
+
+
+class Published(NamedTuple):
+    """What the Hub has before the release.
+
+    Attributes:
+        head: The newest commit; None where there is no such repository.
+        is_private: Whether the repository is.
+        tags: Its tags.
+        snapshot: Its lenses; None where there are none yet.
+    """
+
+    head: str | None
+    is_private: bool
+    tags: frozenset[str]
+    snapshot: Snapshot | None
+
+    @property
+    def unfinished(self) -> str | None:
+        """A release that was committed and not tagged, as something broke between the two; None without one."""
+        release = None if self.snapshot is None else self.snapshot.index.release
+        return None if release in self.tags else release
+
+
+class Plan(NamedTuple):
+    """A release that is built and not sent.
+
+    Attributes:
+        release: Repository and tag.
+        folder: Where it was built.
+        published: What the Hub has.
+        staged: What was built.
+        additions: Paths in the repository that are new or changed.
+        licences: What was found out of each model's licence.
+    """
+
+    release: Release
+    folder: Path
+    published: Published
+    staged: Staged
+    additions: list[str]
+    licences: dict[str, FoundLicence]
+
+    @property
+    def changes(self) -> bool:
+        """Whether there is anything to commit."""
+        return bool(self.staged.changed or self.staged.deleted)
+
+
+def refuse_without_login() -> None:
+    """Find out before anything is built whether this machine may write to the Hub at all.
+
+    Raises:
+        InputError: There is no token, or not a valid one.
+    """
+    if get_token() is None:
+        raise no_token()
+    with speaking_of("the Hub"):
+        HfApi().whoami()
+
+
+def plan_release(repo_id: str, checkpoints: Path, models: Mapping[str, str | None] | None, tag: str | None) -> Plan:
+    """Build a release in ``<checkpoints>/hub/<repo_id>`` and verify it; reads the Hub and writes nothing to it.
+
+    Args:
+        repo_id: The repository.
+        checkpoints: Folder of the artifacts.
+        models: Whose artifacts, each with the folder of a local model if known; None publishes all.
+        tag: The release; None takes today's first free one.
+
+    Raises:
+        InputError: No artifacts, a damaged one, a release that exists, or a repository of something else.
+        RunError: The Hub fails.
+    """
+    tag = None if tag is None else check_tag(tag)
+    artifacts = find_artifacts(checkpoints, None if models is None else list(models))
+    published = _published(repo_id)
+    release = Release(repo_id, _free(tag, published, repo_id))
+    places = {DEMO: DEMO, **(models or {})}
+    licences = {
+        artifact.model_id: _licence(artifact, places.get(artifact.model_id), published.snapshot)
+        for artifact in artifacts
+    }
+    index = None if published.snapshot is None else published.snapshot.index
+    folder = checkpoints / "hub" / repo_id
+    staged = stage(folder, artifacts, release, index, licences)
+    if staged.changed and release.version == published.unfinished:
+        raise InputError(
+            f"Release {release.version} of {repo_id} was begun with other lenses, and is finished with those: "
+            "give another --tag."
+        )
+    card = dataset_card(repo_id, staged.index, _provenances(folder, staged, published.snapshot))
+    (folder / CARD_FILE).write_text(card, encoding="utf-8")
+    for artifact in [*staged.changed, *staged.unchanged]:
+        entry = staged.index.entries(artifact.kind)[artifact.model_id]
+        artifact_files(folder, artifact.kind, artifact.model_id, entry)
+    return Plan(release, folder, published, staged, _additions(folder, staged.index, index), licences)
+
+
+def publish(plan: Plan, private: bool) -> str:
+    """Send a release: finish one that was begun, commit, tag; the built folder is removed when all is done.
+
+    Args:
+        plan: What to send.
+        private: Make the repository a private one, where it is made.
+
+    Returns:
+        The commit that the release is.
+
+    Raises:
+        InputError: No right to write, or the repository is public and was to be private.
+        RunError: The connection or the Hub fails; without the commit nothing of the release shows.
+    """
+    repo_id, published = plan.release.repo_id, plan.published
+    if private and published.head is not None and not published.is_private:
+        raise InputError(f"{repo_id} exists and is public: change that on its page, or leave out --private.")
+    api, head = HfApi(), published.head
+    with speaking_of(repo_id, pushing=True):
+        if head is None:
+            api.create_repo(repo_id, repo_type=REPO_TYPE, private=private, exist_ok=True)
+            head = api.dataset_info(repo_id).sha
+        if published.unfinished is not None:
+            api.create_tag(repo_id, tag=published.unfinished, revision=head, repo_type=REPO_TYPE)
+        if plan.changes:
+            head = _commit(api, plan, head)
+            api.create_tag(repo_id, tag=plan.release.version, revision=head, repo_type=REPO_TYPE)
+    shutil.rmtree(plan.folder)
+    for parent in list(plan.folder.parents)[:2]:
+        if not any(parent.iterdir()):
+            parent.rmdir()
+    assert head is not None
+    return head
+
+
+def _commit(api: HfApi, plan: Plan, head: str | None) -> str:
+    names = ", ".join(sorted({artifact.model_id for artifact in plan.staged.changed}))
+    operations: list[CommitOperationAdd | CommitOperationDelete] = [
+        CommitOperationAdd(path, plan.folder / path) for path in plan.additions
+    ]
+    operations += [CommitOperationDelete(path) for path in plan.staged.deleted]
+    return api.create_commit(
+        plan.release.repo_id,
+        operations,
+        commit_message=f"Release {plan.release.version}: {names}",
+        repo_type=REPO_TYPE,
+        parent_commit=head,  # refused where somebody else has committed in the meantime
+    ).oid
+
+
+def _published(repo_id: str) -> Published:
+    api = HfApi()
+    with speaking_of(repo_id):
+        try:
+            info = api.dataset_info(repo_id)
+        except GatedRepoError:
+            raise
+        except RepositoryNotFoundError:
+            return Published(None, False, frozenset(), None)
+        tags = frozenset(tag.name for tag in api.list_repo_refs(repo_id, repo_type=REPO_TYPE).tags)
+    files = {file.rfilename for file in info.siblings or []}
+    if INDEX_FILE in files:
+        return Published(info.sha, bool(info.private), tags, open_repository(repo_id, info.sha))
+    if files - NOT_OURS:
+        raise InputError(
+            f"{repo_id} has no {INDEX_FILE} and holds {sorted(files - NOT_OURS)[0]}: give a new repository, or one of "
+            "lenses."
+        )
+    return Published(info.sha, bool(info.private), tags, None)
+
+
+def _free(tag: str | None, published: Published, repo_id: str) -> str:
+    if tag is not None:
+        if tag in published.tags:
+            raise InputError(f"{repo_id} has the release {tag}, and releases never change: give another --tag.")
+        return tag
+    taken = published.tags | {published.unfinished}
+    first = today()
+    return next(name for name in [first, *(f"{first}.{k}" for k in range(1, 1000))] if name not in taken)
+
+
+def _licence(artifact: LocalArtifact, place: str | None, snapshot: Snapshot | None) -> FoundLicence:
+    """What is known of the licence: where the model cannot be asked now, what an earlier release recorded of it."""
+    found = licence_of(artifact.model_id, artifact.model_commit, place)
+    before = None if snapshot is None else snapshot.index.entries(artifact.kind).get(artifact.model_id)
+    if found.licence != UNKNOWN or before is None or before.model_commit != artifact.model_commit:
+        return found
+    assert snapshot is not None
+    paths = before.licence.files
+    texts = {path: fetch_file(snapshot.repo_id, path, snapshot.commit).read_bytes() for path in paths}
+    return FoundLicence(before.licence, texts, found.remark if before.licence == UNKNOWN else None)
+
+
+def _provenances(folder: Path, staged: Staged, snapshot: Snapshot | None) -> dict[tuple[Kind, str], Mapping[str, Any]]:
+    """The provenance of every artifact of the repository; of those that are not here, that file alone is fetched."""
+    here = {(artifact.kind, artifact.model_id) for artifact in [*staged.changed, *staged.unchanged]}
+    read: dict[tuple[Kind, str], Mapping[str, Any]] = {}
+    for kind, model_id, entry in staged.index:
+        name = f"{entry.path}/{PROVENANCE_FILE}"
+        path = folder / name
+        if (kind, model_id) not in here:
+            assert snapshot is not None, "what is not here is there"
+            path = fetch_file(snapshot.repo_id, name, snapshot.commit)
+            if hashlib.sha256(path.read_bytes()).hexdigest() != entry.sha256[PROVENANCE_FILE]:
+                raise InputError(f"{name} of {snapshot.repo_id} is not what its {INDEX_FILE} says: tell its owner.")
+        read[kind, model_id] = plain.parse(path.read_text(encoding="utf-8"), name)
+    return read
+
+
+def _additions(folder: Path, index: Index, before: Index | None) -> list[str]:
+    """Paths of the built folder that the Hub has not, or has otherwise; the two files at the root always."""
+    known: dict[str, str] = {}
+    if before is not None:
+        known = dict(before.licences)
+        for _, _, entry in before:
+            known |= {f"{entry.path}/{name}": sha256 for name, sha256 in entry.sha256.items()}
+    built = dict(index.licences)
+    for _, _, entry in index:
+        built |= {f"{entry.path}/{name}": sha256 for name, sha256 in entry.sha256.items()}
+    return [INDEX_FILE, CARD_FILE, *sorted(path for path, sha256 in built.items() if known.get(path) != sha256)]

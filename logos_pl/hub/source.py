@@ -1,0 +1,55 @@
+"""The lens that a reference means: a lens's folder, a folder in the layout of the Hub, or a repository there."""
+
+import os
+from pathlib import Path
+
+from logos_pl.artifacts.store import find_folder
+from logos_pl.errors import InputError
+from logos_pl.hub.index import Index, read_index
+from logos_pl.hub.layout import INDEX_FILE, REPO_ID
+from logos_pl.hub.pull import entry_for, fetch_artifact, open_repository
+from logos_pl.hub.verify import artifact_files
+
+
+def lens_folder(source: str | os.PathLike[str], model_id: str | None = None, revision: str | None = None) -> Path:
+    """The folder of a tuned lens; one of the Hub is fetched and compared with the index first, others' files are not.
+
+    Args:
+        source: A lens's own folder, a folder in the layout of the Hub, or the id of a repository there; a folder wins.
+        model_id: Whose lens; None where there is only one.
+        revision: Release, branch or commit on the Hub; None is the newest state.
+
+    Raises:
+        InputError: There is no such folder, repository, revision or lens, it cannot be reached, or its files are not
+            what the index says.
+        RunError: The disk or the Hub fails.
+    """
+    path = Path(source).expanduser()
+    try:
+        folder = find_folder(path)
+    except InputError:
+        if not REPO_ID.fullmatch(os.fspath(source)):
+            raise
+        snapshot = open_repository(os.fspath(source), revision)
+        model_id = _whose(snapshot.index, model_id, snapshot.repo_id)
+        fetch_artifact(snapshot, "tuned_lenses", model_id)
+        return snapshot.root / snapshot.index.tuned_lenses[model_id].path
+    if revision is not None:
+        raise InputError(f"Revision {revision} cannot be read from {path}, which is a folder: leave it out.")
+    if not (folder / INDEX_FILE).is_file():
+        return folder
+    index = read_index(folder)
+    model_id = _whose(index, model_id, os.path.relpath(folder))
+    entry = entry_for(index, "tuned_lenses", model_id, os.path.relpath(folder))
+    artifact_files(folder, "tuned_lenses", model_id, entry)
+    return folder / entry.path
+
+
+def _whose(index: Index, model_id: str | None, where: str) -> str:
+    if model_id is not None:
+        entry_for(index, "tuned_lenses", model_id, where)
+        return model_id
+    if len(index.tuned_lenses) != 1:
+        there = ", ".join(index.tuned_lenses) or "none at all"
+        raise InputError(f"{where} has the lenses of several models or of none ({there}): say which, by model_id.")
+    return next(iter(index.tuned_lenses))

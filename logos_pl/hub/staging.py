@@ -1,0 +1,160 @@
+"""A release, built in a folder in the layout of the Hub from the artifacts on this machine."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from logos_pl.artifacts import load_lenses, plain
+from logos_pl.artifacts.card import Release, model_card
+from logos_pl.artifacts.names import (
+    CARD_FILE,
+    DEPTH_FIGURE_FILE,
+    NOTICE_FILE,
+    PROVENANCE_FILE,
+    WEIGHTS_FILE,
+)
+from logos_pl.artifacts.tuned_lens import read_provenance, verified_files
+from logos_pl.errors import InputError
+from logos_pl.hub.cards import depth_figure, notice
+from logos_pl.hub.checkpoints import LocalArtifact
+from logos_pl.hub.index import Entry, Index, Licence, entry_of
+from logos_pl.hub.layout import INDEX_FILE, refuse_unsafe_name
+from logos_pl.hub.licences import FoundLicence
+
+GENERATED = {CARD_FILE, NOTICE_FILE, DEPTH_FIGURE_FILE, PROVENANCE_FILE}
+"""What publishing writes anew for a tuned lens."""
+
+
+def release_files(artifact: LocalArtifact, release: Release, licence: Licence) -> dict[str, bytes]:
+    """The files of an artifact as they are published; a function of the artifact, the release and the licence alone.
+
+    Raises:
+        InputError: The artifact is damaged.
+    """
+    words = notice(artifact.kind, artifact.model_id, artifact.model_commit, release.version, release.repo_id, licence)
+    if artifact.kind == "prisms":
+        return _prism_files(artifact, words)
+    load_lenses(artifact.folder)  # refuses what could not be loaded
+    provenance = read_provenance(artifact.folder)
+    there = verified_files(artifact.folder, provenance)
+    files = {name: data for name, data in there.items() if name not in GENERATED}
+    if provenance.acceptance is None:
+        files[DEPTH_FIGURE_FILE] = depth_figure(provenance.val_kl_bits, provenance.clean_model_name)
+    files[CARD_FILE] = model_card(provenance, len(files[WEIGHTS_FILE]), release).encode()
+    files[NOTICE_FILE] = words.encode()
+    written = dataclasses.replace(provenance, sha256=_hashes(files))
+    return files | {PROVENANCE_FILE: written.to_json().encode()}
+
+
+def _prism_files(artifact: LocalArtifact, words: str) -> dict[str, bytes]:
+    """A Prism's files, by the hashes in its provenance, and its NOTICE."""
+    text = (artifact.folder / PROVENANCE_FILE).read_text(encoding="utf-8")
+    provenance = plain.parse(text, PROVENANCE_FILE)
+    files = {}
+    for name, recorded in provenance.get("sha256", {}).items():
+        refuse_unsafe_name(name, os.path.relpath(artifact.folder / PROVENANCE_FILE))
+        path = artifact.folder / name
+        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != recorded:
+            raise InputError(f"{os.path.relpath(path)} is missing or was altered: fit or fetch the Prism again.")
+        files[name] = path.read_bytes()
+    files[NOTICE_FILE] = words.encode()
+    provenance["sha256"] = _hashes(files)
+    return files | {PROVENANCE_FILE: (json.dumps(provenance, indent=2, ensure_ascii=False) + "\n").encode()}
+
+
+def _hashes(files: Mapping[str, bytes]) -> dict[str, str]:
+    return {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+
+
+@dataclass(frozen=True)
+class Staged:
+    """What was built.
+
+    Attributes:
+        index: Of the whole repository after the release.
+        changed: What differs from what is published.
+        unchanged: What was published just so before.
+        deleted: Paths that the release no longer has.
+    """
+
+    index: Index
+    changed: list[LocalArtifact]
+    unchanged: list[LocalArtifact]
+    deleted: list[str]
+
+
+def stage(
+    root: Path,
+    artifacts: Sequence[LocalArtifact],
+    release: Release,
+    published: Index | None,
+    licences: Mapping[str, FoundLicence],
+) -> Staged:
+    """Write artifacts, licences and index of a release into a folder; a lens that did not change keeps its version.
+
+    Args:
+        root: The folder; an earlier release in it is removed.
+        artifacts: What to publish.
+        release: Repository and tag.
+        published: The index of what is there, or None.
+        licences: By model id.
+
+    Raises:
+        InputError: The folder holds something else, or an artifact is damaged.
+    """
+    _clear(root)
+    index = Index(release.version) if published is None else published
+    staged = Staged(index, [], [], [])
+    for artifact in artifacts:
+        entry, files, is_new = _built(artifact, release, published, licences[artifact.model_id].licence)
+        (staged.changed if is_new else staged.unchanged).append(artifact)
+        for name, data in files.items():
+            _write(root / entry.path / name, data)
+        before = None if published is None else published.entries(artifact.kind).get(artifact.model_id)
+        gone = set() if before is None else before.sha256.keys() - files.keys()
+        staged.deleted.extend(f"{entry.path}/{name}" for name in sorted(gone))
+        index = index.with_entry(artifact.kind, artifact.model_id, entry)
+    texts = {path: data for found in licences.values() for path, data in found.texts.items()}
+    for path, data in texts.items():
+        _write(root / path, data)
+    index = dataclasses.replace(index, licences=dict(sorted((index.licences | _hashes(texts)).items())))
+    if staged.changed:
+        index = dataclasses.replace(index, release=release.version)
+    _write(root / INDEX_FILE, index.to_json().encode())
+    return dataclasses.replace(staged, index=index)
+
+
+def _built(
+    artifact: LocalArtifact, release: Release, published: Index | None, licence: Licence
+) -> tuple[Entry, dict[str, bytes], bool]:
+    """An artifact's entry and files, and whether they differ from the published ones."""
+    kind, model_id = artifact.kind, artifact.model_id
+    before = None if published is None else published.entries(kind).get(model_id)
+    if before is not None:
+        files = release_files(artifact, release._replace(version=before.tl_version), licence)
+        if entry_of(kind, model_id, files, before.tl_version, licence) == before:
+            return before, files, False
+    files = release_files(artifact, release, licence)
+    return entry_of(kind, model_id, files, release.version, licence), files, True
+
+
+def _clear(root: Path) -> None:
+    """Remove an earlier staged release.
+
+    Raises:
+        InputError: The folder holds something else.
+    """
+    if root.exists() and any(root.iterdir()) and not (root / INDEX_FILE).is_file():
+        raise InputError(f"{os.path.relpath(root)} is in the way of the release to be built: move it away.")
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir(parents=True)
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)

@@ -1,0 +1,45 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from logos_pl.errors import InputError
+from logos_pl.hub.checkpoints import find_artifacts
+from tests.hub.publishing import SMALL, TINY
+
+
+def test_artifacts_are_found_by_their_provenance_in_both_layouts_and_never_in_hidden_folders(
+    checkpoints: Path,
+) -> None:
+    lenses = checkpoints / "tuned_lenses"
+    shutil.copytree(lenses / "small", lenses / ".small.old")
+    (lenses / "org").mkdir()
+    (lenses / "tiny").rename(lenses / "org" / "tiny")
+    found = find_artifacts(checkpoints)
+    assert [(artifact.kind, artifact.model_id, artifact.folder) for artifact in found] == [
+        ("tuned_lenses", TINY, lenses / "org" / "tiny"),
+        ("tuned_lenses", SMALL, lenses / "small"),
+    ]
+    assert [artifact.model_id for artifact in find_artifacts(checkpoints, [SMALL])] == [SMALL]
+
+
+def test_a_model_without_an_artifact_is_named_with_those_that_have_one(checkpoints: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"There is no artifact of org/none in .*, which holds: org/small, org/tiny"):
+        find_artifacts(checkpoints, [TINY, "org/none"])
+    with pytest.raises(InputError, match=r"There is no tuned lens or Prism in .*, which holds: nothing"):
+        find_artifacts(tmp_path / "empty")
+
+
+def test_two_artifacts_of_one_model_are_refused(checkpoints: Path) -> None:
+    lenses = checkpoints / "tuned_lenses"
+    shutil.copytree(lenses / "tiny", lenses / "org" / "tiny")
+    with pytest.raises(InputError, match="both hold the tuned lens of org/tiny: move one away"):
+        find_artifacts(checkpoints)
+
+
+def test_a_provenance_that_names_no_model_is_refused(checkpoints: Path) -> None:
+    path = checkpoints / "tuned_lenses" / "small" / "provenance.json"
+    path.write_text(json.dumps({"model_commit": "c0"}))
+    with pytest.raises(InputError, match="names no model_id or no model_commit"):
+        find_artifacts(checkpoints)
