@@ -1,4 +1,4 @@
-"""The command line: `logos-pl fit | validate | test | predict | selftest --config configs/<name>.yaml`."""
+"""The command line: `logos-pl fit | prism | validate | test | predict | selftest --config configs/<name>.yaml`."""
 
 import inspect
 import os
@@ -20,13 +20,15 @@ from logos_pl.callbacks.ledger import Ledger
 from logos_pl.callbacks.lens_export import LensExport
 from logos_pl.callbacks.lens_import import LensImport
 from logos_pl.callbacks.percentile_stopping import PercentileStopping
+from logos_pl.callbacks.prism_export import PrismExport
 from logos_pl.callbacks.progress import FitProgress
 from logos_pl.callbacks.sweep_writer import SweepDestination, SweepWriter
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.errors import InputError
 from logos_pl.lm.sources import clean_name, locate
+from logos_pl.modules.prism_fit import PrismFit, PrismSettings
 from logos_pl.modules.tuning import PERCENTILE_KL, LensTuning
-from logos_pl.plan import plan_run
+from logos_pl.plan import plan_run, settle_prism_budget
 from logos_pl.run_folder import find_checkpoint, new_run_folder, refuse_broken
 from logos_pl.selftest import run_selftest
 
@@ -82,7 +84,22 @@ def file_name(model: str) -> str:
 
 
 class LogosTrainer(Trainer):
-    """Lightning's trainer, and the self-test that runs where a prediction would."""
+    """Lightning's trainer, and the commands of this project's own."""
+
+    def fit_prism(self, model: LensTuning, datamodule: LensDataModule, settings: PrismSettings) -> None:
+        """Fit a Prism lens, one map for all rows, on the model and text of a fit, and write it.
+
+        Raises:
+            InputError: The model, the text or the settings cannot be used.
+            RunError: A figure is not finite, or the disk refuses.
+        """
+        prism = PrismFit(
+            settings, model.model_id, model.revision, model.dtype_name, model.decoding_norm, model.loss_block_bytes
+        )
+        self.fit(prism, datamodule=datamodule)
+
+    # The command's name. A function of that name would claim the group of options that the settings are.
+    prism = fit_prism
 
     def selftest(self, model: LensTuning, datamodule: LensDataModule) -> None:
         """Check the model's head, its norm and the sweep's arithmetic on the model at hand; writes nothing.
@@ -119,6 +136,7 @@ class LogosCLI(LightningCLI):
         parser.add_lightning_class_args(PercentileStopping, "early_stopping")
         parser.add_lightning_class_args(LensExport, "export")
         parser.add_lightning_class_args(SweepWriter, "sweep")
+        parser.add_class_arguments(PrismSettings, "prism")
         parser.add_argument("--models", nargs="+", type=str, help="models that `predict` reads one after the other")
         parser.link_arguments("model.model_id", "data.model_id")
         parser.link_arguments("model.revision", "data.model_revision")
@@ -131,6 +149,7 @@ class LogosCLI(LightningCLI):
         own = {"model", "datamodule", "verbose", "weights_only", "dataloaders", "return_predictions"}
         return {
             "selftest": own,
+            "prism": own | {"settings"},
             "fit": own | {"train_dataloaders", "val_dataloaders"},
             "validate": own,
             "test": own,
@@ -164,6 +183,8 @@ class LogosCLI(LightningCLI):
         if self.subcommand == "predict":
             names = [file_name(model) for model in config.models or [config.model.model_id]]
             self.destination.settle(root, config.sweep.out_dir, names)
+        if self.subcommand == "prism":
+            settle_prism_budget(config)
         self.plan = plan_run(config, reads_text=self.subcommand not in ("predict", "selftest"))
         if self.plan.batching.world_size > 1 and self.subcommand in ("predict", "selftest"):
             raise InputError(f"{self.subcommand} runs in one process: give --trainer.devices 1.")
@@ -184,12 +205,22 @@ class LogosCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer with this project's logger, checkpoints and callbacks."""
-        parts = self._fit_parts() if self.subcommand == "fit" else self._evaluation_parts()
+        makers = {"fit": self._fit_parts, "prism": self._prism_parts}
+        parts = makers.get(str(self.subcommand), self._evaluation_parts)()
         if self.subcommand != "fit":
             self.save_config_callback = None  # an evaluation has no run folder, and leaves nothing where it is called
         given = self._get(self.config_init, "trainer")
         parts["callbacks"] += given.get("callbacks") or []
-        return super().instantiate_trainer(**parts, enable_model_summary=False, **kwargs)
+        trainer = super().instantiate_trainer(**parts, enable_model_summary=False, **kwargs)
+        if self.subcommand == "prism":  # these are the tuned lens's
+            others = PercentileStopping | LensExport | SweepWriter
+            trainer.callbacks = [c for c in trainer.callbacks if not isinstance(c, others)]  # type: ignore[attr-defined]
+        return trainer
+
+    def prism(self, model: LensTuning, datamodule: LensDataModule) -> None:
+        """Fit a prism with the settings of its own group of options."""
+        assert isinstance(self.trainer, LogosTrainer)
+        self.trainer.fit_prism(model, datamodule, self._get(self.config_init, "prism"))
 
     def validate(self, **arguments: Any) -> None:
         """Validate without Lightning's own table: `LensImport` prints one per row."""
@@ -227,6 +258,17 @@ class LogosCLI(LightningCLI):
         if given["logger"] in (None, True):
             parts["logger"] = TensorBoardLogger(folder.parent.parent, name=folder.parent.name, version=folder.name)
         return parts
+
+    def _prism_parts(self) -> dict[str, Any]:
+        settings: PrismSettings = self._get(self.config_init, "prism")
+        return {
+            "callbacks": [PrismExport(Path(settings.folder) / self.plan.clean_model_name)],
+            "max_epochs": 1,  # an epoch ends at the validation, and that is due when all positions are read
+            "num_sanity_val_steps": 0,
+            "logger": False,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+        }
 
     def _evaluation_parts(self) -> dict[str, Any]:
         export: LensExport = self._get(self.config_init, "export")

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from logos_pl.errors import InputError
 from logos_pl.functional.budget import Batching, auto_schedule, plan_batching, total_steps
 from logos_pl.functional.low_rank import settle_rank
+from logos_pl.functional.positions import position_bounds
 from logos_pl.lm.devices import GIB, DeviceChoice, ModelShape, choose_device, measure_memory, needed_bytes, shape_of
 from logos_pl.lm.frozen import context_length, read_config
 from logos_pl.lm.loading import DTYPES
@@ -84,6 +85,24 @@ def plan_run(config: Any, reads_text: bool = True) -> RunPlan:
         total_steps(data.tokens, data.seq_len, data.effective_batch_seqs),
         auto_schedule(shape.vocab_size)[1] if positions == "auto" else positions,
     )
+
+
+def settle_prism_budget(config: Any) -> None:
+    """Set the text that a prism's positions need, in one interval, into a subcommand's configuration.
+
+    Every position within the range is used: their moments cost little beside the forward pass.
+
+    Raises:
+        InputError: there are no positions to read, or the range holds none.
+    """
+    data, positions = config.data, config.prism.positions
+    if positions < 1:
+        raise InputError(f"--prism.positions {positions} is no number of positions: give 100,000 or more.")
+    first, last = position_bounds(data.seq_len, tuple(data.position_range))
+    data.tokens = -(-positions // (last - first + 1)) * data.seq_len
+    steps = total_steps(data.tokens, data.seq_len, data.effective_batch_seqs)
+    data.tokens = steps * data.seq_len * data.effective_batch_seqs
+    data.validate_every_steps = steps
 
 
 def _place(config: Any, shape: ModelShape) -> DeviceChoice:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from logos_pl.artifacts.card import model_card
+from logos_pl.artifacts.checks import check_model, read_text, read_verified, refuse_other_owner
 from logos_pl.artifacts.companion import COMPANION_FILE, companion_files, companion_of, companion_record
 from logos_pl.artifacts.fingerprint import check_fingerprint
 from logos_pl.artifacts.provenance import PROVENANCE_FILE, Provenance
@@ -103,12 +104,7 @@ def check_destination_of(folder: str | os.PathLike[str], model_id: str, model_co
         there = read_provenance(find_folder(Path(folder)))
     except InputError:  # nothing there, or nothing that could be read as a lens: it may be replaced
         return
-    other_local = model_commit.startswith("sha256:") and there.model_commit != model_commit
-    if there.model_id != model_id or other_local:
-        raise InputError(
-            f"{_shown(Path(folder))} holds the lens of {there.model_id} at {there.model_commit}, and this run is for "
-            f"{model_id} at {model_commit}: choose another --export.folder, or remove that lens."
-        )
+    refuse_other_owner(there, model_id, model_commit, Path(folder), "lens", "--export.folder")
 
 
 def load_tuned_lens(path: str | os.PathLike[str], lm: FrozenLM | None = None) -> tuple[TunedLens, Provenance]:
@@ -178,51 +174,13 @@ def read_provenance(folder: Path) -> Provenance:
     Raises:
         InputError: There is none, or it is not what this version writes.
     """
-    try:
-        text = _read(folder / PROVENANCE_FILE).decode()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{_shown(folder / PROVENANCE_FILE)} is not UTF-8 text: fetch the artifact again.") from error
-    return Provenance.from_json(text)
-
-
-def check_model(provenance: Provenance, lm: FrozenLM) -> None:
-    """Refuse a model that is not, by full id and commit, the one the lens was trained on.
-
-    Raises:
-        InputError: Naming both.
-    """
-    if provenance.model_id != lm.model_id:
-        same_name = provenance.clean_model_name == lm.clean_model_name
-        note = f", although both are called {lm.clean_model_name}" if same_name else ""
-        raise InputError(
-            f"The lens was trained for {provenance.model_id}, not for {lm.model_id}{note}: load {provenance.model_id}, "
-            "or use the lens of this model."
-        )
-    if provenance.model_commit != lm.model_commit:
-        raise InputError(
-            f"The lens was trained for {lm.model_id} at commit {provenance.model_commit}, and the model is at "
-            f"{lm.model_commit}: load that revision of the model, or fit the lens again."
-        )
+    return Provenance.from_json(read_text(folder / PROVENANCE_FILE))
 
 
 def verified_files(folder: Path, provenance: Provenance) -> dict[str, bytes]:
     """The files' contents, read once, so that what was verified is what is used."""
     needed = {WEIGHTS_FILE} if provenance.companion is None else {WEIGHTS_FILE, provenance.companion.file}
-    for name in sorted(needed):
-        if name not in provenance.sha256:
-            raise InputError(f"{PROVENANCE_FILE} records no hash of {name}: fetch the artifact again.")
-    files = {}
-    for name, recorded in provenance.sha256.items():
-        if name not in ARTIFACT_FILES:
-            raise InputError(f"{PROVENANCE_FILE} names {name!r}, which is no file of a lens: fetch the artifact again.")
-        files[name] = _read(folder / name)
-        found = hashlib.sha256(files[name]).hexdigest()
-        if found != recorded:
-            raise InputError(
-                f"{_shown(folder / name)} was altered: its sha256 is {found[:12]}…, and {recorded[:12]}… is recorded: "
-                "fetch the artifact again."
-            )
-    return files
+    return read_verified(folder, provenance.sha256, needed, ARTIFACT_FILES)
 
 
 def _refuse_basis(provenance: Provenance) -> None:
@@ -232,16 +190,3 @@ def _refuse_basis(provenance: Provenance) -> None:
             f"The lens is written in the basis of {provenance.preconditioner.path}, which this version of logos-pl "
             "does not apply: use a newer version."
         )
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"{_shown(path)} cannot be read ({error.strerror}): an artifact needs it; fetch the artifact again."
-        ) from error
-
-
-def _shown(path: Path) -> str:
-    return os.path.relpath(path)

@@ -16,7 +16,6 @@ FIGURES = (
     ("KL(row‖final)", "kl_to_final_bits", ".3f"),
     ("top-1 agree", "top1_agree", ".1%"),
 )
-LENSES = ("norm", "tuned")
 MARK = "*"
 """Beside a rank or a KL at the row where it first reaches a milestone."""
 
@@ -25,14 +24,19 @@ def kl_table(readings: Readings) -> Table:
     """One line per row; KL(P_final‖P_row), which the lens is trained on, then KL(P_row‖P_final) and top-1 agreement."""
     num_blocks = len(readings["norm"]["kl_from_final_bits"]) - 1
     marks = {row: f"{percentile}%" for percentile, row in depth_percentile_rows(num_blocks).items()}
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("\nrow", justify="right")
-    table.add_column("\ndepth", justify="right")
+    three = len(readings) > 2  # narrower columns, so that three lenses fit into 80
+    table = Table(box=None, pad_edge=False, padding=(0, 1 if three else 2, 0, 0))
+    table.add_column("\n\nrow" if three else "\nrow", justify="right")
+    table.add_column("\n\ndepth" if three else "\ndepth", justify="right")
     for heading, _, _ in FIGURES:
-        table.add_column(f"{heading}\nnorm", justify="right", no_wrap=True)
-        table.add_column("\ntuned", justify="right", no_wrap=True)
+        lines = heading.replace("KL(", "KL\n(").replace(" ", "\n") if three else heading
+        for number, lens in enumerate(readings):
+            above = lines if number == 0 else "\n" * lines.count("\n")
+            table.add_column(f"{above}\n{lens}", justify="right", no_wrap=True)
     for row in range(num_blocks + 1):
-        figures = [f"{float(readings[lens][quantity][row]):{form}}" for _, quantity, form in FIGURES for lens in LENSES]
+        figures = [
+            f"{float(reading[quantity][row]):{form}}" for _, quantity, form in FIGURES for reading in readings.values()
+        ]
         table.add_row(str(row), marks.get(row, ""), *figures)
     return table
 

@@ -63,6 +63,17 @@ def pool_rows(moments: Moments, rows: Sequence[int]) -> Pooled:
     return Pooled(mean_x, xx, moments.xy[index].mean(dim=0) / moments.num_pos)
 
 
+def check_shrinkage(shrinkage: float) -> float:
+    """``shrinkage`` itself, once it is known to be a share from 0 to below 1.
+
+    Raises:
+        InputError: It is not.
+    """
+    if not 0 <= shrinkage < 1:
+        raise InputError(f"A shrinkage of {shrinkage} was given: give a share from 0 to below 1.")
+    return shrinkage
+
+
 def whitening(covariance: Float[Tensor, "d_model d_model"], kind: WhiteningKind, shrinkage: float) -> Whitening:
     """The symmetric whitening of a covariance, shrunk towards a multiple of the identity of the same trace.
 
@@ -76,9 +87,7 @@ def whitening(covariance: Float[Tensor, "d_model d_model"], kind: WhiteningKind,
 
     Source: Kessy, Lewin & Strimmer, arXiv:1512.00809 (ZCA whitening); Ledoit & Wolf 2004 (shrinkage).
     """
-    if not 0 <= shrinkage < 1:
-        raise InputError(f"A shrinkage of {shrinkage} was given: give a share from 0 to below 1.")
-    level = shrinkage * covariance.diagonal().mean()
+    level = check_shrinkage(shrinkage) * covariance.diagonal().mean()
     if kind == "diagonal":
         variances = _usable((1 - shrinkage) * covariance.diagonal() + level, shrinkage)
         return Whitening(variances.rsqrt(), variances.sqrt())

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from logos_pl.errors import InputError
-from logos_pl.functional.moments import MomentStream
+from logos_pl.functional.moments import Moments, MomentStream
 from logos_pl.functional.whitening import pool_rows, times, whitening
 
 D = 6
@@ -16,7 +16,7 @@ def samples(rows: int = 3, pos: int = 500) -> tuple[torch.Tensor, torch.Tensor]:
     return x, x.sum(0) + torch.randn(pos, D, generator=generator, dtype=torch.float64)
 
 
-def moments_of(x: torch.Tensor, y: torch.Tensor):
+def moments_of(x: torch.Tensor, y: torch.Tensor) -> Moments:
     stream = MomentStream(x.shape[0], x.shape[2])
     stream.add(x, y)
     return stream.moments()

@@ -1,0 +1,136 @@
+"""A prism fitted by the command line, and what a user finds afterwards."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from logos_pl.artifacts.prism import load_prism
+from logos_pl.data.datamodule import LensDataModule
+from logos_pl.entry import main
+from logos_pl.lenses.head import Head
+from logos_pl.lm.frozen import FrozenLM, load_tokenizer
+from logos_pl.lm.residuals import residuals
+from tests.tiny import fit_arguments, make_corpus, make_model
+
+POSITIONS = 1_000
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("tiny")
+    return {"model": make_model(folder / "tiny-llama"), "corpus": make_corpus(folder / "corpus", documents=400)}
+
+
+def prism_arguments(tiny: dict[str, Path], logs: Path, **options: Any) -> list[str]:
+    own = {"prism.folder": logs / "prisms", "prism.positions": POSITIONS}
+    return ["prism", *fit_arguments(**tiny, logs=logs, **(own | options))]
+
+
+@pytest.fixture(scope="module")
+def fitted(tiny: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    logs = tmp_path_factory.mktemp("fitted")
+    assert main(prism_arguments(tiny, logs)) == 0
+    return logs / "prisms" / "tiny-llama"
+
+
+def test_the_map_is_the_textbooks_on_every_position_that_was_read(fitted: Path, tiny: dict[str, Path]) -> None:
+    lm = FrozenLM.load(str(tiny["model"]), dtype="float32")
+    lens, provenance = load_prism(fitted, lm)
+    head, rows = Head(lm.anatomy), [*provenance.rows, 4]
+    data = LensDataModule(
+        dataset=str(tiny["corpus"]), model_id=str(tiny["model"]), seq_len=32, held_out_frac=0.1, lanes=4, num_workers=0,
+        effective_batch_seqs=8, micro_batch_seqs=4, positions_per_seq=4, val_seqs=8, test_seqs=8,
+        tokens=10**5,
+    )  # fmt: skip
+    data.setup("fit")
+    sequences: list[torch.Tensor] = []
+    batches = iter(data._stream().batches(0))
+    while (
+        len(sequences) * 11 < provenance.positions
+    ):  # positions 20 to 30 of 32: ceil(0.60 · 32) to ceil(0.95 · 32) − 1
+        sequences.extend(next(batches).input_ids)
+    positions = torch.arange(20, 31).expand(len(sequences), -1)
+    x = head.normalise(residuals(lm, torch.stack(sequences), positions, rows).flatten(1, 2), rows).double()
+    x, y = x[:-1], x[-1]
+
+    assert provenance.positions == y.shape[0] >= POSITIONS
+    assert provenance.budget.tokens == len(sequences) * 32
+    pooled = x.flatten(0, 1)
+    roots = []
+    for samples in (pooled, y):
+        covariance = torch.cov(samples.T, correction=0)
+        if provenance.whiten == "diagonal":
+            covariance = covariance.diagonal().diag()
+        covariance = 0.999 * covariance + 1e-3 * covariance.trace() / 16 * torch.eye(16, dtype=torch.float64)
+        values, vectors = torch.linalg.eigh(covariance)
+        roots.append(vectors @ values.sqrt().diag() @ vectors.T)
+    z = (pooled - pooled.mean(0)) @ torch.linalg.inv(roots[0])
+    t = ((y - y.mean(0)) @ torch.linalg.inv(roots[1])).repeat(len(rows) - 1, 1)
+    left, _, right = torch.linalg.svd(z.T @ t)
+    matrix = torch.linalg.inv(roots[0]) @ left @ right @ roots[1]
+    found, bias = lens.prism.affine()
+    torch.testing.assert_close(found.double(), matrix, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(bias.double(), y.mean(0) - pooled.mean(0) @ matrix, rtol=1e-3, atol=1e-3)
+
+
+def test_the_candidate_with_the_least_held_out_divergence_is_taken_and_all_are_on_record(fitted: Path) -> None:
+    recorded = json.loads((fitted / "provenance.json").read_text())
+    tried = {(c["whiten"], tuple(c["depths"])): c for c in recorded["candidates"]}
+
+    assert len(tried) == 8
+    best = min(tried.values(), key=lambda c: c["mean_kl_from_final_bits"])
+    assert (recorded["whiten"], recorded["depths"], recorded["rows"]) == (best["whiten"], best["depths"], best["rows"])
+    for percentile, at in recorded["val_kl_bits"].items():
+        assert at["prism"]["kl_from_final_bits"] == best["kl_from_final_bits"][percentile]
+    assert recorded["rank"] == 16
+    assert recorded["world_size"] == 1
+
+
+def test_the_command_prints_the_candidates_and_every_row(
+    tiny: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(prism_arguments(tiny, tmp_path, **{"prism.whiten": "full", "prism.rank": 5})) == 0
+    said = capsys.readouterr().out
+    assert "diagonal" not in said
+    assert said.count("full ") == 4
+    assert [line.split()[0] for line in said.split("row  depth")[1].splitlines()[1:6]] == ["0", "1", "2", "3", "4"]
+    assert "prism: prisms/tiny-llama" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["prisms"]
+    rotation = torch.load(tmp_path / "prisms" / "tiny-llama" / "rotation.pt", weights_only=True)["rotation"]
+    assert torch.linalg.matrix_rank(rotation, rtol=1e-4) == 5
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"prism.positions": 16}, "--prism.positions 16 is too few for tiny-llama, whose width is 16"),
+    ({"prism.positions": 0}, "--prism.positions 0 is no number of positions"),
+    ({"prism.positions": 8_000}, "distinct positions, and --prism.positions asks for 8,000"),
+    ({"prism.rank": 17}, "Rank 17 does not fit a model of width 16"),
+    ({"prism.shrinkage": 1}, "A shrinkage of 1.0 was given"),
+])  # fmt: skip
+def test_what_gives_no_prism_is_refused_in_a_sentence(
+    options: dict[str, Any], message: str, tiny: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(prism_arguments(tiny, tmp_path, **options)) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_a_model_whose_norm_silences_a_direction_needs_shrinkage(
+    tiny: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lm = FrozenLM.load(str(tiny["model"]), dtype="float32")
+    with torch.no_grad():
+        lm.model.model.norm.weight[3] = 0.0
+    lm.model.save_pretrained(tmp_path / "silent")
+    load_tokenizer(str(tiny["model"])).save_pretrained(tmp_path / "silent")
+    silent = tiny | {"model": tmp_path / "silent"}
+
+    assert main(prism_arguments(silent, tmp_path, **{"prism.shrinkage": 0})) == 2
+    assert "rank-deficient: 1 of 16 directions have no variance" in capsys.readouterr().err
+    assert main(prism_arguments(silent, tmp_path)) == 0
