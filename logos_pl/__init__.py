@@ -3,9 +3,27 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from logos_pl.api import Sweep, lens_logits, load_model, load_tuned_lens, norm_lens, skipping_perplexity, sweep
+    from logos_pl.api import (
+        Sweep,
+        lens_logits,
+        load_model,
+        load_prism,
+        load_tuned_lens,
+        norm_lens,
+        skipping_perplexity,
+        sweep,
+    )
 
-__all__ = ["Sweep", "lens_logits", "load_model", "load_tuned_lens", "norm_lens", "skipping_perplexity", "sweep"]
+__all__ = [
+    "Sweep",
+    "lens_logits",
+    "load_model",
+    "load_prism",
+    "load_tuned_lens",
+    "norm_lens",
+    "skipping_perplexity",
+    "sweep",
+]
 
 
 def __getattr__(name: str) -> Any:

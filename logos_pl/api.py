@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from logos_pl.analysis.milestones import Milestones, milestones
-from logos_pl.artifacts import load_tuned_lens
+from logos_pl.artifacts import load_prism, load_tuned_lens
 from logos_pl.data.prompts import TOKENS_PER_BATCH, ask, batches
 from logos_pl.data.token_strings import TokenStrings
 from logos_pl.errors import InputError
@@ -27,7 +27,16 @@ from logos_pl.modules.reading import SWEPT, PromptReader, refuse_other_model
 from logos_pl.modules.recording import records_of
 from logos_pl.records import NextTokenRecord, PositionRecord, Prompt, PromptRecords
 
-__all__ = ["Sweep", "lens_logits", "load_model", "load_tuned_lens", "norm_lens", "skipping_perplexity", "sweep"]
+__all__ = [
+    "Sweep",
+    "lens_logits",
+    "load_model",
+    "load_prism",
+    "load_tuned_lens",
+    "norm_lens",
+    "skipping_perplexity",
+    "sweep",
+]
 
 
 def load_model(

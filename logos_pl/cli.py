@@ -21,6 +21,7 @@ from logos_pl.callbacks.lens_export import LensExport
 from logos_pl.callbacks.lens_import import LensImport
 from logos_pl.callbacks.percentile_stopping import PercentileStopping
 from logos_pl.callbacks.prism_export import PrismExport
+from logos_pl.callbacks.prism_import import PrismImport
 from logos_pl.callbacks.progress import FitProgress
 from logos_pl.callbacks.sweep_writer import SweepDestination, SweepWriter
 from logos_pl.data.datamodule import LensDataModule
@@ -260,9 +261,8 @@ class LogosCLI(LightningCLI):
         return parts
 
     def _prism_parts(self) -> dict[str, Any]:
-        settings: PrismSettings = self._get(self.config_init, "prism")
         return {
-            "callbacks": [PrismExport(Path(settings.folder) / self.plan.clean_model_name)],
+            "callbacks": [PrismExport(self._prism_folder())],
             "max_epochs": 1,  # an epoch ends at the validation, and that is due when all positions are read
             "num_sanity_val_steps": 0,
             "logger": False,
@@ -274,9 +274,6 @@ class LogosCLI(LightningCLI):
         export: LensExport = self._get(self.config_init, "export")
         writer: SweepWriter = self._get(self.config_init, "sweep")
         writer.destination = self.destination
-        command = " ".join(["logos-pl fit", *(f"--config {path}" for path in self._config_files())])
-        if self.plan.model_id != self._configured_model():
-            command += f" --model.model_id {self.plan.model_id}"
         given = self.config[self.subcommand].get("ckpt_path") is not None
         folder = None if given else export.destination(self.plan.clean_model_name)
         wanted = self._get(self.config_init, "trainer")["enable_progress_bar"] is not False
@@ -284,7 +281,10 @@ class LogosCLI(LightningCLI):
         required = self.subcommand != "predict" or writer.tuned == "require"
         callbacks: list[Callback] = []
         if self.subcommand != "selftest":
-            callbacks.append(LensImport(folder, command, required))
+            callbacks.append(LensImport(folder, self._command("fit"), required))
+        use = {"validate": "auto", "predict": writer.prism}.get(str(self.subcommand), "off")
+        if use != "off":
+            callbacks.append(PrismImport(self._prism_folder(), self._command("prism"), required=use == "require"))
         logger: TensorBoardLogger | bool = False
         if self.subcommand == "test":
             self.gates = GateWriter(folder or self.run_folder, is_artifact=folder is not None)
@@ -292,6 +292,17 @@ class LogosCLI(LightningCLI):
             root = Path(self._get(self.config_init, "trainer")["default_root_dir"] or "lightning_logs")
             logger = TensorBoardLogger(root, name=self.plan.clean_model_name, version="gates")
         return {"callbacks": callbacks, "logger": logger, "enable_progress_bar": bar}
+
+    def _prism_folder(self) -> Path:
+        settings: PrismSettings = self._get(self.config_init, "prism")
+        return Path(settings.folder) / self.plan.clean_model_name
+
+    def _command(self, name: str) -> str:
+        """A command on the same model, as the user would type it."""
+        command = " ".join([f"logos-pl {name}", *(f"--config {path}" for path in self._config_files())])
+        if self.plan.model_id != self._configured_model():
+            command += f" --model.model_id {self.plan.model_id}"
+        return command
 
     def _configured_model(self) -> str | None:
         """The model that the configuration files name, if any does."""

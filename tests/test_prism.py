@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import torch
 
+from logos_pl.analysis.output import SCHEMA_FILE
+from logos_pl.api import sweep
 from logos_pl.artifacts.prism import load_prism
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.entry import main
@@ -134,3 +137,75 @@ def test_a_model_whose_norm_silences_a_direction_needs_shrinkage(
     assert main(prism_arguments(silent, tmp_path, **{"prism.shrinkage": 0})) == 2
     assert "rank-deficient: 1 of 16 directions have no variance" in capsys.readouterr().err
     assert main(prism_arguments(silent, tmp_path)) == 0
+
+
+def sweep_arguments(tiny: dict[str, Path], fitted: Path, logs: Path, **options: Any) -> list[str]:
+    own = {"prism.folder": fitted.parent, "data.prompt": "sun moon river", "data.answer": "stone"}
+    return ["predict", *fit_arguments(**tiny, logs=logs, **(own | options))]
+
+
+def test_a_sweep_reads_the_prism_beside_the_others_and_sums_it_up(
+    fitted: Path, tiny: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(sweep_arguments(tiny, fitted, tmp_path, **{"sweep.prism": "require"})) == 0
+    assert "with the prism of " in capsys.readouterr().out
+    folder = tmp_path / "lightning_logs" / "sweeps" / "run-latest"
+    for kind in ("records", "pure-next-token"):
+        norm, prism = ((folder / f"output-tiny-llama-{kind}{end}.csv").read_text() for end in ("", "-prism"))
+        assert norm.splitlines()[0] == prism.splitlines()[0]
+        assert len(norm.splitlines()) == len(prism.splitlines())
+
+    document = json.loads((folder / "output-tiny-llama.json").read_text())
+    jsonschema.validate(document, json.loads(SCHEMA_FILE.read_text()))
+    assert document["run"]["lenses"] == ["norm", "prism"]
+    summary, recorded = document["prism_summary"], json.loads((fitted / "provenance.json").read_text())
+    assert summary["provenance"]["rotation_sha256"] == recorded["sha256"]["rotation.pt"]
+    lm = FrozenLM.load(str(tiny["model"]), dtype="float32")
+    rows = sweep(lm, [("sun moon river", "stone")], {"prism": load_prism(fitted, lm)[0]}).prompts[0].next_token
+    for at in summary["summaries"]["delta_kl"]:
+        gain = rows["norm"][at["row"]].kl_to_final_bits - rows["prism"][at["row"]].kl_to_final_bits
+        assert at["median_delta_kl_bits"] == pytest.approx(gain, abs=1e-6)
+    report = (folder / "evaluation-tiny-llama.md").read_text()
+    assert "### Prism against norm" in report
+    assert "output-tiny-llama-pure-next-token-prism.csv" in report
+    assert '"prism"' in (folder / "output-tiny-llama-page.html").read_text()
+
+
+def test_a_sweep_leaves_the_prism_where_it_is_told_to(fitted: Path, tiny: dict[str, Path], tmp_path: Path) -> None:
+    assert main(sweep_arguments(tiny, fitted, tmp_path, **{"sweep.prism": "off"})) == 0
+    document = json.loads((tmp_path / "lightning_logs/sweeps/run-latest/output-tiny-llama.json").read_text())
+    assert (document["run"]["lenses"], document["prism_summary"]) == (["norm"], None)
+
+
+def test_a_prism_that_is_required_and_missing_or_of_another_norm_or_model_is_refused(
+    fitted: Path, tiny: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = {"sweep.prism": "require", "prism.folder": tmp_path / "none"}
+    other = tiny | {"model": make_model(tmp_path / "tiny-llama", seed=1)}
+    for model, options, message in (
+        (tiny, missing, "There is no prism at "),
+        (tiny, {"model.decoding_norm": "next"}, "fitted with decoding_norm final, and the run asks for next"),
+        (other, {}, "The prism was trained for tiny-llama at commit sha256:"),
+    ):
+        assert main(sweep_arguments(model, fitted, tmp_path, **options)) == 2
+        said = capsys.readouterr().err
+        assert message in said
+        assert said.count("\n") == 1
+    assert "fit one with `logos-pl prism" not in said
+    assert not (tmp_path / "lightning_logs").exists()
+
+
+def test_a_validation_prints_norm_tuned_and_prism_side_by_side(
+    fitted: Path, tiny: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"prism.folder": fitted.parent, "data.tokens": 4 * 8 * 32}
+    assert main(["fit", *fit_arguments(**tiny, logs=tmp_path, **options)]) == 0
+    capsys.readouterr()
+    assert main(["validate", *fit_arguments(**tiny, logs=tmp_path, **options)]) == 0
+    lines = capsys.readouterr().out.split("held-out validation text")[1].splitlines()
+    heading = next(line for line in lines if "depth" in line)
+    assert heading.split() == ["row", "depth", *("norm", "tuned", "prism") * 3]
+    assert max(map(len, lines[1:])) <= 80
+    recorded = json.loads((fitted / "provenance.json").read_text())["val_kl_bits"]
+    middle = next(line.split() for line in lines if " 50% " in line)
+    assert float(middle[4]) == pytest.approx(recorded["50"]["prism"]["kl_from_final_bits"], abs=6e-4)

@@ -1,11 +1,12 @@
 """Several models side by side: `evaluation-cross-models.md`, medians over each model's prompts."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from logos_pl.analysis.markdown import cite, code, escaped, number, table
 from logos_pl.analysis.output_summaries import MEASURES, depth_rows
-from logos_pl.analysis.report_depth import depth_medians, finite_median, next_token_file, tuned_against_norm
+from logos_pl.analysis.report_depth import against_norm, depth_medians, finite_median, next_token_file
 from logos_pl.analysis.report_input import REACHED, ReportInput
 
 COMPARING = (
@@ -22,12 +23,13 @@ def cross_model_report(sweeps: Sequence[ReportInput]) -> str:
     Args:
         sweeps: One per model, in the order of the lines.
     """
-    sections = {
+    sections: dict[str, Callable[[Sequence[ReportInput]], str]] = {
         "Models": _models,
         "Final prediction": _final,
         "Milestones": _milestones,
         "KL, entropy and cosine at 0/25/50/75/100% depth": _depth,
-        "Tuned against norm": _tuned,
+        "Tuned against norm": partial(_against, "tuned"),
+        "Prism against norm": partial(_against, "prism"),
         "Checks": _checks,
     }
     parts = [f"## {heading}\n\n{section(sweeps)}" for heading, section in sections.items()]
@@ -84,13 +86,13 @@ def _depth(sweeps: Sequence[ReportInput]) -> str:
     return table(["model", "lens", "depth", "row", *map(code, MEASURES), "source"], rows)
 
 
-def _tuned(sweeps: Sequence[ReportInput]) -> str:
+def _against(lens: str, sweeps: Sequence[ReportInput]) -> str:
     parts = []
     for e in sweeps:
-        gain = tuned_against_norm(e.swept.summaries, e.num_blocks, e.files)
+        gain = against_norm(lens, e.swept.summaries, e.num_blocks, e.files)
         if gain:
             parts.append(f"### {escaped(e.model_id)}\n\n{gain}")
-    return "\n".join(parts) or "No model was read with a tuned lens.\n"
+    return "\n".join(parts) or f"No model was read with a {lens} lens.\n"
 
 
 def _checks(sweeps: Sequence[ReportInput]) -> str:

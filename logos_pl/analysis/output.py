@@ -21,19 +21,22 @@ from logos_pl.analysis.output_groups import (
     ModelIdentity,
     ModelStats,
     Output,
+    PrismOrigin,
     Run,
     RunFacts,
     TunedLensOrigin,
 )
 from logos_pl.analysis.output_prompt import RawLens, asked, control_prompt, diagnosis, final_prediction, gold_answer
 from logos_pl.analysis.output_summaries import (
+    PRISM_THRESHOLD_BITS,
     PackedValues,
     PromptSummary,
     SweptPrompts,
     ablation_summary,
     control_summary,
+    gain_summaries,
+    prism_verdict,
     prompt_summary,
-    tuned_summaries,
 )
 from logos_pl.errors import InputError
 from logos_pl.records import PromptRecords
@@ -86,7 +89,13 @@ class OutputBuilder:
         return SweptPrompts(self._prompts, self._gold, self._diagnostics, self._final, list(self._summaries.values()))
 
     def finish(
-        self, model: ModelIdentity, run: RunFacts, files: Files, stats: ModelStats, tuned_lens: TunedLensOrigin | None
+        self,
+        model: ModelIdentity,
+        run: RunFacts,
+        files: Files,
+        stats: ModelStats,
+        tuned_lens: TunedLensOrigin | None,
+        prism: PrismOrigin | None = None,
     ) -> Output:
         """The document of a sweep that went through.
 
@@ -96,6 +105,7 @@ class OutputBuilder:
             files: What lies beside the document.
             stats: What the model is made of.
             tuned_lens: Where the tuned lens comes from; None without one.
+            prism: Where the prism comes from; None without one.
         """
         prompts = list(self._summaries.values())
         return Output(
@@ -113,7 +123,7 @@ class OutputBuilder:
             control_prompt=list(self._controls),
             control_summary=control_summary(prompts),
             tuned_lens=_tuned_lens(tuned_lens, prompts, stats.num_blocks),
-            prism_summary=None,
+            prism_summary=_prism_summary(prism, prompts, stats.num_blocks),
         )
 
 
@@ -205,11 +215,26 @@ def _utc(moment: datetime) -> str:
 def _tuned_lens(origin: TunedLensOrigin | None, prompts: list[PromptSummary], num_blocks: int) -> dict[str, Any] | None:
     if origin is None and not any("tuned" in prompt.milestones for prompt in prompts):
         return None
-    gains = [prompt.tuned_gain for prompt in prompts if prompt.tuned_gain is not None]
     return {
         "provenance": None if origin is None else dataclasses.asdict(origin),
-        "summaries": tuned_summaries(gains, num_blocks),
+        "summaries": _gains("tuned", prompts, num_blocks),
     }
+
+
+def _prism_summary(origin: PrismOrigin | None, prompts: list[PromptSummary], num_blocks: int) -> dict[str, Any] | None:
+    if origin is None and not any("prism" in prompt.milestones for prompt in prompts):
+        return None
+    summaries = _gains("prism", prompts, num_blocks)
+    return {
+        "provenance": None if origin is None else dataclasses.asdict(origin),
+        "summaries": summaries,
+        "verdict": prism_verdict(summaries),
+        "verdict_threshold_bits": PRISM_THRESHOLD_BITS,
+    }
+
+
+def _gains(lens: str, prompts: list[PromptSummary], num_blocks: int) -> dict[str, Any]:
+    return gain_summaries([prompt.gains[lens] for prompt in prompts if lens in prompt.gains], num_blocks)
 
 
 def _finite(value: Any) -> Any:

@@ -8,7 +8,7 @@ import math
 from array import array
 from collections.abc import Mapping, Sequence
 from statistics import median
-from typing import Any, NamedTuple, overload
+from typing import Any, Literal, NamedTuple, overload
 
 from logos_pl.analysis.milestones import Milestones
 from logos_pl.functional.depth import depth_percentile_rows
@@ -54,7 +54,7 @@ class PromptSummary(NamedTuple):
         fact: A label.
         milestones: By lens.
         margins: By lens, what `control_margin` comes to; empty but on control prompts.
-        tuned_gain: Norm lens against tuned lens; None without a tuned lens.
+        gains: By any other lens, the norm lens against it.
         at_depths: By lens, `MEASURES` at each of `depth_rows`, row by row.
         identity_row: Row 0 is the identity of a tied embedding.
     """
@@ -64,19 +64,19 @@ class PromptSummary(NamedTuple):
     fact: str
     milestones: dict[str, Milestones]
     margins: dict[str, dict[str, Any]]
-    tuned_gain: "TunedGain | None"
+    gains: "dict[str, LensGain]"
     at_depths: "dict[str, array[float]]"
     identity_row: bool
 
 
-class TunedGain(NamedTuple):
-    """How much the tuned lens is ahead of the norm lens on one prompt.
+class LensGain(NamedTuple):
+    """How much a lens is ahead of the norm lens on one prompt.
 
     Attributes:
-        kl_to_final_bits: By depth percentile, KL of the norm lens minus KL of the tuned lens; KL(P_L ‖ P_final).
+        kl_to_final_bits: By depth percentile, KL of the norm lens minus KL of the lens; KL(P_L ‖ P_final).
         kl_from_final_bits: The same with KL(P_final ‖ P_L).
         earlier_rows: By rank k, first row with the answer within the first k under the norm lens minus that under the
-            tuned lens; None unless the model's own final rank is within k.
+            lens; None unless the model's own final rank is within k.
     """
 
     kl_to_final_bits: dict[int, float]
@@ -119,7 +119,7 @@ def prompt_summary(record: PromptRecords, reached: dict[str, Milestones]) -> Pro
         fact=prompt.fact,
         milestones=reached,
         margins={lens: control_margins(rows[lens]) for lens in rows if prompt.contrast is not None},
-        tuned_gain=tuned_gain(rows["norm"], rows["tuned"], reached) if "tuned" in rows else None,
+        gains={lens: lens_gain(rows, reached, lens) for lens in rows if lens != "norm"},
         at_depths={lens: _at_depths(of) for lens, of in rows.items()},
         identity_row=any(row.identity_row for of in rows.values() for row in of),
     )
@@ -142,32 +142,31 @@ def control_margins(rows: Sequence[NextTokenRecord]) -> dict[str, Any]:
     }
 
 
-def tuned_gain(
-    norm: Sequence[NextTokenRecord], tuned: Sequence[NextTokenRecord], reached: Mapping[str, Milestones]
-) -> TunedGain:
-    """How much the tuned lens is ahead on one prompt.
+def lens_gain(rows: Mapping[str, Sequence[NextTokenRecord]], reached: Mapping[str, Milestones], lens: str) -> LensGain:
+    """How much a lens is ahead of the norm lens on one prompt.
 
     Args:
-        norm: The norm lens's rows 0 to n, whose last is the model's own prediction.
-        tuned: The tuned lens's.
+        rows: By lens, rows 0 to n, whose last is the model's own prediction.
         reached: Milestones by lens.
+        lens: Which lens.
     """
+    norm, ahead = rows["norm"], rows[lens]
     num_blocks = len(norm) - 1
     at = depth_percentile_rows(num_blocks) if num_blocks >= 2 else {}  # one block: no row to translate
     final_rank = norm[-1].answer_rank
     earlier: dict[int, int | None] = {}
     for rank in RANKS:
-        first_norm, first_tuned = (getattr(reached[lens], f"first_rank_le_{rank}") for lens in ("norm", "tuned"))
-        qualifies = final_rank is not None and final_rank <= rank and first_tuned is not None
-        earlier[rank] = first_norm - first_tuned if qualifies else None
-    return TunedGain(
-        {percent: norm[row].kl_to_final_bits - tuned[row].kl_to_final_bits for percent, row in at.items()},
-        {percent: norm[row].kl_from_final_bits - tuned[row].kl_from_final_bits for percent, row in at.items()},
+        first_norm, first = (getattr(reached[name], f"first_rank_le_{rank}") for name in ("norm", lens))
+        qualifies = final_rank is not None and final_rank <= rank and first is not None
+        earlier[rank] = first_norm - first if qualifies else None
+    return LensGain(
+        {percent: norm[row].kl_to_final_bits - ahead[row].kl_to_final_bits for percent, row in at.items()},
+        {percent: norm[row].kl_from_final_bits - ahead[row].kl_from_final_bits for percent, row in at.items()},
         earlier,
     )
 
 
-def tuned_summaries(gains: Sequence[TunedGain], num_blocks: int) -> dict[str, Any]:
+def gain_summaries(gains: Sequence[LensGain], num_blocks: int) -> dict[str, Any]:
     """Medians over prompts, each with the number of prompts it is of; all variants count. Source: SPEC §6."""
     at = depth_percentile_rows(num_blocks) if num_blocks >= 2 else {}
     delta_kl = []
@@ -188,6 +187,28 @@ def tuned_summaries(gains: Sequence[TunedGain], num_blocks: int) -> dict[str, An
         rows, num_prompts = _median([gain.earlier_rows[rank] for gain in gains])
         earliness.append({"milestone": f"first_rank_le_{rank}", "median_rows": rows, "num_prompts": num_prompts})
     return {"delta_kl": delta_kl, "earliness_shift": earliness}
+
+
+PRISM_THRESHOLD_BITS = 0.1
+"""What a prism has to gain somewhere to be helpful, and may lose nowhere: the bound of gate D (SPEC §6)."""
+
+
+def prism_verdict(summaries: Mapping[str, Any]) -> Literal["helpful", "neutral", "regressive"] | None:
+    """What the prism is worth, by its median gains in KL(P_L ‖ P_final) at the depth percentiles.
+
+    Args:
+        summaries: As from `gain_summaries`.
+
+    Returns:
+        `regressive` where it loses more than `PRISM_THRESHOLD_BITS` at any of them; else `helpful` where it gains more
+        at any; else `neutral`. None where no percentile has a finite gain.
+    """
+    gains = [at["median_delta_kl_bits"] for at in summaries["delta_kl"] if at["median_delta_kl_bits"] is not None]
+    if not gains:
+        return None
+    if min(gains) < -PRISM_THRESHOLD_BITS:
+        return "regressive"
+    return "helpful" if max(gains) > PRISM_THRESHOLD_BITS else "neutral"
 
 
 def _median(values: Sequence[float | None]) -> tuple[float | None, int]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from logos_pl.analysis import report_checks as checks
 from logos_pl.analysis.markdown import code, escaped, number, quoted, table
-from logos_pl.analysis.report_depth import depth_table, next_token_file, tuned_against_norm
+from logos_pl.analysis.report_depth import against_norm, depth_table, next_token_file
 from logos_pl.analysis.report_input import LISTED, REACHED, ReportInput, median_of, name_of
 
 __all__ = ["ReportInput", "evaluation_report"]
@@ -53,8 +53,8 @@ def _model(e: ReportInput) -> str:
         f"{e.cite('run.preferred_lens')}.",
         f"Prompts: {num_prompts} {e.cite('run.num_prompts')}."
         + (f" Tables list the first {LISTED}." if num_prompts > LISTED else ""),
-        f"Commits, device, versions and times are in {code(e.files['json'])}, under `model`, `run`, `model_stats` "
-        "and `tuned_lens`.",
+        f"Commits, device, versions and times are in {code(e.files['json'])}, under `model`, `run`, `model_stats`, "
+        "`tuned_lens` and `prism_summary`.",
         f"Files: {', '.join(code(file) for file in e.files.values())}.",
     ]
     return "".join(f"- {line}\n" for line in lines)
@@ -139,5 +139,7 @@ def _depth(e: ReportInput) -> str:
         + depth_table(e.swept.summaries, lens, e.num_blocks, next_token_file(e.files, lens))
         for lens in e.swept.lenses
     ]
-    gain = tuned_against_norm(e.swept.summaries, e.num_blocks, e.files)
-    return "\n".join([*parts, f"### Tuned against norm\n\n{gain}"] if gain else parts) or NOTHING
+    for lens in e.swept.lenses:
+        if gain := against_norm(lens, e.swept.summaries, e.num_blocks, e.files):
+            parts.append(f"### {lens.capitalize()} against norm\n\n{gain}")
+    return "\n".join(parts) or NOTHING

@@ -1,4 +1,4 @@
-"""The report's tables of divergence, entropy and cosine at fractions of the depth, and of tuned against norm lens."""
+"""The report's tables: divergence, entropy and cosine at fractions of the depth; a lens against the norm lens."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -51,12 +51,12 @@ def depth_medians(prompts: Sequence[PromptSummary], lens: str, depth: int) -> li
     return cells
 
 
-def tuned_against_norm(prompts: Sequence[PromptSummary], num_blocks: int, files: Mapping[str, str]) -> str:
-    """By how many bits and rows the tuned lens is ahead, medians over prompts; empty without it or with one block."""
-    gains = [prompt.tuned_gain for prompt in prompts if prompt.tuned_gain is not None]
+def against_norm(lens: str, prompts: Sequence[PromptSummary], num_blocks: int, files: Mapping[str, str]) -> str:
+    """By how many bits and rows a lens is ahead, medians over prompts; empty without it or with one block."""
+    gains = [prompt.gains[lens] for prompt in prompts if lens in prompt.gains]
     if not gains or num_blocks < 2:
         return ""
-    place = f"{next_token_file(files, 'norm')} minus {next_token_file(files, 'tuned')}"
+    place = f"{next_token_file(files, 'norm')} minus {next_token_file(files, lens)}"
     lines = []
     for percent, row in depth_percentile_rows(num_blocks).items():
         for measure in MEASURES[:2]:
@@ -68,4 +68,4 @@ def tuned_against_norm(prompts: Sequence[PromptSummary], num_blocks: int, files:
         source = cite(place, f"first layer with answer_rank ≤ {rank}")
         rows = "–" if value is None else f"{value:g}"
         lines.append([f"rows until the answer is at rank ≤ {rank}", rows, str(count), source])
-    return table(["norm minus tuned, median over prompts", "value", "prompts", "source"], lines)
+    return table([f"norm minus {lens}, median over prompts", "value", "prompts", "source"], lines)

@@ -49,28 +49,36 @@ def print_kl_table(readings: Readings, title: str) -> None:
 
 
 def prompt_table(records: PromptRecords, milestones: Mapping[str, Milestones]) -> Table:
-    """One line per row: each lens's top token with its probability, rank of the answer, KL(P_row‖P_final), entropy."""
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))  # two lenses fit into 80 columns
+    """One line per row: each lens's top token with its probability, rank of the answer, KL(P_row‖P_final), entropy.
+
+    Two lenses fit into 80 columns; of three, the probability and the entropy are left out.
+    """
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("\nrow", justify="right", no_wrap=True, min_width=3)
-    has_answer = records.gold.status == "resolved"
+    has_answer, narrow = records.gold.status == "resolved", len(records.next_token) > 2
+    headings = ["rank"] if has_answer else []
+    headings = [*headings, "KL"] if narrow else ["p", *headings, "KL", "H"]
     for lens in records.next_token:
         table.add_column(f"{lens}\ntop-1", no_wrap=True, max_width=13, overflow="ellipsis")
-        for heading in ("p", *(("rank",) if has_answer else ()), "KL", "H"):
+        for heading in headings:
             table.add_column(f"\n{heading}", justify="right", no_wrap=True)
     for row in range(len(records.next_token["norm"])):
         cells = [
-            cell for lens, rows in records.next_token.items() for cell in _prompt_cells(rows[row], milestones[lens])
+            cell
+            for lens, rows in records.next_token.items()
+            for cell in _prompt_cells(rows[row], milestones[lens], narrow)
         ]
         table.add_row(str(row), *cells)
     return table
 
 
-def _prompt_cells(record: NextTokenRecord, reached: Milestones) -> list[str]:
+def _prompt_cells(record: NextTokenRecord, reached: Milestones, narrow: bool) -> list[str]:
     ranks = (reached.first_rank_le_1, reached.first_rank_le_5, reached.first_rank_le_10)
     below = (reached.first_kl_below_0_5, reached.first_kl_below_1_0)
     rank = [] if record.answer_rank is None else [_marked(str(record.answer_rank), record.layer in ranks)]
     kl = _marked(f"{record.kl_to_final_bits:.2f}", record.layer in below)
-    return [escape(repr(record.top[0].token)), f"{record.p_top1:.2f}", *rank, kl, f"{record.entropy_bits:.2f}"]
+    token = escape(repr(record.top[0].token))
+    return [token, *rank, kl] if narrow else [token, f"{record.p_top1:.2f}", *rank, kl, f"{record.entropy_bits:.2f}"]
 
 
 def _marked(text: str, mark: bool) -> str:

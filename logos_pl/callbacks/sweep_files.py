@@ -13,13 +13,23 @@ from logos_pl.analysis import plots
 from logos_pl.analysis.cross_report import cross_model_report
 from logos_pl.analysis.milestones import Milestones
 from logos_pl.analysis.output import OutputBuilder, failed_output, preferred_lens, skipped_output, to_json
-from logos_pl.analysis.output_groups import Environment, Files, ModelIdentity, ModelStats, RunFacts, TunedLensOrigin
+from logos_pl.analysis.output_groups import (
+    Environment,
+    Files,
+    ModelIdentity,
+    ModelStats,
+    PrismOrigin,
+    RunFacts,
+    TunedLensOrigin,
+)
 from logos_pl.analysis.output_prompt import RawLens
 from logos_pl.analysis.page import PageWriter
 from logos_pl.analysis.report import evaluation_report
 from logos_pl.analysis.report_input import ReportInput
 from logos_pl.analysis.token_map import token_map
 from logos_pl.artifacts.environment import environment, git_sha, project_version
+from logos_pl.artifacts.prism import ROTATION_FILE
+from logos_pl.artifacts.prism_provenance import PrismProvenance
 from logos_pl.artifacts.provenance import Provenance
 from logos_pl.files import replace_file
 from logos_pl.lm.frozen import FrozenLM
@@ -38,6 +48,7 @@ class SweepFiles:
         folder: The folder, which other models may share.
         module: The module that reads, its model and lenses in place.
         provenance: Where the tuned lens comes from; None without an artifact.
+        prism: Where the prism comes from; None without one.
         raw_lens: Rows at which the norm lens is set against the bare unembedding in the JSON.
 
     Raises:
@@ -45,13 +56,19 @@ class SweepFiles:
     """
 
     def __init__(
-        self, folder: SweepFolder, module: LensTuning, provenance: Provenance | None, raw_lens: RawLens
+        self,
+        folder: SweepFolder,
+        module: LensTuning,
+        provenance: Provenance | None,
+        prism: PrismProvenance | None,
+        raw_lens: RawLens,
     ) -> None:
         self.folder = folder.path
         self.name = module.frozen.clean_model_name
         self.lenses = [lens for lens in SWEPT if lens in module.lenses]
         self.module = module
         self.provenance = provenance
+        self.prism = prism
         self.started = datetime.now(UTC)
         self._builder = OutputBuilder(raw_lens)
         self._drawn = plots.PromptSample()
@@ -139,7 +156,12 @@ class SweepFiles:
         )
         replace_file(report, evaluation_report(self.report).encode())
         output = self._builder.finish(
-            _identity(self.module.frozen), self._facts(), files, _stats(self.module), _origin(self.provenance)
+            _identity(self.module.frozen),
+            self._facts(),
+            files,
+            _stats(self.module),
+            _origin(self.provenance),
+            _prism_origin(self.prism),
         )
         replace_file(self._json(), to_json(output).encode())
         return self._contents(files)
@@ -285,4 +307,21 @@ def _origin(provenance: Provenance | None) -> TunedLensOrigin | None:
         steps_done=provenance.optim.steps_done,
         weights_sha256=provenance.sha256["weights.pt"],
         all_gates_passed=None if provenance.acceptance is None else bool(provenance.acceptance["passed"]),
+    )
+
+
+def _prism_origin(provenance: PrismProvenance | None) -> PrismOrigin | None:
+    if provenance is None:
+        return None
+    return PrismOrigin(
+        model_id=provenance.model_id,
+        model_commit=provenance.model_commit,
+        project_version=provenance.project_version,
+        git_sha=provenance.git_sha,
+        decoding_norm=provenance.decoding_norm,
+        whiten=provenance.whiten,
+        rows=provenance.rows,
+        rank=provenance.rank,
+        positions=provenance.positions,
+        rotation_sha256=provenance.sha256[ROTATION_FILE],
     )

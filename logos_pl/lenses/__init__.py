@@ -1,1 +1,1 @@
-"""Lenses: the frozen head, the norm lens and the tuned lens."""
+"""Lenses: the frozen head, the norm lens, the tuned lens and the Prism lens."""

@@ -1,7 +1,7 @@
 """The tuned lens as Lightning trains and judges it: read the residual stream, compute, log."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import MutableMapping
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
@@ -24,6 +24,7 @@ from logos_pl.functional.positions import sample_rows
 from logos_pl.lenses.calibration import TemperedLens, fit_temperatures
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import Lens, NormLens
+from logos_pl.lenses.prism import PrismLens
 from logos_pl.lenses.translator import Translators
 from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.frozen import FrozenLM
@@ -39,7 +40,7 @@ mean over the rows at 25, 50 and 75% depth. It is the divergence the lens is tra
 QUANTITIES = RowDivergence._fields
 
 Readings = dict[str, dict[str, Float[Tensor, " rows"]]]
-"""Means over the held-out positions for rows 0 to n, by lens (`norm`, `tuned`) and quantity."""
+"""Means over the held-out positions for rows 0 to n, by lens (`norm`, `tuned`, `prism`) and quantity."""
 
 
 class StepReading(NamedTuple):
@@ -117,7 +118,7 @@ class LensTuning(LightningModule):
     companion: Translators | None
     head: Head
     lenses: dict[str, Lens]
-    row_means: Mapping[str, RowMeans]
+    row_means: MutableMapping[str, RowMeans]
 
     def configure_model(self) -> None:
         """Load and freeze the model, and make the translators; does nothing the second time.
@@ -161,6 +162,12 @@ class LensTuning(LightningModule):
         if lens is not None:
             self.lenses["bias"] = lens.bind(self.head)
 
+    def adopt_prism(self, lens: PrismLens) -> None:
+        """Take a fitted prism in among the lenses that are read and validated."""
+        self.lenses["prism"] = lens.bind(self.head)
+        means = RowMeans(self.frozen.num_blocks + 1, QUANTITIES)
+        self.row_means["prism"] = means if self.device.type == "mps" else means.to(self.device)
+
     def build(self, lm: FrozenLM) -> None:
         """Make the lens on a loaded model.
 
@@ -181,7 +188,7 @@ class LensTuning(LightningModule):
             self.lenses["bias"] = TunedLens(self.companion, self.head)
         # Registered, so that they move along; but MPS has no float64, so there they stay on the CPU.
         registered = means if self.device.type == "mps" else torch.nn.ModuleDict(means)
-        self.row_means = cast(Mapping[str, RowMeans], registered)
+        self.row_means = cast(MutableMapping[str, RowMeans], registered)
         self.lm = lm
 
     def _count_rows(self, lm: FrozenLM) -> int:
