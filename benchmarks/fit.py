@@ -3,6 +3,7 @@
 1. The training step against the forward pass of the frozen model's body.
 2. The lens loss against the same loss with materialised logits, time and peak memory.
 3. The data pipeline against the training step.
+4. The step of the `tuned-lens` package on the same sequences, where it is installed.
 """
 
 import json
@@ -19,6 +20,7 @@ from benchmarks.machine import Machine, describe, load_average
 from benchmarks.memory import LossMemory, measure_memory
 from benchmarks.settings import Settings, make_data, make_model, parse
 from benchmarks.step import StepFigures, measure_step
+from benchmarks.tuned_lens_package import PackageFigures, measure_package, package_table
 from logos_pl.errors import InputError, LogosError
 from logos_pl.quiet import silence_third_parties
 
@@ -32,6 +34,7 @@ class Figures(NamedTuple):
     loss_times: list[LossTime]
     loss_memory: list[LossMemory]
     data: DataFigures | None
+    package: PackageFigures | None
     not_measured: dict[str, str]
 
 
@@ -59,7 +62,12 @@ def measure(settings: Settings) -> Figures:
         pipeline = measure_data(data, repeats, step.steps[-1].tokens_per_s)
     except LogosError as error:
         not_measured["data"] = str(error)
-    return Figures(describe(device, load), repeats, step, times, memory, pipeline, not_measured)
+    package = None
+    try:
+        package = measure_package(lm, settings.model, data, repeats)
+    except InputError as error:
+        not_measured["package"] = str(error)
+    return Figures(describe(device, load), repeats, step, times, memory, pipeline, package, not_measured)
 
 
 def text(figures: Figures) -> str:
@@ -68,11 +76,16 @@ def text(figures: Figures) -> str:
         data = f"The data pipeline: not measured. {figures.not_measured['data']}"
     else:
         data = report.data_table(figures.data)
+    if figures.package is None:
+        package = f"The step of the tuned-lens package: not measured. {figures.not_measured['package']}"
+    else:
+        package = package_table(figures.package)
     parts = [
         report.machine_lines(figures.machine, figures.repeats),
         report.step_table(figures.step),
         report.loss_table(figures.loss_times, figures.loss_memory, figures.not_measured.get("loss_memory")),
         data,
+        package,
     ]
     return "\n\n".join(parts)
 

@@ -9,7 +9,6 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 from benchmarks.loss import LossSetting
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.errors import InputError
-from logos_pl.functional.budget import auto_schedule
 from logos_pl.lm.devices import choose_device, measure_memory, shape_of
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.loading import read_config, resolve_dtype
@@ -128,8 +127,7 @@ def make_data(settings: Settings, lm: FrozenLM) -> LensDataModule:
     data = LensDataModule(**settings.data)
     if data.micro_batch_seqs == "auto":
         data.micro_batch_seqs = min(MICRO_BATCH_SEQS[lm.device.type], data.effective_batch_seqs)
-    if data.positions_per_seq == "auto":
-        data.positions_per_seq = auto_schedule(lm.vocab_size)[1]
+    data.settle(lm.vocab_size)
     if lm.context_length is not None and data.seq_len > lm.context_length:
         raise InputError(
             f"--data.seq_len {data.seq_len} is beyond the context of {lm.model_id}, {lm.context_length} tokens: "

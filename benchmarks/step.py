@@ -105,9 +105,8 @@ def row_counts(num_blocks: int) -> list[int]:
 def make_batch(lm: FrozenLM, data: LensDataModule) -> TextBatch:
     """Random tokens, and positions as the data module draws them; `auto` must be settled."""
     size, positions = int(data.micro_batch_seqs), int(data.positions_per_seq)
-    low, high = data.position_range
     ids = torch.randint(0, lm.vocab_size, (size, data.seq_len), generator=torch.Generator().manual_seed(316))
-    drawn = [sample_positions(data.seed, index, data.seq_len, positions, (low, high)) for index in range(size)]
+    drawn = [sample_positions(data.seed, index, data.seq_len, positions, data.drawn_range) for index in range(size)]
     return TextBatch(ids.to(lm.device), torch.stack(drawn).to(lm.device), {})
 
 

@@ -6,6 +6,7 @@ if TYPE_CHECKING:
     from logos_pl.api import (
         Sweep,
         lens_logits,
+        load_imported_lens,
         load_model,
         load_prism,
         load_tuned_lens,
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Sweep",
     "lens_logits",
+    "load_imported_lens",
     "load_model",
     "load_prism",
     "load_tuned_lens",

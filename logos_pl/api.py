@@ -14,6 +14,7 @@ from torch import Tensor
 
 from logos_pl.analysis.milestones import Milestones, milestones
 from logos_pl.artifacts import load_prism, load_tuned_lens
+from logos_pl.artifacts.tuned_lens_format import load_imported_lens
 from logos_pl.data.prompts import TOKENS_PER_BATCH, ask, batches
 from logos_pl.data.token_strings import TokenStrings
 from logos_pl.errors import InputError
@@ -30,6 +31,7 @@ from logos_pl.records import NextTokenRecord, PositionRecord, Prompt, PromptReco
 __all__ = [
     "Sweep",
     "lens_logits",
+    "load_imported_lens",
     "load_model",
     "load_prism",
     "load_tuned_lens",
@@ -77,7 +79,7 @@ def lens_logits(lm: FrozenLM, lens: Lens, prompt: str, row: int) -> Float[Tensor
 
     Args:
         lm: The model; its tokenizer adds its own special tokens, such as BOS.
-        lens: A tuned lens bound to the model, or its norm lens.
+        lens: A lens bound to the model, fitted or imported, or its norm lens.
         prompt: Any text.
         row: 0 is the embedding, L the residual stream after block L; the last row gives the
             model's own logits, computed in fp32.
@@ -167,7 +169,8 @@ def sweep(
     Args:
         model: The model.
         prompts: Texts, pairs of text and answer, or prompts with variants and contrasts.
-        lenses: Further lenses bound to the model, ``tuned`` or ``prism`` by name; ``norm`` replaces the plain one.
+        lenses: Further lenses bound to the model, ``tuned``, ``prism`` or ``imported`` by name; ``norm`` replaces the
+            plain one.
 
     Raises:
         InputError: The model has no tokenizer, a lens has another name or is bound to another model, two prompts have

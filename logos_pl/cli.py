@@ -16,9 +16,12 @@ from logos_pl.callbacks.checkpoint_io import AtomicCheckpointIO, RunCheckpoint
 from logos_pl.callbacks.depth_figure import DepthFigure
 from logos_pl.callbacks.gate_writer import GateWriter
 from logos_pl.callbacks.graceful_stop import GracefulStop
+from logos_pl.callbacks.imported_lens import ImportedLens
 from logos_pl.callbacks.ledger import Ledger
 from logos_pl.callbacks.lens_export import LensExport
 from logos_pl.callbacks.lens_import import LensImport
+from logos_pl.callbacks.lens_source import LensSource
+from logos_pl.callbacks.lens_start import LensStart
 from logos_pl.callbacks.percentile_stopping import PercentileStopping
 from logos_pl.callbacks.prism_export import PrismExport
 from logos_pl.callbacks.prism_import import PrismImport
@@ -26,6 +29,7 @@ from logos_pl.callbacks.progress import FitProgress
 from logos_pl.callbacks.sweep_writer import SweepDestination, SweepWriter
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.errors import InputError
+from logos_pl.functional.schedules import ScheduleName
 from logos_pl.lm.sources import clean_name, locate
 from logos_pl.modules.prism_fit import PrismFit, PrismSettings
 from logos_pl.modules.tuning import PERCENTILE_KL, LensTuning
@@ -138,6 +142,16 @@ class LogosCLI(LightningCLI):
         parser.add_lightning_class_args(LensExport, "export")
         parser.add_lightning_class_args(SweepWriter, "sweep")
         parser.add_class_arguments(PrismSettings, "prism")
+        parser.add_argument(
+            "--schedule",
+            type=ScheduleName,
+            default="full",
+            help="what `auto` stands for in the options of training: `full`, `quick` (few tokens), or `spec`, the plan "
+            "that the measured ones are compared with (see docs/schedules.md)",
+        )
+        parser.link_arguments("schedule", "model.schedule")
+        parser.link_arguments("schedule", "data.schedule")
+        parser.add_class_arguments(LensSource, "lens")
         parser.add_argument("--models", nargs="+", type=str, help="models that `predict` reads one after the other")
         parser.link_arguments("model.model_id", "data.model_id")
         parser.link_arguments("model.revision", "data.model_revision")
@@ -180,6 +194,8 @@ class LogosCLI(LightningCLI):
             if self.subcommand != "predict":
                 raise InputError(f"--models is for predict; {self.subcommand} takes one model, --model.model_id.")
             raise SeveralModelsAskedError(config.models)
+        if config.lens.imported is not None and self.subcommand not in ("predict", "test"):
+            raise InputError(f"--lens.imported is for predict and test: {self.subcommand} reads no imported lens.")
         root = Path(config.trainer.default_root_dir or "lightning_logs")
         if self.subcommand == "predict":
             names = [file_name(model) for model in config.models or [config.model.model_id]]
@@ -241,6 +257,7 @@ class LogosCLI(LightningCLI):
         given = self._get(self.config_init, "trainer")
         callbacks: list[Callback] = [
             Ledger(),  # first: the others save what it has counted
+            LensStart(),
             GracefulStop(folder / "last.ckpt"),
             DepthFigure(),
             RunCheckpoint(folder, "best", monitor=PERCENTILE_KL),
@@ -285,6 +302,9 @@ class LogosCLI(LightningCLI):
         use = {"validate": "auto", "predict": writer.prism}.get(str(self.subcommand), "off")
         if use != "off":
             callbacks.append(PrismImport(self._prism_folder(), self._command("prism"), required=use == "require"))
+        source: LensSource = self._get(self.config_init, "lens")
+        if source.imported is not None:
+            callbacks.append(ImportedLens(source.imported))
         logger: TensorBoardLogger | bool = False
         if self.subcommand == "test":
             self.gates = GateWriter(folder or self.run_folder, is_artifact=folder is not None)

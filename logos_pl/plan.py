@@ -3,9 +3,10 @@
 from typing import Any, NamedTuple
 
 from logos_pl.errors import InputError
-from logos_pl.functional.budget import Batching, auto_schedule, plan_batching, total_steps
+from logos_pl.functional.budget import Batching, plan_batching, total_steps
 from logos_pl.functional.low_rank import settle_rank
 from logos_pl.functional.positions import position_bounds
+from logos_pl.functional.schedules import SCHEDULES, scheduled_positions
 from logos_pl.lm.devices import GIB, DeviceChoice, ModelShape, choose_device, measure_memory, needed_bytes, shape_of
 from logos_pl.lm.frozen import context_length, read_config
 from logos_pl.lm.loading import DTYPES
@@ -25,7 +26,7 @@ class RunPlan(NamedTuple):
         choice: device, number format and estimated memory.
         batching: how a step's sequences are split.
         steps: optimiser steps the token budget buys.
-        positions_per_seq: positions trained on in each sequence.
+        tokens: the token budget.
     """
 
     model_id: str
@@ -34,7 +35,7 @@ class RunPlan(NamedTuple):
     choice: DeviceChoice
     batching: Batching
     steps: int
-    positions_per_seq: int
+    tokens: int
 
     def settle(self, config: Any) -> None:
         """Write the plan into a subcommand's configuration."""
@@ -44,7 +45,7 @@ class RunPlan(NamedTuple):
             config.trainer.devices = 1 if device.index is None else [device.index]
         config.model.dtype = str(self.choice.dtype).removeprefix("torch.")
         config.data.micro_batch_seqs = self.batching.micro_batch_seqs
-        config.data.positions_per_seq = self.positions_per_seq
+        config.data.tokens = self.tokens
 
     def sentence(self) -> str:
         """The plan in one line, for the user."""
@@ -68,22 +69,22 @@ def plan_run(config: Any, reads_text: bool = True) -> RunPlan:
     source = locate(config.model.model_id, config.model.revision)
     model_config = read_config(source)
     shape, data = shape_of(model_config), config.data
+    tokens = SCHEDULES[config.schedule].tokens if data.tokens == "auto" else data.tokens
     if reads_text:
-        _check_sequences(config.model.model_id, data, context_length(model_config))
+        _check_sequences(config.model.model_id, data, tokens, context_length(model_config))
     choice = _place(config, shape)
     world_size = _world_size(config.trainer)
     micro = data.micro_batch_seqs
     if micro == "auto":
         micro = _largest_divisor(max(1, data.effective_batch_seqs // world_size), MICRO_BATCH_SEQS[choice.device.type])
-    positions = data.positions_per_seq
     return RunPlan(
         config.model.model_id,
         clean_name(source.model_id),
         shape,
         choice,
         plan_batching(data.effective_batch_seqs, world_size, micro),
-        total_steps(data.tokens, data.seq_len, data.effective_batch_seqs),
-        auto_schedule(shape.vocab_size)[1] if positions == "auto" else positions,
+        total_steps(tokens, data.seq_len, data.effective_batch_seqs),
+        tokens,
     )
 
 
@@ -98,7 +99,9 @@ def settle_prism_budget(config: Any) -> None:
     data, positions = config.data, config.prism.positions
     if positions < 1:
         raise InputError(f"--prism.positions {positions} is no number of positions: give 100,000 or more.")
-    first, last = position_bounds(data.seq_len, tuple(data.position_range))
+    vocab_size = shape_of(read_config(locate(config.model.model_id, config.model.revision))).vocab_size
+    scheduled = scheduled_positions(config.schedule, vocab_size, data.seq_len)[1]
+    first, last = position_bounds(data.seq_len, scheduled if data.position_range == "auto" else data.position_range)
     data.tokens = -(-positions // (last - first + 1)) * data.seq_len
     steps = total_steps(data.tokens, data.seq_len, data.effective_batch_seqs)
     data.tokens = steps * data.seq_len * data.effective_batch_seqs
@@ -116,15 +119,15 @@ def _place(config: Any, shape: ModelShape) -> DeviceChoice:
     return choice._replace(dtype=dtype, needed_bytes=needed_bytes(shape, choice.device.type, dtype, rank))
 
 
-def _check_sequences(model_id: str, data: Any, longest: int | None) -> None:
+def _check_sequences(model_id: str, data: Any, tokens: int, longest: int | None) -> None:
     if longest is not None and data.seq_len > longest:
         raise InputError(
             f"--data.seq_len {data.seq_len} is beyond the context of {model_id}, {longest} tokens: choose at most that."
         )
     one_step = data.seq_len * data.effective_batch_seqs
-    if data.tokens < one_step:
+    if tokens < one_step:
         raise InputError(
-            f"--data.tokens {data.tokens} is too few for one step of {data.effective_batch_seqs} sequences of "
+            f"--data.tokens {tokens} is too few for one step of {data.effective_batch_seqs} sequences of "
             f"{data.seq_len} tokens: give at least {one_step}, or smaller steps."
         )
 

@@ -7,7 +7,15 @@ import pytest
 import torch
 
 import logos_pl
-from logos_pl.api import lens_logits, load_model, load_tuned_lens, norm_lens, skipping_perplexity, sweep
+from logos_pl.api import (
+    lens_logits,
+    load_imported_lens,
+    load_model,
+    load_tuned_lens,
+    norm_lens,
+    skipping_perplexity,
+    sweep,
+)
 from logos_pl.artifacts import save_tuned_lens
 from logos_pl.artifacts.card import model_card
 from logos_pl.errors import InputError
@@ -17,7 +25,7 @@ from logos_pl.lm.frozen import FrozenLM
 from logos_pl.record_csv import flat, next_token_header
 from logos_pl.records import Prompt
 from tests.artifacts.lenses import make_lm, make_provenance, make_translators
-from tests.tiny import make_model
+from tests.tiny import make_imported_lens, make_model
 
 PROMPT = "sun moon river ."
 
@@ -44,7 +52,15 @@ def test_importing_the_package_loads_neither_torch_nor_transformers() -> None:
 
 
 def test_the_public_names_are_those_of_the_api() -> None:
-    for name in ("load_model", "load_tuned_lens", "lens_logits", "norm_lens", "skipping_perplexity", "sweep"):
+    for name in (
+        "load_model",
+        "load_tuned_lens",
+        "load_imported_lens",
+        "lens_logits",
+        "norm_lens",
+        "skipping_perplexity",
+        "sweep",
+    ):
         assert getattr(logos_pl, name) is globals()[name]
         assert name in dir(logos_pl)
     with pytest.raises(AttributeError, match="no attribute 'lode_model'"):
@@ -144,6 +160,15 @@ def test_a_sweep_goes_straight_into_pandas(lm: FrozenLM) -> None:
     assert last.p_top1 == pytest.approx(float(own.max()), abs=1e-6)
     assert len(read.positions) == 2 * 5 * (3 + 4 + 2)
     assert read.milestones["p1", "orig", "tuned"].first_kl_below_0_5 is not None
+
+
+def test_an_imported_lens_is_swept_from_python_too(lm: FrozenLM, tmp_path: Path) -> None:
+    lens, origin = load_imported_lens(make_imported_lens(tmp_path / "theirs", scale=0.1, model_id="tiny"), lm)
+    read = sweep(lm, ["sun moon"], {"imported": lens})
+    assert list(read.prompts[0].next_token) == ["norm", "imported"]
+    wanted = lens_logits(lm, lens, "sun moon", row=2)[-1].softmax(-1).max()
+    assert read.prompts[0].next_token["imported"][2].p_top1 == pytest.approx(float(wanted), abs=1e-6)
+    assert origin.base_model == "tiny"
 
 
 def test_a_sweep_refuses_lenses_it_has_no_name_for_and_models_without_a_tokenizer(lm: FrozenLM) -> None:

@@ -125,9 +125,6 @@ def test_a_configuration_settles_to_the_devices_and_the_steps_of_the_spec(
     assert run.steps == {32_000_000: 1954, 4_000_000: 245}[settings.data.tokens]
     assert (settings.data.micro_batch_seqs, run.batching.grad_accum) == (32, 1)
     assert (settings.trainer.accelerator, settings.trainer.devices) == ("cuda", [0])
-    # SPEC §2.1: 16 positions at 32k, 12 from 64k on; 49k and 50k lie in between: round(16 √(32000/V)).
-    positions = {32000: 16, 49152: 13, 50257: 13, 50304: 13}
-    assert settings.data.positions_per_seq == positions.get(run.shape.vocab_size, 12)
 
 
 def test_on_the_cpu_micro_batches_are_eight_and_accumulated_to_the_effective_batch(

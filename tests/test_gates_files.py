@@ -17,7 +17,7 @@ from logos_pl.artifacts import load_tuned_lens, save_tuned_lens
 from logos_pl.artifacts.tuned_lens import GATE_FILES
 from logos_pl.entry import main
 from tests.artifacts.lenses import contents
-from tests.tiny import WORDS, fit_arguments, make_corpus, make_model
+from tests.tiny import WORDS, fit_arguments, make_corpus, make_imported_lens, make_model
 
 LENS_FILES = {"README.md", "companion.pt", "provenance.json", "weights.pt"}
 FACTS = [f"  - {{id: {WORDS[i]}, prompt: {' '.join(WORDS[i : i + 3])}, answer: {WORDS[i + 5]}}}" for i in range(8)]
@@ -100,6 +100,35 @@ def test_the_verdict_lies_beside_the_lens_in_its_provenance_and_in_its_card(
     failed = [gate for gate, judged in document["acceptance"]["gates"].items() if not judged["passed"]]
     assert said.err == f"logos-pl: gate(s) {', '.join(failed)} not passed: the table above says by how much.\n"
     assert f"verdict: {os.path.relpath(lens(logs))}/gates.json" in said.out
+
+
+def test_an_imported_lens_is_judged_beside_ours_and_changes_nothing_in_its_verdict(
+    tiny: dict[str, Path], logs: Path, tmp_path: Path, fast: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(tiny, logs)) == 3
+    alone, said_alone = gates(lens(logs)), capsys.readouterr().out
+    theirs = make_imported_lens(tmp_path / "theirs")  # which reads just what the norm lens reads
+    assert main(arguments(tiny, logs, **{"lens.imported": theirs})) == 3
+    beside, said = gates(lens(logs)), capsys.readouterr().out
+
+    imported = beside.pop("imported")
+    assert beside == alone
+    assert imported["origin"]["base_model"] == "tiny-llama"
+    deltas = imported["kpis"]["median_delta_kl_bits"]["norm"]
+    assert {delta["to_final"]["estimate"] for where in deltas.values() for delta in where.values()} == {0.0}
+    assert imported["acceptance"]["beats"]["norm"] is False
+    assert imported["acceptance"]["gates"]["C"]["passed"]
+    assert not imported["acceptance"]["passed"]
+    verdict = json.loads((lens(logs) / "provenance.json").read_text())["acceptance"]
+    assert verdict == alone["acceptance"]
+    rows = (lens(logs) / "gates-rows.csv").read_text().splitlines()
+    by_row = [dict(zip(rows[0].split(","), row.split(","), strict=True)) for row in rows[1:]]
+    assert all(row["kl_to_final_bits_imported"] == row["kl_to_final_bits_norm"] for row in by_row)
+    assert "earliness_imported_rank_le_10" in (lens(logs) / "gates-prompts.csv").read_text().splitlines()[0]
+    assert said_alone.count("gate what") == 1
+    assert said.count("gate what") == 2
+    assert "\nimported lens: gate(s) A, " in said
+    load_tuned_lens(lens(logs))
 
 
 def test_a_second_test_replaces_the_verdict_and_gives_the_same_one_for_the_same_question(

@@ -20,14 +20,14 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> None:
 def settings(**overrides: Any) -> SimpleNamespace:
     nested: dict[str, dict[str, Any]] = {
         "model": {"model_id": "demo", "revision": None, "rank": "auto", "dtype": "auto"},
-        "data": {"tokens": 32_000_000, "seq_len": 512, "effective_batch_seqs": 32, "micro_batch_seqs": "auto"},
+        "data": {"seq_len": 512, "effective_batch_seqs": 32, "micro_batch_seqs": "auto"},
         "trainer": {"accelerator": "auto", "devices": "auto", "num_nodes": 1},
     }
-    nested["data"]["positions_per_seq"] = "auto"
+    nested["data"]["tokens"] = "auto"
     for key, value in overrides.items():
         section, name = key.split("__")
         nested[section][name] = value
-    return namespace(nested)
+    return namespace(nested | {"schedule": "full"})
 
 
 def test_auto_settles_to_the_first_device_with_room_and_its_format() -> None:
@@ -39,7 +39,7 @@ def test_auto_settles_to_the_first_device_with_room_and_its_format() -> None:
     assert run.choice.dtype == torch.bfloat16
     assert (config.data.micro_batch_seqs, run.batching.grad_accum) == (32, 1)
     assert config.model.dtype == "bfloat16"
-    assert (run.steps, config.data.positions_per_seq) == (1954, 16)
+    assert (run.steps, config.data.tokens) == (1954, 32_000_000)
     assert run.sentence().startswith("demo: 2.3M parameters, 8 blocks, on cuda:1 in bfloat16 (about ")
 
 
@@ -48,14 +48,14 @@ def test_what_the_user_names_is_kept() -> None:
         model__dtype="float32",
         trainer__accelerator="cpu",
         trainer__devices=2,
-        data__positions_per_seq=5,
+        data__tokens=16_385,
     )
     run = plan.plan_run(config)
     run.settle(config)
 
     assert (config.trainer.accelerator, config.trainer.devices) == ("cpu", 2)
     assert (config.data.micro_batch_seqs, run.batching.grad_accum) == (8, 2)
-    assert config.data.positions_per_seq == 5
+    assert (run.steps, config.data.tokens) == (2, 16_385)
     assert run.choice.dtype == torch.float32
 
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from logos_pl.analysis.output import SCHEMA_FILE
 from logos_pl.entry import main
 from logos_pl.record_csv import next_token_header, position_header
-from tests.tiny import fit_arguments, make_corpus, make_model
+from tests.tiny import fit_arguments, make_corpus, make_imported_lens, make_model
 
 PROMPTS = """\
 facts:
@@ -105,6 +105,38 @@ def test_a_sweep_writes_every_file_and_says_where(
     assert there == {*named, "output-tiny-llama.json", *(p.name for p in folder.glob("*.safetensors"))}
     for name in named:
         assert name in said
+
+
+def test_an_imported_lens_is_swept_beside_ours(
+    tiny: dict[str, Path], fitted: Path, prompts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = make_imported_lens(tmp_path / "theirs")  # which reads just what the norm lens reads
+    assert main(arguments(tiny, fitted, tmp_path, **{"data.prompts": prompts, "lens.imported": theirs})) == 0
+    folder = latest(tmp_path)
+    document = documents(folder)["output-tiny-llama.json"]
+
+    assert document["run"]["lenses"] == ["norm", "tuned", "imported"]
+    assert document["run"]["preferred_lens"] == "norm"
+    assert document["imported_lens"]["origin"]["base_model"] == "tiny-llama"
+    gains = document["imported_lens"]["summaries"]["delta_kl"]
+    assert [each["median_delta_kl_bits"] for each in gains] == [0.0] * 3
+    for kind in ("records", "pure-next-token"):
+        norm, imported = (folder / f"output-tiny-llama-{kind}{suffix}.csv" for suffix in ("", "-imported"))
+        assert imported.read_text() == norm.read_text().replace(",norm,", ",imported,")
+    said = capsys.readouterr().out
+    assert "imported lens: trained for tiny-llama with the tuned-lens package" in said
+    assert "* imported: " in said
+    assert max(map(len, said[said.index("river/orig") : said.index("sweep: ")].splitlines())) <= 80
+    assert "### Imported against norm" in (folder / "evaluation-tiny-llama.md").read_text()
+
+
+@pytest.mark.parametrize("command", ["fit", "validate", "selftest"])
+def test_an_imported_lens_is_refused_where_nothing_reads_it(
+    command: str, tiny: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = fit_arguments(**tiny, logs=tmp_path, **{"lens.imported": tmp_path})
+    assert main([command, *given]) == 2
+    assert "--lens.imported is for predict and test" in capsys.readouterr().err
 
 
 def test_the_tables_name_lenses_rows_answers_and_milestones(

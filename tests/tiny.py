@@ -84,3 +84,20 @@ def namespace(nested: dict[str, Any]) -> SimpleNamespace:
     return SimpleNamespace(
         **{key: namespace(value) if isinstance(value, dict) else value for key, value in nested.items()}
     )
+
+
+def make_imported_lens(folder: Path, scale: float = 0.0, model_id: str = "tiny-llama") -> Path:
+    """A lens for `make_model` in the tuned-lens package's format; of scale 0 it is the norm lens."""
+    blocks, width = 4, 16
+    folder.mkdir()
+    config = {"base_model_name_or_path": model_id, "d_model": width, "num_hidden_layers": blocks}
+    (folder / "config.json").write_text(json.dumps(config))
+    generator = torch.Generator().manual_seed(3)
+    shapes = {"weight": (width, width), "bias": (width,)}
+    params = {
+        f"{i}.{name}": scale * torch.randn(shape, generator=generator)
+        for i in range(blocks)
+        for name, shape in shapes.items()
+    }
+    torch.save(params, folder / "params.pt")
+    return folder

@@ -28,8 +28,9 @@ def cross_model_report(sweeps: Sequence[ReportInput]) -> str:
         "Final prediction": _final,
         "Milestones": _milestones,
         "KL, entropy and cosine at 0/25/50/75/100% depth": _depth,
-        "Tuned against norm": partial(_against, "tuned"),
-        "Prism against norm": partial(_against, "prism"),
+        "Tuned against norm": partial(_against_norm, lens="tuned"),
+        "Prism against norm": partial(_against_norm, lens="prism"),
+        "Imported against norm": partial(_against_norm, lens="imported"),
         "Checks": _checks,
     }
     parts = [f"## {heading}\n\n{section(sweeps)}" for heading, section in sections.items()]
@@ -86,13 +87,13 @@ def _depth(sweeps: Sequence[ReportInput]) -> str:
     return table(["model", "lens", "depth", "row", *map(code, MEASURES), "source"], rows)
 
 
-def _against(lens: str, sweeps: Sequence[ReportInput]) -> str:
+def _against_norm(sweeps: Sequence[ReportInput], lens: str) -> str:
     parts = []
     for e in sweeps:
-        gain = against_norm(lens, e.swept.summaries, e.num_blocks, e.files)
+        gain = against_norm(e.swept.summaries, lens, e.num_blocks, e.files)
         if gain:
             parts.append(f"### {escaped(e.model_id)}\n\n{gain}")
-    return "\n".join(parts) or f"No model was read with a {lens} lens.\n"
+    return "\n".join(parts) or "No model was read with this lens.\n"
 
 
 def _checks(sweeps: Sequence[ReportInput]) -> str:

@@ -12,7 +12,7 @@ from logos_pl.analysis.gate_tables import RowFigures
 from logos_pl.analysis.kpis import SUITE, TEXT, Kpis
 from logos_pl.functional.bootstrap import Interval
 
-COLOURS = {"norm": "tab:gray", "tuned": "tab:blue"}
+COLOURS = {"norm": "tab:gray", "tuned": "tab:blue", "imported": "tab:green"}
 BASELINE_WORDS = {
     "norm": "norm lens",
     "norm_tau": "norm lens, a temperature per row",
@@ -22,7 +22,7 @@ SET_STYLES = {SUITE: ("o", "prompts"), TEXT: ("s", "held-out text")}
 
 
 def rows_figure(rows: RowFigures, bits_per_byte: Mapping[str, Float[Tensor, " rows"]], model_name: str) -> Figure:
-    """KL both ways, top-1 agreement and the true next token's cost against depth, norm and tuned lens."""
+    """KL both ways, top-1 agreement and the true next token's cost against depth, for every lens shown."""
     figure = Figure(figsize=(11, 7), layout="constrained")
     panels = figure.subplots(2, 2)
     figure.suptitle(f"{model_name}: means over held-out text")
@@ -32,15 +32,15 @@ def rows_figure(rows: RowFigures, bits_per_byte: Mapping[str, Float[Tensor, " ro
         ("top1_agree", "share with the model's top-1 token"),
     )
     for axes, (quantity, label) in zip(panels.flat, wanted, strict=False):
-        _draw(axes, {lens: rows[lens][quantity] for lens in COLOURS}, label)
+        _draw(axes, {lens: of[quantity] for lens, of in rows.items()}, label)
     _draw(panels.flat[3], bits_per_byte, "true next token, bits per byte")
     panels.flat[0].legend()
     return figure
 
 
 def _draw(axes: Axes, lines: Mapping[str, Tensor], label: str) -> None:
-    for lens, colour in COLOURS.items():
-        axes.plot(lines[lens].tolist(), "-o", color=colour, markersize=4, label=lens)
+    for lens, line in lines.items():
+        axes.plot(line.tolist(), "-o", color=COLOURS[lens], markersize=4, label=lens)
     axes.set_xlabel("row (0: input of the first block)")
     axes.set_ylabel(label)
     axes.set_ylim(bottom=0)

@@ -118,7 +118,7 @@ class GateReport:
         return [_row(check) for check in self.verdict.checks]
 
     def baselines(self) -> list[tuple[str, str, str]]:
-        """Each baseline in words, the tuned lens's gain over it on held-out text in bits, and whether it is beaten."""
+        """Each baseline in words, the lens's gain over it on held-out text in bits, and whether it is beaten."""
         said = {True: "beaten", False: "not beaten", None: "undecided"}
         rows = []
         for baseline, gain in self.kpis.gain_bits.items():

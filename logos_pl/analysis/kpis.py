@@ -8,6 +8,7 @@ from torch import Tensor
 
 from logos_pl.analysis.lens_figures import (
     BASELINES,
+    FIRST_TRANSLATED_ROW,
     RANKS,
     PromptFigures,
     TextFigures,
@@ -21,11 +22,9 @@ from logos_pl.functional.depth import depth_percentile_rows
 
 SUITE, TEXT = "suite", "held_out_text"
 
-_PAIR = ("norm", "tuned")
-
 
 class DeltaKl(NamedTuple):
-    """Median of how many bits the tuned lens is closer to the model than a baseline; above 0: the tuned lens is better.
+    """Median of how many bits a lens is closer to the model than a baseline; above 0: the lens is better.
 
     Attributes:
         to_final: Of KL(P_L ‖ P_final), which decides.
@@ -50,9 +49,9 @@ class Earliness(NamedTuple):
     """By how many rows an answer is found earlier, per prompt, and how early that could be.
 
     Attributes:
-        shift: First row of the norm lens minus first row of the tuned lens.
-        largest: The largest shift possible: row 0 has no translator, so an answer found there by the norm lens cannot
-            be found earlier, and any other at row 1 at the earliest.
+        shift: First row of the norm lens minus first row of the judged lens.
+        largest: The largest shift possible: no answer can be found before the first row that has a translator, which is
+            row 1 of a tuned lens, and an answer that the norm lens finds before it cannot be found earlier.
     """
 
     shift: int
@@ -73,7 +72,7 @@ class Kpis(NamedTuple):
         earliness_shift: By rank: median shift over prompts where the model's own rank of the answer qualifies.
         last_layer_kl_after_temp_bits: Median over prompts.
         last_layer_kl_after_temp_bits_max: Largest over prompts.
-        rank1_coverage_gain: Mean over prompts of the share of rows at rank 1, tuned minus norm.
+        rank1_coverage_gain: Mean over prompts of the share of rows at rank 1, judged lens minus norm lens.
         early: By prompt whose answer the model itself ranks 5 or better: earliness for ranks 10 and 5.
         left_out: By reason, the prompts that some figures are without.
         text_is_finite: Whether every value of the held-out text is finite.
@@ -103,17 +102,17 @@ def first_row_within(ranks: Sequence[int], rank: int) -> int:
     return next((row for row, found in enumerate(ranks) if found <= rank), len(ranks))
 
 
-def earliness(prompt: PromptFigures, rank: int) -> Earliness:
-    """By how many rows the tuned lens finds the answer earlier than the norm lens.
+def earliness(prompt: PromptFigures, rank: int, lens: str = "tuned") -> Earliness:
+    """By how many rows a lens finds the answer earlier than the norm lens.
 
     Raises:
         ValueError: If the prompt's answer is not resolved.
     """
-    first = {name: first_row_within(_ranks(prompt, name), rank) for name in _PAIR}
-    return Earliness(first["norm"] - first["tuned"], max(first["norm"] - 1, 0))
+    norm, judged = (first_row_within(_ranks(prompt, name), rank) for name in ("norm", lens))
+    return Earliness(norm - judged, max(norm - FIRST_TRANSLATED_ROW[lens], 0))
 
 
-def measure(prompts: Sequence[PromptFigures], text: TextFigures, num_blocks: int) -> Kpis:
+def measure(prompts: Sequence[PromptFigures], text: TextFigures, num_blocks: int, lens: str = "tuned") -> Kpis:
     """All figures of a lens.
 
     A prompt whose answer is unresolved is left out of every figure, and so is one with a value that is not finite; one
@@ -123,15 +122,16 @@ def measure(prompts: Sequence[PromptFigures], text: TextFigures, num_blocks: int
         prompts: The suite.
         text: Positions of held-out text; there may be none.
         num_blocks: Number n of blocks.
+        lens: The lens that is judged.
 
     Raises:
         ValueError: If a lens or a row is missing.
     """
-    check(prompts, text, num_blocks)
-    used, answered, left_out = sort(prompts)
+    check(prompts, text, num_blocks, lens)
+    used, answered, left_out = sort(prompts, lens)
     last = [prompt.last_layer_kl_after_temp_bits for prompt in used]
-    early = {rank: [earliness(p, rank) for p in answered if qualifies(p, rank)] for rank in RANKS}
-    ok = text_is_finite(text)
+    early = {rank: [earliness(p, rank, lens) for p in answered if qualifies(p, rank)] for rank in RANKS}
+    ok = text_is_finite(text, lens)
     return Kpis(
         num_blocks=num_blocks,
         num_prompts=len(prompts),
@@ -139,17 +139,17 @@ def measure(prompts: Sequence[PromptFigures], text: TextFigures, num_blocks: int
         num_sequences=len(text.sequences.unique()),
         median_delta_kl_bits={
             baseline: {
-                SUITE: _suite_delta(used, baseline, num_blocks),
-                TEXT: _text_delta(text, baseline, num_blocks) if ok else dict.fromkeys(_depths(num_blocks)),
+                SUITE: _suite_delta(used, baseline, lens, num_blocks),
+                TEXT: _text_delta(text, baseline, lens, num_blocks) if ok else dict.fromkeys(_depths(num_blocks)),
             }
             for baseline in BASELINES
         },
-        gain_bits={baseline: _gain(text, baseline) if ok else None for baseline in BASELINES},
+        gain_bits={baseline: _gain(text, baseline, lens) if ok else None for baseline in BASELINES},
         earliness_shift={rank: interval([float(e.shift) for e in shifts]) for rank, shifts in early.items()},
         last_layer_kl_after_temp_bits=interval(last),
         last_layer_kl_after_temp_bits_max=max(last, default=None),
-        rank1_coverage_gain=interval([_coverage_gain(prompt) for prompt in answered], "mean"),
-        early=[(earliness(p, 10), earliness(p, 5)) for p in answered if qualifies(p, 5)],
+        rank1_coverage_gain=interval([_coverage_gain(prompt, lens) for prompt in answered], "mean"),
+        early=[(earliness(p, 10, lens), earliness(p, 5, lens)) for p in answered if qualifies(p, 5)],
         left_out=left_out,
         text_is_finite=ok,
     )
@@ -175,45 +175,46 @@ def _delta(to_final: Tensor, from_final: Tensor, clusters: Tensor | None) -> Del
     return None if a is None or b is None else DeltaKl(a, b)
 
 
-def _suite_delta(prompts: Sequence[PromptFigures], baseline: str, num_blocks: int) -> DeltaByDepth:
+def _suite_delta(prompts: Sequence[PromptFigures], baseline: str, lens: str, num_blocks: int) -> DeltaByDepth:
     """The differences after the prompts, which are independent of each other."""
 
-    def of(lens: str) -> tuple[Tensor, Tensor]:
-        figures = [prompt.lenses[lens] for prompt in prompts]
+    def of(name: str) -> tuple[Tensor, Tensor]:
+        figures = [prompt.lenses[name] for prompt in prompts]
         to_final, from_final = ([f.kl_to_final_bits for f in figures], [f.kl_from_final_bits for f in figures])
         shape = (len(prompts), num_blocks + 1)
         return _fp64(to_final).view(shape), _fp64(from_final).view(shape)
 
-    to_final, from_final = (base - tuned for base, tuned in zip(of(baseline), of("tuned"), strict=True))
+    to_final, from_final = (base - judged for base, judged in zip(of(baseline), of(lens), strict=True))
     return {depth: _delta(to_final[:, row], from_final[:, row], None) for depth, row in _depths(num_blocks).items()}
 
 
-def _text_differences(text: TextFigures, baseline: str) -> tuple[Tensor, Tensor]:
+def _text_differences(text: TextFigures, baseline: str, lens: str) -> tuple[Tensor, Tensor]:
     """Both differences at every percentile and position, in fp64."""
     to_final, from_final = (
-        values[baseline].double() - values["tuned"].double()
-        for values in (text.kl_to_final_bits, text.kl_from_final_bits)
+        values[baseline].double() - values[lens].double() for values in (text.kl_to_final_bits, text.kl_from_final_bits)
     )
     return to_final, from_final
 
 
-def _text_delta(text: TextFigures, baseline: str, num_blocks: int) -> DeltaByDepth:
+def _text_delta(text: TextFigures, baseline: str, lens: str, num_blocks: int) -> DeltaByDepth:
     """The differences at positions of text, resampled by sequence."""
-    to_final, from_final = _text_differences(text, baseline)
+    to_final, from_final = _text_differences(text, baseline, lens)
     return {
         depth: _delta(to_final[slot], from_final[slot], text.sequences)
         for slot, depth in enumerate(_depths(num_blocks))
     }
 
 
-def _gain(text: TextFigures, baseline: str) -> Interval | None:
-    return bootstrap_interval(_text_differences(text, baseline)[0].mean(0), "median", clusters=text.sequences)
+def _gain(text: TextFigures, baseline: str, lens: str) -> Interval | None:
+    return bootstrap_interval(_text_differences(text, baseline, lens)[0].mean(0), "median", clusters=text.sequences)
 
 
-def _coverage_gain(prompt: PromptFigures) -> float:
-    """The share of rows at rank 1 under the tuned lens minus under the norm lens."""
-    share = {name: sum(rank == 1 for rank in _ranks(prompt, name)) / len(_ranks(prompt, name)) for name in _PAIR}
-    return share["tuned"] - share["norm"]
+def _coverage_gain(prompt: PromptFigures, lens: str) -> float:
+    """The share of rows at rank 1 under a lens minus under the norm lens."""
+    share = {
+        name: sum(rank == 1 for rank in _ranks(prompt, name)) / len(_ranks(prompt, name)) for name in ("norm", lens)
+    }
+    return share[lens] - share["norm"]
 
 
 def _ranks(prompt: PromptFigures, name: str) -> Sequence[int]:

@@ -14,6 +14,10 @@ BASELINES = ("norm", "norm_tau", "bias")
 and temperature only. The first decides the gates."""
 
 LENSES = ("tuned", *BASELINES)
+"""The lenses that every test reads; an imported one is read beside them where it is given."""
+
+FIRST_TRANSLATED_ROW = {"tuned": 1, "imported": 0}
+"""The lenses that are judged, with the first row that each reads otherwise than the norm lens."""
 
 RANKS = (10, 5, 1)
 """An answer counts as found from the first row on where its rank is at most this."""
@@ -79,18 +83,23 @@ class Sorted(NamedTuple):
     left_out: dict[str, list[str]]
 
 
-def check(prompts: Sequence[PromptFigures], text: TextFigures, num_blocks: int) -> None:
-    """Refuse figures that lack a lens, a row or a position, before they can pass for few.
+def compared(lens: str) -> tuple[str, ...]:
+    """A lens that is judged, and what it is held against: its verdict must not depend on any other."""
+    return (lens, *BASELINES)
+
+
+def check(prompts: Sequence[PromptFigures], text: TextFigures, num_blocks: int, lens: str = "tuned") -> None:
+    """Refuse figures of a judged lens that lack a lens, a row or a position, before they can pass for few.
 
     Raises:
         ValueError: Naming prompt and lens.
     """
     for prompt in prompts:
-        for name in LENSES:
+        for name in compared(lens):
             if not _complete(prompt, name, num_blocks + 1):
                 raise ValueError(f"prompt {prompt.prompt_id}: the {name} lens has not read rows 0 … {num_blocks}.")
     wanted = (len(depth_percentile_rows(num_blocks)), text.sequences.numel())
-    for name in LENSES:
+    for name in compared(lens):
         for values in (text.kl_to_final_bits, text.kl_from_final_bits):
             if name not in values or tuple(values[name].shape) != wanted:
                 raise ValueError(
@@ -108,15 +117,15 @@ def _complete(prompt: PromptFigures, name: str, num_rows: int) -> bool:
     return all(len(part) == num_rows for part in figures if part is not None)
 
 
-def sort(prompts: Sequence[PromptFigures]) -> Sorted:
-    """Which prompts count for what, and who is left out for which reason."""
+def sort(prompts: Sequence[PromptFigures], lens: str = "tuned") -> Sorted:
+    """Which prompts count for what in judging a lens, and who is left out for which reason."""
     unresolved = [prompt for prompt in prompts if prompt.answer_status == "unresolved"]
     resolved = [prompt for prompt in prompts if prompt.answer_status != "unresolved"]
-    used = [prompt for prompt in resolved if prompt_is_finite(prompt)]
+    used = [prompt for prompt in resolved if prompt_is_finite(prompt, lens)]
     answered = [prompt for prompt in used if prompt.answer_status == "resolved"]
     groups = {
         "answer_unresolved": unresolved,
-        "not_finite": [prompt for prompt in resolved if not prompt_is_finite(prompt)],
+        "not_finite": [prompt for prompt in resolved if not prompt_is_finite(prompt, lens)],
         "no_answer": [prompt for prompt in used if prompt.answer_status == "none"],
     } | {f"final_rank_above_{rank}": [p for p in answered if not qualifies(p, rank)] for rank in RANKS}
     return Sorted(used, answered, {reason: [p.prompt_id for p in group] for reason, group in groups.items()})
@@ -127,13 +136,13 @@ def qualifies(prompt: PromptFigures, rank: int) -> bool:
     return prompt.final_rank is not None and prompt.final_rank <= rank
 
 
-def prompt_is_finite(prompt: PromptFigures) -> bool:
-    """Whether every figure of every lens is finite."""
-    values = [value for f in prompt.lenses.values() for part in f[:2] for value in part]
+def prompt_is_finite(prompt: PromptFigures, lens: str = "tuned") -> bool:
+    """Whether every figure of a judged lens and its baselines is finite."""
+    values = [value for name in compared(lens) for part in prompt.lenses[name][:2] for value in part]
     return all(math.isfinite(value) for value in [*values, prompt.last_layer_kl_after_temp_bits])
 
 
-def text_is_finite(text: TextFigures) -> bool:
-    """Whether every figure of every lens is finite."""
-    parts = [*text.kl_to_final_bits.values(), *text.kl_from_final_bits.values()]
-    return all(bool(part.isfinite().all()) for part in parts)
+def text_is_finite(text: TextFigures, lens: str = "tuned") -> bool:
+    """Whether every figure of a judged lens and its baselines is finite."""
+    both = (text.kl_to_final_bits, text.kl_from_final_bits)
+    return all(bool(values[name].isfinite().all()) for values in both for name in compared(lens))

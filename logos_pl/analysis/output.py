@@ -18,6 +18,7 @@ from logos_pl.analysis.output_groups import (
     NO_FILES,
     SCHEMA_VERSION,
     Files,
+    ImportedLensOrigin,
     ModelIdentity,
     ModelStats,
     Output,
@@ -46,7 +47,7 @@ SCHEMA_FILE = Path(__file__).with_name("output.schema.json")
 ABSOLUTE_PATH = re.compile(r"""(?<![^\s'"`=(,;:\[<>])(?:~?/(?=[^\s/])|[A-Za-z]:[\\/]|\\\\|file:/)[^\s'"`,;)\]>]*""")
 """A path of this machine, also inside a sentence; the slashes of `and/or`, `org/name` and `https://` are none."""
 
-SAID_BY_THE_RUN = ("reason", "model", "run", "model_stats", "tuned_lens", "prism_summary")
+SAID_BY_THE_RUN = ("reason", "model", "run", "model_stats", "tuned_lens", "prism_summary", "imported_lens")
 """Sections where a path of this machine has no place. The others quote prompts and tokens, which may be `/etc/`."""
 
 
@@ -95,6 +96,7 @@ class OutputBuilder:
         files: Files,
         stats: ModelStats,
         tuned_lens: TunedLensOrigin | None,
+        imported_lens: ImportedLensOrigin | None = None,
         prism: PrismOrigin | None = None,
     ) -> Output:
         """The document of a sweep that went through.
@@ -105,6 +107,7 @@ class OutputBuilder:
             files: What lies beside the document.
             stats: What the model is made of.
             tuned_lens: Where the tuned lens comes from; None without one.
+            imported_lens: Where the imported lens comes from; None without one.
             prism: Where the prism comes from; None without one.
         """
         prompts = list(self._summaries.values())
@@ -124,6 +127,7 @@ class OutputBuilder:
             control_summary=control_summary(prompts),
             tuned_lens=_tuned_lens(tuned_lens, prompts, stats.num_blocks),
             prism_summary=_prism_summary(prism, prompts, stats.num_blocks),
+            imported_lens=_imported_lens(imported_lens, prompts, stats.num_blocks),
         )
 
 
@@ -180,6 +184,7 @@ def _without_results(status: Literal["skipped", "failed"], model: ModelIdentity,
         control_summary=[],
         tuned_lens=None,
         prism_summary=None,
+        imported_lens=None,
     )
 
 
@@ -217,14 +222,14 @@ def _tuned_lens(origin: TunedLensOrigin | None, prompts: list[PromptSummary], nu
         return None
     return {
         "provenance": None if origin is None else dataclasses.asdict(origin),
-        "summaries": _gains("tuned", prompts, num_blocks),
+        "summaries": gain_summaries(prompts, "tuned", num_blocks),
     }
 
 
 def _prism_summary(origin: PrismOrigin | None, prompts: list[PromptSummary], num_blocks: int) -> dict[str, Any] | None:
     if origin is None and not any("prism" in prompt.milestones for prompt in prompts):
         return None
-    summaries = _gains("prism", prompts, num_blocks)
+    summaries = gain_summaries(prompts, "prism", num_blocks)
     return {
         "provenance": None if origin is None else dataclasses.asdict(origin),
         "summaries": summaries,
@@ -233,8 +238,12 @@ def _prism_summary(origin: PrismOrigin | None, prompts: list[PromptSummary], num
     }
 
 
-def _gains(lens: str, prompts: list[PromptSummary], num_blocks: int) -> dict[str, Any]:
-    return gain_summaries([prompt.gains[lens] for prompt in prompts if lens in prompt.gains], num_blocks)
+def _imported_lens(
+    origin: ImportedLensOrigin | None, prompts: list[PromptSummary], num_blocks: int
+) -> dict[str, Any] | None:
+    if origin is None:
+        return None
+    return {"origin": dataclasses.asdict(origin), "summaries": gain_summaries(prompts, "imported", num_blocks)}
 
 
 def _finite(value: Any) -> Any:

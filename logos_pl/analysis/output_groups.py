@@ -181,6 +181,25 @@ class PrismOrigin:
 
 
 @dataclass(frozen=True)
+class ImportedLensOrigin:
+    """Where the imported lens comes from, as far as its files say.
+
+    Attributes:
+        base_model: The model it was trained on, Hub id or folder name.
+        base_model_revision: That model's branch, tag or commit, or None.
+        dtype: Number format its translators are stored in.
+        unembed_hash: What its format knows the unembedding by, found again on the model; None where none is stored.
+        params_sha256: Hash of its weights.
+    """
+
+    base_model: str
+    base_model_revision: str | None
+    dtype: str
+    unembed_hash: str | None
+    params_sha256: str
+
+
+@dataclass(frozen=True)
 class Output:
     """The document, key by key; lists follow the order in which the prompts were asked. Source: SPEC §5.7."""
 
@@ -199,3 +218,4 @@ class Output:
     control_summary: list[dict[str, Any]]
     tuned_lens: dict[str, Any] | None
     prism_summary: dict[str, Any] | None
+    imported_lens: dict[str, Any] | None

@@ -54,7 +54,7 @@ class PromptSummary(NamedTuple):
         fact: A label.
         milestones: By lens.
         margins: By lens, what `control_margin` comes to; empty but on control prompts.
-        gains: By any other lens, the norm lens against it.
+        gains: By lens, how much it is ahead of the norm lens.
         at_depths: By lens, `MEASURES` at each of `depth_rows`, row by row.
         identity_row: Row 0 is the identity of a tied embedding.
     """
@@ -119,7 +119,7 @@ def prompt_summary(record: PromptRecords, reached: dict[str, Milestones]) -> Pro
         fact=prompt.fact,
         milestones=reached,
         margins={lens: control_margins(rows[lens]) for lens in rows if prompt.contrast is not None},
-        gains={lens: lens_gain(rows, reached, lens) for lens in rows if lens != "norm"},
+        gains={lens: lens_gain(lens, rows, reached) for lens in rows if lens != "norm"},
         at_depths={lens: _at_depths(of) for lens, of in rows.items()},
         identity_row=any(row.identity_row for of in rows.values() for row in of),
     )
@@ -142,15 +142,15 @@ def control_margins(rows: Sequence[NextTokenRecord]) -> dict[str, Any]:
     }
 
 
-def lens_gain(rows: Mapping[str, Sequence[NextTokenRecord]], reached: Mapping[str, Milestones], lens: str) -> LensGain:
+def lens_gain(lens: str, rows: Mapping[str, Sequence[NextTokenRecord]], reached: Mapping[str, Milestones]) -> LensGain:
     """How much a lens is ahead of the norm lens on one prompt.
 
     Args:
-        rows: By lens, rows 0 to n, whose last is the model's own prediction.
+        lens: The lens.
+        rows: By lens, rows 0 to n; the norm lens's last is the model's own prediction.
         reached: Milestones by lens.
-        lens: Which lens.
     """
-    norm, ahead = rows["norm"], rows[lens]
+    norm, other = rows["norm"], rows[lens]
     num_blocks = len(norm) - 1
     at = depth_percentile_rows(num_blocks) if num_blocks >= 2 else {}  # one block: no row to translate
     final_rank = norm[-1].answer_rank
@@ -160,14 +160,15 @@ def lens_gain(rows: Mapping[str, Sequence[NextTokenRecord]], reached: Mapping[st
         qualifies = final_rank is not None and final_rank <= rank and first is not None
         earlier[rank] = first_norm - first if qualifies else None
     return LensGain(
-        {percent: norm[row].kl_to_final_bits - ahead[row].kl_to_final_bits for percent, row in at.items()},
-        {percent: norm[row].kl_from_final_bits - ahead[row].kl_from_final_bits for percent, row in at.items()},
+        {percent: norm[row].kl_to_final_bits - other[row].kl_to_final_bits for percent, row in at.items()},
+        {percent: norm[row].kl_from_final_bits - other[row].kl_from_final_bits for percent, row in at.items()},
         earlier,
     )
 
 
-def gain_summaries(gains: Sequence[LensGain], num_blocks: int) -> dict[str, Any]:
-    """Medians over prompts, each with the number of prompts it is of; all variants count. Source: SPEC §6."""
+def gain_summaries(prompts: Sequence[PromptSummary], lens: str, num_blocks: int) -> dict[str, Any]:
+    """Medians of a lens's gains over prompts, each with the number of prompts it is of; all variants count. SPEC §6."""
+    gains = [prompt.gains[lens] for prompt in prompts if lens in prompt.gains]
     at = depth_percentile_rows(num_blocks) if num_blocks >= 2 else {}
     delta_kl = []
     for percent, row in at.items():

@@ -16,7 +16,7 @@ from logos_pl.analysis.milestones import milestones
 from logos_pl.files import replace_file
 from logos_pl.records import NextTokenRecord, PromptRecords
 
-LENS_COLOURS = {"norm": "tab:gray", "tuned": "tab:blue", "prism": "tab:orange"}
+LENS_COLOURS = {"norm": "tab:gray", "tuned": "tab:blue", "prism": "tab:orange", "imported": "tab:green"}
 DPI = 130
 
 DRAWN = 64

@@ -54,7 +54,7 @@ def _model(e: ReportInput) -> str:
         f"Prompts: {num_prompts} {e.cite('run.num_prompts')}."
         + (f" Tables list the first {LISTED}." if num_prompts > LISTED else ""),
         f"Commits, device, versions and times are in {code(e.files['json'])}, under `model`, `run`, `model_stats`, "
-        "`tuned_lens` and `prism_summary`.",
+        "`tuned_lens`, `prism_summary` and `imported_lens`.",
         f"Files: {', '.join(code(file) for file in e.files.values())}.",
     ]
     return "".join(f"- {line}\n" for line in lines)
@@ -139,7 +139,7 @@ def _depth(e: ReportInput) -> str:
         + depth_table(e.swept.summaries, lens, e.num_blocks, next_token_file(e.files, lens))
         for lens in e.swept.lenses
     ]
-    for lens in e.swept.lenses:
-        if gain := against_norm(lens, e.swept.summaries, e.num_blocks, e.files):
+    for lens in e.swept.lenses[1:]:
+        if gain := against_norm(e.swept.summaries, lens, e.num_blocks, e.files):
             parts.append(f"### {lens.capitalize()} against norm\n\n{gain}")
     return "\n".join(parts) or NOTHING

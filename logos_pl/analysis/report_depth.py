@@ -1,4 +1,4 @@
-"""The report's tables: divergence, entropy and cosine at fractions of the depth; a lens against the norm lens."""
+"""The report's tables of divergence, entropy and cosine at fractions of the depth, and of a lens against the norm's."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -51,7 +51,7 @@ def depth_medians(prompts: Sequence[PromptSummary], lens: str, depth: int) -> li
     return cells
 
 
-def against_norm(lens: str, prompts: Sequence[PromptSummary], num_blocks: int, files: Mapping[str, str]) -> str:
+def against_norm(prompts: Sequence[PromptSummary], lens: str, num_blocks: int, files: Mapping[str, str]) -> str:
     """By how many bits and rows a lens is ahead, medians over prompts; empty without it or with one block."""
     gains = [prompt.gains[lens] for prompt in prompts if lens in prompt.gains]
     if not gains or num_blocks < 2:

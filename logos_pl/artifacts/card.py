@@ -5,7 +5,7 @@ import re
 from typing import Any, Protocol
 
 from logos_pl.artifacts.checks import OfModel
-from logos_pl.artifacts.groups import Dataset, Divergence
+from logos_pl.artifacts.groups import Dataset, Divergence, Init
 from logos_pl.artifacts.provenance import Provenance
 from logos_pl.lm.sources import DEMO
 
@@ -180,6 +180,7 @@ def _training(p: Provenance) -> str:
     return (
         f"- Text: `{p.dataset.repo_id}`{name}, split {p.dataset.split}{revision}; {p.dataset.documents:,} documents, "
         f"{p.budget.tokens:,} tokens in sequences of {p.budget.seq_len}.\n"
+        f"- Start: {_start(p.init)}\n"
         f"- Loss: cross-entropy against the model's final distribution at {p.budget.positions_per_seq} positions per "
         f"sequence within [{low:g}, {high:g}) of the context, {p.layers_per_step} rows per step.\n"
         f"- Optimiser: AdamW, learning rate {p.optim.lr:g} ({p.optim.schedule}), {p.batching.effective_batch_seqs} "
@@ -188,6 +189,12 @@ def _training(p: Provenance) -> str:
         f"- Precision: model {p.precision.model}, unembedding {p.precision.unembed}, loss {p.precision.loss}.\n\n"
         "`provenance.json` has the rest, and the hash of every file.\n"
     )
+
+
+def _start(init: Init) -> str:
+    if init.kind == "random":
+        return "random: U drawn once for all rows, V and c zero."
+    return f"in closed form, least squares on {init.positions:,} positions of the first {init.tokens:,} tokens."
 
 
 def quick_start(p: OfModel, load: str, folder: str, row: int) -> str:

@@ -1,6 +1,7 @@
 """The groups of a lens's provenance, named as in ``provenance.json``."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,25 @@ class Optim:
     steps_done: int
     exported_step: int
     stopped_early: bool
+
+
+@dataclass(frozen=True)
+class Init:
+    """How the translators started.
+
+    Attributes:
+        kind: ``closed_form``: least squares on the run's opening text; ``random``: U drawn, V and c zero.
+        sequences: Sequences of the opening text that were read; 0 for a random start.
+        tokens: Tokens in them, counted; they are trained on as well.
+        positions: Positions in the moments.
+        shrinkage: Ridge of each row, as a share of its mean variance, chosen on sequences set aside.
+    """
+
+    kind: Literal["closed_form", "random"]
+    sequences: int
+    tokens: int
+    positions: int
+    shrinkage: list[float]
 
 
 @dataclass(frozen=True)

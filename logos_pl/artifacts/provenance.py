@@ -15,6 +15,7 @@ from logos_pl.artifacts.groups import (
     Dataset,
     Environment,
     Fingerprint,
+    Init,
     Optim,
     PercentileKl,
     Precision,
@@ -40,6 +41,7 @@ class Provenance:
         git_sha: Commit of the checkout it ran from, or None.
         seed: Seed of initialisation and sampling.
         decoding_norm: Norm in front of the unembedding.
+        schedule: Name of the schedule that settled what was left to it.
         layers_per_step: Rows trained in each step, counted.
         init: How the translators started.
         preconditioner: None without a Prism basis.
@@ -63,11 +65,12 @@ class Provenance:
     batching: Batching
     capacity: Capacity
     optim: Optim
+    schedule: str
     layers_per_step: int
     temperature: Temperature
     regularizers: Regularizers
     preconditioner: Preconditioner | None
-    init: str
+    init: Init
     precision: Precision
     environment: Environment
     val_kl_bits: dict[str, PercentileKl]

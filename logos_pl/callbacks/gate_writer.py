@@ -20,6 +20,7 @@ from logos_pl.analysis.gate_tables import prompts_csv, rows_csv
 from logos_pl.analysis.gates import judge
 from logos_pl.analysis.kpis import measure
 from logos_pl.artifacts.gates import record_gates
+from logos_pl.callbacks.imported_lens import ImportedLens
 from logos_pl.callbacks.lens_import import LensImport
 from logos_pl.callbacks.lens_table import print_kl_table
 from logos_pl.data.datamodule import LensDataModule
@@ -31,7 +32,9 @@ from logos_pl.modules.tuning import LensTuning
 
 
 class GateWriter(Callback):
-    """Judges the lens when the test has read everything, and records the verdict.
+    """Judges the lens when the test has read everything, and records the verdict; an imported lens beside it.
+
+    The fitted lens decides on the command's exit status, whatever the imported one's verdict is.
 
     Args:
         folder: the artifact that is judged, or the folder of the checkpoint.
@@ -42,14 +45,15 @@ class GateWriter(Callback):
         self.folder = folder
         self.is_artifact = is_artifact
         self.report: GateReport | None = None
+        self.imported: GateReport | None = None
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Judge, in every process; the first one prints and writes."""
         assert isinstance(pl_module, LensTuning)
         judged = pl_module.judged
         assert judged is not None
-        kpis = measure(judged.prompts, judged.text, pl_module.frozen.num_blocks)
-        self.report = GateReport(kpis, judge(kpis))
+        self.report = _report(judged, pl_module, "tuned")
+        self.imported = _report(judged, pl_module, "imported") if "imported" in judged.rows else None
         if not trainer.is_global_zero:
             return
         data: LensDataModule = trainer.datamodule  # type: ignore[attr-defined]
@@ -59,6 +63,14 @@ class GateWriter(Callback):
         on = data.evaluated_on() | {"device": str(pl_module.frozen.device), "dtype": _dtype(pl_module)}
         acceptance = self.report.acceptance() | {"evaluated_on": on}
         document = self.report.to_plain() | {"kpis": figures, "acceptance": acceptance}
+        if self.imported is not None:
+            origin = next(c.origin for c in trainer.callbacks if isinstance(c, ImportedLens))  # type: ignore[attr-defined]
+            assert origin is not None
+            document["imported"] = {
+                "origin": origin._asdict(),
+                "acceptance": self.imported.acceptance(),
+                "kpis": self.imported.figures(),
+            }
         files = self._files(judged, pl_module, document, bytes_per_token)
         if self.is_artifact:
             judged_lens = next(c.provenance for c in trainer.callbacks if isinstance(c, LensImport))  # type: ignore[attr-defined]
@@ -106,20 +118,10 @@ class GateWriter(Callback):
         print_kl_table(judged.rows, f"KL divergence in bits on held-out test text, {shown}:")
         console = Console(highlight=False)
         console.print(f"\nNext token of that text, {_skips(judged)}", soft_wrap=True, markup=False)
-        kpis, early = self.report.kpis, next(check for check in self.report.verdict.checks if check.gate == "B")
-        console.print(
-            f"\nGates over {kpis.num_used} prompts and {kpis.num_sequences} sequences of text: how much closer the\n"
-            "tuned lens is to the model than the norm lens, in bits, with 95% intervals",
-            soft_wrap=True,
-            markup=False,
-        )
-        console.print(gate_table(self.report))
-        console.print(f"B: {early.what}", soft_wrap=True, markup=False)
-        console.print("\nGain on that text over each baseline, in bits, mean of the three depths")
-        console.print(baseline_table(self.report))
-        for remark in self.report.acceptance()["remarks"]:
-            console.print(f"· {remark}", soft_wrap=True, markup=False)
-        console.print(f"\n{self.report.summary()}", soft_wrap=True, markup=False, style="bold")
+        _print_gates(console, self.report, "tuned")
+        if self.imported is not None:
+            print_kl_table(judged.rows, "KL divergence in bits on the same text, imported lens:", ("norm", "imported"))
+            _print_gates(console, self.imported, "imported")
 
     def _log(self, trainer: Trainer, judged: Judged, bytes_per_token: float, name: str) -> None:
         """Scalars and figures for TensorBoard."""
@@ -127,11 +129,40 @@ class GateWriter(Callback):
             return
         assert self.report is not None
         writer, kpis = trainer.logger.experiment, self.report.kpis
-        for label, value in _scalars(self.report, judged).items():
+        scalars = _scalars(self.report) | {
+            f"perplexity_without_last_{m}_blocks": value for m, value in judged.skips.perplexity.items()
+        }
+        if self.imported is not None:
+            scalars |= {f"imported_{label}": value for label, value in _scalars(self.imported).items()}
+        for label, value in scalars.items():
             writer.add_scalar(f"test/{label}", value, 0)
         writer.add_figure("test/rows", rows_figure(judged.rows, _bits_per_byte(judged, bytes_per_token), name))
         writer.add_figure("test/gains", gains_figure(kpis, name))
         writer.flush()
+
+
+def _report(judged: Judged, module: LensTuning, lens: str) -> GateReport:
+    kpis = measure(judged.prompts, judged.text, module.frozen.num_blocks, lens)
+    return GateReport(kpis, judge(kpis))
+
+
+def _print_gates(console: Console, report: GateReport, lens: str) -> None:
+    """A lens's gates, its gains over the baselines, the remarks and the verdict."""
+    kpis, early = report.kpis, next(check for check in report.verdict.checks if check.gate == "B")
+    console.print(
+        f"\nGates over {kpis.num_used} prompts and {kpis.num_sequences} sequences of text: how much closer the\n"
+        f"{lens} lens is to the model than the norm lens, in bits, with 95% intervals",
+        soft_wrap=True,
+        markup=False,
+    )
+    console.print(gate_table(report))
+    console.print(f"B: {early.what}", soft_wrap=True, markup=False)
+    console.print("\nGain on that text over each baseline, in bits, mean of the three depths")
+    console.print(baseline_table(report))
+    for remark in report.acceptance()["remarks"]:
+        console.print(f"· {remark}", soft_wrap=True, markup=False)
+    verdict = report.summary() if lens == "tuned" else f"{lens} lens: {report.summary()}"
+    console.print(f"\n{verdict}", soft_wrap=True, markup=False, style="bold")
 
 
 def gate_table(report: GateReport) -> Table:
@@ -189,7 +220,7 @@ def _skips(judged: Judged) -> str:
     return f"perplexity over {skips.num_tokens:,} tokens: {', '.join(parts)}{lens}."
 
 
-def _scalars(report: GateReport, judged: Judged) -> dict[str, float]:
+def _scalars(report: GateReport) -> dict[str, float]:
     scalars = {f"gate_{gate}_passed": float(passed) for gate, passed in report.verdict.gates.items()}
     for baseline, sets in report.kpis.median_delta_kl_bits.items():
         for where, deltas in sets.items():
@@ -199,7 +230,7 @@ def _scalars(report: GateReport, judged: Judged) -> dict[str, float]:
     for rank, shift in report.kpis.earliness_shift.items():
         if shift is not None:
             scalars[f"earliness_rows_rank_le_{rank}"] = shift.estimate
-    return scalars | {f"perplexity_without_last_{m}_blocks": value for m, value in judged.skips.perplexity.items()}
+    return scalars
 
 
 def _png(figure: Figure) -> bytes:

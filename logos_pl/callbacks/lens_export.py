@@ -186,10 +186,10 @@ def _what_was_read(
         "dataset": dataset_of(consumed, data.held_out_frac),
         "budget": groups.Budget(
             tokens=counts.tokens,
-            tokens_asked=data.tokens,
+            tokens_asked=int(data.tokens),
             seq_len=data.seq_len,
             positions_per_seq=per_sequence,
-            position_range=data.position_range,
+            position_range=data.drawn_range,
         ),
         "batching": groups.Batching(
             micro_batch_seqs=int(data.micro_batch_seqs),
@@ -204,11 +204,14 @@ def _what_was_read(
 def _how(module: LensTuning, translators: Translators, counts: Counts) -> dict[str, Any]:
     return {
         "capacity": capacity_of(translators),
+        "schedule": module.schedule,
         "layers_per_step": counts.most_rows_per_step,
         "temperature": temperature_of(translators, enabled=module.temperature),
         "regularizers": groups.Regularizers(l2=module.l2, smoothness=module.smoothness),
         "preconditioner": None,
-        "init": "random: U drawn once for all rows with variance 1/d_model, V and c zero",
+        "init": groups.Init("random", 0, 0, 0, [])
+        if module.start is None
+        else groups.Init("closed_form", *module.start),
         "precision": precision_of(module.frozen, module.head),
     }
 

@@ -20,65 +20,56 @@ MARK = "*"
 """Beside a rank or a KL at the row where it first reaches a milestone."""
 
 
-def kl_table(readings: Readings) -> Table:
-    """One line per row; KL(P_final‖P_row), which the lens is trained on, then KL(P_row‖P_final) and top-1 agreement."""
+def kl_table(readings: Readings, lenses: Sequence[str] = ("norm", "tuned")) -> Table:
+    """One line per row, two or three lenses: KL(P_final‖P_row), KL(P_row‖P_final) and top-1 agreement.
+
+    The first of them is what a lens is trained on.
+    """
     num_blocks = len(readings["norm"]["kl_from_final_bits"]) - 1
     marks = {row: f"{percentile}%" for percentile, row in depth_percentile_rows(num_blocks).items()}
-    three = len(readings) > 2  # narrower columns, so that three lenses fit into 80
+    three = len(lenses) > 2  # narrower columns, so that three lenses fit into 80
     table = Table(box=None, pad_edge=False, padding=(0, 1 if three else 2, 0, 0))
     table.add_column("\n\nrow" if three else "\nrow", justify="right")
     table.add_column("\n\ndepth" if three else "\ndepth", justify="right")
     for heading, _, _ in FIGURES:
         lines = heading.replace("KL(", "KL\n(").replace(" ", "\n") if three else heading
-        for number, lens in enumerate(readings):
+        for number, lens in enumerate(lenses):
             above = lines if number == 0 else "\n" * lines.count("\n")
             table.add_column(f"{above}\n{lens}", justify="right", no_wrap=True)
     for row in range(num_blocks + 1):
-        figures = [
-            f"{float(reading[quantity][row]):{form}}" for _, quantity, form in FIGURES for reading in readings.values()
-        ]
+        figures = [f"{float(readings[lens][quantity][row]):{form}}" for _, quantity, form in FIGURES for lens in lenses]
         table.add_row(str(row), marks.get(row, ""), *figures)
     return table
 
 
-def print_kl_table(readings: Readings, title: str) -> None:
+def print_kl_table(readings: Readings, title: str, lenses: Sequence[str] = ("norm", "tuned")) -> None:
     """Print the table to the terminal under a title."""
     console = Console()
     console.print(f"\n{title}", soft_wrap=True, markup=False, highlight=False)
-    console.print(kl_table(readings))
+    console.print(kl_table(readings, lenses))
 
 
-def prompt_table(records: PromptRecords, milestones: Mapping[str, Milestones]) -> Table:
-    """One line per row: each lens's top token with its probability, rank of the answer, KL(P_row‖P_final), entropy.
-
-    Two lenses fit into 80 columns; of three, the probability and the entropy are left out.
-    """
+def prompt_table(records: PromptRecords, milestones: Mapping[str, Milestones], lenses: Sequence[str]) -> Table:
+    """One line per row: the lenses' top token with its probability, rank of the answer, KL(P_row‖P_final), entropy."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("\nrow", justify="right", no_wrap=True, min_width=3)
-    has_answer, narrow = records.gold.status == "resolved", len(records.next_token) > 2
-    headings = ["rank"] if has_answer else []
-    headings = [*headings, "KL"] if narrow else ["p", *headings, "KL", "H"]
-    for lens in records.next_token:
+    has_answer = records.gold.status == "resolved"
+    for lens in lenses:
         table.add_column(f"{lens}\ntop-1", no_wrap=True, max_width=13, overflow="ellipsis")
-        for heading in headings:
+        for heading in ("p", *(("rank",) if has_answer else ()), "KL", "H"):
             table.add_column(f"\n{heading}", justify="right", no_wrap=True)
     for row in range(len(records.next_token["norm"])):
-        cells = [
-            cell
-            for lens, rows in records.next_token.items()
-            for cell in _prompt_cells(rows[row], milestones[lens], narrow)
-        ]
+        cells = [cell for lens in lenses for cell in _prompt_cells(records.next_token[lens][row], milestones[lens])]
         table.add_row(str(row), *cells)
     return table
 
 
-def _prompt_cells(record: NextTokenRecord, reached: Milestones, narrow: bool) -> list[str]:
+def _prompt_cells(record: NextTokenRecord, reached: Milestones) -> list[str]:
     ranks = (reached.first_rank_le_1, reached.first_rank_le_5, reached.first_rank_le_10)
     below = (reached.first_kl_below_0_5, reached.first_kl_below_1_0)
     rank = [] if record.answer_rank is None else [_marked(str(record.answer_rank), record.layer in ranks)]
     kl = _marked(f"{record.kl_to_final_bits:.2f}", record.layer in below)
-    token = escape(repr(record.top[0].token))
-    return [token, *rank, kl] if narrow else [token, f"{record.p_top1:.2f}", *rank, kl, f"{record.entropy_bits:.2f}"]
+    return [escape(repr(record.top[0].token)), f"{record.p_top1:.2f}", *rank, kl, f"{record.entropy_bits:.2f}"]
 
 
 def _marked(text: str, mark: bool) -> str:
@@ -118,7 +109,9 @@ def print_prompt_table(records: PromptRecords, milestones: Mapping[str, Mileston
     console.print(
         f"\n{prompt.prompt_id}/{prompt.variant} {prompt.text!r}{wanted}", soft_wrap=True, markup=False, highlight=False
     )
-    console.print(prompt_table(records, milestones))
+    lenses = list(records.next_token)
+    for first in range(0, len(lenses), 2):  # two fit into 80 columns
+        console.print(prompt_table(records, milestones, lenses[first : first + 2]))
     num_blocks = len(records.next_token["norm"]) - 1
     for lens, reached in milestones.items():
         line = milestone_line(lens, reached, num_blocks, gold.status == "resolved")

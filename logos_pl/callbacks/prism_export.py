@@ -115,7 +115,9 @@ class PrismExport(Callback):
         save_prism(self.destination, pl_module.prisms[pl_module.chosen].prism, provenance)
         self.console.print("\nKL(final‖row) on held-out text, in bits, by whitening and depths pooled; * is taken:")
         self.console.print(candidate_table(pl_module))
-        print_kl_table(pl_module.validation, f"KL divergence in bits on held-out text, {provenance.model_id}:")
+        print_kl_table(
+            pl_module.validation, f"KL divergence in bits on held-out text, {provenance.model_id}:", ("norm", "prism")
+        )
         counted = f"{provenance.positions:,} distinct positions, {consumed.tokens:,} tokens"
         self.console.print(f"{counted}, {consumed.documents:,} documents.")
         self.console.print(f"prism: {os.path.relpath(self.destination)}")
@@ -144,10 +146,10 @@ def _provenance(module: PrismFit, data: LensDataModule, consumed: DataLedger, wo
         dataset=dataset_of(consumed, data.held_out_frac),
         budget=groups.Budget(
             tokens=consumed.tokens,
-            tokens_asked=data.tokens,
+            tokens_asked=int(data.tokens),
             seq_len=data.seq_len,
             positions_per_seq=module.total_positions // consumed.sequences,
-            position_range=data.position_range,
+            position_range=data.drawn_range,
         ),
         positions=module.total_positions,
         positions_asked=module.settings.positions,

@@ -119,9 +119,7 @@ class FitProgress(ProgressBar):
         """One line with the KL at the depth percentiles; time spent validating does not count as training."""
         assert isinstance(pl_module, LensTuning)
         if self._enabled and trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self.console.print(
-                f"step {trainer.global_step} · held-out KL in bits, norm → tuned: {_at_depths(pl_module)}"
-            )
+            self.console.print(validation_line(pl_module))
         if self._bar is not None:
             self._bar.update(self._task, reading="")
         self._tokens, self._window_start = 0, time.monotonic()
@@ -137,11 +135,13 @@ class FitProgress(ProgressBar):
             self._bar = None
 
 
-def _at_depths(module: LensTuning) -> str:
+def validation_line(module: LensTuning) -> str:
+    """What the last validation has read at the depth percentiles, in one line."""
     assert module.lm is not None
     norm, tuned = (module.validation[name]["kl_from_final_bits"] for name in ("norm", "tuned"))
     rows = depth_percentile_rows(module.lm.num_blocks)
-    return " · ".join(f"{percentile}% {norm[row]:.3f} → {tuned[row]:.3f}" for percentile, row in rows.items())
+    depths = " · ".join(f"{percentile}% {norm[row]:.3f} → {tuned[row]:.3f}" for percentile, row in rows.items())
+    return f"step {module.global_step} · held-out KL in bits, norm → tuned: {depths}"
 
 
 def clock(seconds: float) -> str:

@@ -16,6 +16,7 @@ from logos_pl.analysis.output import OutputBuilder, failed_output, preferred_len
 from logos_pl.analysis.output_groups import (
     Environment,
     Files,
+    ImportedLensOrigin,
     ModelIdentity,
     ModelStats,
     PrismOrigin,
@@ -31,6 +32,7 @@ from logos_pl.artifacts.environment import environment, git_sha, project_version
 from logos_pl.artifacts.prism import ROTATION_FILE
 from logos_pl.artifacts.prism_provenance import PrismProvenance
 from logos_pl.artifacts.provenance import Provenance
+from logos_pl.artifacts.tuned_lens_format import ImportedOrigin
 from logos_pl.files import replace_file
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.sources import clean_name
@@ -48,8 +50,9 @@ class SweepFiles:
         folder: The folder, which other models may share.
         module: The module that reads, its model and lenses in place.
         provenance: Where the tuned lens comes from; None without an artifact.
-        prism: Where the prism comes from; None without one.
         raw_lens: Rows at which the norm lens is set against the bare unembedding in the JSON.
+        imported: Where the imported lens comes from; None without one.
+        prism: Where the prism comes from; None without one.
 
     Raises:
         OSError: The disk refuses.
@@ -60,14 +63,16 @@ class SweepFiles:
         folder: SweepFolder,
         module: LensTuning,
         provenance: Provenance | None,
-        prism: PrismProvenance | None,
         raw_lens: RawLens,
+        imported: ImportedOrigin | None = None,
+        prism: PrismProvenance | None = None,
     ) -> None:
         self.folder = folder.path
         self.name = module.frozen.clean_model_name
         self.lenses = [lens for lens in SWEPT if lens in module.lenses]
         self.module = module
         self.provenance = provenance
+        self.imported = imported
         self.prism = prism
         self.started = datetime.now(UTC)
         self._builder = OutputBuilder(raw_lens)
@@ -161,6 +166,7 @@ class SweepFiles:
             files,
             _stats(self.module),
             _origin(self.provenance),
+            None if self.imported is None else ImportedLensOrigin(*self.imported),
             _prism_origin(self.prism),
         )
         replace_file(self._json(), to_json(output).encode())
@@ -300,7 +306,7 @@ def _origin(provenance: Provenance | None) -> TunedLensOrigin | None:
         project_version=provenance.project_version,
         git_sha=provenance.git_sha,
         decoding_norm=provenance.decoding_norm,
-        init=provenance.init,
+        init=provenance.init.kind,
         seed=provenance.seed,
         rank_k=provenance.capacity.rank_k,
         tokens=provenance.budget.tokens,

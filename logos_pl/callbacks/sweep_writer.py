@@ -15,6 +15,7 @@ from rich.console import Console
 from logos_pl.analysis.milestones import Milestones, milestones
 from logos_pl.analysis.report_input import ReportInput
 from logos_pl.callbacks.graceful_stop import SIGNALS
+from logos_pl.callbacks.imported_lens import ImportedLens
 from logos_pl.callbacks.lens_import import LensImport
 from logos_pl.callbacks.lens_table import print_prompt_table, summary_line, summary_table
 from logos_pl.callbacks.prism_import import PrismImport
@@ -124,8 +125,9 @@ class SweepWriter(Callback):
         self._data: LensDataModule = trainer.datamodule  # type: ignore[attr-defined]
         callbacks = trainer.callbacks  # type: ignore[attr-defined]
         provenance = next((c.provenance for c in callbacks if isinstance(c, LensImport)), None)
+        imported = next((c.origin for c in callbacks if isinstance(c, ImportedLens)), None)
         prism = next((c.provenance for c in callbacks if isinstance(c, PrismImport)), None)
-        self._files = SweepFiles(self.destination.open(), pl_module, provenance, prism, self.raw_lens)
+        self._files = SweepFiles(self.destination.open(), pl_module, provenance, self.raw_lens, imported, prism)
         self._handlers = {number: signal.signal(number, self._stop) for number in SIGNALS}
 
     def _stop(self, number: int, frame: FrameType | None) -> None:

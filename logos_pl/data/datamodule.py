@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from logos_pl.data.suites import FACTS, PROBE, prompts_of, read_suite
 from logos_pl.errors import InputError
 from logos_pl.functional import budget
 from logos_pl.functional.positions import position_bounds
+from logos_pl.functional.schedules import SCHEDULES, ScheduleName, scheduled_positions
 from logos_pl.lm.frozen import context_length, load_tokenizer, read_config
 from logos_pl.lm.sources import locate
 from logos_pl.records import Prompt
@@ -53,13 +55,13 @@ class LensDataModule(LightningDataModule):
         split: Split to read; held-out text is set aside from it by a hash of each document.
         revision: Branch, tag or commit of a Hub dataset. Left out: main (for fineweb-edu v1.4.0).
         text_column: Column that holds the text.
-        tokens: Tokens to train on; the number of optimiser steps follows from it, rounded up.
+        tokens: Tokens to train on; the number of optimiser steps follows from it, rounded up. `auto`: the schedule's.
         seq_len: Tokens per packed sequence.
         effective_batch_seqs: Sequences per optimiser step, over all processes and accumulated micro-batches.
         micro_batch_seqs: Sequences per forward pass; `auto` chooses by the device.
-        positions_per_seq: Positions per sequence that are learned from; `auto` chooses by the size of the vocabulary.
+        positions_per_seq: Positions per sequence that are learned from. `auto`: the schedule's.
         position_range: Part of the sequence that positions are drawn from, as two fractions: from the first up to, not
-            including, the second.
+            including, the second. `auto`: the schedule's.
         held_out_frac: Share of the documents held out for validation, and again as many for test.
         validate_every_steps: Optimiser steps between two validations; there is one after the last step, too.
         val_seqs: Packed sequences of held-out text in a validation.
@@ -72,6 +74,7 @@ class LensDataModule(LightningDataModule):
         suite: File of facts that `test` asks for, in YAML; `facts` is the one that comes with the package.
         prompt: A single prompt to read instead.
         answer: What the model ought to say after that prompt.
+        schedule: What `auto` stands for; follows --schedule.
         model_id: Model whose tokenizer is used; follows --model.
         model_revision: Revision of that model; follows --model.
         seed: Seed of the drawn positions; follows --seed_everything.
@@ -87,12 +90,12 @@ class LensDataModule(LightningDataModule):
         split: str = "train",
         revision: str | None = None,
         text_column: str = "text",
-        tokens: int = 32_000_000,
+        tokens: int | Literal["auto"] = "auto",
         seq_len: int = 512,
         effective_batch_seqs: int = 32,
         micro_batch_seqs: int | Literal["auto"] = "auto",
         positions_per_seq: int | Literal["auto"] = "auto",
-        position_range: tuple[float, float] = (0.60, 0.95),
+        position_range: tuple[float, float] | Literal["auto"] = "auto",
         held_out_frac: float = 0.02,
         validate_every_steps: int = 100,
         val_seqs: int = 64,
@@ -103,6 +106,7 @@ class LensDataModule(LightningDataModule):
         suite: str = "facts",
         prompt: str | None = None,
         answer: str | None = None,
+        schedule: ScheduleName = "full",
         model_id: str = "demo",
         model_revision: str | None = None,
         seed: int = 316,
@@ -129,6 +133,7 @@ class LensDataModule(LightningDataModule):
         self.suite = suite
         self.prompt = prompt
         self.answer = answer
+        self.schedule = schedule
         self.model_id = model_id
         self.model_revision = model_revision
         self.seed = seed
@@ -157,10 +162,7 @@ class LensDataModule(LightningDataModule):
         if stage == "predict":
             return
         self._check_numbers()
-        if self.micro_batch_seqs == "auto":
-            self.micro_batch_seqs = DEFAULT_MICRO_BATCH_SEQS
-        if self.positions_per_seq == "auto":
-            self.positions_per_seq = budget.auto_schedule(len(self.tokenizer))[1]
+        self.settle(len(self.tokenizer))
         self._check_positions()
         source = resolve(self.dataset, self.name, self.split, self.revision)
         wanted: dict[Side, int] = {"val": self.val_seqs, "test": self.test_seqs}
@@ -168,6 +170,14 @@ class LensDataModule(LightningDataModule):
             wanted, source.shards, self.text_column, self.held_out_frac, self.seq_len, Tokenizer(self.tokenizer)
         )
         self.source = source
+
+    def settle(self, vocab_size: int) -> None:
+        """Puts numbers in place of every `auto`."""
+        positions, position_range = scheduled_positions(self.schedule, vocab_size, self.seq_len)
+        self.tokens = SCHEDULES[self.schedule].tokens if self.tokens == "auto" else self.tokens
+        self.positions_per_seq = positions if self.positions_per_seq == "auto" else self.positions_per_seq
+        self.position_range = position_range if self.position_range == "auto" else self.position_range
+        self.micro_batch_seqs = DEFAULT_MICRO_BATCH_SEQS if self.micro_batch_seqs == "auto" else self.micro_batch_seqs
 
     def _check_numbers(self) -> None:
         for field in (
@@ -179,11 +189,11 @@ class LensDataModule(LightningDataModule):
             "val_seqs",
             "test_seqs",
         ):
-            if getattr(self, field) < 1:
+            if getattr(self, field) != "auto" and getattr(self, field) < 1:
                 raise InputError(f"--data.{field} is {getattr(self, field)}; give 1 or more.")
         if self.num_workers < 0:
             raise InputError(f"--data.num_workers is {self.num_workers}; give 0 or more.")
-        low, high = self.position_range
+        low, high = (0, 1) if self.position_range == "auto" else self.position_range
         if not 0 <= low < high <= 1:
             raise InputError(f"--data.position_range is {[low, high]}; give two increasing fractions from 0 to 1.")
         if not 0 < self.held_out_frac < 0.5:
@@ -193,17 +203,24 @@ class LensDataModule(LightningDataModule):
             )
 
     def _check_positions(self) -> None:
-        first, last = position_bounds(self.seq_len, tuple(self.position_range))
+        first, last = position_bounds(self.seq_len, self.drawn_range)
         if not 1 <= self._draw(self.seed).num_positions <= last - first + 1:
             raise InputError(
-                f"--data.positions_per_seq is {self.positions_per_seq}, but {self.position_range} of {self.seq_len} "
+                f"--data.positions_per_seq is {self.positions_per_seq}, but {self.drawn_range} of {self.seq_len} "
                 f"tokens holds {last - first + 1}; change it, --data.position_range or --data.seq_len."
             )
 
     @property
     def total_steps(self) -> int:
         """Optimiser steps that the token budget buys."""
-        return budget.total_steps(self.tokens, self.seq_len, self.effective_batch_seqs)
+        return budget.total_steps(int(self.tokens), self.seq_len, self.effective_batch_seqs)
+
+    @property
+    def drawn_range(self) -> tuple[float, float]:
+        """The part of the sequence that positions are drawn from, as fractions."""
+        assert self.position_range != "auto", "setup() settles it"
+        low, high = self.position_range
+        return low, high
 
     # Loaders
 
@@ -220,6 +237,26 @@ class LensDataModule(LightningDataModule):
         self._loader = TrainLoader(self._stream, self.num_workers, PREFETCH_BATCHES, pin_memory=self._on_cuda())
         self._intervals = ValidationIntervals(self._loader, self.batches_to_validation)
         return self._intervals
+
+    def opening(self, num_sequences: int) -> Iterator[tuple[TextBatch, list[int]]]:
+        """This process's share of the run's first sequences, in the order of training, each batch with their numbers.
+
+        Training's cursor stays where it is: the same text is trained on afterwards.
+
+        Args:
+            num_sequences: A multiple of the sequences in an optimiser step.
+
+        Raises:
+            InputError: If lanes or steps cannot be shared evenly.
+            RunError: If the text runs out or cannot be read.
+        """
+        layout = self._layout()._replace(workers=1)
+        check_layout(layout)
+        stream = self._stream_from(layout, {lane: LaneCursor() for lane in layout.owned()})
+        per_batch, world_size = layout.micro_batch_seqs, layout.world_size
+        for index, batch in enumerate(islice(stream.batches(0), num_sequences // (per_batch * world_size))):
+            first = index * per_batch
+            yield batch, [layout.rank + world_size * turn for turn in range(first, first + per_batch)]
 
     def teardown(self, stage: str | None = None) -> None:
         """Stops the workers."""
@@ -277,7 +314,7 @@ class LensDataModule(LightningDataModule):
             "sequences": len(self._held_out["test"]),
             "seq_len": self.seq_len,
             "positions_per_seq": int(self.positions_per_seq),
-            "position_range": list(self.position_range),
+            "position_range": list(self.drawn_range),
         }
 
     def test_bytes_per_token(self) -> float:
@@ -348,10 +385,12 @@ class LensDataModule(LightningDataModule):
         return HeldOutBatches(sequences, draw, layout.micro_batch_seqs, layout.rank, layout.world_size)
 
     def _stream(self) -> TrainStream:
+        layout = self._layout()
+        return self._stream_from(layout, {lane: self._cursors[lane] for lane in layout.owned()})
+
+    def _stream_from(self, layout: Layout, cursors: Cursors) -> TrainStream:
         source, tokenizer = self._ready()
         text = TrainText(Tokenizer(tokenizer), self.text_column, self.held_out_frac, self.seq_len)
-        layout = self._layout()
-        cursors = {lane: self._cursors[lane] for lane in layout.owned()}
         return TrainStream(source.shards, text, self._draw(self.seed), layout, cursors)
 
     def _ready(self) -> tuple[Source, PreTrainedTokenizerBase]:
@@ -360,8 +399,7 @@ class LensDataModule(LightningDataModule):
         return self.source, self.tokenizer
 
     def _draw(self, seed: int) -> PositionDraw:
-        low, high = self.position_range
-        return PositionDraw(seed, int(self.positions_per_seq), (low, high))
+        return PositionDraw(seed, int(self.positions_per_seq), self.drawn_range)
 
     def _layout(self) -> Layout:
         trainer = self.trainer
@@ -429,11 +467,11 @@ class LensDataModule(LightningDataModule):
             "held_out_frac": self.held_out_frac,
             "seq_len": self.seq_len,
             "lanes": self.lanes,
-            "tokens": self.tokens,
+            "tokens": int(self.tokens),
             "effective_batch_seqs": self.effective_batch_seqs,
             "micro_batch_seqs": int(self.micro_batch_seqs),
             "positions_per_seq": int(self.positions_per_seq),
-            "position_range": list(self.position_range),
+            "position_range": list(self.drawn_range),
             "seed": self.seed,
             "validate_every_steps": self.validate_every_steps,
             "val_seqs": self.val_seqs,

@@ -51,10 +51,17 @@ def lr_factor(step: int, total: int, warmup: int) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / (total - warmup)))
 
 
-def auto_schedule(vocab_size: int) -> tuple[int, int]:
-    """Rows per step and positions per sequence for a vocabulary: fewer of both as the loss gets dearer."""
-    s = min(1.0, math.sqrt(32_000 / vocab_size))
-    return min(max(round(24 * s), 8), 24), min(max(round(16 * s), 12), 16)
+def opening_sequences(total: int, effective_batch_seqs: int, lanes: int) -> int:
+    """Sequences of the run's opening that the closed-form start reads: whole steps, at most 1% of the budget.
+
+    Of very short runs it is as many steps as hold two sequences of every lane.
+    """
+    return max(total // 100, -(-2 * lanes // effective_batch_seqs)) * effective_batch_seqs
+
+
+def sequences_set_aside(opening: int, lanes: int) -> int:
+    """How many of the opening's sequences, its last, the start is chosen on: an eighth, the same from every lane."""
+    return -(-opening // (8 * lanes)) * lanes
 
 
 def plan_batching(effective_batch_seqs: int, world_size: int, micro_batch_seqs: int) -> Batching:

@@ -16,6 +16,9 @@ from torch import Tensor
 
 from logos_pl.errors import InputError
 
+FIRST_SETTLED_POSITION = 8
+"""The residual stream of the first few positions is like no other's (attention sinks), and says little of a lens."""
+
 
 @functools.lru_cache(maxsize=32)
 def position_bounds(seq_len: int, position_range: tuple[float, float]) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from logos_pl.functional.closed_form import AffineStart
 from logos_pl.functional.low_rank import apply_low_rank, check_rank, shared_draw
 
 _TAU_FLOOR = 1e-3
@@ -37,6 +38,15 @@ class Translators(nn.Module):
         self.log_tau = nn.Parameter(torch.full((num_rows,), _LOG_TAU_OF_ONE))
         with torch.no_grad():
             self.U.copy_(shared_draw(num_rows, d_model, rank, seed))
+
+    @torch.no_grad()
+    def start_at(self, start: AffineStart) -> None:
+        """Take over maps and temperatures that were found otherwise; 1/τ stays 1 where temperatures are not trained."""
+        self.U.copy_(start.U)
+        self.V.copy_(start.V)
+        self.c.copy_(start.c)
+        if self.log_tau.requires_grad:
+            self.log_tau.copy_(torch.log(torch.expm1(start.tau - _TAU_FLOOR)))
 
     def forward(
         self, x: Float[Tensor, "rows pos d_model"], index: Int[Tensor, "rows"] | None = None

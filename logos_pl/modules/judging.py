@@ -25,8 +25,8 @@ from logos_pl.metrics.keyed_rows import KeyedRows
 from logos_pl.metrics.row_means import RowMeans
 from logos_pl.metrics.token_sums import TokenSums
 
-SHOWN = ("norm", "tuned")
-"""The lenses whose rows are shown one by one."""
+SHOWN = ("norm", "tuned", "imported")
+"""The lenses whose rows are shown one by one, where they are there."""
 
 KLS = ("kl_to_final_bits", "kl_from_final_bits")
 
@@ -66,11 +66,11 @@ class Judged(NamedTuple):
 
 
 class Judging(nn.Module):
-    """Reads both evaluation sets with the tuned lens and its three baselines; holds the metrics, and no weights.
+    """Reads both evaluation sets with the judged lenses and the three baselines; holds the metrics, and no weights.
 
     Args:
         lm: The frozen model.
-        lenses: Each of `LENSES` by name.
+        lenses: Each of `LENSES` by name, and `imported` where there is one.
         asked: The whole suite, whichever part of it this process reads.
         block_bytes: Upper bound on one block of logits.
     """
@@ -79,7 +79,7 @@ class Judging(nn.Module):
         self, lm: FrozenLM, lenses: Mapping[str, Lens], asked: Sequence[AskedPrompt], block_bytes: int
     ) -> None:
         super().__init__()
-        self.lenses = {name: lenses[name] for name in LENSES}
+        self.lenses = {name: lenses[name] for name in (*LENSES, "imported") if name in lenses}
         tempered = lenses["norm_tau"]
         assert isinstance(tempered, TemperedLens)
         self.norm_inv_tau: list[float] = tempered.inv_tau.tolist()
@@ -93,15 +93,16 @@ class Judging(nn.Module):
         self._special = torch.tensor([] if tokenizer is None else tokenizer.all_special_ids, dtype=torch.int64)
         self._lm = [lm]  # in a list, so that the frozen model is no part of this module
         self._numbers = {_name(prompt): number for number, prompt in enumerate(self.asked)}
-        means = {name: RowMeans(self.num_rows, RowDivergence._fields) for name in SHOWN}
-        next_token = {name: RowMeans(self.num_rows, ["nats"]) for name in SHOWN}
+        shown = [name for name in SHOWN if name in self.lenses]
+        means = {name: RowMeans(self.num_rows, RowDivergence._fields) for name in shown}
+        next_token = {name: RowMeans(self.num_rows, ["nats"]) for name in shown}
         # Registered, so that they move along.
         self.means = cast(Mapping[str, RowMeans], nn.ModuleDict(means))
         self.next_token = cast(Mapping[str, RowMeans], nn.ModuleDict(next_token))
         self.skips = TokenSums(len(self.whole_rows))
         self.num_pos = 1
-        self.samples = KeyedRows(len(LENSES) * len(KLS) * len(self.depths))
-        self.answers = KeyedRows(2 + len(LENSES) * 3 * self.num_rows)
+        self.samples = KeyedRows(len(self.lenses) * len(KLS) * len(self.depths))
+        self.answers = KeyedRows(2 + len(self.lenses) * 3 * self.num_rows)
 
     @property
     def lm(self) -> FrozenLM:
@@ -130,7 +131,7 @@ class Judging(nn.Module):
         teacher = head.project(head.normalise(h[-1:], rows[-1:]))[0]
         x, inv_tau = lens.decode_inputs(h, rows)
         found = row_divergence(x, teacher, inv_tau, head.unembedding, block_bytes=self.block_bytes)
-        if name in SHOWN:
+        if name in self.means:
             self.means[name].update(**found._asdict())
             followed, targets = _followed(batch, self._special)
             at = followed.to(x.device)

@@ -169,7 +169,7 @@ class PrismFit(LightningModule):
                 f"--prism.positions asks for {self.settings.positions:,}: give more text, or ask for fewer."
             )
         num_seqs, seq_len = batch.input_ids.shape
-        first, last = position_bounds(seq_len, tuple(self.data.position_range))
+        first, last = position_bounds(seq_len, self.data.drawn_range)
         positions = torch.arange(first, last + 1, device=batch.input_ids.device).expand(num_seqs, -1)
         rows = [*self.rows.values(), self.frozen.num_blocks]
         x = self.head.normalise(residuals(self.frozen, batch.input_ids, positions, rows).flatten(1, 2), rows)

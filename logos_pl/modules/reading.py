@@ -44,7 +44,7 @@ class BatchReading(NamedTuple):
     residuals: Float[Tensor, "rows tokens d_model"] | None
 
 
-SWEPT = ("norm", "tuned", "prism")
+SWEPT = ("norm", "tuned", "prism", "imported")
 """The lenses a sweep reads, where they are there, in the order in which they are shown."""
 
 DECODED_BYTES = 2**27

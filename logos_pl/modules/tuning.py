@@ -1,7 +1,7 @@
 """The tuned lens as Lightning trains and judges it: read the residual stream, compute, log."""
 
 import math
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
@@ -15,12 +15,13 @@ from logos_pl.data.packed_text import TextBatch
 from logos_pl.data.prompts import PromptBatch
 from logos_pl.errors import InputError, RunError
 from logos_pl.functional.bias_loss import bias_cross_entropy
-from logos_pl.functional.budget import auto_schedule, lr_factor, warmup_steps
+from logos_pl.functional.budget import lr_factor, warmup_steps
 from logos_pl.functional.depth import depth_percentile_rows
 from logos_pl.functional.divergence import RowDivergence, row_divergence
 from logos_pl.functional.lens_loss import lens_loss
 from logos_pl.functional.low_rank import settle_rank
 from logos_pl.functional.positions import sample_rows
+from logos_pl.functional.schedules import SCHEDULES, Init, ScheduleName, scheduled_rows
 from logos_pl.lenses.calibration import TemperedLens, fit_temperatures
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import Lens, NormLens
@@ -30,6 +31,7 @@ from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
 from logos_pl.metrics.row_means import RowMeans
+from logos_pl.modules.closed_form_start import ClosedFormStart
 from logos_pl.modules.judging import Judged, Judging
 from logos_pl.modules.reading import BatchReading, PromptReader
 
@@ -51,6 +53,15 @@ class StepReading(NamedTuple):
     rows: list[int]
 
 
+class StartRecord(NamedTuple):
+    """What the closed-form start was made from, for the provenance; as in ``ClosedFormStart``."""
+
+    sequences: int
+    tokens: int
+    positions: int
+    shrinkage: list[float]
+
+
 class LensTuning(LightningModule):
     """Trains the translators and temperatures of a tuned lens on a frozen model.
 
@@ -64,7 +75,9 @@ class LensTuning(LightningModule):
         decoding_norm: norm in front of the unembedding: the model's `final` one at every row, or the one that
             reads the row `next`.
         rank: rank of each translator; `auto`: width / 32 within 64 to 256; 0: bias and temperature only.
-        layers_per_step: rows trained in each step; `auto`: fewer for large vocabularies; `all`: every row.
+        init: how the translators start: in `closed_form`, by least squares on the first 1% of the text, or `random`;
+            `auto`: the schedule's.
+        layers_per_step: rows trained in each step; `all`: every row; `auto`: the schedule's.
         temperature: learn a temperature for each row.
         companion: fit a lens of bias and temperature alone beside the tuned one, which the gates compare with; it
             changes nothing in the tuned lens, and costs about a fifth of a step on the demo, an eighth at the sizes of
@@ -74,6 +87,7 @@ class LensTuning(LightningModule):
         weight_decay: AdamW's decoupled weight decay.
         l2: weight of ‖U‖² + ‖V‖² + ‖c‖², summed over rows.
         smoothness: weight of the squared differences of U and V between neighbouring rows, summed.
+        schedule: what `auto` stands for; follows --schedule.
         loss_block_mib: memory budget of one block of logits in the loss, in MiB.
         seed: seed of the initialisation and of the rows drawn in each step.
     """
@@ -85,6 +99,7 @@ class LensTuning(LightningModule):
         dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
         decoding_norm: Literal["final", "next"] = "final",
         rank: int | Literal["auto"] = "auto",
+        init: Init | Literal["auto"] = "auto",
         layers_per_step: int | Literal["auto", "all"] = "auto",
         temperature: bool = True,
         companion: bool = True,
@@ -93,6 +108,7 @@ class LensTuning(LightningModule):
         weight_decay: float = 1e-4,
         l2: float = 1e-4,
         smoothness: float = 1e-4,
+        schedule: ScheduleName = "full",
         loss_block_mib: int = 256,
         seed: int = 316,
     ) -> None:
@@ -103,7 +119,9 @@ class LensTuning(LightningModule):
         self.with_companion = companion
         self.lr, self.betas, self.weight_decay, self.l2, self.smoothness = lr, betas, weight_decay, l2, smoothness
         self.loss_block_bytes = loss_block_mib * 2**20
+        self.schedule, self.init = schedule, init
         self.seed = seed
+        self.start: StartRecord | None = None
         self.lm: FrozenLM | None = None
         self.reading: StepReading | None = None
         self.validation: Readings = {}
@@ -168,6 +186,13 @@ class LensTuning(LightningModule):
         means = RowMeans(self.frozen.num_blocks + 1, QUANTITIES)
         self.row_means["prism"] = means if self.device.type == "mps" else means.to(self.device)
 
+    def begin_at(self, start: ClosedFormStart) -> None:
+        """Let the translators and the companion begin where least squares put them."""
+        self.translators.start_at(start.tuned)
+        if self.companion is not None:
+            self.companion.start_at(start.companion)
+        self.start = StartRecord(start.sequences, start.tokens, start.positions, start.shrinkage)
+
     def build(self, lm: FrozenLM) -> None:
         """Make the lens on a loaded model.
 
@@ -175,6 +200,7 @@ class LensTuning(LightningModule):
             InputError: the rank or the number of rows does not fit the model.
         """
         rank = settle_rank(self.rank, lm.d_model)
+        self.init = SCHEDULES[self.schedule].init if self.init == "auto" else self.init
         self.rows_in_step = self._count_rows(lm)
         self.translators = Translators(lm.num_blocks - 1, lm.d_model, rank, seed=self.seed)
         self.translators.log_tau.requires_grad_(self.temperature)
@@ -196,7 +222,7 @@ class LensTuning(LightningModule):
         if self.layers_per_step == "all":
             return inner
         if self.layers_per_step == "auto":
-            return min(auto_schedule(lm.vocab_size)[0], inner)
+            return scheduled_rows(self.schedule, lm.vocab_size, inner)
         if not 1 <= self.layers_per_step <= inner:
             raise InputError(
                 f"--model.layers_per_step {self.layers_per_step} does not fit {lm.model_id}, which has {inner} rows "
@@ -304,6 +330,8 @@ class LensTuning(LightningModule):
         h = torch.cat([text.flatten(1, 2) for text in texts], dim=1)
         inv_tau = fit_temperatures(norm, h, block_bytes=self.loss_block_bytes)
         lenses = {"tuned": tuned, "norm": norm, "norm_tau": TemperedLens(norm, inv_tau), "bias": bias}
+        if "imported" in self.lenses:
+            lenses["imported"] = self.lenses["imported"]
         self.judging = Judging(self.frozen, lenses, data.asked, self.loss_block_bytes)
         if self.device.type != "mps":  # which has no float64: there the sums stay on the CPU
             self.judging.to(self.device)
@@ -324,6 +352,18 @@ class LensTuning(LightningModule):
         """Every lens at every row and position of a batch of prompts, from one forward pass."""
         assert self.prompt_reader is not None
         return self.prompt_reader.read(batch, self.keep_residuals)
+
+    def read_validation(self, batches: Iterable[TextBatch]) -> dict[str, float]:
+        """Validate outside of Lightning's own loop, every process on its share; the figures it would log.
+
+        Raises:
+            RunError: a lens gave numbers that are not finite.
+        """
+        with torch.no_grad():
+            for index, batch in enumerate(batches):
+                self.validation_step(batch, index)
+        self.validation = self._take_readings()
+        return self._figures()
 
     def on_validation_epoch_end(self) -> None:
         """Merge the processes' readings and log the figures at the depth percentiles."""
@@ -367,6 +407,7 @@ class LensTuning(LightningModule):
             "model_dtype": str(self.frozen.dtype),
             "decoding_norm": self.decoding_norm,
             "rank": self.translators.rank,
+            "init": self.init,
             "rows_in_step": self.rows_in_step,
             "temperature": self.temperature,
             "companion": self.companion is not None,
@@ -379,8 +420,9 @@ class LensTuning(LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add who made the checkpoint and what the last validation read."""
+        """Add who made the checkpoint, where its lens began, and what the last validation read."""
         checkpoint["lens_identity"] = self.identity()
+        checkpoint["lens_start"] = None if self.start is None else self.start._asdict()
         checkpoint["lens_validation"] = {
             name: {key: value.tolist() for key, value in reading.items()} for name, reading in self.validation.items()
         }
@@ -392,6 +434,8 @@ class LensTuning(LightningModule):
             InputError: naming every setting that differs.
         """
         refuse_other_run(checkpoint.get("lens_identity"), self.identity())
+        began = checkpoint["lens_start"]
+        self.start = None if began is None else StartRecord(**began)
 
 
 def _check_numbers(lr: float, betas: tuple[float, float], weights: dict[str, float], loss_block_mib: int) -> None:

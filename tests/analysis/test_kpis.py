@@ -94,6 +94,35 @@ def test_row_1_is_the_earliest_a_translator_can_help(row: int, largest: int) -> 
     assert earliness(prompt(num_blocks=8, norm=at, tuned=at), 10) == Earliness(0, largest)
 
 
+def test_an_imported_lens_may_help_from_row_0_on() -> None:
+    plain = prompt(num_blocks=8, norm=ranks(8, {1: 3}, 1))
+    given = plain._replace(lenses={**plain.lenses, "imported": plain.lenses["norm"]._replace(answer_rank=[1] * 9)})
+    assert earliness(given, 10, "imported") == Earliness(3, 3)
+
+
+def test_an_imported_lens_is_measured_as_the_tuned_lens_is_and_neither_sees_the_other() -> None:
+    prompts, figures = varied(11), text(num_blocks=8)
+    wanted = measure(prompts, figures, 8)
+    broken = [
+        altered(
+            p._replace(lenses={**p.lenses, "imported": p.lenses["norm"]}), "imported", "kl_to_final_bits", 4, math.nan
+        )
+        for p in prompts
+    ]
+    assert measure(broken, figures, 8) == wanted
+    # The two change places: what was the tuned lens is the imported one, and the tuned one is broken.
+    swapped = [
+        p._replace(lenses={**p.lenses, "imported": whole.lenses["tuned"], "tuned": p.lenses["imported"]})
+        for p, whole in zip(broken, prompts, strict=True)
+    ]
+    both = [{**values, "imported": values["tuned"], "tuned": values["norm"] * math.nan} for values in figures[1:]]
+    found = measure(swapped, TextFigures(figures.sequences, *both), 8, "imported")
+    assert found._replace(early=[]) == wanted._replace(early=[])
+    assert [ten.shift for ten, _ in found.early] == [ten.shift for ten, _ in wanted.early]
+    with pytest.raises(ValueError, match="the imported lens"):
+        measure(prompts, figures, 8, "imported")
+
+
 def test_earliness_is_positive_where_the_tuned_lens_is_earlier_and_taken_at_each_rank() -> None:
     first = [
         ({10: 12, 5: 14, 1: 20}, {10: 6, 5: 11, 1: 22}),

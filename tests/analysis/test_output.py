@@ -14,6 +14,7 @@ from logos_pl.analysis.output import ABSOLUTE_PATH, SCHEMA_FILE, OutputBuilder, 
 from logos_pl.analysis.output_groups import (
     Environment,
     Files,
+    ImportedLensOrigin,
     ModelIdentity,
     ModelStats,
     Output,
@@ -44,6 +45,7 @@ STATS = ModelStats("LlamaForCausalLM", 8_000, 8, 16, 100, None, True, "rms", Non
 ORIGIN = TunedLensOrigin(
     "org/Tiny-8", "a" * 40, "0.1.0", None, "final", "random", 316, 4, 32_000_000, 1954, "e" * 64, None
 )
+IMPORTED = ImportedLensOrigin("org/Tiny-8", "main", "float16", None, "f" * 64)
 FALLING = (8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 0.9, 0.0)
 NO_FILLER = Prompt("pos", "no_filler", "Berlin is", "Berlin", None, "Germany → Berlin", "capital")
 CONTROL = Prompt("ctl", "orig", "Paris is simply", "Paris", "Berlin", "France → Paris", "capital")
@@ -51,13 +53,17 @@ LAST_RANK_1 = {8: {"answer_rank": 1, "is_answer": True}}
 
 
 def document(
-    *records: PromptRecords, raw_lens: Any = "sample", tuned: TunedLensOrigin | None = None, files: Files = FILES
+    *records: PromptRecords,
+    raw_lens: Any = "sample",
+    tuned: TunedLensOrigin | None = None,
+    imported: ImportedLensOrigin | None = None,
+    files: Files = FILES,
 ) -> dict[str, Any]:
     """The document of a sweep as it is read back from the file, after the schema has passed it."""
     builder = OutputBuilder(raw_lens)
     for record in records:
         builder.add(record)
-    return read_back(builder.finish(MODEL, FACTS, files, STATS, tuned))
+    return read_back(builder.finish(MODEL, FACTS, files, STATS, tuned, imported))
 
 
 def read_back(output: Output) -> dict[str, Any]:
@@ -80,6 +86,7 @@ def test_a_sweep_says_what_was_asked_of_which_model_and_how() -> None:
     assert list(plain) == [
         "schema_version", "status", "reason", "model", "run", "model_stats", "prompts", "gold_answer", "diagnostics",
         "final_prediction", "ablation_summary", "control_prompt", "control_summary", "tuned_lens", "prism_summary",
+        "imported_lens",
     ]  # fmt: skip
     assert (plain["schema_version"], plain["status"], plain["reason"]) == (1, "ok", None)
     assert plain["run"] == {
@@ -109,7 +116,7 @@ def test_a_sweep_says_what_was_asked_of_which_model_and_how() -> None:
         }
     ]  # fmt: skip
     assert plain["model_stats"]["context_length"] is None
-    assert (plain["tuned_lens"], plain["prism_summary"]) == (None, None)
+    assert (plain["tuned_lens"], plain["prism_summary"], plain["imported_lens"]) == (None, None, None)
     assert (plain["ablation_summary"], plain["control_prompt"], plain["control_summary"]) == ([], [], [])
 
 
@@ -346,6 +353,17 @@ def test_the_tuned_lens_is_summed_up_by_medians_over_the_prompts_that_qualify() 
     ]
 
 
+def test_an_imported_lens_is_summed_up_in_the_same_way_beside_the_tuned_one() -> None:
+    worse = [bits + 1.0 for bits in FALLING]
+    records = prompt_records({"norm": FALLING, "tuned": FALLING, "imported": worse}, rows={"norm": LAST_RANK_1})
+    plain = document(records, tuned=ORIGIN, imported=IMPORTED)
+
+    assert plain["imported_lens"]["origin"]["params_sha256"] == "f" * 64
+    assert [each["median_delta_kl_bits"] for each in plain["imported_lens"]["summaries"]["delta_kl"]] == [-1.0] * 3
+    assert [each["median_delta_kl_bits"] for each in plain["tuned_lens"]["summaries"]["delta_kl"]] == [0.0] * 3
+    assert document(prompt_records({"norm": FALLING, "tuned": FALLING}), tuned=ORIGIN)["imported_lens"] is None
+
+
 def test_a_tuned_lens_without_any_prompt_has_no_medians() -> None:
     summaries = document(tuned=ORIGIN)["tuned_lens"]["summaries"]
 
@@ -518,7 +536,8 @@ def full_document() -> dict[str, Any]:
     control = prompt_records({"norm": FALLING, "tuned": FALLING}, prompt=CONTROL, nonfinite=[NonFinite("norm", 1, 1)])
     rows = {"norm": LAST_RANK_1}
     orig = prompt_records({"norm": FALLING, "tuned": FALLING}, rows=rows)
-    return document(orig, prompt_records({"norm": FALLING, "tuned": FALLING}, prompt=NO_FILLER), control, tuned=ORIGIN)
+    bare = prompt_records({"norm": FALLING, "tuned": FALLING, "imported": FALLING}, prompt=NO_FILLER)
+    return document(orig, bare, control, tuned=ORIGIN, imported=IMPORTED)
 
 
 def objects(value: Any) -> list[dict[str, Any]]:
@@ -527,7 +546,7 @@ def objects(value: Any) -> list[dict[str, Any]]:
     return [each for item in inner for each in objects(item)] + ([value] if isinstance(value, dict) else [])
 
 
-BY_LENS = {"norm", "tuned", "prism"}
+BY_LENS = {"norm", "tuned", "prism", "imported"}
 
 
 def test_the_schema_refuses_every_unknown_and_every_missing_key() -> None:
@@ -568,6 +587,7 @@ def test_the_schema_names_the_fields_of_the_code() -> None:
         Environment: properties["run"]["properties"]["environment"]["anyOf"][0],
         ModelStats: properties["model_stats"]["anyOf"][0],
         TunedLensOrigin: properties["tuned_lens"]["anyOf"][0]["properties"]["provenance"],
+        ImportedLensOrigin: properties["imported_lens"]["anyOf"][0]["properties"]["origin"],
     }
     for group, schema in groups.items():
         assert [field.name for field in fields(group)] == list(schema["properties"]) == schema["required"]

@@ -208,7 +208,7 @@ def test_prompts_without_a_resolved_answer_have_no_rank() -> None:
 
 
 @pytest.mark.parametrize("figure", FIGURES)
-@pytest.mark.parametrize("lenses", [("norm",), ("norm", "tuned"), ("norm", "tuned", "prism")])
+@pytest.mark.parametrize("lenses", [("norm",), ("norm", "tuned"), ("norm", "tuned", "prism", "imported")])
 def test_every_figure_works_with_the_lenses_there_are(figure: Draw, lenses: tuple[str, ...]) -> None:
     drawn = figure([prompt_records({lens: [8.0, 4.0, 0.0] for lens in lenses})] * 3, 2, "m")
 

@@ -39,6 +39,7 @@ PLAIN = {
     "layers_per_step",
     "regularizers",
     "preconditioner",
+    "schedule",
     "init",
     "val_kl_bits",
     "kpis",

@@ -51,7 +51,7 @@ def reached(made: PromptRecords) -> dict[str, Milestones]:
 
 def test_the_prompt_table_shows_tokens_as_they_are_and_marks_milestones() -> None:
     made = records(lenses=1, token="[red]\n")
-    lines = printed(prompt_table(made, reached(made)))
+    lines = printed(prompt_table(made, reached(made), list(made.next_token)))
 
     assert lines[2] == ["0", "'[red]\\n'", "0.50", "7*", "2.00", "5.00"]
     assert lines[3] == ["1", "'[red]\\n'", "0.50", "3*", "0.80*", "5.00"]
@@ -61,7 +61,7 @@ def test_the_prompt_table_shows_tokens_as_they_are_and_marks_milestones() -> Non
 def test_two_lenses_fit_into_eighty_columns_with_every_row_and_figure() -> None:
     wide = {"p_top1": 0.16, "kl_to_final_bits": 22.42, "entropy_bits": 17.24, "answer_rank": 120_000}
     made = records(token=" incomprehensibilities", **wide)
-    lines = printed(prompt_table(made, reached(made)))
+    lines = printed(prompt_table(made, reached(made), list(made.next_token)))
 
     for row, line in enumerate(lines[2:]):
         token = ["'", "incomprehe…"]  # cut at 13 characters, the quote and the space among them
@@ -71,11 +71,24 @@ def test_two_lenses_fit_into_eighty_columns_with_every_row_and_figure() -> None:
 
 def test_without_an_answer_there_is_no_rank() -> None:
     made = records(lenses=1, answer_rank=None)._replace(gold=Gold("none"))
-    lines = printed(prompt_table(made, reached(made)))
+    lines = printed(prompt_table(made, reached(made), list(made.next_token)))
 
     assert "rank" not in lines[1]
     assert lines[2] == ["0", "'", "the'", "0.50", "2.00", "5.00"]
     assert "rank" not in milestone_line("norm", reached(made)["norm"], 2, has_answer=False)
+
+
+def test_more_than_two_lenses_stand_in_tables_of_two_below_each_other() -> None:
+    made = records()
+    rows = made.next_token["norm"]
+    made = made._replace(next_token={"norm": rows, "tuned": rows, "imported": rows})
+    console = Console(file=io.StringIO(), width=80)
+    print_prompt_table(made, reached(made), console)
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+
+    headings = [line.split() for line in lines if line.split()[:1] in (["norm"], ["imported"])]
+    assert headings == [["norm", "tuned"], ["imported"]]
+    assert not any("…" in line for line in lines)
 
 
 def test_the_milestones_are_said_in_words() -> None:

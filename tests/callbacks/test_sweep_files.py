@@ -31,7 +31,7 @@ def read(i: int) -> PromptRecords:
 def files_in(folder: Path) -> SweepFiles:
     frozen = SimpleNamespace(clean_model_name="m", num_blocks=NUM_BLOCKS)
     module = cast(LensTuning, SimpleNamespace(frozen=frozen, lenses=dict.fromkeys(LENSES)))
-    return SweepFiles(SweepFolder(folder), module, None, None, "sample")
+    return SweepFiles(SweepFolder(folder), module, None, "sample")
 
 
 def objects_of(root: object) -> Iterator[object]:

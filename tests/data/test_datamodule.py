@@ -25,6 +25,7 @@ SMALL: dict[str, Any] = {
     "effective_batch_seqs": 8,
     "micro_batch_seqs": 2,
     "positions_per_seq": 3,
+    "position_range": (0.60, 0.95),
     "held_out_frac": 0.1,
     "val_seqs": 6,
     "test_seqs": 4,
@@ -170,9 +171,32 @@ def test_held_out_positions_do_not_depend_on_the_seed_and_training_ones_do(make:
     assert torch.equal(x.positions[1], sample_positions(0, 1, 16, 3, (0.60, 0.95)))
 
 
+@pytest.mark.parametrize("world_size", [1, 2, 4])
+def test_the_opening_is_the_first_sequences_of_training_whoever_reads_them(make: Make, world_size: int) -> None:
+    trained = [ids for batch in train(make(), 8) for ids in batch.input_ids.tolist()]
+    found: dict[int, list[int]] = {}
+    for rank in range(world_size):
+        for batch, numbers in make(rank=rank, world_size=world_size).opening(16):
+            assert len(numbers) == len(batch.input_ids) == 2
+            found |= dict(zip(numbers, batch.input_ids.tolist(), strict=True))
+    assert [found[number] for number in range(16)] == trained
+
+
+def test_the_opening_is_read_without_moving_the_cursor(make: Make) -> None:
+    module = make()
+    before = module.state_dict()
+    opening = [ids for batch, _ in module.opening(8) for ids in batch.input_ids.tolist()]
+    assert module.state_dict() == before
+    assert [ids for batch in train(module, 4) for ids in batch.input_ids.tolist()] == opening
+
+
 def test_auto_is_settled_by_set_up(make: Make) -> None:
-    module = make(micro_batch_seqs="auto", positions_per_seq="auto", seq_len=64, val_seqs=2, test_seqs=2)
-    assert (module.micro_batch_seqs, module.positions_per_seq) == (8, 16)
+    auto = {"micro_batch_seqs": "auto", "positions_per_seq": "auto", "position_range": "auto", "tokens": "auto"}
+    module = make(**auto, seq_len=64, val_seqs=2, test_seqs=2)
+    assert (module.micro_batch_seqs, module.positions_per_seq, module.drawn_range) == (8, 32, (8 / 64, 1.0))
+    assert module.tokens == 32_000_000
+    module = make(**auto, schedule="spec", seq_len=64, val_seqs=2, test_seqs=2)
+    assert (module.positions_per_seq, module.drawn_range) == (16, (0.60, 0.95))
 
 
 def test_the_tokenizer_is_the_models_own(make: Make, tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:

@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from logos_pl.errors import InputError
-from logos_pl.functional.budget import auto_schedule, lr_factor, plan_batching, total_steps, warmup_steps
+from logos_pl.functional.budget import (
+    lr_factor,
+    opening_sequences,
+    plan_batching,
+    sequences_set_aside,
+    total_steps,
+    warmup_steps,
+)
 
 
 @pytest.mark.parametrize(("tokens", "steps", "warmup"), [(32_000_000, 1954, 196), (16_000_000, 977, 98)])
@@ -55,11 +62,14 @@ def test_the_factor_drives_a_lambda_schedule_so_that_no_step_runs_at_zero() -> N
 
 
 @pytest.mark.parametrize(
-    ("vocab_size", "rows", "positions"),
-    [(1_000, 24, 16), (32_000, 24, 16), (64_000, 17, 12), (128_256, 12, 12), (151_936, 11, 12), (256_000, 8, 12)],
+    ("total", "effective", "lanes", "opening", "set_aside"),
+    [(1954, 32, 8, 608, 80), (245, 32, 8, 64, 8), (99, 32, 8, 32, 8), (12, 8, 4, 8, 4), (12, 4, 8, 16, 8)],
 )
-def test_rows_and_positions_by_vocabulary_are_the_specified_ones(vocab_size: int, rows: int, positions: int) -> None:
-    assert auto_schedule(vocab_size) == (rows, positions)
+def test_the_opening_is_whole_steps_of_one_percent_and_an_eighth_of_it_is_set_aside_from_every_lane(
+    total: int, effective: int, lanes: int, opening: int, set_aside: int
+) -> None:
+    assert opening_sequences(total, effective, lanes) == opening
+    assert sequences_set_aside(opening, lanes) == set_aside
 
 
 def test_effective_batch_is_the_product_of_the_plan() -> None:

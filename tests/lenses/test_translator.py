@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from logos_pl.errors import InputError
+from logos_pl.functional.closed_form import AffineStart
 from logos_pl.functional.lens_loss import lens_loss
 from logos_pl.functional.unembedding import Unembedding
 from logos_pl.lenses.translator import Translators
@@ -164,3 +165,22 @@ def test_mixed_precision_around_the_translators_changes_nothing() -> None:
     plain = translators(x)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(translators(x), plain)
+
+
+def test_it_starts_at_given_maps_and_temperatures() -> None:
+    generator = torch.Generator().manual_seed(0)
+    U, V = torch.randn(2, 2, 4, 3, generator=generator, dtype=torch.float64)
+    c, tau = torch.randn(2, 4, generator=generator, dtype=torch.float64), torch.tensor([0.05, 3.0], dtype=torch.float64)
+    start = AffineStart(U, V, c, tau)
+    translators = Translators(2, 4, 3)
+    translators.start_at(start)
+    x = torch.randn(2, 5, 4, generator=generator)
+    wanted = x.double() @ (torch.eye(4) + U @ V.mT) + c[:, None]
+    torch.testing.assert_close(translators(x).double(), wanted, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(1 / translators.inv_tau().double(), tau, rtol=1e-5, atol=1e-6)
+    assert translators.U.requires_grad
+
+    cold = Translators(2, 4, 3)
+    cold.log_tau.requires_grad_(False)
+    cold.start_at(start)
+    assert cold.inv_tau().tolist() == [1.0, 1.0]

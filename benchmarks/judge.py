@@ -1,0 +1,72 @@
+"""Held-out text and short prompts that lenses of different schedules are judged on alike."""
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from logos_pl.data.datamodule import LensDataModule
+from logos_pl.functional.divergence import row_divergence
+from logos_pl.functional.positions import FIRST_SETTLED_POSITION, sample_positions
+from logos_pl.lenses.norm import Lens
+from logos_pl.lm.frozen import FrozenLM
+from logos_pl.lm.residuals import residuals
+
+SEQUENCES = 128
+PROMPT_TOKENS = (16, 30)
+SEED = -3  # of the positions: no fit and no validation draws with it
+
+
+class Judge:
+    """Held-out text and short prompts, read once; and what a lens makes of every inner row of them.
+
+    Args:
+        lm: The model.
+        data: Its data module, set up.
+    """
+
+    def __init__(self, lm: FrozenLM, data: LensDataModule) -> None:
+        self.lm = lm
+        self.rows = list(range(1, lm.num_blocks + 1))
+        sequences = torch.cat([batch.input_ids for batch in data.test_dataloader()[0]])[:SEQUENCES]
+        self.residuals = {
+            "text": self._read([(sequences, _positions(sequences, FIRST_SETTLED_POSITION / data.seq_len, 1.0))]),
+            "late text": self._read([(sequences, _positions(sequences, 0.6, 0.95))]),
+            "prompts": self._read(self._prompts(sequences)),
+        }
+
+    @torch.no_grad()
+    def kl_bits(self, lens: Lens) -> dict[str, list[float]]:
+        """Mean KL(P_final‖P_row) at rows 1 … n − 1, by what is read."""
+        found = {}
+        for name, h in self.residuals.items():
+            x, inv_tau = lens.decode_inputs(h, self.rows)
+            divergence = row_divergence(x[:-1], x[-1], inv_tau[:-1], lens.head.unembedding)
+            found[name] = divergence.kl_from_final_bits.double().mean(1).tolist()
+        return found
+
+    def _read(self, texts: Iterable[tuple[Tensor, Tensor]]) -> Float[Tensor, "rows pos d_model"]:
+        parts = [
+            residuals(self.lm, ids, at, self.rows).flatten(1, 2)
+            for sequences, positions in texts
+            for ids, at in zip(sequences.split(16), positions.split(16), strict=True)
+        ]
+        return torch.cat(parts, dim=1)
+
+    def _prompts(self, sequences: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Openings of documents, 16 to 30 tokens long, BOS included, read at their last token; of one length each."""
+        assert self.lm.tokenizer is not None
+        starts = (sequences == self.lm.tokenizer.bos_token_id).nonzero().tolist()
+        shortest, longest = PROMPT_TOKENS
+        for turn, length in enumerate(range(shortest, longest + 1)):
+            mine = starts[turn :: longest - shortest + 1]
+            cut = [sequences[g, p : p + length] for g, p in mine if p + length <= sequences.shape[1]]
+            whole = [ids for ids in cut if int((ids == ids[0]).sum()) == 1]  # of one document alone
+            if whole:
+                yield torch.stack(whole), torch.full((len(whole), 1), length - 1)
+
+
+def _positions(sequences: Tensor, low: float, high: float) -> Int[Tensor, "batch pos"]:
+    length = sequences.shape[1]
+    return torch.stack([sample_positions(SEED, g, length, 16, (low, high)) for g in range(len(sequences))])

@@ -1,0 +1,121 @@
+"""Which schedule learns most for its time: fits under different settings, judged on the same text and short prompts.
+
+    python -m benchmarks.schedules --json demo.json         # the bundled demo, offline; an hour on an idle core
+    python -m benchmarks.schedules --json demo.json --only "closed form, no"
+
+Every fit is `logos-pl fit` in a process of its own, and its time is that process's CPU time with one thread, its
+reading workers' included: on a busy machine it is still what an idle one would take. Results are added to the file as
+they come; fits that are in it already are not run again.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.judge import Judge
+from benchmarks.report import table
+from logos_pl.artifacts import load_tuned_lens
+from logos_pl.data.datamodule import LensDataModule
+from logos_pl.functional.positions import FIRST_SETTLED_POSITION
+from logos_pl.lenses.head import Head
+from logos_pl.lenses.norm import NormLens
+from logos_pl.lm.frozen import FrozenLM
+
+CLOSED, RANDOM = "model.init=closed_form", "model.init=random"
+LATE = "data.position_range=[0.6,0.95]"
+
+
+def grid(tokens: int, seq_len: int) -> dict[str, list[str]]:
+    """The settings compared: one thing at a time, around closed form, 32 positions of the whole sequence, all rows."""
+    whole = f"data.position_range=[{FIRST_SETTLED_POSITION / seq_len},1.0]"
+
+    def setting(init: str, positions: int, where: str, *more: str) -> list[str]:
+        return [init, f"data.positions_per_seq={positions}", where, f"data.tokens={tokens}", *more]
+
+    return {
+        "closed form, no step": [CLOSED, f"data.tokens={32 * seq_len}", "model.lr=1e-12"],
+        "spec": ["schedule=spec", f"data.tokens={tokens}"],
+        "random start, 32 positions": setting(RANDOM, 32, whole),
+        "closed form, 16 late positions": setting(CLOSED, 16, LATE),
+        "closed form, 32 late positions": setting(CLOSED, 32, LATE),
+        "closed form, 8 positions": setting(CLOSED, 8, whole),
+        "closed form, 16 positions": setting(CLOSED, 16, whole),
+        "closed form, 32 positions": setting(CLOSED, 32, whole),
+        "closed form, 64 positions": setting(CLOSED, 64, whole),
+        "closed form, 32 positions, 3 rows a step": setting(CLOSED, 32, whole, "model.layers_per_step=3"),
+        "closed form, 32 positions, lr 3e-4": setting(CLOSED, 32, whole, "model.lr=3e-4"),
+        "closed form, 32 positions, lr 3e-3": setting(CLOSED, 32, whole, "model.lr=3e-3"),
+    }
+
+
+def budgets(tokens: list[int]) -> dict[str, list[str]]:
+    """Named schedules at several budgets."""
+    return {
+        f"{name}, {count:,} tokens": [f"schedule={name}", f"data.tokens={count}"]
+        for count in tokens
+        for name in ("spec", "full")
+    }
+
+
+def fit(options: list[str], folder: Path) -> tuple[float, Path]:
+    """CPU seconds of one fit, and its artifact, which lies in ``folder``."""
+    places = [f"trainer.default_root_dir={folder / 'logs'}", f"export.folder={folder / 'lenses'}"]
+    fixed = ["trainer.accelerator=cpu", "model.companion=false", "early_stopping.patience=1000", *places]
+    command = [sys.executable, "-m", "logos_pl", "fit", *(f"--{option}" for option in [*options, *fixed])]
+    before = os.times()
+    subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, check=True)
+    after = os.times()
+    seconds = after.children_user + after.children_system - before.children_user - before.children_system
+    (artifact,) = (folder / "lenses").iterdir()
+    return seconds, artifact
+
+
+def settings_table(figures: dict[str, Any]) -> str:
+    """Mean over the inner rows, by setting; the norm lens took no time."""
+    rows = []
+    for name, found in figures.items():
+        means = [f"{sum(rows) / len(rows):.3f}" for rows in found["kl_bits"].values()]
+        rows.append([name, f"{found.get('tokens', 0):,}", f"{found.get('cpu_seconds', 0):,.0f}", *means])
+    return table(["setting", "tokens", "CPU s", "text", "late text", "prompts"], rows)
+
+
+def main() -> None:
+    """Run what is not in the file yet, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, required=True, help="file that figures are added to")
+    parser.add_argument("--model", default="demo", help="model, as for a fit")
+    parser.add_argument("--dataset", default="demo", help="text, as for a fit")
+    parser.add_argument("--name", help="configuration of the data set")
+    parser.add_argument("--seq_len", type=int, default=128, help="tokens per sequence")
+    parser.add_argument("--tokens", type=int, default=1_000_000, help="budget of the settings compared")
+    parser.add_argument("--budgets", type=int, nargs="*", default=[], help="budgets of the named schedules")
+    parser.add_argument("--only", nargs="*", help="settings to run, by their first words; all where left out")
+    given = parser.parse_args()
+    lm = FrozenLM.load(given.model)
+    data = LensDataModule(dataset=given.dataset, name=given.name, seq_len=given.seq_len, model_id=given.model)
+    data.setup("fit")
+    judge = Judge(lm, data)
+    common = [f"model.model_id={given.model}", f"data.dataset={given.dataset}", f"data.seq_len={given.seq_len}"]
+    common += [] if given.name is None else [f"data.name={given.name}"]
+    figures = json.loads(given.json.read_text()) if given.json.exists() else {}
+    figures["norm lens"] = {"kl_bits": judge.kl_bits(NormLens(Head(lm.anatomy)))}
+    for name, options in (grid(given.tokens, given.seq_len) | budgets(given.budgets)).items():
+        if name in figures or (given.only and not any(name.startswith(words) for words in given.only)):
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            seconds, artifact = fit([*common, *options], Path(folder))
+            lens, provenance = load_tuned_lens(artifact, lm)
+            tokens = provenance.budget.tokens
+            figures[name] = {"cpu_seconds": seconds, "tokens": tokens, "kl_bits": judge.kl_bits(lens)}
+        given.json.write_text(json.dumps(figures, indent=1))
+        print(f"{name}: {seconds:.0f} s", file=sys.stderr, flush=True)
+    print(settings_table(figures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+"""Our training step against one of the `tuned-lens` package: `python -m benchmarks.tuned_lens_package`.
+
+Its step is that of its own `train_loop` (0.2.0): the whole model with all hidden states and logits; then, one row
+after the other, its lens, KL(P_final ‖ P_row) over every position and the backward pass; last, the clipped step of its
+default optimiser. Lens and loss run under autocast to bfloat16, as there; the same in float32 is measured, too. Both
+sides read the same sequences with the same frozen model.
+"""
+
+import importlib
+import json
+import sys
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from benchmarks.machine import describe, load_average, short
+from benchmarks.report import as_text, machine_lines, ms, plain, table
+from benchmarks.settings import make_data, make_model, parse
+from benchmarks.step import make_batch, make_step
+from benchmarks.timing import Clock, Ratio, alternate, ratio
+from logos_pl.data.datamodule import LensDataModule
+from logos_pl.errors import InputError, LogosError
+from logos_pl.lm.frozen import FrozenLM
+from logos_pl.quiet import silence_third_parties
+
+PACKAGE = "tuned-lens"
+OURS, THEIRS, THEIRS_FP32 = "ours", f"{PACKAGE}, autocast to bfloat16", f"{PACKAGE}, float32"
+
+
+class PackageStep(NamedTuple):
+    """One kind of step.
+
+    Attributes:
+        name: Whose, and how.
+        rows: Rows trained.
+        pairs: (row, position) pairs learned from.
+        parameters: Numbers trained.
+        seconds: Median.
+        to_ours: Over our step, round by round; None for our own.
+    """
+
+    name: str
+    rows: int
+    pairs: int
+    parameters: int
+    seconds: float
+    to_ours: Ratio | None
+
+
+class PackageFigures(NamedTuple):
+    """Steps on the same sequences, measured in turns.
+
+    Attributes:
+        version: Of the package.
+        model: Its name.
+        num_blocks: Its blocks.
+        d_model: Its width.
+        vocab: Its vocabulary.
+        dtype: Its number format.
+        seqs: Sequences in the batch.
+        seq_len: Tokens in each.
+        steps: Ours first.
+    """
+
+    version: str
+    model: str
+    num_blocks: int
+    d_model: int
+    vocab: int
+    dtype: str
+    seqs: int
+    seq_len: int
+    steps: list[PackageStep]
+
+
+def measure_package(
+    lm: FrozenLM, settings: dict[str, Any], data: LensDataModule, repeats: int, clock: Clock = time.perf_counter
+) -> PackageFigures:
+    """Our step with all rows and the package's, in turns.
+
+    Args:
+        lm: The frozen model.
+        settings: Arguments of `LensTuning`.
+        data: The data module, every `auto` settled.
+        repeats: Rounds.
+        clock: What to read.
+
+    Raises:
+        InputError: The package is not installed, or knows no model of this kind.
+    """
+    made = {name: _lens(lm) for name in (THEIRS, THEIRS_FP32)}
+    batch = make_batch(lm, data)
+    seqs, seq_len = batch.input_ids.shape
+    module, step = make_step(lm, settings, lm.num_blocks - 1, batch)
+    variants: dict[str, Callable[[], object]] = {
+        OURS: step,
+        THEIRS: make_package_step(lm, made[THEIRS], batch.input_ids, torch.bfloat16),
+        THEIRS_FP32: make_package_step(lm, made[THEIRS_FP32], batch.input_ids, None),
+    }
+    times = alternate(variants, repeats, lm.device, clock=clock)
+    ours = lm.num_blocks - 1
+    pairs, parameters = ours * batch.positions.numel(), _count(module.translators)
+    steps = [PackageStep(OURS, ours, pairs, parameters, median(times[OURS]), None)]
+    for name, lens in made.items():
+        rows, seconds = len(lens), median(times[name])
+        pairs = rows * seqs * seq_len
+        steps.append(PackageStep(name, rows, pairs, _count(lens), seconds, ratio(times, name, OURS)))
+    return PackageFigures(
+        version(PACKAGE), lm.model_id, lm.num_blocks, lm.d_model, lm.vocab_size, short(lm.dtype), seqs, seq_len, steps
+    )
+
+
+def _lens(lm: FrozenLM) -> Any:
+    """The package's lens of a model, untrained."""
+    try:
+        package = importlib.import_module("tuned_lens")
+    except ImportError as error:
+        raise InputError(
+            f"The {PACKAGE} package is not installed; `pip install --no-deps --target DIR {PACKAGE}`, remove "
+            "DIR/tests, and put DIR on PYTHONPATH."
+        ) from error
+    try:
+        return package.TunedLens.from_model(lm.model).to(lm.device)
+    except (NotImplementedError, ValueError) as error:
+        raise InputError(f"The {PACKAGE} package has no lens for {lm.model_id} ({error}).") from error
+
+
+def make_package_step(
+    lm: FrozenLM, lens: Any, input_ids: Tensor, autocast: torch.dtype | None
+) -> Callable[[], list[float]]:
+    """A step of the package's train loop with its defaults; it gives the loss of every row, in nats.
+
+    Args:
+        lm: The frozen model.
+        lens: The package's lens.
+        input_ids: The sequences, of which every position counts.
+        autocast: What lens and loss are cast to; None: nothing is cast.
+    """
+    trained = [parameter for parameter in lens.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(trained, lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+
+    def step() -> list[float]:
+        losses = []
+        with torch.no_grad():
+            output = lm.model(input_ids, output_hidden_states=True)
+            log_p = output.logits.float().log_softmax(dim=-1)
+        for row, state in enumerate(output.hidden_states[:-1]):
+            with nullcontext() if autocast is None else torch.autocast(lm.device.type, dtype=autocast):
+                log_q = lens(state, idx=row).log_softmax(dim=-1)
+                loss = (log_p.exp() * (log_p - log_q)).sum(dim=-1).mean()
+            losses.append(loss.item())
+            loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=False)
+        schedule.step()
+        return losses
+
+    return step
+
+
+def _count(trained: Any) -> int:
+    return sum(parameter.numel() for parameter in trained.parameters() if parameter.requires_grad)
+
+
+def package_table(figures: PackageFigures) -> str:
+    """The steps side by side."""
+    head = (
+        f"Training step against that of the {PACKAGE} package ({figures.version}): {figures.model}, "
+        f"{figures.num_blocks} blocks, d={figures.d_model},\nV={figures.vocab}, {figures.dtype}; both read the same "
+        f"[{figures.seqs}, {figures.seq_len}] tokens, and the package learns from every position."
+    )
+    rows = [
+        [
+            step.name, f"{step.rows}", f"{step.pairs:,}", f"{step.parameters:,}", ms(step.seconds),
+            "1" if step.to_ours is None else as_text(step.to_ours),
+            f"{step.pairs / step.seconds:,.0f}",
+        ]
+        for step in figures.steps
+    ]  # fmt: skip
+    return f"{head}\n\n{table(['step', 'rows', 'pairs', 'parameters', 'ms', '/ ours', 'pairs/s'], rows)}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure the process's own CPU time, or the wall clock beside an accelerator; print, write.
+
+    Returns:
+        Exit status, as the `logos-pl` command's.
+    """
+    silence_third_parties()
+    load = load_average()
+    try:
+        settings = parse(arguments)
+        lm = make_model(settings.model, settings.random_weights, settings.device)
+        on_cpu = lm.device.type == "cpu"
+        clock = time.process_time if on_cpu else time.perf_counter
+        figures = measure_package(lm, settings.model, make_data(settings, lm), settings.repeats, clock)
+    except LogosError as error:
+        print(f"benchmarks.tuned_lens_package: {error}", file=sys.stderr)
+        return error.exit_status
+    machine = describe(lm.device, load)
+    print(machine_lines(machine, settings.repeats, "CPU times of the process" if on_cpu else "Times"))
+    print(f"\n{package_table(figures)}")
+    if settings.json is not None:
+        document = {"machine": plain(machine), "repeats": settings.repeats, "package": plain(figures)}
+        Path(settings.json).write_text(json.dumps(document, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

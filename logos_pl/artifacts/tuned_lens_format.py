@@ -1,0 +1,282 @@
+"""Lenses that others trained with the `tuned-lens` package: ``config.json`` and ``params.pt``, read and checked.
+
+The format, of version 0.2.0: ``params.pt`` holds ``{i}.weight`` and ``{i}.bias`` for 0 ≤ i < n. Translator i reads the
+input of block i, which is row i here; final norm and head follow. Source: https://pypi.org/project/tuned-lens.
+"""
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy
+import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
+from jaxtyping import Float
+from torch import Tensor
+
+from logos_pl.artifacts import plain
+from logos_pl.artifacts.weights import Weights, decode
+from logos_pl.errors import InputError
+from logos_pl.lenses.affine import AffineLens
+from logos_pl.lenses.head import Head
+from logos_pl.lm.frozen import FrozenLM
+from logos_pl.lm.sources import clean_name, explain
+
+CONFIG_FILE, PARAMS_FILE = "config.json", "params.pt"
+HUB_FOLDER = "lens"
+"""Where the package's Space keeps its lenses, each in a subfolder named after its model."""
+LENS_TYPE = "linear_tuned_lens"
+COMMIT = re.compile("[0-9a-f]{40}")
+
+# numpy prints a matrix of more numbers than this by its three outermost rows and columns on each side.
+_PRINTED_WHOLE, _EDGE = 1000, 3
+_STORED = (torch.float32, torch.float16, torch.bfloat16)
+
+
+@dataclass(frozen=True)
+class FormatConfig:
+    """What ``config.json`` says; keys of other versions are left aside, as the package does.
+
+    Attributes:
+        base_model_name_or_path: Hub id, or a folder of the machine it was trained on.
+        d_model: Width of the residual stream.
+        num_hidden_layers: Number n of blocks, and of translators.
+        bias: Whether the translators have a bias.
+        base_model_revision: Branch, tag or commit of the model.
+        unembed_hash: See ``unembed_hash``.
+        lens_type: ``linear_tuned_lens``.
+    """
+
+    base_model_name_or_path: str
+    d_model: int
+    num_hidden_layers: int
+    bias: bool = True
+    base_model_revision: str | None = None
+    unembed_hash: str | None = None
+    lens_type: str = LENS_TYPE
+
+    @property
+    def base_model(self) -> str:
+        """Hub id, or a folder's name: never a path."""
+        name = self.base_model_name_or_path.replace("\\", "/")
+        return clean_name(name) if name.startswith(("/", ".", "~")) or name.count("/") > 1 or ":" in name else name
+
+
+class ImportedOrigin(NamedTuple):
+    """Where an imported lens comes from, as far as its files say.
+
+    Attributes:
+        base_model: The model it was trained on: Hub id or folder name.
+        base_model_revision: Its branch, tag or commit, or None.
+        dtype: Number format the translators are stored in.
+        unembed_hash: As stored, and found again on the model at hand; None where none is stored.
+        params_sha256: Hash of ``params.pt``.
+    """
+
+    base_model: str
+    base_model_revision: str | None
+    dtype: str
+    unembed_hash: str | None
+    params_sha256: str
+
+
+class FormatFiles(NamedTuple):
+    """The two files of a lens, on this machine."""
+
+    config: Path
+    params: Path
+
+
+def find_imported_lens(reference: str, model_id: str) -> FormatFiles:
+    """The files of a lens in a folder, or in a Space of the Hub, from which only this model's are fetched.
+
+    Args:
+        reference: A folder, or the repo id of a Space laid out like ``AlignmentResearch/tuned-lens``.
+        model_id: The model; names the subfolder of the Space.
+
+    Raises:
+        InputError: There is neither, a file is missing, or the Hub refuses or cannot be reached.
+        RunError: The disk refuses what is fetched.
+    """
+    folder = Path(reference).expanduser()
+    if folder.is_dir():
+        files = FormatFiles(folder / CONFIG_FILE, folder / PARAMS_FILE)
+        for path in files:
+            if not path.is_file():
+                raise InputError(f"{os.path.relpath(folder)} has no {path.name}: {_WANTED}.")
+        return files
+    if folder.exists() or reference.startswith((".", "/", "~")) or reference.count("/") != 1:
+        raise InputError(f"There is no folder {reference}: {_WANTED}.")
+    return FormatFiles(*(_fetch(reference, model_id, name) for name in (CONFIG_FILE, PARAMS_FILE)))
+
+
+_WANTED = (
+    f"--lens.imported takes the folder of a lens of the tuned-lens package, with its {CONFIG_FILE} and {PARAMS_FILE}, "
+    "or the repo id of a Space that holds such lenses (AlignmentResearch/tuned-lens)"
+)
+
+
+def _fetch(repo_id: str, model_id: str, name: str) -> Path:
+    path = f"{HUB_FOLDER}/{model_id}/{name}"
+    try:
+        return Path(hf_hub_download(repo_id, path, repo_type="space"))
+    except (LocalEntryNotFoundError, GatedRepoError) as error:
+        raise explain(error, repo_id) from error
+    except EntryNotFoundError as error:
+        raise InputError(f"The Space {repo_id} has no lens for {model_id}, that is no {path}: {_WANTED}.") from error
+    except RepositoryNotFoundError as error:
+        raise InputError(
+            f"There is neither a folder nor a Space {repo_id} that this machine may see: {_WANTED}."
+        ) from error
+    except (OSError, HFValidationError) as error:
+        raise explain(error, repo_id) from error
+
+
+def read_config(path: Path) -> FormatConfig:
+    """The configuration in a file.
+
+    Raises:
+        InputError: It cannot be read, is not of this format, or is of another kind of lens.
+    """
+    shown = os.path.relpath(path)
+    try:
+        given = plain.parse(path.read_text(encoding="utf-8"), shown)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{shown} cannot be read ({error}): fetch the lens again.") from error
+    known = {field.name: field.default for field in fields(FormatConfig)}
+    required = {"base_model_name_or_path", "d_model", "num_hidden_layers"}
+    if not isinstance(given, dict) or not required <= given.keys():
+        raise InputError(f"{shown} is no configuration of a lens, which has {', '.join(sorted(required))}: {_WANTED}.")
+    config: FormatConfig = plain.from_plain(FormatConfig, {key: given.get(key, known[key]) for key in known}, shown)
+    if config.lens_type != LENS_TYPE:
+        raise InputError(f"{shown} is of lens_type {config.lens_type!r}, and only {LENS_TYPE!r} can be read.")
+    return config
+
+
+def load_imported_lens(
+    reference: str | os.PathLike[str], lm: FrozenLM, head: Head | None = None
+) -> tuple[AffineLens, ImportedOrigin]:
+    """Read a lens of the `tuned-lens` package and check it against the model it is to read.
+
+    Args:
+        reference: Its folder, or the repo id of a Space laid out like ``AlignmentResearch/tuned-lens``.
+        lm: The model.
+        head: The model's head, where there is one to share.
+
+    Returns:
+        The lens, and where it comes from.
+
+    Raises:
+        InputError: A file is missing or broken, or the model is not the one the lens was trained on.
+        RunError: The disk refuses what is fetched.
+    """
+    files = find_imported_lens(os.fspath(reference), lm.model_id)
+    config = read_config(files.config)
+    check_model(config, lm)
+    try:
+        data = files.params.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"{os.path.relpath(files.params)} cannot be read ({error.strerror}): fetch the lens again."
+        ) from error
+    weight, bias, dtype = _translators(decode(data, PARAMS_FILE), config)
+    lens = AffineLens(Head(lm.anatomy) if head is None else head, weight, bias)
+    digest = hashlib.sha256(data).hexdigest()
+    name = str(dtype).removeprefix("torch.")
+    return lens, ImportedOrigin(config.base_model, config.base_model_revision, name, config.unembed_hash, digest)
+
+
+def check_model(config: FormatConfig, lm: FrozenLM) -> None:
+    """Refuse a model that cannot be, by name, commit, size or unembedding, the one the lens was trained on.
+
+    Names are compared in full where both have an organisation, and else by their last part.
+
+    Raises:
+        InputError: Naming both.
+    """
+    fitted, given = config.base_model, lm.model_id
+    whole = "/" in fitted and "/" in given
+    if (fitted != given) if whole else (clean_name(fitted) != clean_name(given)):
+        raise InputError(
+            f"The imported lens was trained for {fitted}, not for {given}: load {fitted} or, where the two are copies "
+            f"of one model, put {given} into base_model_name_or_path of the lens's {CONFIG_FILE}."
+        )
+    commits = (config.base_model_revision or "", lm.model_commit)
+    if all(COMMIT.fullmatch(commit) for commit in commits) and commits[0] != commits[1]:
+        raise InputError(
+            f"The imported lens was trained for {fitted} at commit {commits[0]}, and the model is at {commits[1]}: "
+            "load that revision of the model."
+        )
+    sizes = {"trained for": (config.num_hidden_layers, config.d_model), "given": (lm.num_blocks, lm.d_model)}
+    if len(set(sizes.values())) > 1:
+        said = ", ".join(f"{which}: {n} blocks of width {d}" for which, (n, d) in sizes.items())
+        raise InputError(f"The imported lens does not fit {given} ({said}): use the lens of this model.")
+    _check_unembedding(config, lm)
+
+
+def _check_unembedding(config: FormatConfig, lm: FrozenLM) -> None:
+    """The hash, over the weights as they are and as they were if the lens was trained in half precision."""
+    weight = lm.anatomy.lm_head.weight.detach()
+    if config.unembed_hash not in (None, *(unembed_hash(weight, dtype) for dtype in _STORED)):
+        # Half precision here may have lost digits that were hashed there; float32 has them all.
+        remedy = "" if lm.dtype == torch.float32 else ", or compare in full precision with --model.dtype float32"
+        raise InputError(
+            f"The imported lens was trained on another unembedding than that of {lm.model_id} (unembed_hash in its "
+            f"{CONFIG_FILE}): use the lens of this model{remedy}."
+        )
+
+
+def unembed_hash(weight: Float[Tensor, "vocab d_model"], dtype: torch.dtype = torch.float32) -> str:
+    """SHA-256 of what numpy prints of an unembedding with one digit, by which the format tells models apart.
+
+    Of a large matrix those are the 36 numbers in its corners: they tell models apart, and not whether the rest is the
+    same.
+
+    Args:
+        weight: The unembedding.
+        dtype: Number format to round it to before.
+    """
+    large = weight.numel() > _PRINTED_WHOLE
+    # One row or column more than is printed stands for all those between.
+    rows, columns = (
+        [*range(_EDGE + 1), *range(size - _EDGE, size)] if large and size > 2 * _EDGE else list(range(size))
+        for size in weight.shape
+    )
+    numbers = weight[rows][:, columns].to(dtype).float().cpu().numpy()
+    text = numpy.array2string(numbers, precision=1, threshold=0 if large else _PRINTED_WHOLE, edgeitems=_EDGE)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _translators(params: Weights, config: FormatConfig) -> tuple[Tensor, Tensor, torch.dtype]:
+    """W and b of all rows, stacked in fp32, and the format they are stored in.
+
+    Raises:
+        InputError: A tensor is missing, of another shape, of no floating-point format, or not finite; named.
+    """
+    n, d = config.num_hidden_layers, config.d_model
+    kinds: dict[str, tuple[int, ...]] = {"weight": (d, d)} | ({"bias": (d,)} if config.bias else {})
+    wanted = {f"{i}.{kind}": shape for i in range(n) for kind, shape in kinds.items()}
+    for name in sorted(wanted.keys() | params.keys()):
+        found = tuple(params[name].shape) if name in params else None
+        if found != wanted.get(name):
+            raise InputError(
+                f"{PARAMS_FILE}: {name} has shape {found}, and by {CONFIG_FILE} it is {wanted.get(name)}: "
+                "fetch the lens again."
+            )
+        if params[name].dtype not in _STORED:
+            raise InputError(f"{PARAMS_FILE}: {name} is {params[name].dtype}, which is no format of a lens's weights.")
+        if not bool(params[name].isfinite().all()):
+            raise InputError(f"{PARAMS_FILE}: {name} holds numbers that are NaN or infinite: fetch the lens again.")
+    weight = torch.stack([params[f"{i}.weight"].float() for i in range(n)])
+    bias = torch.stack([params[f"{i}.bias"].float() if config.bias else torch.zeros(d) for i in range(n)])
+    return weight, bias, params["0.weight"].dtype

@@ -1,0 +1,87 @@
+"""Where the lens begins: the closed-form start, taken from the run's opening text before its first step."""
+
+import time
+from collections.abc import Iterator
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from rich.console import Console
+from torch import Tensor
+
+from logos_pl.callbacks.progress import validation_line
+from logos_pl.data.datamodule import LensDataModule
+from logos_pl.functional.budget import opening_sequences, sequences_set_aside
+from logos_pl.modules.closed_form_start import OpeningText, closed_form_start
+from logos_pl.modules.tuning import LensTuning
+
+SECONDS_BETWEEN_LINES = 5.0
+
+
+class LensStart(Callback):
+    """Lets a new run's translators begin where least squares puts them; a resumed run has begun already."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Read the opening text and solve, unless the start is random or the run is resumed.
+
+        Raises:
+            RunError: The text cannot be read, or the model's numbers are not finite.
+        """
+        assert isinstance(pl_module, LensTuning)
+        if pl_module.init != "closed_form" or trainer.ckpt_path is not None:
+            return
+        data: LensDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        total = opening_sequences(data.total_steps, data.effective_batch_seqs, data.lanes)
+        set_aside = sequences_set_aside(total, data.lanes)
+        began = time.monotonic()
+        start = closed_form_start(
+            pl_module.frozen,
+            pl_module.head,
+            self._text(trainer, data, total, set_aside),
+            pl_module.translators.rank,
+            num_set_aside=set_aside,
+            temperature=pl_module.temperature,
+            seed=pl_module.seed,
+            block_bytes=pl_module.loss_block_bytes,
+            all_sum=lambda tensor: _all_sum(trainer, tensor),
+        )
+        # The same numbers everywhere give the same start; where devices differ, the first process's counts.
+        pl_module.begin_at(trainer.strategy.broadcast(start))
+        self._say(
+            trainer,
+            f"closed-form start from {start.positions:,} positions of the first {start.tokens:,} tokens, in "
+            f"{time.monotonic() - began:.1f} s",
+        )
+        figures = pl_module.read_validation(data.val_dataloader())
+        self._say(trainer, validation_line(pl_module))
+        if trainer.logger is not None:
+            trainer.logger.log_metrics(figures, step=0)
+
+    def _text(self, trainer: Trainer, data: LensDataModule, total: int, set_aside: int) -> Iterator[OpeningText]:
+        """This process's share of the opening, with a line on how far it is now and then."""
+        began = last = time.monotonic()
+        read = 0
+        for batch, numbers in data.opening(total):
+            yield OpeningText(batch.input_ids, [number >= total - set_aside for number in numbers])
+            read += len(numbers) * trainer.world_size
+            now = time.monotonic()
+            if now - last >= SECONDS_BETWEEN_LINES:
+                last = now
+                rate = read * data.seq_len / (now - began)
+                left = (total - read) * data.seq_len / rate
+                self._say(
+                    trainer, f"closed-form start: {read}/{total} sequences · {rate:,.0f} tokens/s · {left:.0f} s left"
+                )
+
+    def _say(self, trainer: Trainer, line: str) -> None:
+        if trainer.is_global_zero:
+            Console(soft_wrap=True, markup=False, highlight=False).print(line)
+
+
+def _all_sum(trainer: Trainer, tensor: Tensor) -> Tensor:
+    """The sum over the processes, on the CPU; matrix by matrix, as all rows' would not fit beside the model."""
+    if trainer.world_size == 1:
+        return tensor
+    parts = tensor.unbind() if tensor.ndim == 3 else [tensor]
+    device = trainer.strategy.root_device
+    summed = [trainer.strategy.reduce(part.to(device), reduce_op="sum").cpu() for part in parts]
+    return torch.stack(summed) if tensor.ndim == 3 else summed[0]

@@ -1,0 +1,161 @@
+"""The translators that least squares gives from moments alone: no gradient step, one pass over a little text.
+
+The best affine map from x_L to x_n is A = s(I + B) with B the regression of y/s − x on x. Of B the best rank-k part is
+kept, in the metric in which errors matter: weighted by C, the covariance of x, on the one side, and by Γ, the Fisher
+information of the final distribution, on the other, so that the error is the KL divergence to second order. With Γ = I
+it is the classical reduced-rank regression (the spec's own start). Source: SPEC §2.2; Izenman, *Reduced-rank
+regression for the multivariate linear model*, 1975.
+
+All of it runs in fp64.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from logos_pl.functional.low_rank import shared_draw
+from logos_pl.functional.moments import Moments
+
+SHRINKAGES = (1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+"""Candidates for the ridge, as shares of the mean variance of x; ∞ would leave the scaled identity, s·I."""
+
+SMALLEST_SCALE = 0.02
+"""Least s, so that τ = 1/s stays a temperature where a row says nothing, or the contrary, of the last one."""
+
+_METRIC_FLOOR = 1e-3
+"""Share of the mean added to Γ: directions the head cannot see must not be blown up to reach it."""
+
+
+class AffineStart(NamedTuple):
+    """Translators ``x + (x U) Vᵀ + c`` with temperatures, for each row, in fp64.
+
+    Attributes:
+        U: First factors.
+        V: Second factors.
+        c: Biases.
+        tau: Temperatures.
+    """
+
+    U: Float[Tensor, "rows d_model rank"]
+    V: Float[Tensor, "rows d_model rank"]
+    c: Float[Tensor, "rows d_model"]
+    tau: Float[Tensor, "rows"]
+
+
+class Row(NamedTuple):
+    """What is known of one row: means, covariances with itself and with the last row."""
+
+    mean_x: Float[Tensor, "d_model"]
+    mean_y: Float[Tensor, "d_model"]
+    xx: Float[Tensor, "d_model d_model"]
+    xy: Float[Tensor, "d_model d_model"]
+
+
+def row_of(moments: Moments, slot: int, device: torch.device) -> Row:
+    """One row's means and covariances, on the device to solve on."""
+    parts = moments.mean_x[slot], moments.mean_y, moments.xx[slot] / moments.num_pos, moments.xy[slot] / moments.num_pos
+    return Row(*(part.to(device) for part in parts))
+
+
+def metric_root(metric: Float[Tensor, "d_model d_model"]) -> Float[Tensor, "d_model d_model"]:
+    """The symmetric root of Γ, scaled to a mean of 1 and floored."""
+    width = metric.shape[0]
+    scaled = metric * (width / metric.trace()) + _METRIC_FLOOR * torch.eye(width, dtype=metric.dtype).to(metric)
+    values, vectors = torch.linalg.eigh(scaled)
+    return (vectors * values.sqrt()) @ vectors.mT
+
+
+def scale_of(row: Row, root: Float[Tensor, "d_model d_model"]) -> float:
+    """s, the least-squares scale of x for y in the metric: the part of the map that is no matrix."""
+    weighted = root @ root
+    return max(float((row.xy * weighted).sum() / (row.xx * weighted).sum()), SMALLEST_SCALE)
+
+
+def regression(row: Row, scale: float, shrinkage: float) -> Float[Tensor, "d_model d_model"]:
+    """B of y ≈ s·x(I + B), shrunk towards 0: the ridge is ``shrinkage`` times the mean variance of x."""
+    ridged = row.xx.clone()
+    ridged.diagonal().add_(shrinkage * row.xx.trace() / row.xx.shape[0])
+    factor = torch.linalg.cholesky(ridged)
+    return torch.cholesky_solve(row.xy / scale - row.xx, factor)
+
+
+def held_out_errors(
+    row: Row, scale: float, root: Tensor, x: Float[Tensor, "pos d_model"], y: Float[Tensor, "pos d_model"]
+) -> Float[Tensor, "candidates"]:
+    """Squared error in the metric of each of the ``SHRINKAGES``, summed over positions that the moments are not of."""
+    x, wanted = x - row.mean_x, (y - row.mean_y) / scale
+    errors = [(wanted - x - x @ regression(row, scale, shrinkage)) @ root for shrinkage in SHRINKAGES]
+    return torch.stack([error.square().sum() for error in errors])
+
+
+def best_factors(
+    B: Float[Tensor, "d_model d_model"], row: Row, root: Float[Tensor, "d_model d_model"], rank: int
+) -> tuple[Float[Tensor, "d_model rank"], Float[Tensor, "d_model rank"]]:
+    """U and V of the rank-k matrix nearest to B, errors weighted by C from the left and Γ from the right; balanced.
+
+    The right singular vectors of C^{1/2} B Γ^{1/2} are the eigenvectors of its square, and B projected onto the first
+    k of them is its best part.
+    """
+    weighted = B @ root
+    _, vectors = torch.linalg.eigh(weighted.mT @ row.xx @ weighted)
+    kept = vectors[:, vectors.shape[1] - rank :]
+    return balanced(weighted @ kept, torch.linalg.solve(root, kept))
+
+
+def balanced(U: Tensor, V: Tensor) -> tuple[Tensor, Tensor]:
+    """The factors of U Vᵀ with equal norms, U = P√Σ and V = Q√Σ of its singular value decomposition P Σ Qᵀ."""
+    (left, upper), (right, lower) = torch.linalg.qr(U), torch.linalg.qr(V)
+    p, sigma, qt = torch.linalg.svd(upper @ lower.mT)
+    return left @ (p * sigma.sqrt()), right @ (qt.mT * sigma.sqrt())
+
+
+def turned(U: Tensor, V: Tensor, like_U: Tensor, like_V: Tensor) -> tuple[Tensor, Tensor]:
+    """(U R, V R) with the orthogonal R that brings them nearest to two others; U Vᵀ stays what it is."""
+    p, _, qt = torch.linalg.svd(U.mT @ like_U + V.mT @ like_V)
+    return U @ (p @ qt), V @ (p @ qt)
+
+
+def start_row(row: Row, root: Tensor, rank: int, shrinkage: float, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+    """U, V and c of one row; s is left to the temperature, τ = 1/s."""
+    B = regression(row, scale, shrinkage)
+    U, V = best_factors(B, row, root, rank)
+    return U, V, row.mean_y / scale - row.mean_x - (row.mean_x @ U) @ V.mT
+
+
+def closed_form(
+    moments: Moments,
+    root: Float[Tensor, "d_model d_model"],
+    rank: int,
+    shrinkages: list[float],
+    *,
+    temperature: bool,
+    seed: int,
+) -> AffineStart:
+    """The translators and temperatures that moments of x_L paired with x_n give; on the CPU.
+
+    Factors are only known up to a rotation. The first row's are turned towards the draw that a random start would take,
+    every other's towards the row before, so that depth smoothness means something and small changes of the moments
+    remain small changes of the factors.
+
+    Args:
+        moments: Of the inner rows, paired with the last.
+        root: ``metric_root``, on the device to solve on.
+        rank: Rank k; 0 gives bias and temperature alone.
+        shrinkages: Ridge of each row.
+        temperature: Whether there are temperatures to take up the scale; if not, s is 1.
+        seed: Of the draw.
+    """
+    draw = shared_draw(1, moments.mean_x.shape[1], rank, seed)[0].to(root)
+    like = draw, torch.zeros_like(draw)
+    starts, taus = [], []
+    for slot, shrinkage in enumerate(shrinkages):
+        row = row_of(moments, slot, root.device)
+        scale = scale_of(row, root) if temperature else 1.0
+        U, V, c = start_row(row, root, rank, shrinkage, scale)
+        U, V = like = turned(U, V, *like)
+        starts.append((U.cpu(), V.cpu(), c.cpu()))
+        taus.append(1.0 / scale)
+    U, V, c = (torch.stack(parts) for parts in zip(*starts, strict=True))
+    return AffineStart(U, V, c, torch.tensor(taus, dtype=torch.float64))

@@ -1,0 +1,49 @@
+"""How much a small change of what the head multiplies changes the model's final distribution."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from logos_pl.functional.unembedding import PreparedHead, Unembedding, prepare, spans, unscaled_logits
+
+
+@torch.no_grad()
+def fisher_metric(
+    teacher_x: Float[Tensor, "pos d_head"], head: Unembedding, *, block_bytes: int = 2**28
+) -> Float[Tensor, "d_head d_head"]:
+    """Γ with KL(P_final ‖ P) ≈ ½ (x − y) Γ (x − y)ᵀ nats for x near y, mean over positions; in fp64 on the CPU.
+
+    It is the Fisher information Jᵀ (diag p − p pᵀ) J, with J the derivative of the logits, soft-cap included. All of
+    it but the average over positions is two products: the mean over positions of p weights the vocabulary once.
+
+    Args:
+        teacher_x: What the head multiplies at the last row, y.
+        head: The frozen unembedding.
+        block_bytes: Upper bound on one block of logits, unless a single position's logits are larger.
+
+    Source: Amari, *Natural Gradient Works Efficiently in Learning*, 1998; the second-order term of a KL divergence.
+    """
+    prepared = prepare(head, torch.float32)
+    vocab = head.weight.shape[0]
+    per_token = torch.zeros(vocab, dtype=torch.float64)
+    means = []
+    for pos in spans(teacher_x.shape[0], max(1, block_bytes // (4 * vocab))):
+        p, slope = _probabilities_and_slope(teacher_x[pos], prepared)
+        weighted = p * slope
+        per_token += (weighted * slope).sum(0).cpu().double()
+        means.append((weighted @ prepared.weight.to(p)).cpu().double())
+    mean = torch.cat(means)
+    spread = torch.zeros(mean.shape[1], mean.shape[1], dtype=torch.float64)
+    for part in spans(vocab, 2**14):  # a full copy of the unembedding in fp64 would be twice the model's own
+        weight = head.weight[part].cpu().double()
+        spread += weight.T @ (weight * per_token[part, None])
+    return head.scale**2 * (spread - mean.T @ mean) / teacher_x.shape[0]
+
+
+def _probabilities_and_slope(
+    teacher_x: Float[Tensor, "pos d_head"], head: PreparedHead
+) -> tuple[Float[Tensor, "pos vocab"], Float[Tensor, "pos vocab"] | float]:
+    """P_final, and the derivative of each logit by what goes into the soft-cap."""
+    z = unscaled_logits(teacher_x, head)
+    slope = 1 - z.square() if head.capped else 1.0
+    return torch.softmax(z * head.amplitude, dim=-1), slope

@@ -1,0 +1,184 @@
+"""The closed-form start on a model: its opening text read once, moments streamed, translators solved for.
+
+Of the run's first sequences, the last few are set aside: the ridge of each row is chosen on their positions, and the
+Fisher information is theirs. The text is read without moving the data's cursor, so that it is trained on afterwards.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from logos_pl.errors import RunError
+from logos_pl.functional.closed_form import (
+    SHRINKAGES,
+    AffineStart,
+    closed_form,
+    held_out_errors,
+    metric_root,
+    row_of,
+    scale_of,
+)
+from logos_pl.functional.fisher import fisher_metric
+from logos_pl.functional.moments import Moments, MomentStream, reduce_moments
+from logos_pl.functional.positions import FIRST_SETTLED_POSITION
+from logos_pl.functional.unembedding import spans
+from logos_pl.lenses.head import Head
+from logos_pl.lm.frozen import FrozenLM
+from logos_pl.lm.residuals import residuals
+
+AllSum = Callable[[Tensor], Tensor]
+HELD_OUT_POSITIONS = 2048
+"""Positions the ridge is chosen on and the Fisher information taken from, over all processes."""
+_PASS_BYTES = 2**30
+_BYTES_PER_NUMBER = 14  # a residual in half precision, and three times in fp32: normalised, centred, in between
+
+
+class OpeningText(NamedTuple):
+    """A micro-batch of the run's first sequences.
+
+    Attributes:
+        input_ids: Packed tokens.
+        set_aside: Which of the sequences the ridge is chosen on.
+    """
+
+    input_ids: Int[Tensor, "batch seq"]
+    set_aside: list[bool]
+
+
+class ClosedFormStart(NamedTuple):
+    """What the opening text gives, counted over all processes.
+
+    Attributes:
+        tuned: Of the tuned lens.
+        companion: Of the lens of bias and temperature alone.
+        sequences: Sequences read, those set aside included.
+        tokens: Tokens in them.
+        positions: Positions in the moments.
+        shrinkage: Ridge of each row.
+    """
+
+    tuned: AffineStart
+    companion: AffineStart
+    sequences: int
+    tokens: int
+    positions: int
+    shrinkage: list[float]
+
+
+class Opening(NamedTuple):
+    """What one process keeps of the text it has read: moments, and the set-aside positions in full."""
+
+    moments: Moments
+    x: Float[Tensor, "rows pos d_model"]
+    y: Float[Tensor, "pos d_model"]
+    sequences: int
+    tokens: int
+
+
+def closed_form_start(
+    lm: FrozenLM,
+    head: Head,
+    text: Iterable[OpeningText],
+    rank: int,
+    *,
+    num_set_aside: int,
+    temperature: bool = True,
+    seed: int = 316,
+    block_bytes: int = 2**28,
+    all_sum: AllSum = lambda tensor: tensor,
+) -> ClosedFormStart:
+    """The closed-form translators of a model and of its companion. Source: SPEC §2.2.
+
+    Args:
+        lm: The frozen model.
+        head: Its head, under the decoding norm of the lens.
+        text: This process's share of the opening text.
+        rank: Rank of the translators.
+        num_set_aside: Sequences that are set aside, over all processes.
+        temperature: Whether the lens has temperatures.
+        seed: Of the draw that factors are turned towards.
+        block_bytes: Upper bound on one block of logits.
+        all_sum: Sums an fp64 tensor over the processes; every process must call this function.
+
+    Raises:
+        RunError: The model's residual stream holds numbers that are not finite; rows named.
+    """
+    opening = _read(lm, head, text, num_set_aside)
+    _refuse_nonfinite(opening)
+    moments = reduce_moments(opening.moments, all_sum)
+    root = _metric_root(head, opening.y, block_bytes, all_sum)
+    shrinkage = _shrinkages(opening, moments, root, temperature, all_sum)
+    sequences, tokens = all_sum(torch.tensor([opening.sequences, opening.tokens], dtype=torch.float64)).tolist()
+    tuned, companion = (closed_form(moments, root, k, shrinkage, temperature=temperature, seed=seed) for k in (rank, 0))
+    return ClosedFormStart(tuned, companion, int(sequences), int(tokens), moments.num_pos, shrinkage)
+
+
+def _read(lm: FrozenLM, head: Head, text: Iterable[OpeningText], num_set_aside: int) -> Opening:
+    """Moments of most sequences, all their settled positions; of those set aside, some positions in full."""
+    inner = lm.num_blocks - 1
+    stream = MomentStream(inner, lm.d_model)
+    kept: list[Tensor] = []
+    sequences = tokens = 0
+    for batch in text:
+        aside = torch.tensor(batch.set_aside)
+        seq_len = batch.input_ids.shape[1]
+        every = settled_positions(seq_len)
+        for x in _normalised(lm, head, batch.input_ids[~aside], every):
+            stream.add(x[:-1], x[-1])
+        some = every[:: max(1, len(every) * num_set_aside // HELD_OUT_POSITIONS)]
+        kept += [x.cpu() for x in _normalised(lm, head, batch.input_ids[aside], some)]
+        sequences += len(batch.input_ids)
+        tokens += batch.input_ids.numel()
+    held_out = torch.cat(kept, dim=1)
+    return Opening(stream.moments(), held_out[:-1], held_out[-1], sequences, tokens)
+
+
+def settled_positions(seq_len: int) -> Int[Tensor, "pos"]:
+    """All positions but the first few, whose residual streams are like no others; of very short sequences, all."""
+    return torch.arange(FIRST_SETTLED_POSITION if seq_len > 2 * FIRST_SETTLED_POSITION else 0, seq_len)
+
+
+def _normalised(lm: FrozenLM, head: Head, input_ids: Tensor, positions: Tensor) -> Iterator[Tensor]:
+    """Normalised residuals of rows 1 … n, [rows pos d_model], a few sequences at a time."""
+    rows = list(range(1, lm.num_blocks + 1))
+    sequence_bytes = len(rows) * len(positions) * lm.d_model * _BYTES_PER_NUMBER
+    for part in spans(len(input_ids), max(1, _PASS_BYTES // sequence_bytes)):
+        ids = input_ids[part]
+        h = residuals(lm, ids, positions.expand(len(ids), -1), rows).flatten(1, 2)
+        yield head.normalise(h, rows)
+
+
+def _refuse_nonfinite(opening: Opening) -> None:
+    finite = opening.moments.xx.isfinite().flatten(1).all(1) & opening.x.isfinite().flatten(1).all(1)
+    broken = [slot + 1 for slot, whole in enumerate(finite.tolist()) if not whole]
+    if broken or not bool(opening.y.isfinite().all()):
+        raise RunError(
+            f"The residual stream holds numbers that are not finite, at rows {broken or 'n'}: run the model in float32 "
+            "or bfloat16 (--model.dtype)."
+        )
+
+
+def _metric_root(head: Head, y: Tensor, block_bytes: int, all_sum: AllSum) -> Tensor:
+    """The root of the Fisher information with respect to normalised residuals, on the device to solve on."""
+    own = fisher_metric(head.project(y.to(head.device)), head.unembedding, block_bytes=block_bytes)
+    if head.projection is not None:
+        weight = head.projection[0].cpu().double()
+        own = weight.T @ own @ weight
+    # MPS has no fp64.
+    device = head.device if head.device.type == "cuda" else torch.device("cpu")
+    return metric_root(all_sum(own).to(device))
+
+
+def _shrinkages(opening: Opening, moments: Moments, root: Tensor, temperature: bool, all_sum: AllSum) -> list[float]:
+    """For each row the candidate with the smallest error on the positions set aside."""
+    errors = []
+    y = opening.y.to(root)
+    for slot, x in enumerate(opening.x):
+        row = row_of(moments, slot, root.device)
+        scale = scale_of(row, root) if temperature else 1.0
+        errors.append(held_out_errors(row, scale, root, x.to(root), y).cpu())
+    best = all_sum(torch.stack(errors)).argmin(dim=1)
+    return [SHRINKAGES[index] for index in best.tolist()]

@@ -1,0 +1,77 @@
+"""A fit begins where least squares on its opening text puts it, and records from what; a resumed one does not again."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from logos_pl.data.datamodule import LensDataModule
+from logos_pl.entry import main
+from logos_pl.lenses.head import Head
+from logos_pl.lenses.translator import Translators
+from logos_pl.lm.frozen import FrozenLM
+from logos_pl.modules.closed_form_start import OpeningText, closed_form_start
+from tests.tiny import fit_arguments, make_corpus, make_model
+
+ONE_STEP = {"data.tokens": 8 * 32, "model.lr": 1e-12}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("tiny")
+    return {"model": make_model(folder / "tiny-llama"), "corpus": make_corpus(folder / "corpus")}
+
+
+def fit(tiny: dict[str, Path], folder: Path, **options: Any) -> tuple[Path, dict[str, Any]]:
+    assert main(["fit", *fit_arguments(**tiny, logs=folder, **options)]) == 0
+    lens = folder / "lenses" / "tiny-llama"
+    return lens, json.loads((lens / "provenance.json").read_text())
+
+
+def test_the_exported_start_is_that_of_the_first_sequences(
+    tiny: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lens, provenance = fit(tiny, tmp_path, **ONE_STEP)
+    said = capsys.readouterr().out
+    assert "closed-form start from 96 positions of the first 256 tokens, in " in said
+    step_0, step_1 = (line for line in said.splitlines() if "held-out KL in bits, norm → tuned" in line)
+    assert (step_0[:6], step_1[:6]) == ("step 0", "step 1")
+    assert step_0[6:] == step_1[6:], "a step without learning rate changes nothing"
+
+    lm = FrozenLM.load(str(tiny["model"]))
+    data = LensDataModule(
+        dataset=str(tiny["corpus"]), seq_len=32, effective_batch_seqs=8, micro_batch_seqs=4, positions_per_seq=4,
+        held_out_frac=0.1, val_seqs=8, test_seqs=8, lanes=4, num_workers=0, model_id=str(tiny["model"]),
+    )  # fmt: skip
+    data.setup("fit")
+    text = [OpeningText(batch.input_ids, [n >= 4 for n in numbers]) for batch, numbers in data.opening(8)]
+    start = closed_form_start(lm, Head(lm.anatomy), text, 4, num_set_aside=4)
+    for file, wanted, rank in (("weights.pt", start.tuned, 4), ("companion.pt", start.companion, 0)):
+        translators = Translators(3, lm.d_model, rank)
+        translators.start_at(wanted)
+        for name, tensor in torch.load(lens / file, weights_only=True).items():
+            torch.testing.assert_close(tensor, translators.state_dict()[name], rtol=1e-5, atol=1e-6)
+    assert provenance["init"] == {
+        "kind": "closed_form", "sequences": 8, "tokens": 256, "positions": 96, "shrinkage": start.shrinkage,
+    }  # fmt: skip
+    assert provenance["budget"]["tokens"] == 256, "what is trained on is counted for itself"
+
+
+def test_a_random_start_is_the_draw_and_reads_nothing(tiny: dict[str, Path], tmp_path: Path) -> None:
+    lens, provenance = fit(tiny, tmp_path, **ONE_STEP, **{"model.init": "random"})
+    wanted = Translators(3, 16, 4).state_dict()
+    for name, tensor in torch.load(lens / "weights.pt", weights_only=True).items():
+        torch.testing.assert_close(tensor, wanted[name], rtol=1e-5, atol=1e-6)
+    assert provenance["init"]["kind"] == "random"
+    assert provenance["init"]["positions"] == 0
+
+
+def test_the_spec_schedule_starts_at_random_and_is_recorded(tiny: dict[str, Path], tmp_path: Path) -> None:
+    one_step = ONE_STEP | {"data.tokens": 8 * 64, "data.seq_len": 64}  # long enough for 16 late positions
+    options = [option for option in fit_arguments(**tiny, logs=tmp_path, **one_step) if "positions" not in option]
+    assert main(["fit", *options, "--schedule=spec"]) == 0
+    provenance = json.loads((tmp_path / "lenses" / "tiny-llama" / "provenance.json").read_text())
+    assert (provenance["schedule"], provenance["init"]["kind"]) == ("spec", "random")
+    assert provenance["budget"]["position_range"] == [0.6, 0.95]

@@ -1,0 +1,43 @@
+import pytest
+
+from logos_pl.functional.positions import position_bounds
+from logos_pl.functional.schedules import (
+    SCHEDULES,
+    ScheduleName,
+    scheduled_positions,
+    scheduled_rows,
+    spec_rows_and_positions,
+)
+
+
+@pytest.mark.parametrize(
+    ("vocab_size", "rows", "positions"),
+    [(1_000, 24, 16), (32_000, 24, 16), (64_000, 17, 12), (128_256, 12, 12), (151_936, 11, 12), (256_000, 8, 12)],
+)
+def test_rows_and_positions_by_vocabulary_are_the_specified_ones(vocab_size: int, rows: int, positions: int) -> None:
+    assert spec_rows_and_positions(vocab_size) == (rows, positions)
+    assert scheduled_rows("spec", vocab_size, 79) == rows
+    assert scheduled_positions("spec", vocab_size, 512) == (positions, (0.60, 0.95))
+
+
+def test_never_more_rows_than_there_are() -> None:
+    assert scheduled_rows("spec", 32_000, 7) == 7
+
+
+@pytest.mark.parametrize("name", ["full", "quick"])
+def test_the_measured_schedules_train_all_rows_on_the_whole_sequence_from_position_eight_on(name: ScheduleName) -> None:
+    assert scheduled_rows(name, 256_000, 79) == 79
+    positions, position_range = scheduled_positions(name, 256_000, 512)
+    assert positions == 32
+    assert position_bounds(512, position_range) == (8, 511)
+
+
+@pytest.mark.parametrize(("seq_len", "positions", "first"), [(16, 16, 0), (17, 9, 8), (32, 24, 8), (7, 7, 0)])
+def test_short_sequences_have_as_many_positions_as_there_are(seq_len: int, positions: int, first: int) -> None:
+    found, position_range = scheduled_positions("full", 32_000, seq_len)
+    assert found == positions
+    assert position_bounds(seq_len, position_range) == (first, seq_len - 1)
+
+
+def test_the_spec_schedule_is_the_specified_one() -> None:
+    assert SCHEDULES["spec"] == ("random", 32_000_000)
