@@ -1,4 +1,4 @@
-"""Tuned lenses on disk: ``weights.pt``, ``companion.pt``, ``provenance.json`` and ``README.md`` in one folder."""
+"""Tuned lenses on disk: ``weights.pt``, ``companion.pt``, ``precond.pt``, ``provenance.json``, ``README.md``."""
 
 import dataclasses
 import hashlib
@@ -10,6 +10,7 @@ from logos_pl.artifacts.card import model_card
 from logos_pl.artifacts.checks import check_model, read_text, read_verified, refuse_other_owner
 from logos_pl.artifacts.companion import COMPANION_FILE, companion_files, companion_of, companion_record
 from logos_pl.artifacts.fingerprint import check_fingerprint
+from logos_pl.artifacts.precond import PRECOND_FILE, basis_of, precond_files, precond_record
 from logos_pl.artifacts.provenance import PROVENANCE_FILE, Provenance
 from logos_pl.artifacts.store import check_destination, check_writable, find_folder, replace_folder
 from logos_pl.artifacts.weights import check_weights, decode, encode, translators_of, weights_of
@@ -25,7 +26,7 @@ GATE_FILES = ("gates.json", "gates-prompts.csv", "gates-rows.csv", "gates-rows.p
 CARD_FILE = "README.md"
 # What an artifact's folder may hold, and therefore what a new artifact may replace.
 ARTIFACT_FILES = frozenset(
-    {WEIGHTS_FILE, COMPANION_FILE, CARD_FILE, PROVENANCE_FILE, "precond.pt", "NOTICE", *GATE_FILES}
+    {WEIGHTS_FILE, COMPANION_FILE, CARD_FILE, PROVENANCE_FILE, PRECOND_FILE, "NOTICE", *GATE_FILES}
 )
 
 
@@ -48,7 +49,8 @@ def save_tuned_lens(
     Args:
         folder: Where, usually ``checkpoints/tuned_lenses/<clean_model_name>``.
         translators: The trained part.
-        provenance: Everything but the companion's record and the hashes of the files, which are filled in.
+        provenance: Everything but the records of companion and preconditioner and the hashes of the files, which are
+            filled in.
         companion: The lens of bias and temperature alone that was fitted beside it, if one was.
 
     Returns:
@@ -60,14 +62,16 @@ def save_tuned_lens(
         RunError: The disk is full, read-only or otherwise refuses; an earlier lens is untouched.
     """
     check_tuned_lens_folder(folder)
-    _refuse_basis(provenance)
     weights = weights_of(translators)
     check_weights(weights, provenance.capacity)
     data = encode(weights)
-    provenance = dataclasses.replace(provenance, companion=companion_record(companion))
+    provenance = dataclasses.replace(
+        provenance, companion=companion_record(companion), preconditioner=precond_record(translators.basis)
+    )
     files: dict[str, bytes | memoryview] = {
         WEIGHTS_FILE: data,
         **companion_files(companion, provenance),
+        **precond_files(translators.basis),
         CARD_FILE: model_card(provenance, len(data)).encode(),
     }
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
@@ -152,13 +156,13 @@ def load_lenses(path: str | os.PathLike[str], lm: FrozenLM | None = None) -> Fit
     """
     folder = find_folder(Path(path))
     provenance = read_provenance(folder)
-    _refuse_basis(provenance)
     if lm is not None:
         check_model(provenance, lm)
     files = verified_files(folder, provenance)
     weights = decode(files[WEIGHTS_FILE])
     check_weights(weights, provenance.capacity)
-    lens, companion = TunedLens(translators_of(weights)), companion_of(files, provenance)
+    basis = basis_of(files, provenance, weights["U"].shape[1])
+    lens, companion = TunedLens(translators_of(weights, basis)), companion_of(files, provenance)
     if lm is not None:
         head = Head(lm.anatomy, decoding_norm=provenance.decoding_norm)
         lens.bind(head)
@@ -180,13 +184,6 @@ def read_provenance(folder: Path) -> Provenance:
 def verified_files(folder: Path, provenance: Provenance) -> dict[str, bytes]:
     """The files' contents, read once, so that what was verified is what is used."""
     needed = {WEIGHTS_FILE} if provenance.companion is None else {WEIGHTS_FILE, provenance.companion.file}
-    return read_verified(folder, provenance.sha256, needed, ARTIFACT_FILES)
-
-
-def _refuse_basis(provenance: Provenance) -> None:
-    """Refuse U and V in a basis of their own: read without it they would be another lens."""
     if provenance.preconditioner is not None:
-        raise InputError(
-            f"The lens is written in the basis of {provenance.preconditioner.path}, which this version of logos-pl "
-            "does not apply: use a newer version."
-        )
+        needed.add(provenance.preconditioner.path)
+    return read_verified(folder, provenance.sha256, needed, ARTIFACT_FILES)

@@ -123,7 +123,7 @@ class LensExport(Callback):
 
 def _from_checkpoint(checkpoint: dict[str, Any], name: str, like: Translators) -> Translators:
     """The translators a checkpoint holds under the module's attribute ``name``."""
-    translators = Translators(like.num_rows, like.d_model, like.rank)
+    translators = Translators(like.num_rows, like.d_model, like.rank, basis=like.basis)
     prefix = f"{name}."
     translators.load_state_dict(
         {key.removeprefix(prefix): value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)}
