@@ -3,14 +3,13 @@
 import time
 from collections.abc import Iterator
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
-from torch import Tensor
 
 from logos_pl.callbacks.progress import validation_line
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.functional.budget import opening_sequences, sequences_set_aside
+from logos_pl.modules.all_sum import all_sum
 from logos_pl.modules.closed_form_start import OpeningText, closed_form_start
 from logos_pl.modules.tuning import LensTuning
 
@@ -42,7 +41,7 @@ class LensStart(Callback):
             temperature=pl_module.temperature,
             seed=pl_module.seed,
             block_bytes=pl_module.loss_block_bytes,
-            all_sum=lambda tensor: _all_sum(trainer, tensor),
+            all_sum=lambda tensor: all_sum(trainer, tensor),
         )
         # The same numbers everywhere give the same start; where devices differ, the first process's counts.
         pl_module.begin_at(trainer.strategy.broadcast(start))
@@ -75,13 +74,3 @@ class LensStart(Callback):
     def _say(self, trainer: Trainer, line: str) -> None:
         if trainer.is_global_zero:
             Console(soft_wrap=True, markup=False, highlight=False).print(line)
-
-
-def _all_sum(trainer: Trainer, tensor: Tensor) -> Tensor:
-    """The sum over the processes, on the CPU; matrix by matrix, as all rows' would not fit beside the model."""
-    if trainer.world_size == 1:
-        return tensor
-    parts = tensor.unbind() if tensor.ndim == 3 else [tensor]
-    device = trainer.strategy.root_device
-    summed = [trainer.strategy.reduce(part.to(device), reduce_op="sum").cpu() for part in parts]
-    return torch.stack(summed) if tensor.ndim == 3 else summed[0]

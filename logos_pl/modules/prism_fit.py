@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 import torch
 from lightning.pytorch import LightningModule
-from torch import Tensor, nn
+from torch import nn
 
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.data.packed_text import TextBatch
@@ -22,6 +22,7 @@ from logos_pl.lenses.prism import PrismLens, fit_prism
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
 from logos_pl.metrics.row_means import RowMeans
+from logos_pl.modules.all_sum import all_sum
 from logos_pl.modules.tuning import QUANTITIES, Readings, refuse_nonfinite
 
 POOLS = ((0, 25, 50, 75), (25, 50, 75), (50, 75), (75,))
@@ -183,7 +184,7 @@ class PrismFit(LightningModule):
         Raises:
             InputError: the covariance is rank-deficient, or there are too few positions.
         """
-        moments = reduce_moments(self._stream.moments(), self._all_sum)
+        moments = reduce_moments(self._stream.moments(), lambda tensor: all_sum(self.trainer, tensor))
         self.total_positions = moments.num_pos
         kinds: tuple[WhiteningKind, ...] = ("diagonal", "full")
         if self.settings.whiten != "auto":
@@ -200,13 +201,6 @@ class PrismFit(LightningModule):
     def _row_means(self) -> RowMeans:
         means = RowMeans(self.frozen.num_blocks + 1, QUANTITIES)
         return means if self.device.type == "mps" else means.to(self.device)  # MPS has no float64
-
-    def _all_sum(self, tensor: Tensor) -> Tensor:
-        if self.trainer.world_size == 1:
-            return tensor
-        summed = self.trainer.strategy.reduce(tensor.to(self.device), reduce_op="sum")
-        assert isinstance(summed, Tensor)
-        return summed.cpu()
 
     def validation_step(self, batch: TextBatch, batch_idx: int) -> None:
         """Divergences of every row from the final distribution, under the norm lens and every candidate."""
