@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from logos_pl.analysis.milestones import Milestones, milestones
-from logos_pl.artifacts import load_lenses
+from logos_pl.artifacts import load_lenses, load_prism
 from logos_pl.artifacts.provenance import Provenance
 from logos_pl.artifacts.tuned_lens_format import load_imported_lens
 from logos_pl.data.prompts import TOKENS_PER_BATCH, ask, batches
@@ -38,6 +38,7 @@ __all__ = [
     "lens_logits",
     "load_imported_lens",
     "load_model",
+    "load_prism",
     "load_tuned_lens",
     "norm_lens",
     "skipping_perplexity",

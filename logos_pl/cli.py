@@ -1,4 +1,4 @@
-"""The command line: `logos-pl fit | validate | test | predict | selftest --config configs/<name>.yaml`.
+"""The command line: `logos-pl fit | prism | validate | test | predict | selftest --config configs/<name>.yaml`.
 
 Lenses are published, fetched and verified by `logos-pl hub`: see `logos-pl hub --help`.
 """
@@ -25,14 +25,17 @@ from logos_pl.callbacks.lens_import import LensImport
 from logos_pl.callbacks.lens_source import LensSource
 from logos_pl.callbacks.lens_start import LensStart
 from logos_pl.callbacks.percentile_stopping import PercentileStopping
+from logos_pl.callbacks.prism_export import PrismExport
+from logos_pl.callbacks.prism_import import PrismImport
 from logos_pl.callbacks.progress import FitProgress
 from logos_pl.callbacks.sweep_writer import SweepDestination, SweepWriter
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.errors import InputError
 from logos_pl.functional.schedules import ScheduleName
 from logos_pl.lm.sources import clean_name, locate
+from logos_pl.modules.prism_fit import PrismFit, PrismSettings
 from logos_pl.modules.tuning import PERCENTILE_KL, LensTuning
-from logos_pl.plan import plan_run
+from logos_pl.plan import plan_run, settle_prism_budget
 from logos_pl.run_folder import find_checkpoint, new_run_folder, refuse_broken
 from logos_pl.selftest import run_selftest
 from logos_pl.sentences import one_sentence
@@ -73,7 +76,22 @@ def file_name(model: str) -> str:
 
 
 class LogosTrainer(Trainer):
-    """Lightning's trainer, and the self-test that runs where a prediction would."""
+    """Lightning's trainer, and the commands of this project's own."""
+
+    def fit_prism(self, model: LensTuning, datamodule: LensDataModule, settings: PrismSettings) -> None:
+        """Fit a Prism lens, one map for all rows, on the model and text of a fit, and write it.
+
+        Raises:
+            InputError: The model, the text or the settings cannot be used.
+            RunError: A figure is not finite, or the disk refuses.
+        """
+        prism = PrismFit(
+            settings, model.model_id, model.revision, model.dtype_name, model.decoding_norm, model.loss_block_bytes
+        )
+        self.fit(prism, datamodule=datamodule)
+
+    # The command's name. A function of that name would claim the group of options that the settings are.
+    prism = fit_prism
 
     def selftest(self, model: LensTuning, datamodule: LensDataModule) -> None:
         """Check the model's head, its norm and the sweep's arithmetic on the model at hand; writes nothing.
@@ -110,6 +128,7 @@ class LogosCLI(LightningCLI):
         parser.add_lightning_class_args(PercentileStopping, "early_stopping")
         parser.add_lightning_class_args(LensExport, "export")
         parser.add_lightning_class_args(SweepWriter, "sweep")
+        parser.add_class_arguments(PrismSettings, "prism")
         parser.add_argument(
             "--schedule",
             type=ScheduleName,
@@ -132,6 +151,7 @@ class LogosCLI(LightningCLI):
         own = {"model", "datamodule", "verbose", "weights_only", "dataloaders", "return_predictions"}
         return {
             "selftest": own,
+            "prism": own | {"settings"},
             "fit": own | {"train_dataloaders", "val_dataloaders"},
             "validate": own,
             "test": own,
@@ -166,10 +186,13 @@ class LogosCLI(LightningCLI):
         if self.subcommand == "predict":
             names = [file_name(model) for model in config.models or [config.model.model_id]]
             self.destination.settle(root, config.sweep.out_dir, names)
+        if self.subcommand == "prism":
+            settle_prism_budget(config)
         self.plan = plan_run(config, reads_text=self.subcommand not in ("predict", "selftest"))
         if self.plan.batching.world_size > 1 and self.subcommand in ("predict", "selftest"):
             raise InputError(f"{self.subcommand} runs in one process: give --trainer.devices 1.")
         self.plan.settle(config)
+        self._settle_precond(config)
         if self.is_first_process:
             print(self.plan.sentence(), flush=True)
         if config.get("ckpt_path") is not None:  # the self-test has none
@@ -193,6 +216,16 @@ class LogosCLI(LightningCLI):
         elif config.get("ckpt_path") is not None:
             raise InputError("--lens.source and --ckpt_path both name a lens: give one of them.")
 
+    def _settle_precond(self, config: Any) -> None:
+        """Find the prism whose basis a fit trains in; a lens that is read from its artifact needs none."""
+        if self.subcommand != "fit" and config.get("ckpt_path") is None:
+            config.model.precond = "off"
+        if config.model.precond == "auto":
+            folder = Path(config.prism.folder) / self.plan.clean_model_name
+            config.model.precond = str(folder) if folder.is_dir() else "off"
+        if config.model.precond != "off" and self.is_first_process:
+            print(f"U and V in the whitened basis of the prism of {os.path.relpath(config.model.precond)}", flush=True)
+
     @property
     def is_first_process(self) -> bool:
         """Whether this is the process that writes and speaks."""
@@ -200,12 +233,22 @@ class LogosCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer with this project's logger, checkpoints and callbacks."""
-        parts = self._fit_parts() if self.subcommand == "fit" else self._evaluation_parts()
+        makers = {"fit": self._fit_parts, "prism": self._prism_parts}
+        parts = makers.get(str(self.subcommand), self._evaluation_parts)()
         if self.subcommand != "fit":
             self.save_config_callback = None  # an evaluation has no run folder, and leaves nothing where it is called
         given = self._get(self.config_init, "trainer")
         parts["callbacks"] += given.get("callbacks") or []
-        return super().instantiate_trainer(**parts, enable_model_summary=False, **kwargs)
+        trainer = super().instantiate_trainer(**parts, enable_model_summary=False, **kwargs)
+        if self.subcommand == "prism":  # these are the tuned lens's
+            others = PercentileStopping | LensExport | SweepWriter
+            trainer.callbacks = [c for c in trainer.callbacks if not isinstance(c, others)]  # type: ignore[attr-defined]
+        return trainer
+
+    def prism(self, model: LensTuning, datamodule: LensDataModule) -> None:
+        """Fit a prism with the settings of its own group of options."""
+        assert isinstance(self.trainer, LogosTrainer)
+        self.trainer.fit_prism(model, datamodule, self._get(self.config_init, "prism"))
 
     def validate(self, **arguments: Any) -> None:
         """Validate without Lightning's own table: `LensImport` prints one per row."""
@@ -245,13 +288,20 @@ class LogosCLI(LightningCLI):
             parts["logger"] = TensorBoardLogger(folder.parent.parent, name=folder.parent.name, version=folder.name)
         return parts
 
+    def _prism_parts(self) -> dict[str, Any]:
+        return {
+            "callbacks": [PrismExport(self._prism_folder())],
+            "max_epochs": 1,  # an epoch ends at the validation, and that is due when all positions are read
+            "num_sanity_val_steps": 0,
+            "logger": False,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+        }
+
     def _evaluation_parts(self) -> dict[str, Any]:
         export: LensExport = self._get(self.config_init, "export")
         writer: SweepWriter = self._get(self.config_init, "sweep")
         writer.destination = self.destination
-        command = " ".join(["logos-pl fit", *(f"--config {path}" for path in self._config_files())])
-        if self.plan.model_id != self._configured_model():
-            command += f" --model.model_id {self.plan.model_id}"
         given = self.config[self.subcommand].get("ckpt_path") is not None
         source: LensSource = self._get(self.config_init, "lens")
         folder = None if given else export.destination(self.plan.clean_model_name)
@@ -262,7 +312,10 @@ class LogosCLI(LightningCLI):
         required = self.subcommand != "predict" or writer.tuned == "require"
         callbacks: list[Callback] = []
         if self.subcommand != "selftest":
-            callbacks.append(LensImport(folder, command, required, source.name))
+            callbacks.append(LensImport(folder, self._command("fit"), required, source.name))
+        use = {"validate": "auto", "predict": writer.prism}.get(str(self.subcommand), "off")
+        if use != "off":
+            callbacks.append(PrismImport(self._prism_folder(), self._command("prism"), required=use == "require"))
         if source.imported is not None:
             callbacks.append(ImportedLens(source.imported))
         logger: TensorBoardLogger | bool = False
@@ -275,6 +328,17 @@ class LogosCLI(LightningCLI):
                 self.gates = GateWriter(folder or self.run_folder, is_artifact=folder is not None)
             callbacks.append(self.gates)
         return {"callbacks": callbacks, "logger": logger, "enable_progress_bar": bar}
+
+    def _prism_folder(self) -> Path:
+        settings: PrismSettings = self._get(self.config_init, "prism")
+        return Path(settings.folder) / self.plan.clean_model_name
+
+    def _command(self, name: str) -> str:
+        """A command on the same model, as the user would type it."""
+        command = " ".join([f"logos-pl {name}", *(f"--config {path}" for path in self._config_files())])
+        if self.plan.model_id != self._configured_model():
+            command += f" --model.model_id {self.plan.model_id}"
+        return command
 
     def _configured_model(self) -> str | None:
         """The model that the configuration files name, if any does."""

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from logos_pl.errors import InputError
 from logos_pl.functional.budget import Batching, plan_batching, total_steps
 from logos_pl.functional.low_rank import settle_rank
+from logos_pl.functional.positions import position_bounds
 from logos_pl.functional.schedules import SCHEDULES, scheduled_positions
 from logos_pl.lm.devices import GIB, DeviceChoice, ModelShape, StepSize, choose_device, measure_memory, shape_of
 from logos_pl.lm.frozen import context_length, read_config
@@ -81,6 +82,26 @@ def plan_run(config: Any, reads_text: bool = True) -> RunPlan:
         total_steps(tokens, data.seq_len, data.effective_batch_seqs),
         tokens,
     )
+
+
+def settle_prism_budget(config: Any) -> None:
+    """Set the text that a prism's positions need, in one interval, into a subcommand's configuration.
+
+    Every position within the range is used: their moments cost little beside the forward pass.
+
+    Raises:
+        InputError: there are no positions to read, or the range holds none.
+    """
+    data, positions = config.data, config.prism.positions
+    if positions < 1:
+        raise InputError(f"--prism.positions {positions} is no number of positions: give 100,000 or more.")
+    vocab_size = shape_of(read_config(locate(config.model.model_id, config.model.revision))).vocab_size
+    scheduled = scheduled_positions(config.schedule, vocab_size, data.seq_len)[1]
+    first, last = position_bounds(data.seq_len, scheduled if data.position_range == "auto" else data.position_range)
+    data.tokens = -(-positions // (last - first + 1)) * data.seq_len
+    steps = total_steps(data.tokens, data.seq_len, data.effective_batch_seqs)
+    data.tokens = steps * data.seq_len * data.effective_batch_seqs
+    data.validate_every_steps = steps
 
 
 def _place(config: Any, shape: ModelShape, positions_per_seq: int, world_size: int) -> DeviceChoice:

@@ -29,6 +29,7 @@ def cross_model_report(sweeps: Sequence[ReportInput]) -> str:
         "Milestones": _milestones,
         "KL, entropy and cosine at 0/25/50/75/100% depth": _depth,
         "Tuned against norm": partial(_against_norm, lens="tuned"),
+        "Prism against norm": partial(_against_norm, lens="prism"),
         "Imported against norm": partial(_against_norm, lens="imported"),
         "Checks": _checks,
     }

@@ -22,6 +22,7 @@ from logos_pl.analysis.output_groups import (
     ModelIdentity,
     ModelStats,
     Output,
+    PrismOrigin,
     Run,
     RunFacts,
     TunedLensOrigin,
@@ -36,12 +37,14 @@ from logos_pl.analysis.output_prompt import (
     gold_answer,
 )
 from logos_pl.analysis.output_summaries import (
+    PRISM_THRESHOLD_BITS,
     PackedValues,
     PromptSummary,
     SweptPrompts,
     ablation_summary,
     control_summary,
     gain_summaries,
+    prism_verdict,
     prompt_summary,
 )
 from logos_pl.errors import InputError
@@ -105,6 +108,7 @@ class OutputBuilder:
         stats: ModelStats,
         tuned_lens: TunedLensOrigin | None,
         imported_lens: ImportedLensOrigin | None = None,
+        prism: PrismOrigin | None = None,
     ) -> Output:
         """The document of a sweep that went through.
 
@@ -115,6 +119,7 @@ class OutputBuilder:
             stats: What the model is made of.
             tuned_lens: Where the tuned lens comes from; None without one.
             imported_lens: Where the imported lens comes from; None without one.
+            prism: Where the prism comes from; None without one.
         """
         prompts = list(self._summaries.values())
         return Output(
@@ -133,7 +138,7 @@ class OutputBuilder:
             control_summary=control_summary(prompts),
             decomposition=list(self._decomposed),
             tuned_lens=_tuned_lens(tuned_lens, prompts, stats.num_blocks),
-            prism_summary=None,
+            prism_summary=_prism_summary(prism, prompts, stats.num_blocks),
             imported_lens=_imported_lens(imported_lens, prompts, stats.num_blocks),
         )
 
@@ -231,6 +236,18 @@ def _tuned_lens(origin: TunedLensOrigin | None, prompts: list[PromptSummary], nu
     return {
         "provenance": None if origin is None else dataclasses.asdict(origin),
         "summaries": gain_summaries(prompts, "tuned", num_blocks),
+    }
+
+
+def _prism_summary(origin: PrismOrigin | None, prompts: list[PromptSummary], num_blocks: int) -> dict[str, Any] | None:
+    if origin is None and not any("prism" in prompt.milestones for prompt in prompts):
+        return None
+    summaries = gain_summaries(prompts, "prism", num_blocks)
+    return {
+        "provenance": None if origin is None else dataclasses.asdict(origin),
+        "summaries": summaries,
+        "verdict": prism_verdict(summaries),
+        "verdict_threshold_bits": PRISM_THRESHOLD_BITS,
     }
 
 

@@ -159,6 +159,30 @@ class TunedLensOrigin:
 
 
 @dataclass(frozen=True)
+class PrismOrigin:
+    """Where the prism comes from: what of its `provenance.json` bears on the numbers here.
+
+    Attributes:
+        whiten: Kind of whitening.
+        rows: Rows that are pooled.
+        rank: Directions of the rotation that are kept.
+        positions: Distinct positions it was fitted on, counted.
+        rotation_sha256: Hash of its rotation.
+    """
+
+    model_id: str
+    model_commit: str
+    project_version: str
+    git_sha: str | None
+    decoding_norm: str
+    whiten: str
+    rows: list[int]
+    rank: int
+    positions: int
+    rotation_sha256: str
+
+
+@dataclass(frozen=True)
 class ImportedLensOrigin:
     """Where the imported lens comes from, as far as its files say.
 

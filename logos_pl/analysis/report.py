@@ -54,7 +54,7 @@ def _model(e: ReportInput) -> str:
         f"Prompts: {num_prompts} {e.cite('run.num_prompts')}."
         + (f" Tables list the first {LISTED}." if num_prompts > LISTED else ""),
         f"Commits, device, versions and times are in {code(e.files['json'])}, under `model`, `run`, `model_stats`, "
-        "`tuned_lens` and `imported_lens`.",
+        "`tuned_lens`, `prism_summary` and `imported_lens`.",
         f"Files: {', '.join(code(file) for file in e.files.values())}.",
     ]
     return "".join(f"- {line}\n" for line in lines)

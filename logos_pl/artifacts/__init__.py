@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from logos_pl.artifacts.prism import load_prism
     from logos_pl.artifacts.provenance import Provenance
     from logos_pl.artifacts.tuned_lens import (
         FittedLenses,
@@ -17,6 +18,7 @@ __all__ = [
     "Provenance",
     "load_companion",
     "load_lenses",
+    "load_prism",
     "load_tuned_lens",
     "save_tuned_lens",
 ]
@@ -26,6 +28,6 @@ def __getattr__(name: str) -> Any:
     """The names above, imported when first asked for: reading a provenance needs neither torch nor transformers."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from logos_pl.artifacts import tuned_lens
+    from logos_pl.artifacts import prism, tuned_lens
 
-    return getattr(tuned_lens, name)
+    return getattr(prism if name == "load_prism" else tuned_lens, name)

@@ -2,9 +2,10 @@
 
 import json
 import re
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from logos_pl.artifacts.groups import Divergence, Init
+from logos_pl.artifacts.checks import OfModel
+from logos_pl.artifacts.groups import Dataset, Divergence, Init
 from logos_pl.artifacts.names import DEPTH_FIGURE_FILE, GATE_ROWS_FIGURE_FILE
 from logos_pl.artifacts.provenance import Provenance
 from logos_pl.lm.sources import DEMO
@@ -36,7 +37,7 @@ def model_card(provenance: Provenance, num_bytes: int, release: Release | None =
     """
     p = provenance
     parts = [
-        _front_matter(p),
+        front_matter(p, ["tuned-lens", "logit-lens", "interpretability"]),
         f"# Tuned lens for {p.model_id}\n",
         "A tuned lens reads a language model's next-token distribution from any depth of its residual stream: one "
         "low-rank affine map and one temperature per row, in front of the model's own frozen head "
@@ -48,14 +49,23 @@ def model_card(provenance: Provenance, num_bytes: int, release: Release | None =
         "## How it was trained\n",
         _training(p),
         "## Quick start\n",
-        _quick_start(p, release),
+        quick_start(p, "load_tuned_lens", _loaded_from(p, release), p.capacity.rows),
     ]
     return "\n".join(parts)
 
 
-def _front_matter(p: Provenance) -> str:
+class Described(OfModel, Protocol):
+    """A provenance that a card can be made of."""
+
+    @property
+    def dataset(self) -> Dataset:
+        """The text it was made with."""
+
+
+def front_matter(p: Described, tags: list[str]) -> str:
+    """What the Hub reads."""
     # A JSON string is a YAML string, whatever is in it.
-    lines = ["---", "library_name: logos-pl", "tags:", "- tuned-lens", "- logit-lens", "- interpretability"]
+    lines = ["---", "library_name: logos-pl", "tags:", *(f"- {tag}" for tag in tags)]
     if HUB_ID.fullmatch(p.model_id):
         lines.append(f"base_model: {json.dumps(p.model_id)}")
     if HUB_ID.fullmatch(p.dataset.repo_id):
@@ -78,7 +88,7 @@ def _facts(p: Provenance, num_bytes: int, release: Release | None) -> str:
         **_companion(p),
         "Made with": f"logos-pl {p.project_version}",
     }
-    return _table(["", ""], [list(item) for item in facts.items()])
+    return table(["", ""], [list(item) for item in facts.items()])
 
 
 def _companion(p: Provenance) -> dict[str, str]:
@@ -99,9 +109,9 @@ def _kl_table(p: Provenance) -> str:
         "tuned",
     ]
     rows = [
-        [f"{percentile}%", str(at.row), *_side_by_side(at.norm, at.tuned)] for percentile, at in p.val_kl_bits.items()
+        [f"{percentile}%", str(at.row), *side_by_side(at.norm, at.tuned)] for percentile, at in p.val_kl_bits.items()
     ]
-    return _table(header, rows) + "\nMean over held-out positions, in bits; `norm` is the head without the lens.\n"
+    return table(header, rows) + "\nMean over held-out positions, in bits; `norm` is the head without the lens.\n"
 
 
 def _gates(p: Provenance, published: bool) -> list[str]:
@@ -128,7 +138,7 @@ def _gates(p: Provenance, published: bool) -> list[str]:
     return [
         f"## Gates: {verdict}{note}\n",
         f"![KL divergence against depth on held-out text]({GATE_ROWS_FIGURE_FILE})\n",
-        _table(["Gate", "Figure", "Measured, with 95% interval", "Threshold", "Verdict"], rows),
+        table(["Gate", "Figure", "Measured, with 95% interval", "Threshold", "Verdict"], rows),
         *_kpis(p),
         _judged_on(p.acceptance["evaluated_on"]),
         f"{remarks}\n`gates.json` has all figures, `gates-prompts.csv` and `gates-rows.csv` what is behind them.\n",
@@ -150,7 +160,7 @@ def _kpis(p: Provenance) -> list[str]:
     for m, perplexity in p.kpis["skip_layers"]["perplexity"].items():
         what = "perplexity of the model itself" if m == "0" else f"perplexity without its last {m} blocks"
         rows.append([what, "–" if perplexity is None else f"{perplexity:.4g}"])
-    return [_table(["Figure", "Value, with 95% interval"], rows)]
+    return [table(["Figure", "Value, with 95% interval"], rows)]
 
 
 def _interval(found: dict[str, Any] | None) -> str:
@@ -172,14 +182,15 @@ def _measured(check: dict[str, Any]) -> str:
     return f"{found['estimate']:.3f} [{found['low']:.3f}, {found['high']:.3f}] {check['unit']} (n = {found['num']:,})"
 
 
-def _side_by_side(norm: Divergence, tuned: Divergence) -> list[str]:
+def side_by_side(norm: Divergence, lens: Divergence) -> list[str]:
+    """Cells of a table: each figure of the norm lens, then of the other."""
     return [
         f"{norm.kl_to_final_bits:.3f}",
-        f"{tuned.kl_to_final_bits:.3f}",
+        f"{lens.kl_to_final_bits:.3f}",
         f"{norm.kl_from_final_bits:.3f}",
-        f"{tuned.kl_from_final_bits:.3f}",
+        f"{lens.kl_from_final_bits:.3f}",
         f"{norm.top1_agree_frac:.1%}",
-        f"{tuned.top1_agree_frac:.1%}",
+        f"{lens.top1_agree_frac:.1%}",
     ]
 
 
@@ -208,25 +219,38 @@ def _start(init: Init) -> str:
     return f"in closed form, least squares on {init.positions:,} positions of the first {init.tokens:,} tokens."
 
 
-def _quick_start(p: Provenance, release: Release | None) -> str:
+def _loaded_from(p: Provenance, release: Release | None) -> str:
+    """The arguments that load the lens: from where it is published, else from where a fit leaves it."""
+    if release is None:
+        return f'"checkpoints/tuned_lenses/{p.clean_model_name}", lm'
+    return f'"{release.repo_id}", lm, revision="{release.version}"'
+
+
+def quick_start(p: OfModel, load: str, arguments: str, row: int) -> str:
+    """How to read a row from Python.
+
+    Args:
+        p: Where the lens comes from.
+        load: The function that loads it.
+        arguments: What the function takes.
+        row: The row to read.
+    """
     pinned = f', revision="{p.model_commit}"' if HUB_COMMIT.fullmatch(p.model_commit) else ""
     # A folder's id is its name alone: where the folder stands is the reader's to know.
     local = p.model_commit.startswith("sha256:") and p.model_id != DEMO
     model = f"path/to/{p.model_id}" if local else p.model_id
-    lens = f'"checkpoints/tuned_lenses/{p.clean_model_name}", lm'
-    if release is not None:
-        lens = f'"{release.repo_id}", lm, revision="{release.version}"'
     return (
         "```python\n"
-        "from logos_pl import lens_logits, load_model, load_tuned_lens\n\n"
+        f"from logos_pl import lens_logits, load_model, {load}\n\n"
         f"lm = load_model({json.dumps(model)}{pinned})\n"
-        f"lens, provenance = load_tuned_lens({lens})\n"
-        f'logits = lens_logits(lm, lens, "The capital of Germany is", row={p.capacity.rows})\n'
+        f"lens, provenance = {load}({arguments})\n"
+        f'logits = lens_logits(lm, lens, "The capital of Germany is", row={row})\n'
         "print(lm.tokenizer.decode(logits[-1].argmax()))\n"
         "```\n"
     )
 
 
-def _table(header: list[str], rows: list[list[str]]) -> str:
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """A table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"

@@ -254,3 +254,31 @@ class Fingerprint:
     top_ids: list[int]
     top_logits: list[float]
     rotary: list[float]
+
+
+@dataclass(frozen=True)
+class PrismKl:
+    """Norm lens and Prism lens at one depth percentile."""
+
+    row: int
+    norm: Divergence
+    prism: Divergence
+
+
+@dataclass(frozen=True)
+class PrismCandidate:
+    """A way to fit a prism that was tried.
+
+    Attributes:
+        whiten: Kind of whitening, `diagonal` or `full`.
+        depths: Depths that were pooled, in percent; 0 is the embedding row.
+        rows: The rows at these depths.
+        kl_from_final_bits: KL(P_final ‖ P_row) on held-out text, by depth percentile (``"25"``, …).
+        mean_kl_from_final_bits: Mean over the percentiles: the least decides.
+    """
+
+    whiten: str
+    depths: list[int]
+    rows: list[int]
+    kl_from_final_bits: dict[str, float]
+    mean_kl_from_final_bits: float

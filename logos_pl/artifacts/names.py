@@ -2,6 +2,7 @@
 
 WEIGHTS_FILE = "weights.pt"
 COMPANION_FILE = "companion.pt"
+PRECOND_FILE = "precond.pt"
 PROVENANCE_FILE = "provenance.json"
 CARD_FILE = "README.md"
 NOTICE_FILE = "NOTICE"
@@ -17,7 +18,7 @@ ARTIFACT_FILES = frozenset(
         COMPANION_FILE,
         CARD_FILE,
         PROVENANCE_FILE,
-        "precond.pt",
+        PRECOND_FILE,
         NOTICE_FILE,
         DEPTH_FIGURE_FILE,
         *GATE_FILES,

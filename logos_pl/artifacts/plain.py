@@ -45,6 +45,28 @@ def from_json(kind: type[T], text: str, name: str) -> T:
     return from_plain(kind, parse(text, name), name)
 
 
+def from_versioned(kind: type[T], text: str, name: str, version: int) -> T:
+    """A dataclass of ``kind`` from JSON that records its ``schema_version``.
+
+    Args:
+        kind: The dataclass.
+        text: The JSON.
+        name: What the text is called in messages, such as its file name.
+        version: The schema this version of logos-pl reads.
+
+    Raises:
+        InputError: Not JSON, another schema, or a field unknown, missing or of another type; named.
+    """
+    given = parse(text, name)
+    found = given.get("schema_version") if isinstance(given, dict) else None
+    if found != version:
+        raise InputError(
+            f"{name} has schema_version {found}, but this logos-pl reads {version}: "
+            "use the version of logos-pl that wrote it, or fit the lens again."
+        )
+    return from_plain(kind, given, name)
+
+
 def parse(text: str, name: str) -> Any:
     """JSON as plain values, without the NaN and Infinity that Python's parser would let through.
 

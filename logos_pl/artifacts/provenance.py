@@ -24,7 +24,6 @@ from logos_pl.artifacts.groups import (
     Temperature,
 )
 from logos_pl.artifacts.names import PROVENANCE_FILE
-from logos_pl.errors import InputError
 
 SCHEMA_VERSION = 1
 
@@ -97,11 +96,4 @@ class Provenance:
         Raises:
             InputError: Not JSON, another schema, or a field unknown, missing or of another type; named.
         """
-        given = plain.parse(text, PROVENANCE_FILE)
-        version = given.get("schema_version") if isinstance(given, dict) else None
-        if version != SCHEMA_VERSION:
-            raise InputError(
-                f"{PROVENANCE_FILE} has schema_version {version}, but this logos-pl reads {SCHEMA_VERSION}: "
-                "use the version of logos-pl that wrote it, or fit the lens again."
-            )
-        return plain.from_plain(cls, given, PROVENANCE_FILE)
+        return plain.from_versioned(cls, text, PROVENANCE_FILE, SCHEMA_VERSION)

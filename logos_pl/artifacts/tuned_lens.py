@@ -1,4 +1,4 @@
-"""Tuned lenses on disk: ``weights.pt``, ``companion.pt``, ``provenance.json`` and ``README.md`` in one folder."""
+"""Tuned lenses on disk: ``weights.pt``, ``companion.pt``, ``precond.pt``, ``provenance.json``, ``README.md``."""
 
 import dataclasses
 import hashlib
@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from logos_pl.artifacts.card import model_card
+from logos_pl.artifacts.checks import check_model, read_text, read_verified, refuse_other_owner
 from logos_pl.artifacts.companion import companion_files, companion_of, companion_record
 from logos_pl.artifacts.fingerprint import check_fingerprint
 from logos_pl.artifacts.names import ARTIFACT_FILES, CARD_FILE, PROVENANCE_FILE, WEIGHTS_FILE
+from logos_pl.artifacts.precond import basis_of, precond_files, precond_record
 from logos_pl.artifacts.provenance import Provenance
 from logos_pl.artifacts.store import check_destination, check_writable, find_folder, replace_folder
 from logos_pl.artifacts.weights import check_weights, decode, encode, translators_of, weights_of
@@ -39,7 +41,8 @@ def save_tuned_lens(
     Args:
         folder: Where, usually ``checkpoints/tuned_lenses/<clean_model_name>``.
         translators: The trained part.
-        provenance: Everything but the companion's record and the hashes of the files, which are filled in.
+        provenance: Everything but the records of companion and preconditioner and the hashes of the files, which are
+            filled in.
         companion: The lens of bias and temperature alone that was fitted beside it, if one was.
 
     Returns:
@@ -51,14 +54,16 @@ def save_tuned_lens(
         RunError: The disk is full, read-only or otherwise refuses; an earlier lens is untouched.
     """
     check_tuned_lens_folder(folder)
-    _refuse_basis(provenance)
     weights = weights_of(translators)
     check_weights(weights, provenance.capacity)
     data = encode(weights)
-    provenance = dataclasses.replace(provenance, companion=companion_record(companion))
+    provenance = dataclasses.replace(
+        provenance, companion=companion_record(companion), preconditioner=precond_record(translators.basis)
+    )
     files: dict[str, bytes | memoryview] = {
         WEIGHTS_FILE: data,
         **companion_files(companion, provenance),
+        **precond_files(translators.basis),
         CARD_FILE: model_card(provenance, len(data)).encode(),
     }
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
@@ -95,12 +100,7 @@ def check_destination_of(folder: str | os.PathLike[str], model_id: str, model_co
         there = read_provenance(find_folder(Path(folder)))
     except InputError:  # nothing there, or nothing that could be read as a lens: it may be replaced
         return
-    other_local = model_commit.startswith("sha256:") and there.model_commit != model_commit
-    if there.model_id != model_id or other_local:
-        raise InputError(
-            f"{_shown(Path(folder))} holds the lens of {there.model_id} at {there.model_commit}, and this run is for "
-            f"{model_id} at {model_commit}: choose another --export.folder, or remove that lens."
-        )
+    refuse_other_owner(there, model_id, model_commit, Path(folder), "lens", "--export.folder")
 
 
 def load_tuned_lens(path: str | os.PathLike[str], lm: FrozenLM | None = None) -> tuple[TunedLens, Provenance]:
@@ -148,13 +148,13 @@ def load_lenses(path: str | os.PathLike[str], lm: FrozenLM | None = None) -> Fit
     """
     folder = find_folder(Path(path))
     provenance = read_provenance(folder)
-    _refuse_basis(provenance)
     if lm is not None:
         check_model(provenance, lm)
     files = verified_files(folder, provenance)
     weights = decode(files[WEIGHTS_FILE])
     check_weights(weights, provenance.capacity)
-    lens, companion = TunedLens(translators_of(weights)), companion_of(files, provenance)
+    basis = basis_of(files, provenance, weights["U"].shape[1])
+    lens, companion = TunedLens(translators_of(weights, basis)), companion_of(files, provenance)
     if lm is not None:
         head = Head(lm.anatomy, decoding_norm=provenance.decoding_norm)
         lens.bind(head)
@@ -170,70 +170,12 @@ def read_provenance(folder: Path) -> Provenance:
     Raises:
         InputError: There is none, or it is not what this version writes.
     """
-    try:
-        text = _read(folder / PROVENANCE_FILE).decode()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{_shown(folder / PROVENANCE_FILE)} is not UTF-8 text: fetch the artifact again.") from error
-    return Provenance.from_json(text)
-
-
-def check_model(provenance: Provenance, lm: FrozenLM) -> None:
-    """Refuse a model that is not, by full id and commit, the one the lens was trained on.
-
-    Raises:
-        InputError: Naming both.
-    """
-    if provenance.model_id != lm.model_id:
-        same_name = provenance.clean_model_name == lm.clean_model_name
-        note = f", although both are called {lm.clean_model_name}" if same_name else ""
-        raise InputError(
-            f"The lens was trained for {provenance.model_id}, not for {lm.model_id}{note}: load {provenance.model_id}, "
-            "or use the lens of this model."
-        )
-    if provenance.model_commit != lm.model_commit:
-        raise InputError(
-            f"The lens was trained for {lm.model_id} at commit {provenance.model_commit}, and the model is at "
-            f"{lm.model_commit}: load that revision of the model, or fit the lens again."
-        )
+    return Provenance.from_json(read_text(folder / PROVENANCE_FILE))
 
 
 def verified_files(folder: Path, provenance: Provenance) -> dict[str, bytes]:
     """The files' contents, read once, so that what was verified is what is used."""
     needed = {WEIGHTS_FILE} if provenance.companion is None else {WEIGHTS_FILE, provenance.companion.file}
-    for name in sorted(needed):
-        if name not in provenance.sha256:
-            raise InputError(f"{PROVENANCE_FILE} records no hash of {name}: fetch the artifact again.")
-    files = {}
-    for name, recorded in provenance.sha256.items():
-        if name not in ARTIFACT_FILES:
-            raise InputError(f"{PROVENANCE_FILE} names {name!r}, which is no file of a lens: fetch the artifact again.")
-        files[name] = _read(folder / name)
-        found = hashlib.sha256(files[name]).hexdigest()
-        if found != recorded:
-            raise InputError(
-                f"{_shown(folder / name)} was altered: its sha256 is {found[:12]}…, and {recorded[:12]}… is recorded: "
-                "fetch the artifact again."
-            )
-    return files
-
-
-def _refuse_basis(provenance: Provenance) -> None:
-    """Refuse U and V in a basis of their own: read without it they would be another lens."""
     if provenance.preconditioner is not None:
-        raise InputError(
-            f"The lens is written in the basis of {provenance.preconditioner.path}, which this version of logos-pl "
-            "does not apply: use a newer version."
-        )
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"{_shown(path)} cannot be read ({error.strerror}): an artifact needs it; fetch the artifact again."
-        ) from error
-
-
-def _shown(path: Path) -> str:
-    return os.path.relpath(path)
+        needed.add(provenance.preconditioner.path)
+    return read_verified(folder, provenance.sha256, needed, ARTIFACT_FILES)

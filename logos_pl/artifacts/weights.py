@@ -9,6 +9,8 @@ from torch import Tensor
 
 from logos_pl.artifacts.groups import Capacity, Temperature
 from logos_pl.errors import InputError
+from logos_pl.functional.low_rank import out_of_basis
+from logos_pl.functional.whitening import Whitening
 from logos_pl.lenses.translator import Translators
 
 Weights = dict[str, Tensor]
@@ -42,10 +44,19 @@ def temperature_of(translators: Translators, enabled: bool) -> Temperature:
     return Temperature(enabled=enabled, tau=tau.tolist())
 
 
-def translators_of(weights: Weights) -> Translators:
-    """Translators with these weights; check them first."""
+def translators_of(weights: Weights, basis: Whitening | None = None) -> Translators:
+    """Translators with these weights; check them first.
+
+    Args:
+        weights: The state dict.
+        basis: What U and V are written in; the translators have them without it.
+    """
     rows, d_model, rank = weights["U"].shape
     translators = Translators(rows, d_model, rank)
+    if basis is not None:
+        fp64 = Whitening(*(part.double() for part in basis))
+        U, V = out_of_basis(weights["U"].double(), weights["V"].double(), fp64)
+        weights = weights | {"U": U.float(), "V": V.float()}
     translators.load_state_dict(weights)
     return translators
 

@@ -120,7 +120,7 @@ class GateWriter(Callback):
         console.print(f"\nNext token of that text, {_skips(judged)}", soft_wrap=True, markup=False)
         _print_gates(console, self.report, "tuned")
         if self.imported is not None:
-            print_kl_table(judged.rows, "KL divergence in bits on the same text, imported lens:", "imported")
+            print_kl_table(judged.rows, "KL divergence in bits on the same text, imported lens:", ("norm", "imported"))
             _print_gates(console, self.imported, "imported")
 
     def _log(self, trainer: Trainer, judged: Judged, bytes_per_token: float, name: str) -> None:

@@ -1,13 +1,16 @@
 """The end of a fit: the best checkpoint becomes an artifact with its provenance, and the user sees what came out."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
+from torch import Tensor
 
 from logos_pl.artifacts import groups
 from logos_pl.artifacts.environment import environment, git_sha, project_version
@@ -24,7 +27,9 @@ from logos_pl.data.ledger import DataLedger
 from logos_pl.errors import InputError, RunError
 from logos_pl.functional.budget import warmup_steps
 from logos_pl.functional.depth import depth_percentile_rows
+from logos_pl.lenses.head import Head
 from logos_pl.lenses.translator import Translators
+from logos_pl.lm.frozen import FrozenLM
 from logos_pl.modules.tuning import LensTuning, Readings
 
 
@@ -86,7 +91,9 @@ class LensExport(Callback):
         }
         stopped = only(trainer, PercentileStopping).has_stopped
         provenance = Provenance(
-            **_who(module),
+            **identity_of(module.frozen),
+            seed=module.seed,
+            decoding_norm=module.decoding_norm,
             **_what_was_read(data_module, counts, consumed, trainer.world_size, trainer.accumulate_grad_batches),
             **_how(module, translators, counts),
             optim=_optim(module, data_module.total_steps, counts.steps, best["global_step"], stopped),
@@ -116,7 +123,7 @@ class LensExport(Callback):
 
 def _from_checkpoint(checkpoint: dict[str, Any], name: str, like: Translators) -> Translators:
     """The translators a checkpoint holds under the module's attribute ``name``."""
-    translators = Translators(like.num_rows, like.d_model, like.rank)
+    translators = Translators(like.num_rows, like.d_model, like.rank, basis=like.basis)
     prefix = f"{name}."
     translators.load_state_dict(
         {key.removeprefix(prefix): value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)}
@@ -137,8 +144,8 @@ def best_checkpoint(trainer: Trainer) -> RunCheckpoint:
     return best
 
 
-def _who(module: LensTuning) -> dict[str, Any]:
-    lm = module.frozen
+def identity_of(lm: FrozenLM) -> dict[str, Any]:
+    """Which model, and which version of this project: fields of every provenance."""
     return {
         "model_id": lm.model_id,
         "clean_model_name": lm.clean_model_name,
@@ -146,9 +153,28 @@ def _who(module: LensTuning) -> dict[str, Any]:
         "tokenizer_commit": lm.tokenizer_commit,
         "project_version": project_version(),
         "git_sha": git_sha(),
-        "seed": module.seed,
-        "decoding_norm": module.decoding_norm,
     }
+
+
+def dataset_of(consumed: DataLedger, held_out_frac: float) -> groups.Dataset:
+    """The text that was consumed, as a provenance records it."""
+    return groups.Dataset(
+        repo_id=consumed.repo_id,
+        name=consumed.name,
+        split=consumed.split,
+        revision=consumed.commit or consumed.revision,
+        sample_description=consumed.sample_description,
+        content_hash=consumed.content_hash,
+        documents=consumed.documents,
+        held_out_frac=held_out_frac,
+    )
+
+
+def precision_of(lm: FrozenLM, head: Head) -> groups.Precision:
+    """The number formats that were computed in."""
+    return groups.Precision(
+        model=_format_name(lm.dtype), unembed=_format_name(head.unembedding.weight.dtype), loss="float32"
+    )
 
 
 def _what_was_read(
@@ -157,16 +183,7 @@ def _what_was_read(
     per_sequence, rest = divmod(counts.positions, counts.sequences)
     assert rest == 0, "every sequence has the same number of positions"
     return {
-        "dataset": groups.Dataset(
-            repo_id=consumed.repo_id,
-            name=consumed.name,
-            split=consumed.split,
-            revision=consumed.commit or consumed.revision,
-            sample_description=consumed.sample_description,
-            content_hash=consumed.content_hash,
-            documents=consumed.documents,
-            held_out_frac=data.held_out_frac,
-        ),
+        "dataset": dataset_of(consumed, data.held_out_frac),
         "budget": groups.Budget(
             tokens=counts.tokens,
             tokens_asked=int(data.tokens),
@@ -195,11 +212,7 @@ def _how(module: LensTuning, translators: Translators, counts: Counts) -> dict[s
         "init": groups.Init("random", 0, 0, 0, [])
         if module.start is None
         else groups.Init("closed_form", *module.start),
-        "precision": groups.Precision(
-            model=_format_name(module.frozen.dtype),
-            unembed=_format_name(module.head.unembedding.weight.dtype),
-            loss="float32",
-        ),
+        "precision": precision_of(module.frozen, module.head),
     }
 
 
@@ -221,16 +234,17 @@ def _optim(module: LensTuning, total: int, steps_done: int, exported_step: int, 
     )
 
 
-def _at_percentiles(readings: Readings, num_blocks: int) -> dict[str, groups.PercentileKl]:
-    def divergence(lens: str, row: int) -> groups.Divergence:
-        reading = readings[lens]
-        return groups.Divergence(
-            kl_to_final_bits=float(reading["kl_to_final_bits"][row]),
-            kl_from_final_bits=float(reading["kl_from_final_bits"][row]),
-            top1_agree_frac=float(reading["top1_agree"][row]),
-        )
+def at_row(reading: Mapping[str, Float[Tensor, " rows"]], row: int) -> groups.Divergence:
+    """One lens at one row, as a provenance records it."""
+    return groups.Divergence(
+        kl_to_final_bits=float(reading["kl_to_final_bits"][row]),
+        kl_from_final_bits=float(reading["kl_from_final_bits"][row]),
+        top1_agree_frac=float(reading["top1_agree"][row]),
+    )
 
+
+def _at_percentiles(readings: Readings, num_blocks: int) -> dict[str, groups.PercentileKl]:
     return {
-        str(percentile): groups.PercentileKl(row, divergence("norm", row), divergence("tuned", row))
+        str(percentile): groups.PercentileKl(row, *(at_row(readings[lens], row) for lens in ("norm", "tuned")))
         for percentile, row in depth_percentile_rows(num_blocks).items()
     }

@@ -81,7 +81,7 @@ class LensImport(Callback):
         if trainer.is_global_zero:
             source = Path(str(trainer.ckpt_path)) if self.folder is None else self.folder
             title = f"KL divergence in bits on held-out validation text, {self.name or os.path.relpath(source)}:"
-            print_kl_table(pl_module.validation, title)
+            print_kl_table(pl_module.validation, title, list(pl_module.validation))
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the fitted lens in place."""

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
-from torch import Tensor
 
 from logos_pl.callbacks.progress import validation_line
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.functional.budget import opening_sequences, sequences_set_aside
 from logos_pl.lm.devices import measure_memory
+from logos_pl.modules.all_sum import all_sum
 from logos_pl.modules.closed_form_start import OpeningText, closed_form_start
 from logos_pl.modules.tuning import LensTuning
 
@@ -44,7 +44,7 @@ class LensStart(Callback):
             seed=pl_module.seed,
             rows_per_pass=rows_at_once(pl_module.frozen.d_model, pl_module.device),
             block_bytes=pl_module.loss_block_bytes,
-            all_sum=lambda tensor: _all_sum(trainer, tensor),
+            all_sum=lambda tensor: all_sum(trainer, tensor),
         )
         # The same numbers everywhere give the same start; where devices differ, the first process's counts.
         pl_module.begin_at(trainer.strategy.broadcast(start))
@@ -88,13 +88,3 @@ def rows_at_once(d_model: int, device: torch.device) -> int:
     if device.type != "cpu":
         fits = min(fits, free[device.type] // 2 // (2 * square * 4))
     return max(1, fits)
-
-
-def _all_sum(trainer: Trainer, tensor: Tensor) -> Tensor:
-    """The sum over the processes, on the CPU; matrix by matrix, as all rows' would not fit beside the model."""
-    if trainer.world_size == 1:
-        return tensor
-    parts = tensor.unbind() if tensor.ndim == 3 else [tensor]
-    device = trainer.strategy.root_device
-    summed = [trainer.strategy.reduce(part.to(device), reduce_op="sum").cpu() for part in parts]
-    return torch.stack(summed) if tensor.ndim == 3 else summed[0]

@@ -20,32 +20,33 @@ MARK = "*"
 """Beside a rank or a KL at the row where it first reaches a milestone."""
 
 
-def kl_table(readings: Readings, lens: str = "tuned") -> Table:
-    """One line per row, the norm lens and another: KL(P_final‖P_row), KL(P_row‖P_final) and top-1 agreement.
+def kl_table(readings: Readings, lenses: Sequence[str] = ("norm", "tuned")) -> Table:
+    """One line per row, two or three lenses: KL(P_final‖P_row), KL(P_row‖P_final) and top-1 agreement.
 
     The first of them is what a lens is trained on.
     """
     num_blocks = len(readings["norm"]["kl_from_final_bits"]) - 1
     marks = {row: f"{percentile}%" for percentile, row in depth_percentile_rows(num_blocks).items()}
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("\nrow", justify="right")
-    table.add_column("\ndepth", justify="right")
+    three = len(lenses) > 2  # narrower columns, so that three lenses fit into 80
+    table = Table(box=None, pad_edge=False, padding=(0, 1 if three else 2, 0, 0))
+    table.add_column("\n\nrow" if three else "\nrow", justify="right")
+    table.add_column("\n\ndepth" if three else "\ndepth", justify="right")
     for heading, _, _ in FIGURES:
-        table.add_column(f"{heading}\nnorm", justify="right", no_wrap=True)
-        table.add_column(f"\n{lens}", justify="right", no_wrap=True)
+        lines = heading.replace("KL(", "KL\n(").replace(" ", "\n") if three else heading
+        for number, lens in enumerate(lenses):
+            above = lines if number == 0 else "\n" * lines.count("\n")
+            table.add_column(f"{above}\n{lens}", justify="right", no_wrap=True)
     for row in range(num_blocks + 1):
-        figures = [
-            f"{float(readings[name][quantity][row]):{form}}" for _, quantity, form in FIGURES for name in ("norm", lens)
-        ]
+        figures = [f"{float(readings[lens][quantity][row]):{form}}" for _, quantity, form in FIGURES for lens in lenses]
         table.add_row(str(row), marks.get(row, ""), *figures)
     return table
 
 
-def print_kl_table(readings: Readings, title: str, lens: str = "tuned") -> None:
+def print_kl_table(readings: Readings, title: str, lenses: Sequence[str] = ("norm", "tuned")) -> None:
     """Print the table to the terminal under a title."""
     console = Console()
     console.print(f"\n{title}", soft_wrap=True, markup=False, highlight=False)
-    console.print(kl_table(readings, lens))
+    console.print(kl_table(readings, lenses))
 
 
 def prompt_table(records: PromptRecords, milestones: Mapping[str, Milestones], lenses: Sequence[str]) -> Table:
@@ -119,7 +120,8 @@ def print_prompt_table(records: PromptRecords, milestones: Mapping[str, Mileston
 
 def summary_table(lines: Sequence[Sequence[str]], lenses: Sequence[str]) -> Table:
     """One line per prompt: where each lens first has the answer at rank 1, and where KL first falls below a bit."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    # Three lenses fit into 80 columns only when these stand closer.
+    table = Table(box=None, pad_edge=False, padding=(0, 1 if len(lenses) > 2 else 2, 0, 0))
     table.add_column("\nprompt", overflow="ellipsis", no_wrap=True, max_width=24)
     table.add_column("\nanswer", overflow="ellipsis", no_wrap=True, max_width=14)
     table.add_column("final\nrank", justify="right", no_wrap=True)

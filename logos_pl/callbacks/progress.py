@@ -88,7 +88,7 @@ class FitProgress(ProgressBar):
         tokens_per_second = self._tokens / max(now - self._window_start, 1e-9)
         steps_here = max(trainer.global_step - self._first_step, 1)
         left = (trainer.max_steps - trainer.global_step) * (now - self._start) / steps_here  # validations included
-        reading = f"KL {float(kl_bits.mean()):.3f} bits · {tokens_per_second:,.0f} tokens/s · {_clock(left)} left"
+        reading = f"KL {float(kl_bits.mean()):.3f} bits · {tokens_per_second:,.0f} tokens/s · {clock(left)} left"
         self._show(trainer, reading)
         if trainer.logger is not None:
             trainer.logger.log_metrics(self._scalars(pl_module, kl_bits, tokens_per_second), trainer.global_step)
@@ -158,7 +158,8 @@ def validation_line(module: LensTuning) -> str:
     return f"step {module.global_step} · held-out KL in bits, norm → tuned: {depths}"
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """A duration as 1:02:03, or 2:03 below an hour."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -20,6 +20,7 @@ from logos_pl.analysis.output_groups import (
     ImportedLensOrigin,
     ModelIdentity,
     ModelStats,
+    PrismOrigin,
     RunFacts,
     TunedLensOrigin,
 )
@@ -29,6 +30,8 @@ from logos_pl.analysis.report import evaluation_report
 from logos_pl.analysis.report_input import ReportInput
 from logos_pl.analysis.token_map import token_map
 from logos_pl.artifacts.environment import environment, git_sha, project_version
+from logos_pl.artifacts.prism import ROTATION_FILE
+from logos_pl.artifacts.prism_provenance import PrismProvenance
 from logos_pl.artifacts.provenance import Provenance
 from logos_pl.artifacts.tuned_lens_format import ImportedOrigin
 from logos_pl.files import replace_file
@@ -50,6 +53,7 @@ class SweepFiles:
         provenance: Where the tuned lens comes from; None without an artifact.
         raw_lens: Rows at which the norm lens is set against the bare unembedding in the JSON.
         imported: Where the imported lens comes from; None without one.
+        prism: Where the prism comes from; None without one.
         decompose: The answers' logits are taken apart, too.
 
     Raises:
@@ -63,6 +67,8 @@ class SweepFiles:
         provenance: Provenance | None,
         raw_lens: RawLens,
         imported: ImportedOrigin | None = None,
+        prism: PrismProvenance | None = None,
+        *,
         decompose: bool = False,
     ) -> None:
         self.folder = folder.path
@@ -71,6 +77,7 @@ class SweepFiles:
         self.module = module
         self.provenance = provenance
         self.imported = imported
+        self.prism = prism
         self.started = datetime.now(UTC)
         self._builder = OutputBuilder(raw_lens)
         self._drawn = plots.PromptSample()
@@ -180,6 +187,7 @@ class SweepFiles:
             _stats(self.module),
             _origin(self.provenance),
             None if self.imported is None else ImportedLensOrigin(*self.imported),
+            _prism_origin(self.prism),
         )
         replace_file(self._json(), to_json(output).encode())
         return self._contents(files)
@@ -333,4 +341,21 @@ def _origin(provenance: Provenance | None) -> TunedLensOrigin | None:
         steps_done=provenance.optim.steps_done,
         weights_sha256=provenance.sha256["weights.pt"],
         all_gates_passed=None if provenance.acceptance is None else bool(provenance.acceptance["passed"]),
+    )
+
+
+def _prism_origin(provenance: PrismProvenance | None) -> PrismOrigin | None:
+    if provenance is None:
+        return None
+    return PrismOrigin(
+        model_id=provenance.model_id,
+        model_commit=provenance.model_commit,
+        project_version=provenance.project_version,
+        git_sha=provenance.git_sha,
+        decoding_norm=provenance.decoding_norm,
+        whiten=provenance.whiten,
+        rows=provenance.rows,
+        rank=provenance.rank,
+        positions=provenance.positions,
+        rotation_sha256=provenance.sha256[ROTATION_FILE],
     )

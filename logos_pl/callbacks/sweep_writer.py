@@ -18,6 +18,7 @@ from logos_pl.callbacks.graceful_stop import SIGNALS
 from logos_pl.callbacks.imported_lens import ImportedLens
 from logos_pl.callbacks.lens_import import LensImport
 from logos_pl.callbacks.lens_table import print_prompt_table, summary_line, summary_table
+from logos_pl.callbacks.prism_import import PrismImport
 from logos_pl.callbacks.sweep_files import SweepFiles
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.data.token_strings import TokenStrings
@@ -79,6 +80,7 @@ class SweepWriter(Callback):
 
     Args:
         tuned: `auto`: sweep without a tuned lens where there is none; `require`: refuse to.
+        prism: `auto`: read the prism, too, where there is one; `require`: refuse to go on without; `off`: leave it.
         out_dir: folder to write to; left out: `sweeps/run-latest` of the logs, whose earlier runs are kept.
         raw_lens: rows at which the norm lens is set against the bare unembedding: `sample`, four of them, or `full`.
         keep_residuals: keep the residual stream of every prompt, too.
@@ -88,12 +90,14 @@ class SweepWriter(Callback):
     def __init__(
         self,
         tuned: Literal["auto", "require"] = "auto",
+        prism: Literal["auto", "require", "off"] = "auto",
         out_dir: str | None = None,
         raw_lens: Literal["sample", "full"] = "sample",
         keep_residuals: bool = False,
         decompose: bool = False,
     ) -> None:
         self.tuned = tuned
+        self.prism = prism
         self.out_dir = out_dir
         self.raw_lens = raw_lens
         self.keep_residuals = keep_residuals
@@ -129,10 +133,12 @@ class SweepWriter(Callback):
         self._lines: list[tuple[str, ...]] = []
         self._done, self._start, self._last_line = 0, time.monotonic(), time.monotonic()
         self._data: LensDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        provenance = next((c.provenance for c in trainer.callbacks if isinstance(c, LensImport)), None)  # type: ignore[attr-defined]
-        imported = next((c.origin for c in trainer.callbacks if isinstance(c, ImportedLens)), None)  # type: ignore[attr-defined]
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        provenance = next((c.provenance for c in callbacks if isinstance(c, LensImport)), None)
+        imported = next((c.origin for c in callbacks if isinstance(c, ImportedLens)), None)
+        prism = next((c.provenance for c in callbacks if isinstance(c, PrismImport)), None)
         self._files = SweepFiles(
-            self.destination.open(), pl_module, provenance, self.raw_lens, imported, self.decompose
+            self.destination.open(), pl_module, provenance, self.raw_lens, imported, prism, decompose=self.decompose
         )
         self._handlers = {number: signal.signal(number, self._stop) for number in SIGNALS}
 

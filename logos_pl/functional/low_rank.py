@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from logos_pl.errors import InputError
+from logos_pl.functional.whitening import Whitening, times
 
 
 def default_rank(d_model: int) -> int:
@@ -45,6 +46,23 @@ def apply_low_rank(
 ) -> Float[Tensor, "rows pos d_model"]:
     """``x + (x U) Vᵀ + c`` for every row at once."""
     return torch.baddbmm(x + c[:, None, :], torch.bmm(x, U), V.mT)
+
+
+def out_of_basis(
+    U: Float[Tensor, "rows d_model rank"], V: Float[Tensor, "rows d_model rank"], basis: Whitening
+) -> tuple[Float[Tensor, "rows d_model rank"], Float[Tensor, "rows d_model rank"]]:
+    """W U and W⁻¹ V: the factors that act on x as U and V act on its whitened coordinates x W.
+
+    Source: SPEC §3: ``x + (x W U) Vᵀ W⁻¹``, with a symmetric W.
+    """
+    return times(U.mT, basis.whiten).mT, times(V.mT, basis.unwhiten).mT
+
+
+def into_basis(
+    U: Float[Tensor, "rows d_model rank"], V: Float[Tensor, "rows d_model rank"], basis: Whitening
+) -> tuple[Float[Tensor, "rows d_model rank"], Float[Tensor, "rows d_model rank"]]:
+    """The inverse of ``out_of_basis``: W⁻¹ U and W V."""
+    return times(U.mT, basis.unwhiten).mT, times(V.mT, basis.whiten).mT
 
 
 def shared_draw(num_rows: int, d_model: int, rank: int, seed: int) -> Float[Tensor, "rows d_model rank"]:

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from logos_pl.functional.closed_form import AffineStart
-from logos_pl.functional.low_rank import apply_low_rank, check_rank, shared_draw
+from logos_pl.functional.low_rank import apply_low_rank, check_rank, into_basis, out_of_basis, shared_draw
+from logos_pl.functional.whitening import Whitening
 
 _TAU_FLOOR = 1e-3
 # Of the fp32 numbers around log(expm1(1 − 1e-3)), the one that fp32 arithmetic takes to τ = 1 exactly.
@@ -24,13 +25,18 @@ class Translators(nn.Module):
         d_model: Width of the residual stream.
         rank: Rank of each map; 0 leaves bias and temperature only.
         seed: Seed of U.
+        basis: Whitened basis that U and V are written in: ``x + (x W U) Vᵀ W⁻¹ + c``; None for x's own. It is neither
+            a parameter nor a buffer: never trained, saved, or sent from process to process.
 
     Raises:
         InputError: If ``rank`` does not fit ``d_model``.
     """
 
-    def __init__(self, num_rows: int, d_model: int, rank: int, *, seed: int = 316) -> None:
+    def __init__(
+        self, num_rows: int, d_model: int, rank: int, *, seed: int = 316, basis: Whitening | None = None
+    ) -> None:
         super().__init__()
+        self.basis = basis
         self.num_rows, self.d_model, self.rank = num_rows, d_model, check_rank(rank, d_model)
         self.U = nn.Parameter(torch.empty(num_rows, d_model, rank))
         self.V = nn.Parameter(torch.zeros(num_rows, d_model, rank))
@@ -42,8 +48,10 @@ class Translators(nn.Module):
     @torch.no_grad()
     def start_at(self, start: AffineStart) -> None:
         """Take over maps and temperatures that were found otherwise; 1/τ stays 1 where temperatures are not trained."""
-        self.U.copy_(start.U)
-        self.V.copy_(start.V)
+        U, V = start.U.to(self.U), start.V.to(self.V)
+        U, V = (U, V) if self.basis is None else into_basis(U, V, self.basis)
+        self.U.copy_(U)
+        self.V.copy_(V)
         self.c.copy_(start.c)
         if self.log_tau.requires_grad:
             self.log_tau.copy_(torch.log(torch.expm1(start.tau - _TAU_FLOOR)))
@@ -58,7 +66,9 @@ class Translators(nn.Module):
             index: Which translator each slice of ``x`` takes (row − 1); None: all of them in order.
         """
         with torch.autocast(x.device.type, enabled=False):
-            return apply_low_rank(x, *(self._take(t, index) for t in (self.U, self.V, self.c)))
+            U, V, c = (self._take(t, index) for t in (self.U, self.V, self.c))
+            U, V = (U, V) if self.basis is None else out_of_basis(U, V, self.basis)
+            return apply_low_rank(x, U, V, c)
 
     def bias(self, index: Int[Tensor, "rows"] | None = None) -> Float[Tensor, "rows d_model"]:
         """The c of the translators at ``index`` (row − 1), or of all of them."""

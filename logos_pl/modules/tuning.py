@@ -1,7 +1,7 @@
 """The tuned lens as Lightning trains and judges it: read the residual stream, compute, log."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, MutableMapping
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
@@ -10,6 +10,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
+from logos_pl.artifacts.prism import WHITEN_FILE, load_basis
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.data.packed_text import TextBatch
 from logos_pl.data.prompts import PromptBatch
@@ -23,9 +24,11 @@ from logos_pl.functional.low_rank import settle_rank
 from logos_pl.functional.positions import sample_rows
 from logos_pl.functional.row_index import row_index
 from logos_pl.functional.schedules import SCHEDULES, Init, ScheduleName, scheduled_lr, scheduled_rows
+from logos_pl.functional.whitening import Whitening
 from logos_pl.lenses.calibration import TemperedLens, fit_temperatures
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import Lens, NormLens
+from logos_pl.lenses.prism import PrismLens
 from logos_pl.lenses.translator import Translators
 from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.frozen import FrozenLM
@@ -43,7 +46,7 @@ mean over the rows at 25, 50 and 75% depth. It is the divergence the lens is tra
 QUANTITIES = RowDivergence._fields
 
 Readings = dict[str, dict[str, Float[Tensor, " rows"]]]
-"""Means over the held-out positions for rows 0 to n, by lens (`norm`, `tuned`) and quantity."""
+"""Means over the held-out positions for rows 0 to n, by lens (`norm`, `tuned`, `prism`) and quantity."""
 
 
 class StepReading(NamedTuple):
@@ -80,6 +83,8 @@ class LensTuning(LightningModule):
         init: how the translators start: in `closed_form`, by least squares on the first 1% of the text, or `random`;
             `auto`: the schedule's.
         layers_per_step: rows trained in each step; `all`: every row; `auto`: the schedule's.
+        precond: whitened basis that U and V are trained in: `auto`, that of the model's prism if the command finds one;
+            `off`, none; or the folder of a prism.
         temperature: learn a temperature for each row.
         companion: fit a lens of bias and temperature alone beside the tuned one, which the gates compare with; it
             changes nothing in the tuned lens, and costs about a fifth of a step on the demo, an eighth at the sizes of
@@ -104,6 +109,7 @@ class LensTuning(LightningModule):
         rank: int | Literal["auto"] = "auto",
         init: Init | Literal["auto"] = "auto",
         layers_per_step: int | Literal["auto", "all"] = "auto",
+        precond: str = "auto",
         temperature: bool = True,
         companion: bool = True,
         lr: float | Literal["auto"] = "auto",
@@ -121,6 +127,7 @@ class LensTuning(LightningModule):
         self.with_compile = compile  # the bare name is a method of every module
         self.rank, self.layers_per_step, self.temperature = rank, layers_per_step, temperature
         self.with_companion = companion
+        self.precond = precond
         self.lr, self.betas, self.weight_decay, self.l2, self.smoothness = lr, betas, weight_decay, l2, smoothness
         self.loss_block_bytes = loss_block_mib * 2**20
         self.schedule, self.init = schedule, init
@@ -141,7 +148,7 @@ class LensTuning(LightningModule):
     companion: Translators | None
     head: Head
     lenses: dict[str, Lens]
-    row_means: Mapping[str, RowMeans]
+    row_means: MutableMapping[str, RowMeans]
 
     def configure_model(self) -> None:
         """Load and freeze the model, and make the translators; does nothing the second time.
@@ -187,6 +194,12 @@ class LensTuning(LightningModule):
         if lens is not None:
             self.lenses["bias"] = lens.bind(self.head)
 
+    def adopt_prism(self, lens: PrismLens) -> None:
+        """Take a fitted prism in among the lenses that are read and validated."""
+        self.lenses["prism"] = lens.bind(self.head)
+        means = RowMeans(self.frozen.num_blocks + 1, QUANTITIES)
+        self.row_means["prism"] = means if self.device.type == "mps" else means.to(self.device)
+
     def begin_at(self, start: ClosedFormStart) -> None:
         """Let the translators and the companion begin where least squares put them."""
         self.translators.start_at(start.tuned)
@@ -204,7 +217,8 @@ class LensTuning(LightningModule):
         self.init = SCHEDULES[self.schedule].init if self.init == "auto" else self.init
         self.lr = scheduled_lr(self.schedule, lm.d_model) if self.lr == "auto" else self.lr
         self.rows_in_step = self._count_rows(lm)
-        self.translators = Translators(lm.num_blocks - 1, lm.d_model, rank, seed=self.seed)
+        basis = self._basis(lm)
+        self.translators = Translators(lm.num_blocks - 1, lm.d_model, rank, seed=self.seed, basis=basis)
         self.translators.log_tau.requires_grad_(self.temperature)
         self.head = Head(lm.anatomy, decoding_norm=self.decoding_norm).to(self.device)
         self.lenses = {"norm": NormLens(self.head), "tuned": TunedLens(self.translators, self.head)}
@@ -216,8 +230,17 @@ class LensTuning(LightningModule):
             self.lenses["bias"] = TunedLens(self.companion, self.head)
         # Registered, so that they move along; but MPS has no float64, so there they stay on the CPU.
         registered = means if self.device.type == "mps" else torch.nn.ModuleDict(means)
-        self.row_means = cast(Mapping[str, RowMeans], registered)
+        self.row_means = cast(MutableMapping[str, RowMeans], registered)
         self.lm = lm
+
+    def _basis(self, lm: FrozenLM) -> Whitening | None:
+        """The basis of U and V, and in the identity, which one it is."""
+        self.precond_sha256: str | None = None
+        if self.precond in ("auto", "off"):
+            return None
+        basis, provenance = load_basis(self.precond, lm, self.decoding_norm)
+        self.precond_sha256 = provenance.sha256[WHITEN_FILE]
+        return Whitening(*(part.to(self.device) for part in basis))
 
     def _count_rows(self, lm: FrozenLM) -> int:
         inner = lm.num_blocks - 1
@@ -414,6 +437,7 @@ class LensTuning(LightningModule):
             "rank": self.translators.rank,
             "init": self.init,
             "rows_in_step": self.rows_in_step,
+            "precond_sha256": self.precond_sha256,
             "temperature": self.temperature,
             "companion": self.companion is not None,
             "lr": float(self.lr),

@@ -15,6 +15,7 @@ HEADINGS = [
     "Milestones",
     "KL, entropy and cosine at 0/25/50/75/100% depth",
     "Tuned against norm",
+    "Prism against norm",
     "Imported against norm",
     "Checks",
 ]

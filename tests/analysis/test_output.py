@@ -21,7 +21,7 @@ from logos_pl.analysis.output_groups import (
     RunFacts,
     TunedLensOrigin,
 )
-from logos_pl.analysis.output_summaries import PackedValues
+from logos_pl.analysis.output_summaries import PackedValues, prism_verdict
 from logos_pl.errors import InputError
 from logos_pl.records import Gold, LastRowCheck, NonFinite, PairRow, Prompt, PromptRecords, TopToken
 from tests.analysis.made_records import made_decomposition, prompt_records
@@ -631,3 +631,11 @@ def test_what_a_report_is_made_of_is_what_the_document_says() -> None:
     assert kl[1] == [FALLING[row] for row in (0, 2, 4, 6, 8)]
     assert math.isnan(kl[0][2])
     assert swept.summaries[1].at_depths["tuned"][1::4].tolist() == [FALLING[row] + 1.0 for row in (0, 2, 4, 6, 8)]
+
+
+@pytest.mark.parametrize(("gains", "verdict"), [
+    ([0.0, 0.05, 0.1], "neutral"), ([0.11, 0.0, -0.1], "helpful"), ([2.0, 0.3, -0.11], "regressive"),
+    ([None, None, 0.2], "helpful"), ([None, None, None], None), ([], None),
+])  # fmt: skip
+def test_a_prism_is_judged_by_its_gain_at_each_depth(gains: list[float | None], verdict: str | None) -> None:
+    assert prism_verdict({"delta_kl": [{"median_delta_kl_bits": gain} for gain in gains]}) == verdict

@@ -8,6 +8,7 @@ from logos_pl.errors import InputError
 from logos_pl.functional.closed_form import AffineStart
 from logos_pl.functional.lens_loss import lens_loss
 from logos_pl.functional.unembedding import Unembedding
+from logos_pl.functional.whitening import Whitening
 from logos_pl.lenses.translator import Translators
 
 
@@ -184,3 +185,41 @@ def test_it_starts_at_given_maps_and_temperatures() -> None:
     cold.log_tau.requires_grad_(False)
     cold.start_at(start)
     assert cold.inv_tau().tolist() == [1.0, 1.0]
+
+
+def a_basis(diagonal: bool) -> Whitening:
+    generator = torch.Generator().manual_seed(4)
+    whiten = torch.rand(4, generator=generator) + 0.5
+    if not diagonal:
+        half = torch.randn(4, 4, generator=generator)
+        whiten = half @ half.T / 4 + torch.eye(4)
+    return Whitening(whiten, whiten.reciprocal() if diagonal else torch.linalg.inv(whiten))
+
+
+@pytest.mark.parametrize("diagonal", [True, False])
+def test_in_a_basis_the_maps_act_on_whitened_coordinates(diagonal: bool) -> None:
+    generator, basis = torch.Generator().manual_seed(0), a_basis(diagonal)
+    translators = Translators(2, 4, 3, basis=basis)
+    with torch.no_grad():
+        for parameter in (translators.U, translators.V, translators.c):
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    x = torch.randn(2, 5, 4, generator=generator)
+    whiten = basis.whiten.diag() if diagonal else basis.whiten
+
+    white = x @ whiten
+    wanted = x + white @ translators.U @ translators.V.mT @ torch.linalg.inv(whiten) + translators.c[:, None]
+    torch.testing.assert_close(translators(x), wanted)
+    assert set(translators.state_dict()) == {"U", "V", "c", "log_tau"}, "the basis is no part of a checkpoint"
+
+
+@pytest.mark.parametrize("diagonal", [True, False])
+def test_in_a_basis_it_starts_at_the_same_maps(diagonal: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    U, V = torch.randn(2, 2, 4, 3, generator=generator, dtype=torch.float64)
+    c, tau = torch.randn(2, 4, generator=generator, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
+    plain, based = Translators(2, 4, 3), Translators(2, 4, 3, basis=a_basis(diagonal))
+    for translators in (plain, based):
+        translators.start_at(AffineStart(U, V, c, tau))
+    x = torch.randn(2, 5, 4, generator=generator)
+    torch.testing.assert_close(based(x), plain(x), rtol=1e-4, atol=1e-4)
+    assert (based.U - plain.U).abs().max() > 0.1

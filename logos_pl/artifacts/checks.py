@@ -1,0 +1,128 @@
+"""What every artifact is checked for: that its files are what it records, and that its model is the one at hand."""
+
+import hashlib
+import os
+from collections.abc import Mapping, Set
+from pathlib import Path
+from typing import Protocol
+
+from logos_pl.artifacts.names import PROVENANCE_FILE
+from logos_pl.errors import InputError
+from logos_pl.lm.frozen import FrozenLM
+
+
+class OfModel(Protocol):
+    """A provenance of anything that was made for one model."""
+
+    @property
+    def model_id(self) -> str:
+        """Hub id, folder name, or ``demo``."""
+
+    @property
+    def clean_model_name(self) -> str:
+        """The id's last part."""
+
+    @property
+    def model_commit(self) -> str:
+        """Commit on the Hub, or ``sha256:…`` over a folder's files."""
+
+
+def check_model(recorded: OfModel, lm: FrozenLM, what: str = "lens") -> None:
+    """Refuse a model that is not, by full id and commit, the one the artifact was made for.
+
+    Args:
+        recorded: The artifact's provenance.
+        lm: The model at hand.
+        what: What the artifact is, for the message.
+
+    Raises:
+        InputError: Naming both.
+    """
+    if recorded.model_id != lm.model_id:
+        same_name = recorded.clean_model_name == lm.clean_model_name
+        note = f", although both are called {lm.clean_model_name}" if same_name else ""
+        raise InputError(
+            f"The {what} was trained for {recorded.model_id}, not for {lm.model_id}{note}: load {recorded.model_id}, "
+            f"or use the {what} of this model."
+        )
+    if recorded.model_commit != lm.model_commit:
+        raise InputError(
+            f"The {what} was trained for {lm.model_id} at commit {recorded.model_commit}, and the model is at "
+            f"{lm.model_commit}: load that revision of the model, or fit the {what} again."
+        )
+
+
+def refuse_other_owner(there: OfModel, model_id: str, model_commit: str, folder: Path, what: str, option: str) -> None:
+    """Refuse a folder that holds the artifact of another model.
+
+    Args:
+        there: The provenance of what it holds.
+        model_id: The model whose artifact is to be written.
+        model_commit: Its commit; it tells two local folders of the same name apart.
+        folder: The folder.
+        what: What the artifact is, for the message.
+        option: The option that chooses another folder.
+
+    Raises:
+        InputError: Naming both models.
+    """
+    other_local = model_commit.startswith("sha256:") and there.model_commit != model_commit
+    if there.model_id != model_id or other_local:
+        raise InputError(
+            f"{_shown(folder)} holds the {what} of {there.model_id} at {there.model_commit}, and this run is for "
+            f"{model_id} at {model_commit}: choose another {option}, or remove that {what}."
+        )
+
+
+def read_verified(folder: Path, sha256: Mapping[str, str], needed: Set[str], known: Set[str]) -> dict[str, bytes]:
+    """The files' contents by name, read once, so that what was verified is what is used.
+
+    Args:
+        folder: Where they are.
+        sha256: Hashes, as the provenance records them.
+        needed: Names that have to be among them.
+        known: Names that may be.
+
+    Raises:
+        InputError: A file is missing, altered, or no part of such an artifact.
+    """
+    for name in sorted(needed):
+        if name not in sha256:
+            raise InputError(f"{PROVENANCE_FILE} records no hash of {name}: fetch the artifact again.")
+    files = {}
+    for name, recorded in sha256.items():
+        if name not in known:
+            raise InputError(f"{PROVENANCE_FILE} names {name!r}, which is no file of a lens: fetch the artifact again.")
+        files[name] = _read(folder / name)
+        found = hashlib.sha256(files[name]).hexdigest()
+        if found != recorded:
+            raise InputError(
+                f"{_shown(folder / name)} was altered: its sha256 is {found[:12]}…, and {recorded[:12]}… is recorded: "
+                "fetch the artifact again."
+            )
+    return files
+
+
+def read_text(path: Path) -> str:
+    """The text of an artifact's file.
+
+    Raises:
+        InputError: It cannot be read, or is not UTF-8.
+    """
+    try:
+        return _read(path).decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{_shown(path)} is not UTF-8 text: fetch the artifact again.") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"{_shown(path)} cannot be read ({error.strerror}): an artifact needs it; fetch the artifact again."
+        ) from error
+
+
+def _shown(path: Path) -> str:
+    return os.path.relpath(path)

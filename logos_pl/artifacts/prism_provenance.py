@@ -1,0 +1,106 @@
+"""Where a Prism lens comes from: everything its ``provenance.json`` holds, and the card made of it."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from logos_pl.artifacts import plain
+from logos_pl.artifacts.card import front_matter, quick_start, side_by_side, table
+from logos_pl.artifacts.groups import Budget, Dataset, Environment, Fingerprint, Precision, PrismCandidate, PrismKl
+from logos_pl.artifacts.names import PROVENANCE_FILE
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class PrismProvenance:
+    """Everything a Prism lens's ``provenance.json`` holds; groups as in a tuned lens's.
+
+    Attributes:
+        positions: Distinct positions of text the moments are of, counted.
+        positions_asked: What was asked for; whole batches give a few more.
+        world_size: Processes that read them.
+        whiten: Kind of whitening, of the rows and of x_n alike.
+        depths: Depths that are pooled, in percent; 0 is the embedding row.
+        rows: The rows at these depths.
+        shrinkage: Share of the identity in both covariances.
+        rank: Directions of the rotation that are kept; the width where it is orthogonal.
+        candidates: What was tried; the chosen one is the one with the least mean divergence.
+        val_kl_bits: By depth percentile (``"25"``, …), on the held-out text that also chose among the candidates.
+        sha256: Hash of every file beside this one; filled on saving.
+    """
+
+    model_id: str
+    clean_model_name: str
+    model_commit: str
+    tokenizer_commit: str
+    project_version: str
+    git_sha: str | None
+    decoding_norm: Literal["final", "next"]
+    dataset: Dataset
+    budget: Budget
+    positions: int
+    positions_asked: int
+    world_size: int
+    whiten: Literal["diagonal", "full"]
+    depths: list[int]
+    rows: list[int]
+    shrinkage: float
+    rank: int
+    candidates: list[PrismCandidate]
+    precision: Precision
+    environment: Environment
+    val_kl_bits: dict[str, PrismKl]
+    fingerprint: Fingerprint
+    sha256: dict[str, str] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> str:
+        """As JSON.
+
+        Raises:
+            InputError: A number that is not finite, or a path that holds only on this machine; both named.
+        """
+        return plain.to_json(self)
+
+    @classmethod
+    def from_json(cls, text: str) -> "PrismProvenance":
+        """From JSON.
+
+        Raises:
+            InputError: Not JSON, another schema, or a field unknown, missing or of another type; named.
+        """
+        return plain.from_versioned(cls, text, PROVENANCE_FILE, SCHEMA_VERSION)
+
+
+def prism_card(p: PrismProvenance) -> str:
+    """The model card as Markdown; every number in it is one of the provenance's."""
+    rows = [
+        [f"{percentile}%", str(at.row), *side_by_side(at.norm, at.prism)] for percentile, at in p.val_kl_bits.items()
+    ]
+    header = ["Depth", "Row", "KL(row‖final), norm", "prism", "KL(final‖row), norm", "prism"]
+    header += ["Same top token, norm", "prism"]
+    tried = [
+        [c.whiten, ", ".join(f"{depth}%" for depth in c.depths), f"{c.mean_kl_from_final_bits:.3f}"]
+        for c in p.candidates
+    ]
+    return "\n".join(
+        [
+            front_matter(p, ["prism-lens", "logit-lens", "interpretability"]),
+            f"# Prism lens for {p.model_id}\n",
+            "A Prism lens decodes every depth of a language model's residual stream through one map: a whitening of "
+            "the normalised residuals, a rotation onto the last row's, and the last row's scale, in front of "
+            "the model's own frozen head.\n",
+            "## Held-out divergence from the model's final distribution\n",
+            table(header, rows) + "\nMean over held-out positions, in bits; `norm` is the head without the lens.\n",
+            "## How it was fitted\n",
+            f"- Text: `{p.dataset.repo_id}`, split {p.dataset.split}; {p.positions:,} distinct positions of "
+            f"{p.dataset.documents:,} documents.\n"
+            f"- Model `{p.model_id}` at `{p.model_commit}`, decoding norm `{p.decoding_norm}`.\n"
+            f"- Whitening {p.whiten} with shrinkage {p.shrinkage:g}, rotation of rank {p.rank}; rows "
+            f"{', '.join(map(str, p.rows))} pooled.\n",
+            "Tried, with the mean KL(final‖row) at the three depths, on the same held-out text:\n",
+            table(["Whitening", "Depths pooled", "bits"], tried),
+            "## Quick start\n",
+            quick_start(p, "load_prism", f'"checkpoints/prisms/{p.clean_model_name}", lm', p.rows[-1]),
+        ]
+    )

@@ -1,0 +1,168 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from logos_pl.artifacts import fingerprint
+from logos_pl.artifacts.groups import Divergence, PrismCandidate, PrismKl
+from logos_pl.artifacts.prism import (
+    check_prism_destination,
+    load_basis,
+    load_prism,
+    read_prism_provenance,
+    save_prism,
+)
+from logos_pl.artifacts.prism_provenance import PrismProvenance
+from logos_pl.errors import InputError
+from logos_pl.lenses.head import Head
+from logos_pl.lenses.prism import PrismLens, PrismMap
+from logos_pl.lm.frozen import FrozenLM
+from tests.artifacts.lenses import contents, make_lm, make_provenance
+
+WIDTH = 16
+
+
+def make_map(kind: str = "full") -> PrismMap:
+    generator = torch.Generator().manual_seed(2)
+    shape = (WIDTH, WIDTH) if kind == "full" else (WIDTH,)
+    parts = [torch.randn(size, generator=generator) for size in ((WIDTH,), shape, (WIDTH, WIDTH), shape, (WIDTH,))]
+    return PrismMap(*parts)
+
+
+def prism_provenance(lm: FrozenLM | None = None, kind: str = "full", norm: str = "final") -> PrismProvenance:
+    tuned = make_provenance(lm)
+    of_norm, of_prism = Divergence(3.25, 2.5, 0.125), Divergence(1.5, 0.75, 0.625)
+    shared = ("model_id", "clean_model_name", "model_commit", "tokenizer_commit", "project_version", "git_sha")
+    groups = ("dataset", "budget", "precision", "environment")
+    return PrismProvenance(
+        **{name: getattr(tuned, name) for name in (*shared, *groups)},
+        decoding_norm=norm,
+        positions=131_500,
+        positions_asked=131_072,
+        world_size=2,
+        whiten=kind,
+        depths=[25, 50],
+        rows=[1, 2],
+        shrinkage=1e-3,
+        rank=WIDTH,
+        candidates=[PrismCandidate(kind, [25, 50], [1, 2], {"25": 0.5, "50": 0.25}, 0.375)],
+        val_kl_bits={"25": PrismKl(1, of_norm, of_prism)},
+        fingerprint=tuned.fingerprint if lm is None else fingerprint(lm, Head(lm.anatomy, decoding_norm=norm)),
+    )
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Path:
+    lm = make_lm()
+    save_prism(tmp_path / "tiny", make_map(), prism_provenance(lm))
+    return tmp_path / "tiny"
+
+
+@pytest.mark.parametrize("kind", ["full", "diagonal"])
+def test_a_prism_comes_back_bit_for_bit_with_its_provenance(tmp_path: Path, kind: str) -> None:
+    lm = make_lm()
+    written = save_prism(tmp_path / "tiny", make_map(kind), prism_provenance(lm, kind))
+    lens, read = load_prism(tmp_path / "tiny", lm)
+
+    assert read == written
+    assert set(read.sha256) == {"whiten.pt", "rotation.pt", "README.md"}
+    for name, part in make_map(kind)._asdict().items():
+        assert torch.equal(getattr(lens.prism, name), part), name
+    h = torch.randn(5, 3, WIDTH)
+    assert torch.equal(lens.logits(h, range(5)), PrismLens(make_map(kind), Head(lm.anatomy)).logits(h, range(5)))
+
+
+def test_the_card_names_the_model_the_figures_and_how_to_load_it(artifact: Path) -> None:
+    card = (artifact / "README.md").read_text()
+    assert "# Prism lens for org/tiny" in card
+    assert "| 25% | 1 | 3.250 | 1.500 | 2.500 | 0.750 | 12.5% | 62.5% |" in card
+    assert 'load_prism("checkpoints/prisms/tiny", lm)' in card
+    assert "131,500 distinct positions" in card
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"model_id": "other/tiny"}, "The prism was trained for org/tiny, not for other/tiny, although both are called"),
+    ({"commit": "decaf"}, "at commit c0ffee, and the model is at decaf"),
+])  # fmt: skip
+def test_a_prism_of_another_model_is_refused(artifact: Path, options: dict[str, str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_prism(artifact, make_lm(**options))
+
+
+def test_another_head_under_the_same_name_and_commit_is_refused(artifact: Path) -> None:
+    other = make_lm()
+    with torch.no_grad():
+        other.anatomy.lm_head.weight[0, 0] += 1e-3
+    with pytest.raises(InputError, match="head of org/tiny"):
+        load_prism(artifact, other)
+
+
+def test_another_decoding_norm_is_refused_by_name(artifact: Path) -> None:
+    load_prism(artifact, make_lm(), "final")
+    with pytest.raises(InputError, match="fitted with decoding_norm final, and the run asks for next"):
+        load_prism(artifact, make_lm(), "next")
+
+
+def test_a_prism_decodes_with_the_norm_it_was_fitted_with(tmp_path: Path) -> None:
+    lm = make_lm()
+    save_prism(tmp_path / "tiny", make_map(), prism_provenance(lm, norm="next"))
+    assert load_prism(tmp_path / "tiny", lm)[0].head.decoding_norm == "next"
+
+
+def test_the_basis_of_a_prism_is_its_whitening_with_the_inverse(artifact: Path) -> None:
+    basis, _ = load_basis(artifact, make_lm(), "final")
+    assert torch.equal(basis.whiten, make_map().whiten)
+    torch.testing.assert_close(basis.whiten @ basis.unwhiten, torch.eye(WIDTH), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("file", ["whiten.pt", "rotation.pt"])
+def test_an_altered_file_is_refused(artifact: Path, file: str) -> None:
+    content = bytearray((artifact / file).read_bytes())
+    content[len(content) // 2] ^= 1
+    (artifact / file).write_bytes(content)
+    with pytest.raises(InputError, match=f"{file} was altered"):
+        load_prism(artifact)
+
+
+def test_a_missing_file_and_a_missing_folder_are_refused(artifact: Path) -> None:
+    (artifact / "rotation.pt").unlink()
+    with pytest.raises(InputError, match=r"rotation\.pt cannot be read"):
+        load_prism(artifact)
+    with pytest.raises(InputError, match="There is no artifact at"):
+        load_prism(artifact.with_name("none"))
+
+
+def test_a_map_that_is_not_what_the_provenance_says_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"whiten is torch\.float32 of shape \(16,\), and has to be .* \(16, 16\)"):
+        save_prism(tmp_path / "tiny", make_map("diagonal"), prism_provenance())
+    broken = make_map()._replace(rotation=torch.full((WIDTH, WIDTH), torch.nan))
+    with pytest.raises(InputError, match=r"rotation is .* finite"):
+        save_prism(tmp_path / "tiny", broken, prism_provenance())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_provenance_of_another_schema_is_refused(artifact: Path) -> None:
+    plain = json.loads((artifact / "provenance.json").read_text())
+    (artifact / "provenance.json").write_text(json.dumps(plain | {"schema_version": 99}))
+    with pytest.raises(InputError, match="schema_version 99"):
+        read_prism_provenance(artifact)
+
+
+def test_a_folder_that_holds_something_else_or_another_models_prism_is_not_written_to(artifact: Path) -> None:
+    check_prism_destination(artifact, "org/tiny", "c0ffee")
+    with pytest.raises(InputError, match=r"holds the prism of org/tiny .* choose another --prism\.folder"):
+        check_prism_destination(artifact, "other/tiny", "c0ffee")
+    before = contents(artifact)
+    (artifact / "thesis.tex").write_text("mine")
+    with pytest.raises(InputError, match=r"thesis\.tex"):
+        save_prism(artifact, make_map(), prism_provenance())
+    assert contents(artifact) == before | {"thesis.tex": b"mine"}
+
+
+def test_a_path_of_this_machine_is_never_written(tmp_path: Path) -> None:
+    good = prism_provenance()
+    local = dataclasses.replace(good, dataset=dataclasses.replace(good.dataset, repo_id="/home/me/text"))
+    with pytest.raises(InputError, match=r"dataset\.repo_id holds a path"):
+        save_prism(tmp_path / "tiny", make_map(), local)
