@@ -31,11 +31,12 @@ LATE = "data.position_range=[0.6,0.95]"
 
 
 def grid(tokens: int, seq_len: int) -> dict[str, list[str]]:
-    """The settings compared: one thing at a time, around closed form, 32 positions of the whole sequence, all rows."""
+    """The settings compared, one thing at a time."""
     whole = f"data.position_range=[{FIRST_SETTLED_POSITION / seq_len},1.0]"
 
-    def setting(init: str, positions: int, where: str, *more: str) -> list[str]:
-        return [init, f"data.positions_per_seq={positions}", where, f"data.tokens={tokens}", *more]
+    def setting(init: str, positions: int, where: str, lr: str = "1e-3", rows: str = "all") -> list[str]:
+        learnt = [f"data.positions_per_seq={positions}", where, f"model.layers_per_step={rows}"]
+        return [init, *learnt, f"model.lr={lr}", f"data.tokens={tokens}"]
 
     return {
         "closed form, no step": [CLOSED, f"data.tokens={32 * seq_len}", "model.lr=1e-12"],
@@ -47,9 +48,11 @@ def grid(tokens: int, seq_len: int) -> dict[str, list[str]]:
         "closed form, 16 positions": setting(CLOSED, 16, whole),
         "closed form, 32 positions": setting(CLOSED, 32, whole),
         "closed form, 64 positions": setting(CLOSED, 64, whole),
-        "closed form, 32 positions, 3 rows a step": setting(CLOSED, 32, whole, "model.layers_per_step=3"),
-        "closed form, 32 positions, lr 3e-4": setting(CLOSED, 32, whole, "model.lr=3e-4"),
-        "closed form, 32 positions, lr 3e-3": setting(CLOSED, 32, whole, "model.lr=3e-3"),
+        "closed form, 32 positions, 3 rows a step": setting(CLOSED, 32, whole, rows="3"),
+        "closed form, 32 positions, lr 3e-4": setting(CLOSED, 32, whole, "3e-4"),
+        "closed form, 32 positions, lr 3e-3": setting(CLOSED, 32, whole, "3e-3"),
+        "closed form, 32 positions, lr 1e-2": setting(CLOSED, 32, whole, "1e-2"),
+        "random start, 32 positions, lr 1e-2": setting(RANDOM, 32, whole, "1e-2"),
     }
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from logos_pl.artifacts import fingerprint
+from logos_pl.artifacts.fingerprint import fingerprint
 from logos_pl.artifacts.groups import Divergence, PrismCandidate, PrismKl
 from logos_pl.artifacts.prism import (
     check_prism_destination,
