@@ -11,7 +11,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy
 import torch
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import (
@@ -21,10 +20,10 @@ from huggingface_hub.errors import (
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
 )
-from jaxtyping import Float
 from torch import Tensor
 
 from logos_pl.artifacts import plain
+from logos_pl.artifacts.unembed_hash import unembed_hash
 from logos_pl.artifacts.weights import Weights, decode
 from logos_pl.errors import InputError
 from logos_pl.lenses.affine import AffineLens
@@ -38,8 +37,6 @@ HUB_FOLDER = "lens"
 LENS_TYPE = "linear_tuned_lens"
 COMMIT = re.compile("[0-9a-f]{40}")
 
-# numpy prints a matrix of more numbers than this by its three outermost rows and columns on each side.
-_PRINTED_WHOLE, _EDGE = 1000, 3
 _STORED = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -53,7 +50,7 @@ class FormatConfig:
         num_hidden_layers: Number n of blocks, and of translators.
         bias: Whether the translators have a bias.
         base_model_revision: Branch, tag or commit of the model.
-        unembed_hash: See ``unembed_hash``.
+        unembed_hash: Of the model's unembedding; see the function of that name.
         lens_type: ``linear_tuned_lens``.
     """
 
@@ -234,27 +231,6 @@ def _check_unembedding(config: FormatConfig, lm: FrozenLM) -> None:
             f"The imported lens was trained on another unembedding than that of {lm.model_id} (unembed_hash in its "
             f"{CONFIG_FILE}): use the lens of this model{remedy}."
         )
-
-
-def unembed_hash(weight: Float[Tensor, "vocab d_model"], dtype: torch.dtype = torch.float32) -> str:
-    """SHA-256 of what numpy prints of an unembedding with one digit, by which the format tells models apart.
-
-    Of a large matrix those are the 36 numbers in its corners: they tell models apart, and not whether the rest is the
-    same.
-
-    Args:
-        weight: The unembedding.
-        dtype: Number format to round it to before.
-    """
-    large = weight.numel() > _PRINTED_WHOLE
-    # One row or column more than is printed stands for all those between.
-    rows, columns = (
-        [*range(_EDGE + 1), *range(size - _EDGE, size)] if large and size > 2 * _EDGE else list(range(size))
-        for size in weight.shape
-    )
-    numbers = weight[rows][:, columns].to(dtype).float().cpu().numpy()
-    text = numpy.array2string(numbers, precision=1, threshold=0 if large else _PRINTED_WHOLE, edgeitems=_EDGE)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _translators(params: Weights, config: FormatConfig) -> tuple[Tensor, Tensor, torch.dtype]:

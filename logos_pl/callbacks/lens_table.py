@@ -28,7 +28,8 @@ def kl_table(readings: Readings, lenses: Sequence[str] = ("norm", "tuned")) -> T
     num_blocks = len(readings["norm"]["kl_from_final_bits"]) - 1
     marks = {row: f"{percentile}%" for percentile, row in depth_percentile_rows(num_blocks).items()}
     three = len(lenses) > 2  # narrower columns, so that three lenses fit into 80
-    table = Table(box=None, pad_edge=False, padding=(0, 1 if three else 2, 0, 0))
+    gap = 1 if three or max(map(len, lenses)) > len("tuned") else 2
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0))
     table.add_column("\n\nrow" if three else "\nrow", justify="right")
     table.add_column("\n\ndepth" if three else "\ndepth", justify="right")
     for heading, _, _ in FIGURES:
@@ -120,14 +121,15 @@ def print_prompt_table(records: PromptRecords, milestones: Mapping[str, Mileston
 
 def summary_table(lines: Sequence[Sequence[str]], lenses: Sequence[str]) -> Table:
     """One line per prompt: where each lens first has the answer at rank 1, and where KL first falls below a bit."""
-    # Three lenses fit into 80 columns only when these stand closer.
-    table = Table(box=None, pad_edge=False, padding=(0, 1 if len(lenses) > 2 else 2, 0, 0))
-    table.add_column("\nprompt", overflow="ellipsis", no_wrap=True, max_width=24)
-    table.add_column("\nanswer", overflow="ellipsis", no_wrap=True, max_width=14)
-    table.add_column("final\nrank", justify="right", no_wrap=True)
-    for heading in ("rank 1 from", "KL < 1 from"):
+    narrow = len(lenses) > 2  # to fit into 80 columns
+    above, headings = ("\n", ("rank 1\nfrom", "KL < 1\nfrom")) if narrow else ("", ("rank 1 from", "KL < 1 from"))
+    table = Table(box=None, pad_edge=False, padding=(0, 1 if narrow else 2, 0, 0))
+    table.add_column(f"{above}\nprompt", overflow="ellipsis", no_wrap=True, max_width=24)
+    table.add_column(f"{above}\nanswer", overflow="ellipsis", no_wrap=True, max_width=14)
+    table.add_column(f"{above}final\nrank", justify="right", no_wrap=True)
+    for heading in headings:
         for number, lens in enumerate(lenses):
-            table.add_column(f"{heading if number == 0 else ''}\n{lens}", justify="right", no_wrap=True)
+            table.add_column(f"{heading if number == 0 else above}\n{lens}", justify="right", no_wrap=True)
     for line in lines:
         table.add_row(*(escape(cell) for cell in line))
     return table

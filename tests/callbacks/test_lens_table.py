@@ -34,6 +34,9 @@ def test_the_kl_table_has_every_row_and_marks_the_percentiles() -> None:
     assert lines[2] == ["0", "4.500", "4.000", "45.000", "40.000", "45.0%", "40.0%"]
     assert lines[4] == ["2", "50%", "2.500", "2.000", "25.000", "20.000", "25.0%", "20.0%"]
     assert [line[0] for line in lines[2:]] == ["0", "1", "2", "3", "4"]
+    other = printed(kl_table({"norm": reading(0.5), "imported": reading(0.0)}, ["norm", "imported"]))
+    assert other[1] == ["row", "depth", *["norm", "imported"] * 3]
+    assert other[2:] == lines[2:]
 
 
 def records(lenses: int = 2, token: str = " the", **changes: Any) -> PromptRecords:
@@ -112,3 +115,11 @@ def test_the_summary_has_a_line_per_prompt() -> None:
     lines = printed(summary_table([summary_line(made, reached(made))], ["norm", "tuned"]))
 
     assert lines[-1] == ["pos/orig", "'Berlin'", "1", "2", "2", "1", "1"]
+
+
+def test_the_summary_of_three_lenses_fits_into_80_columns() -> None:
+    line = ("pos/no_filler", "'Copenhagen'", "1", "4", "3", "2", "6", "5", "4")
+    lines = printed(summary_table([line], ["norm", "tuned", "imported"]))
+
+    assert lines[-2] == ["prompt", "answer", "rank", *["norm", "tuned", "imported"] * 2]
+    assert lines[-1] == list(line)
