@@ -268,8 +268,8 @@ class LogosCLI(LightningCLI):
         given = self._get(self.config_init, "trainer")
         callbacks: list[Callback] = [
             Ledger(),  # first: the others save what it has counted
+            GracefulStop(folder / "last.ckpt"),  # listens while the start is read, and stops after it
             LensStart(),
-            GracefulStop(folder / "last.ckpt"),
             DepthFigure(),
             RunCheckpoint(folder, "best", monitor=PERCENTILE_KL),
             RunCheckpoint(folder, "last"),

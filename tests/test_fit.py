@@ -47,7 +47,7 @@ def assert_learned(arguments: list[str], folder: Path) -> None:
 
 
 def test_on_the_demo_the_tuned_lens_wins_at_every_row(tmp_path: Path) -> None:
-    assert_learned([*DEMO, "--data.tokens=200_000", "--data.val_seqs=32"], tmp_path)
+    assert_learned([*DEMO, "--data.tokens=100_000", "--data.val_seqs=16"], tmp_path)
 
 
 def test_on_the_reference_model_and_corpus_the_tuned_lens_wins_at_every_row(shared: Path, tmp_path: Path) -> None:
@@ -55,9 +55,9 @@ def test_on_the_reference_model_and_corpus_the_tuned_lens_wins_at_every_row(shar
         "model.model_id": shared / "models" / "tiny-llama",
         "data.dataset": shared / "corpus" / "fineweb-edu-local",
         "data.name": "CC-MAIN-2025-26",
-        "data.tokens": 120_000,
+        "data.tokens": 60_000,
         "data.seq_len": 128,
-        "data.val_seqs": 32,
+        "data.val_seqs": 16,
         "trainer.accelerator": "cpu",
     }
     assert_learned([f"--{key}={value}" for key, value in arguments.items()], tmp_path)
@@ -81,7 +81,8 @@ def test_a_tied_model_of_another_size_is_fitted_on_json_lines(shared: Path, tmp_
 
 
 def test_accumulation_changes_nothing_but_rounding(tmp_path: Path) -> None:
-    arguments = [*DEMO, "--data.tokens=24_576", "--data.val_seqs=8", "--data.test_seqs=8"]
+    # From one and the same start: Adam's first steps would blow up what rounding makes of the closed form.
+    arguments = [*DEMO, "--schedule=spec", "--data.tokens=24_576", "--data.val_seqs=8", "--data.test_seqs=8"]
     _, whole, _ = fit(tmp_path / "whole", [*arguments, "--data.micro_batch_seqs=32"])
     _, split, provenance = fit(tmp_path / "split", [*arguments, "--data.micro_batch_seqs=8"])
 

@@ -60,6 +60,7 @@ def fit_arguments(model: Path, corpus: Path, logs: Path, **overrides: Any) -> li
     options = {
         "model.model_id": model,
         "model.rank": 4,
+        "model.lr": 1e-3,
         "data.dataset": corpus,
         "data.tokens": 12 * 8 * 32,
         "data.seq_len": 32,

@@ -63,6 +63,7 @@ class RunCheckpoint(ModelCheckpoint):
             save_on_train_epoch_end=False,
             enable_version_counter=False,
         )
+        self._last_global_step_saved = -1  # Lightning's 0 would leave out the start, which is validated before step 1
 
     @property
     def path(self) -> Path:

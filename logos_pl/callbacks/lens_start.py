@@ -7,6 +7,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 
+from logos_pl.callbacks.checkpoint_io import RunCheckpoint
+from logos_pl.callbacks.percentile_stopping import PercentileStopping
 from logos_pl.callbacks.progress import validation_line
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.functional.budget import opening_sequences, sequences_set_aside
@@ -57,6 +59,14 @@ class LensStart(Callback):
         self._say(trainer, validation_line(pl_module))
         if trainer.logger is not None:
             trainer.logger.log_metrics(figures, step=0)
+        self._count_as_validation(trainer, pl_module, figures)
+
+    def _count_as_validation(self, trainer: Trainer, pl_module: LensTuning, figures: dict[str, float]) -> None:
+        """Let the start be the best so far, which training has to beat, and a checkpoint that a run can go on from."""
+        trainer.callback_metrics.update({name: torch.tensor(figure) for name, figure in figures.items()})
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, RunCheckpoint | PercentileStopping):
+                callback.on_validation_end(trainer, pl_module)
 
     def _text(self, trainer: Trainer, data: LensDataModule, total: int, set_aside: int) -> Iterator[OpeningText]:
         """This process's share of the opening, with a line on how far it is now and then."""

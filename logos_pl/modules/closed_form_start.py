@@ -114,7 +114,7 @@ def closed_form_start(
     shrinkage: list[float] = []
     for rows in (inner[part] for part in spans(len(inner), rows_per_pass or len(inner))):
         opening = _read(lm, head, text(), rows, num_set_aside)
-        _refuse_nonfinite(opening, rows)
+        _refuse_nonfinite(opening, rows, all_sum)
         moments = reduce_moments(opening.moments, all_sum)
         if not shrinkage:
             root = _metric_root(head, opening.y, block_bytes, all_sum)
@@ -163,10 +163,12 @@ def _normalised(
         yield head.normalise(h, rows)
 
 
-def _refuse_nonfinite(opening: Opening, rows: list[int]) -> None:
+def _refuse_nonfinite(opening: Opening, rows: list[int], all_sum: AllSum) -> None:
+    """Refuse in every process what one of them has read, or the others would wait for it."""
     finite = opening.moments.xx.isfinite().flatten(1).all(1) & opening.x.isfinite().flatten(1).all(1)
-    broken = [row for row, whole in zip(rows, finite.tolist(), strict=True) if not whole]
-    if broken or not bool(opening.y.isfinite().all()):
+    found = all_sum(torch.cat([~finite, ~opening.y.isfinite().all()[None]]).double()).tolist()
+    broken = [row for row, processes in zip(rows, found[:-1], strict=True) if processes]
+    if any(found):
         raise RunError(
             f"The residual stream holds numbers that are not finite, at rows {broken or 'n'}: run the model in float32 "
             "or bfloat16 (--model.dtype)."

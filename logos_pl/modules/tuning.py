@@ -502,6 +502,11 @@ def refuse_nonfinite(readings: Readings) -> None:
             )
 
 
+def _basis_in_words(identity: dict[str, Any]) -> str:
+    digest = identity["precond_sha256"]
+    return "the plain basis" if digest is None else f"the basis of the prism {digest[:12]}…"
+
+
 def refuse_other_run(recorded: dict[str, Any] | None, present: dict[str, Any]) -> None:
     """Compare a checkpoint's identity with the present run's.
 
@@ -513,6 +518,12 @@ def refuse_other_run(recorded: dict[str, Any] | None, present: dict[str, Any]) -
     differing = [key for key in present if recorded.get(key) != present[key]]
     if differing:
         listed = ", ".join(f"{key} {recorded.get(key)!r} (asked for: {present[key]!r})" for key in differing)
+        if differing == ["precond_sha256"]:
+            remedy = "with --model.precond off" if recorded["precond_sha256"] is None else "once that prism is back"
+            raise InputError(
+                f"The checkpoint's lens is written in {_basis_in_words(recorded)}, and the run's in "
+                f"{_basis_in_words(present)}: go on {remedy}, or start anew."
+            )
         raise InputError(
             f"The checkpoint belongs to another run, with {listed}: give the same settings, or start anew."
         )

@@ -102,7 +102,7 @@ def test_the_tuned_lens_is_set_against_the_norm_lens_as_in_each_models_own_repor
     )
 
     assert block in evaluation_report(facts)
-    assert cross_model_report([sweep("a", 1, ("norm",))]).count("No model was read with this lens.") == 2
+    assert cross_model_report([sweep("a", 1, ("norm",))]).count("No model was read with this lens.") == 3
     assert "### org/b" not in cross_model_report([facts, sweep("b", 1, ("norm",))])
 
 

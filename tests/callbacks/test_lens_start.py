@@ -75,3 +75,14 @@ def test_the_spec_schedule_starts_at_random_and_is_recorded(tiny: dict[str, Path
     provenance = json.loads((tmp_path / "lenses" / "tiny-llama" / "provenance.json").read_text())
     assert (provenance["schedule"], provenance["init"]["kind"]) == ("spec", "random")
     assert provenance["budget"]["position_range"] == [0.6, 0.95]
+
+
+def test_training_that_never_beats_the_start_leaves_the_start_as_the_best(
+    tiny: dict[str, Path], tmp_path: Path
+) -> None:
+    ruined = {"model.lr": 1, "data.validate_every_steps": 1, "data.tokens": 3 * 8 * 32}
+    lens, provenance = fit(tiny, tmp_path / "ruined", **ruined)
+    assert (provenance["optim"]["exported_step"], provenance["optim"]["steps_done"]) == (0, 3)
+    start, _ = fit(tiny, tmp_path / "start", **ruined | {"model.lr": 1e-12})
+    for name, tensor in torch.load(lens / "weights.pt", weights_only=True).items():
+        torch.testing.assert_close(tensor, torch.load(start / "weights.pt", weights_only=True)[name])

@@ -331,8 +331,8 @@ def test_the_reference_corpus_is_streamed_with_the_reference_tokenizer(shared: P
     module.setup("fit")
     batches = train(module, 8)
     module.teardown()
-    assert all(batch.input_ids.shape == (8, 512) and batch.positions.shape == (8, 16) for batch in batches)
-    assert all(batch.positions.min() >= 308 and batch.positions.max() <= 486 for batch in batches)
+    assert all(batch.input_ids.shape == (8, 512) and batch.positions.shape == (8, 32) for batch in batches)
+    assert all(batch.positions.min() >= 8 and batch.positions.max() <= 511 for batch in batches)
     assert module.total_steps == 62
     ledger = module.ledger()
     assert (ledger.name, ledger.num_shards, ledger.tokens) == ("CC-MAIN-2025-26", 4, 8 * 8 * 512)

@@ -313,7 +313,7 @@ def test_from_residuals_to_gradients_no_number_is_looked_at(
 
 
 def test_the_learning_rate_warms_up_and_ends_at_zero(lm: FrozenLM) -> None:
-    module = built(lm)
+    module = built(lm, lr=1e-3)
     module.trainer = SimpleNamespace(datamodule=SimpleNamespace(total_steps=100))  # type: ignore[assignment]
     made = module.configure_optimizers()
     optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]  # type: ignore[index]
