@@ -70,7 +70,7 @@ def check_shrinkage(shrinkage: float) -> float:
         InputError: It is not.
     """
     if not 0 <= shrinkage < 1:
-        raise InputError(f"A shrinkage of {shrinkage} was given: give a share from 0 to below 1.")
+        raise InputError(f"A shrinkage (--prism.shrinkage) of {shrinkage} was given: give a share from 0 to below 1.")
     return shrinkage
 
 

@@ -128,9 +128,11 @@ class PrismFit(LightningModule):
         """Make ready for a loaded model.
 
         Raises:
-            InputError: the rank does not fit the model, or the positions are fewer than its width.
+            InputError: the rank does not fit the model, or is 0, or the positions are fewer than its width.
         """
         wanted = self.settings.rank
+        if wanted == 0:
+            raise InputError("--prism.rank 0 would read the same in every row: give 1 or more, or `full`.")
         self.rank = lm.d_model if wanted == "full" else check_rank(wanted, lm.d_model)
         if self.settings.positions <= lm.d_model:
             raise InputError(
