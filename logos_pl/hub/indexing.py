@@ -24,7 +24,7 @@ def index_folder(root: Path, tag: str) -> Index:
     Raises:
         InputError: There is nothing, or an artifact is not where its model's belongs, or is none.
     """
-    before = read_index(root) if (root / INDEX_FILE).is_file() else Index(tag)
+    before = read_index(root) if (root / INDEX_FILE).exists() else Index(tag)
     paths = [path for path in sorted((root / LICENCES_FOLDER).rglob("*")) if path.is_file()]
     licences = {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
     index = Index(before.release, licences=licences)

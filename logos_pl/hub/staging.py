@@ -23,7 +23,7 @@ from logos_pl.artifacts.tuned_lens import read_provenance, verified_files
 from logos_pl.errors import InputError
 from logos_pl.hub.cards import depth_figure, notice
 from logos_pl.hub.checkpoints import LocalArtifact
-from logos_pl.hub.index import Entry, Index, Licence, entry_of
+from logos_pl.hub.index import Entry, Index, Licence, entry_of, gates_passed
 from logos_pl.hub.layout import INDEX_FILE
 from logos_pl.hub.licences import FoundLicence
 
@@ -42,6 +42,7 @@ def release_files(artifact: LocalArtifact, release: Release, licence: Licence) -
         return _prism_files(artifact, words)
     load_lenses(artifact.folder)  # refuses what could not be loaded
     provenance = read_provenance(artifact.folder)
+    gates_passed({"acceptance": provenance.acceptance})  # what is no verdict has no card either
     there = verified_files(artifact.folder, provenance)
     files = {name: data for name, data in there.items() if name not in GENERATED}
     if provenance.acceptance is None:

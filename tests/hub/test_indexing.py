@@ -84,3 +84,7 @@ def test_what_is_no_artifact_is_refused(root: Path) -> None:
         index_folder(root, TAG)
     with pytest.raises(InputError, match="There is no tuned lens or Prism in"):
         index_folder(root / "LICENSES", TAG)
+    (root / "INDEX.json").unlink()
+    (root / "INDEX.json").mkdir()
+    with pytest.raises(InputError, match=r"INDEX\.json is a folder"):
+        index_folder(root, TAG)

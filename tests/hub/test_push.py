@@ -332,6 +332,13 @@ def test_a_damaged_lens_is_not_published(hub: Hub, checkpoints: Path) -> None:
     assert writes(hub) == []
 
 
+def test_a_lens_whose_acceptance_is_no_verdict_is_not_published(hub: Hub, checkpoints: Path) -> None:
+    path = checkpoints / "tuned_lenses" / "small" / "provenance.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"acceptance": {"passed": "yes"}}))
+    with pytest.raises(InputError, match="acceptance has no verdict `passed`"):
+        plan_release(REPO, checkpoints, None, TAG)
+
+
 def test_publishing_leaves_the_lenses_on_this_machine_as_they_are(hub: Hub, checkpoints: Path) -> None:
     before = {folder.name: contents(folder) for folder in (checkpoints / "tuned_lenses").iterdir()}
     push(checkpoints)
