@@ -125,8 +125,10 @@ def select(index: Index, models: Sequence[str] | None, where: str) -> list[tuple
     """The artifacts of some models, of every kind there is; None selects all.
 
     Raises:
-        InputError: A model has none.
+        InputError: A model has none, or the index is of no artifact at all.
     """
+    if not (index.tuned_lenses or index.prisms):
+        raise InputError(f"{where} holds no lens.")
     for model_id in models or ():
         if all(model_id not in index.entries(kind) for kind in KINDS):
             entry_for(index, "tuned_lenses", model_id, where)
