@@ -217,9 +217,8 @@ def _verify(given: Namespace) -> None:
                 fetch_artifact(snapshot, kind, model_id)
             else:
                 artifact_files(root, kind, model_id, index.entries(kind)[model_id])
-            found = "as published"
-            if kind == "tuned_lenses":
-                found += _loads(root / index.tuned_lenses[model_id].path, model_id, places.get(model_id), given)
+            folder = root / index.entries(kind)[model_id].path
+            found = "as published" + _loads(kind, folder, model_id, places.get(model_id), given)
         except InputError as error:
             refused += 1
             found = f"REFUSED: {error}"
@@ -229,14 +228,17 @@ def _verify(given: Namespace) -> None:
     _say(f"{len(wanted)} of {len(wanted)} in {where} are as published.")
 
 
-def _loads(folder: Path, model_id: str, place: str | None, given: Namespace) -> str:
-    """What is found out about a lens by loading it, with its model where that is asked for.
+def _loads(kind: Kind, folder: Path, model_id: str, place: str | None, given: Namespace) -> str:
+    """What is found out about a lens by loading it, a tuned lens with its model where that is asked for.
 
     Raises:
         InputError: It cannot be loaded, or does not decode as it should.
     """
-    from logos_pl.artifacts import load_lenses  # torch and transformers
+    from logos_pl.artifacts import load_lenses, load_prism  # torch and transformers
 
+    if kind == "prisms":
+        load_prism(folder)
+        return ""
     _, _, provenance = load_lenses(folder)
     if not given.decode:
         return ""

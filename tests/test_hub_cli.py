@@ -16,6 +16,7 @@ from logos_pl import load_model, load_tuned_lens
 from logos_pl.artifacts import load_lenses
 from logos_pl.entry import main as run
 from logos_pl.errors import InputError
+from logos_pl.hub.index import Index
 from logos_pl.hub_cli import main
 from tests.hub.publishing import REPO, SMALL, TAG, TINY, UPLOADS, Made, checkpoints, hub, made, published, release
 from tests.hub.stand_in import WRITER, Hub
@@ -177,6 +178,11 @@ def test_to_list_a_repository_takes_neither_torch_nor_lightning_and_the_command_
     assert done.stdout.splitlines()[-1] == "0 []"
     assert TINY in done.stdout
     assert done.stderr == ""
+
+
+def test_an_index_of_nothing_is_not_as_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "INDEX.json").write_text(Index(TAG).to_json())
+    assert refused(capsys, "verify", ".") == (2, ". holds no lens.")
 
 
 def test_without_a_network_a_repository_is_listed_from_the_cache(

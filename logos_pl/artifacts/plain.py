@@ -71,7 +71,7 @@ def parse(text: str, name: str) -> Any:
     """JSON as plain values, without the NaN and Infinity that Python's parser would let through.
 
     Raises:
-        InputError: The text is not JSON.
+        InputError: The text is not JSON, or is nested or has numbers beyond what Python reads.
     """
 
     def refuse(constant: str) -> NoReturn:
@@ -82,6 +82,10 @@ def parse(text: str, name: str) -> Any:
     except json.JSONDecodeError as error:
         raise InputError(
             f"{name} is not valid JSON ({error.msg} in line {error.lineno}): fetch or make the file again."
+        ) from error
+    except (RecursionError, ValueError) as error:
+        raise InputError(
+            f"{name} is nested too deeply or holds a number of too many digits: fetch or make the file again."
         ) from error
 
 

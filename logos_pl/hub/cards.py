@@ -11,6 +11,7 @@ from logos_pl.analysis.markdown import table
 from logos_pl.artifacts.groups import PercentileKl
 from logos_pl.hub.index import VERDICTS, Index, Licence
 from logos_pl.hub.layout import INDEX_FILE, LICENCES_FOLDER, WORDS, Kind
+from logos_pl.lm.sources import clean_name
 
 Provenances = Mapping[tuple[Kind, str], Mapping[str, Any]]
 CITATION = """\
@@ -46,15 +47,15 @@ def dataset_card(repo_id: str, index: Index, provenances: Provenances) -> str:
         f"---\n{_metadata(repo_id)}\n---\n",
         f"# {repo_id.partition('/')[2]}\n",
         f"Lenses for reading a language model at every depth, made with logos-pl. Release {index.release}.\n",
-        "## Tuned lenses\n",
-        _lens_table(index, provenances),
+        *_lenses(index, provenances),
         *_prisms(index),
         "## Use\n",
         _usage(repo_id, index),
         "## How they were trained\n",
-        "Each lens is an affine map of low rank and a temperature per row, fitted by distilling the model's final "
-        "distribution into every row ([arXiv:2303.08112](https://arxiv.org/abs/2303.08112)). `provenance.json` "
-        "beside each has text, budget, optimiser and versions; its `README.md` has figures and the gates' verdict.\n",
+        "Each tuned lens is an affine map of low rank and a temperature per row, fitted by distilling the model's "
+        "final distribution into every row ([arXiv:2303.08112](https://arxiv.org/abs/2303.08112)). `provenance.json` "
+        "beside each has text, budget, optimiser and versions; its `README.md` has figures and the gates' verdict. "
+        "The `README.md` of a Prism says how it was fitted.\n",
         "## Licences\n",
         _licences(index),
         "## Limitations\n",
@@ -78,7 +79,9 @@ def _metadata(repo_id: str) -> str:
     return data.to_yaml().strip()
 
 
-def _lens_table(index: Index, provenances: Provenances) -> str:
+def _lenses(index: Index, provenances: Provenances) -> list[str]:
+    if not index.tuned_lenses:
+        return []
     header = ["Model", "Version", "Rank", "Rows", "Size", "KL(row‖final) at half depth, norm", "tuned", "Gates"]
     lines = []
     for model_id, entry in index.tuned_lenses.items():
@@ -88,7 +91,8 @@ def _lens_table(index: Index, provenances: Provenances) -> str:
         capacity = [str(given["capacity"]["rank_k"]), f"1 to {given['capacity']['rows']}"]
         linked = f"[`{model_id}`]({entry.path})"
         lines.append([linked, entry.tl_version, *capacity, entry.size, *kl, VERDICTS[entry.gates_passed]])
-    return table(header, lines) + "\nIn bits, mean over held-out text; `norm` is the model's own head without a lens.\n"
+    note = "\nIn bits, mean over held-out text; `norm` is the model's own head without a lens.\n"
+    return ["## Tuned lenses\n", table(header, lines) + note]
 
 
 def _prisms(index: Index) -> list[str]:
@@ -99,26 +103,50 @@ def _prisms(index: Index) -> list[str]:
 
 
 def _usage(repo_id: str, index: Index) -> str:
-    model_id = next(iter(index.tuned_lenses), "organisation/model")
+    model_id = next(iter({**index.tuned_lenses, **index.prisms}), "organisation/model")
     return (
-        "```python\n"
-        "from logos_pl import load_tuned_lens\n\n"
-        f'lens, provenance = load_tuned_lens("{repo_id}", model_id="{model_id}", revision="{index.release}")\n'
-        "```\n\n"
-        "```sh\n"
+        _tuned_lens_usage(repo_id, index) + "```sh\n"
         f"logos-pl hub list --repo_id {repo_id}\n"
         f"logos-pl hub pull --repo_id {repo_id} --models {model_id} --revision {index.release}\n"
         f"logos-pl hub verify --repo_id {repo_id}\n"
         "```\n\n"
         f"Releases are tags and never change. `{INDEX_FILE}` has the SHA-256 of every file, and every download is "
-        "compared with it.\n"
+        "compared with it.\n" + _prism_usage(repo_id, index)
+    )
+
+
+def _tuned_lens_usage(repo_id: str, index: Index) -> str:
+    if not index.tuned_lenses:
+        return ""
+    model_id = next(iter(index.tuned_lenses))
+    return (
+        "```python\n"
+        "from logos_pl import load_tuned_lens\n\n"
+        f'lens, provenance = load_tuned_lens("{repo_id}", model_id="{model_id}", revision="{index.release}")\n'
+        "```\n\n"
+    )
+
+
+def _prism_usage(repo_id: str, index: Index) -> str:
+    """A Prism is read from where it was pulled to."""
+    if not index.prisms:
+        return ""
+    model_id = next(iter(index.prisms))
+    return (
+        "\nA Prism is pulled, and then loaded:\n\n"
+        "```sh\n"
+        f"logos-pl hub pull --repo_id {repo_id} --models {model_id} --revision {index.release}\n"
+        "```\n\n"
+        "```python\n"
+        "from logos_pl import load_prism\n\n"
+        f'lens, provenance = load_prism("checkpoints/prisms/{clean_name(model_id)}")\n'
+        "```\n"
     )
 
 
 def _licences(index: Index) -> str:
-    """One line per model; nothing is said that its own repository does not say."""
-    by_model = {model_id: entry.licence for _, model_id, entry in index}
-    lines = [f"* `{model_id}`: {licence_words(licence)}" for model_id, licence in sorted(by_model.items())]
+    """One line per artifact; nothing is said that its model's own repository does not say."""
+    lines = [f"* `{model_id}` ({WORDS[kind]}): {licence_words(entry.licence)}" for kind, model_id, entry in index]
     return (
         "The files here hold no weights of the models. What the models' own repositories say of their licences, and "
         f"the licence files in them, copied to `{LICENCES_FOLDER}/`:\n\n" + "\n".join(lines) + "\n"

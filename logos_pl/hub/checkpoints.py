@@ -56,6 +56,6 @@ def find_artifacts(root: Path, models: Sequence[str] | None = None) -> list[Loca
 
 def _artifact(kind: Kind, path: Path) -> LocalArtifact:
     given = plain.parse(path.read_text(encoding="utf-8"), os.path.relpath(path))
-    if not isinstance(given, dict) or not {"model_id", "model_commit"} <= given.keys():
+    if not isinstance(given, dict) or not all(isinstance(given.get(key), str) for key in ("model_id", "model_commit")):
         raise InputError(f"{os.path.relpath(path)} names no model_id or no model_commit: fit or fetch it again.")
     return LocalArtifact(kind, given["model_id"], given["model_commit"], path.parent)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -136,14 +137,20 @@ def read_index(root: Path) -> Index:
     """The index of a folder.
 
     Raises:
-        InputError: There is none, or ``Index.from_json`` refuses it.
+        InputError: There is none, it is not UTF-8 text, or ``Index.from_json`` refuses it.
     """
     path = root / INDEX_FILE
+    if path.is_dir():
+        raise InputError(f"{os.path.relpath(path)} is a folder, and has to be a file: move it away.")
     if not path.is_file():
         raise InputError(
             f"{root} has no {INDEX_FILE}: give a folder in the layout of the Hub, or make it with `logos-pl hub index`."
         )
-    return Index.from_json(path.read_text(encoding="utf-8"))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{os.path.relpath(path)} is not UTF-8 text: do not use this copy.") from error
+    return Index.from_json(text)
 
 
 def entry_of(
@@ -152,7 +159,7 @@ def entry_of(
     """The entry of an artifact with these files, its provenance among them.
 
     Raises:
-        InputError: The provenance is not JSON, or lacks the model's commit.
+        InputError: The provenance is not JSON, or lacks the model's commit or the gates' verdict.
     """
     provenance = plain.parse(bytes(files[PROVENANCE_FILE]).decode(), PROVENANCE_FILE)
     if not isinstance(provenance, dict) or "model_commit" not in provenance:
@@ -170,9 +177,18 @@ def entry_of(
 
 
 def gates_passed(provenance: Mapping[str, Any]) -> bool | None:
-    """The gates' verdict in a provenance; None where there is none."""
+    """The gates' verdict in a provenance; None where there is none.
+
+    Raises:
+        InputError: There is one that says neither passed nor not passed.
+    """
     acceptance = provenance.get("acceptance")
-    return None if acceptance is None else bool(acceptance["passed"])
+    if acceptance is None:
+        return None
+    passed = acceptance.get("passed") if isinstance(acceptance, dict) else None
+    if not isinstance(passed, bool):
+        raise InputError(f"{PROVENANCE_FILE}: acceptance has no verdict `passed`, true or false: test the lens again.")
+    return passed
 
 
 def _refuse_other_paths(kind: Kind, model_id: str, entry: Entry) -> None:

@@ -68,6 +68,16 @@ def refuse_unsafe_path(path: str, folder: str, where: str) -> None:
         refuse_unsafe_name(part, where)
 
 
+def check_repo_id(repo_id: str) -> None:
+    """Make sure that a repository is named with its organisation.
+
+    Raises:
+        InputError: It is not.
+    """
+    if not REPO_ID.fullmatch(repo_id):
+        raise InputError(f"--repo_id {repo_id} is no repository: give `organisation/name`.")
+
+
 def today() -> str:
     """The tag of a release made now, by UTC."""
     return datetime.now(UTC).strftime("v%Y.%m.%d")

@@ -15,7 +15,7 @@ from logos_pl.artifacts.names import PROVENANCE_FILE
 from logos_pl.artifacts.store import replace_folder
 from logos_pl.errors import InputError
 from logos_pl.hub.errors import speaking_of
-from logos_pl.hub.index import Entry, Index
+from logos_pl.hub.index import Entry, Index, read_index
 from logos_pl.hub.layout import INDEX_FILE, KINDS, WORDS, Kind
 from logos_pl.hub.verify import artifact_files, licence_files
 from logos_pl.lm.sources import clean_name
@@ -62,7 +62,7 @@ def open_repository(repo_id: str, revision: str | None = None) -> Snapshot:
         RunError: The disk or the Hub fails.
     """
     path = fetch_file(repo_id, INDEX_FILE, revision)
-    return Snapshot(repo_id, path.parent.name, path.parent, Index.from_json(path.read_text(encoding="utf-8")))
+    return Snapshot(repo_id, path.parent.name, path.parent, read_index(path.parent))
 
 
 def fetch_file(repo_id: str, path: str, revision: str | None) -> Path:
@@ -125,8 +125,10 @@ def select(index: Index, models: Sequence[str] | None, where: str) -> list[tuple
     """The artifacts of some models, of every kind there is; None selects all.
 
     Raises:
-        InputError: A model has none.
+        InputError: A model has none, or the index is of no artifact at all.
     """
+    if not (index.tuned_lenses or index.prisms):
+        raise InputError(f"{where} holds no lens.")
     for model_id in models or ():
         if all(model_id not in index.entries(kind) for kind in KINDS):
             entry_for(index, "tuned_lenses", model_id, where)

@@ -17,7 +17,7 @@ from logos_pl.hub.cards import dataset_card
 from logos_pl.hub.checkpoints import LocalArtifact, find_artifacts
 from logos_pl.hub.errors import no_token, speaking_of
 from logos_pl.hub.index import Index
-from logos_pl.hub.layout import INDEX_FILE, Kind, check_tag, today
+from logos_pl.hub.layout import INDEX_FILE, Kind, check_repo_id, check_tag, today
 from logos_pl.hub.licences import UNKNOWN, FoundLicence, licence_of
 from logos_pl.hub.pull import REPO_TYPE, Snapshot, fetch_file, open_repository
 from logos_pl.hub.staging import Staged, stage
@@ -97,9 +97,10 @@ def plan_release(repo_id: str, checkpoints: Path, models: Mapping[str, str | Non
         tag: The release; None takes today's first free one.
 
     Raises:
-        InputError: No artifacts, a damaged one, a release that exists, or a repository of something else.
+        InputError: No artifacts, a damaged one, a release that exists, a repository of something else, or no id of one.
         RunError: The Hub fails.
     """
+    check_repo_id(repo_id)
     tag = None if tag is None else check_tag(tag)
     artifacts = find_artifacts(checkpoints, None if models is None else list(models))
     published = _published(repo_id)

@@ -2,15 +2,15 @@
 
 import dataclasses
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from logos_pl.artifacts import load_lenses, plain
+from logos_pl.artifacts import load_lenses, load_prism
 from logos_pl.artifacts.card import Release, model_card
+from logos_pl.artifacts.checks import read_verified
 from logos_pl.artifacts.names import (
     CARD_FILE,
     DEPTH_FIGURE_FILE,
@@ -18,12 +18,13 @@ from logos_pl.artifacts.names import (
     PROVENANCE_FILE,
     WEIGHTS_FILE,
 )
+from logos_pl.artifacts.prism import FILES, PRISM_FILES
 from logos_pl.artifacts.tuned_lens import read_provenance, verified_files
 from logos_pl.errors import InputError
 from logos_pl.hub.cards import depth_figure, notice
 from logos_pl.hub.checkpoints import LocalArtifact
-from logos_pl.hub.index import Entry, Index, Licence, entry_of
-from logos_pl.hub.layout import INDEX_FILE, refuse_unsafe_name
+from logos_pl.hub.index import Entry, Index, Licence, entry_of, gates_passed
+from logos_pl.hub.layout import INDEX_FILE
 from logos_pl.hub.licences import FoundLicence
 
 GENERATED = {CARD_FILE, NOTICE_FILE, DEPTH_FIGURE_FILE, PROVENANCE_FILE}
@@ -41,6 +42,7 @@ def release_files(artifact: LocalArtifact, release: Release, licence: Licence) -
         return _prism_files(artifact, words)
     load_lenses(artifact.folder)  # refuses what could not be loaded
     provenance = read_provenance(artifact.folder)
+    gates_passed({"acceptance": provenance.acceptance})  # what is no verdict has no card either
     there = verified_files(artifact.folder, provenance)
     files = {name: data for name, data in there.items() if name not in GENERATED}
     if provenance.acceptance is None:
@@ -53,18 +55,11 @@ def release_files(artifact: LocalArtifact, release: Release, licence: Licence) -
 
 def _prism_files(artifact: LocalArtifact, words: str) -> dict[str, bytes]:
     """A Prism's files, by the hashes in its provenance, and its NOTICE."""
-    text = (artifact.folder / PROVENANCE_FILE).read_text(encoding="utf-8")
-    provenance = plain.parse(text, PROVENANCE_FILE)
-    files = {}
-    for name, recorded in provenance.get("sha256", {}).items():
-        refuse_unsafe_name(name, os.path.relpath(artifact.folder / PROVENANCE_FILE))
-        path = artifact.folder / name
-        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != recorded:
-            raise InputError(f"{os.path.relpath(path)} is missing or was altered: fit or fetch the Prism again.")
-        files[name] = path.read_bytes()
+    _, provenance = load_prism(artifact.folder)  # refuses what could not be loaded
+    files = read_verified(artifact.folder, provenance.sha256, FILES.keys(), PRISM_FILES)
     files[NOTICE_FILE] = words.encode()
-    provenance["sha256"] = _hashes(files)
-    return files | {PROVENANCE_FILE: (json.dumps(provenance, indent=2, ensure_ascii=False) + "\n").encode()}
+    written = dataclasses.replace(provenance, sha256=_hashes(files))
+    return files | {PROVENANCE_FILE: written.to_json().encode()}
 
 
 def _hashes(files: Mapping[str, bytes]) -> dict[str, str]:

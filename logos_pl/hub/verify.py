@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from logos_pl.artifacts import plain
 from logos_pl.artifacts.names import PROVENANCE_FILE
@@ -12,6 +12,9 @@ from logos_pl.artifacts.provenance import Provenance
 from logos_pl.errors import InputError
 from logos_pl.hub.index import Entry, Index, gates_passed
 from logos_pl.hub.layout import INDEX_FILE, WORDS, Kind
+
+if TYPE_CHECKING:
+    from logos_pl.artifacts.prism_provenance import PrismProvenance
 
 REMEDY = "fetch it again, and do not use this copy."
 
@@ -39,8 +42,37 @@ def artifact_files(root: Path, kind: Kind, model_id: str, entry: Entry) -> dict[
     foreign = sorted(path.name for path in folder.iterdir() if path.name not in files and path.name[0] != ".")
     if foreign:
         raise InputError(f"{_shown(folder / foreign[0])} is not in {INDEX_FILE}: remove it, or index the folder anew.")
-    _cross_check(kind, entry, files, folder)
+    _cross_check(entry, files, folder)
+    check_provenance(kind, files, folder)
     return files
+
+
+def check_provenance(kind: Kind, files: dict[str, bytes], folder: Path) -> None:
+    """Read an artifact's provenance strictly, and compare the hashes in it with the files beside it.
+
+    Args:
+        kind: Tuned lens or Prism.
+        files: All files of the artifact, by name.
+        folder: Where they lie, for the message.
+
+    Raises:
+        InputError: It is not what this version writes, or a file is not the one it records; named.
+    """
+    text = files[PROVENANCE_FILE].decode()
+    recorded = (Provenance if kind == "tuned_lenses" else _prism_provenance()).from_json(text).sha256
+    beside = {name: hashlib.sha256(data).hexdigest() for name, data in files.items() if name != PROVENANCE_FILE}
+    for name in sorted(beside.keys() | recorded.keys()):
+        if recorded.get(name) != beside.get(name):
+            raise InputError(
+                f"{_shown(folder / name)} is not what {PROVENANCE_FILE} records (sha256 {beside.get(name)} and "
+                f"{recorded.get(name)}): fit or fetch it again."
+            )
+
+
+def _prism_provenance() -> "type[PrismProvenance]":
+    from logos_pl.artifacts.prism_provenance import PrismProvenance  # torch
+
+    return PrismProvenance
 
 
 def check_licences(root: Path, index: Index, model_ids: Sequence[str]) -> None:
@@ -79,17 +111,14 @@ def _refuse_altered(data: bytes, recorded: str, path: Path) -> None:
         )
 
 
-def _cross_check(kind: Kind, entry: Entry, files: dict[str, bytes], folder: Path) -> None:
-    """Provenance against index and files, field by field."""
+def _cross_check(entry: Entry, files: dict[str, bytes], folder: Path) -> None:
+    """Provenance and size against the index, field by field."""
     given = _plain(files[PROVENANCE_FILE], folder)
-    beside = {name: sha256 for name, sha256 in entry.sha256.items() if name != PROVENANCE_FILE}
     said: dict[str, tuple[Any, Any]] = {
         "model_commit": (given.get("model_commit"), entry.model_commit),
         "tokenizer_commit": (given.get("tokenizer_commit"), entry.tokenizer_commit),
         "the gates' verdict": (gates_passed(given), entry.gates_passed),
     }
-    recorded = given["sha256"] if isinstance(given.get("sha256"), dict) else {}
-    said |= {f"the sha256 of {name}": (recorded.get(name), beside.get(name)) for name in {*beside, *recorded}}
     for what, (provenance, index) in sorted(said.items()):
         if provenance != index:
             raise InputError(
@@ -99,8 +128,6 @@ def _cross_check(kind: Kind, entry: Entry, files: dict[str, bytes], folder: Path
     num_bytes = sum(len(data) for data in files.values())
     if num_bytes != entry.num_bytes:
         raise InputError(f"{_shown(folder)} has {num_bytes} bytes, and {INDEX_FILE} {entry.num_bytes}: {REMEDY}")
-    if kind == "tuned_lenses":
-        Provenance.from_json(files[PROVENANCE_FILE].decode())
 
 
 def _plain(provenance: bytes, folder: Path) -> dict[str, Any]:

@@ -34,6 +34,14 @@ def altered(**changes: Any) -> str:
     return json.dumps(json.loads(to_json(RECORD)) | changes)
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"count": ' + "9" * 5000 + "}"])
+def test_what_is_beyond_pythons_limits_is_refused_in_a_sentence(text: str) -> None:
+    with pytest.raises(
+        InputError, match=r"^r\.json is nested too deeply or holds a number of too many digits: [^\n]*$"
+    ):
+        from_json(Record, text, "r.json")
+
+
 def test_a_record_survives_json() -> None:
     assert from_json(Record, to_json(RECORD), "r.json") == RECORD
 

@@ -52,11 +52,34 @@ def test_what_a_reader_has_to_know_is_there() -> None:
     compile(text.split("```python\n")[1].split("```")[0], "card", "exec")
 
 
+def test_a_repository_of_prisms_alone_says_how_these_are_used() -> None:
+    files = {"provenance.json": make_provenance().to_json().encode()}
+    entry = entry_of("prisms", "org/tiny", files, "v2026.01.31", LICENCE)
+    text = dataset_card("me/lenses", Index("v2026.01.31").with_entry("prisms", "org/tiny", entry), {})
+    assert "## Tuned lenses" not in text
+    assert "load_tuned_lens" not in text
+    assert "\nlogos-pl hub pull --repo_id me/lenses --models org/tiny --revision v2026.01.31\n" in text
+    assert 'load_prism("checkpoints/prisms/tiny")' in text
+    assert 'load_prism("checkpoints/prisms/tiny")' in card()
+
+
+def test_the_licences_of_a_models_lens_and_prism_both_stand_there() -> None:
+    files = {"provenance.json": make_provenance().to_json().encode()}
+    index = Index("v2026.01.31")
+    index = index.with_entry("prisms", "a/x", entry_of("prisms", "a/x", files, "v1", LICENCE))
+    index = index.with_entry(
+        "tuned_lenses", "a/x", entry_of("tuned_lenses", "a/x", files, "v1", Licence("mit", None, []))
+    )
+    provenance = json.loads(make_provenance().to_json())
+    text = dataset_card("me/lenses", index, {("tuned_lenses", "a/x"): provenance})
+    assert "* `a/x` (tuned lens): `mit`\n* `a/x` (Prism): `llama3.1`, https" in text
+
+
 def test_a_licence_is_what_was_found_and_nothing_else() -> None:
     assert licence_words(LICENCE) == "`llama3.1`, https://x.org/licence, [LICENSE](LICENSES/org/tiny/LICENSE)"
     unknown = Licence(None, None, [])
     assert licence_words(unknown) == "none is stated"
-    assert "* `org/tiny`: none is stated" in card(unknown)
+    assert "* `org/tiny` (tuned lens): none is stated" in card(unknown)
     words = notice("tuned_lenses", "org/tiny", "c0ffee", "v2026.01.31", "me/lenses", unknown)
     assert words.startswith("Tuned lens for org/tiny, version v2026.01.31\n\nMade to read org/tiny at c0ffee.")
     assert "Licence by the model's metadata: none\n" in words

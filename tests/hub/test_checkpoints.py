@@ -38,8 +38,11 @@ def test_two_artifacts_of_one_model_are_refused(checkpoints: Path) -> None:
         find_artifacts(checkpoints)
 
 
-def test_a_provenance_that_names_no_model_is_refused(checkpoints: Path) -> None:
+@pytest.mark.parametrize(
+    "given", [{"model_commit": "c0"}, {"model_id": ["x"], "model_commit": "c0"}, {"model_id": "x", "model_commit": 1}]
+)
+def test_a_provenance_that_names_no_model_is_refused(checkpoints: Path, given: dict[str, object]) -> None:
     path = checkpoints / "tuned_lenses" / "small" / "provenance.json"
-    path.write_text(json.dumps({"model_commit": "c0"}))
+    path.write_text(json.dumps(given))
     with pytest.raises(InputError, match="names no model_id or no model_commit"):
         find_artifacts(checkpoints)

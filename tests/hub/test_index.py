@@ -1,9 +1,12 @@
 import dataclasses
+import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from logos_pl.errors import InputError
-from logos_pl.hub.index import Index, Licence, entry_of
+from logos_pl.hub.index import Index, Licence, entry_of, read_index
 
 FILES = {"provenance.json": b'{"model_commit": "c0", "acceptance": {"passed": true}}', "weights.pt": b"x" * 1_500_000}
 
@@ -33,3 +36,21 @@ def test_an_entry_says_what_its_files_say() -> None:
 def test_an_artifact_whose_provenance_names_no_model_commit_has_no_entry() -> None:
     with pytest.raises(InputError, match="names no model_commit"):
         entry_of("prisms", "a/y", {"provenance.json": b"{}"}, "v1", Licence(None, None, []))
+
+
+@pytest.mark.parametrize("acceptance", [{}, [], "passed", True, {"passed": "yes"}, {"passed": 1}, {"passed": None}])
+def test_an_acceptance_without_a_verdict_is_refused(acceptance: Any) -> None:
+    files = {"provenance.json": json.dumps({"model_commit": "c0", "acceptance": acceptance}).encode()}
+    with pytest.raises(InputError, match="acceptance has no verdict `passed`"):
+        entry_of("tuned_lenses", "a/y", files, "v1", Licence(None, None, []))
+
+
+def test_an_index_that_is_a_folder_or_no_text_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "INDEX.json"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match=r"INDEX\.json is not UTF-8 text"):
+        read_index(tmp_path)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(InputError, match=r"INDEX\.json is a folder, and has to be a file: move it away"):
+        read_index(tmp_path)

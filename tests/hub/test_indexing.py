@@ -1,6 +1,8 @@
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,7 +35,8 @@ def test_an_index_made_anew_has_all_but_what_only_the_models_repository_knows(ro
 
 
 def test_what_changed_belongs_to_the_new_release_and_the_rest_stays(root: Path) -> None:
-    (root / "tuned_lenses" / SMALL / "NOTICE").write_text("by hand")
+    path = root / "tuned_lenses" / SMALL / "provenance.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"seed": 7}))
     index = index_folder(root, f"{TAG}.1")
     assert index.release == f"{TAG}.1"
     assert {model: entry.tl_version for model, entry in index.tuned_lenses.items()} == {TINY: TAG, SMALL: f"{TAG}.1"}
@@ -50,6 +53,30 @@ def test_a_lens_in_the_place_of_another_is_refused(root: Path) -> None:
         index_folder(root, TAG)
 
 
+@pytest.mark.parametrize(
+    ("tamper", "sentence"),
+    [
+        (lambda lens: (lens / "NOTICE").write_text("by hand"), r"small/NOTICE is not what provenance\.json records"),
+        (lambda lens: (lens / "NOTICE").unlink(), r"small/NOTICE is not what provenance\.json records \(sha256 None"),
+        (
+            lambda lens: (lens / "notes.txt").write_text(""),
+            r"small/notes\.txt is no file of a tuned lens: move it away",
+        ),
+        (lambda lens: (lens / "figures").mkdir(), r"small/figures is no file of a tuned lens: move it away"),
+        (
+            lambda lens: ((lens / "NOTICE").unlink(), (lens / "NOTICE").mkdir()),
+            r"small/NOTICE is no file of a tuned lens: move it away",
+        ),
+    ],
+)
+def test_what_a_verification_would_refuse_is_not_indexed(
+    root: Path, tamper: Callable[[Path], Any], sentence: str
+) -> None:
+    tamper(root / "tuned_lenses" / SMALL)
+    with pytest.raises(InputError, match=sentence):
+        index_folder(root, TAG)
+
+
 def test_what_is_no_artifact_is_refused(root: Path) -> None:
     path = root / "tuned_lenses" / SMALL / "provenance.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"more": 1}))
@@ -57,3 +84,7 @@ def test_what_is_no_artifact_is_refused(root: Path) -> None:
         index_folder(root, TAG)
     with pytest.raises(InputError, match="There is no tuned lens or Prism in"):
         index_folder(root / "LICENSES", TAG)
+    (root / "INDEX.json").unlink()
+    (root / "INDEX.json").mkdir()
+    with pytest.raises(InputError, match=r"INDEX\.json is a folder"):
+        index_folder(root, TAG)

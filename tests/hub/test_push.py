@@ -287,6 +287,14 @@ def test_a_repository_of_something_else_is_left_alone(hub: Hub, checkpoints: Pat
         plan_release("org/text", checkpoints, None, TAG)
 
 
+@pytest.mark.parametrize("repo_id", ["lenses", "me/", "/lenses", "../lenses", "me/lenses/more", ""])
+def test_what_is_no_repository_is_refused_before_anything_is_built(hub: Hub, checkpoints: Path, repo_id: str) -> None:
+    with pytest.raises(InputError, match=f"^--repo_id {repo_id} is no repository: give `organisation/name`"):
+        plan_release(repo_id, checkpoints, None, TAG)
+    assert not (checkpoints / "hub").exists()
+    assert hub.asked == []
+
+
 def test_without_a_network_nothing_is_published(hub: Hub, checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(InputError, match=r"127\.0\.0\.1:9 cannot be reached"):
@@ -322,6 +330,13 @@ def test_a_damaged_lens_is_not_published(hub: Hub, checkpoints: Path) -> None:
     with pytest.raises(InputError, match=r"weights\.pt was altered"):
         plan_release(REPO, checkpoints, None, TAG)
     assert writes(hub) == []
+
+
+def test_a_lens_whose_acceptance_is_no_verdict_is_not_published(hub: Hub, checkpoints: Path) -> None:
+    path = checkpoints / "tuned_lenses" / "small" / "provenance.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"acceptance": {"passed": "yes"}}))
+    with pytest.raises(InputError, match="acceptance has no verdict `passed`"):
+        plan_release(REPO, checkpoints, None, TAG)
 
 
 def test_publishing_leaves_the_lenses_on_this_machine_as_they_are(hub: Hub, checkpoints: Path) -> None:

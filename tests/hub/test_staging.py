@@ -1,32 +1,37 @@
 import hashlib
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
+from logos_pl.artifacts import load_prism
 from logos_pl.artifacts.card import Release
+from logos_pl.artifacts.prism import save_prism
 from logos_pl.errors import InputError
 from logos_pl.hub.checkpoints import find_artifacts
-from logos_pl.hub.index import Licence
+from logos_pl.hub.index import Index, Licence, entry_of
+from logos_pl.hub.indexing import index_folder
 from logos_pl.hub.licences import FoundLicence
+from logos_pl.hub.push import plan_release
 from logos_pl.hub.staging import stage
 from logos_pl.hub.verify import artifact_files
+from logos_pl.hub_cli import main
 from tests.artifacts.lenses import contents
+from tests.artifacts.test_prism import make_map, prism_provenance
+from tests.hub.publishing import REPO, TAG
+from tests.hub.stand_in import Hub
 
 UNKNOWN = FoundLicence(Licence(None, None, []), {}, None)
 RELEASE = Release("me/lenses", "v2026.01.31")
 
 
 def make_prism(checkpoints: Path) -> Path:
-    """A folder as a Prism's is: files, and a provenance with model, commit and the hash of each."""
     folder = checkpoints / "prisms" / "tiny"
-    folder.mkdir(parents=True)
-    files = {"whiten.pt": b"w", "rotation.pt": b"r", "README.md": b"# Prism\n"}
-    for name, data in files.items():
-        (folder / name).write_bytes(data)
-    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    provenance = {"model_id": "org/tiny", "model_commit": "c0", "more": [1.5], "sha256": hashes}
-    (folder / "provenance.json").write_text(json.dumps(provenance))
+    save_prism(folder, make_map(), prism_provenance())
     return folder
 
 
@@ -36,14 +41,19 @@ def test_a_prism_is_published_as_it_is_with_its_notice(tmp_path: Path) -> None:
     staged = stage(root, find_artifacts(tmp_path), RELEASE, None, {"org/tiny": UNKNOWN})
 
     entry = staged.index.prisms["org/tiny"]
-    assert (entry.path, entry.gates_passed, entry.tokenizer_commit) == ("prisms/org/tiny", None, None)
+    assert (entry.path, entry.gates_passed, entry.tokenizer_commit) == ("prisms/org/tiny", None, "70ce")
     files = artifact_files(root, "prisms", "org/tiny", entry)
     assert files.keys() == before.keys() | {"NOTICE"}
     assert {name: files[name] for name in ("whiten.pt", "rotation.pt", "README.md")} == {
         name: before[name] for name in ("whiten.pt", "rotation.pt", "README.md")
     }
     assert files["NOTICE"].startswith(b"Prism for org/tiny, version v2026.01.31")
-    assert json.loads(files["provenance.json"])["more"] == [1.5]
+    (tmp_path / "again").mkdir()
+    for name, data in files.items():
+        (tmp_path / "again" / name).write_bytes(data)
+    lens, provenance = load_prism(tmp_path / "again")
+    assert all(torch.equal(one, two) for one, two in zip(lens.prism, make_map(), strict=True))
+    assert provenance.sha256.keys() == files.keys() - {"provenance.json"}
 
 
 def test_a_prism_published_twice_keeps_its_version(tmp_path: Path) -> None:
@@ -56,8 +66,70 @@ def test_a_prism_published_twice_keeps_its_version(tmp_path: Path) -> None:
 
 def test_a_damaged_prism_is_not_published(tmp_path: Path) -> None:
     (make_prism(tmp_path) / "whiten.pt").write_bytes(b"x")
-    with pytest.raises(InputError, match=r"whiten\.pt is missing or was altered"):
+    with pytest.raises(InputError, match=r"whiten\.pt was altered"):
         stage(tmp_path / "built", find_artifacts(tmp_path), RELEASE, None, {"org/tiny": UNKNOWN})
+
+
+def no_hashes(folder: Path) -> None:
+    edit(folder / "provenance.json", lambda document: document.update(sha256={}))
+
+
+def another_schema(folder: Path) -> None:
+    edit(folder / "provenance.json", lambda document: document.update(schema_version=99))
+
+
+def not_a_number(folder: Path) -> None:
+    """NaN in the map, with the hash that fits."""
+    parts = torch.load(folder / "whiten.pt", weights_only=True)
+    parts["mean"][0] = float("nan")
+    torch.save(parts, folder / "whiten.pt")
+    found = hashlib.sha256((folder / "whiten.pt").read_bytes()).hexdigest()
+    edit(folder / "provenance.json", lambda document: document["sha256"].update({"whiten.pt": found}))
+
+
+def edit(path: Path, change: Callable[[Any], None]) -> None:
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    ("damage", "when_loaded", "when_indexed"),
+    [
+        (no_hashes, r"records no hash of", r"is not what provenance\.json records"),
+        (another_schema, r"has schema_version 99", r"has schema_version 99"),
+        (not_a_number, r"The prism's mean is .* has to be finite", None),
+    ],
+)
+def test_a_prism_that_cannot_be_read_is_neither_published_nor_indexed_nor_verified(
+    hub: Hub,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    damage: Callable[[Path], None],
+    when_loaded: str,
+    when_indexed: str | None,
+) -> None:
+    folder = make_prism(tmp_path)
+    root = plan_release(REPO, tmp_path, None, TAG).folder
+    damage(folder)
+    with pytest.raises(InputError, match=when_loaded):
+        plan_release(f"{REPO}-2", tmp_path, None, TAG)
+
+    built = root / "prisms" / "org" / "tiny"
+    damage(built)
+    if when_indexed is not None:
+        with pytest.raises(InputError, match=when_indexed):
+            index_folder(root, TAG)
+    else:  # finite or not is seen by loading alone, which verifying does
+        (root / "INDEX.json").write_text(index_folder(root, TAG).to_json())
+        assert main(["verify", str(root)]) == 2
+        assert re.search(when_loaded, capsys.readouterr().out)
+        return
+    files = {path.name: path.read_bytes() for path in built.iterdir()}
+    index = Index(TAG).with_entry("prisms", "org/tiny", entry_of("prisms", "org/tiny", files, TAG, UNKNOWN.licence))
+    (root / "INDEX.json").write_text(index.to_json())
+    assert main(["verify", str(root)]) == 2
+    assert re.search(when_indexed, capsys.readouterr().out)
 
 
 def test_a_prism_that_names_a_file_outside_its_folder_is_not_published(tmp_path: Path) -> None:
@@ -66,7 +138,7 @@ def test_a_prism_that_names_a_file_outside_its_folder_is_not_published(tmp_path:
     provenance = json.loads((folder / "provenance.json").read_text())
     provenance["sha256"]["../../secret"] = hashlib.sha256(b"mine").hexdigest()
     (folder / "provenance.json").write_text(json.dumps(provenance))
-    with pytest.raises(InputError, match=r"names the file '\.\./\.\./secret', which would lie outside its folder"):
+    with pytest.raises(InputError, match=r"names '\.\./\.\./secret', which is no file of a lens"):
         stage(tmp_path / "built", find_artifacts(tmp_path), RELEASE, None, {"org/tiny": UNKNOWN})
 
 
