@@ -40,9 +40,14 @@ def assert_learned(arguments: list[str], folder: Path) -> None:
         moved = (weights[name] - getattr(start, name)).flatten(1).norm(dim=1)
         assert (moved > 1e-3).all(), f"{name} has moved by {moved.tolist()}"
     assert (weights["log_tau"] != start.log_tau).all()
-    companion = torch.load(next((folder / "tuned").rglob("companion.pt")), weights_only=True)
-    for name in ("c", "log_tau"):  # the companion is the lens of bias and temperature alone, without a fit of its own
-        assert (companion[name] - bias_weights[name]).norm() < 1e-3 * bias_weights[name].norm(), name
+    # After the same steps the companion is the lens of bias and temperature alone, without a fit of its own.
+    beside, alone = (
+        torch.load(next((folder / which).rglob("last.ckpt")), weights_only=True)["state_dict"]
+        for which in ("tuned", "bias")
+    )
+    for name in ("c", "log_tau"):
+        wanted = alone[f"translators.{name}"]
+        assert (beside[f"companion.{name}"] - wanted).norm() < 1e-3 * wanted.norm(), name
     assert not list((folder / "bias").rglob("companion.pt"))
 
 

@@ -235,7 +235,7 @@ def test_a_fit_trains_in_the_basis_of_the_prism_it_finds_and_its_lens_loads_with
 
     resumed = ["fit", *fit_arguments(**tiny, logs=tmp_path, **options), "--ckpt_path=last"]
     assert main(resumed) == 2, "the basis has gone"
-    assert "precond_sha256" in capsys.readouterr().err
+    assert "is written in the basis of the prism " in capsys.readouterr().err
 
 
 def test_a_fit_in_a_basis_that_is_stopped_and_resumed_ends_with_the_weights_of_one_that_was_not(
