@@ -1,0 +1,258 @@
+"""Files that somebody else wrote, read with bounds: regular files only, of limited size, depth and expansion.
+
+The one home of reading JSON and YAML. A FIFO would hang the command, a device would fill the memory, deep nesting
+overflows the parsers' stack (in C, a signal), aliases make a few bytes into gigabytes, and a key given twice drops the
+first.
+"""
+
+import json
+import os
+import stat
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+from logos_pl.errors import InputError
+
+MIB = 2**20
+MAX_TEXT_BYTES = 16 * MIB
+"""Largest text file that is read, unless a caller knows better."""
+
+MAX_DEPTH = 64
+MAX_YAML_BYTES = 2 * MIB
+MAX_YAML_NODES = 200_000
+"""Nodes of a YAML document, each alias counted as all that it stands for."""
+
+MAX_INTEGER = 2**64
+"""Integers below this, either sign, have an exact or a rounded float; no count or seed of ours is larger."""
+
+_YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def read_bytes(path: Path, max_bytes: int, name: str | None = None) -> bytes:
+    """The content of a regular file.
+
+    Args:
+        path: The file.
+        max_bytes: Largest size that is read.
+        name: What the file is called in messages; by default its relative path.
+
+    Raises:
+        InputError: It is a folder, pipe, device or socket, or larger than that.
+        OSError: It is missing or cannot be read.
+    """
+    shown = os.path.relpath(path) if name is None else name
+    # Not blocking: to open a pipe for reading would wait for a writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        kind = os.fstat(descriptor)
+        if not stat.S_ISREG(kind.st_mode):
+            raise InputError(f"{shown} is not a regular file: give a file.")
+        if kind.st_size > max_bytes:
+            raise InputError(_too_large(shown, kind.st_size, max_bytes))
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            data = file.read(max_bytes + 1)  # some virtual files have size 0 and do not end
+    finally:
+        os.close(descriptor)
+    if len(data) > max_bytes:
+        raise InputError(_too_large(shown, len(data), max_bytes))
+    return data
+
+
+def _too_large(shown: str, size: int, most: int) -> str:
+    return f"{shown} has {size:,} bytes or more, and at most {most:,} are read: give the right file."
+
+
+def read_text(path: Path, max_bytes: int = MAX_TEXT_BYTES, name: str | None = None) -> str:
+    """The text of a regular UTF-8 file; arguments as in ``read_bytes``.
+
+    Raises:
+        InputError: As ``read_bytes``, or it is not UTF-8.
+        OSError: It is missing or cannot be read.
+    """
+    shown = os.path.relpath(path) if name is None else name
+    try:
+        return read_bytes(path, max_bytes, shown).decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{shown} is not UTF-8 text ({error.reason}): save it as UTF-8.") from error
+
+
+def parse_json(text: str, name: str, remedy: str = "fetch or make the file again") -> Any:
+    """JSON as plain values, without what Python's parser would let through and later code could not hold.
+
+    Args:
+        text: The JSON.
+        name: What it is called in messages, such as its file name.
+        remedy: What to do about it.
+
+    Raises:
+        InputError: It is not JSON, is nested deeper than ``MAX_DEPTH``, has a key twice, NaN, Infinity, a float beyond
+            float64, an integer of more than 64 bits, or half of a surrogate pair.
+    """
+
+    def refuse(what: str) -> NoReturn:
+        raise InputError(f"{name} {what}: {remedy}.")
+
+    def constant(value: str) -> NoReturn:
+        refuse(f"holds {value}, which is not valid JSON")
+
+    def integer(digits: str) -> int:
+        if len(digits) > 21 or abs(int(digits)) >= MAX_INTEGER:
+            refuse(f"holds an integer of {len(digits.lstrip('-'))} digits, which is beyond 64 bits")
+        return int(digits)
+
+    def number(digits: str) -> float:
+        value = float(digits)
+        if value in (float("inf"), float("-inf")):
+            refuse("holds a number beyond the range of a float")
+        return value
+
+    def mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            keys = [key for key, _ in pairs]
+            twice = next(key for key in keys if keys.count(key) > 1)
+            refuse(f"has the key {twice!r} twice")
+        return found
+
+    if _json_depth(text) > MAX_DEPTH:
+        refuse(f"is nested deeper than {MAX_DEPTH} levels")
+    try:
+        value = json.loads(
+            text, parse_constant=constant, parse_int=integer, parse_float=number, object_pairs_hook=mapping
+        )
+    except json.JSONDecodeError as error:
+        refuse(f"is not valid JSON ({error.msg} in line {error.lineno})")
+    if "\\u" in text and _has_surrogate(value):
+        refuse("holds half of a surrogate pair, which is no character")
+    return value
+
+
+def _json_depth(text: str) -> int:
+    """Deepest nesting, brackets within strings left out."""
+    depth = deepest = 0
+    outside = True
+    escaped = False
+    for character in text if text.count("[") + text.count("{") > MAX_DEPTH else "":
+        if escaped:
+            escaped = False
+        elif character == "\\" and not outside:
+            escaped = True
+        elif character == '"':
+            outside = not outside
+        elif outside and character in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+            if deepest > MAX_DEPTH:
+                break
+        elif outside and character in "]}":
+            depth -= 1
+    return deepest
+
+
+def _has_surrogate(value: Any) -> bool:
+    if isinstance(value, str):
+        return any("\ud800" <= character <= "\udfff" for character in value)
+    if isinstance(value, dict):
+        return any(_has_surrogate(part) for item in value.items() for part in item)
+    return isinstance(value, list) and any(map(_has_surrogate, value))
+
+
+def compose_yaml(text: str, name: str, max_bytes: int = MAX_YAML_BYTES) -> yaml.Node | None:
+    """The tree of a YAML document, with the line of every node; None where the document is empty.
+
+    Args:
+        text: The YAML, one document.
+        name: What it is called in messages, such as its file name.
+        max_bytes: Largest text.
+
+    Raises:
+        InputError: It is no YAML or several documents, is too large, nested deeper than ``MAX_DEPTH``, expands by its
+            aliases to more than ``MAX_YAML_NODES``, or has a key twice in one mapping; with the line.
+    """
+    if len(text) > max_bytes:
+        raise InputError(_too_large(name, len(text), max_bytes))
+    try:
+        _check_yaml_events(text, name)
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.reader.ReaderError as error:
+        code = error.character if isinstance(error.character, int) else ord(error.character[:1])
+        raise InputError(f"{name} holds the character U+{code:04X}, which YAML does not allow: remove it.") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = "" if mark is None else f" in line {mark.line + 1}"
+        raise InputError(f"{name} is not valid YAML ({error.problem or error.context}{where}): mend it.") from error
+    if root is not None:
+        _refuse_second_keys(root, name, set())
+    return root
+
+
+def parse_yaml(text: str, name: str, max_bytes: int = MAX_YAML_BYTES) -> Any:
+    """A YAML document as plain values; None where it is empty.
+
+    Raises:
+        InputError: As ``compose_yaml``, or a value is not of its tag's kind, such as the date 2026-02-31.
+    """
+    root = compose_yaml(text, name, max_bytes)
+    if root is None:
+        return None
+    loader = yaml.SafeLoader("")
+    try:
+        return loader.construct_document(root)
+    except (yaml.MarkedYAMLError, ValueError, OverflowError) as error:
+        problem = getattr(error, "problem", None) or error
+        raise InputError(f"{name} holds a value that cannot be read ({problem}): mend it.") from error
+    finally:
+        loader.dispose()
+
+
+def _check_yaml_events(text: str, name: str) -> None:
+    """Depth and expanded size, from the parser's events, which need no recursion."""
+    sizes: dict[str, int] = {}  # nodes that each anchor stands for
+    opened: list[tuple[str | None, int]] = []  # anchor of each open collection, nodes counted when it began
+    nodes = 0
+    for event in yaml.parse(text, Loader=_YamlLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            opened.append((event.anchor, nodes))
+            nodes += 1
+            if len(opened) > MAX_DEPTH:
+                where = "" if event.start_mark is None else f" in line {event.start_mark.line + 1}"
+                raise InputError(f"{name} is nested deeper than {MAX_DEPTH} levels{where}: make it flatter.")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = opened.pop()
+            if anchor is not None:
+                sizes[anchor] = nodes - before
+        elif isinstance(event, yaml.AliasEvent):
+            if any(anchor == event.anchor for anchor, _ in opened):
+                raise InputError(f"{name} has an alias *{event.anchor} that holds itself: write it out.")
+            nodes += sizes.get(str(event.anchor), 1)
+        elif isinstance(event, yaml.ScalarEvent):
+            nodes += 1
+            if event.anchor is not None:
+                sizes[event.anchor] = 1
+        if nodes > MAX_YAML_NODES:
+            raise InputError(f"{name} has more than {MAX_YAML_NODES:,} values with its aliases: make it smaller.")
+
+
+def _refuse_second_keys(node: yaml.Node, name: str, seen: set[int]) -> None:
+    if id(node) in seen:  # an alias
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_second_keys(item, name, seen)
+    if not isinstance(node, yaml.MappingNode):
+        return
+    lines: dict[Hashable, int] = {}
+    for key, item in node.value:
+        if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                raise InputError(
+                    f"{name} has the key {key.value!r} twice, in lines {lines[key.value]} and {line}: "
+                    "the first would be dropped; leave one of them."
+                )
+            lines[key.value] = line
+        _refuse_second_keys(item, name, seen)
