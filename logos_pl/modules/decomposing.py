@@ -65,14 +65,15 @@ class Decomposer:
         self.head = head
         self.branches = find_branches(lm.model, lm.anatomy)
         self._uncapped = replace(lm.anatomy, softcap=None)
-        self._dtype = lm.dtype
+        self._dtype, self._device = lm.stream_dtype, lm.device
 
     @contextmanager
     def keeping(self, places: Int[Tensor, " prompts"]) -> Iterator[Float[Tensor, "blocks 2 prompts d_model"]]:
         """What the branches of a forward within the `with` add at some places of the flattened batch."""
-        anatomy, weight = self.head.anatomy, self.head.anatomy.lm_head.weight
-        kept = weight.new_empty(anatomy.num_blocks, 2, len(places), anatomy.d_model)
-        with keeping_branches(self.branches, kept, places.to(weight.device)):
+        anatomy = self.head.anatomy
+        size = (anatomy.num_blocks, 2, len(places), anatomy.d_model)
+        kept = torch.empty(size, dtype=self._dtype, device=self._device)
+        with keeping_branches(self.branches, kept, places.to(self._device)):
             yield kept
 
     def parts(

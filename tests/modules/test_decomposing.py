@@ -18,9 +18,9 @@ from logos_pl.lm.frozen import FrozenLM
 from logos_pl.modules.decomposing import Decomposer, decomposition
 from logos_pl.modules.reading import PromptReader
 from logos_pl.records import Decomposition, Gold, Prompt
-from tests.lm.families import BLOCKS, FAMILIES, NAMES, tiny_model
+from tests.lm.families import BLOCKS, FAMILIES, tiny_model
+from tests.lm.test_branches import DECOMPOSED
 
-DECOMPOSED = [name for name in NAMES if name != "opt_post_norm"]
 PROMPTS = (
     ((1, 5, 9, 33, 17), (40,), (41,)),
     ((1, 60), (7, 8, 9), ()),
