@@ -11,14 +11,14 @@ from logos_pl.data.datamodule import LensDataModule
 from logos_pl.data.packed_text import TextBatch
 from logos_pl.errors import InputError
 from logos_pl.functional.depth import depth_percentile_rows
-from logos_pl.functional.divergence import row_divergence
 from logos_pl.functional.low_rank import check_rank
 from logos_pl.functional.moments import MomentStream, reduce_moments
 from logos_pl.functional.positions import position_bounds
 from logos_pl.functional.whitening import WhiteningKind, check_shrinkage
+from logos_pl.lenses.decoding import lens_divergence
 from logos_pl.lenses.head import DecodingNorm, Head
 from logos_pl.lenses.norm import Lens, NormLens
-from logos_pl.lenses.prism import PrismLens, fit_prism
+from logos_pl.lenses.prism import PrismLens, fit_prism, whiten_final
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
 from logos_pl.metrics.row_means import RowMeans
@@ -192,10 +192,12 @@ class PrismFit(LightningModule):
         if self.settings.whiten != "auto":
             kinds = (self.settings.whiten,)
         places = {depth: place for place, depth in enumerate(self.rows)}
-        for candidate in (Candidate(kind, depths) for kind in kinds for depths in POOLS):
-            pooled = [places[depth] for depth in candidate.depths]
-            fitted = fit_prism(moments, pooled, candidate.whiten, self.shrinkage, self.rank)
-            self.prisms[candidate] = PrismLens(fitted, self.head)
+        for kind in kinds:
+            final = whiten_final(moments, kind, self.shrinkage)
+            for depths in POOLS:
+                pooled = [places[depth] for depth in depths]
+                fitted = fit_prism(moments, pooled, kind, self.shrinkage, self.rank, final=final)
+                self.prisms[Candidate(kind, depths)] = PrismLens(fitted, self.head)
         self._lenses: dict[str, Lens] = {"norm": NormLens(self.head)}
         self._lenses |= {str(candidate): lens for candidate, lens in self.prisms.items()}
         self._means = {name: self._row_means() for name in self._lenses}
@@ -208,10 +210,8 @@ class PrismFit(LightningModule):
         """Divergences of every row from the final distribution, under the norm lens and every candidate."""
         rows = list(range(self.frozen.num_blocks + 1))
         h = residuals(self.frozen, batch.input_ids, batch.positions, rows).flatten(1, 2)
-        teacher = self.head.project(self.head.normalise(h[-1:], rows[-1:]))[0]
         for name, lens in self._lenses.items():
-            x, inv_tau = lens.decode_inputs(h, rows)
-            divergence = row_divergence(x, teacher, inv_tau, self.head.unembedding, block_bytes=self.block_bytes)
+            divergence = lens_divergence(lens, h, block_bytes=self.block_bytes)
             self._means[name].update(**divergence._asdict())
 
     def on_validation_epoch_end(self) -> None:

@@ -1,7 +1,7 @@
 """The tuned lens as Lightning trains and judges it: read the residual stream, compute, log."""
 
 import math
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, MutableMapping, Sequence
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
@@ -18,7 +18,7 @@ from logos_pl.errors import InputError, RunError
 from logos_pl.functional.bias_loss import bias_cross_entropy
 from logos_pl.functional.budget import lr_factor, warmup_steps
 from logos_pl.functional.depth import depth_percentile_rows
-from logos_pl.functional.divergence import RowDivergence, row_divergence
+from logos_pl.functional.divergence import RowDivergence
 from logos_pl.functional.lens_loss import lens_loss
 from logos_pl.functional.low_rank import settle_rank
 from logos_pl.functional.positions import sample_rows
@@ -26,6 +26,7 @@ from logos_pl.functional.row_index import row_index
 from logos_pl.functional.schedules import SCHEDULES, Init, ScheduleName, scheduled_lr, scheduled_rows
 from logos_pl.functional.whitening import Whitening
 from logos_pl.lenses.calibration import TemperedLens, fit_temperatures
+from logos_pl.lenses.decoding import lens_divergence
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import Lens, NormLens
 from logos_pl.lenses.prism import PrismLens
@@ -335,10 +336,8 @@ class LensTuning(LightningModule):
         """Divergences of every row from the final distribution, norm lens and tuned lens."""
         rows = list(range(self.frozen.num_blocks + 1))
         h = residuals(self.frozen, batch.input_ids, batch.positions, rows).flatten(1, 2)
-        teacher = self.head.project(self.head.normalise(h[-1:], rows[-1:]))[0]
         for name in self.row_means:
-            x, inv_tau = self.lenses[name].decode_inputs(h, rows)
-            divergence = row_divergence(x, teacher, inv_tau, self.head.unembedding, block_bytes=self.loss_block_bytes)
+            divergence = lens_divergence(self.lenses[name], h, block_bytes=self.loss_block_bytes)
             self.row_means[name].update(**divergence._asdict())
 
     def on_test_start(self) -> None:
@@ -352,16 +351,28 @@ class LensTuning(LightningModule):
                 "The lens was fitted without a companion, the bias-and-temperature lens that the gates compare with: "
                 "fit it again with --model.companion true."
             )
-        norm, rows = NormLens(self.head), list(range(self.frozen.num_blocks + 1))
-        texts = [residuals(self.frozen, b.input_ids, b.positions, rows) for b in data.all_validation_batches()]
-        h = torch.cat([text.flatten(1, 2) for text in texts], dim=1)
+        norm = NormLens(self.head)
+        h = self._validation_residuals(list(data.all_validation_batches()))
         inv_tau = fit_temperatures(norm, h, block_bytes=self.loss_block_bytes)
+        del h
         lenses = {"tuned": tuned, "norm": norm, "norm_tau": TemperedLens(norm, inv_tau), "bias": bias}
         if "imported" in self.lenses:
             lenses["imported"] = self.lenses["imported"]
         self.judging = Judging(self.frozen, lenses, data.asked, self.loss_block_bytes)
         if self.device.type != "mps":  # which has no float64: there the sums stay on the CPU
             self.judging.to(self.device)
+
+    def _validation_residuals(self, batches: Sequence[TextBatch]) -> Float[Tensor, "rows pos d_model"]:
+        """Every row at the positions of held-out text: once, and on the CPU, as it is looked at only in pieces."""
+        lm, rows = self.frozen, list(range(self.frozen.num_blocks + 1))
+        num_pos = sum(batch.positions.numel() for batch in batches)
+        kept = torch.empty(len(rows), num_pos, lm.d_model, dtype=lm.stream_dtype, device="cpu")
+        start = 0
+        for batch in batches:
+            h = residuals(lm, batch.input_ids, batch.positions, rows).flatten(1, 2)
+            kept[:, start : start + h.shape[1]] = h
+            start += h.shape[1]
+        return kept
 
     def test_step(self, batch: TextBatch | PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Read a batch of either evaluation set."""
