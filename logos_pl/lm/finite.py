@@ -26,17 +26,18 @@ def refuse_nonfinite(model: PreTrainedModel, blocks: list[nn.Module], calls: lis
     if place is None:
         return
     name, dtype = type(model).__name__, next(model.parameters()).dtype
-    weight = _first_nonfinite_weight(model)
-    if weight is not None:
+    weight, overflows = _first_nonfinite_weight(model)
+    if weight is not None and not (overflows and dtype == torch.float16):
         raise InputError(
             f"the weights of {name} hold numbers that are not finite ({weight} first), so that {place} is not finite; "
             "fetch the model again."
         )
     others = "bfloat16 or float32" if dtype == torch.float16 else "float32"
     remedy = "take another model" if dtype == torch.float32 else f"give --model.dtype {others}"
+    cause = "though all weights are: its numbers are" if weight is None else f"as weights ({weight} first) are"
     raise InputError(
-        f"{place} of {name} is not finite in {str(dtype).removeprefix('torch.')}, though all weights are: its numbers "
-        f"are too large for this number format; {remedy}."
+        f"{place} of {name} is not finite in {str(dtype).removeprefix('torch.')}, {cause} too large for this number "
+        f"format; {remedy}."
     )
 
 
@@ -50,6 +51,8 @@ def _first_place(blocks: list[nn.Module], calls: list[Call], logits: Tensor) -> 
     return None if bool(logits.isfinite().all()) else "what the output layer gives"
 
 
-def _first_nonfinite_weight(model: PreTrainedModel) -> str | None:
-    named = model.named_parameters()
-    return next((name for name, weight in named if not bool(weight.isfinite().all())), None)
+def _first_nonfinite_weight(model: PreTrainedModel) -> tuple[str | None, bool]:
+    """Name of the first weight that is not finite, and whether infinity is all that is wrong with the weights."""
+    broken = [(name, weight) for name, weight in model.named_parameters() if not bool(weight.isfinite().all())]
+    overflows = not any(bool(weight.isnan().any()) for _, weight in broken)
+    return (broken[0][0] if broken else None), overflows

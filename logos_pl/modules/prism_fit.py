@@ -19,6 +19,7 @@ from logos_pl.lenses.decoding import lens_divergence
 from logos_pl.lenses.head import DecodingNorm, Head
 from logos_pl.lenses.norm import Lens, NormLens
 from logos_pl.lenses.prism import PrismLens, fit_prism, whiten_final
+from logos_pl.lm.devices import Fp32Unembed
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
 from logos_pl.metrics.row_means import RowMeans
@@ -72,6 +73,7 @@ class PrismFit(LightningModule):
         dtype: Number format the model runs in.
         decoding_norm: Norm in front of the unembedding.
         block_bytes: Upper bound on one block of logits.
+        fp32_unembed: Whether the unembedding is held in fp32.
 
     Raises:
         InputError: The shrinkage is out of bounds.
@@ -92,6 +94,7 @@ class PrismFit(LightningModule):
         dtype: str = "auto",
         decoding_norm: DecodingNorm = "final",
         block_bytes: int = 2**28,
+        fp32_unembed: Fp32Unembed = "auto",
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -100,6 +103,7 @@ class PrismFit(LightningModule):
         self.settings, self.shrinkage = settings, check_shrinkage(settings.shrinkage)
         self.model_id, self.revision, self.dtype_name, self.decoding_norm = model_id, revision, dtype, decoding_norm
         self.block_bytes = block_bytes
+        self.fp32_unembed: Fp32Unembed = fp32_unembed
         self.lm: FrozenLM | None = None
         self.num_sequences, self.num_positions = 0, 0
         self.total_positions = 0
@@ -140,7 +144,7 @@ class PrismFit(LightningModule):
                 f"{lm.d_model}: give more than that; 100,000 or more is sensible."
             )
         self.rows = {0: 0} | depth_percentile_rows(lm.num_blocks)
-        self.head = Head(lm.anatomy, decoding_norm=self.decoding_norm).to(self.device)
+        self.head = Head(lm.anatomy, decoding_norm=self.decoding_norm, fp32_unembed=self.fp32_unembed).to(self.device)
         self._stream = MomentStream(len(self.rows), lm.d_model)
         self.lm = lm
 

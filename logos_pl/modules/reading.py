@@ -17,7 +17,7 @@ from logos_pl.lenses.raw import RawLens
 from logos_pl.lm.anatomy import exact_logits
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
-from logos_pl.modules.decomposing import Decomposer, LogitParts
+from logos_pl.modules.decomposing import Decomposer, LogitParts, NotDecomposed
 from logos_pl.records import TOP_K
 
 
@@ -45,7 +45,7 @@ class BatchReading(NamedTuple):
     final_to_next: PairReadings | None
     last_row: LastRow
     residuals: Float[Tensor, "rows tokens d_model"] | None
-    logit_parts: tuple[LogitParts, ...] | None = None
+    logit_parts: tuple[LogitParts | NotDecomposed, ...] | None = None
 
 
 SWEPT = ("norm", "tuned", "prism", "imported")
@@ -118,7 +118,9 @@ class PromptReader:
             h = residuals(self.lm, batch.input_ids, None, self.rows, batch.attention_mask)
         return h.flatten(1, 2), branches
 
-    def _take_apart(self, batch: PromptBatch, branches: Tensor | None, h: Tensor) -> tuple[LogitParts, ...] | None:
+    def _take_apart(
+        self, batch: PromptBatch, branches: Tensor | None, h: Tensor
+    ) -> tuple[LogitParts | NotDecomposed, ...] | None:
         if self.decomposer is None or branches is None:
             return None
         return self.decomposer.parts(batch.prompts, branches, h[0], h[-1])

@@ -32,6 +32,7 @@ from logos_pl.lenses.norm import Lens, NormLens
 from logos_pl.lenses.prism import PrismLens
 from logos_pl.lenses.translator import Translators
 from logos_pl.lenses.tuned import TunedLens
+from logos_pl.lm.devices import Fp32Unembed
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
 from logos_pl.metrics.row_means import RowMeans
@@ -78,6 +79,9 @@ class LensTuning(LightningModule):
         revision: branch, tag or commit of the model on the Hub.
         dtype: number format the frozen model runs in; `auto`: bfloat16 on CUDA, float32 on the CPU below 30B.
         compile: compile the blocks of the frozen model, on CUDA: the first step takes longer, and the others less.
+        fp32_unembed: hold the unembedding in float32 for the lenses (`true`), or in the model's own number format
+            (`false`), which takes no second copy and rounds what goes into its products; `auto`: in float32, but for
+            vocabularies of 100,000 tokens and more on CUDA. Logits and losses are float32 in any case.
         decoding_norm: norm in front of the unembedding: the model's `final` one at every row, or the one that
             reads the row `next`.
         rank: rank of each translator; `auto`: width / 32 within 64 to 256; 0: bias and temperature only.
@@ -106,6 +110,7 @@ class LensTuning(LightningModule):
         revision: str | None = None,
         dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
         compile: bool = False,
+        fp32_unembed: Fp32Unembed = "auto",
         decoding_norm: Literal["final", "next"] = "final",
         rank: int | Literal["auto"] = "auto",
         init: Init | Literal["auto"] = "auto",
@@ -125,6 +130,7 @@ class LensTuning(LightningModule):
         super().__init__()
         _check_numbers(lr, betas, {"weight_decay": weight_decay, "l2": l2, "smoothness": smoothness}, loss_block_mib)
         self.model_id, self.revision, self.dtype_name, self.decoding_norm = model_id, revision, dtype, decoding_norm
+        self.fp32_unembed: Fp32Unembed = fp32_unembed
         self.with_compile = compile  # the bare name is a method of every module
         self.rank, self.layers_per_step, self.temperature = rank, layers_per_step, temperature
         self.with_companion = companion
@@ -221,7 +227,7 @@ class LensTuning(LightningModule):
         basis = self._basis(lm)
         self.translators = Translators(lm.num_blocks - 1, lm.d_model, rank, seed=self.seed, basis=basis)
         self.translators.log_tau.requires_grad_(self.temperature)
-        self.head = Head(lm.anatomy, decoding_norm=self.decoding_norm).to(self.device)
+        self.head = Head(lm.anatomy, decoding_norm=self.decoding_norm, fp32_unembed=self.fp32_unembed).to(self.device)
         self.lenses = {"norm": NormLens(self.head), "tuned": TunedLens(self.translators, self.head)}
         means = {name: RowMeans(lm.num_blocks + 1, QUANTITIES) for name in self.lenses}
         self.companion = None
@@ -443,6 +449,7 @@ class LensTuning(LightningModule):
             "model_commit": self.frozen.model_commit,
             "tokenizer_commit": self.frozen.tokenizer_commit,
             "model_dtype": str(self.frozen.dtype),
+            "unembed_dtype": str(self.head.unembedding.weight.dtype),
             "compile": self.with_compile,
             "decoding_norm": self.decoding_norm,
             "rank": self.translators.rank,

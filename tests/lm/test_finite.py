@@ -25,6 +25,16 @@ def test_a_weight_that_is_not_finite_is_named_with_the_first_row_it_breaks(value
     )
 
 
+def test_a_weight_that_the_cast_to_half_precision_has_made_infinite_is_no_damage() -> None:
+    model = tiny_model("llama")
+    model.model.layers[1].mlp.down_proj.weight[3, 0] = 1e5
+    assert refusal(model.half()) == (
+        "row 2 (the output of block 2) of LlamaForCausalLM is not finite in float16, as weights "
+        "(model.layers.1.mlp.down_proj.weight first) are too large for this number format; give --model.dtype bfloat16 "
+        "or float32."
+    )
+
+
 def test_embedding_and_output_layer_are_looked_at_too() -> None:
     model = tiny_model("llama")
     model.lm_head.weight[50, 0] = float("nan")
