@@ -46,9 +46,10 @@ def test_the_last_row_decoded_exactly_is_bitwise_the_models_own_logits(name: str
     assert torch.equal(logits, model(input_ids=IDS, use_cache=False).logits)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("name", NAMES)
-def test_the_next_norm_is_the_one_that_reads_the_row(name: str) -> None:
-    family, model = FAMILIES[name], tiny_model(name)
+def test_the_next_norm_is_the_one_that_reads_the_row(name: str, dtype: torch.dtype) -> None:
+    family, model = FAMILIES[name], tiny_model(name, dtype)
     norms = dissect(model).next_norms
     if family.next_norm is None:
         assert norms is None

@@ -116,6 +116,16 @@ def with_output(block: nn.Module, change: Callable[[Tensor], Tensor]) -> None:
     block.register_forward_hook(replace)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_large_embeddings_do_not_hide_what_the_blocks_read(dtype: torch.dtype) -> None:
+    """The first blocks add a hundredth of what they read, so that half precision nearly rounds it away."""
+    config = AutoConfig.for_model("llama", **{**LLAMA_LIKE, "is_causal": False})
+    model = build(lambda: AutoModelForCausalLM.from_config(config), dtype)
+    model.model.embed_tokens.weight *= 40
+    with pytest.raises(InputError, match="reads tokens that come later"):
+        verify(model, dissect(model))
+
+
 def test_one_block_that_looks_a_single_token_ahead_is_found_wherever_it_stands() -> None:
     for place in range(3):
         model = tiny_model("llama")
