@@ -182,6 +182,7 @@ def make_data(settings: Settings, lm: FrozenLM) -> LensDataModule:
             positions_per_seq=int(data.positions_per_seq),
             loss_block_mib=settings.model["loss_block_mib"],
             step_seqs=data.effective_batch_seqs,
+            fp32_unembed=settings.model["fp32_unembed"],
         )
         shape = shape_of(lm.model.config)
         choice = choose_device(shape, measure_memory(), override=lm.device.type, step=step, dtype=lm.dtype)

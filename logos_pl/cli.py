@@ -86,7 +86,13 @@ class LogosTrainer(Trainer):
             RunError: A figure is not finite, or the disk refuses.
         """
         prism = PrismFit(
-            settings, model.model_id, model.revision, model.dtype_name, model.decoding_norm, model.loss_block_bytes
+            settings,
+            model.model_id,
+            model.revision,
+            model.dtype_name,
+            model.decoding_norm,
+            model.loss_block_bytes,
+            model.fp32_unembed,
         )
         self.fit(prism, datamodule=datamodule)
 

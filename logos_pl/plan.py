@@ -114,6 +114,7 @@ def _place(config: Any, shape: ModelShape, positions_per_seq: int, world_size: i
         loss_block_mib=config.model.loss_block_mib,
         step_seqs=max(1, data.effective_batch_seqs // world_size),
         micro_batch_seqs=None if micro == "auto" else micro,
+        fp32_unembed=config.model.fp32_unembed,
     )
     named = {"auto": None, "gpu": "cuda"}.get(config.trainer.accelerator, config.trainer.accelerator)
     dtype = None if config.model.dtype == "auto" else DTYPES[config.model.dtype]

@@ -98,7 +98,7 @@ class NextTokenRecord(NamedTuple):
         answer_nll_bits: −log2 of the probability of the whole answer, token by token.
         control_margin: P(answer) − P(contrast); None but on control prompts.
         cos_to_final: Cosine of mean-centred logits with the model's.
-        copy_collapse: Top-1 copies the prompt with p > 0.95 and a margin above 0.10.
+        copy_collapse: Top-1 copies the prompt with p > 0.95 and a margin above 0.10, or what the sweep was told.
         copy_soft: The same at p > 0.33 over the last k rows, for k in `SOFT_WINDOWS`.
         copy_at: The same as `copy_collapse` at each of `COPY_THRESHOLDS`.
         identity_row: Row 0 of a model with tied embeddings; its copies are flagged here and never counted.
@@ -242,7 +242,8 @@ class PromptRecords(NamedTuple):
         final_to_next: The final norm (a) against the norm that reads the row next (b); None where there is none.
         last_row: The last row against the model's own output.
         nonfinite: Where logits are not finite, by lens, row and position.
-        decomposition: The answer's logit taken apart; None where that was not asked for.
+        decomposition: The answer's logit taken apart; None where that was not asked for or could not be done.
+        not_decomposed: Why it could not be done, in one sentence, else None.
     """
 
     prompt: Prompt
@@ -257,3 +258,4 @@ class PromptRecords(NamedTuple):
     last_row: LastRowCheck
     nonfinite: tuple[NonFinite, ...]
     decomposition: Decomposition | None = None
+    not_decomposed: str | None = None

@@ -17,6 +17,7 @@ from logos_pl.functional.divergence import NATS_TO_BITS, kl_nats
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import NormLens
 from logos_pl.lm.anatomy import exact_logits
+from logos_pl.lm.devices import Fp32Unembed
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
 from logos_pl.modules.reading import BatchReading, PromptReader
@@ -58,7 +59,7 @@ def run_selftest(module: LensTuning, data: LensDataModule, device: torch.device)
     data.setup("predict")
     lm = FrozenLM.load(module.model_id, revision=module.revision, dtype=module.dtype_name, device=device)
     (prompts, *_) = batches(data.asked[:MAX_PROMPTS], 2**31)
-    done = list(checks(lm, prompts))
+    done = list(checks(lm, prompts, module.fp32_unembed))
     Console().print(selftest_table(done))
     failed = [check.name for check in done if not check.passed]
     if failed:
@@ -80,10 +81,10 @@ def selftest_table(done: list[Check]) -> Table:
 
 
 @torch.no_grad()
-def checks(lm: FrozenLM, batch: PromptBatch) -> Iterator[Check]:
-    """All checks, one by one."""
+def checks(lm: FrozenLM, batch: PromptBatch, fp32_unembed: Fp32Unembed = "auto") -> Iterator[Check]:
+    """All checks, one by one, with the unembedding in the number format that a sweep would have it in."""
     rows = list(range(lm.num_blocks + 1))
-    head = Head(lm.anatomy)
+    head = Head(lm.anatomy, fp32_unembed=fp32_unembed)
     h = residuals(lm, batch.input_ids, None, rows, batch.attention_mask)
     real = batch.attention_mask.bool().to(h.device)
     model_logits = lm.logits(batch.input_ids, batch.attention_mask)[real]

@@ -8,7 +8,7 @@ import torch
 
 from logos_pl import plan
 from logos_pl.errors import InputError
-from logos_pl.lm.devices import DeviceMemory
+from logos_pl.lm.devices import DeviceMemory, ModelShape
 from tests.tiny import namespace
 
 MEMORY = [DeviceMemory("cuda:1", 10**11, 10**11), DeviceMemory("cpu", 10**10, 10**10)]
@@ -22,7 +22,8 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> None:
 def settings(**overrides: Any) -> SimpleNamespace:
     nested: dict[str, dict[str, Any]] = {
         "data": {"seq_len": 512, "effective_batch_seqs": 32, "micro_batch_seqs": "auto"},
-        "model": {"model_id": "demo", "revision": None, "rank": "auto", "dtype": "auto", "loss_block_mib": 256},
+        "model": {"model_id": "demo", "revision": None, "rank": "auto", "dtype": "auto", "loss_block_mib": 256}
+        | {"fp32_unembed": "auto"},
         "trainer": {"accelerator": "auto", "devices": "auto", "num_nodes": 1},
     }
     nested["data"] |= {"tokens": "auto", "positions_per_seq": "auto"}
@@ -116,3 +117,14 @@ def test_an_automatic_micro_batch_divides_the_effective_batch() -> None:
     run = plan.plan_run(settings(trainer__accelerator="cpu", data__effective_batch_seqs=12))
 
     assert (run.batching.micro_batch_seqs, run.batching.grad_accum) == (6, 2)
+
+
+def test_a_head_that_is_to_be_held_in_fp32_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = ModelShape("llama", 8_030_261_248, 32, 4096, 128_256)
+    monkeypatch.setattr(plan, "shape_of", lambda config: shape)
+    monkeypatch.setattr(plan, "measure_memory", lambda: [DeviceMemory("cuda:0", 2**37, 2**37)])
+    needed = {
+        fp32: plan.plan_run(settings(model__fp32_unembed=fp32)).choice.needed_bytes for fp32 in ("auto", True, False)
+    }
+    assert needed[True] - needed["auto"] == 128_256 * 4096 * 4
+    assert needed[False] == needed["auto"]

@@ -113,10 +113,16 @@ def test_a_sweep_writes_every_file_and_says_where(
 def test_a_sweep_that_decomposes_adds_a_file_a_picture_and_how_exact_the_sums_are(
     tiny: dict[str, Path], fitted: Path, prompts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(arguments(tiny, fitted, tmp_path, **{"data.prompts": prompts, "sweep.decompose": True})) == 0
+    options = {"sweep.decompose": True, "sweep.copy_threshold": 0.01, "sweep.copy_margin": 0}
+    options |= {"model.fp32_unembed": False}
+    assert main(arguments(tiny, fitted, tmp_path, **{"data.prompts": prompts} | options)) == 0
     said, folder = capsys.readouterr().out, latest(tmp_path)
 
     document = documents(folder)["output-tiny-llama.json"]
+    run = document["run"]
+    assert (run["copy_threshold"], run["copy_margin"], run["unembed_dtype"]) == (0.01, 0.0, "float32")
+    rows = pandas.read_csv(folder / "output-tiny-llama-pure-next-token.csv")
+    assert (rows[rows.copy_collapse].p_top1 <= 0.95).any(), "copies by the rule that was given"
     name = document["run"]["files"]["decomposition"]
     assert name == "output-tiny-llama-decomposition.csv"
     assert name in said

@@ -6,14 +6,24 @@ from typing import NamedTuple
 
 from logos_pl.records import COPY_THRESHOLDS, SOFT_WINDOWS
 
-STRICT_THRESHOLD = 0.95
-"""Probability the top-1 token has to exceed."""
-
 SOFT_THRESHOLD = 0.33
 """The same for the soft variants, at every row of the window."""
 
-MARGIN = 0.10
-"""What the top-1 probability has to exceed the second by, in every variant; it can decide only below p = 0.55."""
+
+class CopyRule(NamedTuple):
+    """When a row counts as a copy.
+
+    Attributes:
+        threshold: Probability that the top-1 token has to exceed; the soft variants and the sweep of thresholds have
+            their own.
+        margin: What it has to exceed the second by, in every variant; 0.10 can decide only below p = 0.55.
+    """
+
+    threshold: float = 0.95
+    margin: float = 0.10
+
+
+COPY_RULE = CopyRule()
 
 
 class RowTop(NamedTuple):
@@ -28,7 +38,7 @@ class CopyFlags(NamedTuple):
     """A row's copy flags.
 
     Attributes:
-        strict: One row, at `STRICT_THRESHOLD`.
+        strict: One row, at the rule's threshold.
         soft: The last k rows, at `SOFT_THRESHOLD`, for k in `SOFT_WINDOWS`.
         at: One row, at each of `COPY_THRESHOLDS`.
     """
@@ -54,7 +64,12 @@ def uncounted_ids(tokens: Mapping[int, str], special_ids: Set[int]) -> frozenset
 
 
 def copy_flags(
-    rows: Sequence[RowTop], prompt_ids: Sequence[int], uncounted: Set[int], *, identity_row: bool
+    rows: Sequence[RowTop],
+    prompt_ids: Sequence[int],
+    uncounted: Set[int],
+    *,
+    identity_row: bool,
+    rule: CopyRule = COPY_RULE,
 ) -> list[CopyFlags]:
     """Every row's copy flags under one lens.
 
@@ -67,6 +82,7 @@ def copy_flags(
         uncounted: Tokens that never count; see `uncounted_ids`.
         identity_row: Row 0 repeats its input by construction. Alone it is flagged as it was read, for the milestones
             to leave out; a window of a later row that reaches into it makes no copy.
+        rule: Threshold and margin.
     """
 
     def copies(row: int, window: int, threshold: float) -> bool:
@@ -75,12 +91,12 @@ def copy_flags(
             return False
         seen = rows[start : row + 1]
         ids = [top.top1_id for top in seen]
-        sure = all(top.p_top1 > threshold and top.p_top1 - top.p_top2 > MARGIN for top in seen)
+        sure = all(top.p_top1 > threshold and top.p_top1 - top.p_top2 > rule.margin for top in seen)
         return sure and uncounted.isdisjoint(ids) and _is_slice(ids, prompt_ids)
 
     return [
         CopyFlags(
-            strict=copies(row, 1, STRICT_THRESHOLD),
+            strict=copies(row, 1, rule.threshold),
             soft=tuple(copies(row, window, SOFT_THRESHOLD) for window in SOFT_WINDOWS),
             at=tuple(copies(row, 1, threshold) for threshold in COPY_THRESHOLDS),
         )

@@ -71,6 +71,9 @@ class RunFacts:
         dtype: Number format it ran in.
         decoding_norm: `final` or `next`.
         environment: What it ran on.
+        unembed_dtype: Number format of the unembedding in the lenses.
+        copy_threshold: Probability that makes a copy, of `copy_collapse`.
+        copy_margin: What it has to exceed the second by, of every copy flag.
     """
 
     started: datetime
@@ -81,6 +84,9 @@ class RunFacts:
     dtype: str | None
     decoding_norm: str | None
     environment: Environment | None
+    unembed_dtype: str | None = None
+    copy_threshold: float | None = None
+    copy_margin: float | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,10 @@ class Run:
     git_sha: str | None
     device: str | None
     dtype: str | None
+    unembed_dtype: str | None
     decoding_norm: str | None
+    copy_threshold: float | None
+    copy_margin: float | None
     lenses: list[str]
     preferred_lens: Literal["norm", "tuned"] | None
     num_prompts: int

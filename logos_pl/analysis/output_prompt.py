@@ -118,6 +118,7 @@ def diagnosis(record: PromptRecords, reached: Mapping[str, Milestones], raw_lens
         "last_row": last_row_check(record.last_row),
         "decoding_point": decoding_point(record.final_to_next, reached["norm"], num_blocks),
         "nonfinite": nonfinite_rows(record.nonfinite),
+        "not_decomposed": record.not_decomposed,
     }
 
 

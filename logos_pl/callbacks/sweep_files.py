@@ -11,6 +11,7 @@ from torch import Tensor
 
 from logos_pl.analysis import plots
 from logos_pl.analysis.contribution_plot import contribution_figure
+from logos_pl.analysis.copy_collapse import COPY_RULE, CopyRule
 from logos_pl.analysis.cross_report import cross_model_report
 from logos_pl.analysis.milestones import Milestones
 from logos_pl.analysis.output import OutputBuilder, failed_output, preferred_lens, skipped_output, to_json
@@ -55,6 +56,7 @@ class SweepFiles:
         imported: Where the imported lens comes from; None without one.
         prism: Where the prism comes from; None without one.
         decompose: The answers' logits are taken apart, too.
+        copy_rule: What makes a copy.
 
     Raises:
         OSError: The disk refuses.
@@ -70,6 +72,7 @@ class SweepFiles:
         prism: PrismProvenance | None = None,
         *,
         decompose: bool = False,
+        copy_rule: CopyRule = COPY_RULE,
     ) -> None:
         self.folder = folder.path
         self.name = module.frozen.clean_model_name
@@ -78,11 +81,14 @@ class SweepFiles:
         self.provenance = provenance
         self.imported = imported
         self.prism = prism
+        self.copy_rule = copy_rule
         self.started = datetime.now(UTC)
         self._builder = OutputBuilder(raw_lens)
         self._drawn = plots.PromptSample()
         self._residuals: list[str] = []
         self._largest_error_nats = 0.0
+        self._num_decomposed = 0
+        self._not_decomposed: list[str] = []
         with ExitStack() as stack:
             self._positions = {
                 lens: stack.enter_context(RecordWriter(self._path(f"records{_suffix(lens)}.csv"), PositionRecord))
@@ -118,6 +124,9 @@ class SweepFiles:
         if self._contributions is not None and records.decomposition is not None:
             self._contributions.write(records.decomposition.contributions)
             self._largest_error_nats = max(self._largest_error_nats, abs(records.decomposition.error_nats))
+            self._num_decomposed += 1
+        if records.not_decomposed is not None:
+            self._not_decomposed.append(records.not_decomposed)
         self._page.add(records, reached)
         self._builder.add(records)
         self._drawn.add(records)
@@ -133,11 +142,20 @@ class SweepFiles:
         self._residuals.append(path.name)
 
     def exactness(self) -> str:
-        """How near the sums of the logits' components come to the model's own logits, in one sentence."""
-        return (
-            "Embedding, attention, MLP and biases add up to the model's own logits within "
-            f"{self._largest_error_nats:.1g} nats in {_dtype(self.module.frozen)}."
-        )
+        """How near the sums of components come to the model's own logits, and of which prompts there is no sum."""
+        sentences = []
+        if self._num_decomposed:
+            sentences.append(
+                "Embedding, attention, MLP and biases add up to the model's own logits within "
+                f"{self._largest_error_nats:.1g} nats in {_dtype(self.module.frozen)}."
+            )
+        if left_out := len(self._not_decomposed):
+            of = left_out + self._num_decomposed
+            more = "" if left_out == 1 else " The others are in the JSON, under diagnostics."
+            sentences.append(
+                f"Left out of the decomposition: {left_out} of {of} prompts. {self._not_decomposed[0]}{more}"
+            )
+        return " ".join(sentences)
 
     def preference(self) -> str:
         """Which lens to go by, in one sentence, and why; empty without a tuned lens."""
@@ -206,7 +224,8 @@ class SweepFiles:
         if drawn.answered:
             figures["rank"] = plots.rank_figure(drawn.answered, num_blocks, self.name, drawn.num_answered)
         if self._contributions is not None:
-            figures["decomposition"] = contribution_figure(drawn.records, num_blocks, self.name, drawn.num_prompts)
+            decomposed = [record for record in drawn.records if record.decomposition is not None]
+            figures["decomposition"] = contribution_figure(decomposed, num_blocks, self.name, self._num_decomposed)
         for what, figure in figures.items():
             plots.save_figure(figure, self._path(f"{what}.png"))
         return [self._path(f"{what}.png").name for what in figures]
@@ -239,6 +258,9 @@ class SweepFiles:
             dtype=_dtype(lm),
             decoding_norm=self.module.decoding_norm,
             environment=Environment(made_with.torch, made_with.transformers, made_with.lightning, made_with.device),
+            unembed_dtype=str(self.module.head.unembedding.weight.dtype).removeprefix("torch."),
+            copy_threshold=self.copy_rule.threshold,
+            copy_margin=self.copy_rule.margin,
         )
 
     def _contents(self, files: Files) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 
+from logos_pl.analysis.copy_collapse import COPY_RULE, CopyRule
 from logos_pl.analysis.milestones import Milestones, milestones
 from logos_pl.analysis.report_input import ReportInput
 from logos_pl.callbacks.graceful_stop import SIGNALS
@@ -22,7 +23,7 @@ from logos_pl.callbacks.prism_import import PrismImport
 from logos_pl.callbacks.sweep_files import SweepFiles
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.data.token_strings import TokenStrings
-from logos_pl.errors import InterruptedRunError
+from logos_pl.errors import InputError, InterruptedRunError
 from logos_pl.modules.decomposing import Decomposer
 from logos_pl.modules.reading import BatchReading
 from logos_pl.modules.recording import records_of
@@ -85,6 +86,11 @@ class SweepWriter(Callback):
         raw_lens: rows at which the norm lens is set against the bare unembedding: `sample`, four of them, or `full`.
         keep_residuals: keep the residual stream of every prompt, too.
         decompose: take the answers' logits apart, too, into what embedding, attention, MLP and biases contribute.
+        copy_threshold: probability of the top-1 token above which a row that repeats the prompt counts as a copy.
+        copy_margin: what that probability has to exceed the second by, for every kind of copy.
+
+    Raises:
+        InputError: threshold or margin is no probability.
     """
 
     def __init__(
@@ -95,13 +101,21 @@ class SweepWriter(Callback):
         raw_lens: Literal["sample", "full"] = "sample",
         keep_residuals: bool = False,
         decompose: bool = False,
+        copy_threshold: float = COPY_RULE.threshold,
+        copy_margin: float = COPY_RULE.margin,
     ) -> None:
+        if not 0 < copy_threshold <= 1:
+            raise InputError(f"--sweep.copy_threshold must be above 0 and at most 1 (got {copy_threshold:g}).")
+        if not 0 <= copy_margin < 1:
+            raise InputError(f"--sweep.copy_margin must be at least 0 and below 1 (got {copy_margin:g}).")
+
         self.tuned = tuned
         self.prism = prism
         self.out_dir = out_dir
         self.raw_lens = raw_lens
         self.keep_residuals = keep_residuals
         self.decompose = decompose
+        self.copy_rule = CopyRule(copy_threshold, copy_margin)
         self.destination = SweepDestination()
         self._files: SweepFiles | None = None
         self._handlers: dict[int, Any] = {}
@@ -138,7 +152,14 @@ class SweepWriter(Callback):
         imported = next((c.origin for c in callbacks if isinstance(c, ImportedLens)), None)
         prism = next((c.provenance for c in callbacks if isinstance(c, PrismImport)), None)
         self._files = SweepFiles(
-            self.destination.open(), pl_module, provenance, self.raw_lens, imported, prism, decompose=self.decompose
+            self.destination.open(),
+            pl_module,
+            provenance,
+            self.raw_lens,
+            imported,
+            prism,
+            decompose=self.decompose,
+            copy_rule=self.copy_rule,
         )
         self._handlers = {number: signal.signal(number, self._stop) for number in SIGNALS}
 
@@ -178,7 +199,8 @@ class SweepWriter(Callback):
         assert isinstance(outputs, BatchReading)
         assert self._files is not None
         tied = pl_module.frozen.tied_embeddings
-        for number, records in enumerate(records_of(outputs, self._strings, self._special, tied)):
+        read = records_of(outputs, self._strings, self._special, tied, self.copy_rule)
+        for number, records in enumerate(read):
             reached = {lens: milestones(rows) for lens, rows in records.next_token.items()}
             self._files.add(records, reached)
             if outputs.residuals is not None:

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from logos_pl.functional.unembedding import PreparedHead, Unembedding, prepare, spans, unscaled_logits
+from logos_pl.functional.unembedding import PreparedHead, Unembedding, prepare, spans, unscaled_logits, widened
 
 
 @torch.no_grad()
@@ -31,13 +31,25 @@ def fisher_metric(
         p, slope = _probabilities_and_slope(teacher_x[pos], prepared)
         weighted = p * slope
         per_token += (weighted * slope).sum(0).cpu().double()
-        means.append((weighted @ prepared.weight.to(p)).cpu().double())
+        means.append(_over_vocabulary(weighted, prepared.weight).cpu().double())
     mean = torch.cat(means)
     spread = torch.zeros(mean.shape[1], mean.shape[1], dtype=torch.float64)
     for part in spans(vocab, 2**14):  # a full copy of the unembedding in fp64 would be twice the model's own
         weight = head.weight[part].cpu().double()
         spread += weight.T @ (weight * per_token[part, None])
     return head.scale**2 * (spread - mean.T @ mean) / teacher_x.shape[0]
+
+
+def _over_vocabulary(
+    p: Float[Tensor, "pos vocab"], weight: Float[Tensor, "vocab d_head"]
+) -> Float[Tensor, "pos d_head"]:
+    """``p @ weight`` in the precision of ``p``, whatever that of the unembedding."""
+    if weight.dtype == p.dtype:
+        return p @ weight
+    out = p.new_zeros(p.shape[0], weight.shape[1])
+    for part, piece in widened(weight, p.dtype):
+        out.addmm_(p[:, part], piece)
+    return out
 
 
 def _probabilities_and_slope(

@@ -19,8 +19,8 @@ from logos_pl.functional.unembedding import (
     PreparedHead,
     Unembedding,
     block_shape,
+    over_vocabulary,
     prepare,
-    rounded_product,
     slice_shape,
     spans,
     unembed,
@@ -90,8 +90,8 @@ def _kl_and_gradient(
 def times_head(g: Float[Tensor, "n vocab"], head: PreparedHead) -> Float[Tensor, "n d_head"]:
     """``g @ weight``; ``g`` is overwritten where its precision has to be kept from underflow."""
     if head.operand_dtype == torch.float16:
-        return rounded_product(g.mul_(_FP16_LIFT), head.weight, head).div_(_FP16_LIFT)
-    return rounded_product(g, head.weight, head)
+        return over_vocabulary(g.mul_(_FP16_LIFT), head).div_(_FP16_LIFT)
+    return over_vocabulary(g, head)
 
 
 class _Sweep(NamedTuple):

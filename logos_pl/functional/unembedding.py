@@ -13,6 +13,8 @@ from torch import Tensor
 # Element-wise passes go over slices of a block that stay in the cache (CPU) or are worth a kernel launch (elsewhere).
 _CPU_SLICE_BYTES = 2**21
 _SLICE_BYTES = 2**26
+WIDENED_BYTES = 2**26
+"""What is widened to fp32 of a half-precision unembedding at a time, where its own products would round too much."""
 
 
 class Unembedding(NamedTuple):
@@ -53,8 +55,7 @@ def prepare(head: Unembedding, x_dtype: torch.dtype) -> PreparedHead:
     amplitude = 1.0 if head.softcap is None else head.softcap
     scale = head.scale / amplitude
     return PreparedHead(
-        # Only CUDA multiplies half operands into fp32; elsewhere a half head is widened once per call.
-        weight=head.weight if half and head.weight.is_cuda else head.weight.to(dtype),
+        weight=head.weight if half else head.weight.to(dtype),
         bias=None if head.bias is None else head.bias.to(dtype) * scale,
         scale=scale,
         amplitude=amplitude,
@@ -64,12 +65,42 @@ def prepare(head: Unembedding, x_dtype: torch.dtype) -> PreparedHead:
     )
 
 
-def rounded_product(a: Tensor, b: Tensor, head: PreparedHead) -> Tensor:
-    """``a @ b`` with ``a`` rounded to the head's own precision, accumulated in the computing dtype."""
-    a = a.to(head.operand_dtype)
-    if a.dtype == b.dtype != head.dtype:
-        return torch.mm(a, b, out_dtype=head.dtype)
-    return torch.mm(a.to(b.dtype), b)
+def widened(weight: Float[Tensor, "vocab d_head"], dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
+    """An unembedding in a wider number format, in pieces of the vocabulary: no second copy of it is made.
+
+    One that is in that format already comes back whole, as it is.
+    """
+    if weight.dtype == dtype:
+        yield slice(None), weight
+        return
+    for part in spans(weight.shape[0], max(1, WIDENED_BYTES // (dtype.itemsize * weight.shape[1]))):
+        yield part, weight[part].to(dtype)
+
+
+def by_vocabulary(x: Float[Tensor, "n d_head"], head: PreparedHead) -> Float[Tensor, "n vocab"]:
+    """``x @ weight.T`` with ``x`` rounded to the head's own precision, accumulated in the computing dtype."""
+    x = x.to(head.operand_dtype)
+    if head.weight.dtype == head.dtype:
+        return torch.mm(x, head.weight.T)
+    if head.weight.is_cuda:
+        return torch.mm(x, head.weight.T, out_dtype=head.dtype)
+    # Only CUDA multiplies half operands into fp32.
+    x, out = x.to(head.dtype), x.new_empty(x.shape[0], head.weight.shape[0], dtype=head.dtype)
+    for part, weight in widened(head.weight, head.dtype):
+        out[:, part] = torch.mm(x, weight.T)
+    return out
+
+
+def over_vocabulary(g: Float[Tensor, "n vocab"], head: PreparedHead) -> Float[Tensor, "n d_head"]:
+    """``g @ weight`` with ``g`` rounded to the head's own precision, accumulated in the computing dtype."""
+    if head.weight.dtype == head.dtype:
+        return torch.mm(g.to(head.operand_dtype), head.weight)
+    if head.weight.is_cuda:
+        return torch.mm(g.to(head.operand_dtype), head.weight, out_dtype=head.dtype)
+    out = g.new_zeros(g.shape[0], head.weight.shape[1], dtype=head.dtype)
+    for part, weight in widened(head.weight, head.dtype):
+        out.addmm_(g[:, part].to(head.operand_dtype).to(head.dtype), weight)
+    return out
 
 
 def unscaled_logits(x: Float[Tensor, "*lead d_head"], head: PreparedHead) -> Float[Tensor, "*lead vocab"]:
@@ -78,7 +109,7 @@ def unscaled_logits(x: Float[Tensor, "*lead d_head"], head: PreparedHead) -> Flo
     if head.bias is not None and head.operand_dtype == head.dtype:
         z = torch.addmm(head.bias, flat, head.weight.T)
     else:
-        z = rounded_product(flat, head.weight.T, head)
+        z = by_vocabulary(flat, head)
         if head.bias is not None:
             z = z.add_(head.bias)
     if head.capped:

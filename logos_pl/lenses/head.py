@@ -17,18 +17,12 @@ from logos_pl.errors import InputError
 from logos_pl.functional.lens_loss import Unembedding, unembed
 from logos_pl.functional.row_index import row_index
 from logos_pl.lm.anatomy import Anatomy
-from logos_pl.lm.devices import LARGE_VOCABULARY
+from logos_pl.lm.devices import Fp32Unembed, unembedding_dtype
 from logos_pl.lm.norms import NormWeights, identity_norm, norm_weights
 
 DecodingNorm = Literal["final", "next"]
 # Numbers widened to fp32 at a time while hashing: 64 MiB.
 HASH_CHUNK = 2**24
-
-
-def unembedding_dtype(device: torch.device, vocab_size: int, weight_dtype: torch.dtype) -> torch.dtype:
-    """Half precision for a half-precision head on CUDA from 100k tokens on; fp32 in every other case."""
-    half = weight_dtype in (torch.float16, torch.bfloat16)
-    return weight_dtype if half and device.type == "cuda" and vocab_size >= LARGE_VOCABULARY else torch.float32
 
 
 class Head:
@@ -37,21 +31,21 @@ class Head:
     Args:
         anatomy: The dissected model; its tensors are shared wherever no cast or move is needed.
         decoding_norm: ``final``: the model's final norm at every row; ``next``: the norm that reads the row next.
-        unembed_dtype: Storage of the unembedding; None: fp32, or the model's half precision for large heads on CUDA.
+        fp32_unembed: Whether the unembedding is held in fp32; ``auto``: but for large heads in half precision on CUDA.
 
     Raises:
         InputError: ``next`` where no norm reads the rows, or an unknown rule.
     """
 
     def __init__(
-        self, anatomy: Anatomy, decoding_norm: DecodingNorm = "final", unembed_dtype: torch.dtype | None = None
+        self, anatomy: Anatomy, decoding_norm: DecodingNorm = "final", fp32_unembed: Fp32Unembed = "auto"
     ) -> None:
         self.anatomy = anatomy
         self.decoding_norm = decoding_norm
         self.num_rows = anatomy.num_blocks + 1
         self.final = _weights_of(anatomy, anatomy.final_norm)
         self._norms = RowNorms(_row_norms(anatomy, decoding_norm, self.final))
-        self._wanted_dtype = unembed_dtype
+        self._fp32_unembed: Fp32Unembed = fp32_unembed
         self._digest: str | None = None
         self._place(anatomy.lm_head.weight.device)
 
@@ -103,7 +97,7 @@ class Head:
     def _place(self, device: torch.device) -> None:
         anatomy = self.anatomy
         weight = anatomy.lm_head.weight.detach()
-        dtype = self._wanted_dtype or unembedding_dtype(device, weight.shape[0], weight.dtype)
+        dtype = unembedding_dtype(device, weight.shape[0], weight.dtype, self._fp32_unembed)
         bias = anatomy.lm_head.bias
         self.device = device
         self.unembedding = Unembedding(

@@ -10,7 +10,7 @@ from torch import Tensor
 from logos_pl.errors import InputError
 from logos_pl.functional.moments import Moments
 from logos_pl.functional.procrustes import procrustes_rotation
-from logos_pl.functional.whitening import Symmetric, WhiteningKind, pool_rows, times, whitening
+from logos_pl.functional.whitening import Symmetric, Whitening, WhiteningKind, pool_rows, times, whitening
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import Lens, check_rows
 
@@ -41,7 +41,13 @@ class PrismMap(NamedTuple):
 
 
 def fit_prism(
-    moments: Moments, rows: Sequence[int], kind: WhiteningKind, shrinkage: float, rank: int | None = None
+    moments: Moments,
+    rows: Sequence[int],
+    kind: WhiteningKind,
+    shrinkage: float,
+    rank: int | None = None,
+    *,
+    final: Whitening | None = None,
 ) -> PrismMap:
     """The map from the pooled rows to the last row: both whitened alike, then rotated into each other.
 
@@ -51,10 +57,31 @@ def fit_prism(
         kind: Of both whitenings.
         shrinkage: Of both covariances.
         rank: Directions of the rotation that are kept; None for all.
+        final: What ``whiten_final`` gives, which is the same whatever is pooled; None: it is worked out here.
 
     Raises:
         InputError: Fewer positions than the width, which determine no rotation, a rank-deficient covariance, or a rank
             or shrinkage out of bounds.
+    """
+    final = whiten_final(moments, kind, shrinkage) if final is None else final
+    pooled = pool_rows(moments, rows)
+    source = whitening(pooled.xx, kind, shrinkage)
+    cross = times(times(pooled.xy.mT, source.whiten).mT, final.whiten)
+    rotation = procrustes_rotation(cross, rank)
+    parts = (pooled.mean_x, source.whiten, rotation, final.unwhiten, moments.mean_y)
+    return PrismMap(*(part.float() for part in parts))
+
+
+def whiten_final(moments: Moments, kind: WhiteningKind, shrinkage: float) -> Whitening:
+    """The whitening of the last row.
+
+    Args:
+        moments: As in ``fit_prism``, like the rest.
+        kind: Of the whitening.
+        shrinkage: Of the covariance.
+
+    Raises:
+        InputError: Fewer positions than the width, which determine no rotation, or a rank-deficient covariance.
     """
     d_model = moments.mean_y.numel()
     if moments.num_pos <= d_model:
@@ -62,13 +89,7 @@ def fit_prism(
             f"{moments.num_pos} distinct positions do not determine a rotation in {d_model} dimensions: read more than "
             f"{d_model} (--prism.positions); 100,000 or more is sensible."
         )
-    pooled = pool_rows(moments, rows)
-    source = whitening(pooled.xx, kind, shrinkage)
-    final = whitening(moments.yy / moments.num_pos, kind, shrinkage)
-    cross = times(times(pooled.xy.mT, source.whiten).mT, final.whiten)
-    rotation = procrustes_rotation(cross, rank)
-    parts = (pooled.mean_x, source.whiten, rotation, final.unwhiten, moments.mean_y)
-    return PrismMap(*(part.float() for part in parts))
+    return whitening(moments.yy / moments.num_pos, kind, shrinkage)
 
 
 class PrismLens(Lens):

@@ -8,6 +8,7 @@ reproduce the model's logits bitwise. ``verify`` (next door) then proves the res
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 from itertools import product
 
 import torch
@@ -15,10 +16,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from logos_pl.lm.finite import refuse_nonfinite
 from logos_pl.lm.next_norms import next_norms
 from logos_pl.lm.norms import is_norm
 from logos_pl.lm.probing import last_call, probe_ids, run_traced, unsupported
-from logos_pl.lm.trace import Call, same_bits
+from logos_pl.lm.trace import Call, arrives, same_bits
 
 MULTIPLIERS = ("logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier", "logits_multiplier")
 DIVISORS = ("logits_scaling", "logits_divisor")
@@ -41,6 +43,8 @@ class Anatomy:
         logit_divisor: Divisor of the logits, 1 where there is none.
         softcap: ``cap`` of ``cap · tanh(z / cap)``, or None.
         next_norms: For each row 0 … n−1 the norm that reads it next; None where this is not defined for the family.
+        stream_dtype: Number format that holds every row without loss: the weights' own, but for families that keep
+            the residual stream in fp32 (Mamba).
     """
 
     architecture: str
@@ -54,6 +58,7 @@ class Anatomy:
     logit_divisor: float
     softcap: float | None
     next_norms: list[nn.Module] | None
+    stream_dtype: torch.dtype
 
     @property
     def num_blocks(self) -> int:
@@ -83,6 +88,7 @@ def dissect(model: PreTrainedModel) -> Anatomy:
     lists = list(_block_lists(model, body))
     calls, logits = run_traced(model, probe_ids(model), [*_watched(model, lists), head])
     blocks = _called_blocks(name, model, lists, calls)
+    refuse_nonfinite(model, blocks, calls, logits)
     if not any(call.module is head for call in calls):
         raise unsupported(name, "its output layer is not called in a plain forward")
     final_norm, project = _tail(name, blocks[-1], head, calls)
@@ -100,6 +106,7 @@ def dissect(model: PreTrainedModel) -> Anatomy:
         logit_divisor=divisor,
         softcap=softcap,
         next_norms=next_norms(blocks, calls),
+        stream_dtype=_stream_dtype(blocks, calls),
     )
 
 
@@ -108,7 +115,7 @@ def exact_logits(anatomy: Anatomy, h: Float[Tensor, "*lead d_model"]) -> Float[T
     """The head applied by the model's own modules in the model's dtype; of row n: bitwise the model's own logits."""
     x = h if anatomy.final_norm is None else anatomy.final_norm(h)
     if anatomy.project is not None:
-        x = anatomy.project(x)
+        x = anatomy.project(x.to(anatomy.project.weight.dtype))
     logits = anatomy.lm_head(x.to(anatomy.lm_head.weight.dtype))
     return scale_and_cap(logits, anatomy.logit_multiplier, anatomy.logit_divisor, anatomy.softcap)
 
@@ -137,10 +144,13 @@ def _output_layer(model: PreTrainedModel) -> nn.Linear:
 
 
 def _body(model: PreTrainedModel) -> nn.Module:
-    body = model.base_model
-    if body is model:
+    if model.base_model is not model:
+        return model.base_model
+    # Llama-4 names a body that its text model does not have; the model inside is the one that holds the blocks.
+    inside = [child for child in model.children() if isinstance(child, PreTrainedModel)]
+    if len(inside) != 1:
         raise unsupported(type(model).__name__, "it has no body that runs without the head")
-    return body
+    return inside[0]
 
 
 def _block_lists(model: PreTrainedModel, body: nn.Module) -> Iterator[list[nn.Module]]:
@@ -188,14 +198,15 @@ def _tail(
     stream, wanted = calls[start].wrote, last_call(calls, head).read
     chain: list[nn.Module] = []
     for call in calls[start + 1 :]:
-        if same_bits(stream, wanted):
+        if arrives(stream, wanted):
             break
         # Modules that change nothing (dropout at rest) are no part of the head.
         if same_bits(call.read, stream) and not same_bits(call.wrote, call.read):
             chain.append(call.module)
             stream = call.wrote
-    if not same_bits(stream, wanted):
-        raise unsupported(name, "what its output layer reads is not the last block's output after norm and projection")
+    if not arrives(stream, wanted):
+        reason = "what its output layer reads is not the last block's output after norm and projection"
+        raise unsupported(name, reason, head.weight.dtype)
     norm = chain.pop(0) if chain and is_norm(chain[0]) else None
     project = chain.pop(0) if chain else None
     if chain or not (project is None or isinstance(project, nn.Linear)):
@@ -215,9 +226,14 @@ def _constants(name: str, model: PreTrainedModel, z: Tensor, logits: Tensor) -> 
     for (multiplier, divisor), cap in product(scales, caps):
         if same_bits(scale_and_cap(z, multiplier, divisor, cap), logits):
             return multiplier, divisor, cap
-    raise unsupported(
-        name, "its logits are not the output layer's after a multiplier and soft-cap of its configuration"
-    )
+    reason = "its logits are not the output layer's after a multiplier and soft-cap of its configuration"
+    raise unsupported(name, reason, z.dtype)
+
+
+def _stream_dtype(blocks: list[nn.Module], calls: list[Call]) -> torch.dtype:
+    """The narrowest number format that holds what every block reads and writes."""
+    own = [last_call(calls, block) for block in blocks]
+    return reduce(torch.promote_types, (tensor.dtype for call in own for tensor in (call.read, call.wrote)))
 
 
 def _declared(config: object, names: tuple[str, ...]) -> list[float]:

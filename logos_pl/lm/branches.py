@@ -72,7 +72,7 @@ def keeping_branches(
 
     Args:
         branches: Those of every block.
-        kept: Where it goes: by block, attention and MLP, in the model's dtype.
+        kept: Where it goes: by block, attention and MLP, in the stream's dtype.
         places: Positions in the flattened batch [batch · seq], on the model's device.
     """
     handles = []

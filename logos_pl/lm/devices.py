@@ -5,13 +5,14 @@ pure function.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import psutil
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from logos_pl.errors import InputError
+from logos_pl.functional.unembedding import WIDENED_BYTES
 from logos_pl.lm.quiet import quiet
 
 GIB = 2**30
@@ -36,6 +37,10 @@ MICRO_BATCH_SEQS = {"cuda": 32, "mps": 8, "cpu": 8}
 BF16_ON_CPU_FROM = 30_000_000_000
 # From here on an fp32 copy of the unembedding costs more than it gives on CUDA (SPEC §2.1, large vocabularies).
 LARGE_VOCABULARY = 100_000
+
+
+Fp32Unembed = bool | Literal["auto"]
+"""Whether lenses hold the unembedding in fp32; `auto`: the rule of `unembedding_dtype`."""
 
 
 class ModelShape(NamedTuple):
@@ -87,6 +92,7 @@ class StepSize(NamedTuple):
         loss_block_mib: Budget of one block of logits.
         step_seqs: Sequences of one optimiser step in one process; micro-batches divide them.
         micro_batch_seqs: Sequences per forward pass; None: as many as fit.
+        fp32_unembed: Whether the unembedding is held in fp32.
     """
 
     rank: int = 256
@@ -95,6 +101,7 @@ class StepSize(NamedTuple):
     loss_block_mib: int = 256
     step_seqs: int = 32
     micro_batch_seqs: int | None = None
+    fp32_unembed: Fp32Unembed = "auto"
 
 
 class MemoryParts(NamedTuple):
@@ -102,7 +109,7 @@ class MemoryParts(NamedTuple):
 
     Attributes:
         weights: The frozen model.
-        head: An fp32 copy of the unembedding, where one is made.
+        head: An fp32 copy of the unembedding, where one is made; else what of it is widened at a time, off CUDA.
         lens: Translators and companion in fp32, their gradients and AdamW's moments.
         activations: The forward pass of one micro-batch.
         residuals: Rows at the sampled positions, normed and translated, with gradients.
@@ -217,6 +224,34 @@ def dtype_for(device: torch.device | str, family: str, num_parameters: int, *, b
     return torch.bfloat16 if kind == "cuda" and bf16 else torch.float16
 
 
+def unembedding_dtype(
+    device: torch.device, vocab_size: int, weight_dtype: torch.dtype, fp32: Fp32Unembed = "auto"
+) -> torch.dtype:
+    """Number format in which lenses hold the unembedding; logits and all that comes of them are fp32 in any case.
+
+    Args:
+        device: Where it is.
+        vocab_size: Tokens.
+        weight_dtype: The model's own number format.
+        fp32: fp32 always, or the model's own format always; `auto`: half precision for a half-precision head on CUDA
+            from 100k tokens on, fp32 in every other case. Source: SPEC §2.1, large vocabularies.
+    """
+    if weight_dtype not in (torch.float16, torch.bfloat16):
+        return torch.float32
+    large = device.type == "cuda" and vocab_size >= LARGE_VOCABULARY
+    return torch.float32 if fp32 is True or (fp32 == "auto" and not large) else weight_dtype
+
+
+def _head_bytes(shape: ModelShape, kind: str, dtype: torch.dtype, fp32: Fp32Unembed) -> int:
+    """The fp32 copy of the unembedding; of one in half precision, the piece that is widened off CUDA."""
+    copied = shape.vocab_size * shape.d_model * 4
+    if dtype == torch.float32:
+        return 0  # it is the model's own
+    if unembedding_dtype(torch.device(kind), shape.vocab_size, dtype, fp32) == torch.float32:
+        return copied
+    return 0 if kind == "cuda" else min(copied, WIDENED_BYTES)
+
+
 def memory_parts(shape: ModelShape, kind: str, dtype: torch.dtype, step: StepSize) -> MemoryParts:
     """Memory to fit a lens on a model.
 
@@ -228,13 +263,12 @@ def memory_parts(shape: ModelShape, kind: str, dtype: torch.dtype, step: StepSiz
     """
     seqs = MICRO_BATCH_SEQS[kind] if step.micro_batch_seqs is None else step.micro_batch_seqs
     positions, rows = seqs * step.positions_per_seq, shape.num_blocks - 1
-    head_is_shared = dtype == torch.float32 or (kind == "cuda" and shape.vocab_size >= LARGE_VOCABULARY)
     numbers = rows * (2 * min(step.rank, shape.d_model) + 2) * shape.d_model  # U, V, c, and the companion's c
     # A small vocabulary fills no block.
     block = min(step.loss_block_mib * 2**20, positions * rows * shape.vocab_size * 4)
     return MemoryParts(
         weights=int(shape.num_parameters * dtype.itemsize * WEIGHT_MARGIN),
-        head=0 if head_is_shared else shape.vocab_size * shape.d_model * 4,
+        head=_head_bytes(shape, kind, dtype, step.fp32_unembed),
         lens=numbers * 4 * TRANSLATOR_COPIES,
         activations=seqs * step.seq_len * ACTIVATIONS_PER_TOKEN * shape.d_model * dtype.itemsize,
         residuals=(rows + 1) * positions * shape.d_model * RESIDUAL_BYTES,

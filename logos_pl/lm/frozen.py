@@ -117,6 +117,11 @@ class FrozenLM:
         return self.anatomy.lm_head.weight.dtype
 
     @property
+    def stream_dtype(self) -> torch.dtype:
+        """Number format of the residual stream, in which every row is without loss."""
+        return self.anatomy.stream_dtype
+
+    @property
     def device(self) -> torch.device:
         """Where the model is."""
         return self.anatomy.lm_head.weight.device

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from logos_pl.lm.norms import is_norm
 from logos_pl.lm.probing import last_call
-from logos_pl.lm.trace import Call, same_bits
+from logos_pl.lm.trace import Call, arrives, same_bits
 
 
 def next_norms(blocks: list[nn.Module], calls: list[Call]) -> list[nn.Module] | None:
@@ -30,7 +30,7 @@ def _is_norm_of(module: nn.Module, block: nn.Module) -> bool:
 
 def _reading_norm(block: nn.Module, calls: list[Call]) -> nn.Module | None:
     row = last_call(calls, block).read
-    return next((c.module for c in calls if _is_norm_of(c.module, block) and same_bits(c.read, row)), None)
+    return next((c.module for c in calls if _is_norm_of(c.module, block) and arrives(row, c.read)), None)
 
 
 def _writing_norm(block: nn.Module, calls: list[Call]) -> nn.Module | None:

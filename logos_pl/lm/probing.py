@@ -1,16 +1,30 @@
 """Running a model on a few token ids with its modules watched, and refusing it by name."""
 
 from jaxtyping import Float, Int
-from torch import Tensor, arange, nn
+from torch import AcceleratorError, OutOfMemoryError, Tensor, arange, dtype, float32, nn, stack
 from transformers import PreTrainedModel
 
 from logos_pl.errors import InputError
 from logos_pl.lm.trace import Call, record_calls
 
+PREFIX = 5
+"""Tokens that both sequences of ``twin_ids`` begin with."""
 
-def unsupported(architecture: str, reason: str) -> InputError:
-    """The refusal of an architecture, with its name and the reason."""
-    return InputError(f"{architecture} is not supported: {reason}.")
+
+def unsupported(architecture: str, reason: str, in_dtype: dtype = float32) -> InputError:
+    """The refusal of an architecture, with its name and the reason.
+
+    Args:
+        architecture: Class of the model.
+        reason: What does not hold.
+        in_dtype: Number format that it does not hold in, where rounding may be why; the message then says so.
+    """
+    if in_dtype == float32:
+        return InputError(f"{architecture} is not supported: {reason}.")
+    name = str(in_dtype).removeprefix("torch.")
+    return InputError(
+        f"{architecture} is not supported in {name}: {reason}; in float32 it may be, give --model.dtype float32."
+    )
 
 
 def probe_ids(model: PreTrainedModel, offset: int = 0) -> Int[Tensor, "2 8"]:
@@ -20,19 +34,34 @@ def probe_ids(model: PreTrainedModel, offset: int = 0) -> Int[Tensor, "2 8"]:
     return ids.view(2, 8).to(model.device)
 
 
+def twin_ids(model: PreTrainedModel) -> Int[Tensor, "2 8"]:
+    """Two sequences that differ only in the tokens after the first ``PREFIX``; the ids are not those of ``probe_ids``.
+
+    Turned round, the batch holds the same tokens in the same contexts. A causal model then reads the same at every
+    earlier position, bit for bit even where the shapes of its products depend on the tokens, as in a mixture of
+    experts.
+    """
+    one, other = probe_ids(model, offset=1)
+    return stack([one, other.index_copy(0, arange(PREFIX, device=other.device), one[:PREFIX])])
+
+
 def run_traced(
     model: PreTrainedModel, input_ids: Int[Tensor, "batch seq"], watched: list[nn.Module]
 ) -> tuple[list[Call], Float[Tensor, "batch seq vocab"]]:
     """Calls of the watched modules and the logits, from one forward.
 
     Raises:
-        InputError: The model does not run on token ids alone, or returns no logits.
+        InputError: The model does not run on token ids alone, fails in its number format, or returns no logits.
     """
     name = type(model).__name__
     try:
         calls, output = record_calls(lambda: model(input_ids=input_ids, use_cache=False), watched)
     except (TypeError, ValueError) as error:
         raise unsupported(name, f"it does not run on token ids alone ({_first_line(error)})") from error
+    except (AcceleratorError, OutOfMemoryError):
+        raise  # of the machine, not of the model
+    except RuntimeError as error:  # torch's own, of operands that do not go together
+        raise unsupported(name, f"its forward fails ({_first_line(error)})", model.dtype) from error
     logits = getattr(output, "logits", None)
     if not isinstance(logits, Tensor):
         raise unsupported(name, "its forward returns no logits")

@@ -25,7 +25,7 @@ def residuals(
     rows: Sequence[int],
     attention_mask: Integer[Tensor, "batch seq"] | None = None,
 ) -> Float[Tensor, "rows batch pos d_model"]:
-    """Residuals in the model's dtype, in the order of ``rows``; without gradient, but usable in a graph.
+    """Residuals in the stream's dtype, in the order of ``rows``; without gradient, but usable in a graph.
 
     Args:
         lm: The frozen model; only its body runs.
@@ -42,7 +42,7 @@ def residuals(
     input_ids = input_ids.to(lm.device)
     index = None if positions is None else positions.to(lm.device)
     width = input_ids.shape[1] if index is None else index.shape[1]
-    kept = torch.empty(len(rows), input_ids.shape[0], width, anatomy.d_model, dtype=lm.dtype, device=input_ids.device)
+    kept = torch.empty(len(rows), input_ids.shape[0], width, anatomy.d_model, **_options(lm))
     with _Gather(anatomy.blocks, rows, index, kept):
         lm.body(input_ids, attention_mask)
     return kept
@@ -71,12 +71,15 @@ def sampled_and_whole_residuals(
     anatomy = lm.anatomy
     _check([*rows, *whole_rows], anatomy.num_blocks, positions, input_ids.shape)
     input_ids, index = input_ids.to(lm.device), positions.to(lm.device)
-    options: dict[str, Any] = {"dtype": lm.dtype, "device": input_ids.device}
-    kept = torch.empty(len(rows), *index.shape, anatomy.d_model, **options)
-    whole = torch.empty(len(whole_rows), *input_ids.shape, anatomy.d_model, **options)
+    kept = torch.empty(len(rows), *index.shape, anatomy.d_model, **_options(lm))
+    whole = torch.empty(len(whole_rows), *input_ids.shape, anatomy.d_model, **_options(lm))
     with _Gather(anatomy.blocks, rows, index, kept), _Gather(anatomy.blocks, whole_rows, None, whole):
         lm.body(input_ids)
     return kept, whole
+
+
+def _options(lm: "FrozenLM") -> dict[str, Any]:
+    return {"dtype": lm.stream_dtype, "device": lm.device}
 
 
 def position_ids(attention_mask: Integer[Tensor, "batch seq"]) -> Integer[Tensor, "batch seq"]:
@@ -97,6 +100,16 @@ def _check(rows: Sequence[int], num_blocks: int, positions: Tensor | None, shape
         return  # On an accelerator the check would wait for the device at every step; gather itself traps there.
     if positions.min() < 0 or positions.max() >= shape[1]:
         raise ValueError(f"positions must lie in 0 … {shape[1] - 1}.")
+
+
+def refuse_narrower(h: Tensor, kept: Tensor, row: int) -> None:
+    """Make sure that a row is kept without loss.
+
+    Raises:
+        TypeError: It is of a wider type than what keeps it.
+    """
+    if torch.promote_types(h.dtype, kept.dtype) != kept.dtype:
+        raise TypeError(f"row {row} of the model is {h.dtype}, and cannot be kept in {kept.dtype} without loss.")
 
 
 class _Gather:
@@ -137,7 +150,12 @@ class _Gather:
             raise TypeError(f"row {row} of the model is not a tensor.")
         for slot in self.slots[row]:
             out = self.kept[slot]
+            refuse_narrower(h, out, row)
             if self.index is None:
                 out.copy_(h)
+                continue
+            index = self.index[:, :, None].expand_as(out)
+            if h.dtype == out.dtype:
+                torch.gather(h, 1, index, out=out)
             else:
-                torch.gather(h, 1, self.index[:, :, None].expand_as(out), out=out)
+                out.copy_(h.gather(1, index))

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int, Integer
 from torch import Tensor, nn
 
+from logos_pl.lm.residuals import refuse_narrower
 from logos_pl.lm.trace import output_tensor
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def residuals_without_later_blocks(
     rows: Sequence[int],
     attention_mask: Integer[Tensor, "batch seq"] | None = None,
 ) -> Float[Tensor, "rows batch seq d_model"]:
-    """Residuals at every position in the model's dtype, in the order of ``rows``; blocks after the last one do not run.
+    """Residuals at every position in the stream's dtype, in the order of ``rows``; later blocks do not run.
 
     Args:
         lm: The frozen model; only its body runs, and of it only what the rows need.
@@ -39,7 +40,7 @@ def residuals_without_later_blocks(
     outside = [row for row in rows if not 1 <= row <= lm.num_blocks]
     if outside or not rows:
         raise ValueError(f"rows {list(rows)} must be one or more of 1 … {lm.num_blocks}.")
-    kept = torch.empty(len(rows), *input_ids.shape, lm.d_model, dtype=lm.dtype, device=lm.device)
+    kept = torch.empty(len(rows), *input_ids.shape, lm.d_model, dtype=lm.stream_dtype, device=lm.device)
     with _keeping(lm.anatomy.blocks, rows, kept):
         lm.body(input_ids, attention_mask)
     return kept
@@ -55,6 +56,7 @@ def _keeping(blocks: list[nn.Module], rows: Sequence[int], kept: Tensor) -> Iter
             h = output_tensor(output)
             if h is None:
                 raise TypeError(f"row {row} of the model is not a tensor.")
+            refuse_narrower(h, kept, row)
             for slot in (slot for slot, wanted in enumerate(rows) if wanted == row):
                 kept[slot].copy_(h)
             # A hook can end a forward by an exception only. After block n just the final norm is left to run.

@@ -63,3 +63,8 @@ def record_calls(run: Callable[[], object], modules: Iterable[nn.Module]) -> tup
 def same_bits(a: Tensor, b: Tensor) -> bool:
     """Equal shape and equal values; a cast to a wider type keeps the value and so counts as equal."""
     return a.shape == b.shape and torch.equal(a.float(), b.to(a.device).float())
+
+
+def arrives(wrote: Tensor, read: Tensor) -> bool:
+    """Whether ``read`` is ``wrote``, rounded on the way where it is read in a narrower type (a stream kept in fp32)."""
+    return same_bits(wrote.to(read.dtype), read)

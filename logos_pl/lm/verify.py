@@ -1,14 +1,20 @@
 """Proof, on a few tokens, that an anatomy is the model's: run at every load, for every model.
 
-Five claims, each by number: (a) what block L writes is bitwise what block L+1 reads, (b) row n is bitwise what the
+Six claims, each by number: (a) what block L writes is bitwise what block L+1 reads, (b) row n is bitwise what the
 final norm reads, (c) the model's modules give bitwise the model's logits, for the model's own row n and for rows of
 other sizes and directions put in its place, (d) the head in fp32 lies within 1e-4 bits KL of the head in fp64, (e) the
-numbers read from the norms reproduce the norm modules.
+numbers read from the norms reproduce the norm modules, (f) the body alone gives the rows of the whole model, and the
+same at every position that comes before tokens that are changed: nothing is read from later tokens.
 
 On (d): the head in half precision rounds its logits, and at ordinary logit sizes that rounding alone exceeds 1e-4 bits.
 The head that fp32 decoding is held to is therefore the model's modules with the model's weights, widened without loss
 and run in fp64; (c) ties those modules to the model. Where the model itself runs in fp32, its own logits are held to
 the same bound.
+
+On (f): kernels that add in no fixed order (a mixture of experts on CUDA) may round otherwise in the second run. Up to
+the first row that differs both runs have read the same bits, so that there one block's rounding bounds the difference.
+It may grow from block to block, and after some of them no longer tells the two apart: attention to later tokens changes
+what the first blocks add by a tenth to a half.
 """
 
 import math
@@ -22,19 +28,24 @@ from transformers import PreTrainedModel
 
 from logos_pl.errors import InputError
 from logos_pl.lm.anatomy import Anatomy, exact_logits, scale_and_cap
+from logos_pl.lm.finite import refuse_nonfinite
 from logos_pl.lm.norms import NormWeights, apply_norm, identity_norm, norm_weights, widened
-from logos_pl.lm.probing import last_call, probe_ids, run_traced, unsupported
-from logos_pl.lm.trace import Call, same_bits
+from logos_pl.lm.probing import PREFIX, last_call, probe_ids, run_traced, twin_ids, unsupported
+from logos_pl.lm.trace import Call, record_calls, same_bits
 
 FP32_BOUND_BITS = 1e-4
 # Rows of the unembedding widened at a time: 2¹⁴ × 8192 × 8 bytes is 1 GiB.
 VOCAB_CHUNK = 2**14
 # Sizes of the rows put in place of row n: ordinary, tiny (ε shows) and large (a soft-cap shows).
 PROBE_SIZES = (1.0, 1e-3, 30.0)
+# Rounding within a block, in ε of the model's number format, as a share of what it adds; the sum is rounded once more.
+BRANCH_ROUNDINGS = 8
+# What a block may make of a difference that it reads.
+GROWTH = 2
 
 
 def verify(model: PreTrainedModel, anatomy: Anatomy) -> None:
-    """Returns when all five claims hold.
+    """Returns when all six claims hold.
 
     Raises:
         InputError: The first claim that fails, with the architecture's name.
@@ -42,8 +53,11 @@ def verify(model: PreTrainedModel, anatomy: Anatomy) -> None:
     blocks = anatomy.blocks
     parts = [part for part in (anatomy.final_norm, *(anatomy.next_norms or [])) if part is not None]
     watched = list({id(part): part for part in [*blocks, *parts]}.values())
-    calls, logits = run_traced(model, probe_ids(model, offset=1), watched)
+    ids = twin_ids(model)
+    calls, logits = run_traced(model, ids, watched)
+    refuse_nonfinite(model, blocks, calls, logits)
     _check_stream(anatomy, calls)
+    _check_causality(anatomy, ids, calls)
     h = last_call(calls, blocks[-1]).wrote
     _check_logits(anatomy, h, logits, "the model's own last row")
     probes = [_probe(anatomy, h, size) for size in PROBE_SIZES]
@@ -63,19 +77,46 @@ def _check_stream(anatomy: Anatomy, calls: list[Call]) -> None:
         if tuple(call.wrote.shape) != shape or tuple(call.read.shape) != shape:
             reason = f"block {row} reads {list(call.read.shape)} and writes {list(call.wrote.shape)}, not {list(shape)}"
             raise unsupported(name, reason)
+        for h in (call.read, call.wrote):
+            if torch.promote_types(h.dtype, anatomy.stream_dtype) != anatomy.stream_dtype:
+                reason = f"block {row} has numbers in {h.dtype}, which {anatomy.stream_dtype} does not hold"
+                raise unsupported(name, reason)
     for row in range(1, len(traced)):
         if not same_bits(traced[row - 1].wrote, traced[row].read):
-            raise unsupported(name, f"the output of block {row} is not the input of block {row + 1}")
+            reason = f"the output of block {row} is not the input of block {row + 1}"
+            raise unsupported(name, reason, anatomy.lm_head.weight.dtype)
     if anatomy.final_norm is None:
         return
     if not any(c.module is anatomy.final_norm and same_bits(c.read, traced[-1].wrote) for c in calls):
-        raise unsupported(name, "its final norm does not read the last block's output")
+        reason = "its final norm does not read the last block's output"
+        raise unsupported(name, reason, anatomy.lm_head.weight.dtype)
+
+
+def _check_causality(anatomy: Anatomy, ids: Tensor, calls: list[Call]) -> None:
+    """Claim (f), from the rows of ``twin_ids`` and of the same batch turned round."""
+    others, _ = record_calls(lambda: anatomy.body(input_ids=ids.flip(0), use_cache=False), anatomy.blocks)
+    eps = torch.finfo(anatomy.lm_head.weight.dtype).eps
+    before, allowed = torch.zeros(()), torch.zeros(())
+    for row, (h, other) in enumerate(zip(_prefixes(anatomy, calls), _prefixes(anatomy, others), strict=True)):
+        if not same_bits(h, other):
+            own = h.norm(dim=-1) + BRANCH_ROUNDINGS * (h - before.to(h)).norm(dim=-1)
+            allowed = GROWTH * allowed.to(h) + eps * own
+            if bool(((h - other).norm(dim=-1) > allowed).any()):
+                reason = f"row {row} reads tokens that come later (bidirectional attention)"
+                raise unsupported(anatomy.architecture, f"{reason}; take a causal language model")
+        before = h
+
+
+def _prefixes(anatomy: Anatomy, calls: list[Call]) -> list[Float[Tensor, "batch prefix d_model"]]:
+    """Every row at the positions of the tokens that twins have in common, in fp32."""
+    traced = [last_call(calls, block) for block in anatomy.blocks]
+    return [h[:, :PREFIX].float() for h in (traced[0].read, *(call.wrote for call in traced))]
 
 
 def _check_logits(anatomy: Anatomy, h: Tensor, logits: Tensor, what: str) -> None:
-    if not same_bits(exact_logits(anatomy, h), logits):
+    if not same_bits(exact_logits(anatomy, h.to(anatomy.stream_dtype)), logits):
         reason = "final norm, projection, output layer, scale and soft-cap do not give its logits bitwise"
-        raise unsupported(anatomy.architecture, f"{reason} for {what}")
+        raise unsupported(anatomy.architecture, f"{reason} for {what}", anatomy.lm_head.weight.dtype)
 
 
 def _described(anatomy: Anatomy, module: nn.Module | None) -> NormWeights:

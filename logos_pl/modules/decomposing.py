@@ -11,7 +11,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from logos_pl.data.prompts import AskedPrompt
-from logos_pl.errors import RunError
 from logos_pl.functional.contributions import Readout, frozen_scale, logit_contributions, rounding_bound
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.readout import readout
@@ -50,6 +49,16 @@ class LogitParts(NamedTuple):
     softcap: float | None
 
 
+class NotDecomposed(NamedTuple):
+    """Stands where one prompt's logits could not be taken apart.
+
+    Attributes:
+        reason: Why, in one sentence.
+    """
+
+    reason: str
+
+
 class Decomposer:
     """Takes apart the logits after the prompts of a batch, from the forward pass that the sweep makes anyway.
 
@@ -65,14 +74,15 @@ class Decomposer:
         self.head = head
         self.branches = find_branches(lm.model, lm.anatomy)
         self._uncapped = replace(lm.anatomy, softcap=None)
-        self._dtype = lm.dtype
+        self._dtype, self._device = lm.stream_dtype, lm.device
 
     @contextmanager
     def keeping(self, places: Int[Tensor, " prompts"]) -> Iterator[Float[Tensor, "blocks 2 prompts d_model"]]:
         """What the branches of a forward within the `with` add at some places of the flattened batch."""
-        anatomy, weight = self.head.anatomy, self.head.anatomy.lm_head.weight
-        kept = weight.new_empty(anatomy.num_blocks, 2, len(places), anatomy.d_model)
-        with keeping_branches(self.branches, kept, places.to(weight.device)):
+        anatomy = self.head.anatomy
+        size = (anatomy.num_blocks, 2, len(places), anatomy.d_model)
+        kept = torch.empty(size, dtype=self._dtype, device=self._device)
+        with keeping_branches(self.branches, kept, places.to(self._device)):
             yield kept
 
     def parts(
@@ -81,11 +91,10 @@ class Decomposer:
         branches: Float[Tensor, "blocks 2 prompts d_model"],
         embedding: Float[Tensor, "prompts d_model"],
         last_row: Float[Tensor, "prompts d_model"],
-    ) -> tuple[LogitParts, ...]:
+    ) -> tuple[LogitParts | NotDecomposed, ...]:
         """The parts of every prompt's logits, from what was read at the prompts' last tokens.
 
-        Raises:
-            RunError: More than rounding is missing between the last row and what was added up to it.
+        A prompt is left out where more than rounding is missing between the last row and what was added up to it.
         """
         logits = exact_logits(self._uncapped, last_row)
         added = torch.cat([embedding[None], branches.flatten(0, 1)]).cpu()
@@ -101,9 +110,15 @@ class Decomposer:
         added: Float[Tensor, "added d_model"],
         last_row: Float[Tensor, " d_model"],
         logits: Float[Tensor, " vocab"],
-    ) -> LogitParts:
+    ) -> LogitParts | NotDecomposed:
         rounding = last_row - added.sum(dim=0)
-        self._refuse_more_than_rounding(rounding, added, asked)
+        # What is not finite is reported elsewhere.
+        if (rounding.abs() > rounding_bound(added, self._dtype)).any():
+            return NotDecomposed(
+                f"After the prompt {asked.prompt.prompt_id} ({asked.prompt.variant}), embedding, attention and MLP of "
+                f"{self.head.anatomy.architecture} are {float(rounding.abs().max()):.2g} away from the last row, more "
+                "than rounding explains, so that its logits are not decomposed."
+            )
         token_ids, final = _tokens(asked, logits), self.head.final
         read, centred = readout(self.head, token_ids), final.kind == "layer"
         scale = last_row.new_ones(()) if final.kind == "identity" else frozen_scale(last_row, final.eps, centred)
@@ -117,15 +132,6 @@ class Decomposer:
             model_logits=logits[list(token_ids)].tolist(),
             softcap=self.head.unembedding.softcap,
         )
-
-    def _refuse_more_than_rounding(self, rest: Tensor, added: Tensor, asked: AskedPrompt) -> None:
-        """Make sure that only the additions' rounding is missing; what is not finite is reported elsewhere."""
-        if (rest.abs() > rounding_bound(added, self._dtype)).any():
-            raise RunError(
-                f"After the prompt {asked.prompt.prompt_id} ({asked.prompt.variant}), embedding, attention and MLP of "
-                f"{self.head.anatomy.architecture} are {float(rest.abs().max()):.2g} away from the last row, more than "
-                "rounding explains, so that its logits cannot be decomposed: sweep without `decompose`."
-            )
 
 
 def decomposition(asked: AskedPrompt, parts: LogitParts, token_string: Callable[[int], str]) -> Decomposition:

@@ -11,11 +11,11 @@ from logos_pl.analysis.lens_figures import LENSES, LensFigures, PromptFigures, T
 from logos_pl.data.packed_text import TextBatch
 from logos_pl.data.prompts import AskedPrompt, PromptBatch
 from logos_pl.functional.depth import depth_percentile_rows
-from logos_pl.functional.divergence import RowDivergence, row_divergence
+from logos_pl.functional.divergence import RowDivergence
 from logos_pl.functional.last_row import last_row
 from logos_pl.functional.next_token import next_token_nats
-from logos_pl.functional.readings import row_readings
 from logos_pl.lenses.calibration import TemperedLens
+from logos_pl.lenses.decoding import lens_divergence, lens_readings, position_pieces
 from logos_pl.lenses.norm import Lens
 from logos_pl.lenses.skipping import next_token_sums, skip_rows
 from logos_pl.lm.anatomy import exact_logits
@@ -127,19 +127,22 @@ class Judging(nn.Module):
 
     def _read_lens(self, name: str, lens: Lens, h: Tensor, batch: TextBatch) -> Float[Tensor, "figures pos"]:
         """Add the lens's rows to the means; both divergences at the depth percentiles come back."""
-        head, rows = lens.head, list(range(self.num_rows))
-        teacher = head.project(head.normalise(h[-1:], rows[-1:]))[0]
-        x, inv_tau = lens.decode_inputs(h, rows)
-        found = row_divergence(x, teacher, inv_tau, head.unembedding, block_bytes=self.block_bytes)
+        found = lens_divergence(lens, h, block_bytes=self.block_bytes)
         if name in self.means:
             self.means[name].update(**found._asdict())
-            followed, targets = _followed(batch, self._special)
-            at = followed.to(x.device)
-            nats = next_token_nats(
-                x[:, at], inv_tau, targets.to(x.device), head.unembedding, block_bytes=self.block_bytes
-            )
-            self.next_token[name].update(nats=nats)
+            self.next_token[name].update(nats=self._next_token_nats(lens, h, batch))
         return torch.cat([getattr(found, kl)[self.depths] for kl in KLS])
+
+    def _next_token_nats(self, lens: Lens, h: Tensor, batch: TextBatch) -> Float[Tensor, "rows pos"]:
+        """Cross-entropy of every row to the token that follows, where one does."""
+        at, targets = (tensor.to(h.device) for tensor in _followed(batch, self._special))
+        h, parts = h[:, at], [h.new_empty(self.num_rows, 0, dtype=torch.float32)]
+        for part in position_pieces(h, self.block_bytes):
+            x, inv_tau = lens.decode_inputs(h[:, part], list(range(self.num_rows)))
+            parts.append(
+                next_token_nats(x, inv_tau, targets[part], lens.head.unembedding, block_bytes=self.block_bytes)
+            )
+        return torch.cat(parts, dim=1)
 
     @torch.no_grad()
     def read_prompts(self, batch: PromptBatch) -> None:
@@ -150,23 +153,11 @@ class Judging(nn.Module):
         targets = torch.tensor([-1 if p.gold.first_id is None else p.gold.first_id for p in batch.prompts]).to(h.device)
         figures, final_rank = [], torch.zeros(len(batch.prompts))
         for name, lens in self.lenses.items():
-            head = lens.head
-            teacher = head.project(head.normalise(h[-1:], rows[-1:]))[0]
-            x, inv_tau = lens.decode_inputs(h, rows)
-            found = row_readings(
-                x,
-                teacher,
-                inv_tau,
-                head.unembedding,
-                targets,
-                torch.full_like(targets, -1),
-                top_k=1,
-                block_bytes=self.block_bytes,
-            )
+            found = lens_readings(lens, h, targets, torch.full_like(targets, -1), top_k=1, block_bytes=self.block_bytes)
             parts = (found.kl_to_final_bits, found.kl_from_final_bits, found.target_rank)
-            figures += [part.float().cpu() for part in parts]
+            figures += [part.float() for part in parts]
             if name == "norm":
-                final_rank = found.target_rank[-1].float().cpu()
+                final_rank = found.target_rank[-1].float()
         norm = self.lenses["norm"]
         last = last_row(norm.logits(h[-1:], rows[-1:])[0], exact_logits(self.lm.anatomy, h[-1]).float())
         own = torch.stack([final_rank, last.kl_after_temp_bits.float().cpu()])

@@ -11,14 +11,15 @@ from logos_pl.data.datamodule import LensDataModule
 from logos_pl.data.packed_text import TextBatch
 from logos_pl.errors import InputError
 from logos_pl.functional.depth import depth_percentile_rows
-from logos_pl.functional.divergence import row_divergence
 from logos_pl.functional.low_rank import check_rank
 from logos_pl.functional.moments import MomentStream, reduce_moments
 from logos_pl.functional.positions import position_bounds
 from logos_pl.functional.whitening import WhiteningKind, check_shrinkage
+from logos_pl.lenses.decoding import lens_divergence
 from logos_pl.lenses.head import DecodingNorm, Head
 from logos_pl.lenses.norm import Lens, NormLens
-from logos_pl.lenses.prism import PrismLens, fit_prism
+from logos_pl.lenses.prism import PrismLens, fit_prism, whiten_final
+from logos_pl.lm.devices import Fp32Unembed
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
 from logos_pl.metrics.row_means import RowMeans
@@ -72,6 +73,7 @@ class PrismFit(LightningModule):
         dtype: Number format the model runs in.
         decoding_norm: Norm in front of the unembedding.
         block_bytes: Upper bound on one block of logits.
+        fp32_unembed: Whether the unembedding is held in fp32.
 
     Raises:
         InputError: The shrinkage is out of bounds.
@@ -92,6 +94,7 @@ class PrismFit(LightningModule):
         dtype: str = "auto",
         decoding_norm: DecodingNorm = "final",
         block_bytes: int = 2**28,
+        fp32_unembed: Fp32Unembed = "auto",
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -100,6 +103,7 @@ class PrismFit(LightningModule):
         self.settings, self.shrinkage = settings, check_shrinkage(settings.shrinkage)
         self.model_id, self.revision, self.dtype_name, self.decoding_norm = model_id, revision, dtype, decoding_norm
         self.block_bytes = block_bytes
+        self.fp32_unembed: Fp32Unembed = fp32_unembed
         self.lm: FrozenLM | None = None
         self.num_sequences, self.num_positions = 0, 0
         self.total_positions = 0
@@ -140,7 +144,7 @@ class PrismFit(LightningModule):
                 f"{lm.d_model}: give more than that; 100,000 or more is sensible."
             )
         self.rows = {0: 0} | depth_percentile_rows(lm.num_blocks)
-        self.head = Head(lm.anatomy, decoding_norm=self.decoding_norm).to(self.device)
+        self.head = Head(lm.anatomy, decoding_norm=self.decoding_norm, fp32_unembed=self.fp32_unembed).to(self.device)
         self._stream = MomentStream(len(self.rows), lm.d_model)
         self.lm = lm
 
@@ -192,10 +196,12 @@ class PrismFit(LightningModule):
         if self.settings.whiten != "auto":
             kinds = (self.settings.whiten,)
         places = {depth: place for place, depth in enumerate(self.rows)}
-        for candidate in (Candidate(kind, depths) for kind in kinds for depths in POOLS):
-            pooled = [places[depth] for depth in candidate.depths]
-            fitted = fit_prism(moments, pooled, candidate.whiten, self.shrinkage, self.rank)
-            self.prisms[candidate] = PrismLens(fitted, self.head)
+        for kind in kinds:
+            final = whiten_final(moments, kind, self.shrinkage)
+            for depths in POOLS:
+                pooled = [places[depth] for depth in depths]
+                fitted = fit_prism(moments, pooled, kind, self.shrinkage, self.rank, final=final)
+                self.prisms[Candidate(kind, depths)] = PrismLens(fitted, self.head)
         self._lenses: dict[str, Lens] = {"norm": NormLens(self.head)}
         self._lenses |= {str(candidate): lens for candidate, lens in self.prisms.items()}
         self._means = {name: self._row_means() for name in self._lenses}
@@ -208,10 +214,8 @@ class PrismFit(LightningModule):
         """Divergences of every row from the final distribution, under the norm lens and every candidate."""
         rows = list(range(self.frozen.num_blocks + 1))
         h = residuals(self.frozen, batch.input_ids, batch.positions, rows).flatten(1, 2)
-        teacher = self.head.project(self.head.normalise(h[-1:], rows[-1:]))[0]
         for name, lens in self._lenses.items():
-            x, inv_tau = lens.decode_inputs(h, rows)
-            divergence = row_divergence(x, teacher, inv_tau, self.head.unembedding, block_bytes=self.block_bytes)
+            divergence = lens_divergence(lens, h, block_bytes=self.block_bytes)
             self._means[name].update(**divergence._asdict())
 
     def on_validation_epoch_end(self) -> None:

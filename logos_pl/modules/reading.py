@@ -1,6 +1,6 @@
 """One forward pass over a batch of prompts, read by every lens."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import NamedTuple
 
@@ -10,14 +10,14 @@ from torch import Tensor
 
 from logos_pl.data.prompts import AskedPrompt, PromptBatch
 from logos_pl.errors import InputError
-from logos_pl.functional.readings import LastRow, PairReadings, RowReadings, last_row, pair_readings, row_readings
-from logos_pl.functional.unembedding import spans
+from logos_pl.functional.readings import LastRow, PairReadings, RowReadings, last_row, pair_readings
+from logos_pl.lenses.decoding import lens_readings, position_pieces
 from logos_pl.lenses.norm import Lens, NormLens
 from logos_pl.lenses.raw import RawLens
 from logos_pl.lm.anatomy import exact_logits
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
-from logos_pl.modules.decomposing import Decomposer, LogitParts
+from logos_pl.modules.decomposing import Decomposer, LogitParts, NotDecomposed
 from logos_pl.records import TOP_K
 
 
@@ -45,7 +45,7 @@ class BatchReading(NamedTuple):
     final_to_next: PairReadings | None
     last_row: LastRow
     residuals: Float[Tensor, "rows tokens d_model"] | None
-    logit_parts: tuple[LogitParts, ...] | None = None
+    logit_parts: tuple[LogitParts | NotDecomposed, ...] | None = None
 
 
 SWEPT = ("norm", "tuned", "prism", "imported")
@@ -118,37 +118,33 @@ class PromptReader:
             h = residuals(self.lm, batch.input_ids, None, self.rows, batch.attention_mask)
         return h.flatten(1, 2), branches
 
-    def _take_apart(self, batch: PromptBatch, branches: Tensor | None, h: Tensor) -> tuple[LogitParts, ...] | None:
+    def _take_apart(
+        self, batch: PromptBatch, branches: Tensor | None, h: Tensor
+    ) -> tuple[LogitParts | NotDecomposed, ...] | None:
         if self.decomposer is None or branches is None:
             return None
         return self.decomposer.parts(batch.prompts, branches, h[0], h[-1])
 
     def _read_lens(self, lens: Lens, h: Tensor, targets: Tensor, contrasts: Tensor) -> RowReadings:
-        """Readings on the CPU; tokens are decoded in pieces, so that few residuals stand in fp32 at once."""
-        head, last = lens.head, self.rows[-1:]
-        parts = []
-        for part in _pieces(h):
-            x, inv_tau = lens.decode_inputs(h[:, part], self.rows)
-            teacher = head.project(head.normalise(h[-1:, part], last))[0]
-            target, contrast = targets[part].to(x.device), contrasts[part].to(x.device)
-            parts.append(
-                row_readings(
-                    x,
-                    teacher,
-                    inv_tau,
-                    head.unembedding,
-                    target,
-                    contrast,
-                    top_k=min(TOP_K, self.lm.vocab_size),
-                    block_bytes=self.block_bytes,
-                )
-            )
-        return RowReadings(*(torch.cat([t.cpu() for t in same], dim=1) for same in zip(*parts, strict=True)))
+        """Readings on the CPU."""
+        return lens_readings(
+            lens,
+            h,
+            targets,
+            contrasts,
+            top_k=min(TOP_K, self.lm.vocab_size),
+            block_bytes=self.block_bytes,
+            piece_bytes=DECODED_BYTES,
+        )
 
     def _compare(self, a: Lens, b: Lens, h: Tensor, targets: Tensor) -> PairReadings:
-        (x_a, _), (x_b, _) = (lens.decode_inputs(h, self.rows) for lens in (a, b))
-        pairs = pair_readings(x_a, x_b, a.head.unembedding, targets.to(h.device), block_bytes=self.block_bytes)
-        return PairReadings(*(t.cpu() for t in pairs))
+        """Two lenses against each other, on the CPU."""
+        parts = []
+        for part in position_pieces(h, DECODED_BYTES):
+            (x_a, _), (x_b, _) = (lens.decode_inputs(h[:, part], self.rows) for lens in (a, b))
+            asked = targets[part].to(h.device)
+            parts.append(pair_readings(x_a, x_b, a.head.unembedding, asked, block_bytes=self.block_bytes))
+        return PairReadings(*(torch.cat([t.cpu() for t in same], dim=1) for same in zip(*parts, strict=True)))
 
     def _check_last_row(self, h: Float[Tensor, "1 prompts d_model"]) -> LastRow:
         """The lens's last row against what the model's own modules give in the model's own number format."""
@@ -192,8 +188,3 @@ def _layout(batch: PromptBatch) -> tuple[tuple[int, ...], Tensor, Tensor, Tensor
         contrast = asked.contrast.first_id
         contrasts += [-1] * (length - 1) + [-1 if contrast is None else contrast] + [-1] * (size - length)
     return tuple(starts), *(torch.tensor(numbers) for numbers in (places, last, targets, contrasts))  # type: ignore[return-value]
-
-
-def _pieces(h: Float[Tensor, "rows tokens d_model"]) -> Iterator[slice]:
-    rows, tokens, width = h.shape
-    return spans(tokens, max(1, DECODED_BYTES // (rows * width * 4)))

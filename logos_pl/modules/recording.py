@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from logos_pl.analysis.copy_collapse import CopyFlags, RowTop, copy_flags, uncounted_ids
+from logos_pl.analysis.copy_collapse import COPY_RULE, CopyFlags, CopyRule, RowTop, copy_flags, uncounted_ids
 from logos_pl.data.prompts import AskedPrompt
 from logos_pl.functional.readings import LastRow, PairReadings, RowReadings
-from logos_pl.modules.decomposing import decomposition
+from logos_pl.modules.decomposing import LogitParts, NotDecomposed, decomposition
 from logos_pl.modules.reading import BatchReading
 from logos_pl.records import (
     LastRowCheck,
@@ -49,6 +49,7 @@ class Place(NamedTuple):
         strings: All tokens of the batch's readings, decoded.
         uncounted: Those among them that never make a copy.
         tied_embeddings: Whether row 0 is the identity.
+        copy_rule: What makes a copy.
     """
 
     asked: AskedPrompt
@@ -56,6 +57,7 @@ class Place(NamedTuple):
     strings: Mapping[int, str]
     uncounted: Set[int]
     tied_embeddings: bool
+    copy_rule: CopyRule
 
     @property
     def last(self) -> int:
@@ -75,7 +77,11 @@ class Place(NamedTuple):
 
 
 def records_of(
-    reading: BatchReading, token_string: Callable[[int], str], special_ids: Set[int], tied_embeddings: bool
+    reading: BatchReading,
+    token_string: Callable[[int], str],
+    special_ids: Set[int],
+    tied_embeddings: bool,
+    copy_rule: CopyRule = COPY_RULE,
 ) -> list[PromptRecords]:
     """The records of every prompt of a batch, in order.
 
@@ -88,6 +94,7 @@ def records_of(
         token_string: A token as a string.
         special_ids: The tokenizer's special tokens, which never make a copy.
         tied_embeddings: Whether the unembedding is the embedding, so that row 0 is the identity.
+        copy_rule: What makes a copy.
     """
     lenses = {name: LensLists(*(t.tolist() for t in tensors)) for name, tensors in reading.lenses.items()}
     teacher = reading.teacher_entropy_bits.tolist()
@@ -98,7 +105,7 @@ def records_of(
     uncounted = uncounted_ids(strings, special_ids)
     records = []
     for number, (asked, start) in enumerate(zip(reading.prompts, reading.starts, strict=True)):
-        place = Place(asked, start, strings, uncounted, tied_embeddings)
+        place = Place(asked, start, strings, uncounted, tied_embeddings, copy_rule)
         records.append(
             PromptRecords(
                 prompt=asked.prompt,
@@ -112,10 +119,19 @@ def records_of(
                 final_to_next=None if following is None else following[number],
                 last_row=checks[number],
                 nonfinite=tuple(bad for name, lens in lenses.items() for bad in _nonfinite(place, name, lens)),
-                decomposition=None if parts is None else decomposition(asked, parts[number], token_string),
+                **({} if parts is None else _decomposed(asked, parts[number], token_string)),
             )
         )
     return records
+
+
+def _decomposed(
+    asked: AskedPrompt, parts: LogitParts | NotDecomposed, token_string: Callable[[int], str]
+) -> dict[str, Any]:
+    """The prompt's decomposition, or why there is none."""
+    if isinstance(parts, NotDecomposed):
+        return {"not_decomposed": parts.reason}
+    return {"decomposition": decomposition(asked, parts, token_string)}
 
 
 def _strings(lenses: Mapping[str, RowReadings], token_string: Callable[[int], str]) -> dict[int, str]:
@@ -203,7 +219,7 @@ def _copies(place: Place, lens: LensLists) -> list[CopyFlags]:
     for ids, p, finite in zip(lens.top_ids, lens.top_p, lens.finite, strict=True):
         p_top1, p_top2 = (*p[at], 0.0)[:2]
         tops.append(RowTop(ids[at][0], p_top1 if finite[at] else math.nan, p_top2))
-    return copy_flags(tops, place.asked.ids, place.uncounted, identity_row=place.tied_embeddings)
+    return copy_flags(tops, place.asked.ids, place.uncounted, identity_row=place.tied_embeddings, rule=place.copy_rule)
 
 
 def _nonfinite(place: Place, name: str, lens: LensLists) -> Iterator[NonFinite]:

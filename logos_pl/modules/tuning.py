@@ -1,7 +1,7 @@
 """The tuned lens as Lightning trains and judges it: read the residual stream, compute, log."""
 
 import math
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, MutableMapping, Sequence
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
@@ -18,7 +18,7 @@ from logos_pl.errors import InputError, RunError
 from logos_pl.functional.bias_loss import bias_cross_entropy
 from logos_pl.functional.budget import lr_factor, warmup_steps
 from logos_pl.functional.depth import depth_percentile_rows
-from logos_pl.functional.divergence import RowDivergence, row_divergence
+from logos_pl.functional.divergence import RowDivergence
 from logos_pl.functional.lens_loss import lens_loss
 from logos_pl.functional.low_rank import settle_rank
 from logos_pl.functional.positions import sample_rows
@@ -26,11 +26,13 @@ from logos_pl.functional.row_index import row_index
 from logos_pl.functional.schedules import SCHEDULES, Init, ScheduleName, scheduled_lr, scheduled_rows
 from logos_pl.functional.whitening import Whitening
 from logos_pl.lenses.calibration import TemperedLens, fit_temperatures
+from logos_pl.lenses.decoding import lens_divergence
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import Lens, NormLens
 from logos_pl.lenses.prism import PrismLens
 from logos_pl.lenses.translator import Translators
 from logos_pl.lenses.tuned import TunedLens
+from logos_pl.lm.devices import Fp32Unembed
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
 from logos_pl.metrics.row_means import RowMeans
@@ -77,6 +79,9 @@ class LensTuning(LightningModule):
         revision: branch, tag or commit of the model on the Hub.
         dtype: number format the frozen model runs in; `auto`: bfloat16 on CUDA, float32 on the CPU below 30B.
         compile: compile the blocks of the frozen model, on CUDA: the first step takes longer, and the others less.
+        fp32_unembed: hold the unembedding in float32 for the lenses (`true`), or in the model's own number format
+            (`false`), which takes no second copy and rounds what goes into its products; `auto`: in float32, but for
+            vocabularies of 100,000 tokens and more on CUDA. Logits and losses are float32 in any case.
         decoding_norm: norm in front of the unembedding: the model's `final` one at every row, or the one that
             reads the row `next`.
         rank: rank of each translator; `auto`: width / 32 within 64 to 256; 0: bias and temperature only.
@@ -105,6 +110,7 @@ class LensTuning(LightningModule):
         revision: str | None = None,
         dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
         compile: bool = False,
+        fp32_unembed: Fp32Unembed = "auto",
         decoding_norm: Literal["final", "next"] = "final",
         rank: int | Literal["auto"] = "auto",
         init: Init | Literal["auto"] = "auto",
@@ -124,6 +130,7 @@ class LensTuning(LightningModule):
         super().__init__()
         _check_numbers(lr, betas, {"weight_decay": weight_decay, "l2": l2, "smoothness": smoothness}, loss_block_mib)
         self.model_id, self.revision, self.dtype_name, self.decoding_norm = model_id, revision, dtype, decoding_norm
+        self.fp32_unembed: Fp32Unembed = fp32_unembed
         self.with_compile = compile  # the bare name is a method of every module
         self.rank, self.layers_per_step, self.temperature = rank, layers_per_step, temperature
         self.with_companion = companion
@@ -220,7 +227,7 @@ class LensTuning(LightningModule):
         basis = self._basis(lm)
         self.translators = Translators(lm.num_blocks - 1, lm.d_model, rank, seed=self.seed, basis=basis)
         self.translators.log_tau.requires_grad_(self.temperature)
-        self.head = Head(lm.anatomy, decoding_norm=self.decoding_norm).to(self.device)
+        self.head = Head(lm.anatomy, decoding_norm=self.decoding_norm, fp32_unembed=self.fp32_unembed).to(self.device)
         self.lenses = {"norm": NormLens(self.head), "tuned": TunedLens(self.translators, self.head)}
         means = {name: RowMeans(lm.num_blocks + 1, QUANTITIES) for name in self.lenses}
         self.companion = None
@@ -335,10 +342,8 @@ class LensTuning(LightningModule):
         """Divergences of every row from the final distribution, norm lens and tuned lens."""
         rows = list(range(self.frozen.num_blocks + 1))
         h = residuals(self.frozen, batch.input_ids, batch.positions, rows).flatten(1, 2)
-        teacher = self.head.project(self.head.normalise(h[-1:], rows[-1:]))[0]
         for name in self.row_means:
-            x, inv_tau = self.lenses[name].decode_inputs(h, rows)
-            divergence = row_divergence(x, teacher, inv_tau, self.head.unembedding, block_bytes=self.loss_block_bytes)
+            divergence = lens_divergence(self.lenses[name], h, block_bytes=self.loss_block_bytes)
             self.row_means[name].update(**divergence._asdict())
 
     def on_test_start(self) -> None:
@@ -352,16 +357,28 @@ class LensTuning(LightningModule):
                 "The lens was fitted without a companion, the bias-and-temperature lens that the gates compare with: "
                 "fit it again with --model.companion true."
             )
-        norm, rows = NormLens(self.head), list(range(self.frozen.num_blocks + 1))
-        texts = [residuals(self.frozen, b.input_ids, b.positions, rows) for b in data.all_validation_batches()]
-        h = torch.cat([text.flatten(1, 2) for text in texts], dim=1)
+        norm = NormLens(self.head)
+        h = self._validation_residuals(list(data.all_validation_batches()))
         inv_tau = fit_temperatures(norm, h, block_bytes=self.loss_block_bytes)
+        del h
         lenses = {"tuned": tuned, "norm": norm, "norm_tau": TemperedLens(norm, inv_tau), "bias": bias}
         if "imported" in self.lenses:
             lenses["imported"] = self.lenses["imported"]
         self.judging = Judging(self.frozen, lenses, data.asked, self.loss_block_bytes)
         if self.device.type != "mps":  # which has no float64: there the sums stay on the CPU
             self.judging.to(self.device)
+
+    def _validation_residuals(self, batches: Sequence[TextBatch]) -> Float[Tensor, "rows pos d_model"]:
+        """Every row at the positions of held-out text: once, and on the CPU, as it is looked at only in pieces."""
+        lm, rows = self.frozen, list(range(self.frozen.num_blocks + 1))
+        num_pos = sum(batch.positions.numel() for batch in batches)
+        kept = torch.empty(len(rows), num_pos, lm.d_model, dtype=lm.stream_dtype, device="cpu")
+        start = 0
+        for batch in batches:
+            h = residuals(lm, batch.input_ids, batch.positions, rows).flatten(1, 2)
+            kept[:, start : start + h.shape[1]] = h
+            start += h.shape[1]
+        return kept
 
     def test_step(self, batch: TextBatch | PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Read a batch of either evaluation set."""
@@ -432,6 +449,7 @@ class LensTuning(LightningModule):
             "model_commit": self.frozen.model_commit,
             "tokenizer_commit": self.frozen.tokenizer_commit,
             "model_dtype": str(self.frozen.dtype),
+            "unembed_dtype": str(self.head.unembedding.weight.dtype),
             "compile": self.with_compile,
             "decoding_norm": self.decoding_norm,
             "rank": self.translators.rank,

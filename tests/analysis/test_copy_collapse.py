@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 
-from logos_pl.analysis.copy_collapse import RowTop, copy_flags, is_blank_or_punctuation, uncounted_ids
+from logos_pl.analysis.copy_collapse import CopyRule, RowTop, copy_flags, is_blank_or_punctuation, uncounted_ids
 from logos_pl.records import COPY_THRESHOLDS, SOFT_WINDOWS
 
 NONE: frozenset[int] = frozenset()
@@ -39,6 +39,17 @@ def test_a_probability_has_to_exceed_its_threshold(
 ) -> None:
     (flags,) = copy_flags([RowTop(4, p_top1, 0.0)], [4], NONE, identity_row=False)
     assert (flags.strict, flags.soft[0], flags.at) == (strict, soft, at)
+
+
+@pytest.mark.parametrize(
+    ("rule", "strict"),
+    [(CopyRule(0.5, 0.1), True), (CopyRule(0.6, 0.1), False), (CopyRule(0.5, 0.3), False), (CopyRule(), False)],
+)
+def test_threshold_and_margin_can_be_set(rule: CopyRule, strict: bool) -> None:
+    row = RowTop(4, 0.6, 0.35)
+    (flags,) = copy_flags([row], [4], NONE, identity_row=False, rule=rule)
+    assert flags.strict is strict
+    assert flags.soft[0] is (rule.margin < 0.25), "the margin is of every variant, the threshold of its own"
 
 
 def test_a_close_second_prevents_a_soft_copy_at_any_row_of_the_window() -> None:

@@ -31,7 +31,17 @@ MODEL = ModelIdentity("org/Tiny-8", "Tiny-8", "a" * 40, "b" * 40)
 ENVIRONMENT = Environment("2.13.0", "5.23.0", "2.6.6", "cuda:0 (NVIDIA H200)")
 START = datetime(2025, 3, 1, 12, 0, 59, tzinfo=UTC)
 FACTS = RunFacts(
-    START, START + timedelta(seconds=2.5), "0.1.0", "c" * 40 + "-dirty", "cuda", "bf16", "final", ENVIRONMENT
+    START,
+    START + timedelta(seconds=2.5),
+    "0.1.0",
+    "c" * 40 + "-dirty",
+    "cuda",
+    "bf16",
+    "final",
+    ENVIRONMENT,
+    "float32",
+    0.9,
+    0.05,
 )
 UNKNOWN = RunFacts(START, START, "0.1.0", None, None, None, None, None)
 FILES = Files(
@@ -93,7 +103,8 @@ def test_a_sweep_says_what_was_asked_of_which_model_and_how() -> None:
     assert plain["run"] == {
         "started_utc": "2025-03-01T12:00:59Z", "finished_utc": "2025-03-01T12:01:01Z", "seconds": 2.5,
         "project_version": "0.1.0", "git_sha": "c" * 40 + "-dirty", "device": "cuda", "dtype": "bf16",
-        "decoding_norm": "final", "lenses": ["norm"], "preferred_lens": "norm", "num_prompts": 1,
+        "unembed_dtype": "float32", "decoding_norm": "final", "copy_threshold": 0.9, "copy_margin": 0.05,
+        "lenses": ["norm"], "preferred_lens": "norm", "num_prompts": 1,
         "environment": {
             "torch": "2.13.0", "transformers": "5.23.0", "lightning": "2.6.6", "device": "cuda:0 (NVIDIA H200)",
         },
@@ -293,6 +304,13 @@ def test_a_logit_taken_apart_stands_beside_the_models_own() -> None:
             "rounding_nats": 0.25, "capped_logit_nats": 1.25, "total_margin_nats": 5.25, "model_margin_nats": 5.5,
         }
     ]  # fmt: skip
+
+
+def test_a_prompt_that_could_not_be_taken_apart_says_why_and_stands_in_no_sum() -> None:
+    left_out = prompt_records({"norm": FALLING})._replace(not_decomposed="More than rounding is missing.")
+    plain = document(left_out, prompt_records({"norm": FALLING}, prompt=CONTROL))
+    assert plain["decomposition"] == []
+    assert [entry["not_decomposed"] for entry in plain["diagnostics"]] == ["More than rounding is missing.", None]
 
 
 def test_a_control_prompt_says_what_is_set_against_what_and_how_it_comes_out() -> None:

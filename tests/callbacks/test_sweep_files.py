@@ -5,6 +5,8 @@ from pathlib import Path
 from types import FunctionType, ModuleType, SimpleNamespace
 from typing import cast
 
+import torch
+
 from logos_pl.analysis.milestones import milestones
 from logos_pl.analysis.output import OutputBuilder
 from logos_pl.analysis.output_summaries import PromptSummary
@@ -13,6 +15,7 @@ from logos_pl.callbacks.sweep_files import SweepFiles
 from logos_pl.modules.tuning import LensTuning
 from logos_pl.records import NextTokenRecord, PairRow, Prompt, PromptRecords, TopToken
 from logos_pl.sweep_folder import SweepFolder
+from tests.analysis.made_records import made_decomposition
 from tests.analysis.swept import LENSES, random_prompt
 
 NUM_BLOCKS = 32
@@ -28,10 +31,10 @@ def read(i: int) -> PromptRecords:
     return record
 
 
-def files_in(folder: Path) -> SweepFiles:
-    frozen = SimpleNamespace(clean_model_name="m", num_blocks=NUM_BLOCKS)
+def files_in(folder: Path, *, decompose: bool = False) -> SweepFiles:
+    frozen = SimpleNamespace(clean_model_name="m", num_blocks=NUM_BLOCKS, dtype=torch.float32)
     module = cast(LensTuning, SimpleNamespace(frozen=frozen, lenses=dict.fromkeys(LENSES)))
-    return SweepFiles(SweepFolder(folder), module, None, "sample")
+    return SweepFiles(SweepFolder(folder), module, None, "sample", decompose=decompose)
 
 
 def objects_of(root: object) -> Iterator[object]:
@@ -61,6 +64,22 @@ def test_of_a_further_prompt_a_sweep_keeps_a_few_kilobytes(tmp_path: Path) -> No
     assert 1_000 * 100 < hundred < 12_000 * 100
     assert two_hundred < 12_000 * 200
     assert sum(isinstance(it, PromptRecords) for it in objects_of(files)) == DRAWN
+
+
+def test_prompts_left_out_of_the_decomposition_are_counted_and_the_first_is_named(tmp_path: Path) -> None:
+    files = files_in(tmp_path, decompose=True)
+    whole = made_decomposition({"embedding": 0.5, "rounding": 0.25})._replace(model_logit_nats=0.95)
+    for i, change in enumerate(
+        [{"decomposition": whole}, {"not_decomposed": "It does not add up."}, {"not_decomposed": "Nor does it."}]
+    ):
+        record = read(i)._replace(**change)  # type: ignore[arg-type]
+        files.add(record, {lens: milestones(rows) for lens, rows in record.next_token.items()})
+    files._open_files.close()
+    assert files.exactness() == (
+        "Embedding, attention, MLP and biases add up to the model's own logits within 0.2 nats in float32. "
+        "Left out of the decomposition: 2 of 3 prompts. It does not add up. The others are in the JSON, under "
+        "diagnostics."
+    )
 
 
 def test_what_a_report_is_made_of_keeps_no_record() -> None:

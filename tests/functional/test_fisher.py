@@ -2,8 +2,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from logos_pl.functional import unembedding
 from logos_pl.functional.fisher import fisher_metric
 from logos_pl.functional.unembedding import Unembedding
+from tests.largest_tensor import LargestTensor
 
 VOCAB, WIDTH, POSITIONS = 13, 4, 3
 
@@ -37,3 +39,27 @@ def test_it_is_the_mean_second_derivative_of_the_divergence(bias: bool, scale: f
     torch.testing.assert_close(whole, wanted, rtol=1e-5, atol=1e-6)
     one_position_at_a_time = fisher_metric(y, head, block_bytes=1)
     torch.testing.assert_close(one_position_at_a_time, whole, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+def test_the_unembedding_is_never_copied_whole(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    vocab, width = 40_000, 4
+    monkeypatch.setattr(unembedding, "WIDENED_BYTES", 5_000 * width * 4)
+    weight = torch.randn(vocab, width).to(dtype)
+    mode = LargestTensor(weight)
+    with mode:
+        found = fisher_metric(torch.randn(3, width), Unembedding(weight), block_bytes=4 * vocab)
+    assert mode.numel == 2**14 * width < vocab * width, "a piece of the vocabulary in fp64"
+    assert found.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_a_half_precision_head_in_pieces_gives_what_it_gives_whole(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = head_with(True, 0.3, 2.0)
+    head = head._replace(weight=head.weight.to(dtype))
+    y = torch.randn(POSITIONS, WIDTH, generator=torch.Generator().manual_seed(1))
+    whole = fisher_metric(y, head)
+    monkeypatch.setattr(unembedding, "WIDENED_BYTES", 3 * WIDTH * 4)
+    torch.testing.assert_close(fisher_metric(y, head), whole, rtol=1e-5, atol=1e-7)

@@ -1,17 +1,16 @@
 import itertools
 import math
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from logos_pl.functional import unembedding
 from logos_pl.functional.lens_loss import lens_loss
 from logos_pl.functional.unembedding import Unembedding, unembed
+from tests.largest_tensor import LargestTensor
 
 ROWS, POS, D, VOCAB = 5, 7, 6, 33
 
@@ -203,21 +202,6 @@ def test_without_a_gradient_the_gradient_product_is_not_made() -> None:
     assert counter.get_total_flops() == pytest.approx(2.25 * 8 * 5 * 32 * 300)
 
 
-class LargestTensor(TorchDispatchMode):
-    """Elements of the largest tensor that any operation returned."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.numel = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for part in out if isinstance(out, tuple | list) else [out]:
-            if isinstance(part, Tensor):
-                self.numel = max(self.numel, part.untyped_storage().nbytes() // part.element_size())
-        return out
-
-
 @pytest.mark.parametrize(("block_rows", "largest"), [(24, 24), (3, 3), (8, 8)])
 def test_no_tensor_is_larger_than_a_block(block_rows: int, largest: int) -> None:
     rows, pos, d, vocab = 8, 40, 4, 1000
@@ -228,6 +212,19 @@ def test_no_tensor_is_larger_than_a_block(block_rows: int, largest: int) -> None
                        block_bytes=block_rows * vocab * 4).kl_nats  # fmt: skip
         kl.sum().backward()
     assert mode.numel == max(largest * vocab, d * vocab)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_a_half_precision_head_is_never_widened_whole(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, pos, d, vocab = 4, 10, 32, 2000
+    monkeypatch.setattr(unembedding, "WIDENED_BYTES", 300 * d * 4)
+    weight = torch.randn(vocab, d).to(dtype)
+    x = torch.randn(rows, pos, d, requires_grad=True)
+    mode = LargestTensor(weight)
+    with mode:
+        block = lens_loss(x, torch.randn(pos, d), torch.ones(rows), Unembedding(weight), block_bytes=4 * vocab * 4)
+        block.kl_nats.sum().backward()
+    assert mode.numel == 300 * d, "a piece of the vocabulary is more than a block of logits"
 
 
 @pytest.mark.parametrize(("rows", "pos"), [(0, 3), (3, 0)])

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from logos_pl.functional.unembedding import Unembedding, block_shape, spans, unembed
+from logos_pl.functional import unembedding
+from logos_pl.functional.unembedding import Unembedding, block_shape, over_vocabulary, prepare, spans, unembed
 
 HEADS = list(itertools.product([False, True], [1.0, 0.25], [None, 3.0]))
 
@@ -38,6 +39,27 @@ def test_logits_are_fp32_and_a_half_head_rounds_its_operands_only(dtype: torch.d
     assert found.dtype == torch.float32
     exact = by_hand(x.to(dtype).double(), head._replace(weight=rounded.weight.double()))
     torch.testing.assert_close(found.double(), exact, rtol=1e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_a_half_head_in_pieces_of_the_vocabulary_gives_what_it_gives_whole(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, head = make(True, 0.5, 3.0)
+    head = head._replace(weight=head.weight.to(dtype))
+    whole = unembed(x.float(), head)
+    g = torch.randn(5, 33, generator=torch.Generator().manual_seed(1))
+    back = over_vocabulary(g, prepare(head, torch.float32))
+    monkeypatch.setattr(unembedding, "WIDENED_BYTES", 7 * 6 * 4)
+    assert [part for part, _ in unembedding.widened(head.weight, torch.float32)] == list(spans(33, 7))
+    torch.testing.assert_close(unembed(x.float(), head), whole, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(over_vocabulary(g, prepare(head, torch.float32)), back, rtol=1e-5, atol=1e-6)
+
+
+def test_a_head_in_full_precision_is_taken_as_it_is() -> None:
+    weight = torch.randn(33, 6)
+    ((_, piece),) = unembedding.widened(weight, torch.float32)
+    assert piece is weight
 
 
 def test_unembed_without_constants_is_the_plain_product_to_the_last_bit() -> None:

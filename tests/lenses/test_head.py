@@ -12,8 +12,9 @@ from torch import nn
 
 from logos_pl.errors import InputError
 from logos_pl.lenses import head as head_module
-from logos_pl.lenses.head import Head, RowNorms, unembedding_dtype
+from logos_pl.lenses.head import Head, RowNorms
 from logos_pl.lm.anatomy import dissect
+from logos_pl.lm.devices import Fp32Unembed
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.norms import NormWeights, apply_norm, norm_weights
 from logos_pl.lm.residuals import residuals
@@ -145,14 +146,22 @@ def test_an_fp32_head_shares_the_models_memory_and_never_trains() -> None:
     assert not head.unembedding.weight.requires_grad
 
 
-def test_large_vocabularies_stay_in_half_precision_on_cuda_only() -> None:
-    cuda, cpu, mps = (torch.device(name) for name in ("cuda", "cpu", "mps"))
-    assert unembedding_dtype(cuda, 100_000, torch.bfloat16) == torch.bfloat16
-    assert unembedding_dtype(cuda, 100_000, torch.float16) == torch.float16
-    assert unembedding_dtype(cuda, 99_999, torch.bfloat16) == torch.float32
-    assert unembedding_dtype(cuda, 100_000, torch.float32) == torch.float32
-    assert unembedding_dtype(cpu, 256_000, torch.bfloat16) == torch.float32
-    assert unembedding_dtype(mps, 256_000, torch.float16) == torch.float32
+@pytest.mark.parametrize(("fp32", "wanted"), [("auto", torch.float32), (True, torch.float32), (False, torch.bfloat16)])
+def test_the_unembedding_is_held_as_asked_and_its_logits_are_fp32(fp32: Fp32Unembed, wanted: torch.dtype) -> None:
+    model = tiny_model("gemma2", torch.bfloat16)
+    head, exact = Head(dissect(model), fp32_unembed=fp32), Head(dissect(model))
+    shares = head.unembedding.weight.data_ptr() == model.lm_head.weight.data_ptr()
+    assert (head.unembedding.weight.dtype, shares) == (wanted, wanted == torch.bfloat16)
+    x = torch.randn(4, D_MODEL, generator=torch.Generator().manual_seed(0))
+    logits = head.logits(x)
+    assert logits.dtype == torch.float32
+    torch.testing.assert_close(logits, exact.logits(x), rtol=2e-2, atol=2e-2)
+    assert torch.equal(logits, exact.logits(x)) == (wanted == torch.float32)
+
+
+def test_a_model_in_fp32_has_its_unembedding_in_fp32_whatever_is_asked() -> None:
+    model = tiny_model("llama")
+    assert Head(dissect(model), fp32_unembed=False).unembedding.weight.data_ptr() == model.lm_head.weight.data_ptr()
 
 
 def test_the_hash_does_not_depend_on_the_dtype_loaded_when_the_cast_is_lossless() -> None:

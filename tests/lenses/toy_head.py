@@ -27,6 +27,7 @@ def toy_head(num_blocks: int = 4, *, d_model: int = D_MODEL) -> Head:
         logit_divisor=1.0,
         softcap=5.0,
         next_norms=None,
+        stream_dtype=torch.float32,
     )
     return Head(anatomy)
 

@@ -51,6 +51,7 @@ class Family(NamedTuple):
     final_norm: str | None = "model.norm"
     # Path of the norm that reads row L = 1 next, from the model; None where the family has none.
     next_norm: str | None = "model.layers.1.input_layernorm"
+    stream_in_fp32: bool = False
 
 
 def _llama_like(**changes: Any) -> dict[str, Any]:
@@ -85,6 +86,9 @@ FALCON = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
+# State-space models keep the residual stream in fp32, whatever format the weights have.
+MAMBA = {"vocab_size": VOCAB, "hidden_size": D_MODEL, "num_hidden_layers": BLOCKS, "state_size": 8}
+MAMBA_NORMS = {"final_norm": "backbone.norm_f", "next_norm": "backbone.layers.1.norm"}
 
 FAMILIES: dict[str, Family] = {
     "llama": Family("llama", _llama_like()),
@@ -195,6 +199,15 @@ FAMILIES: dict[str, Family] = {
         next_norm="transformer.h.1.ln_1",
         final_norm="transformer.ln_f",
     ),
+    "mamba": Family("mamba", MAMBA, **MAMBA_NORMS, stream_in_fp32=True),
+    "mamba2": Family(
+        "mamba2",
+        {**MAMBA, "num_heads": 4, "head_dim": 16, "expand": 2, "n_groups": 1},
+        **MAMBA_NORMS,
+        stream_in_fp32=True,
+    ),
+    # The one whose class names a body that it does not have.
+    "llama4": Family("llama4_text", _llama_like(intermediate_size_mlp=48, num_local_experts=2, num_experts_per_tok=1)),
     "phi": Family("phi", _llama_like(), norm="layer", head_bias=True, final_norm="model.final_layernorm"),
 }
 

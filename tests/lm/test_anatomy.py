@@ -46,9 +46,10 @@ def test_the_last_row_decoded_exactly_is_bitwise_the_models_own_logits(name: str
     assert torch.equal(logits, model(input_ids=IDS, use_cache=False).logits)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("name", NAMES)
-def test_the_next_norm_is_the_one_that_reads_the_row(name: str) -> None:
-    family, model = FAMILIES[name], tiny_model(name)
+def test_the_next_norm_is_the_one_that_reads_the_row(name: str, dtype: torch.dtype) -> None:
+    family, model = FAMILIES[name], tiny_model(name, dtype)
     norms = dissect(model).next_norms
     if family.next_norm is None:
         assert norms is None
@@ -100,6 +101,14 @@ class NeedyForCausalLM(LlamaForCausalLM):
         return super().forward(input_ids, **kwargs)
 
 
+class MixedForCausalLM(LlamaForCausalLM):
+    """Multiplies by a matrix that stays in fp32 whatever the weights are in."""
+
+    def forward(self, input_ids: torch.Tensor, **kwargs: object) -> CausalLMOutputWithPast:
+        hidden = self.model(input_ids, **kwargs).last_hidden_state
+        return CausalLMOutputWithPast(logits=self.lm_head(hidden @ torch.eye(D_MODEL)))
+
+
 class DeepHeadForCausalLM(LlamaForCausalLM):
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__(config)
@@ -124,6 +133,23 @@ def test_a_head_of_unknown_kind_is_refused_by_name_and_reason(architecture: type
     message = refusal(build(lambda: architecture(llama())))
     assert message.startswith(f"{architecture.__name__} is not supported: {reason}")
     assert message.endswith(".")
+
+
+def test_a_forward_that_fails_in_half_precision_is_refused_with_the_advice_of_float32() -> None:
+    message = refusal(build(lambda: MixedForCausalLM(llama()), torch.bfloat16))
+    assert message.startswith("MixedForCausalLM is not supported in bfloat16: its forward fails (")
+    assert message.endswith("; in float32 it may be, give --model.dtype float32.")
+    dissect(build(lambda: MixedForCausalLM(llama())))
+
+
+def test_memory_that_runs_out_is_not_the_architectures_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("no room")
+
+    model = tiny_model("llama")
+    monkeypatch.setattr(model, "forward", fail)
+    with pytest.raises(torch.OutOfMemoryError):
+        dissect(model)
 
 
 def test_an_encoder_decoder_model_is_refused() -> None:

@@ -16,6 +16,7 @@ from logos_pl.lm.devices import (
     measure_memory,
     memory_parts,
     shape_of,
+    unembedding_dtype,
 )
 from tests.lm.families import FAMILIES, tiny_model
 
@@ -105,6 +106,30 @@ def test_the_estimate_counts_an_fp32_copy_of_the_head_only_where_one_is_made() -
     assert memory_parts(small, "cuda", torch.bfloat16, StepSize()).head == 99_000 * 4096 * 4
     assert memory_parts(LLAMA_8B, "cuda", torch.bfloat16, StepSize()).head == 0
     assert needed_bytes(LLAMA_8B, "cpu", torch.bfloat16) > needed_bytes(LLAMA_8B, "cpu", torch.bfloat16, rank=0)
+
+
+def test_large_vocabularies_stay_in_half_precision_on_cuda_only() -> None:
+    cuda, cpu, mps = (torch.device(name) for name in ("cuda", "cpu", "mps"))
+    assert unembedding_dtype(cuda, 100_000, torch.bfloat16) == torch.bfloat16
+    assert unembedding_dtype(cuda, 100_000, torch.float16) == torch.float16
+    assert unembedding_dtype(cuda, 99_999, torch.bfloat16) == torch.float32
+    assert unembedding_dtype(cuda, 100_000, torch.float32) == torch.float32
+    assert unembedding_dtype(cpu, 256_000, torch.bfloat16) == torch.float32
+    assert unembedding_dtype(mps, 256_000, torch.float16) == torch.float32
+
+
+@pytest.mark.parametrize("vocab", [1_000, 128_256])
+@pytest.mark.parametrize("kind", ["cuda", "mps", "cpu"])
+def test_the_unembeddings_format_can_be_asked_for_and_is_counted(kind: str, vocab: int) -> None:
+    shape, copied = LLAMA_8B._replace(vocab_size=vocab), vocab * 4096 * 4
+    found = {
+        fp32: memory_parts(shape, kind, torch.bfloat16, StepSize(fp32_unembed=fp32)).head for fp32 in (True, False)
+    }
+    widened = 0 if kind == "cuda" else min(2**26, copied)
+    assert found == {True: copied, False: widened}
+    assert unembedding_dtype(torch.device(kind), vocab, torch.bfloat16, True) == torch.float32
+    assert unembedding_dtype(torch.device(kind), vocab, torch.bfloat16, False) == torch.bfloat16
+    assert memory_parts(shape, kind, torch.float32, StepSize(fp32_unembed=True)).head == 0
 
 
 def test_an_8b_lens_fits_a_card_of_24_gb_by_hand() -> None:

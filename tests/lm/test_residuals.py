@@ -1,5 +1,7 @@
 """Rows and positions of the residual stream, against transformers' own hidden states and against prompts run alone."""
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -7,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.lm.residuals import position_ids, residuals
+from logos_pl.lm.residuals import position_ids, residuals, sampled_and_whole_residuals
+from logos_pl.lm.skipping import residuals_without_later_blocks
 from tests.lm.families import BLOCKS, D_MODEL, FAMILIES, NAMES, VOCAB, tiny_model
 from tests.lm.oracle import last_row
 
@@ -24,8 +27,9 @@ def test_rows_are_transformers_hidden_states_and_row_n_is_what_the_head_reads(na
     lm = frozen(name)
     h = residuals(lm, IDS, None, ROWS)
     states = lm.model(input_ids=IDS, use_cache=False, output_hidden_states=True).hidden_states
-    for row in range(BLOCKS):
-        assert torch.equal(h[row], states[row])
+    first = 1 if FAMILIES[name].stream_in_fp32 else 0  # Mamba's own list leaves the embedding out
+    for row in range(first, BLOCKS):
+        assert torch.equal(h[row], states[row - first])
     assert torch.equal(h[BLOCKS], last_row(lm.model, FAMILIES[name], IDS))
 
 
@@ -102,8 +106,30 @@ def test_residuals_can_be_saved_for_a_backward_pass() -> None:
     assert torch.allclose(weight.grad, kept.sum((0, 1, 2)), rtol=1e-4)
 
 
-def test_the_dtype_is_the_models() -> None:
-    assert residuals(frozen("llama", torch.bfloat16), IDS, None, [0, 1]).dtype == torch.bfloat16
+@pytest.mark.parametrize("name", ["llama", "mamba", "mamba2"])
+@pytest.mark.parametrize("positions", [None, torch.tensor([[0, 4, 10], [3, 3, 5], [9, 1, 0]])], ids=["every", "some"])
+def test_the_dtype_is_the_streams_and_nothing_is_rounded(name: str, positions: Tensor | None) -> None:
+    lm = frozen(name, torch.bfloat16)
+    wrote: list[Tensor] = []
+    handles = [block.register_forward_hook(lambda m, a, out: wrote.append(out)) for block in lm.anatomy.blocks]
+    kept = residuals(lm, IDS, positions, ROWS)
+    for handle in handles:
+        handle.remove()
+    assert kept.dtype == lm.stream_dtype == (torch.float32 if FAMILIES[name].stream_in_fp32 else torch.bfloat16)
+    wanted = torch.stack(wrote)
+    if positions is not None:
+        wanted = wanted.gather(2, positions[None, :, :, None].expand(BLOCKS, -1, -1, D_MODEL))
+    assert torch.equal(kept[1:], wanted)
+    sampled, whole = sampled_and_whole_residuals(lm, IDS, torch.tensor([[2], [5], [1]]), [1], [2, 3])
+    assert sampled.dtype == whole.dtype == lm.stream_dtype
+
+
+@pytest.mark.parametrize("read", [residuals, residuals_without_later_blocks])
+def test_a_row_that_would_be_rounded_is_refused(read: Callable[..., Tensor]) -> None:
+    lm = frozen("mamba", torch.bfloat16)
+    lm.anatomy = dataclasses.replace(lm.anatomy, stream_dtype=torch.bfloat16)
+    with pytest.raises(TypeError, match=r"row 1 of the model is torch.float32, and cannot be kept in torch.bfloat16"):
+        read(lm, IDS, rows=[1], **({"positions": None} if read is residuals else {}))
 
 
 def test_hooks_go_away_also_when_the_forward_fails() -> None:

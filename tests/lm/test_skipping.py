@@ -70,12 +70,14 @@ def test_padding_on_the_left_changes_no_tokens_numbers() -> None:
     torch.testing.assert_close(found, residuals_without_later_blocks(lm, IDS[:1, :6], [2])[0, 0], rtol=1e-5, atol=1e-5)
 
 
-def test_what_is_kept_is_the_models_dtype_and_a_copy() -> None:
-    lm = frozen("llama", torch.bfloat16)
+@pytest.mark.parametrize(("name", "dtype"), [("llama", torch.bfloat16), ("mamba", torch.float32)])
+def test_what_is_kept_is_the_streams_dtype_and_a_copy(name: str, dtype: torch.dtype) -> None:
+    lm = frozen(name, torch.bfloat16)
     outputs: list[torch.Tensor] = []
     lm.anatomy.blocks[0].register_forward_hook(lambda module, args, output: outputs.append(output))
     found = residuals_without_later_blocks(lm, IDS, [1])
-    assert (found.dtype, found.shape, found.requires_grad) == (torch.bfloat16, (1, 3, 11, D_MODEL), False)
+    assert (found.dtype, found.shape, found.requires_grad) == (dtype, (1, 3, 11, D_MODEL), False)
+    assert torch.equal(found[0], outputs[0])
     assert found.data_ptr() != outputs[0].data_ptr()
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from logos_pl.lm.trace import first_tensor, output_tensor, record_calls, same_bits
+from logos_pl.lm.trace import arrives, first_tensor, output_tensor, record_calls, same_bits
 
 
 class InPlace(nn.Module):
@@ -58,3 +58,11 @@ def test_same_bits_is_about_values_and_shapes() -> None:
     assert same_bits(a.bfloat16(), a.bfloat16().float())
     assert not same_bits(a, torch.nextafter(a, torch.tensor(9.0)))
     assert not same_bits(a, a[None])
+
+
+def test_what_is_read_in_a_narrower_type_arrives_rounded_and_not_otherwise() -> None:
+    a = torch.randn(3)
+    assert arrives(a, a.bfloat16())
+    assert arrives(a.bfloat16(), a.bfloat16().float())
+    assert not arrives(a.bfloat16(), a)
+    assert not arrives(a, a.bfloat16() * 2)

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -83,6 +84,95 @@ def test_a_model_that_changes_the_stream_between_blocks_is_refused() -> None:
     assert str(caught.value) == (
         "LlamaForCausalLM is not supported: the output of block 1 is not the input of block 2."
     )
+
+
+NOT_CAUSAL = {
+    "Gemma3ForCausalLM": ("gemma3_text", {"use_bidirectional_attention": True, "sliding_window": 16}),
+    "LlamaForCausalLM": ("llama", {"is_causal": False}),
+    "Qwen3MoeForCausalLM": ("qwen3_moe", {"is_causal": False, **FAMILIES["qwen3_moe"].settings}),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("name", NOT_CAUSAL)
+def test_a_model_that_reads_later_tokens_is_refused(name: str, dtype: torch.dtype) -> None:
+    model_type, settings = NOT_CAUSAL[name]
+    config = AutoConfig.for_model(model_type, **{**LLAMA_LIKE, **settings})
+    model = build(lambda: AutoModelForCausalLM.from_config(config), dtype)
+    with pytest.raises(InputError) as caught:
+        verify(model, dissect(model))
+    assert str(caught.value) == (
+        f"{name} is not supported: row 1 reads tokens that come later (bidirectional attention); take a causal "
+        "language model."
+    )
+
+
+def with_output(block: nn.Module, change: Callable[[Tensor], Tensor]) -> None:
+    """Lets a block give something else than it does."""
+
+    def replace(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        return change(output) if isinstance(output, Tensor) else (change(output[0]), *output[1:])
+
+    block.register_forward_hook(replace)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_large_embeddings_do_not_hide_what_the_blocks_read(dtype: torch.dtype) -> None:
+    """The first blocks add a hundredth of what they read, so that half precision nearly rounds it away."""
+    config = AutoConfig.for_model("llama", **{**LLAMA_LIKE, "is_causal": False})
+    model = build(lambda: AutoModelForCausalLM.from_config(config), dtype)
+    model.model.embed_tokens.weight *= 40
+    with pytest.raises(InputError, match="reads tokens that come later"):
+        verify(model, dissect(model))
+
+
+def test_one_block_that_looks_a_single_token_ahead_is_found_wherever_it_stands() -> None:
+    for place in range(3):
+        model = tiny_model("llama")
+        with_output(model.model.layers[place], lambda h: h + 0.05 * h.roll(-1, dims=1))
+        with pytest.raises(InputError, match=f"row {place + 1} reads tokens that come later"):
+            verify(model, dissect(model))
+
+
+@pytest.mark.parametrize(("dtype", "noise"), [(torch.float32, 1e-7), (torch.bfloat16, 4e-3)], ids=str)
+def test_a_kernel_that_rounds_otherwise_each_time_is_no_reading_of_later_tokens(
+    dtype: torch.dtype, noise: float
+) -> None:
+    """As a mixture of experts on CUDA adds in no fixed order; only the body's own run is disturbed here."""
+    model = tiny_model("mixtral", dtype)
+    anatomy = dissect(model)
+    generator = torch.Generator().manual_seed(0)
+    real = model.model.forward
+    runs: list[int] = []
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        runs.append(1)
+        return real(*args, **kwargs)
+
+    def disturb(h: Tensor) -> Tensor:
+        # The second run is the one with the batch turned round.
+        return h + noise * h * torch.randn(h.shape, generator=generator) if len(runs) == 2 else h
+
+    model.model.forward = forward
+    with_output(model.model.layers[0], lambda h: disturb(h).to(h.dtype))
+    verify(model, anatomy)
+
+
+def test_a_stream_of_a_wider_type_than_the_anatomy_says_is_refused() -> None:
+    model = tiny_model("mamba", torch.bfloat16)
+    anatomy = dissect(model)
+    assert anatomy.stream_dtype == torch.float32
+    with pytest.raises(InputError, match=r"block 1 has numbers in torch.float32, which torch.bfloat16 does not hold"):
+        verify(model, dataclasses.replace(anatomy, stream_dtype=torch.bfloat16))
+
+
+def test_a_refusal_in_half_precision_says_that_float32_may_do() -> None:
+    model = tiny_model("gemma2", torch.bfloat16)
+    anatomy = dataclasses.replace(dissect(model), softcap=None)
+    with pytest.raises(InputError) as caught:
+        verify(model, anatomy)
+    assert str(caught.value).startswith("Gemma2ForCausalLM is not supported in bfloat16: final norm, projection")
+    assert str(caught.value).endswith("; in float32 it may be, give --model.dtype float32.")
 
 
 def test_gemma_3n_with_its_four_streams_is_refused() -> None:

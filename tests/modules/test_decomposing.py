@@ -1,6 +1,7 @@
 """Logits taken apart, against the models' own logits and against sums made here in float64 from plain hooks."""
 
 import copy
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -10,17 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from logos_pl.data.prompts import AskedPrompt, batches
-from logos_pl.errors import InputError, RunError
+from logos_pl.errors import InputError
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import NormLens
 from logos_pl.lm.branches import Branches
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.modules.decomposing import Decomposer, decomposition
+from logos_pl.modules.decomposing import Decomposer, LogitParts, NotDecomposed, decomposition
 from logos_pl.modules.reading import PromptReader
+from logos_pl.modules.recording import records_of
 from logos_pl.records import Decomposition, Gold, Prompt
-from tests.lm.families import BLOCKS, FAMILIES, NAMES, tiny_model
+from tests.lm.families import BLOCKS, FAMILIES, tiny_model
+from tests.lm.test_branches import DECOMPOSED
 
-DECOMPOSED = [name for name in NAMES if name != "opt_post_norm"]
 PROMPTS = (
     ((1, 5, 9, 33, 17), (40,), (41,)),
     ((1, 60), (7, 8, 9), ()),
@@ -39,16 +41,21 @@ def asked(number: int) -> AskedPrompt:
     return AskedPrompt(prompt, ids, tuple(map(str, ids)), gold(answer), gold(contrast))
 
 
-def decomposed(
-    lm: FrozenLM, numbers: Sequence[int] = (0, 1, 2), decomposer: Decomposer | None = None
-) -> list[Decomposition]:
-    """The prompts' decompositions, read in one batch."""
-    head = Head(lm.anatomy)
+def parts_of(lm: FrozenLM, numbers: Sequence[int], decomposer: Decomposer) -> Sequence[LogitParts | NotDecomposed]:
+    """What is found of the prompts, read in one batch."""
     (batch,) = batches([asked(number) for number in numbers], 10_000)
-    reader = PromptReader(lm, {"norm": NormLens(head)}, decomposer=decomposer or Decomposer(lm, head))
-    parts = reader.read(batch).logit_parts
+    parts = PromptReader(lm, {"norm": NormLens(Head(lm.anatomy))}, decomposer=decomposer).read(batch).logit_parts
     assert parts is not None
-    return [decomposition(prompt, part, str) for prompt, part in zip(batch.prompts, parts, strict=True)]
+    return parts
+
+
+def decomposed(lm: FrozenLM, numbers: Sequence[int] = (0, 1, 2)) -> list[Decomposition]:
+    """The prompts' decompositions."""
+    found = []
+    for number, parts in zip(numbers, parts_of(lm, numbers, Decomposer(lm, Head(lm.anatomy))), strict=True):
+        assert isinstance(parts, LogitParts)
+        found.append(decomposition(asked(number), parts, str))
+    return found
 
 
 def nats(whole: Decomposition) -> dict[str, float]:
@@ -190,13 +197,45 @@ def test_a_branch_without_weights_contributes_nothing_and_all_others_what_they_d
 
 
 @pytest.mark.parametrize("name", ["gemma2", "gemma3_text", "olmo2"])
-def test_a_branch_taken_before_its_own_norm_does_not_add_up_and_is_refused(name: str) -> None:
+def test_a_branch_taken_before_its_own_norm_does_not_add_up_and_is_left_out_with_the_reason(name: str) -> None:
     lm = FrozenLM.from_model(tiny_model(name))
     decomposer = Decomposer(lm, Head(lm.anatomy))
     blocks: Any = lm.anatomy.blocks
     decomposer.branches[1] = Branches(blocks[1].self_attn, decomposer.branches[1].mlp, 1.0)
-    with pytest.raises(RunError, match=r"prompt p0 \(orig\).*more than rounding explains"):
-        decomposed(lm, decomposer=decomposer)
+    for number, parts in enumerate(parts_of(lm, (0, 1, 2), decomposer)):
+        assert isinstance(parts, NotDecomposed)
+        assert parts.reason.startswith(f"After the prompt p{number} (orig), embedding, attention and MLP of ")
+        assert parts.reason.endswith("more than rounding explains, so that its logits are not decomposed.")
+
+
+def test_a_prompt_that_does_not_add_up_leaves_all_others_as_they_are() -> None:
+    lm = FrozenLM.from_model(tiny_model("llama"))
+    decomposer = Decomposer(lm, Head(lm.anatomy))
+    reader = PromptReader(lm, {"norm": NormLens(Head(lm.anatomy))}, decomposer=decomposer)
+    (batch,) = batches([asked(number) for number in range(3)], 10_000)
+    whole = decomposed(lm)
+    real = decomposer.parts
+
+    def spoiled(prompts: Any, branches: Tensor, embedding: Tensor, last_row: Tensor) -> Any:
+        branches[1, 0, 1] += 0.01  # of the second prompt
+        return real(prompts, branches, embedding, last_row)
+
+    decomposer.parts = spoiled  # type: ignore[method-assign]
+    first, second, third = records_of(reader.read(batch), str, frozenset(), False)
+    assert (first.decomposition, third.decomposition) == (whole[0], whole[2])
+    assert (first.not_decomposed, third.not_decomposed) == (None, None)
+    assert second.decomposition is None
+    assert second.not_decomposed is not None
+    assert "After the prompt p1 (orig)" in second.not_decomposed
+    assert len(second.next_token["norm"]) == BLOCKS + 1, "everything else is read"
+
+
+@pytest.mark.parametrize("name", ["llama", "mamba"])
+def test_what_is_kept_of_branches_has_the_streams_number_format(name: str) -> None:
+    lm = FrozenLM.from_model(tiny_model("llama", torch.bfloat16))
+    lm.anatomy = dataclasses.replace(lm.anatomy, stream_dtype=torch.float32 if name == "mamba" else torch.bfloat16)
+    with Decomposer(lm, Head(lm.anatomy)).keeping(torch.tensor([0])) as kept:
+        assert kept.dtype == lm.stream_dtype
 
 
 @pytest.mark.parametrize("name", ["llama", "opt_project", "gpt2", "falcon_sequential", "qwen3_moe"])

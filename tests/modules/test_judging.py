@@ -186,6 +186,27 @@ def test_batches_and_their_order_leave_no_trace(judge: Judge, found: Judged) -> 
             assert one.lenses[lens].kl_to_final_bits == pytest.approx(two.lenses[lens].kl_to_final_bits, abs=1e-5)
 
 
+def test_text_is_decoded_in_pieces_of_a_block_and_means_the_same(judge: Judge, found: Judged) -> None:
+    sizes: list[int] = []
+    norm = judge.lenses["norm"]
+    real = norm.decode_inputs
+
+    def noted(h: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        sizes.append(h.shape[1])
+        return real(h, rows)
+
+    norm.decode_inputs = noted  # type: ignore[method-assign]
+    try:
+        judging = judge.judging(asked(), block_bytes=2 * judge.num_rows * judge.lm.d_model * 4)
+        judging.read_text(text_batch((0, 1, 2, 3)))
+    finally:
+        del norm.decode_inputs
+    assert max(sizes) == 2
+    for name, means in judging.means.items():
+        for quantity, value in found.rows[name].items():
+            torch.testing.assert_close(means.compute()[quantity], value, rtol=1e-5, atol=1e-6)
+
+
 def test_what_is_read_twice_or_never_is_an_error(judge: Judge) -> None:
     judging = judge.judging(asked())
     judging.read_text(text_batch((0,)))

@@ -95,6 +95,33 @@ class Subject:
         return (unnormed_logits(self.model64, self.family, x) / tau).detach()
 
 
+def answered(number: int, answer: tuple[int, ...]) -> AskedPrompt:
+    """A prompt with another answer than its own."""
+    gold = Gold("resolved", "with_space", answer, tuple(map(str, answer))) if answer else Gold("none")
+    return asked(number)._replace(gold=gold)
+
+
+@pytest.mark.parametrize("name", BLOCKS_OF)
+def test_the_answers_own_tokens_change_nothing_that_is_read_of_the_prompt(name: str) -> None:
+    """They are read behind the prompt, for the probability of the whole answer; a causal model cannot see them."""
+    subject = Subject(name)
+    reader = PromptReader(subject.lm, subject.lenses)
+    for number in range(len(PROMPTS)):
+        plain, *others = (
+            reader.read(batches([answered(number, answer)], 10_000)[0], keep_residuals=True)
+            for answer in ((), (40,), (40, 41), (7, 8, 9, 10, 11, 12))
+        )
+        length = len(PROMPTS[number][0])
+        assert plain.residuals is not None
+        for other in others:
+            torch.testing.assert_close(other.residuals[:, :length], plain.residuals, rtol=1e-5, atol=1e-5)
+            for lens, readings in plain.lenses.items():
+                for field in ("top_p", "entropy_bits", "kl_to_final_bits", "kl_from_final_bits", "cos_to_final"):
+                    got = getattr(other.lenses[lens], field)[:, :length]
+                    torch.testing.assert_close(got, getattr(readings, field), rtol=1e-5, atol=1e-5)
+                assert torch.equal(other.lenses[lens].top_ids[..., :length, 0], readings.top_ids[..., 0])
+
+
 def normalised(model: Any, family: Family, h: Tensor) -> Tensor:
     norm = model.get_submodule(family.final_norm)
     eps = getattr(model.config, "rms_norm_eps", None) or model.config.layer_norm_epsilon

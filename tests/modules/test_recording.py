@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from logos_pl.analysis.copy_collapse import CopyRule
 from logos_pl.data.prompts import AskedPrompt
 from logos_pl.functional.readings import LastRow, PairReadings, RowReadings
 from logos_pl.modules.reading import BatchReading
@@ -213,6 +214,15 @@ def test_the_sweep_of_thresholds_is_recorded_beside_the_copies() -> None:
     readings.top_p[:, 3, 0] = torch.tensor([0.6, 0.75, 0.85, 0.92, 0.97])
     at = [record.copy_at for record in recorded(drawn_reading(norm=readings))[0].next_token["norm"]]
     assert at == [tuple(place < row for place in range(4)) for row in range(5)]
+
+
+def test_a_copy_is_what_the_rule_says() -> None:
+    readings = copying(4, 4, 4, 4, 4)
+    readings.top_p[:, 3, 0] = torch.tensor([0.6, 0.75, 0.85, 0.92, 0.97])
+    reading = drawn_reading(norm=readings)
+    for threshold, copies_from in ((0.95, 4), (0.8, 2), (0.5, 0)):
+        read = records_of(reading, token_string, frozenset(), False, CopyRule(threshold, 0.1))
+        assert [row.copy_collapse for row in read[0].next_token["norm"]] == [row >= copies_from for row in range(5)]
 
 
 def test_special_tokens_and_punctuation_never_make_a_copy() -> None:

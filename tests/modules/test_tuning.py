@@ -1,4 +1,5 @@
 import copy
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,11 +13,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from logos_pl.data.packed_text import TextBatch
 from logos_pl.errors import InputError, RunError
 from logos_pl.lenses.head import Head
+from logos_pl.lenses.norm import NormLens
 from logos_pl.lenses.translator import Translators
 from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
 from logos_pl.modules.tuning import LensTuning, refuse_nonfinite, refuse_other_run
+from tests.largest_tensor import LargestTensor
 from tests.lm.families import tiny_model
 from tests.tiny import make_model
 
@@ -344,6 +347,46 @@ def test_validation_reads_every_row_and_the_last_agrees_with_the_model(lm: Froze
     assert readings["norm"]["kl_from_final_bits"][0] == readings["tuned"]["kl_from_final_bits"][0]
     inner = slice(1, 4)
     assert (readings["norm"]["kl_from_final_bits"][inner] != readings["tuned"]["kl_from_final_bits"][inner]).all()
+
+
+class Pieces(NormLens):
+    """Notes how many positions it decodes at a time."""
+
+    def __init__(self, head: Head) -> None:
+        super().__init__(head)
+        self.sizes: list[int] = []
+
+    def decode_inputs(self, h: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        self.sizes.append(h.shape[1])
+        return super().decode_inputs(h, rows)
+
+
+def test_validation_decodes_no_more_at_a_time_than_the_budget_of_a_block(lm: FrozenLM, batch: TextBatch) -> None:
+    module = built(lm)
+    module.validation_step(batch, 0)
+    whole = module.row_means["norm"].compute()
+    module.row_means["norm"].reset()
+    module.lenses["norm"] = lens = Pieces(module.head)
+    module.loss_block_bytes = 4 * 5 * lm.d_model * 4
+    module.validation_step(batch, 0)
+    assert lens.sizes == [4, 2]
+    for name, mean in module.row_means["norm"].compute().items():
+        torch.testing.assert_close(mean, whole[name], rtol=1e-6, atol=1e-6)
+
+
+def test_the_residuals_that_temperatures_are_fitted_on_are_held_once(lm: FrozenLM) -> None:
+    generator = torch.Generator().manual_seed(0)
+    positions = torch.arange(20).repeat(3, 1)
+    texts = [TextBatch(torch.randint(0, 23, (3, 20), generator=generator), positions, {}) for _ in range(6)]
+    module, rows = built(lm), range(lm.num_blocks + 1)
+    mode = LargestTensor()
+    with mode:
+        kept = module._validation_residuals(texts)
+    wanted = [residuals(lm, text.input_ids, positions, rows).flatten(1, 2) for text in texts]
+    assert torch.equal(kept, torch.cat(wanted, dim=1))
+    assert (kept.dtype, kept.device.type) == (lm.stream_dtype, "cpu")
+    assert sorted(mode.sizes.values())[-1] == kept.nbytes
+    assert sorted(mode.sizes.values())[-2] < kept.nbytes / 2
 
 
 def test_a_figure_that_is_not_finite_is_named_by_lens_and_row() -> None:

@@ -1,0 +1,73 @@
+"""Decoding in pieces of the positions: the same numbers, and no more residuals in fp32 than a piece holds."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from logos_pl.functional.divergence import row_divergence
+from logos_pl.functional.readings import row_readings
+from logos_pl.lenses.decoding import lens_divergence, lens_readings, position_pieces
+from logos_pl.lenses.norm import Lens, NormLens
+from tests.largest_tensor import LargestTensor
+from tests.lenses.test_tuned import random_lens
+from tests.lenses.toy_head import D_MODEL, VOCAB, residuals, toy_head
+
+ROWS, POS = 5, 301
+PIECE = 10 * ROWS * D_MODEL * 4
+"""Bytes of ten positions."""
+NONE = torch.full((POS,), -1)
+TARGETS = torch.randint(0, VOCAB, (POS,), generator=torch.Generator().manual_seed(2))
+
+
+def lenses() -> list[Lens]:
+    return [NormLens(toy_head()), random_lens()]
+
+
+def whole(lens: Lens, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    x, inv_tau = lens.decode_inputs(h, range(ROWS))
+    return x, lens.head.project(lens.head.normalise(h[-1:], [ROWS - 1]))[0], inv_tau
+
+
+def test_pieces_cover_the_positions_and_hold_at_least_one() -> None:
+    h = residuals(ROWS, 25)
+    assert [(p.start, p.stop) for p in position_pieces(h, PIECE)] == [(0, 10), (10, 20), (20, 30)]
+    assert len(list(position_pieces(h, 1))) == 25
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_divergences_in_pieces_are_those_of_the_whole_and_in_one_piece_bit_for_bit(number: int) -> None:
+    lens, h = lenses()[number], residuals(ROWS, POS)
+    x, teacher, inv_tau = whole(lens, h)
+    wanted = row_divergence(x, teacher, inv_tau, lens.head.unembedding)
+    for in_one, in_pieces, other in zip(
+        lens_divergence(lens, h), lens_divergence(lens, h, block_bytes=PIECE), wanted, strict=True
+    ):
+        assert torch.equal(in_one, other)
+        torch.testing.assert_close(in_pieces, other, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_readings_in_pieces_are_those_of_the_whole_and_in_one_piece_bit_for_bit(number: int) -> None:
+    lens, h = lenses()[number], residuals(ROWS, POS)
+    x, teacher, inv_tau = whole(lens, h)
+    wanted = row_readings(x, teacher, inv_tau, lens.head.unembedding, TARGETS, NONE, top_k=3)
+    in_one = lens_readings(lens, h, TARGETS, NONE, top_k=3)
+    in_pieces = lens_readings(lens, h, TARGETS, NONE, top_k=3, piece_bytes=PIECE)
+    for one, pieces, other in zip(in_one, in_pieces, wanted, strict=True):
+        assert torch.equal(one.nan_to_num(), other.nan_to_num())
+        torch.testing.assert_close(pieces, other, rtol=1e-5, atol=1e-5, equal_nan=True)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_nothing_is_larger_than_a_piece(number: int) -> None:
+    lens, h = lenses()[number], residuals(ROWS, POS)
+    weight = lens.head.unembedding.weight
+    for read in (
+        lambda: lens_divergence(lens, h, block_bytes=PIECE),
+        lambda: lens_readings(lens, h, TARGETS, NONE, top_k=1, block_bytes=PIECE, piece_bytes=PIECE),
+    ):
+        mode = LargestTensor(h, weight, TARGETS, NONE)
+        with mode:
+            read()
+        # What comes back is one number per row and position.
+        assert mode.numel <= max(10 * ROWS * D_MODEL, ROWS * POS) < ROWS * POS * D_MODEL
