@@ -25,6 +25,7 @@ from logos_pl.functional.positions import position_bounds
 from logos_pl.functional.schedules import SCHEDULES, ScheduleName, scheduled_positions
 from logos_pl.lm.frozen import context_length, load_tokenizer, read_config
 from logos_pl.lm.sources import locate
+from logos_pl.parsing import MAX_YAML_BYTES, read_bytes
 from logos_pl.records import Prompt
 
 DEFAULT_MICRO_BATCH_SEQS = 8
@@ -305,7 +306,7 @@ class LensDataModule(LightningDataModule):
         suite = FACTS if self.suite == "facts" else Path(self.suite)
         return {
             "suite": suite.name,
-            "suite_sha256": hashlib.sha256(suite.read_bytes()).hexdigest(),
+            "suite_sha256": hashlib.sha256(read_bytes(suite, MAX_YAML_BYTES)).hexdigest(),
             "facts": len(self.asked),
             "dataset": source.repo_id,
             "name": source.name,
