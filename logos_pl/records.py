@@ -243,6 +243,7 @@ class PromptRecords(NamedTuple):
         last_row: The last row against the model's own output.
         nonfinite: Where logits are not finite, by lens, row and position.
         decomposition: The answer's logit taken apart; None where that was not asked for.
+        left_out: The tokenizer's own special tokens that were not added, as the prompt begins with them.
     """
 
     prompt: Prompt
@@ -257,3 +258,4 @@ class PromptRecords(NamedTuple):
     last_row: LastRowCheck
     nonfinite: tuple[NonFinite, ...]
     decomposition: Decomposition | None = None
+    left_out: tuple[str, ...] = ()

@@ -113,6 +113,7 @@ def records_of(
                 last_row=checks[number],
                 nonfinite=tuple(bad for name, lens in lenses.items() for bad in _nonfinite(place, name, lens)),
                 decomposition=None if parts is None else decomposition(asked, parts[number], token_string),
+                left_out=asked.left_out,
             )
         )
     return records
