@@ -6,6 +6,7 @@
 """
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -17,8 +18,9 @@ from logos_pl.analysis.milestones import Milestones, milestones
 from logos_pl.artifacts import load_lenses, load_prism
 from logos_pl.artifacts.provenance import Provenance
 from logos_pl.artifacts.tuned_lens_format import load_imported_lens
-from logos_pl.data.prompts import TOKENS_PER_BATCH, ask, batches
+from logos_pl.data.prompts import TOKENS_PER_BATCH, ask, batches, remarks
 from logos_pl.data.token_strings import TokenStrings
+from logos_pl.data.tokenizing import Tokenizer
 from logos_pl.errors import InputError
 from logos_pl.hub.source import lens_folder
 from logos_pl.lenses.head import DecodingNorm, Head
@@ -135,7 +137,7 @@ def _tokenised(lm: FrozenLM, text: str) -> Int[Tensor, "1 seq"]:
     """The tokens of a text that fits the model."""
     if lm.tokenizer is None:
         raise InputError(f"{lm.model_id} has no tokenizer to read a prompt with: load it with one.")
-    input_ids = torch.tensor([lm.tokenizer(text)["input_ids"]], dtype=torch.long)
+    input_ids = torch.tensor([Tokenizer(lm.tokenizer, lm.vocab_size)(text)], dtype=torch.long)
     num_tokens = input_ids.shape[1]
     if num_tokens == 0:
         raise InputError("The prompt has no tokens: give a text of at least one.")
@@ -230,7 +232,9 @@ def sweep(
     if unknown:
         raise InputError(f"There is no lens named {unknown[0]!r}: name them among {', '.join(SWEPT)}.")
     named = {"norm": norm_lens(model)} | dict(lenses or {})
-    asked = [ask(model.tokenizer, prompt, model.context_length) for prompt in _prompts(prompts)]
+    asked = [ask(model.tokenizer, prompt, model.context_length, model.vocab_size) for prompt in _prompts(prompts)]
+    for remark in remarks(asked):
+        warnings.warn(f"{model.model_id}: {remark}", stacklevel=2)
     decomposer = Decomposer(model, named["norm"].head) if decompose else None
     reader, strings = PromptReader(model, named, decomposer=decomposer), TokenStrings(model.tokenizer)
     special, tied = set(model.tokenizer.all_special_ids), model.tied_embeddings

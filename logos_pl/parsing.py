@@ -10,7 +10,7 @@ import os
 import stat
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import yaml
 
@@ -44,21 +44,33 @@ def read_bytes(path: Path, max_bytes: int, name: str | None = None) -> bytes:
         OSError: It is missing or cannot be read.
     """
     shown = os.path.relpath(path) if name is None else name
-    # Not blocking: to open a pipe for reading would wait for a writer.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        kind = os.fstat(descriptor)
-        if not stat.S_ISREG(kind.st_mode):
-            raise InputError(f"{shown} is not a regular file: give a file.")
-        if kind.st_size > max_bytes:
-            raise InputError(_too_large(shown, kind.st_size, max_bytes))
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            data = file.read(max_bytes + 1)  # some virtual files have size 0 and do not end
-    finally:
-        os.close(descriptor)
+    with open_file(path, shown) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > max_bytes:
+            raise InputError(_too_large(shown, size, max_bytes))
+        data = file.read(max_bytes + 1)  # some virtual files have size 0 and do not end
     if len(data) > max_bytes:
         raise InputError(_too_large(shown, len(data), max_bytes))
     return data
+
+
+def open_file(path: str | os.PathLike[str], name: str) -> BinaryIO:
+    """A regular file, open to read its bytes.
+
+    Args:
+        path: The file.
+        name: What it is called in messages.
+
+    Raises:
+        InputError: It is a folder, pipe, device or socket.
+        OSError: It is missing or cannot be read.
+    """
+    # Not blocking: to open a pipe for reading would wait for a writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InputError(f"{name} is not a regular file: give a file.")
+    return os.fdopen(descriptor, "rb")
 
 
 def _too_large(shown: str, size: int, most: int) -> str:
@@ -73,10 +85,12 @@ def read_text(path: Path, max_bytes: int = MAX_TEXT_BYTES, name: str | None = No
         OSError: It is missing or cannot be read.
     """
     shown = os.path.relpath(path) if name is None else name
+    data = read_bytes(path, max_bytes, shown)
     try:
-        return read_bytes(path, max_bytes, shown).decode()
+        return data.decode()
     except UnicodeDecodeError as error:
-        raise InputError(f"{shown} is not UTF-8 text ({error.reason}): save it as UTF-8.") from error
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{shown} is not UTF-8 text ({error.reason} in line {line}): save it as UTF-8.") from error
 
 
 def parse_json(text: str, name: str, remedy: str = "fetch or make the file again") -> Any:
@@ -179,7 +193,12 @@ def compose_yaml(text: str, name: str, max_bytes: int = MAX_YAML_BYTES) -> yaml.
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.reader.ReaderError as error:
         code = error.character if isinstance(error.character, int) else ord(error.character[:1])
-        raise InputError(f"{name} holds the character U+{code:04X}, which YAML does not allow: remove it.") from error
+        line = text.count("\n", 0, text.find(chr(code))) + 1  # its position is in bytes or in characters
+        raise InputError(
+            f"{name} holds the character U+{code:04X} in line {line}, which YAML does not allow: remove it."
+        ) from error
+    except UnicodeEncodeError as error:
+        raise InputError(f"{name} holds half of a surrogate pair, which is no character: remove it.") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = "" if mark is None else f" in line {mark.line + 1}"

@@ -2,7 +2,10 @@
 
 import logging
 import os
+import threading
 import warnings
+from collections.abc import Callable
+from functools import partial
 
 WARNINGS = (
     "LightningCLI's args parameter is intended to run from within Python",
@@ -34,3 +37,13 @@ def silence_third_parties() -> None:
         warnings.filterwarnings("ignore", message=message)
     for name, level in LOGGERS.items():
         logging.getLogger(name).setLevel(level)
+    hook = threading.excepthook
+    if not (isinstance(hook, partial) and hook.func is _thread_failed):
+        threading.excepthook = partial(_thread_failed, hook)
+
+
+def _thread_failed(others: Callable[[threading.ExceptHookArgs], object], args: threading.ExceptHookArgs, /) -> None:
+    """Say what a thread failed of, unless TensorBoard's writer met a disk: the next call to it raises the same."""
+    of_tensorboard = args.thread is not None and type(args.thread).__module__.split(".")[0] == "tensorboard"
+    if not (of_tensorboard and isinstance(args.exc_value, OSError)):
+        others(args)

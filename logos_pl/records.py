@@ -244,6 +244,7 @@ class PromptRecords(NamedTuple):
         nonfinite: Where logits are not finite, by lens, row and position.
         decomposition: The answer's logit taken apart; None where that was not asked for or could not be done.
         not_decomposed: Why it could not be done, in one sentence, else None.
+        left_out: The tokenizer's own special tokens that were not added, as the prompt begins with them.
     """
 
     prompt: Prompt
@@ -259,3 +260,4 @@ class PromptRecords(NamedTuple):
     nonfinite: tuple[NonFinite, ...]
     decomposition: Decomposition | None = None
     not_decomposed: str | None = None
+    left_out: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import os
 import re
 import sys
 import warnings
@@ -9,6 +10,7 @@ import warnings
 from logos_pl.errors import InputError, LogosError, RunError
 
 DISK_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EIO}
+PATH_ERRORS = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ESTALE}
 
 
 def speak_plainly() -> None:
@@ -53,8 +55,11 @@ def describe(error: Exception) -> tuple[str, int]:
     if isinstance(error, BrokenPipeError):
         return "Whoever read the output has gone, and the command stopped.", RunError.exit_status
     if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-        where = "" if error.filename is None else f" ({error.filename})"
-        return f"{error.strerror}{where}: free space, or choose folders that can be written.", RunError.exit_status
+        reason = f"{error.strerror}{_file_of(error)}: free space, or choose folders that can be written."
+        return reason, RunError.exit_status
+    if isinstance(error, OSError) and error.errno in PATH_ERRORS:
+        reason = f"{error.strerror}{_file_of(error)}: keep files and folders in place while a command uses them."
+        return reason, RunError.exit_status
     if isinstance(error, UnicodeDecodeError):
         reason = f"A file that was given is not UTF-8 text ({error.reason}): save it as UTF-8."
         return reason, InputError.exit_status
@@ -64,6 +69,10 @@ def describe(error: Exception) -> tuple[str, int]:
     if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
         return "A process that reads text was killed; go on with --ckpt_path last (is memory short?).", 1
     raise error
+
+
+def _file_of(error: OSError) -> str:
+    return "" if error.filename is None else f" ({os.fsdecode(error.filename)})"
 
 
 def _is(error: Exception, package: str, name: str) -> bool:

@@ -4,7 +4,9 @@ A folder is only ever renamed to a free name, one folder at a time, under a lock
 earlier run whole, under its old name or its new one. A sweep holds a lock on `.lock` in its folder while it goes on,
 and a kill releases it, so that a run that goes on is told from one that died. Where the system has no such locks
 (Windows, some network disks), a `.lock` that exists counts as held; a kill leaves it there, and `note` says so.
-Source: SPEC §5.7.
+
+In a folder that the user names, several sweeps may write at once if their models differ: there the lock is on
+`.output-<model>.lock`. Source: SPEC §5.7.
 """
 
 import glob
@@ -15,10 +17,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from errno import EACCES, EAGAIN, EEXIST, ENOLCK, ENOSYS, ENOTEMPTY, ENOTSUP
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Self
 
 from logos_pl.errors import InputError, RunError
+from logos_pl.parsing import open_file, read_text
 
 try:
     import fcntl
@@ -29,6 +33,16 @@ LATEST = "run-latest"
 LOCK = ".lock"
 STARTED = ".started"
 
+TABLES = ("-records*.csv", "-pure-next-token*.csv", "-decomposition.csv")
+WRITTEN_AS_READ = (*TABLES, "-page.html")
+"""How the files end that grow with the prompts; until they are whole, `.partial` follows."""
+
+WRITTEN_AT_ONCE = (
+    ".json", "-residuals-*.safetensors", *(f"-{plot}.png" for plot in ("kl", "cosine", "entropy", "rank", "tokens")),
+    "-decomposition.png",
+)  # fmt: skip
+CROSS_REPORT = "evaluation-cross-models.md"
+
 
 class SweepFolder:
     """The folder of one sweep, its own until it is left.
@@ -38,10 +52,10 @@ class SweepFolder:
         note: A sentence for the user where the folder is not the expected one, else None.
     """
 
-    def __init__(self, path: Path, note: str | None = None, lock: int | None = None) -> None:
+    def __init__(self, path: Path, note: str | None = None, locks: Sequence[tuple[Path, int]] = ()) -> None:
         self.path = path
         self.note = note
-        self._lock = lock
+        self._locks = list(locks)
 
     def __enter__(self) -> Self:
         return self
@@ -50,17 +64,20 @@ class SweepFolder:
         self.close()
 
     def close(self) -> None:
-        """Let the next sweep rename the folder; a second call does nothing."""
-        lock, self._lock = self._lock, None
-        if lock is None:
-            return
-        if fcntl is None:  # Windows removes no open file
-            os.close(lock)
-        # Before the lock is released: a moment later the path may be another run's. If the disk refuses, it may stay.
-        with suppress(OSError):
-            (self.path / LOCK).unlink()
-        if fcntl is not None:
-            os.close(lock)
+        """Let the next sweep have the folder; a second call does nothing."""
+        locks, self._locks = self._locks, []
+        for path, descriptor in locks:
+            _release(path, descriptor)
+
+
+def _release(path: Path, descriptor: int) -> None:
+    if fcntl is None:  # Windows removes no open file
+        os.close(descriptor)
+    # Before the lock is released: a moment later the path may be another run's. If the disk refuses, it may stay.
+    with suppress(OSError):
+        path.unlink()
+    if fcntl is not None:
+        os.close(descriptor)
 
 
 def open_sweep_folder(root: Path, now: datetime) -> SweepFolder:
@@ -83,7 +100,7 @@ def open_sweep_folder(root: Path, now: datetime) -> SweepFolder:
         with _rotation(sweeps):
             path, note = _new_folder(sweeps, now)
             lock = _begin(path, now)
-    return SweepFolder(path, note, lock)
+    return SweepFolder(path, note, [(path / LOCK, lock)])
 
 
 def open_given_folder(folder: Path, model_names: Sequence[str]) -> SweepFolder:
@@ -91,36 +108,110 @@ def open_given_folder(folder: Path, model_names: Sequence[str]) -> SweepFolder:
 
     Results of the same models are refused rather than replaced: files of two runs, one with a tuned lens and one
     without, would stand beside each other under one name, and what is replaced cannot be had back. Other models'
-    results may be there, also while they are being written.
+    results may be there, also while they are being written. What a kill left before it had read a prompt is removed.
 
     Args:
         folder: Where to write.
         model_names: Clean names of the models that will be swept.
 
     Raises:
-        InputError: Results of one of the models are there, or a file stands where a folder has to be.
+        InputError: Results of one of the models are there, or being written, or a file stands where a folder has to be.
         RunError: The disk refuses.
     """
-    with _named_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-        for name in model_names:
-            kinds = (
-                ".json",
-                "-records*.csv*",
-                "-pure-next-token*.csv*",
-                "-page.html*",
-                "-decomposition.csv*",
-                "-residuals-*",
+    locks: list[tuple[Path, int]] = []
+    try:
+        with _named_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+            for name in model_names:
+                locks.append(_lock_model(folder, name))
+                _remove_leftovers(folder, name)
+                _refuse_results(folder, name)
+            if len(model_names) > 1 and os.path.lexists(folder / CROSS_REPORT):
+                raise _there(folder / CROSS_REPORT)
+    except BaseException:
+        for path, descriptor in locks:
+            _release(path, descriptor)
+        raise
+    return SweepFolder(folder, locks=locks)
+
+
+def _lock_model(folder: Path, name: str) -> tuple[Path, int]:
+    """The lock of one model's files in a folder: its path and its descriptor.
+
+    Raises:
+        InputError: Another sweep holds it.
+    """
+    path = folder / f".output-{name}.lock"
+    while True:
+        existed = os.path.lexists(path)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o666)
+        taken = _take(descriptor, wait=False)
+        if taken is None and not existed:
+            return path, descriptor
+        if taken and _is_at(descriptor, path):
+            return path, descriptor
+        os.close(descriptor)
+        if not taken:
+            advice = f" (if none is, delete {os.path.relpath(path)})" if taken is None else ""
+            raise InputError(
+                f"Another sweep of {name} is writing to {os.path.relpath(folder)}{advice}: wait for it, or choose "
+                "another --sweep.out_dir."
             )
-            there = sorted(path for kind in kinds for path in folder.glob(f"output-{glob.escape(name)}{kind}"))
-            if there:
-                raise InputError(
-                    f"{os.path.relpath(there[0])} is there from another sweep, and will not be overwritten: "
-                    "move it away, or choose another --sweep.out_dir."
-                )
-    return SweepFolder(folder)
+        # Its holder has removed it between the two calls: the lock is on a file that no one else can find.
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _remove_leftovers(folder: Path, name: str) -> None:
+    """Remove what a kill left half-written and nobody would miss: no sweep of the model is writing here."""
+    at_once = [f".{kind}.partial" for kind in _kinds(name, WRITTEN_AT_ONCE)]
+    hidden = _matching(folder, [*at_once, f".evaluation-{glob.escape(name)}.md.partial"])
+    started = _matching(folder, [f"{kind}.partial" for kind in _kinds(name, WRITTEN_AS_READ)])
+    tables = [path for path in started if any(fnmatchcase(path.name, f"*{kind}.partial") for kind in TABLES)]
+    if tables and not any(map(_holds_record, tables)):
+        hidden += started
+    for path in hidden:
+        path.unlink(missing_ok=True)
+
+
+def _holds_record(table: Path) -> bool:
+    """Whether there is more than a header, or the beginning of one; what is no file is not ours to remove."""
+    if not table.is_file():
+        return True
+    with open_file(table, os.path.relpath(table)) as file:
+        file.readline()
+        return bool(file.read(1))
+
+
+def _refuse_results(folder: Path, name: str) -> None:
+    whole = _kinds(name, (*WRITTEN_AS_READ, *WRITTEN_AT_ONCE))
+    partial = [f"{kind}.partial" for kind in _kinds(name, WRITTEN_AS_READ)]
+    there = _matching(folder, [*whole, *partial, f"evaluation-{glob.escape(name)}.md"])
+    if there:
+        raise _there(there[0])
+
+
+def _there(path: Path) -> InputError:
+    return InputError(
+        f"{os.path.relpath(path)} is there from another sweep, and will not be overwritten: "
+        "move it away, or choose another --sweep.out_dir."
+    )
+
+
+def _kinds(name: str, endings: Sequence[str]) -> list[str]:
+    return [f"output-{glob.escape(name)}{ending}" for ending in endings]
+
+
+def _matching(folder: Path, patterns: Sequence[str]) -> list[Path]:
+    """What has one of these names, links that lead nowhere included, sorted."""
+    return [folder / name for name in sorted(os.listdir(folder)) if any(fnmatchcase(name, p) for p in patterns)]
 
 
 @contextmanager
@@ -222,8 +313,8 @@ def _step_aside(latest: Path) -> None:
 def _started(folder: Path) -> datetime:
     """When a run was started; where that was not written down, when its folder last changed."""
     try:
-        return datetime.fromisoformat((folder / STARTED).read_text(encoding="utf-8").strip())
-    except (FileNotFoundError, ValueError):  # made by hand, or killed before it was written
+        return datetime.fromisoformat(read_text(folder / STARTED, 100).strip())
+    except (FileNotFoundError, ValueError, InputError):  # made by hand, or killed before it was written
         return datetime.fromtimestamp(os.lstat(folder).st_mtime, UTC)
 
 

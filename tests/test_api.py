@@ -123,9 +123,19 @@ def test_a_prompt_without_tokens_or_a_model_without_tokenizer_is_refused(lm: Fro
     bare = make_lm()
     with pytest.raises(InputError, match="no tokenizer"):
         lens_logits(bare, norm_lens(bare), PROMPT, 0)
-    bare.tokenizer = lambda prompt: {"input_ids": []}  # type: ignore[assignment]
+    bare.tokenizer = lambda prompt, **_: {"input_ids": []}  # type: ignore[assignment]
     with pytest.raises(InputError, match="no tokens"):
         lens_logits(bare, norm_lens(bare), "", 0)
+
+
+def test_a_prompt_with_its_own_bos_is_swept_with_one_and_that_is_said(lm: FrozenLM) -> None:
+    assert lm.tokenizer is not None
+    bos = lm.tokenizer.bos_token
+    with pytest.warns(UserWarning, match=r": prompts 'p1', 'p2' bring their own BOS"):
+        read = sweep(lm, [f"{bos}{PROMPT}", f"{bos} {PROMPT}"])
+    (plain,) = sweep(lm, [PROMPT]).prompts
+    assert [prompt.left_out for prompt in (*read.prompts, plain)] == [(bos,), (bos,), ()]
+    assert read.prompts[0].ids == plain.ids
 
 
 def test_the_quick_start_on_the_card_runs(

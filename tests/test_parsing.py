@@ -117,11 +117,16 @@ def test_a_file_beyond_the_bound_is_refused_and_one_at_it_is_read(tmp_path: Path
 
 
 def test_text_that_is_not_utf8_is_refused_by_the_name_it_is_given(tmp_path: Path) -> None:
-    (tmp_path / "f").write_bytes(b"\xff")
-    with pytest.raises(InputError, match="the card is not UTF-8"):
+    (tmp_path / "f").write_bytes("é\n\n".encode() + b"\xff")
+    with pytest.raises(InputError, match=r"^the card is not UTF-8 text \(invalid start byte in line 3\)"):
         read_text(tmp_path / "f", name="the card")
 
 
 def test_a_missing_file_is_the_callers_to_name(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_bytes(tmp_path / "f", 100)
+
+
+def test_a_surrogate_in_yaml_is_refused_in_a_sentence() -> None:
+    with pytest.raises(InputError, match=r"^c\.yaml holds half of a surrogate pair"):
+        parse_yaml("a: \ud800", "c.yaml")

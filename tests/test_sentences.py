@@ -31,6 +31,8 @@ def test_the_parsers_messages_become_one_sentence(message: str, sentence: str) -
         (GatesNotPassedError("No."), 3, "No."),
         (MisconfigurationException("Two\n  lines"), 2, "Two lines"),
         (OSError(errno.ENOSPC, "No space left on device", "x.pt"), 1, "No space left on device (x.pt): free space, or"),
+        (FileNotFoundError(errno.ENOENT, "No such file", b"logs/x.0"), 1, "No such file (logs/x.0): keep files and"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "x/y"), 1, "Not a directory (x/y): keep files and"),
         (torch.OutOfMemoryError("CUDA out of\nmemory"), 1, "Out of memory (CUDA out of memory): take fewer or shorter"),
         (BrokenPipeError(), 1, "Whoever read the output has gone"),
     ],

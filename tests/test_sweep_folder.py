@@ -121,8 +121,8 @@ def test_a_folder_may_be_closed_twice_and_the_second_time_touches_nothing(tmp_pa
 
 def test_a_worker_that_outlives_its_sweep_does_not_hold_the_folder(tmp_path: Path) -> None:
     folder = open_sweep_folder(tmp_path, NOON)
-    assert folder._lock is not None
-    inherited = os.dup(folder._lock)  # as after a fork: the same lock, held by another descriptor
+    ((_, lock),) = folder._locks
+    inherited = os.dup(lock)  # as after a fork: the same lock, held by another descriptor
     folder.close()
     sweep(tmp_path, LATER, "second")
     os.close(inherited)
@@ -377,13 +377,18 @@ def test_a_given_folder_is_made_and_nothing_is_renamed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "there", ["output-a[1].json", "output-a[1]-records-tuned.csv", "output-a[1]-pure-next-token.csv"]
-)
+    "there",
+    [
+        "output-a[1].json", "output-a[1]-records-tuned.csv", "output-a[1]-pure-next-token.csv", "output-a[1]-kl.png",
+        "evaluation-a[1].md", "evaluation-cross-models.md", "output-a[1]-page.html.partial",
+    ],
+)  # fmt: skip
 def test_results_of_the_same_model_are_refused_by_name(tmp_path: Path, there: str) -> None:
     (tmp_path / there).write_text("old")
 
     with pytest.raises(InputError, match="is there from another sweep, and will not be overwritten: move") as info:
         open_given_folder(tmp_path, ["b", "a[1]"])
+    assert [path.name for path in tmp_path.iterdir()] == [there]
     assert there in str(info.value)
     assert (tmp_path / there).read_text() == "old"
 
@@ -403,3 +408,104 @@ def test_a_given_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path, m
     monkeypatch.setattr(sweep_folder.tempfile, "TemporaryFile", refuse)
     with pytest.raises(RunError, match=r"^Cannot write to .*: Permission denied; .*--sweep.out_dir\.$"):
         open_given_folder(tmp_path, [])
+
+
+@pytest.mark.parametrize("there", ["output-a.json", "output-a-kl.png", "output-a-records.csv.partial"])
+@pytest.mark.parametrize("kind", ["fifo", "folder", "dangling link"])
+def test_what_is_no_file_counts_as_results_that_are_there(tmp_path: Path, there: str, kind: str) -> None:
+    make_special(tmp_path / there, kind)
+
+    with pytest.raises(InputError, match=f"{there} is there from another sweep"):
+        open_given_folder(tmp_path, ["a"])
+    assert os.path.lexists(tmp_path / there)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "dangling link"])
+def test_a_given_folder_that_is_a_pipe_or_leads_nowhere_is_refused(tmp_path: Path, kind: str) -> None:
+    make_special(tmp_path / "out", kind)
+
+    with pytest.raises(InputError, match=r"A file stands in the way of the folder .*out"):
+        open_given_folder(tmp_path / "out", ["a"])
+
+
+def make_special(path: Path, kind: str) -> None:
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("nowhere")
+
+
+def test_two_sweeps_of_one_model_do_not_share_a_folder_and_of_two_models_do(tmp_path: Path) -> None:
+    with open_given_folder(tmp_path, ["Qwen3", "b"]):
+        with open_given_folder(tmp_path, ["Qwen3-8B"]):
+            pass
+        with pytest.raises(InputError, match=r"^Another sweep of b is writing to .*: wait for it, or choose another"):
+            open_given_folder(tmp_path, ["c", "b"])
+        with open_given_folder(tmp_path, ["c"]):  # what was refused has let go of its other locks
+            pass
+    with open_given_folder(tmp_path, ["b"]):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_many_sweeps_of_one_model_at_once_get_the_folder_one_at_a_time(tmp_path: Path) -> None:
+    inside: list[int] = []
+    most: list[int] = []
+
+    def often(number: int) -> None:
+        for _ in range(200):
+            try:
+                with open_given_folder(tmp_path, ["a"]):
+                    inside.append(number)
+                    most.append(len(inside))
+                    inside.remove(number)
+            except InputError as refusal:
+                assert "is writing to" in str(refusal)  # noqa: PT017
+
+    threads = [threading.Thread(target=often, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(most) == {1}
+
+
+def test_a_lock_that_a_kill_left_is_taken_and_one_without_locks_counts_as_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".output-a.lock").touch()
+    with open_given_folder(tmp_path, ["a"]):
+        pass
+    locks_refused(monkeypatch)
+    with open_given_folder(tmp_path, ["a"]), pytest.raises(InputError, match=r"if none is, delete .*\.output-a\.lock"):
+        open_given_folder(tmp_path, ["a"])
+
+
+def test_what_a_kill_left_before_a_prompt_was_read_is_removed_and_what_was_read_is_kept(tmp_path: Path) -> None:
+    header, other = "prompt_id,layer\n", ".output-Qwen3-8B-kl.png.partial"
+    (tmp_path / "output-Qwen3-records.csv.partial").write_text(header)
+    (tmp_path / "output-Qwen3-pure-next-token-tuned.csv.partial").write_text("prompt_i")
+    (tmp_path / "output-Qwen3-page.html.partial").write_text("<html>")
+    (tmp_path / ".output-Qwen3-kl.png.partial").write_text("half")
+    (tmp_path / ".output-Qwen3.json.partial").write_text("{")
+    (tmp_path / other).write_text("another model's")
+    with open_given_folder(tmp_path, ["Qwen3"]):
+        assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == [other]
+
+    (tmp_path / "output-Qwen3-records.csv.partial").write_text(f"{header}p1,0\n")
+    (tmp_path / "output-Qwen3-page.html.partial").write_text("<html>")
+    with pytest.raises(InputError, match=r"output-Qwen3-page\.html\.partial is there from another sweep"):
+        open_given_folder(tmp_path, ["Qwen3"])
+    assert (tmp_path / "output-Qwen3-records.csv.partial").read_text() == f"{header}p1,0\n"
+
+
+def test_a_run_whose_start_is_a_pipe_is_renamed_all_the_same(tmp_path: Path) -> None:
+    latest = tmp_path / "sweeps" / "run-latest"
+    latest.mkdir(parents=True)
+    os.mkfifo(latest / ".started")
+    os.utime(latest, (NOON.timestamp(), NOON.timestamp()))
+    sweep(tmp_path, LATER, "second")
+
+    assert (tmp_path / "sweeps" / "run-20250301-1200").is_dir()

@@ -37,6 +37,7 @@ def asked(record: PromptRecords) -> dict[str, Any]:
         "contrast": prompt.contrast,
         "ids": list(record.ids),
         "tokens": list(record.tokens),
+        "special_tokens_left_out": list(record.left_out),
     }
 
 

@@ -42,7 +42,7 @@ from logos_pl.modules.reading import SWEPT
 from logos_pl.modules.tuning import LensTuning
 from logos_pl.record_csv import RecordWriter
 from logos_pl.records import ContributionRecord, NextTokenRecord, PositionRecord, PromptRecords
-from logos_pl.sweep_folder import SweepFolder
+from logos_pl.sweep_folder import CROSS_REPORT, SweepFolder
 
 
 class SweepFiles:
@@ -286,7 +286,7 @@ def write_cross_report(folder: SweepFolder, reports: Sequence[ReportInput]) -> P
     Raises:
         OSError: The disk refuses.
     """
-    path = folder.path / "evaluation-cross-models.md"
+    path = folder.path / CROSS_REPORT
     replace_file(path, cross_model_report(reports).encode())
     return path
 

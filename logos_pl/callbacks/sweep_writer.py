@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -256,5 +257,6 @@ class SweepWriter(Callback):
         """Put the failure on record; what was read so far stays in files whose names end in `.partial`."""
         if self._files is not None:
             files, self._files = self._files, None
-            files.fail(exception)
+            with suppress(OSError):  # the disk refuses even that, or the folder has vanished: the exception says why
+                files.fail(exception)
         self.teardown(trainer, pl_module, "predict")  # Lightning tears nothing down after a failure

@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -16,15 +17,17 @@ from logos_pl.data.lanes import LaneCursor, TrainText
 from logos_pl.data.layout import Cursors, Layout, check_layout
 from logos_pl.data.ledger import DataLedger, count_consumed, gather_cursors
 from logos_pl.data.packed_text import HeldOutBatches, PositionDraw, TextBatch, TrainLoader, TrainStream
-from logos_pl.data.prompts import AskedPrompt, PromptBatches, ask
+from logos_pl.data.prompts import AskedPrompt, PromptBatches, ask, remarks
 from logos_pl.data.source import Source, resolve
 from logos_pl.data.suites import FACTS, PROBE, prompts_of, read_suite
+from logos_pl.data.tokenizing import Tokenizer
 from logos_pl.errors import InputError
 from logos_pl.functional import budget
 from logos_pl.functional.positions import position_bounds
 from logos_pl.functional.schedules import SCHEDULES, ScheduleName, scheduled_positions
-from logos_pl.lm.frozen import context_length, load_tokenizer, read_config
+from logos_pl.lm.frozen import context_length, load_tokenizer, read_config, vocabulary_size
 from logos_pl.lm.sources import locate
+from logos_pl.parsing import MAX_YAML_BYTES, read_bytes
 from logos_pl.records import Prompt
 
 DEFAULT_MICRO_BATCH_SEQS = 8
@@ -32,17 +35,6 @@ PREFETCH_BATCHES = 8
 # Held-out positions hang on the side alone, never on the run's seed, so that runs of different seeds are measured on
 # the same ones.
 HELD_OUT_SEEDS: dict[Side, int] = {"val": -1, "test": -2}
-
-
-class Tokenizer:
-    """Text to token ids by a Hugging Face tokenizer, with its own policy for special tokens."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self.tokenizer = tokenizer
-
-    def __call__(self, text: str) -> Sequence[int]:
-        """The token ids of one document; it may be longer than the model's context, since packing cuts it."""
-        return self.tokenizer(text, verbose=False)["input_ids"]
 
 
 class LensDataModule(LightningDataModule):
@@ -169,7 +161,7 @@ class LensDataModule(LightningDataModule):
         source = resolve(self.dataset, self.name, self.split, self.revision)
         wanted: dict[Side, int] = {"val": self.val_seqs, "test": self.test_seqs}
         self._held_out = held_out_sequences(
-            wanted, source.shards, self.text_column, self.held_out_frac, self.seq_len, Tokenizer(self.tokenizer)
+            wanted, source.shards, self.text_column, self.held_out_frac, self.seq_len, self._encoder()
         )
         self.source = source
 
@@ -305,7 +297,7 @@ class LensDataModule(LightningDataModule):
         suite = FACTS if self.suite == "facts" else Path(self.suite)
         return {
             "suite": suite.name,
-            "suite_sha256": hashlib.sha256(suite.read_bytes()).hexdigest(),
+            "suite_sha256": hashlib.sha256(read_bytes(suite, MAX_YAML_BYTES)).hexdigest(),
             "facts": len(self.asked),
             "dataset": source.repo_id,
             "name": source.name,
@@ -344,8 +336,17 @@ class LensDataModule(LightningDataModule):
             InputError: A prompt or its answer is empty, or a prompt is too long.
         """
         assert self.tokenizer is not None, "setup() loads it"
-        longest = context_length(read_config(locate(self.model_id, self.model_revision)))
-        return [ask(self.tokenizer, prompt, longest) for prompt in prompts]
+        config = read_config(locate(self.model_id, self.model_revision))
+        longest, num_ids = context_length(config), vocabulary_size(config)
+        asked = [ask(self.tokenizer, prompt, longest, num_ids) for prompt in prompts]
+        if self.trainer is None or self.trainer.global_rank == 0:
+            for remark in remarks(asked):
+                warnings.warn(f"{self.model_id}: {remark}", stacklevel=2)
+        return asked
+
+    def _encoder(self) -> Tokenizer:
+        assert self.tokenizer is not None, "setup() loads it"
+        return Tokenizer(self.tokenizer, vocabulary_size(read_config(locate(self.model_id, self.model_revision))))
 
     def _facts(self) -> list[Prompt]:
         """The suite's facts, without the variants and controls that only a prediction reads.
@@ -390,8 +391,8 @@ class LensDataModule(LightningDataModule):
         return self._stream_from(layout, {lane: self._cursors[lane] for lane in layout.owned()})
 
     def _stream_from(self, layout: Layout, cursors: Cursors) -> TrainStream:
-        source, tokenizer = self._ready()
-        text = TrainText(Tokenizer(tokenizer), self.text_column, self.held_out_frac, self.seq_len)
+        source, _ = self._ready()
+        text = TrainText(self._encoder(), self.text_column, self.held_out_frac, self.seq_len)
         return TrainStream(source.shards, text, self._draw(self.seed), layout, cursors)
 
     def _ready(self) -> tuple[Source, PreTrainedTokenizerBase]:

@@ -7,12 +7,13 @@ so nothing that is measured on was ever trained on.
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
 from logos_pl.data.shards import Shard, read_rows
+from logos_pl.data.tokenizing import TextRefusedError
 from logos_pl.errors import InputError
 from logos_pl.functional.packing import pack
 
@@ -41,17 +42,26 @@ def side(digest: bytes, held_out_frac: float) -> Side:
     return "test" if u < 2 * held_out_frac else "train"
 
 
+class HeldOutDocument(NamedTuple):
+    """A document, its side, and where it was found."""
+
+    side: Side
+    text: str
+    shard: str
+    row: int
+
+
 def documents_of(
     sides: set[Side], shards: Sequence[Shard], text_column: str, held_out_frac: float
-) -> Iterator[tuple[Side, str] | None]:
-    """Yields (side, text) of the documents on `sides`, shard after shard, and None for each other row."""
+) -> Iterator[HeldOutDocument | None]:
+    """Yields the documents on `sides`, shard after shard, and None for each other row."""
     for shard in shards:
-        for _, text in read_rows(shard, text_column):
+        for row, text in read_rows(shard, text_column):
             if text is None or not text.strip():
                 yield None
                 continue
             found = side(text_digest(text), held_out_frac)
-            yield (found, text) if found in sides else None
+            yield HeldOutDocument(found, text, shard.name, row) if found in sides else None
 
 
 class HeldOutPacker:
@@ -109,7 +119,8 @@ def held_out_sequences(
         max_documents: Rows that are looked at before giving up.
 
     Raises:
-        InputError: If the dataset, or its first `max_documents` rows, do not hold enough held-out text.
+        InputError: If the dataset, or its first `max_documents` rows, do not hold enough held-out text, or a document
+            cannot become tokens of the model.
     """
     packers = {which: HeldOutPacker(count, seq_len, tokenize) for which, count in wanted.items()}
     scanned, next_report = 0, time.monotonic() + PROGRESS_AFTER_S
@@ -118,10 +129,17 @@ def held_out_sequences(
             break
         scanned += 1
         if document is not None:
-            packers[document[0]].add(document[1])
+            try:
+                packers[document.side].add(document.text)
+            except TextRefusedError as error:
+                raise error.of_row(document.shard, document.row) from error
         if time.monotonic() > next_report:
             next_report = time.monotonic() + PROGRESS_AFTER_S
             _say(f"Looking for held-out text: {_counts(packers, scanned)}")
+    if scanned == 0 and not all(packer.complete for packer in packers.values()):
+        raise InputError(
+            f"There is no row in {', '.join(shard.name for shard in shards[:3])}; give a dataset with text."
+        )
     if not all(packer.complete for packer in packers.values()):
         sizes = " or ".join(f"--data.{which}_seqs" for which, packer in packers.items() if not packer.complete)
         raise InputError(

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from logos_pl.data.held_out import Tokenize, side, text_digest
 from logos_pl.data.shards import Shard, Stride, read_rows
+from logos_pl.data.tokenizing import TextRefusedError
 from logos_pl.errors import InputError
 from logos_pl.functional.packing import pack
 
@@ -140,7 +141,10 @@ def _train_documents(part: Part, text: TrainText, pass_index: int, start: int) -
         digest = text_digest(document)
         if side(digest, text.held_out_frac) != "train":
             continue
-        ids = text.tokenize(document)
+        try:
+            ids = text.tokenize(document)
+        except TextRefusedError as error:
+            raise error.of_row(part.shard.name, row) from error
         if len(ids) > 0:
             yield Place(pass_index, part.shard.name, row, digest), ids
 

@@ -1,6 +1,7 @@
 """Prompts as the model sees them, and where their answers stand in its vocabulary."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from logos_pl.data.token_strings import TokenStrings
+from logos_pl.data.tokenizing import TextRefusedError, Tokenizer
 from logos_pl.errors import InputError
 from logos_pl.records import Gold, Prompt
 
@@ -28,6 +30,7 @@ class AskedPrompt(NamedTuple):
         tokens: The same as strings.
         gold: Where the answer stands in the vocabulary.
         contrast: The same for the contrast.
+        left_out: The tokenizer's own special tokens that were not added, as the prompt begins with them.
     """
 
     prompt: Prompt
@@ -35,6 +38,7 @@ class AskedPrompt(NamedTuple):
     tokens: tuple[str, ...]
     gold: Gold
     contrast: Gold
+    left_out: tuple[str, ...] = ()
 
     @property
     def input_ids(self) -> tuple[int, ...]:
@@ -56,25 +60,30 @@ class PromptBatch(NamedTuple):
     attention_mask: Int[Tensor, "batch seq"]
 
 
-def ask(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, context_length: int | None) -> AskedPrompt:
+def ask(
+    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, context_length: int | None, vocab_size: int | None = None
+) -> AskedPrompt:
     """A prompt in the model's tokens, its answer and its contrast aligned.
 
     Args:
         tokenizer: The model's tokenizer.
         prompt: What is asked.
         context_length: The most tokens the model takes; None where nothing bounds them.
+        vocab_size: Ids that the model has; None leaves them unchecked.
 
     Raises:
         InputError: The prompt, its answer or its contrast is empty or no valid text, it does not fit into the context,
-            or the tokenizer puts a special token after it.
+            the tokenizer cannot read it or puts a special token after it, or the model lacks one of its tokens.
     """
     name = f"prompt {prompt.prompt_id!r}"
     _refuse_no_text(prompt.text, name)
-    ids = _with_special_tokens(tokenizer, prompt.text, name)
-    gold = _gold(tokenizer, prompt.text, prompt.answer, f"the answer of {name}")
-    contrast = _gold(tokenizer, prompt.text, prompt.contrast, f"the contrast of {name}")
+    encode = Tokenizer(tokenizer, vocab_size)
     strings = TokenStrings(tokenizer)
-    asked = AskedPrompt(prompt, ids, tuple(strings(id_) for id_ in ids), gold, contrast)
+    with _speaking_of(name):
+        left_out, ids = _with_special_tokens(encode, prompt.text)
+    gold = _gold(encode, prompt.text, prompt.answer, f"the answer of {name}")
+    contrast = _gold(encode, prompt.text, prompt.contrast, f"the contrast of {name}")
+    asked = AskedPrompt(prompt, ids, tuple(map(strings, ids)), gold, contrast, left_out=tuple(map(strings, left_out)))
     if context_length is not None and len(asked.input_ids) > context_length:
         raise InputError(
             f"{name} has {len(asked.input_ids)} tokens, its answer's included, and the model takes {context_length}: "
@@ -83,11 +92,38 @@ def ask(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, context_length: int 
     return asked
 
 
+def remarks(asked: Sequence[AskedPrompt]) -> list[str]:
+    """What was done with the prompts that a user may not expect, a sentence for each kind."""
+    doubled = [prompt for prompt in asked if prompt.left_out]
+    merged = [prompt for prompt in asked if prompt.gold.status == "unresolved" and prompt.prompt.text[-1:].isspace()]
+    found = []
+    if doubled:
+        found.append(
+            f"{_named(doubled, 'brings its', 'bring their')} own BOS ({''.join(doubled[0].left_out)}), which the "
+            "tokenizer adds to every text: it is not added there, so that the model reads it once."
+        )
+    if merged:
+        found.append(
+            f"{_named(merged, 'ends', 'end')} in white space that merges with the answer, which is not looked for: "
+            "leave the white space out."
+        )
+    return found
+
+
+def _named(asked: Sequence[AskedPrompt], one: str, several: str) -> str:
+    """The first prompts by their ids, how many more there are, and the verb that fits."""
+    names = list(dict.fromkeys(repr(prompt.prompt.prompt_id) for prompt in asked))
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"prompt {names[0]} {one}" if len(names) == 1 else f"prompts {', '.join(names[:3])}{more} {several}"
+
+
 def align_answer(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str) -> Gold:
     """The answer's tokens after the prompt: with a space in between or, failing that, without. Source: SPEC §4.
 
     A form counts if its tokens begin with the prompt's own. Neither does where letters of both merge into one token.
     Tokens for what the vocabulary cannot spell count as not there: their metrics would be those of any unknown word.
+    After white space, such as the line feed that ends a chat template's header, only the form without a further space
+    is looked for, and after a special token it is looked for first: that is how the text goes on there.
 
     Args:
         tokenizer: The model's tokenizer; none of its special tokens is added.
@@ -95,18 +131,31 @@ def align_answer(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str) -
         answer: What ought to come next; white space around it is dropped.
 
     Raises:
-        InputError: The answer is empty or no valid text.
+        InputError: The answer is empty or no valid text, or the tokenizer cannot read it.
     """
-    _refuse_no_text(answer, "the answer")
-    before = _plain_ids(tokenizer, prompt)
-    unknown = tokenizer.unk_token_id
-    for form, joined in (("with_space", f"{prompt} {answer.strip()}"), ("no_space", f"{prompt}{answer.strip()}")):
-        whole = _plain_ids(tokenizer, joined)
+    return _gold(Tokenizer(tokenizer), prompt, answer, "the answer")
+
+
+def _align(encode: Tokenizer, prompt: str, answer: str) -> Gold:
+    before = encode.plain(prompt)
+    unknown = encode.tokenizer.unk_token_id
+    for form, joined in _forms(encode, prompt, before, answer.strip()):
+        whole = encode.plain(joined)
         ids = whole[len(before) :]
         if ids and whole[: len(before)] == before and unknown not in ids:
-            strings = TokenStrings(tokenizer)
-            return Gold("resolved", form, ids, tuple(strings(id_) for id_ in ids))
+            strings = TokenStrings(encode.tokenizer)
+            return Gold("resolved", form, ids, tuple(map(strings, ids)))
     return Gold("unresolved")
+
+
+def _forms(encode: Tokenizer, prompt: str, before: tuple[int, ...], answer: str) -> list[tuple[str, str]]:
+    """The ways to go on from the prompt, the likelier first."""
+    with_space, no_space = ("with_space", f"{prompt} {answer}"), ("no_space", f"{prompt}{answer}")
+    if prompt[-1:].isspace():
+        return [no_space]
+    if before and before[-1] in encode.tokenizer.all_special_ids:
+        return [no_space, with_space]
+    return [with_space, no_space]
 
 
 def batches(asked: Sequence[AskedPrompt], tokens_per_batch: int) -> list[PromptBatch]:
@@ -159,31 +208,37 @@ def _padded(group: list[AskedPrompt]) -> PromptBatch:
     return PromptBatch(tuple(group), torch.tensor(ids, dtype=torch.long), mask)
 
 
-def _gold(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str | None, name: str) -> Gold:
+def _gold(encode: Tokenizer, prompt: str, answer: str | None, name: str) -> Gold:
     if answer is None:
         return Gold("none")
     _refuse_no_text(answer, name)
-    return align_answer(tokenizer, prompt, answer)
+    with _speaking_of(name):
+        return _align(encode, prompt, answer)
 
 
-def _plain_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
-    return tuple(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+@contextmanager
+def _speaking_of(name: str) -> Iterator[None]:
+    """Inside, a text that is refused is called by its name."""
+    try:
+        yield
+    except TextRefusedError as error:
+        raise InputError(f"{name} {error.problem}") from error
 
 
-def _with_special_tokens(tokenizer: PreTrainedTokenizerBase, text: str, name: str) -> tuple[int, ...]:
-    ids = tuple(tokenizer(text, verbose=False)["input_ids"])
-    plain = _plain_ids(tokenizer, text)
+def _with_special_tokens(encode: Tokenizer, text: str) -> tuple[Sequence[int], tuple[int, ...]]:
+    """The tokenizer's own tokens that were left out, and the text's ids without them."""
+    left_out, ids = encode.once(text)
+    plain = encode.plain(text)
     if not plain:
-        raise InputError(f"{name} has no token: give a text the model's tokenizer can read.")
+        raise TextRefusedError("has no token: give a text the model's tokenizer can read.")
     # A prompt is a text that is not over. After an end-of-text token the model would be asked how another text begins,
     # and leaving the token out would be another policy than the tokenizer's own.
-    if ids[-len(plain) :] != plain:
-        raise InputError(
-            f"{name} cannot be continued: the tokenizer ends every text with the special token "
-            f"{TokenStrings(tokenizer)(ids[-1])!r}; take it out of "
-            "`post_processor` in the tokenizer.json of a local copy of the model."
+    if tuple(ids[-len(plain) :]) != plain:
+        raise TextRefusedError(
+            f"cannot be continued: the tokenizer ends every text with the special token {encode.names(ids[-1:])!r}; "
+            "take it out of `post_processor` in the tokenizer.json of a local copy of the model."
         )
-    return ids
+    return left_out, tuple(ids)
 
 
 def _refuse_no_text(text: str, name: str) -> None:

@@ -9,25 +9,32 @@ read line by line.
 import json
 import lzma
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import IO, Any, NamedTuple
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from huggingface_hub.utils import httpx
 
+from logos_pl.data.streams import DECOMPRESSORS, MAX_ROW_BYTES, byte_lines, opened, text_lines
 from logos_pl.errors import InputError, RunError
 
 PARQUET, JSON_LINES, TEXT = "parquet", "jsonl", "txt"
 FORMATS = {".parquet": PARQUET, ".jsonl": JSON_LINES, ".ndjson": JSON_LINES, ".json": JSON_LINES, ".txt": TEXT}
-COMPRESSIONS = {".gz": "gzip", ".xz": "xz", ".bz2": "bz2", ".zst": "zstd"}
 BATCH_ROWS = 64  # rows decoded at once: enough to hide the cost of a call, a few hundred kB of text
 
 # What a broken file, disk or connection raises while a shard is read. ValueError covers ArrowInvalid, JSON and Unicode
 # errors; OSError covers a missing file, ConnectionError and huggingface_hub's HTTP errors.
 READ_ERRORS = (ValueError, OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException, httpx.HTTPError)
+
+
+class BrokenRowError(ValueError):
+    """A row that cannot be read, in words."""
+
+    def __init__(self, row: int, reason: str) -> None:
+        super().__init__(reason)
+        self.row = row
 
 
 class Shard(NamedTuple):
@@ -52,10 +59,11 @@ ALL_ROWS = Stride()
 
 
 def shard_format(name: str) -> str | None:
-    """`parquet`, `jsonl` or `txt` by the file's ending, before a compression's ending if any; else None."""
-    for ending in COMPRESSIONS:
-        name = name.removesuffix(ending)
-    return next((kind for ending, kind in FORMATS.items() if name.endswith(ending)), None)
+    """`parquet`, `jsonl` or `txt` by the file's ending, the latter two also before a compression's; else None."""
+    compression = next((ending for ending in DECOMPRESSORS if name.endswith(ending)), "")
+    name = name.removesuffix(compression)
+    kind = next((kind for ending, kind in FORMATS.items() if name.endswith(ending)), None)
+    return None if compression and kind == PARQUET else kind  # parquet is read from its end, and has compression inside
 
 
 def read_rows(
@@ -71,16 +79,20 @@ def read_rows(
     row = start
     try:
         for row, text in reader(shard, text_column, start, stride):
+            if text is not None and len(text) > MAX_ROW_BYTES:
+                raise _too_long(shard, row)
             yield row, None if text is None else _encodable(text)
             row += 1
     except FileNotFoundError as error:
         raise RunError(
-            f"Shard {shard.name} vanished before its row {row} was read; put it back and resume with --ckpt_path last."
+            f"Shard {shard.name} vanished before its row {row} was read; put it back, and start again or resume with "
+            "--ckpt_path last."
         ) from error
     except READ_ERRORS as error:
+        row, reason = (error.row, str(error)) if isinstance(error, BrokenRowError) else (row, _first_line(error))
         raise RunError(
-            f"Shard {shard.name} cannot be read from row {row} on ({_first_line(error)}); "
-            "mend or fetch it again and resume with --ckpt_path last."
+            f"Shard {shard.name} cannot be read from row {row} on ({reason}); "
+            "mend or fetch it again, and start again or resume with --ckpt_path last."
         ) from error
 
 
@@ -99,14 +111,6 @@ def _encodable(text: str) -> str:
     return text
 
 
-@contextmanager
-def _opened(shard: Shard, mode: str) -> Iterator[IO[Any]]:
-    """The shard's file, decompressed; text mode is UTF-8."""
-    encoding = {} if "b" in mode else {"encoding": "utf-8"}
-    with fsspec.open(shard.url, mode, compression="infer", **encoding) as file:
-        yield file
-
-
 def _missing_column(shard: Shard, text_column: str, columns: list[str]) -> InputError:
     return InputError(
         f"Shard {shard.name} has no column '{text_column}', only {', '.join(columns) or 'none at all'}; "
@@ -114,18 +118,31 @@ def _missing_column(shard: Shard, text_column: str, columns: list[str]) -> Input
     )
 
 
-def _not_text(shard: Shard, text_column: str, kind: str) -> InputError:
+def _not_text(shard: Shard, text_column: str, kind: str, row: int | None = None) -> InputError:
+    where = "" if row is None else f" in row {row}"
     return InputError(
-        f"Column '{text_column}' of shard {shard.name} holds {kind}, not text; "
+        f"Column '{text_column}' of shard {shard.name} holds {kind}{where}, not text; "
         "name the one that holds the text with --data.text_column."
     )
 
 
+def _too_long(shard: Shard, row: int) -> InputError:
+    return InputError(
+        f"Row {row} of shard {shard.name} is longer than {MAX_ROW_BYTES:,} characters; "
+        "split it into documents (in plain text with blank lines between them)."
+    )
+
+
 def _parquet_rows(shard: Shard, text_column: str, start: int, stride: Stride) -> Iterator[tuple[int, str | None]]:
-    with _opened(shard, "rb") as file, pq.ParquetFile(file, pre_buffer=True) as parquet:
+    with opened(shard.url, shard.name) as file, pq.ParquetFile(file, pre_buffer=True) as parquet:
         schema = parquet.schema_arrow
         if text_column not in schema.names:
             raise _missing_column(shard, text_column, schema.names)
+        if schema.names.count(text_column) > 1:
+            raise InputError(
+                f"Shard {shard.name} has {schema.names.count(text_column)} columns '{text_column}'; "
+                "give each column a name of its own."
+            )
         kind = schema.field(text_column).type
         if pa.types.is_dictionary(kind):
             kind = kind.value_type
@@ -145,42 +162,88 @@ def _parquet_rows(shard: Shard, text_column: str, start: int, stride: Stride) ->
 
 
 def _json_rows(shard: Shard, text_column: str, start: int, stride: Stride) -> Iterator[tuple[int, str | None]]:
-    with _opened(shard, "rb") as file:  # bytes: a broken character is then met in its own row
-        lines = (line for line in file if not line.isspace())
+    with opened(shard.url, shard.name) as file:  # bytes: a broken character is then met in its own row
+        lines = (line for line in byte_lines(file) if not line.isspace())
+        key = f'"{text_column}"'.encode()
         for row, line in enumerate(lines):
+            if len(line) > MAX_ROW_BYTES:
+                raise _too_long(shard, row)
             wanted = row >= start and stride.holds(row)
             if row > 0 and not wanted:
                 continue
-            record = json.loads(line)
-            if not isinstance(record, dict):
-                raise InputError(
-                    f"Row {row} of shard {shard.name} is not a JSON object; give a file with one JSON object per line."
-                )
+            # The hook makes parsing several times slower: only where the key may stand twice.
+            hook = partial(_once, text_column, row) if line.count(key) > 1 else None
+            record = _json_object(shard, row, line, hook)
             if row == 0 and text_column not in record:  # later rows may leave out what is null
                 raise _missing_column(shard, text_column, list(record))
             if not wanted:
                 continue
             text = record.get(text_column)
             if text is not None and not isinstance(text, str):
-                raise _not_text(shard, text_column, type(text).__name__)
+                raise _not_text(shard, text_column, _JSON_KINDS[type(text)], row)
             yield row, text
 
 
+_JSON_KINDS = {bool: "true or false", int: "a number", float: "a number", list: "an array", dict: "an object"}
+
+
+def _once(key: str, row: int, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object in which a key may stand once: Python's parser drops the first without a word."""
+    if sum(name == key for name, _ in pairs) > 1:
+        raise BrokenRowError(row, f"it has the key '{key}' twice")
+    return dict(pairs)
+
+
+def _json_object(shard: Shard, row: int, line: bytes, hook: Callable[[Any], Any] | None) -> dict[str, Any]:
+    """The object of a line.
+
+    Raises:
+        BrokenRowError: It is not JSON in UTF-8, is nested too deeply, or has a key twice.
+        InputError: It is JSON and no object.
+    """
+    try:
+        record = json.loads(line, object_pairs_hook=hook)
+    except UnicodeDecodeError as error:
+        raise BrokenRowError(row, "it is not UTF-8 text") from error
+    except json.JSONDecodeError as error:
+        raise BrokenRowError(row, f"it is not JSON: {error.msg} in character {error.pos + 1}") from error
+    except RecursionError as error:
+        raise BrokenRowError(row, "it is JSON that is nested too deeply") from error
+    if not isinstance(record, dict):
+        raise InputError(
+            f"Row {row} of shard {shard.name} is not a JSON object; give a file with one JSON object per line."
+        )
+    return record
+
+
 def _text_rows(shard: Shard, text_column: str, start: int, stride: Stride) -> Iterator[tuple[int, str | None]]:
-    with _opened(shard, "rt") as file:
-        for row, paragraph in enumerate(_paragraphs(file)):
+    with opened(shard.url, shard.name) as file:
+        for row, paragraph in enumerate(_paragraphs(text_lines(file))):
             if row >= start and stride.holds(row):
+                if not _is_text(paragraph):
+                    raise BrokenRowError(row, "it is not UTF-8 text")
                 yield row, paragraph
 
 
-def _paragraphs(lines: IO[str]) -> Iterator[str]:
-    """Runs of lines without a blank one, each without its last line end."""
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _paragraphs(lines: Iterator[str]) -> Iterator[str]:
+    """Runs of lines without a blank one, each without its last line end; cut where they are too long."""
     paragraph: list[str] = []
+    size = 0
     for line in lines:
-        if not line.isspace():
+        blank = line.isspace()
+        if not blank:
             paragraph.append(line)
-        elif paragraph:
+            size += len(line)
+        if paragraph and (blank or size > MAX_ROW_BYTES):
             yield "".join(paragraph).removesuffix("\n")
-            paragraph = []
+            paragraph, size = [], 0
     if paragraph:
         yield "".join(paragraph).removesuffix("\n")

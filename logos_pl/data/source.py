@@ -7,10 +7,13 @@ everywhere else; the shards themselves are read by `data.shards`, because a curs
 import os
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import datasets
+import yaml
 from datasets.exceptions import DatasetNotFoundError
 from huggingface_hub import HfApi
 from huggingface_hub.errors import (
@@ -21,15 +24,30 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.repocard import REGEX_YAML_BLOCK
 from huggingface_hub.utils import httpx
 
-from logos_pl.data.shards import FORMATS, Shard, shard_format
+from logos_pl.data.shards import FORMATS, PARQUET, Shard, shard_format
+from logos_pl.data.streams import DECOMPRESSORS
 from logos_pl.errors import InputError
+from logos_pl.parsing import parse_json, parse_yaml, read_text
 
 DEMO = "demo"
 # The configuration and revision used for a Hub dataset when neither is given.
 KNOWN_DATASETS = {"HuggingFaceFW/fineweb-edu": ("CC-MAIN-2025-26", "v1.4.0")}
 KINDS = ", ".join(sorted(FORMATS))
+COMPRESSED = (
+    f"{', '.join(sorted(kind for kind, form in FORMATS.items() if form != PARQUET))}, also with "
+    f"{', '.join(DECOMPRESSORS)} after it, and .parquet"
+)
+CARDS = ("README.md", ".huggingface.yaml", "dataset_infos.json")
+"""Files in which a dataset says what it consists of."""
+
+NO_FOLDER = re.compile(r"[*?\[\n\r]|::")
+"""What `datasets` takes for a pattern or a chain of addresses: it would read other folders' files, or none."""
+
+NO_FILE = re.compile(r"[\n\r]|::")
+"""In the name of a file, which `datasets` would pass over in silence."""
 
 
 class Source(NamedTuple):
@@ -69,14 +87,25 @@ def resolve(dataset: str, name: str | None = None, split: str = "train", revisio
         from logos_pl.demo import TEXT_DIR
 
         return _resolve_local(Path(TEXT_DIR), name, split)._replace(repo_id=DEMO)
-    path = Path(dataset).expanduser()
-    if path.exists():
+    path = _local(dataset)
+    if path is not None:
         return _resolve_local(path, name, split)
     if dataset.startswith(("/", ".", "~")):
         raise InputError(
             f"There is no folder or file {dataset}; give an existing one or a Hub dataset with --data.dataset."
         )
     return _resolve_hub(dataset, name, split, revision)
+
+
+def _local(dataset: str) -> Path | None:
+    """The folder or file of that name, or None where there is none that can be seen."""
+    if not dataset:
+        raise InputError("--data.dataset is empty; give a folder, a file or a Hub dataset.")
+    try:
+        path = Path(dataset).expanduser()
+        return path if path.exists() else None
+    except (OSError, RuntimeError):  # a name that no disk takes, or the home of nobody
+        return None
 
 
 def _resolve_local(path: Path, name: str | None, split: str) -> Source:
@@ -89,9 +118,63 @@ def _resolve_local(path: Path, name: str | None, split: str) -> Source:
             )
         return Source(repo_id, None, split, None, None, _checked((Shard(path.name, str(path.absolute())),), str(path)))
     root = path.resolve()
+    _check_folder(root, str(path))
     config_name, urls = _data_files(str(root), str(path), name, split, None)
     shards = tuple(Shard(Path(os.path.relpath(url, root)).as_posix(), url) for url in urls)
+    outside = [url for url, shard in zip(urls, shards, strict=True) if shard.name.startswith("../") or "://" in url]
+    if outside:
+        raise InputError(
+            f"{path} names {os.path.basename(outside[0])} as its data, which is not in it; put the files into the "
+            "folder."
+        )
     return Source(repo_id, config_name, split, None, None, _checked(shards, str(path)))
+
+
+def _check_folder(root: Path, shown: str) -> None:
+    """What `datasets` would hang on, pass over in silence, or end in a traceback.
+
+    Raises:
+        InputError: It is no folder, a file that describes it is no bounded YAML, a file of data is no regular one, or
+            its path holds what is taken for a pattern.
+    """
+    if not root.is_dir():
+        raise InputError(f"{shown} is neither a folder nor a regular file; give one of these with --data.dataset.")
+    if NO_FOLDER.search(str(root)):
+        raise InputError(
+            f"The folder {shown} cannot be read as a dataset, as its path holds one of * ? [ :: or a line break; "
+            "rename it, or give a single file."
+        )
+    for card in CARDS:
+        if (root / card).exists() and not (root / card).is_dir():
+            _check_card(root / card, f"{shown}/{card}")
+    for folder, _, files in os.walk(root):
+        for file in files:
+            path = os.path.join(folder, file)
+            if shard_format(file) is None:
+                continue
+            if not os.path.isfile(path):
+                raise InputError(
+                    f"{os.path.relpath(path, root)} in {shown} is no regular file, or a link that leads to none; "
+                    "remove or mend it."
+                )
+            if NO_FILE.search(path):
+                raise InputError(
+                    f"{file!r} in {shown} cannot be read, as its name holds :: or a line break; rename it."
+                )
+
+
+def _check_card(path: Path, shown: str) -> None:
+    try:
+        text = read_text(path, name=shown)
+    except OSError as error:
+        raise InputError(f"{shown} cannot be read ({error.strerror}); mend or remove it.") from error
+    if path.suffix == ".json":
+        described = parse_json(text, shown, "mend or remove it")
+    else:
+        block = REGEX_YAML_BLOCK.search(text)
+        described = parse_yaml(text if path.suffix == ".yaml" else block[2] if block else "", shown)
+    if described is not None and not isinstance(described, dict):
+        raise InputError(f"{shown} is no mapping that describes the dataset; mend or remove it.")
 
 
 def _resolve_hub(dataset: str, name: str | None, split: str, revision: str | None) -> Source:
@@ -127,20 +210,9 @@ def _data_files(
     path: str, shown: str, name: str | None, split: str, commit: str | None
 ) -> tuple[str | None, tuple[str, ...]]:
     """The configuration's name and the split's file addresses, in the dataset's own order."""
-    try:
-        # The builder makes folders in its cache, which may be read-only and which nothing is ever put into.
-        with tempfile.TemporaryDirectory() as scratch:
-            config = datasets.load_dataset_builder(path, name=name, revision=commit, cache_dir=scratch).config
-    except DatasetNotFoundError as error:
-        raise (_gated(shown) if "gated" in str(error) else _no_dataset(shown)) from error
-    except FileNotFoundError as error:  # also datasets' EmptyDatasetError and DataFilesNotFoundError
-        raise _no_files(shown) from error
-    except ValueError as error:  # an unknown or missing configuration
-        raise _choose_configuration(shown, name, error) from error
-    except RuntimeError as error:  # a dataset that is a Python script
-        raise InputError(f"Dataset {shown} cannot be read: {_flat(error)}; wanted is one of {KINDS} files.") from error
-    except (HfHubHTTPError, httpx.HTTPError, ConnectionError, OfflineModeIsEnabled) as error:
-        raise _unreachable(shown, error) from error
+    # The builder makes folders in its cache, which may be read-only and which nothing is ever put into.
+    with tempfile.TemporaryDirectory() as scratch, _explained(shown, name):
+        config = datasets.load_dataset_builder(path, name=name, revision=commit, cache_dir=scratch).config
     splits = {str(key): tuple(map(str, files)) for key, files in (config.data_files or {}).items()}
     if split not in splits:
         raise InputError(
@@ -151,29 +223,57 @@ def _data_files(
     return None if config.name == "default" else config.name, splits[split]
 
 
+@contextmanager
+def _explained(shown: str, name: str | None) -> Iterator[None]:
+    """Inside, calls of `datasets` alone: what they raise comes out as one sentence."""
+    try:
+        yield
+    except DatasetNotFoundError as error:
+        raise (_gated(shown) if "gated" in str(error) else _no_dataset(shown)) from error
+    except FileNotFoundError as error:  # also datasets' EmptyDatasetError and DataFilesNotFoundError
+        raise _no_files(shown) from error
+    except (RecursionError, yaml.YAMLError, TypeError, KeyError, AttributeError, IndexError) as error:
+        # What it meets a card with that is YAML and does not say what it should.
+        raise InputError(
+            f"The card of dataset {shown} does not describe its files as `datasets` wants it "
+            f"({type(error).__name__}: {_flat(error)}); mend its README.md, or give a folder or file without one."
+        ) from error
+    except ValueError as error:  # an unknown or missing configuration
+        raise _choose_configuration(shown, name, error) from error
+    except RuntimeError as error:  # a dataset that is a Python script
+        raise InputError(f"Dataset {shown} cannot be read: {_flat(error)}; wanted is one of {KINDS} files.") from error
+    except (HfHubHTTPError, httpx.HTTPError, ConnectionError, OfflineModeIsEnabled) as error:
+        raise _unreachable(shown, error) from error
+    except OSError as error:
+        raise InputError(
+            f"Dataset {shown} cannot be read ({error.strerror or _flat(error)}); make it readable, or give another."
+        ) from error
+
+
 def _checked(shards: tuple[Shard, ...], shown: str) -> tuple[Shard, ...]:
     """The shards, if all of them are of a kind that can be read."""
     strange = [shard.name for shard in shards if shard_format(shard.name) is None]
     if strange:
         raise InputError(
-            f"{shown} holds {strange[0]}, which is none of the kinds read here ({KINDS}, compressed or not); "
+            f"{shown} holds {strange[0]}, which is none of the kinds read here ({COMPRESSED}); "
             "convert it, or give another dataset with --data.dataset."
         )
     return shards
 
 
 def _flat(error: Exception) -> str:
-    """An error's message on one line, without its full stop."""
-    return " ".join(str(error).split()).rstrip(".")
+    """An error's message on one line, shortened, without its full stop."""
+    line = " ".join(str(error).split()).rstrip(".")
+    return line if len(line) <= 200 else f"{line[:200]}…"
 
 
 def _choose_configuration(dataset: str, name: str | None, error: ValueError) -> InputError:
     """What `datasets` says about a configuration, in one sentence; only its message lists the ones there are."""
-    listed = re.search(r"\[.*\]", str(error))
+    listed = re.search(r"(?:available configs|Available): (\[.*\])", str(error))
     if listed is None:
         return InputError(f"Dataset {dataset} cannot be read: {_flat(error)}; wanted is one of {KINDS} files.")
     wrong = "has several configurations" if name is None else f"has no configuration '{name}', only"
-    return InputError(f"Dataset {dataset} {wrong} {listed[0]}; choose one with --data.name.")
+    return InputError(f"Dataset {dataset} {wrong} {listed[1]}; choose one with --data.name.")
 
 
 def _no_files(dataset: str) -> InputError:

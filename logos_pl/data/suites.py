@@ -25,6 +25,7 @@ from typing import NamedTuple
 import yaml
 
 from logos_pl.errors import InputError
+from logos_pl.parsing import MAX_YAML_BYTES, compose_yaml, read_text
 from logos_pl.records import Prompt
 
 PROBE = Path(__file__).parent / "suites" / "probe.yaml"
@@ -118,7 +119,7 @@ class _Reader:
         self._lines_of_prompts: dict[str, int] = {}
 
     def facts(self) -> list[Fact]:
-        root = self._root(self._text())
+        root = self._root()
         if not isinstance(root, yaml.MappingNode):
             raise self._error(root, "holds no `facts:`; begin the file with that key and put a list under it")
         items = self._fields(root, ("facts",)).get("facts")
@@ -169,8 +170,6 @@ class _Reader:
             name = str(key.value) if isinstance(key, yaml.ScalarNode) else ""
             if name not in allowed:
                 raise self._error(key, f"there is no field `{name}`; {_advice(name, allowed)}")
-            if name in given:
-                raise self._error(key, f"the field `{name}` stands twice; keep one")
             given[name] = value
         return {name: value for name, value in given.items() if not _is_null(value)}
 
@@ -196,28 +195,12 @@ class _Reader:
             raise self._error(node, f"{what} {text!r} stands in line {lines[text]} already; keep one")
         lines[text] = _line(node)
 
-    def _text(self) -> str:
+    def _root(self) -> yaml.Node:
+        name = str(self._path)
         try:
-            data = self._path.read_bytes()
+            root = compose_yaml(read_text(self._path, MAX_YAML_BYTES, name), name)
         except OSError as error:
-            raise InputError(f"{self._path} cannot be read ({error.strerror}): give a YAML file of prompts.") from error
-        try:
-            return data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            line = data[: error.start].count(b"\n") + 1
-            raise self._error(line, f"a byte that is no UTF-8 ({data[error.start]:#04x}); save it as UTF-8") from error
-
-    def _root(self, text: str) -> yaml.Node:
-        try:
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
-        except yaml.reader.ReaderError as error:
-            line = text[: error.position].count("\n") + 1
-            raise self._error(line, "a character that YAML does not allow; remove it") from error
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            raise self._error(mark.line + 1 if mark else 1, f"no valid YAML: {error.problem}; mend it") from error
-        except RecursionError as error:
-            raise self._error(1, "no list of prompts: it is nested too deeply; use the fields alone") from error
+            raise InputError(f"{name} cannot be read ({error.strerror}): give a YAML file of prompts.") from error
         if root is None:
             raise self._error(1, "the file is empty; put a list under `facts:`")
         return root

@@ -21,7 +21,7 @@ class TokenStrings:
             tokenizer: The model's tokenizer.
         """
         self._tokenizer = tokenizer
-        self._anchor = list(tokenizer("a", add_special_tokens=False)["input_ids"])
+        self._anchor = _anchor(tokenizer)
         self._anchor_text = self._decode(self._anchor)
         self._known = {id_: token.content for id_, token in tokenizer.added_tokens_decoder.items()}
 
@@ -41,3 +41,13 @@ class TokenStrings:
 
     def _decode(self, ids: list[int]) -> str:
         return str(self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
+def _anchor(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokens of a letter; none where the vocabulary has none for it."""
+    try:
+        return list(tokenizer("a", add_special_tokens=False)["input_ids"])
+    except Exception as error:
+        if type(error) is not Exception:  # the tokenizers library raises Exception itself
+            raise
+        return []

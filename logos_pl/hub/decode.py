@@ -10,6 +10,7 @@ from torch import Tensor
 
 from logos_pl.data.held_out import documents_of
 from logos_pl.data.source import resolve
+from logos_pl.data.tokenizing import Tokenizer
 from logos_pl.errors import InputError
 from logos_pl.functional.divergence import NATS_TO_BITS, kl_nats
 from logos_pl.lenses.norm import Lens, NormLens
@@ -59,7 +60,9 @@ def held_out_documents(dataset: str, held_out_frac: float) -> list[str]:
         InputError: There is no such data set, or no held-out document in it.
     """
     shards = resolve(dataset).shards
-    held_out = (found[1] for found in documents_of({"val", "test"}, shards, "text", held_out_frac) if found is not None)
+    held_out = (
+        found.text for found in documents_of({"val", "test"}, shards, "text", held_out_frac) if found is not None
+    )
     documents = list(islice(held_out, 4 * NUM_DOCUMENTS))
     if not documents:
         raise InputError(f"{dataset} has no document that the lens's fit would have held out: give a longer --text.")
@@ -83,7 +86,8 @@ def decode_check(lm: FrozenLM, lens: TunedLens, documents: Iterable[str], seed: 
         raise InputError(f"{lm.model_id} has no tokenizer to read text with: load it with one.")
     generator = torch.Generator().manual_seed(seed)
     longest = min(MAX_TOKENS, lm.context_length or MAX_TOKENS)
-    tokenised = (lm.tokenizer(text, truncation=True, max_length=longest)["input_ids"] for text in documents)
+    encode = Tokenizer(lm.tokenizer, lm.vocab_size)
+    tokenised = (encode(text)[:longest] for text in documents)
     chosen = list(islice((ids for ids in tokenised if len(ids) >= LEAST_TOKENS), NUM_DOCUMENTS))
     if not chosen:
         raise InputError(f"No document has {LEAST_TOKENS} tokens or more: give a longer --text.")

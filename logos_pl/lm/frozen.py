@@ -19,12 +19,21 @@ from logos_pl.lm.loading import (
     read_model,
     read_tokenizer,
     resolve_dtype,
+    vocabulary_size,
 )
 from logos_pl.lm.residuals import position_ids, takes_position_ids
 from logos_pl.lm.sources import clean_name, locate, model_commit, tokenizer_commit
 from logos_pl.lm.verify import verify
 
-__all__ = ["FrozenLM", "context_length", "count_parameters", "load_tokenizer", "model_shape", "read_config"]
+__all__ = [
+    "FrozenLM",
+    "context_length",
+    "count_parameters",
+    "load_tokenizer",
+    "model_shape",
+    "read_config",
+    "vocabulary_size",
+]
 
 
 class FrozenLM:

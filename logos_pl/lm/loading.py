@@ -34,6 +34,11 @@ def context_length(config: PreTrainedConfig) -> int | None:
     return next((value for value in values if isinstance(value, int)), None)
 
 
+def vocabulary_size(config: PreTrainedConfig) -> int:
+    """Rows of a model's embedding: the ids that it has, whatever its tokenizer knows."""
+    return int(config.get_text_config(decoder=True).vocab_size)
+
+
 def load_tokenizer(model_id: str, revision: str | None = None) -> PreTrainedTokenizerBase:
     """A model's tokenizer, without its weights.
 

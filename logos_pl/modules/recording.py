@@ -119,6 +119,7 @@ def records_of(
                 final_to_next=None if following is None else following[number],
                 last_row=checks[number],
                 nonfinite=tuple(bad for name, lens in lenses.items() for bad in _nonfinite(place, name, lens)),
+                left_out=asked.left_out,
                 **({} if parts is None else _decomposed(asked, parts[number], token_string)),
             )
         )

@@ -92,7 +92,7 @@ def pairs(**changes: dict[int, Any]) -> tuple[PairRow, ...]:
 
 
 def test_a_sweep_says_what_was_asked_of_which_model_and_how() -> None:
-    plain = document(prompt_records({"norm": FALLING}))
+    plain = document(prompt_records({"norm": FALLING})._replace(left_out=("<s>",)))
 
     assert list(plain) == [
         "schema_version", "status", "reason", "model", "run", "model_stats", "prompts", "gold_answer", "diagnostics",
@@ -118,7 +118,7 @@ def test_a_sweep_says_what_was_asked_of_which_model_and_how() -> None:
         {
             "prompt_id": "pos", "prompt_variant": "orig", "fact": "Germany → Berlin", "relation": "capital",
             "text": "Berlin is simply", "answer": "Berlin", "contrast": None, "ids": [0, 1, 2, 3],
-            "tokens": ["<s>", "Berlin", " is", " simply"],
+            "tokens": ["<s>", "Berlin", " is", " simply"], "special_tokens_left_out": ["<s>"],
         }
     ]  # fmt: skip
     assert plain["gold_answer"] == [

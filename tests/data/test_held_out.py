@@ -7,6 +7,7 @@ from transformers import PreTrainedTokenizerFast
 from logos_pl.data import held_out
 from logos_pl.data.held_out import Side, held_out_sequences, side, text_digest
 from logos_pl.data.shards import Shard
+from logos_pl.data.tokenizing import TextRefusedError
 from logos_pl.errors import InputError
 from tests.data.texts import expected_side, make_texts, write_parquet
 
@@ -95,3 +96,19 @@ def test_a_long_search_says_how_far_it_is(
     monkeypatch.setattr(held_out, "PROGRESS_AFTER_S", 0.0)
     held_out_sequences({"val": 3}, corpus(1, 40), "text", 0.2, 16, tokenize)
     assert "Looking for held-out text: found" in capsys.readouterr().out
+
+
+def test_a_held_out_document_that_the_model_cannot_read_is_named_by_shard_and_row(corpus: Corpus) -> None:
+    first = next(row for row, text in enumerate(make_texts(0, 40)) if expected_side(text, 0.2) == "val")
+
+    def refuse(text: str) -> list[int]:
+        raise TextRefusedError("holds the token 'x'.")
+
+    with pytest.raises(InputError, match=rf"^Row {first} of shard 000\.parquet holds the token 'x'\.$"):
+        held_out_sequences({"val": 3}, corpus(1, 40), "text", 0.2, 16, refuse)
+
+
+def test_a_dataset_without_a_row_is_refused_for_that(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text("\n")
+    with pytest.raises(InputError, match=r"^There is no row in a\.jsonl; give a dataset with text\.$"):
+        held_out_sequences({"val": 3}, (Shard("a.jsonl", str(tmp_path / "a.jsonl")),), "text", 0.2, 16, tokenize)

@@ -8,6 +8,7 @@ import pytest
 
 from logos_pl.data.lanes import LaneCursor, Part, TrainText, content_hash, lane_parts, lane_sequences
 from logos_pl.data.shards import Shard, Stride, read_rows
+from logos_pl.data.tokenizing import TextRefusedError
 from logos_pl.errors import InputError
 from tests.data.texts import expected_side, make_texts, write_parquet
 
@@ -187,3 +188,14 @@ def test_the_reader_starts_at_the_cursors_row_without_decoding_earlier_row_group
     data[start : start + column.total_compressed_size] = b"\xff" * column.total_compressed_size
     Path(shard.url).write_bytes(data)
     assert [text for _, text in read_rows(shard, "text", 5)] == make_texts(0, 12)[5:]
+
+
+def test_a_document_that_the_model_cannot_read_is_named_by_shard_and_row(corpus: Corpus) -> None:
+    def refuse(text: str) -> list[int]:
+        if text.startswith("0.7"):
+            raise TextRefusedError("holds the token 'x'.")
+        return tokenize(text)
+
+    parts = lane_parts(corpus(1, 40), 0, 1)
+    with pytest.raises(InputError, match=r"^Row 7 of shard 000\.parquet holds the token 'x'\.$"):
+        list(islice(lane_sequences(parts, TrainText(refuse, "text", 0.01, 16)), 60))

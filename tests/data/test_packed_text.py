@@ -154,7 +154,8 @@ def test_a_shard_that_vanishes_in_mid_stream_ends_the_run_with_one_sentence(corp
     with pytest.raises(RunError) as caught:
         run.take(200)
     assert str(caught.value) == (
-        "Shard 008.parquet vanished before its row 0 was read; put it back and resume with --ckpt_path last."
+        "Shard 008.parquet vanished before its row 0 was read; put it back, and start again or resume with "
+        "--ckpt_path last."
     )
 
 

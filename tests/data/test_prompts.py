@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models, normalizers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from logos_pl.data.prompts import AskedPrompt, align_answer, ask, batches
+from logos_pl.data.prompts import AskedPrompt, align_answer, ask, batches, remarks
 from logos_pl.errors import InputError
 from logos_pl.lm.frozen import load_tokenizer
 from logos_pl.records import Gold, Prompt
+from tests.data.test_tokenizing import with_prefix
 from tests.data.toy_tokenizers import KINDS, toy_tokenizer
 
 CAPITAL = "The capital of Germany is called"
@@ -231,3 +232,84 @@ def test_the_reference_tokenizers_resolve_a_capital(model: str, shared: Path) ->
     assert asked.gold.form == "with_space"
     assert list(asked.ids + asked.gold.ids) == tokenizer(f"{CAPITAL} Berlin")["input_ids"]
     assert "".join(asked.gold.pieces) == " Berlin"
+
+
+@pytest.mark.parametrize("ending", ["\n", "\n\n", "<|assistant|>\n"])
+@pytest.mark.parametrize("kind", ["byte_level", "word_piece"])
+def test_after_a_line_feed_the_answer_is_looked_for_without_a_space(kind: str, ending: str) -> None:
+    tokenizer = toy_tokenizer(kind)
+
+    gold = align_answer(tokenizer, f"What is the capital of Germany?{ending}", "Berlin")
+
+    assert (gold.status, gold.form) == ("resolved", "no_space")
+    assert gold.pieces[0][0] != " " or kind == "word_piece"  # whose decoder puts a space before every word
+
+
+def test_after_a_space_an_answer_that_does_not_merge_is_taken_without_another_space() -> None:
+    gold = align_answer(characters("_A:B", []), "A: ", "B")
+
+    assert gold == Gold("resolved", "no_space", (3,), ("B",))
+
+
+def test_after_a_space_that_merges_with_the_answer_it_is_not_looked_for_behind_another_space(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    asked = ask(tokenizer, Prompt("x", "orig", f"{CAPITAL} ", "Berlin"), None)
+
+    assert asked.gold == Gold("unresolved")
+    assert remarks([asked]) == [
+        "prompt 'x' ends in white space that merges with the answer, which is not looked for: leave the white space "
+        "out."
+    ]
+
+
+def test_after_a_special_token_the_answer_is_first_looked_for_without_a_space() -> None:
+    tokenizer = toy_tokenizer("byte_level")
+
+    assert align_answer(tokenizer, f"{CAPITAL}</s>", "Berlin").form == "no_space"
+    assert align_answer(tokenizer, CAPITAL, "Berlin").form == "with_space"
+
+
+@pytest.mark.parametrize("kind", ["byte_level", "metaspace_first", "llama"])
+def test_a_prompt_that_brings_its_own_bos_is_read_with_one_and_that_is_said(kind: str) -> None:
+    tokenizer = toy_tokenizer(kind)
+    prompts = [Prompt(f"p{number}", "orig", f"<s>{CAPITAL}", "Berlin") for number in range(5)]
+
+    asked = [ask(tokenizer, prompt, None) for prompt in prompts]
+
+    assert list(asked[0].ids) == tokenizer(f"<s>{CAPITAL}", add_special_tokens=False)["input_ids"]
+    assert (asked[0].ids[0], asked[0].ids.count(tokenizer.bos_token_id)) == (tokenizer.bos_token_id, 1)
+    assert asked[0].left_out == ("<s>",)
+    assert asked[0].gold.status == "resolved"
+    assert remarks(asked) == [
+        "prompts 'p0', 'p1', 'p2' and 2 more bring their own BOS (<s>), which the tokenizer adds to every text: it is "
+        "not added there, so that the model reads it once."
+    ]
+    assert remarks([ask(tokenizer, Prompt("x", "orig", CAPITAL, "Berlin"), None)]) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "contrast", "wanted"),
+    [
+        ("the end", None, None, "^prompt 'x' holds the token ' end' with the id 5"),
+        ("the", "end", None, "^the answer of prompt 'x' holds the token ' end' with the id 5"),
+        ("the", "the", "end", "^the contrast of prompt 'x' holds the token ' end' with the id 5"),
+    ],
+)
+def test_a_token_beyond_the_models_ids_is_refused_by_where_it_stands(
+    text: str, answer: str | None, contrast: str | None, wanted: str
+) -> None:
+    with pytest.raises(InputError, match=wanted):
+        ask(with_prefix("<s>"), Prompt("x", "orig", text, answer, contrast), None, vocab_size=5)
+
+
+def test_a_word_that_a_tokenizer_without_an_unknown_token_lacks_is_refused_by_where_it_stands() -> None:
+    plain = Tokenizer(models.WordLevel({"the": 0}))
+    plain.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=plain)
+
+    assert ask(tokenizer, Prompt("x", "orig", "the"), None).tokens == ("the",)
+    with pytest.raises(InputError, match=r"^prompt 'x' holds what the model's tokenizer has no "):
+        ask(tokenizer, Prompt("x", "orig", "the end"), None)
+    with pytest.raises(InputError, match=r"^the answer of prompt 'x' holds what the model's "):
+        ask(tokenizer, Prompt("x", "orig", "the", "end"), None)

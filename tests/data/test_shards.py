@@ -1,16 +1,27 @@
+import bz2
 import gzip
+import io
 import json
+import lzma
+import os
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from logos_pl.data import shards, streams
 from logos_pl.data.shards import Shard, Stride, read_rows, shard_format
+from logos_pl.data.streams import MAX_ROW_BYTES, byte_lines
 from logos_pl.errors import InputError, RunError
 from tests.data.texts import make_texts, write_jsonl, write_parquet
 
 ROWS = 23  # with row groups of 5: four whole ones and a rest
+
+
+def zstd(data: bytes) -> bytes:
+    """Two frames, one after the other."""
+    return b"".join(pa.compress(part, "zstd", asbytes=True) for part in (data[:100], data[100:]))
 
 
 def shard_at(path: Path) -> Shard:
@@ -21,11 +32,24 @@ def write_txt(path: Path, texts: list[str]) -> None:
     path.write_text("\n\n".join(texts))
 
 
-@pytest.fixture(params=["a.parquet", "a.jsonl", "a.jsonl.gz", "a.txt"])
+COMPRESS = {".gz": gzip.compress, ".xz": lzma.compress, ".bz2": bz2.compress, ".zst": zstd}
+
+
+@pytest.fixture(
+    params=[
+        "a.parquet",
+        "a.jsonl",
+        "a.txt",
+        *(f"a{kind}{ending}" for kind in (".jsonl", ".txt") for ending in COMPRESS),
+    ]
+)
 def shard(request: pytest.FixtureRequest, tmp_path: Path) -> Shard:
     path = tmp_path / request.param
-    write = {".parquet": write_parquet, ".txt": write_txt}.get(path.suffix, write_jsonl)
-    write(path, make_texts(0, ROWS))
+    plain = path.with_suffix("") if path.suffix in COMPRESS else path
+    write = {".parquet": write_parquet, ".txt": write_txt}.get(plain.suffix, write_jsonl)
+    write(plain, make_texts(0, ROWS))
+    if path.suffix in COMPRESS:
+        path.write_bytes(COMPRESS[path.suffix](plain.read_bytes()))
     return shard_at(path)
 
 
@@ -80,9 +104,20 @@ def test_a_missing_column_is_refused_with_the_columns_there_are(tmp_path: Path, 
 def test_a_column_of_numbers_is_refused(tmp_path: Path) -> None:
     write_parquet(tmp_path / "a.parquet", ["x"])
     write_jsonl(tmp_path / "a.jsonl", ["x"])
-    for name, kind in (("a.parquet", "int64"), ("a.jsonl", "int")):
+    for name, kind in (("a.parquet", "int64"), ("a.jsonl", "a number in row 0")):
         with pytest.raises(InputError, match=rf"'id' of shard {name} holds {kind}, not text; .*--data\.text_column"):
             list(read_rows(shard_at(tmp_path / name), "id"))
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [("4", "a number"), ("4.5", "a number"), ("[]", "an array"), ("{}", "an object"), ("true", "true or false")],
+)
+def test_a_json_value_that_is_no_text_is_refused_by_its_row(tmp_path: Path, text: str, kind: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(f'{{"text": "x"}}\n{{"text": {text}}}\n')
+    with pytest.raises(InputError, match=rf"^Column 'text' of shard a\.jsonl holds {kind} in row 1, not text; "):
+        list(read_rows(shard_at(path), "text"))
 
 
 def test_a_text_column_in_any_of_parquets_ways_to_store_it_is_read(tmp_path: Path) -> None:
@@ -148,6 +183,116 @@ def test_a_json_file_that_is_one_array_is_refused(tmp_path: Path) -> None:
         list(read_rows(shard_at(path), "text"))
 
 
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b'{"text": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "it is JSON that is nested too deeply"),
+        (b'{"text": "\xe9"}', "it is not UTF-8 text"),
+        (b'{"text": "x', "it is not JSON: Invalid control character at in character 12"),
+        (b'{"text": "x", "text": "y"}', "it has the key 'text' twice"),
+        (b'{"id": ' + b"9" * 5000 + b"}", "ValueError: Exceeds the limit"),
+        (b"\xff\xfe{\0}\0", "it is not UTF-8 text"),
+    ],
+    ids=["deep", "latin-1", "open string", "text twice", "long number", "utf-16"],
+)
+def test_a_line_that_cannot_be_read_is_named_by_its_row_and_reason(tmp_path: Path, line: bytes, reason: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"text": "x"}\n\n{"text": "y"}\n' + line + b"\n")
+    with pytest.raises(RunError, match=rf"^Shard a\.jsonl cannot be read from row 2 on \({reason}.*\); mend"):
+        list(read_rows(shard_at(path), "text"))
+
+
+def test_a_text_within_another_value_is_not_the_rows_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"other": {"text": 1}, "text": "x \\"text\\""}\n')
+    assert list(read_rows(shard_at(path), "text")) == [(0, 'x "text"')]
+
+
+def test_a_paragraph_that_is_not_utf8_is_named_by_its_row(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"one\n\ntwo\n\nthr\xe9e\n\nfour")
+    rows = read_rows(shard_at(path), "text")
+    assert [next(rows), next(rows)] == [(0, "one"), (1, "two")]
+    with pytest.raises(RunError, match=r"^Shard a\.txt cannot be read from row 2 on \(it is not UTF-8 text\)"):
+        next(rows)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.txt", "a.parquet", "a.jsonl.gz"])
+def test_a_row_longer_than_any_document_is_refused_before_it_fills_the_memory(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "MAX_ROW_BYTES", 1000)
+    monkeypatch.setattr(shards, "MAX_ROW_BYTES", 1000)
+    texts = ["short", "long " * 10_000]
+    path = tmp_path / name
+    write = write_txt if name == "a.txt" else write_parquet if name == "a.parquet" else write_jsonl
+    write(path, texts)
+    with pytest.raises(InputError, match=rf"^Row 1 of shard {name} is longer than 1,000 characters; split it"):
+        list(read_rows(shard_at(path), "text"))
+
+
+def test_of_a_line_without_end_no_more_than_the_bound_is_read() -> None:
+    class Endless(io.RawIOBase):
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+            buffer[:] = b"x" * len(buffer)
+            return len(buffer)
+
+    assert len(next(byte_lines(Endless()))) == MAX_ROW_BYTES + 1  # type: ignore[arg-type]
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table([pa.array(["a"]), pa.array(["b"])], names=["text", "text"]), path)
+    with pytest.raises(InputError, match=r"^Shard a\.parquet has 2 columns 'text'; give each column a name"):
+        list(read_rows(shard_at(path), "text"))
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.jsonl", "a.txt.gz"])
+@pytest.mark.parametrize("kind", ["fifo", "device", "folder"])
+def test_a_shard_that_is_no_regular_file_is_refused_at_once(tmp_path: Path, name: str, kind: str) -> None:
+    path = tmp_path / name
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    with pytest.raises(InputError, match=rf"^{name} is not a regular file"):
+        list(read_rows(shard_at(path), "text"))
+
+
+@pytest.mark.parametrize("name", ["a::b.jsonl", "[a]*?.jsonl", "file:a.jsonl", "zip::a.jsonl"])
+def test_a_name_with_signs_of_an_address_or_a_pattern_is_a_name(tmp_path: Path, name: str) -> None:
+    write_jsonl(tmp_path / name, ["x"])
+    assert list(read_rows(shard_at(tmp_path / name), "text")) == [(0, "x")]
+
+
+def test_a_shard_of_another_kind_than_its_name_says_is_corrupt(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "lines", make_texts(0, ROWS))
+    write_parquet(tmp_path / "table", make_texts(0, ROWS))
+    for kind, name in (
+        ("lines", "a.parquet"),
+        ("table", "a.jsonl"),
+        ("table", "a.txt"),
+        *(("lines", f"a.txt{ending}") for ending in COMPRESS),
+    ):
+        (tmp_path / name).write_bytes((tmp_path / kind).read_bytes())
+        with pytest.raises(RunError, match=rf"^Shard {name} cannot be read from row 0 on \("):
+            list(read_rows(shard_at(tmp_path / name), "text"))
+
+
+@pytest.mark.parametrize("ending", COMPRESS)
+def test_a_truncated_compressed_shard_of_any_kind_is_corrupt(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"a.txt{ending}"
+    write_txt(tmp_path / "a.txt", make_texts(0, 300))
+    path.write_bytes(COMPRESS[ending]((tmp_path / "a.txt").read_bytes())[:-9])
+    with pytest.raises(RunError, match=rf"^Shard a\.txt{ending} cannot be read from row \d+ on"):
+        list(read_rows(shard_at(path), "text"))
+
+
 def test_a_truncated_gzip_shard_is_corrupt(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl.gz"
     write_jsonl(path, make_texts(0, 2000))
@@ -165,5 +310,7 @@ def test_a_shard_that_vanished_is_named_with_the_remedy(tmp_path: Path) -> None:
 
 
 def test_kinds_of_files_are_known_by_their_endings() -> None:
-    names = ["x.parquet", "x.jsonl", "x.ndjson.gz", "x.json.zst", "x.txt.xz", "x.csv", "x.gz", "parquet"]
-    assert [shard_format(name) for name in names] == ["parquet", "jsonl", "jsonl", "jsonl", "txt", None, None, None]
+    names = ["x.parquet", "x.jsonl", "x.ndjson.gz", "x.json.zst", "x.txt.xz", "x.txt.bz2"]
+    assert [shard_format(name) for name in names] == ["parquet", "jsonl", "jsonl", "jsonl", "txt", "txt"]
+    others = ["x.csv", "x.gz", "parquet", "x.parquet.zst", "x.jsonl.gz.zst", "x.jsonl.zip"]
+    assert [shard_format(name) for name in others] == [None] * len(others)

@@ -1,3 +1,4 @@
+import os
 import re
 from pathlib import Path
 
@@ -82,6 +83,12 @@ def test_a_byte_order_mark_and_line_ends_do_not_matter(text: str, tmp_path: Path
     assert [fact.text for fact in read_suite(str(written(tmp_path, text)))] == ["Say"]
 
 
+def bomb(levels: int) -> str:
+    """Lines of nine aliases each to the line before."""
+    names = "abcdefghijklm"
+    return "".join(f"{names[k]}: &{names[k]} [{','.join(['*' + names[k - 1]] * 9)}]\n" for k in range(1, levels))
+
+
 def test_white_space_within_a_prompt_is_kept(tmp_path: Path) -> None:
     (fact,) = read_suite(written(tmp_path, 'facts: ["Say \\n"]'))
 
@@ -91,22 +98,14 @@ def test_white_space_within_a_prompt_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "wanted"),
     [
-        ("facts: [\n- a", 2, "no valid YAML"),
-        ("facts:\n- 'a\n", 3, "no valid YAML"),
-        ("facts:\n- a\n---\nfacts:\n- b\n", 3, "no valid YAML"),
-        ("facts:\n- *a\n", 2, "no valid YAML"),
-        ("facts:\n- a\x00\n", 2, "a character that YAML does not allow"),
-        (b"facts:\n- a\n- \xe9\n", 3, r"a byte that is no UTF-8 \(0xe9\)"),
         ("", 1, "the file is empty"),
         ("# nothing\n", 1, "the file is empty"),
-        ("[" * 5000, 1, "nested too deeply"),
         ("- a\n", 1, "holds no `facts:`"),
         ("a", 1, "holds no `facts:`"),
         ("facts:\n", 1, "`facts` is no list"),
         ("facts: []", 1, "`facts` is no list"),
         ("\nfacts:\n  prompt: a\n", 3, "`facts` is no list"),
         ("\nfact:\n- a\n", 2, "no field `fact`; did you mean `facts`?"),
-        ("facts: [a]\nfacts: [b]\n", 2, "the field `facts` stands twice"),
         ("facts:\n- prompt: a\n  anwser: b\n", 3, "no field `anwser`; did you mean `answer`?"),
         (
             "facts:\n- Question: who is\n",
@@ -114,7 +113,6 @@ def test_white_space_within_a_prompt_is_kept(tmp_path: Path) -> None:
             "no field `Question`; there are `id`, .* with a colon in it goes in quotes",
         ),
         ("facts:\n- {[a]: b}\n", 2, "no field ``"),
-        ("facts:\n- prompt: a\n  prompt: b\n", 3, "the field `prompt` stands twice"),
         ("facts:\n- a\n- answer: b\n", 3, "the field `prompt` is missing"),
         ("facts:\n- a\n-\n", 3, "the fields `id`, `prompt`"),
         ("facts:\n- [a]\n", 2, "the fields `id`, `prompt`"),
@@ -162,10 +160,45 @@ def test_what_pandas_reads_as_missing_is_no_id() -> None:
     assert {word for word in STR_NA_VALUES if re.fullmatch(r"[A-Za-z][A-Za-z0-9._-]*", word)} == READ_AS_MISSING
 
 
-@pytest.mark.parametrize("name", ["", "none.yaml"])
-def test_what_is_no_file_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=f"^{re.escape(str(tmp_path / name))} cannot be read "):
-        read_suite(tmp_path / name)
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("facts: [\n- a", r"is not valid YAML \(.* in line 2\): mend it"),
+        ("facts:\n- a\n---\nfacts:\n- b\n", r"is not valid YAML \(.* in line 3\): mend it"),
+        ("facts:\n- é\n- a\x00\n", r"holds the character U\+0000 in line 3, which YAML does not allow: remove it"),
+        (b"facts:\n- a\n- \xe9\n", r"is not UTF-8 text \(.* in line 3\): save it as UTF-8"),
+        ("[" * 100_000, "is nested deeper than 64 levels in line 1"),
+        ("facts: [a]\nfacts: [b]\n", "has the key 'facts' twice, in lines 1 and 2"),
+        ("facts:\n- prompt: a\n  prompt: b\n", "has the key 'prompt' twice, in lines 2 and 3"),
+        ("facts:\n" + "- a\n" * 2**20, "has 4,194,311 bytes or more, and at most 2,097,152 are read"),
+        ("a: &a [x,x,x,x,x,x,x,x,x]\n" + bomb(9), "has more than 200,000 values with its aliases"),
+    ],
+    ids=["bracket", "documents", "nul", "latin-1", "deep", "facts twice", "prompt twice", "large", "aliases"],
+)
+def test_a_file_that_is_no_bounded_yaml_is_refused(text: str | bytes, wanted: str, tmp_path: Path) -> None:
+    path = written(tmp_path, text)
+
+    with pytest.raises(InputError, match=f"^{re.escape(str(path))} {wanted}"):
+        read_suite(path)
+
+
+@pytest.mark.parametrize("kind", ["folder", "fifo", "device", "endless link"])
+def test_a_file_of_prompts_that_is_not_regular_is_refused_at_once(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/null" if kind == "device" else "/dev/zero")
+
+    with pytest.raises(InputError, match=f"^{re.escape(str(path))} is not a regular file"):
+        read_suite(path)
+
+
+def test_a_file_that_is_missing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"^{re.escape(str(tmp_path / 'none.yaml'))} cannot be read "):
+        read_suite(tmp_path / "none.yaml")
 
 
 def test_the_probe_asks_for_berlin_with_and_without_filler_and_for_paris() -> None:

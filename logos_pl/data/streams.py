@@ -1,0 +1,62 @@
+"""A shard's bytes: a regular local file or a remote one, decompressed, in lines of bounded length."""
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any, BinaryIO
+
+import fsspec
+import pyarrow as pa
+
+from logos_pl.parsing import open_file
+
+MAX_ROW_BYTES = 2**25
+"""Of one line, paragraph or parquet value: no document is nearly as long, and to tokenise it takes some gigabytes."""
+
+
+DECOMPRESSORS: dict[str, Callable[[BinaryIO], Any]] = {
+    ".gz": lambda file: gzip.GzipFile(fileobj=file),
+    ".xz": lzma.LZMAFile,
+    ".bz2": bz2.BZ2File,
+    ".zst": lambda file: pa.CompressedInputStream(file, "zstd"),
+}
+"""By the ending of a file's name; each reads on where several compressed streams follow one another."""
+
+
+@contextmanager
+def opened(url: str, name: str) -> Iterator[BinaryIO]:
+    """The bytes of a shard, decompressed where the ending of its address says that it is compressed.
+
+    Args:
+        url: An absolute path, or the address of a remote file.
+        name: What it is called in messages.
+
+    Raises:
+        InputError: A local file is a folder, pipe, device or socket.
+        OSError: It is missing or cannot be read.
+    """
+    with ExitStack() as stack:
+        # A path goes to no parser of addresses: it may hold `::`, `*` or `?`.
+        file = stack.enter_context(open_file(url, name) if os.path.isabs(url) else fsspec.open(url, "rb"))
+        decompress = next((make for ending, make in DECOMPRESSORS.items() if url.endswith(ending)), None)
+        yield file if decompress is None else stack.enter_context(decompress(file))
+
+
+def byte_lines(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of a file; of one longer than `MAX_ROW_BYTES`, the first `MAX_ROW_BYTES` + 1 bytes."""
+    return iter(partial(_buffered(file).readline, MAX_ROW_BYTES + 1), b"")
+
+
+def text_lines(file: BinaryIO) -> Iterator[str]:
+    """The same as text, all ends of lines as line feeds; bytes that are not UTF-8 are lone surrogates."""
+    with io.TextIOWrapper(_buffered(file), encoding="utf-8", errors="surrogateescape") as text:
+        yield from iter(partial(text.readline, MAX_ROW_BYTES + 1), "")
+
+
+def _buffered(file: BinaryIO) -> io.BufferedReader:
+    return file if isinstance(file, io.BufferedReader) else io.BufferedReader(file, 2**18)  # type: ignore[arg-type]
