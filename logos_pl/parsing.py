@@ -7,10 +7,12 @@ first.
 
 import json
 import os
+import re
 import stat
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import yaml
 
@@ -28,6 +30,8 @@ MAX_YAML_NODES = 200_000
 MAX_INTEGER = 2**64
 """Integers below this, either sign, have an exact or a rounded float; no count or seed of ours is larger."""
 
+# A string without its closing quote ends with the text; nothing is ever read twice, whatever the text.
+_STRING_OR_BRACKET = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
 _YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -44,21 +48,38 @@ def read_bytes(path: Path, max_bytes: int, name: str | None = None) -> bytes:
         OSError: It is missing or cannot be read.
     """
     shown = os.path.relpath(path) if name is None else name
-    # Not blocking: to open a pipe for reading would wait for a writer.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        kind = os.fstat(descriptor)
-        if not stat.S_ISREG(kind.st_mode):
-            raise InputError(f"{shown} is not a regular file: give a file.")
-        if kind.st_size > max_bytes:
-            raise InputError(_too_large(shown, kind.st_size, max_bytes))
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            data = file.read(max_bytes + 1)  # some virtual files have size 0 and do not end
-    finally:
-        os.close(descriptor)
+    with _opened(path, shown) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > max_bytes:
+            raise InputError(_too_large(shown, size, max_bytes))
+        data = file.read(max_bytes + 1)  # some virtual files have size 0 and do not end
     if len(data) > max_bytes:
         raise InputError(_too_large(shown, len(data), max_bytes))
     return data
+
+
+def read_start(path: Path, num_bytes: int, name: str | None = None) -> bytes:
+    """The first bytes of a regular file, of any size; arguments as in ``read_bytes``.
+
+    Raises:
+        InputError: It is a folder, pipe, device or socket.
+        OSError: It is missing or cannot be read.
+    """
+    with _opened(path, os.path.relpath(path) if name is None else name) as file:
+        return file.read(num_bytes)
+
+
+@contextmanager
+def _opened(path: Path, shown: str) -> Iterator[IO[bytes]]:
+    # Not blocking: to open a pipe for reading would wait for a writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise InputError(f"{shown} is not a regular file: give a file.")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            yield file
+    finally:
+        os.close(descriptor)
 
 
 def _too_large(shown: str, size: int, most: int) -> str:
@@ -79,13 +100,17 @@ def read_text(path: Path, max_bytes: int = MAX_TEXT_BYTES, name: str | None = No
         raise InputError(f"{shown} is not UTF-8 text ({error.reason}): save it as UTF-8.") from error
 
 
-def parse_json(text: str, name: str, remedy: str = "fetch or make the file again") -> Any:
+def parse_json(
+    text: str, name: str, remedy: str = "fetch or make the file again", *, of_transformers: bool = False
+) -> Any:
     """JSON as plain values, without what Python's parser would let through and later code could not hold.
 
     Args:
         text: The JSON.
         name: What it is called in messages, such as its file name.
         remedy: What to do about it.
+        of_transformers: It is a file that transformers has written and reads itself: Infinity (a bound on Mamba's time
+            step), integers up to 400 digits (the tokenizers' 10³⁰ for "no bound") and halves of surrogate pairs stay.
 
     Raises:
         InputError: It is not JSON, is nested deeper than ``MAX_DEPTH``, has a key twice, NaN, Infinity, a float beyond
@@ -95,10 +120,14 @@ def parse_json(text: str, name: str, remedy: str = "fetch or make the file again
     def refuse(what: str) -> NoReturn:
         raise InputError(f"{name} {what}: {remedy}.")
 
-    def constant(value: str) -> NoReturn:
+    def constant(value: str) -> float:
+        if of_transformers and value != "NaN":
+            return float(value)
         refuse(f"holds {value}, which is not valid JSON")
 
     def integer(digits: str) -> int:
+        if of_transformers and len(digits) <= 400:
+            return int(digits)
         if len(digits) > 21 or abs(int(digits)) >= MAX_INTEGER:
             refuse(f"holds an integer of {len(digits.lstrip('-'))} digits, which is beyond 64 bits")
         return int(digits)
@@ -125,29 +154,22 @@ def parse_json(text: str, name: str, remedy: str = "fetch or make the file again
         )
     except json.JSONDecodeError as error:
         refuse(f"is not valid JSON ({error.msg} in line {error.lineno})")
-    if "\\u" in text and _has_surrogate(value):
+    if "\\u" in text and not of_transformers and _has_surrogate(value):
         refuse("holds half of a surrogate pair, which is no character")
     return value
 
 
 def _json_depth(text: str) -> int:
-    """Deepest nesting, brackets within strings left out."""
+    """Deepest nesting, brackets within strings left out; counting ends where it is too deep."""
     depth = deepest = 0
-    outside = True
-    escaped = False
-    for character in text if text.count("[") + text.count("{") > MAX_DEPTH else "":
-        if escaped:
-            escaped = False
-        elif character == "\\" and not outside:
-            escaped = True
-        elif character == '"':
-            outside = not outside
-        elif outside and character in "[{":
+    for match in _STRING_OR_BRACKET.finditer(text):
+        bracket = match[0]
+        if bracket in "[{":
             depth += 1
             deepest = max(deepest, depth)
             if deepest > MAX_DEPTH:
                 break
-        elif outside and character in "]}":
+        elif bracket in "]}":
             depth -= 1
     return deepest
 
