@@ -25,6 +25,7 @@ from huggingface_hub.utils import httpx
 
 from logos_pl.data.shards import FORMATS, Shard, shard_format
 from logos_pl.errors import InputError
+from logos_pl.lm.hub_call import ask_hub
 
 DEMO = "demo"
 # The configuration and revision used for a Hub dataset when neither is given.
@@ -107,7 +108,7 @@ def _resolve_hub(dataset: str, name: str | None, split: str, revision: str | Non
 def _commit(dataset: str, revision: str | None) -> str:
     """The commit that a Hub dataset's revision stands for at this moment; all shards are then read at that commit."""
     try:
-        commit = HfApi().dataset_info(dataset, revision=revision, timeout=30).sha
+        info = ask_hub(f"about the data set {dataset}", lambda: HfApi().dataset_info(dataset, revision=revision))
     except GatedRepoError as error:
         raise _gated(dataset) from error
     except RevisionNotFoundError as error:
@@ -118,9 +119,9 @@ def _commit(dataset: str, revision: str | None) -> str:
         raise _no_dataset(dataset) from error
     except (OfflineModeIsEnabled, HfHubHTTPError, httpx.HTTPError, OSError) as error:
         raise _unreachable(dataset, error) from error
-    if commit is None:
+    if info.sha is None:
         raise _no_dataset(dataset)
-    return commit
+    return str(info.sha)
 
 
 def _data_files(

@@ -6,7 +6,7 @@ thousand million of them would take all memory, and hours.
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
 from logos_pl.errors import InputError
@@ -56,6 +56,14 @@ def check_values(config: dict[str, Any], name: str) -> None:
         )
 
 
+def key_of(config: Mapping[str, Any], complaint: str) -> str | None:
+    """The key of a configuration, with its value, whose value an error quotes; None where it quotes none."""
+    for key, value in _values(config, "config.json"):
+        if isinstance(value, str) and len(value) > 1 and key != "model_type" and repr(value) in complaint:
+            return f"{key} is {value!r}"
+    return None
+
+
 def _is_count(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -74,9 +82,9 @@ def _most(key: str) -> int:
 
 def _values(value: Any, key: str) -> Iterator[tuple[str, Any]]:
     """Every single value with the key that it stands under; the depth of what is read is bounded."""
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         for inner, part in value.items():
-            yield from _values(part, inner)
+            yield from _values(part, str(inner))
     elif isinstance(value, list):
         for part in value:
             yield from _values(part, key)

@@ -272,7 +272,7 @@ def shape_of(config: PreTrainedConfig) -> ModelShape:
     """
     name = config.name_or_path or str(config.model_type)
     remedy = "fetch the model again"
-    with torch.device("meta"), quiet(), blaming(f"config.json of {name} is not valid", remedy, name):
+    with torch.device("meta"), quiet(), blaming(f"config.json of {name} is not valid", remedy, name, vars(config)):
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
         model.tie_weights()
         text = config.get_text_config(decoder=True)

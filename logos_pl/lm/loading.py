@@ -90,7 +90,7 @@ def read_config(source: Source) -> PreTrainedConfig:
         raise _unknown_family(name, family, raw)
     check_values(raw, name)
     folder = fetch_small(source)
-    with quiet(), blaming(f"config.json of {name} is not valid", "fetch the model again", name):
+    with quiet(), blaming(f"config.json of {name} is not valid", "fetch the model again", name, raw):
         # Preferences on what a forward returns, which would hide the logits or cost memory.
         config = AutoConfig.from_pretrained(
             folder, trust_remote_code=False, return_dict=True, output_attentions=False, output_hidden_states=False

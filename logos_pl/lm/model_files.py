@@ -5,6 +5,7 @@ would open any file of this machine. Knows neither torch nor transformers, so th
 """
 
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,8 @@ def refuse_strange(folder: Path, name: str) -> None:
         InputError: A file is a pipe, a device or a folder, a Git LFS pointer, too large, or JSON that is no object; or
             there is an adapter beside the model.
     """
-    for path in sorted({path for pattern in READ_FILES for path in folder.glob(pattern)}):
+    # Not by `glob`, which leaves out a link to nowhere.
+    for path in sorted(path for path in folder.iterdir() if any(fnmatch(path.name, wanted) for wanted in READ_FILES)):
         refuse_pointer(path, name)
         size = path.stat().st_size
         if size > MAX_SMALL_BYTES:

@@ -5,6 +5,7 @@ from torch import Tensor, arange, nn
 from transformers import PreTrainedModel
 
 from logos_pl.errors import InputError
+from logos_pl.lm.foreign import blaming
 from logos_pl.lm.trace import Call, record_calls
 
 
@@ -27,12 +28,12 @@ def run_traced(
 
     Raises:
         InputError: The model does not run on token ids alone, or returns no logits.
+        RunError: Memory is short.
     """
     name = type(model).__name__
-    try:
+    what = f"{name} is not supported: it does not run on token ids alone"
+    with blaming(what, "take another model, or fetch its config.json again", name):
         calls, output = record_calls(lambda: model(input_ids=input_ids, use_cache=False), watched)
-    except (TypeError, ValueError) as error:
-        raise unsupported(name, f"it does not run on token ids alone ({_first_line(error)})") from error
     logits = getattr(output, "logits", None)
     if not isinstance(logits, Tensor):
         raise unsupported(name, "its forward returns no logits")
@@ -42,7 +43,3 @@ def run_traced(
 def last_call(calls: list[Call], module: nn.Module) -> Call:
     """The last call of a module that is known to have been called."""
     return next(call for call in reversed(calls) if call.module is module)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".")

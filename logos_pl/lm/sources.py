@@ -97,9 +97,10 @@ def _path(model_id: str) -> Path:
         path = Path(model_id).expanduser()
         path.exists()
     except (OSError, RuntimeError) as error:  # a name too long, no permission, an unknown ~user
+        why = error.strerror if isinstance(error, OSError) else first_sentence(error)[:-1]
         raise InputError(
-            f"{model_id} is neither a model id nor a folder that can be looked into ({first_sentence(error)[:-1]}); "
-            f"give a folder with a model's files, a Hub id or `{DEMO}`."
+            f"{model_id} is neither a model id nor a folder that can be looked into ({why}); give a folder with a "
+            f"model's files, a Hub id or `{DEMO}`."
         ) from error
     return path
 
@@ -119,6 +120,11 @@ def _on_hub(model_id: str, revision: str | None) -> Source:
             stacklevel=2,
         )
     return source
+
+
+def forget() -> None:
+    """Ask the Hub anew when a model is located next."""
+    _on_hub.cache_clear()
 
 
 def _reachable(model_id: str, revision: str | None) -> bool:
@@ -180,7 +186,7 @@ def _fetch(source: Source, patterns: tuple[str, ...]) -> Path:
                 local_files_only=source.cached_only,
             )
         except (OSError, EntryNotFoundError, httpx.HTTPError) as error:
-            _on_hub.cache_clear()  # the next try asks the Hub anew
+            forget()
             raise explain(error, source.model_id, source.commit) from error
     refuse_strange(source.folder, source.model_id)
     return source.folder

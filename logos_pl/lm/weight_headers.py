@@ -6,6 +6,7 @@ sizes of terabytes, which the libraries refuse where the file is shorter.
 
 import math
 import pickle
+import warnings
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
@@ -57,10 +58,11 @@ def _safetensors_sizes(path: Path, name: str) -> list[int]:
 def _pickle_sizes(path: Path, name: str) -> list[int]:
     """Sizes in a file of ``torch.save``; its data stays on the disk where the format allows it."""
     try:
-        content = torch.load(path, map_location="meta", weights_only=True, mmap=zipfile.is_zipfile(path))
+        with warnings.catch_warnings(action="ignore"):  # notices on the protocol of the pickle
+            content = torch.load(path, map_location="meta", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise InputError(
-            f"{path.name} of {name} is damaged or holds code, which is never run ({_line(error)}); take weights in "
+            f"{path.name} of {name} is damaged or holds code, which is never run; fetch it again, or take weights in "
             "safetensors."
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
