@@ -12,7 +12,7 @@ import stat
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import yaml
 
@@ -35,6 +35,27 @@ _STRING_OR_BRACKET = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOT
 _YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+@contextmanager
+def open_regular(path: Path, name: str | None = None) -> Iterator[BinaryIO]:
+    """A regular file, open for reading.
+
+    Args:
+        path: The file.
+        name: What the file is called in messages; by default its relative path.
+
+    Raises:
+        InputError: It is a folder, pipe, device or socket.
+        OSError: It is missing or cannot be read.
+    """
+    # Not blocking: to open a pipe for reading would wait for a writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InputError(f"{os.path.relpath(path) if name is None else name} is not a regular file: give a file.")
+    with os.fdopen(descriptor, "rb") as file:
+        yield file
+
+
 def read_bytes(path: Path, max_bytes: int, name: str | None = None) -> bytes:
     """The content of a regular file.
 
@@ -48,38 +69,19 @@ def read_bytes(path: Path, max_bytes: int, name: str | None = None) -> bytes:
         OSError: It is missing or cannot be read.
     """
     shown = os.path.relpath(path) if name is None else name
-    with _opened(path, shown) as file:
+    with open_regular(path, shown) as file:
         size = os.fstat(file.fileno()).st_size
         if size > max_bytes:
             raise InputError(_too_large(shown, size, max_bytes))
-        data = file.read(max_bytes + 1)  # some virtual files have size 0 and do not end
-    if len(data) > max_bytes:
-        raise InputError(_too_large(shown, len(data), max_bytes))
-    return data
-
-
-def read_start(path: Path, num_bytes: int, name: str | None = None) -> bytes:
-    """The first bytes of a regular file, of any size; arguments as in ``read_bytes``.
-
-    Raises:
-        InputError: It is a folder, pipe, device or socket.
-        OSError: It is missing or cannot be read.
-    """
-    with _opened(path, os.path.relpath(path) if name is None else name) as file:
-        return file.read(num_bytes)
-
-
-@contextmanager
-def _opened(path: Path, shown: str) -> Iterator[IO[bytes]]:
-    # Not blocking: to open a pipe for reading would wait for a writer.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise InputError(f"{shown} is not a regular file: give a file.")
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            yield file
-    finally:
-        os.close(descriptor)
+        pieces: list[bytes] = []
+        room = max_bytes + 1  # some virtual files have size 0 and do not end
+        # What is asked for is allocated at once: no more than the file has, or than a piece.
+        while piece := file.read(min(room, max(size + 1, MIB))):
+            pieces.append(piece)
+            room -= len(piece)
+    if room == 0:
+        raise InputError(_too_large(shown, max_bytes + 1, max_bytes))
+    return b"".join(pieces)
 
 
 def _too_large(shown: str, size: int, most: int) -> str:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from logos_pl.errors import InputError
-from logos_pl.parsing import MAX_DEPTH, compose_yaml, parse_json, parse_yaml, read_bytes, read_start, read_text
+from logos_pl.parsing import MAX_DEPTH, compose_yaml, parse_json, parse_yaml, read_bytes, read_text
 
 
 @pytest.mark.parametrize(
@@ -149,12 +149,3 @@ def test_the_depth_of_a_text_of_quotes_is_measured_in_one_pass() -> None:
     with pytest.raises(InputError, match="not valid JSON"):
         parse_json('"' + '\\"' * 1_000_000, "a.json")
     assert time.monotonic() - began < 5
-
-
-def test_the_start_of_a_regular_file_alone_is_read(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"abcdef")
-    assert read_start(tmp_path / "a", 3) == b"abc"
-    os.mkfifo(tmp_path / "pipe")
-    for strange in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
-        with pytest.raises(InputError, match="is not a regular file"):
-            read_start(strange, 3)

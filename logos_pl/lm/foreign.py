@@ -34,8 +34,8 @@ def blaming(what: str, remedy: str, name: str, values: Mapping[str, Any] | None 
     """
     try:
         yield
-    except (LogosError, torch.OutOfMemoryError):
-        raise
+    except (LogosError, torch.OutOfMemoryError, torch.AcceleratorError):
+        raise  # said already, or of the machine
     except ImportError as error:
         raise InputError(f"{name} needs a package that is not installed: {first_sentence(error)}") from error
     except MemoryError as error:

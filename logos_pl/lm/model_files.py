@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from logos_pl.errors import InputError
-from logos_pl.parsing import MAX_TEXT_BYTES, MIB, parse_json, read_start, read_text
+from logos_pl.parsing import MAX_TEXT_BYTES, MIB, open_regular, parse_json, read_text
 
 ADAPTER_FILE = "adapter_config.json"
 TOKENIZER_FILES = (
@@ -135,7 +135,8 @@ def refuse_pointer(path: Path, name: str) -> None:
     """
     shown = f"{path.name} of {name}"
     try:
-        start = read_start(path, len(LFS_START), shown)
+        with open_regular(path, shown) as file:
+            start = file.read(len(LFS_START))
     except OSError as error:
         raise InputError(f"{shown} cannot be read ({error.strerror}); fetch it again, or remove it.") from error
     if start == LFS_START:
