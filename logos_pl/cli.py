@@ -32,7 +32,7 @@ from logos_pl.callbacks.sweep_writer import SweepDestination, SweepWriter
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.errors import InputError
 from logos_pl.functional.schedules import ScheduleName
-from logos_pl.lm.sources import clean_name, locate
+from logos_pl.lm.sources import clean_name, filed_under
 from logos_pl.modules.prism_fit import PrismFit, PrismSettings
 from logos_pl.modules.tuning import PERCENTILE_KL, LensTuning
 from logos_pl.plan import plan_run, settle_prism_budget
@@ -70,7 +70,7 @@ class SeveralModelsAskedError(Exception):
 def file_name(model: str) -> str:
     """What a model's files are named after; of one that cannot be found, what it would be."""
     try:
-        return clean_name(locate(model).model_id)
+        return clean_name(filed_under(model))
     except InputError:
         return clean_name(model)
 
@@ -312,7 +312,7 @@ class LogosCLI(LightningCLI):
         source: LensSource = self._get(self.config_init, "lens")
         folder = None if given else export.destination(self.plan.clean_model_name)
         if source.source is not None:
-            folder = source.folder(locate(self.plan.model_id).model_id)
+            folder = source.folder(filed_under(self.plan.model_id))
         wanted = self._get(self.config_init, "trainer")["enable_progress_bar"] is not False
         bar = wanted and self.subcommand not in ("predict", "selftest") and sys.stdout.isatty()
         required = self.subcommand != "predict" or writer.tuned == "require"

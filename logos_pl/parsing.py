@@ -7,8 +7,10 @@ first.
 
 import json
 import os
+import re
 import stat
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -28,7 +30,30 @@ MAX_YAML_NODES = 200_000
 MAX_INTEGER = 2**64
 """Integers below this, either sign, have an exact or a rounded float; no count or seed of ours is larger."""
 
+# A string without its closing quote ends with the text; nothing is ever read twice, whatever the text.
+_STRING_OR_BRACKET = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
 _YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@contextmanager
+def open_regular(path: Path, name: str | None = None) -> Iterator[BinaryIO]:
+    """A regular file, open for reading.
+
+    Args:
+        path: The file.
+        name: What the file is called in messages; by default its relative path.
+
+    Raises:
+        InputError: It is a folder, pipe, device or socket.
+        OSError: It is missing or cannot be read.
+    """
+    # Not blocking: to open a pipe for reading would wait for a writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InputError(f"{os.path.relpath(path) if name is None else name} is not a regular file: give a file.")
+    with os.fdopen(descriptor, "rb") as file:
+        yield file
 
 
 def read_bytes(path: Path, max_bytes: int, name: str | None = None) -> bytes:
@@ -44,33 +69,19 @@ def read_bytes(path: Path, max_bytes: int, name: str | None = None) -> bytes:
         OSError: It is missing or cannot be read.
     """
     shown = os.path.relpath(path) if name is None else name
-    with open_file(path, shown) as file:
+    with open_regular(path, shown) as file:
         size = os.fstat(file.fileno()).st_size
         if size > max_bytes:
             raise InputError(_too_large(shown, size, max_bytes))
-        data = file.read(max_bytes + 1)  # some virtual files have size 0 and do not end
-    if len(data) > max_bytes:
-        raise InputError(_too_large(shown, len(data), max_bytes))
-    return data
-
-
-def open_file(path: str | os.PathLike[str], name: str) -> BinaryIO:
-    """A regular file, open to read its bytes.
-
-    Args:
-        path: The file.
-        name: What it is called in messages.
-
-    Raises:
-        InputError: It is a folder, pipe, device or socket.
-        OSError: It is missing or cannot be read.
-    """
-    # Not blocking: to open a pipe for reading would wait for a writer.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise InputError(f"{name} is not a regular file: give a file.")
-    return os.fdopen(descriptor, "rb")
+        pieces: list[bytes] = []
+        room = max_bytes + 1  # some virtual files have size 0 and do not end
+        # What is asked for is allocated at once: no more than the file has, or than a piece.
+        while piece := file.read(min(room, max(size + 1, MIB))):
+            pieces.append(piece)
+            room -= len(piece)
+    if room == 0:
+        raise InputError(_too_large(shown, max_bytes + 1, max_bytes))
+    return b"".join(pieces)
 
 
 def _too_large(shown: str, size: int, most: int) -> str:
@@ -93,13 +104,17 @@ def read_text(path: Path, max_bytes: int = MAX_TEXT_BYTES, name: str | None = No
         raise InputError(f"{shown} is not UTF-8 text ({error.reason} in line {line}): save it as UTF-8.") from error
 
 
-def parse_json(text: str, name: str, remedy: str = "fetch or make the file again") -> Any:
+def parse_json(
+    text: str, name: str, remedy: str = "fetch or make the file again", *, of_transformers: bool = False
+) -> Any:
     """JSON as plain values, without what Python's parser would let through and later code could not hold.
 
     Args:
         text: The JSON.
         name: What it is called in messages, such as its file name.
         remedy: What to do about it.
+        of_transformers: It is a file that transformers has written and reads itself: Infinity (a bound on Mamba's time
+            step), integers up to 400 digits (the tokenizers' 10³⁰ for "no bound") and halves of surrogate pairs stay.
 
     Raises:
         InputError: It is not JSON, is nested deeper than ``MAX_DEPTH``, has a key twice, NaN, Infinity, a float beyond
@@ -109,10 +124,14 @@ def parse_json(text: str, name: str, remedy: str = "fetch or make the file again
     def refuse(what: str) -> NoReturn:
         raise InputError(f"{name} {what}: {remedy}.")
 
-    def constant(value: str) -> NoReturn:
+    def constant(value: str) -> float:
+        if of_transformers and value != "NaN":
+            return float(value)
         refuse(f"holds {value}, which is not valid JSON")
 
     def integer(digits: str) -> int:
+        if of_transformers and len(digits) <= 400:
+            return int(digits)
         if len(digits) > 21 or abs(int(digits)) >= MAX_INTEGER:
             refuse(f"holds an integer of {len(digits.lstrip('-'))} digits, which is beyond 64 bits")
         return int(digits)
@@ -139,29 +158,22 @@ def parse_json(text: str, name: str, remedy: str = "fetch or make the file again
         )
     except json.JSONDecodeError as error:
         refuse(f"is not valid JSON ({error.msg} in line {error.lineno})")
-    if "\\u" in text and _has_surrogate(value):
+    if "\\u" in text and not of_transformers and _has_surrogate(value):
         refuse("holds half of a surrogate pair, which is no character")
     return value
 
 
 def _json_depth(text: str) -> int:
-    """Deepest nesting, brackets within strings left out."""
+    """Deepest nesting, brackets within strings left out; counting ends where it is too deep."""
     depth = deepest = 0
-    outside = True
-    escaped = False
-    for character in text if text.count("[") + text.count("{") > MAX_DEPTH else "":
-        if escaped:
-            escaped = False
-        elif character == "\\" and not outside:
-            escaped = True
-        elif character == '"':
-            outside = not outside
-        elif outside and character in "[{":
+    for match in _STRING_OR_BRACKET.finditer(text):
+        bracket = match[0]
+        if bracket in "[{":
             depth += 1
             deepest = max(deepest, depth)
             if deepest > MAX_DEPTH:
                 break
-        elif outside and character in "]}":
+        elif bracket in "]}":
             depth -= 1
     return deepest
 

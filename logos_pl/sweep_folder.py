@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Self
 
 from logos_pl.errors import InputError, RunError
-from logos_pl.parsing import open_file, read_text
+from logos_pl.parsing import open_regular, read_text
 
 try:
     import fcntl
@@ -185,7 +185,7 @@ def _holds_record(table: Path) -> bool:
     """Whether there is more than a header, or the beginning of one; what is no file is not ours to remove."""
     if not table.is_file():
         return True
-    with open_file(table, os.path.relpath(table)) as file:
+    with open_regular(table) as file:
         file.readline()
         return bool(file.read(1))
 

@@ -1,6 +1,7 @@
 """What a stranger's JSON, YAML or special file can bring, and is refused in one sentence."""
 
 import json
+import math
 import os
 import time
 from pathlib import Path
@@ -130,3 +131,26 @@ def test_a_missing_file_is_the_callers_to_name(tmp_path: Path) -> None:
 def test_a_surrogate_in_yaml_is_refused_in_a_sentence() -> None:
     with pytest.raises(InputError, match=r"^c\.yaml holds half of a surrogate pair"):
         parse_yaml("a: \ud800", "c.yaml")
+
+
+def test_what_transformers_writes_is_read_where_it_is_of_transformers() -> None:
+    text = '{"limit": [0.0, Infinity, -Infinity], "no_bound": 1000000000000000019884624838656, "half": "\\ud800"}'
+    read = parse_json(text, "a.json", of_transformers=True)
+    assert read == {"limit": [0.0, math.inf, -math.inf], "no_bound": 10**30 + 19884624838656, "half": "\ud800"}
+    with pytest.raises(InputError, match=r"a\.json holds"):
+        parse_json(text, "a.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"), [("NaN", "NaN"), ("1" * 401, "beyond"), ("[" * 65, "nested"), ("1e999", "range")]
+)
+def test_the_rest_is_refused_there_too(text: str, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        parse_json(text, "a.json", of_transformers=True)
+
+
+def test_the_depth_of_a_text_of_quotes_is_measured_in_one_pass() -> None:
+    began = time.monotonic()
+    with pytest.raises(InputError, match="not valid JSON"):
+        parse_json('"' + '\\"' * 1_000_000, "a.json")
+    assert time.monotonic() - began < 5

@@ -4,7 +4,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 
 from logos_pl.artifacts.tuned_lens_format import ImportedOrigin, find_imported_lens, load_imported_lens, read_config
-from logos_pl.lm.sources import locate
+from logos_pl.lm.sources import filed_under
 from logos_pl.modules.tuning import LensTuning
 
 
@@ -29,8 +29,7 @@ class ImportedLens(Callback):
             InputError: there is none, or it is of another kind.
         """
         assert isinstance(pl_module, LensTuning)
-        model_id = locate(pl_module.model_id, pl_module.revision).model_id
-        read_config(find_imported_lens(self.reference, model_id).config)
+        read_config(find_imported_lens(self.reference, filed_under(pl_module.model_id)).config)
 
     def _read(self, trainer: Trainer, module: LensTuning) -> None:
         lens, self.origin = load_imported_lens(self.reference, module.frozen, module.head)

@@ -30,6 +30,7 @@ from huggingface_hub.utils import httpx
 from logos_pl.data.shards import FORMATS, PARQUET, Shard, shard_format
 from logos_pl.data.streams import DECOMPRESSORS
 from logos_pl.errors import InputError
+from logos_pl.lm.hub_call import ask_hub
 from logos_pl.parsing import parse_json, parse_yaml, read_text
 
 DEMO = "demo"
@@ -190,7 +191,7 @@ def _resolve_hub(dataset: str, name: str | None, split: str, revision: str | Non
 def _commit(dataset: str, revision: str | None) -> str:
     """The commit that a Hub dataset's revision stands for at this moment; all shards are then read at that commit."""
     try:
-        commit = HfApi().dataset_info(dataset, revision=revision, timeout=30).sha
+        info = ask_hub(f"about the data set {dataset}", lambda: HfApi().dataset_info(dataset, revision=revision))
     except GatedRepoError as error:
         raise _gated(dataset) from error
     except RevisionNotFoundError as error:
@@ -201,9 +202,9 @@ def _commit(dataset: str, revision: str | None) -> str:
         raise _no_dataset(dataset) from error
     except (OfflineModeIsEnabled, HfHubHTTPError, httpx.HTTPError, OSError) as error:
         raise _unreachable(dataset, error) from error
-    if commit is None:
+    if info.sha is None:
         raise _no_dataset(dataset)
-    return commit
+    return str(info.sha)
 
 
 def _data_files(

@@ -8,12 +8,13 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import fsspec
 import pyarrow as pa
 
-from logos_pl.parsing import open_file
+from logos_pl.parsing import open_regular
 
 MAX_ROW_BYTES = 2**25
 """Of one line, paragraph or parquet value: no document is nearly as long, and to tokenise it takes some gigabytes."""
@@ -42,7 +43,7 @@ def opened(url: str, name: str) -> Iterator[BinaryIO]:
     """
     with ExitStack() as stack:
         # A path goes to no parser of addresses: it may hold `::`, `*` or `?`.
-        file = stack.enter_context(open_file(url, name) if os.path.isabs(url) else fsspec.open(url, "rb"))
+        file = stack.enter_context(open_regular(Path(url), name) if os.path.isabs(url) else fsspec.open(url, "rb"))
         decompress = next((make for ending, make in DECOMPRESSORS.items() if url.endswith(ending)), None)
         yield file if decompress is None else stack.enter_context(decompress(file))
 

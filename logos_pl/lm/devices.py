@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from logos_pl.errors import InputError
 from logos_pl.functional.unembedding import WIDENED_BYTES
+from logos_pl.lm.foreign import blaming
 from logos_pl.lm.quiet import quiet
 
 GIB = 2**30
@@ -37,6 +38,9 @@ MICRO_BATCH_SEQS = {"cuda": 32, "mps": 8, "cpu": 8}
 BF16_ON_CPU_FROM = 30_000_000_000
 # From here on an fp32 copy of the unembedding costs more than it gives on CUDA (SPEC §2.1, large vocabularies).
 LARGE_VOCABULARY = 100_000
+
+MAX_TABLE_BYTES = 4 * GIB
+"""Buffers that a model may have, such as masks, beside as many bytes as four for each parameter."""
 
 
 Fp32Unembed = bool | Literal["auto"]
@@ -295,18 +299,31 @@ def measure_memory() -> list[DeviceMemory]:
 
 
 def shape_of(config: PreTrainedConfig) -> ModelShape:
-    """A model's sizes from its configuration, counted on the meta device: no weight is read or made."""
-    with torch.device("meta"), quiet():
+    """A model's sizes from its configuration, counted on the meta device: no weight is read or made.
+
+    Raises:
+        InputError: transformers cannot build a model from it, or its tables would fill the memory.
+    """
+    name = config.name_or_path or str(config.model_type)
+    remedy = "fetch the model again"
+    with torch.device("meta"), quiet(), blaming(f"config.json of {name} is not valid", remedy, name, vars(config)):
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    model.tie_weights()
-    text = config.get_text_config(decoder=True)
-    return ModelShape(
-        family=str(config.model_type),
-        num_parameters=sum(parameter.numel() for parameter in model.parameters()),
-        num_blocks=text.num_hidden_layers,
-        d_model=text.hidden_size,
-        vocab_size=text.vocab_size,
-    )
+        model.tie_weights()
+        text = config.get_text_config(decoder=True)
+        shape = ModelShape(
+            family=str(config.model_type),
+            num_parameters=sum(parameter.numel() for parameter in model.parameters()),
+            num_blocks=text.num_hidden_layers,
+            d_model=text.hidden_size,
+            vocab_size=text.vocab_size,
+        )
+        tables = sum(buffer.numel() * buffer.itemsize for buffer in model.buffers())
+    if tables > MAX_TABLE_BYTES + 4 * shape.num_parameters:
+        raise InputError(
+            f"config.json of {name} describes tables of {_gib(tables)} beside {shape.num_parameters:,} parameters, "
+            f"such as masks over all positions; {remedy}."
+        )
+    return shape
 
 
 def _gib(num_bytes: int) -> str:

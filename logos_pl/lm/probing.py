@@ -1,10 +1,11 @@
 """Running a model on a few token ids with its modules watched, and refusing it by name."""
 
 from jaxtyping import Float, Int
-from torch import AcceleratorError, OutOfMemoryError, Tensor, arange, dtype, float32, nn, stack
+from torch import Tensor, arange, dtype, float32, nn, stack
 from transformers import PreTrainedModel
 
 from logos_pl.errors import InputError
+from logos_pl.lm.foreign import blaming
 from logos_pl.lm.trace import Call, record_calls
 
 PREFIX = 5
@@ -52,16 +53,15 @@ def run_traced(
 
     Raises:
         InputError: The model does not run on token ids alone, fails in its number format, or returns no logits.
+        RunError: Memory is short.
     """
     name = type(model).__name__
-    try:
+    half = "" if model.dtype == float32 else f" in {str(model.dtype).removeprefix('torch.')}"
+    remedy = "take another model, or fetch its config.json again"
+    if half:  # such as modules that keep float32 numbers and meet others
+        remedy = f"in float32 it may run, give --model.dtype float32; else {remedy}"
+    with blaming(f"{name} is not supported{half}: it does not run on token ids alone", remedy, name):
         calls, output = record_calls(lambda: model(input_ids=input_ids, use_cache=False), watched)
-    except (TypeError, ValueError) as error:
-        raise unsupported(name, f"it does not run on token ids alone ({_first_line(error)})") from error
-    except (AcceleratorError, OutOfMemoryError):
-        raise  # of the machine, not of the model
-    except RuntimeError as error:  # torch's own, of operands that do not go together
-        raise unsupported(name, f"its forward fails ({_first_line(error)})", model.dtype) from error
     logits = getattr(output, "logits", None)
     if not isinstance(logits, Tensor):
         raise unsupported(name, "its forward returns no logits")
@@ -71,7 +71,3 @@ def run_traced(
 def last_call(calls: list[Call], module: nn.Module) -> Call:
     """The last call of a module that is known to have been called."""
     return next(call for call in reversed(calls) if call.module is module)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".")

@@ -1,18 +1,22 @@
 """Where a model comes from: the Hub, a folder, or the package; which commit; and what to say when it is not there.
 
-The Hub is asked once, for ``config.json``: the answer tells a wrong name from a missing login from a missing network,
-and pins the commit that every later file is read from.
+The Hub is asked once in a process for ``config.json``: the answer tells a wrong name from a missing login from a
+missing network, and pins the commit that configuration, tokenizer and weights are read from, whatever ``main`` becomes.
+What is read of a model of the Hub lies in one folder, its snapshot at that commit, so that everything behind this file
+knows folders only.
 """
 
 import errno
+import functools
 import hashlib
-import json
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from huggingface_hub import constants, hf_hub_download
+from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url, snapshot_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
+    FileMetadataError,
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
@@ -21,24 +25,20 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import httpx
 
 from logos_pl.errors import InputError, LogosError, RunError
+from logos_pl.lm.hub_call import ask_hub
+from logos_pl.lm.model_files import ADAPTER_FILE, TOKENIZER_FILES, VOCABULARY_FILES, read_json_object, refuse_strange
 
 DEMO = "demo"
 MODEL_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "*.bin.index.json")
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.*",
-    "merges.txt",
-    "*.model",
-    "*.tiktoken",
-)
-# What holds a vocabulary; the other tokenizer files only qualify it.
-VOCABULARY_FILES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken")
+# All of a repository but weights, cards and pictures; nothing in subfolders, where other formats lie.
+SMALL_FILES = ("*.json", "*.txt", "*.model", "*.model.*", "*.tiktoken", "*.jinja")
 HASH_BYTES = 2**24
+# What a Hub that cannot be reached, or is down, ends in; the TimeoutError is that of `ask_hub`.
+_UNREACHABLE = (httpx.TransportError, TimeoutError, FileMetadataError)
+_DOWN = {408, 429, 500, 502, 503, 504}
 
 
 class Source(NamedTuple):
@@ -46,20 +46,20 @@ class Source(NamedTuple):
 
     Attributes:
         model_id: What results are filed under: the Hub id, ``demo``, or the folder's name.
-        place: What transformers loads from: Hub id or folder.
         commit: Hub commit; None for a folder, whose files are hashed instead.
         config_file: The configuration file on this machine.
+        cached_only: The Hub cannot be reached: what is not in the local cache is missing.
     """
 
     model_id: str
-    place: str
     commit: str | None
     config_file: Path
+    cached_only: bool = False
 
     @property
-    def folder(self) -> Path | None:
-        """The folder of a local model, None for one of the Hub."""
-        return self.config_file.parent if self.commit is None else None
+    def folder(self) -> Path:
+        """The folder that holds what has been fetched of the model."""
+        return self.config_file.parent
 
 
 def clean_name(model_id: str) -> str:
@@ -67,8 +67,15 @@ def clean_name(model_id: str) -> str:
     return model_id.rstrip("/").rsplit("/", 1)[-1]
 
 
+def filed_under(model_id: str) -> str:
+    """What results of a model are filed under, as ``Source.model_id``; asks neither the Hub nor the folder's files."""
+    return model_id if model_id == DEMO or not _path(model_id).is_dir() else _path(model_id).resolve().name
+
+
 def locate(model_id: str, revision: str | None = None) -> Source:
     """Finds a model and its commit, reading no more than its configuration.
+
+    Within a process a revision of the Hub stands for one commit: that of the first time it was asked for.
 
     Raises:
         InputError: Unknown id or revision, no access, no network, or a folder without configuration.
@@ -77,51 +84,131 @@ def locate(model_id: str, revision: str | None = None) -> Source:
         from logos_pl.demo import MODEL_DIR
 
         return _local(DEMO, Path(MODEL_DIR))
-    path = Path(model_id).expanduser()
+    path = _path(model_id)
     if path.is_dir():
-        return _local(path.resolve().name, path)
+        return _local(filed_under(model_id), path)
     if path.exists() or model_id.startswith((".", "/", "~")) or model_id.count("/") > 1:
         raise InputError(f"{model_id} is not a folder; give a folder with a model's files, a Hub id or `{DEMO}`.")
+    return _on_hub(model_id, revision)
+
+
+def _path(model_id: str) -> Path:
     try:
-        config_file = Path(hf_hub_download(model_id, "config.json", revision=revision))
+        path = Path(model_id).expanduser()
+        path.exists()
+    except (OSError, RuntimeError) as error:  # a name too long, no permission, an unknown ~user
+        why = error.strerror if isinstance(error, OSError) else first_sentence(error)[:-1]
+        raise InputError(
+            f"{model_id} is neither a model id nor a folder that can be looked into ({why}); give a folder with a "
+            f"model's files, a Hub id or `{DEMO}`."
+        ) from error
+    return path
+
+
+@functools.cache
+def _on_hub(model_id: str, revision: str | None) -> Source:
+    cached_only = not constants.is_offline_mode() and not _reachable(model_id, revision)
+    try:
+        config_file = Path(hf_hub_download(model_id, "config.json", revision=revision, local_files_only=cached_only))
     except (OSError, HFValidationError, EntryNotFoundError) as error:
         raise explain(error, model_id, revision) from error
     # …/snapshots/<commit>/config.json
-    return Source(model_id, model_id, config_file.parent.name, config_file)
+    source = Source(model_id, config_file.parent.name, config_file, cached_only)
+    if cached_only:
+        warnings.warn(
+            f"the Hub cannot be reached: {model_id} is read from the local cache, at commit {config_file.parent.name}.",
+            stacklevel=2,
+        )
+    return source
+
+
+def forget() -> None:
+    """Ask the Hub anew when a model is located next."""
+    _on_hub.cache_clear()
+
+
+def _reachable(model_id: str, revision: str | None) -> bool:
+    """Whether the Hub answers at all; its refusals come out in the download, with their reasons."""
+    try:
+        url = hf_hub_url(model_id, "config.json", revision=revision)
+        ask_hub(f"about {model_id}", lambda: get_hf_file_metadata(url))
+    except HfHubHTTPError as error:
+        return error.response.status_code not in _DOWN
+    except _UNREACHABLE:
+        return False
+    except HFValidationError:
+        return True
+    return True
 
 
 def _local(model_id: str, folder: Path) -> Source:
     config_file = folder / "config.json"
-    if not config_file.is_file():
+    if not config_file.exists():
+        if (folder / ADAPTER_FILE).is_file():
+            raise InputError(
+                f"the folder {folder} holds an adapter ({ADAPTER_FILE}) and no model; merge it into its base model, "
+                "for instance with peft's merge_and_unload, and save that."
+            )
         raise InputError(f"the folder {folder} has no config.json; give the folder that holds a model's files.")
-    return Source(model_id, str(folder), None, config_file)
+    return Source(model_id, None, config_file)
+
+
+def fetch_small(source: Source) -> Path:
+    """The folder with configuration, index and tokenizer files of a model, fetched where they are not there yet.
+
+    Raises:
+        InputError: They cannot be fetched, or one of them is not what it should be.
+        RunError: The disk refuses.
+    """
+    return _fetch(source, SMALL_FILES)
+
+
+def fetch_weights(source: Source, names: list[str]) -> Path:
+    """The folder with files of weights, fetched where they are not there yet; what a repository lacks is left out.
+
+    Raises:
+        InputError: They cannot be fetched, or one of them is not what it should be.
+        RunError: The disk refuses.
+    """
+    if all((source.folder / name).exists() for name in names):
+        return source.folder
+    return _fetch(source, tuple(names))
+
+
+def _fetch(source: Source, patterns: tuple[str, ...]) -> Path:
+    if source.commit is not None:
+        try:
+            snapshot_download(
+                source.model_id,
+                revision=source.commit,
+                allow_patterns=["config.json", *patterns],  # the first is always there: no notice that nothing matches
+                ignore_patterns=["*/*"],
+                local_files_only=source.cached_only,
+            )
+        except (OSError, EntryNotFoundError, httpx.HTTPError) as error:
+            forget()
+            raise explain(error, source.model_id, source.commit) from error
+    refuse_strange(source.folder, source.model_id)
+    return source.folder
 
 
 def read_config_dict(source: Source) -> dict[str, Any]:
     """The raw configuration.
 
     Raises:
-        InputError: The file is not a JSON object.
+        InputError: The file is not a JSON object, or not a regular file.
     """
-    try:
-        config = json.loads(source.config_file.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise InputError(
-            f"config.json of {source.model_id} cannot be read ({error}); fetch the model again."
-        ) from error
-    if not isinstance(config, dict):
-        raise InputError(f"config.json of {source.model_id} is not a JSON object; fetch the model again.")
-    return config
+    return read_json_object(source.config_file, source.model_id)
 
 
 def model_commit(source: Source) -> str:
     """Hub commit, or ``sha256:…`` over a folder's configuration and weights."""
-    return source.commit or files_digest(source.config_file.parent, MODEL_FILES)
+    return source.commit or files_digest(source.folder, MODEL_FILES)
 
 
 def tokenizer_commit(source: Source) -> str:
     """Hub commit, or ``sha256:…`` over a folder's tokenizer files."""
-    return source.commit or files_digest(source.config_file.parent, TOKENIZER_FILES)
+    return source.commit or files_digest(source.folder, TOKENIZER_FILES)
 
 
 def files_digest(folder: Path, patterns: tuple[str, ...]) -> str:
@@ -174,13 +261,13 @@ def _hub_messages(model_id: str, revision: str | None) -> list[tuple[type[BaseEx
         ),
         (
             OfflineModeIsEnabled,
-            f"{model_id} is not in the local cache and offline mode is on; unset HF_HUB_OFFLINE to fetch it, or give a "
-            "local folder.",
+            f"{model_id} is not in the local cache, or not all of it, and offline mode is on; unset HF_HUB_OFFLINE to "
+            "fetch it, or give a local folder.",
         ),
         (
             LocalEntryNotFoundError,
-            f"{model_id} is not in the local cache and the Hub cannot be reached; check the network, or give a local "
-            "folder.",
+            f"{model_id} is not in the local cache, or not all of it, and the Hub cannot be reached; check the "
+            "network, or give a local folder.",
         ),
         (EntryNotFoundError, f"{model_id} has no config.json on the Hub; it is not a model transformers can load."),
         (HfHubHTTPError, f"the Hub refused to serve {model_id} or failed; try again later."),

@@ -3,15 +3,18 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from huggingface_hub import HfApi
 
 from logos_pl.data.shards import read_rows
 from logos_pl.data.source import KNOWN_DATASETS, resolve
 from logos_pl.errors import InputError
+from logos_pl.lm import hub_call
 from tests.data.fake_hub import COMMIT, fake_hub
 from tests.data.texts import make_texts, write_jsonl, write_parquet
 
@@ -327,3 +330,16 @@ def test_compressed_lines_and_text_are_datasets_and_compressed_parquet_is_none(t
     (folder / "b.parquet.zst").write_bytes(b"")
     with pytest.raises(InputError, match=r"b\.parquet\.zst, which is none .* also with \.gz, .* and \.parquet\)"):
         resolve(str(folder / "b.parquet.zst"))
+
+
+def test_a_hub_that_never_answers_about_a_dataset_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    never = threading.Event()
+    monkeypatch.setattr(hub_call, "SAY_AFTER_S", 0.05)
+    monkeypatch.setattr(hub_call, "GIVE_UP_AFTER_S", 0.1)
+    monkeypatch.setattr(HfApi, "dataset_info", lambda *args, **options: never.wait())
+    with pytest.raises(InputError, match=r"org/silent .* the Hub cannot be reached \(TimeoutError\)"):
+        resolve("org/silent")
+    never.set()
+    assert "waiting for https://huggingface.co about the data set org/silent …" in capsys.readouterr().err

@@ -134,9 +134,15 @@ def drop_tokenizer(folder: Path) -> None:
 
 
 WRONG = {
-    "no weights": (lambda d: (d / "model.safetensors").unlink(), "no file named model.safetensors"),
-    "cut weights": (truncate, "a weights file of m is damaged"),
-    "empty weights": (lambda d: (d / "model.safetensors").write_bytes(b""), "a weights file of m is damaged"),
+    "no weights": (
+        lambda d: (d / "model.safetensors").unlink(),
+        "m has no weights .model.safetensors or pytorch_model.bin, whole or in shards",
+    ),
+    "cut weights": (truncate, "model.safetensors of m, a file of its weights, is damaged"),
+    "empty weights": (
+        lambda d: (d / "model.safetensors").write_bytes(b""),
+        "model.safetensors of m, a file of its weights, is damaged",
+    ),
     "missing tensors": (edit(num_hidden_layers=5), "the weights of m lack 18 tensors of its architecture"),
     "other shapes": (edit(vocab_size=99), r"the weights of m do not fit its config.json: .* is \[97, 32\] in the file"),
     "impossible shapes": (edit(num_attention_heads=5), r"config.json of m is not valid \(.*multiple"),

@@ -2,66 +2,83 @@
 
 import errno
 import hashlib
-import threading
+import shutil
+import socket
+import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import pytest
+import torch
 from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
+from logos_pl.data.datamodule import LensDataModule
 from logos_pl.errors import InputError, LogosError, RunError
-from logos_pl.lm import sources
-from logos_pl.lm.sources import clean_name, explain, files_digest, locate
+from logos_pl.lm import hub_call, sources
+from logos_pl.lm.frozen import FrozenLM
+from logos_pl.lm.sources import clean_name, explain, filed_under, files_digest, locate
+from logos_pl.plan import plan_run
+from tests.lm.hub_stand_in import COMMIT, REFUSALS, HubStandIn
+from tests.tiny import make_model, namespace
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-class FakeHub(BaseHTTPRequestHandler):
-    """Answers as the Hub does, by status and by the header that names the reason."""
-
-    def do_HEAD(self) -> None:
-        for part, (status, code) in {
-            "org/gated": (403, "GatedRepo"),
-            "org/unknown": (401, "RepoNotFound"),
-            "resolve/nowhere": (404, "RevisionNotFound"),
-            "org/bare": (404, "EntryNotFound"),
-        }.items():
-            if part in self.path:
-                self.send_response(status)
-                self.send_header("X-Error-Code", code)
-                break
-        else:
-            self.send_response(200)
-            self.send_header("ETag", '"abc"')
-        self.send_header("X-Repo-Commit", COMMIT)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-
-    def do_GET(self) -> None:
-        self.do_HEAD()
-        self.wfile.write(b"{}")
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+OTHER = "f" * 40
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), FakeHub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    endpoint = f"http://127.0.0.1:{server.server_port}"
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubStandIn]:
+    stand_in = HubStandIn()
+    stand_in.reach(monkeypatch, tmp_path / "cache")
+    yield stand_in
+    stand_in.close()
+    sources.forget()
 
-    def download(model_id: str, filename: str, revision: str | None) -> str:
-        return huggingface_hub.hf_hub_download(
-            model_id, filename, revision=revision, endpoint=endpoint, cache_dir=tmp_path, token=False
-        )
 
-    monkeypatch.setattr(sources, "hf_hub_download", download)
-    yield
-    server.shutdown()
-    server.server_close()
+@pytest.fixture(scope="module")
+def two_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The files of a repository at two commits: other weights, and another vocabulary."""
+    folder = tmp_path_factory.mktemp("commits")
+    first, second = make_model(folder / "first"), make_model(folder / "second", seed=1, num_hidden_layers=3)
+    tokenizer = second / "tokenizer.json"
+    tokenizer.write_text(tokenizer.read_text().replace('"sun"', '"SUN"'))
+    return {COMMIT: first, OTHER: second}
+
+
+@pytest.fixture
+def published(hub: HubStandIn, two_models: dict[str, Path]) -> HubStandIn:
+    hub.commits["org/model"] = two_models
+    return hub
+
+
+def run_configuration() -> Any:
+    """What a plan reads of a configuration, for a prediction."""
+    return namespace(
+        {
+            "schedule": "full",
+            "model": {
+                "model_id": "org/model",
+                "revision": None,
+                "rank": 4,
+                "loss_block_mib": 16,
+                "dtype": "float32",
+            },
+            "data": {
+                "tokens": 4096,
+                "seq_len": 32,
+                "effective_batch_seqs": 8,
+                "micro_batch_seqs": 4,
+                "positions_per_seq": 4,
+            },
+            "trainer": {"devices": 1, "num_nodes": 1, "accelerator": "cpu"},
+        }
+    )
+
+
+def closed_port() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}"
 
 
 @pytest.mark.usefixtures("hub")
@@ -90,29 +107,126 @@ def test_each_refusal_of_the_hub_has_its_sentence(model_id: str, revision: str |
 @pytest.mark.usefixtures("hub")
 def test_a_model_of_the_hub_is_pinned_to_its_commit() -> None:
     source = locate("org/model")
-    assert (source.model_id, source.place, source.commit) == ("org/model", "org/model", COMMIT)
-    assert source.folder is None
+    assert (source.model_id, source.commit, source.folder.name) == ("org/model", COMMIT, COMMIT)
     assert sources.model_commit(source) == sources.tokenizer_commit(source) == COMMIT
 
 
-def test_offline_mode_and_a_missing_network_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    def download(*args: object, **kwargs: object) -> str:
-        raise LocalEntryNotFoundError("not found") from cause
+@pytest.mark.usefixtures("hub")
+@pytest.mark.parametrize(
+    ("cause", "words"),
+    [
+        (OfflineModeIsEnabled("offline"), "or not all of it, and offline mode is on; unset HF_HUB_OFFLINE"),
+        (ConnectionError("no route"), "or not all of it, and the Hub cannot be reached; check the network"),
+    ],
+)
+def test_offline_mode_and_a_missing_network_are_told_apart(cause: Exception, words: str) -> None:
+    missing = LocalEntryNotFoundError("not found")
+    missing.__cause__ = cause
+    assert words in str(explain(missing, "org/model"))
 
-    monkeypatch.setattr(sources, "hf_hub_download", download)
-    cause: Exception = OfflineModeIsEnabled("offline")
-    with pytest.raises(InputError, match="not in the local cache and offline mode is on; unset HF_HUB_OFFLINE"):
-        locate("org/model")
-    cause = ConnectionError("no route")
-    with pytest.raises(InputError, match="not in the local cache and the Hub cannot be reached; check the network"):
-        locate("org/model")
 
-
-def test_offline_mode_of_the_real_client_is_recognised(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("hub")
+def test_offline_mode_of_the_real_client_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(InputError, match=r"org/absent is not in the local cache and"):
+    with pytest.raises(InputError, match=r"org/absent is not in the local cache.* offline mode is on; unset HF_HUB"):
         locate("org/absent")
+
+
+def test_configuration_tokenizer_and_weights_are_of_one_commit_though_main_moves(published: HubStandIn) -> None:
+    config = run_configuration()
+    assert plan_run(config, reads_text=False).shape.num_blocks == 4
+    published.main["org/model"] = OTHER
+    lm = FrozenLM.load("org/model")
+    data = LensDataModule(model_id="org/model", prompt="sun moon")
+    data.setup("predict")
+    assert (lm.model_commit, lm.tokenizer_commit, lm.num_blocks) == (COMMIT, COMMIT, 4)
+    assert data.tokenizer is not None
+    assert data.tokenizer("sun").input_ids == lm.tokenizer("sun").input_ids
+    assert not any(OTHER in asked for asked in published.asked)
+    sources.forget()  # another process
+    assert FrozenLM.load("org/model").model_commit == OTHER
+
+
+def test_one_commit_is_read_from_the_cache_though_its_main_is_rewritten(
+    published: HubStandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for commit in (OTHER, COMMIT):
+        published.main["org/model"] = commit
+        sources.forget()
+        FrozenLM.load("org/model")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    sources.forget()
+    assert plan_run(run_configuration(), reads_text=False).shape.num_blocks == 4
+    (tmp_path / "cache/models--org--model/refs/main").write_text(OTHER)
+    lm = FrozenLM.load("org/model")
+    assert (lm.model_commit, lm.num_blocks) == (COMMIT, 4)
+
+
+def test_a_repository_and_its_folder_give_the_same_model(published: HubStandIn, two_models: dict[str, Path]) -> None:
+    there, here = FrozenLM.load("org/model"), FrozenLM.load(str(two_models[COMMIT]))
+    ids = torch.arange(3, 15)[None]
+    assert torch.equal(there.logits(ids), here.logits(ids))
+    assert "GET" in "".join(published.asked)
+
+
+def test_an_adapter_in_a_repository_is_refused(published: HubStandIn, tmp_path: Path) -> None:
+    folder = shutil.copytree(published.commits["org/model"][COMMIT], tmp_path / "m")
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    published.commits["org/model"] = {COMMIT: folder}
+    with pytest.raises(InputError, match=r"org/model has an adapter beside its weights .* merge it"):
+        FrozenLM.load("org/model")
+
+
+@pytest.mark.parametrize("way", ["closed port", "silence", "server error"])
+def test_without_the_hub_a_cached_model_is_read_soon_and_the_user_hears_why(
+    published: HubStandIn,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    way: str,
+) -> None:
+    FrozenLM.load("org/model")
+    monkeypatch.setattr(hub_call, "SAY_AFTER_S", 0.1)
+    monkeypatch.setattr(hub_call, "GIVE_UP_AFTER_S", 0.3)
+    published.reach(monkeypatch, tmp_path / "cache", closed_port() if way == "closed port" else None)
+    published.silent = way == "silence"
+    if way == "server error":
+        monkeypatch.setitem(REFUSALS, "org/model", (503, ""))
+    capsys.readouterr()
+    began = time.monotonic()
+    with pytest.warns(
+        UserWarning, match=f"the Hub cannot be reached: org/model is read from the local cache, at .*{COMMIT}"
+    ):
+        lm = FrozenLM.load("org/model")
+    assert time.monotonic() - began < 8
+    assert lm.model_commit == COMMIT
+    waits = f"logos-pl: waiting for {published.endpoint} about org/model …\n"
+    assert capsys.readouterr().err == (waits if way == "silence" else "")
+
+
+def test_without_the_hub_and_the_cache_a_model_is_refused_soon(
+    published: HubStandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    published.reach(monkeypatch, tmp_path / "cache", closed_port())
+    began = time.monotonic()
+    with pytest.raises(InputError, match=r"org/model is not in the local cache.* and the Hub cannot be reached"):
+        FrozenLM.load("org/model")
+    assert time.monotonic() - began < 3
+
+
+@pytest.mark.filterwarnings("ignore:the Hub cannot be reached")
+def test_weights_that_are_missing_in_the_cache_are_named_and_asked_for_again_once_the_hub_is_back(
+    published: HubStandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    FrozenLM.load("org/model")
+    next(tmp_path.glob("cache/models--org--model/snapshots/*/model.safetensors")).unlink()
+    published.reach(monkeypatch, tmp_path / "cache", closed_port())
+    with pytest.raises(InputError, match=r"org/model is not in the local cache, or not all of it, and the Hub cannot"):
+        FrozenLM.load("org/model")
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", published.endpoint)
+    url = published.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", url)
+    assert FrozenLM.load("org/model").model_commit == COMMIT
 
 
 @pytest.mark.parametrize(
@@ -170,11 +284,27 @@ def test_moving_bytes_between_files_changes_the_digest(tmp_path: Path) -> None:
     assert files_digest(tmp_path, ("*.bin",)) != before
 
 
-@pytest.mark.parametrize(("text", "words"), [("{", "cannot be read"), ("[]", "is not a JSON object")])
+@pytest.mark.parametrize(("text", "words"), [("{", "is not valid JSON"), ("[]", "is not a JSON object")])
 def test_a_configuration_that_is_no_json_object_is_refused(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(InputError, match=words):
         sources.read_config_dict(locate(str(tmp_path)))
+
+
+def test_what_a_model_is_filed_under_is_known_without_asking_anyone(tmp_path: Path, hub: HubStandIn) -> None:
+    (tmp_path / "my-model").mkdir()
+    assert [filed_under(name) for name in ("demo", "org/model", str(tmp_path / "my-model"))] == [
+        "demo",
+        "org/model",
+        "my-model",
+    ]
+    assert hub.asked == []
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "~nobody-of-this-name/model"])
+def test_a_name_that_the_file_system_refuses_is_bad_input(name: str) -> None:
+    with pytest.raises(InputError, match=r"is neither a model id nor a folder that can be looked into"):
+        locate(name)
 
 
 @pytest.mark.parametrize(("model_id", "name"), [("org/model-7b", "model-7b"), ("gpt2", "gpt2"), ("org/m/", "m")])

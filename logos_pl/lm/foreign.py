@@ -1,0 +1,75 @@
+"""The guard around what transformers, tokenizers and torch make of a stranger's files."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from logos_pl.errors import InputError, LogosError, RunError
+from logos_pl.lm.config_values import key_of
+from logos_pl.lm.sources import explain, first_sentence
+
+MAX_REASON = 200
+"""Characters of a foreign error that are quoted."""
+_NO_MEMORY = ("DefaultCPUAllocator", "can't allocate memory", "not enough memory")
+
+
+@contextmanager
+def blaming(what: str, remedy: str, name: str, values: Mapping[str, Any] | None = None) -> Iterator[None]:
+    """Inside, one call of a foreign library on foreign files, and nothing else: what it raises becomes one sentence.
+
+    Those libraries check few values, and meet a wrong one with whatever Python makes of it: KeyError, AssertionError,
+    ZeroDivisionError and a dozen more, which nobody can list. Hence any exception is caught, here alone.
+
+    Args:
+        what: What is wrong then: ``config.json of m is not valid``.
+        remedy: What to do about it.
+        name: What the model is called in messages.
+        values: The configuration that they work on: the key is named whose value they complain of.
+
+    Raises:
+        InputError: The files cannot be used, or a package is missing.
+        RunError: Memory is short, or the disk refuses.
+    """
+    try:
+        yield
+    except (LogosError, torch.OutOfMemoryError, torch.AcceleratorError):
+        raise  # said already, or of the machine
+    except ImportError as error:
+        raise InputError(f"{name} needs a package that is not installed: {first_sentence(error)}") from error
+    except MemoryError as error:
+        raise _out_of_memory(name) from error
+    except OSError as error:
+        known = explain(error, name)
+        if isinstance(known, RunError):
+            raise known from error
+        raise _bad_input(what, remedy, error, values) from error
+    except RuntimeError as error:
+        if any(words in str(error) for words in _NO_MEMORY):
+            raise _out_of_memory(name) from error
+        raise _bad_input(what, remedy, error, values) from error
+    except Exception as error:
+        raise _bad_input(what, remedy, error, values) from error
+    except BaseException as error:
+        # What Rust's panics come out as: no Exception, and of a module that cannot be imported.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise _bad_input(what, remedy, error, values) from error
+
+
+def reason(error: BaseException) -> str:
+    """A foreign error in one line, with its kind, cut where it is long."""
+    text = " ".join(str(error).split()).rstrip(" .:")
+    kind = type(error).__name__
+    text = f"{kind}: {text}" if text else kind
+    return text if len(text) <= MAX_REASON else f"{text[:MAX_REASON]}…"
+
+
+def _bad_input(what: str, remedy: str, error: BaseException, values: Mapping[str, Any] | None) -> InputError:
+    key = None if values is None else key_of(values, str(error))
+    return InputError(f"{what} ({'' if key is None else f'{key}; '}{reason(error)}); {remedy}.")
+
+
+def _out_of_memory(name: str) -> RunError:
+    return RunError(f"there is not enough memory for {name}; free some, or take a smaller model or --model.dtype.")

@@ -1,0 +1,46 @@
+"""One question to the Hub that is waited for a few seconds, aloud, and not for minutes in silence."""
+
+import queue
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from huggingface_hub import constants
+
+SAY_AFTER_S = 3.0
+"""Seconds of silence before the user hears what is waited for."""
+GIVE_UP_AFTER_S = 15.0
+"""Seconds for an answer. The client's own limits hold per address and attempt; none holds for the name's look-up."""
+
+
+def ask_hub(about: str, question: Callable[[], Any]) -> Any:
+    """The answer to one question, whose own errors come out as they are.
+
+    Args:
+        about: What it is about, for the notice: ``about org/model``.
+        question: Asks and returns the answer; where it is given up, it runs on in a thread that nobody waits for.
+
+    Raises:
+        TimeoutError: There is no answer within ``GIVE_UP_AFTER_S``.
+    """
+    answers: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put((question(), None))
+        except BaseException as error:  # it is raised again below, in the thread that asked
+            answers.put((None, error))
+
+    threading.Thread(target=ask, name="ask_hub", daemon=True).start()
+    try:
+        answer, error = answers.get(timeout=SAY_AFTER_S)
+    except queue.Empty:
+        print(f"logos-pl: waiting for {constants.ENDPOINT} {about} …", file=sys.stderr, flush=True)
+        try:
+            answer, error = answers.get(timeout=GIVE_UP_AFTER_S - SAY_AFTER_S)
+        except queue.Empty:
+            raise TimeoutError(f"{constants.ENDPOINT} does not answer.") from None
+    if error is not None:
+        raise error
+    return answer

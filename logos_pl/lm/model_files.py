@@ -1,0 +1,143 @@
+"""The files of a model's folder before a library parses them: what is no regular file, no JSON or only a pointer.
+
+A folder may be a stranger's: a pipe in it would hang the command, a name with separators in the index of the shards
+would open any file of this machine. Knows neither torch nor transformers, so that finding a model stays quick.
+"""
+
+import re
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from logos_pl.errors import InputError
+from logos_pl.parsing import MAX_TEXT_BYTES, MIB, open_regular, parse_json, read_text
+
+ADAPTER_FILE = "adapter_config.json"
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "*.model",
+    "*.tiktoken",
+)
+# Which of them hold a vocabulary; the others only qualify it.
+VOCABULARY_FILES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken")
+READ_FILES = ("config.json", "generation_config.json", ADAPTER_FILE, "chat_template.*", *TOKENIZER_FILES)
+"""What transformers opens beside the weights."""
+MAX_SMALL_BYTES = 256 * MIB
+"""Largest of them that is read; the largest tokenizers known have 35 MB."""
+MAX_NAMED_BYTES = MIB
+"""JSON up to this size is parsed here, so that the file that is broken can be named."""
+WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+INDEX_ENDING = ".index.json"
+MAX_INDEX_BYTES = 64 * MIB
+LFS_START = b"version https://git-lfs.github.com/spec/"
+_SHARD_NAME = re.compile(r"[\w][\w.+ -]*")
+
+
+def refuse_strange(folder: Path, name: str) -> None:
+    """Returns when what transformers opens beside the weights can be opened.
+
+    Args:
+        folder: The model's folder.
+        name: What the model is called in messages.
+
+    Raises:
+        InputError: A file is a pipe, a device or a folder, a Git LFS pointer, too large, or JSON that is no object; or
+            there is an adapter beside the model.
+    """
+    # Not by `glob`, which leaves out a link to nowhere.
+    for path in sorted(path for path in folder.iterdir() if any(fnmatch(path.name, wanted) for wanted in READ_FILES)):
+        refuse_pointer(path, name)
+        size = path.stat().st_size
+        if size > MAX_SMALL_BYTES:
+            raise InputError(
+                f"{path.name} of {name} has {size:,} bytes, and at most {MAX_SMALL_BYTES:,} are read; fetch it again."
+            )
+        if path.suffix == ".json" and size <= MAX_NAMED_BYTES:
+            read_json_object(path, name)
+    if (folder / ADAPTER_FILE).exists():
+        raise InputError(
+            f"{name} has an adapter beside its weights ({ADAPTER_FILE}), and adapters are not read; merge it, for "
+            f"instance with peft's merge_and_unload, and give the merged model, or remove {ADAPTER_FILE}."
+        )
+
+
+def read_json_object(path: Path, name: str, max_bytes: int = MAX_TEXT_BYTES) -> dict[str, Any]:
+    """A JSON object that transformers reads, too.
+
+    Raises:
+        InputError: It is none, or no regular file, or too large.
+    """
+    refuse_pointer(path, name)
+    shown = f"{path.name} of {name}"
+    try:
+        text = read_text(path, max_bytes, shown)
+    except OSError as error:
+        raise InputError(f"{shown} cannot be read ({error.strerror}); fetch the model again.") from error
+    found = parse_json(text, shown, "fetch the model again", of_transformers=True)
+    if not isinstance(found, dict):
+        raise InputError(f"{shown} is not a JSON object; fetch the model again.")
+    return found
+
+
+def weight_names(given: object, name: str) -> tuple[str, ...]:
+    """What the weights or their index may be called, in the order in which transformers looks for them.
+
+    Args:
+        given: The name that the configuration gives, None where it gives none.
+        name: What the model is called in messages.
+
+    Raises:
+        InputError: It is no plain file name.
+    """
+    if given is None:
+        return WEIGHT_FILES
+    if not isinstance(given, str) or not _SHARD_NAME.fullmatch(given):
+        raise InputError(
+            f"config.json of {name} names the weights {given!r}, which is no file's name in its folder; take "
+            "`transformers_weights` out of it."
+        )
+    return (given,)
+
+
+def shards_of(folder: Path, index: str, name: str) -> list[str]:
+    """The files that an index of shards names, in order.
+
+    Raises:
+        InputError: It is no index, or a name in it is no plain file name.
+    """
+    content = read_json_object(folder / index, name, MAX_INDEX_BYTES)
+    shards = content.get("weight_map")
+    if not isinstance(shards, dict) or not shards or not isinstance(content.get("metadata"), dict):
+        raise InputError(f"{index} of {name} has no `weight_map` and `metadata`, both objects; fetch it again.")
+    for shard in shards.values():
+        if not isinstance(shard, str) or not _SHARD_NAME.fullmatch(shard):
+            raise InputError(
+                f"{index} of {name} names the file {shard!r}, which is no plain file name; fetch the model again."
+            )
+    return sorted(set(shards.values()))
+
+
+def refuse_pointer(path: Path, name: str) -> None:
+    """Returns when a file can be opened and is not what Git LFS leaves in the place of one.
+
+    Raises:
+        InputError: It is a pointer, no regular file, or cannot be read.
+    """
+    shown = f"{path.name} of {name}"
+    try:
+        with open_regular(path, shown) as file:
+            start = file.read(len(LFS_START))
+    except OSError as error:
+        raise InputError(f"{shown} cannot be read ({error.strerror}); fetch it again, or remove it.") from error
+    if start == LFS_START:
+        raise InputError(f"{shown} is a Git LFS pointer, not the file: run `git lfs pull` in the model's folder.")
