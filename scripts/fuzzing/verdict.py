@@ -115,6 +115,7 @@ def _said(outcome: Outcome) -> Iterator[Fault]:
     last = _last_line(outcome.err)
     if not last.startswith("logos-pl: ") or len(last) < 20:
         yield Fault("sentence", last)
+        return
     if len(last) > MOST_CHARACTERS:
         yield Fault("long", f"{len(last)} characters: {last[:120]} …")
     strange = [line for line in outcome.err.splitlines() if line.strip() and not line.startswith("logos-pl: ")]
