@@ -17,13 +17,14 @@ import torch
 from fuzzing.case import Case, Kind, command, from_python
 from fuzzing.damage import damaged, flipped, put, replaced
 from fuzzing.inputs import CONFIG
-from fuzzing.values import ESCAPES, NUMBERS, edited, shown, to_json
+from fuzzing.values import ESCAPES, NUMBERS, at, edited, shown, to_json
 from fuzzing.workspace import COMMIT, REPO
 from logos_pl.artifacts import load_lenses, load_prism
+from logos_pl.callbacks.checkpoint_io import AtomicCheckpointIO
 from logos_pl.hub.index import read_index
 from logos_pl.hub.verify import artifact_files
 from logos_pl.record_csv import read_records
-from logos_pl.run_folder import refuse_broken
+from logos_pl.run_folder import find_checkpoint
 
 LENS, PRISM, HUB = "checkpoints/tuned_lenses/tiny", "checkpoints/prisms/tiny", "hub"
 CACHE = f"cache/hub/datasets--{REPO.replace('/', '--')}/snapshots/{COMMIT}"
@@ -118,7 +119,7 @@ def odd_tensor(rng: Random, like: torch.Tensor) -> tuple[Any, str]:
         "complex": lambda: like.to(torch.complex64),
         "integers": lambda: like.long(),
         "booleans": lambda: like.bool(),
-        "quantised": lambda: torch.quantize_per_tensor(like.float(), 0.1, 0, torch.qint8),
+        "of eight-bit floats": lambda: like.float().to(torch.float8_e4m3fn),
         "NaN": lambda: like.float() * torch.nan,
         "huge": lambda: like.float() * 0 + 3e38,
         "infinite": lambda: like.float() * 0 + torch.inf,
@@ -154,15 +155,22 @@ def _tensor_places(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any,
 
 def _forge(rng: Random, path: Path) -> str:
     """Save a file of torch's anew with something else in it."""
+    tree, title = _forged(rng, path)
+    buffer = io.BytesIO()
+    torch.save(tree, buffer, _use_new_zipfile_serialization=rng.random() > 0.05)
+    put(path, buffer.getvalue())
+    return title
+
+
+def _forged(rng: Random, path: Path) -> tuple[Any, str]:
+    """What is in a file of torch's, with something else in it."""
     tree = torch.load(path, weights_only=True)
     found = [place for place in _tensor_places(tree) if len(place) < 6]
     by_depth: dict[int, list[tuple[Any, ...]]] = {}
     for place in found:
         by_depth.setdefault(len(place), []).append(place)
     place = rng.choice(by_depth[rng.choice(list(by_depth))])
-    parent = tree
-    for key in place[:-1]:
-        parent = parent[key]
+    parent = at(tree, place[:-1])
     old, name = parent[place[-1]], ".".join(map(str, place))
     way = rng.random()
     if way < 0.15:
@@ -181,10 +189,7 @@ def _forge(rng: Random, path: Path) -> str:
     else:
         parent[place[-1]] = odd_plain(rng)
         title = f"{name} is {shown(parent[place[-1]])}"
-    buffer = io.BytesIO()
-    torch.save(tree, buffer, _use_new_zipfile_serialization=rng.random() > 0.05)
-    put(path, buffer.getvalue())
-    return title
+    return tree, title
 
 
 def imported(rng: Random, root: Path) -> Case:
@@ -213,18 +218,18 @@ def checkpoint(rng: Random, root: Path) -> Case:
     if changed:
         title = (flipped if rng.random() < 0.7 else damaged)(rng, path)
     elif way < 0.9:
-        title = f"{path.name}: {_forge(rng, path)}"
-        for seal in run.glob("*.sha256"):
-            put(
-                seal,
-                seal.read_text().replace(seal.read_text().split()[0], hashlib.sha256(path.read_bytes()).hexdigest()),
-            )
+        tree, title = _forged(rng, path)
+        AtomicCheckpointIO().save_checkpoint(tree, path)
+        title = f"{path.name}: {title}"
     else:
         title = replaced(rng, path)
     shown_path = f"lightning_logs/tiny/version_0/{name}.ckpt"
     if rng.random() < 0.4:
         return from_python(
-            title, f"refuse_broken({shown_path!r})", lambda: refuse_broken(Path(shown_path)), changed_byte=changed
+            title,
+            f"find_checkpoint(…, {shown_path!r})",
+            lambda: find_checkpoint(Path("lightning_logs"), "tiny", shown_path),
+            changed_byte=changed,
         )
     resumes = ["fit", *CONFIG, f"--ckpt_path={rng.choice((name, shown_path)) if name == 'last' else shown_path}"]
     evaluates = [rng.choice(("validate", "predict", "test")), *CONFIG, f"--ckpt_path={rng.choice((name, shown_path))}"]
@@ -261,12 +266,13 @@ def hub(rng: Random, root: Path) -> Case:
         changed = True  # the index knows another one
     if cached:
         reads = rng.choice((["pull", "--all", "--folder", "pulled"], ["pull", "--all"], ["verify"], ["list"]))
-        # The index alone is listed, and of lenses that lie in the folder already nothing is taken from the cache.
-        changed = changed and (reads[0] == "verify" or "--folder" in reads)
+        # The index alone is listed, and of lenses that lie in the folder already nothing is taken from the cache;
+        # licences are not pulled.
+        changed = changed and (reads[0] == "verify" or ("--folder" in reads and not title.startswith("LICENSE")))
         return command(f"{title}, in the cache", ["hub", *reads, "--repo_id", REPO], changed_byte=changed)
     if rng.random() < 0.4:
-        unhashed = "LICENSE" in title  # a licence is checked by the command
-        return from_python(title, "read_index, artifact_files", _read_release, changed_byte=changed and not unhashed)
+        changed = changed and not title.startswith("LICENSE")  # the command compares those
+        return from_python(title, "read_index, artifact_files", _read_release, changed_byte=changed)
     reads = rng.choice((["verify"], ["verify"], ["index"]))
     return command(title, ["hub", *reads, HUB], changed_byte=changed and reads == ["verify"])
 
