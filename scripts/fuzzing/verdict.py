@@ -14,6 +14,7 @@ STATUSES = (0, 1, 2, 3)
 MOST_CHARACTERS = 600
 """Longest last line on standard error."""
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+NO_MEMORY = re.compile(r"MemoryError|bad_alloc|can't allocate memory|Cannot allocate memory")
 LEFTOVERS = re.compile(r"\..*\.(?:partial|new|old)|.*\.partial")
 
 FAULTS = {
@@ -95,7 +96,7 @@ def _ending(outcome: Outcome) -> Iterator[Fault]:
     both = outcome.out + outcome.err
     if outcome.timed_out:
         yield Fault("hang", f"{outcome.seconds:.0f} s, {outcome.cpu_seconds:.0f} s of CPU, {_last_line(outcome.err)}")
-    elif outcome.grown or "MemoryError" in both or "bad_alloc" in both:
+    elif outcome.grown or NO_MEMORY.search(both):
         yield Fault("memory", f"{outcome.peak_mib:.0f} MiB, {_last_line(outcome.err)}")
     elif outcome.signal is not None:
         yield Fault("signal", f"signal {outcome.signal}, {_last_line(outcome.err)}")
@@ -149,10 +150,7 @@ def _last_line(text: str) -> str:
 def _traceback(text: str) -> str:
     """The exception and the innermost line of ours."""
     lines = text.splitlines()
-    kinds = [
-        line for line in lines if re.match(r"[\w.]*(?:Error|Exception|Warning|Interrupt|Exit)\b|Exception ig", line)
-    ]
+    raised = [line for line in lines if re.match(r"[A-Za-z_][\w.]*(?:: |:?$)", line) or "unforeseen" in line]
     places = re.findall(r'File "[^"]*/(logos_pl/[^"]+)", line (\d+)', text)
     where = f" at {places[-1][0]}:{places[-1][1]}" if places else ""
-    strange = [line for line in lines if "unforeseen" in line]
-    return f"{(kinds or strange or ['?'])[-1][:200]}{where}"
+    return f"{(raised or ['?'])[-1][:200]}{where}"
