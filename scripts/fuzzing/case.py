@@ -73,15 +73,22 @@ def command(
     return Case(title, f"logos-pl {shown}", call, changed_byte, True, environment or {}, stdout)
 
 
-def from_python(title: str, name: str, read: Callable[[], object], *, changed_byte: bool = False) -> Case:
-    """A case of a call from Python, which may raise our own errors alone."""
+def from_python(
+    title: str,
+    name: str,
+    read: Callable[[], object],
+    *,
+    changed_byte: bool = False,
+    also_raises: type[Exception] = LogosError,
+) -> Case:
+    """A case of a call from Python, which may raise our own errors and what its docstring names besides."""
 
     def call() -> int:
         try:
             read()
-        except LogosError as error:
+        except (LogosError, also_raises) as error:
             print(error, file=sys.stderr)
-            return error.exit_status
+            return 2
         return 0
 
     return Case(title, name, call, changed_byte, by_command=False)

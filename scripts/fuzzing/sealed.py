@@ -282,7 +282,11 @@ def records(rng: Random, root: Path) -> Case:
     path = rng.choice(sorted((root / "lightning_logs/sweeps/run-latest").glob("*.csv")))
     title = (damaged if rng.random() < 0.9 else replaced)(rng, path)
     relative = path.relative_to(root)
-    return from_python(title, f"read_records({relative.name!r})", lambda: sum(1 for _ in read_records(relative)))
+
+    def read() -> int:
+        return sum(1 for _ in read_records(relative))
+
+    return from_python(title, f"read_records({relative.name!r})", read, also_raises=OSError)
 
 
 KINDS = (
