@@ -1,0 +1,147 @@
+"""A folder with one whole and good thing of every kind that logos-pl reads, made once and copied for each case."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaForCausalLM,
+    PreTrainedModel,
+)
+
+from logos_pl import hub_cli
+from logos_pl.entry import main
+from tests.tiny import WORDS, make_corpus, make_imported_lens, make_model
+
+COMMANDS = ("fit", "prism", "validate", "test", "predict", "selftest")
+HUB_COMMANDS = ("push", "pull", "index", "verify", "list")
+REPO, COMMIT = "me/lenses", "ab" * 20
+MODELS = ("tiny", "gpt", "gemma", "halves", "pickled")
+"""Model folders: what all else was made with, two other families, weights in two files, weights in torch's format."""
+
+RUN = {
+    "model": {"model_id": "tiny", "rank": 4, "lr": 1e-3},
+    "data": {
+        "dataset": "text", "tokens": 4 * 8 * 32, "seq_len": 32, "effective_batch_seqs": 8, "micro_batch_seqs": 4,
+        "positions_per_seq": 4, "held_out_frac": 0.1, "val_seqs": 8, "test_seqs": 8, "lanes": 4, "num_workers": 0,
+        "validate_every_steps": 2, "prompts": "prompts.yaml", "suite": "suite.yaml",
+    },
+    "trainer": {"accelerator": "cpu"},
+    "prism": {"positions": 512},
+}  # fmt: skip
+
+PROMPTS = """\
+facts:
+- sun moon river stone
+- id: river
+  prompt: sun moon river
+  answer: stone
+  relation: nature
+  fact: river → stone
+  no_filler: sun river
+  control: {id: sea, prompt: sun moon sea, answer: leaf, fact: sea → leaf}
+"""
+
+
+def make(root: Path) -> None:
+    """Make everything in `root`, which is the working folder afterwards.
+
+    Raises:
+        RuntimeError: A command failed on what is whole and good.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    os.chdir(root)
+    _make_models()
+    make_corpus(Path("text"), documents=200)
+    make_imported_lens(Path("imported"), scale=0.1, model_id="tiny")
+    Path("run.yaml").write_text(yaml.safe_dump(RUN, sort_keys=False))
+    Path("prompts.yaml").write_text(PROMPTS)
+    facts = [
+        {"id": f"f{i}", "prompt": f"{WORDS[i]} {WORDS[i + 1]}", "answer": WORDS[i + 2], "relation": "next"}
+        for i in range(8)
+    ]
+    Path("suite.yaml").write_text(yaml.safe_dump({"facts": facts}, sort_keys=False))
+    for command in ("prism", "fit", "test", "predict", "selftest", "validate"):
+        if (status := main([command, "--config", "run.yaml"])) not in (0, 3):
+            raise RuntimeError(f"{command} ends with exit status {status} on inputs that are whole")
+    for picture in (*Path("lightning_logs").rglob("*.png"), *Path("lightning_logs").rglob("*.html")):
+        picture.unlink()
+    _make_hub()
+    Path("options.json").write_text(json.dumps(_options()))
+
+
+def _make_models() -> None:
+    make_model(Path("tiny"))
+    small: dict[str, Any] = {"vocab_size": 23, "bos_token_id": 0, "eos_token_id": None}
+    gpt = GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=3, n_head=2, n_positions=64, **small))
+    gemma = Gemma2ForCausalLM(
+        Gemma2Config(
+            hidden_size=16, intermediate_size=32, num_hidden_layers=3, num_attention_heads=2, num_key_value_heads=1,
+            head_dim=8, max_position_embeddings=64, sliding_window=16, pad_token_id=0, **small,
+        )
+    )  # fmt: skip
+    for name, model in (("gpt", gpt), ("gemma", gemma)):
+        _save(model, name)
+    shutil.copytree("tiny", "halves")
+    shutil.copytree("tiny", "pickled")
+    llama = LlamaForCausalLM.from_pretrained("tiny")
+    Path("halves/model.safetensors").unlink()
+    llama.save_pretrained("halves", max_shard_size="8KB")
+    Path("pickled/model.safetensors").unlink()
+    torch.save(llama.state_dict(), "pickled/pytorch_model.bin")
+
+
+def _save(model: PreTrainedModel, name: str) -> None:
+    model.save_pretrained(name)
+    for path in Path("tiny").glob("tokenizer*"):
+        shutil.copy(path, name)
+
+
+def _make_hub() -> None:
+    for kind in ("tuned_lenses", "prisms"):
+        shutil.copytree(f"checkpoints/{kind}/tiny", f"hub/{kind}/_local/tiny")
+    licence = Path("hub/LICENSES/_local/tiny/LICENSE")
+    licence.parent.mkdir(parents=True)
+    licence.write_text("Do what you like.\n")
+    if hub_cli.main(["index", "hub"]) != 0:
+        raise RuntimeError("hub index fails on a folder that is whole")
+    cache = Path("cache/hub") / f"datasets--{REPO.replace('/', '--')}"
+    (cache / "refs").mkdir(parents=True)
+    (cache / "refs" / "main").write_text(COMMIT)
+    shutil.copytree("hub", cache / "snapshots" / COMMIT)
+    for command in (["verify", "hub"], ["pull", "--repo_id", REPO, "--all", "--folder", "pulled"]):
+        if hub_cli.main(command) != 0:
+            raise RuntimeError(f"hub {command[0]} fails on a release that is whole")
+    shutil.rmtree("pulled")
+
+
+def _options() -> dict[str, list[str]]:
+    """The options of every command, from its own help."""
+    found = {command: _listed([command]) for command in COMMANDS}
+    return found | {f"hub {command}": _listed(["hub", command]) for command in HUB_COMMANDS}
+
+
+def _listed(command: Sequence[str]) -> list[str]:
+    said = StringIO()
+    with redirect_stdout(said):
+        try:
+            if command[0] == "hub":
+                hub_cli.main([*command[1:], "--help"])
+            else:
+                main([*command, "--help"])
+        except SystemExit:
+            pass
+    names = re.findall(r"(?:^\s+|, )(--[A-Za-z_][\w.]*)\+?(?=[\s,])", said.getvalue(), flags=re.MULTILINE)
+    return sorted({name for name in names if not name.endswith(".help")} - {"--help", "--print_config"})
