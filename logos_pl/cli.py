@@ -39,6 +39,7 @@ from logos_pl.plan import plan_run, settle_prism_budget
 from logos_pl.run_folder import find_checkpoint, new_run_folder, refuse_broken
 from logos_pl.selftest import run_selftest
 from logos_pl.sentences import one_sentence
+from logos_pl.terminal import say
 
 TRAINER_OPTIONS = {
     "accelerator", "strategy", "devices", "num_nodes", "logger", "callbacks", "plugins", "profiler", "default_root_dir",
@@ -194,7 +195,7 @@ class LogosCLI(LightningCLI):
         self.plan.settle(config)
         self._settle_precond(config)
         if self.is_first_process:
-            print(self.plan.sentence(), flush=True)
+            say(self.plan.sentence())
         if config.get("ckpt_path") is not None:  # the self-test has none
             checkpoint = find_checkpoint(root, self.plan.clean_model_name, config.ckpt_path)
             config.ckpt_path = str(checkpoint)
@@ -224,7 +225,7 @@ class LogosCLI(LightningCLI):
             folder = Path(config.prism.folder) / self.plan.clean_model_name
             config.model.precond = str(folder) if folder.is_dir() else "off"
         if config.model.precond != "off" and self.is_first_process:
-            print(f"U and V in the whitened basis of the prism of {os.path.relpath(config.model.precond)}", flush=True)
+            say(f"U and V in the whitened basis of the prism of {os.path.relpath(config.model.precond)}")
 
     @property
     def is_first_process(self) -> bool:

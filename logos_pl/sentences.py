@@ -2,18 +2,29 @@
 
 import errno
 import io
+import logging
 import re
 import sys
 import warnings
 
 from logos_pl.errors import InputError, LogosError, RunError
+from logos_pl.terminal import one_line, printable
 
 DISK_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EIO}
 
 
+class PlainRecord(logging.LogRecord):
+    """A line of a log, other libraries' too, that quotes names as `printable` does."""
+
+    def getMessage(self) -> str:  # noqa: N802
+        """The text of the line."""
+        return printable(super().getMessage())
+
+
 def speak_plainly() -> None:
-    """Warnings in one sentence, without the line of code; and output that no encoding of the terminal can stop."""
-    warnings.formatwarning = lambda message, *_, **__: f"logos-pl: {message}\n"
+    """Warnings in one line, without the line of code; logs made harmless; output that no encoding can stop."""
+    warnings.formatwarning = lambda message, *_, **__: f"logos-pl: {one_line(str(message))}\n"
+    logging.setLogRecordFactory(PlainRecord)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

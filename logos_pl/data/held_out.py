@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from lightning.pytorch.utilities import rank_zero_only
-from rich.console import Console
 
 from logos_pl.data.shards import Shard, read_rows
 from logos_pl.errors import InputError
 from logos_pl.functional.packing import pack
+from logos_pl.terminal import say
 
 Side = Literal["train", "val", "test"]
 Tokenize = Callable[[str], Sequence[int]]
@@ -121,7 +121,7 @@ def held_out_sequences(
             packers[document[0]].add(document[1])
         if time.monotonic() > next_report:
             next_report = time.monotonic() + PROGRESS_AFTER_S
-            _say(f"Looking for held-out text: {_counts(packers, scanned)}")
+            rank_zero_only(say)(f"Looking for held-out text: {_counts(packers, scanned)}")
     if not all(packer.complete for packer in packers.values()):
         sizes = " or ".join(f"--data.{which}_seqs" for which, packer in packers.items() if not packer.complete)
         raise InputError(
@@ -133,8 +133,3 @@ def held_out_sequences(
 def _counts(packers: dict[Side, HeldOutPacker], scanned: int) -> str:
     found = ", ".join(f"{packer.found} of {packer.wanted} {which} sequences" for which, packer in packers.items())
     return f"found {found} in {scanned:,} documents"
-
-
-@rank_zero_only
-def _say(line: str) -> None:
-    Console(soft_wrap=True, markup=False, highlight=False).print(line)
