@@ -36,7 +36,7 @@ def main(args: list[str] | None = None) -> int:
         try:
             run_command(args, destination)
         except SeveralModelsAskedError as asked:
-            return each_model(sys.argv[1:] if args is None else args, asked.models, destination)
+            return each_model(sys.argv[1:] if args is None else args, asked, destination)
     except FORESEEN as error:
         message, status = describe(error)
         if isinstance(error, InterruptedRunError | GatesNotPassedError) and os.environ.get("LOCAL_RANK", "0") != "0":
@@ -63,7 +63,7 @@ def run_command(args: list[str] | None, destination: SweepDestination, one_model
     )
 
 
-def each_model(args: list[str], models: list[str], destination: SweepDestination) -> int:
+def each_model(args: list[str], asked: SeveralModelsAskedError, destination: SweepDestination) -> int:
     """Sweep one model after the other; one that fails or does not fit is skipped, with its reason on record.
 
     Returns:
@@ -72,7 +72,8 @@ def each_model(args: list[str], models: list[str], destination: SweepDestination
     Raises:
         InputError: Two of them would write the same files.
     """
-    refuse_same_names(models)
+    models = asked.models
+    refuse_same_names(models, asked.revision)
     statuses: list[int] = []
     skipped: list[tuple[str, str]] = []
     for number, model in enumerate(models, start=1):
@@ -112,7 +113,7 @@ def _reason(error: Exception) -> tuple[str, int]:
     return f"{type(error).__name__}: {' '.join(str(error).split())} (unforeseen: please report it).", 1
 
 
-def refuse_same_names(models: list[str]) -> None:
+def refuse_same_names(models: list[str], revision: str | None = None) -> None:
     """Make sure that no two models write to the same files.
 
     Raises:
@@ -120,7 +121,7 @@ def refuse_same_names(models: list[str]) -> None:
     """
     seen: dict[str, str] = {}
     for model in models:
-        name = file_name(model)
+        name = file_name(model, revision)
         if name in seen:
             raise InputError(f"{seen[name]} and {model} would write the same files: sweep them in two commands.")
         seen[name] = model

@@ -11,6 +11,7 @@ from huggingface_hub.utils import disable_progress_bars
 from jsonargparse import ArgumentParser, Namespace
 from rich.table import Table
 
+from logos_pl.configuration import check_arguments, guard_values
 from logos_pl.errors import InputError, LogosError
 from logos_pl.files import replace_file
 from logos_pl.hub.index import VERDICTS, Index, read_index
@@ -54,6 +55,8 @@ def main(args: Sequence[str]) -> int:
     try:
         if not args:
             raise InputError("Say what to do: `logos-pl hub push`, `pull`, `index`, `verify` or `list`.")
+        guard_values()
+        check_arguments(args, (), ())
         given = hub_parser().parse_args(list(args))
         COMMANDS[given.subcommand](given[given.subcommand])
     except (LogosError, OSError, UnicodeDecodeError, RuntimeError) as error:

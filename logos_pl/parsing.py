@@ -228,6 +228,8 @@ def compose_yaml(text: str, name: str, max_bytes: int = MAX_YAML_BYTES) -> yaml.
     except yaml.reader.ReaderError as error:
         code = error.character if isinstance(error.character, int) else ord(error.character[:1])
         raise InputError(f"{name} holds the character U+{code:04X}, which YAML does not allow: remove it.") from error
+    except UnicodeEncodeError as error:
+        raise InputError(f"{name} holds half of a surrogate pair, which is no character: remove it.") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = "" if mark is None else f" in line {mark.line + 1}"
