@@ -14,7 +14,7 @@ from logos_pl.terminal import one_line, printable, shortened
 MAX_GIVEN = 120
 """Characters of a refused value that are quoted."""
 
-UNION = re.compile(r"Subtypes: \[(?P<takes>.*?)\] Errors: .*?Given value type: \S+ \S+ Given value: ?(?P<given>.*)$")
+UNION = re.compile(r"Subtypes: \[(?P<takes>.*?)\] Errors: .*Given value type: \S+ \S+ Given value: ?(?P<given>.*)$")
 SINGLE = re.compile(r"Expected a (?P<takes>.*?)\. Got value: ?(?P<given>.*)$")
 """What the parser says of a value that is of none of an option's types, or not of its one type."""
 
@@ -68,7 +68,7 @@ def one_sentence(
         return f"{_plainly(message)}: see {help_texts}."
     option, said = f"--{key[1]}", message[key.end() :].strip()
     union = re.search(
-        r"Subtypes: \[(?P<takes>.*?)\] Errors: .*?Given value type: \S+ \S+ Given value: ?(?P<given>.*)$", said
+        r"Subtypes: \[(?P<takes>.*?)\] Errors: .*Given value type: \S+ \S+ Given value: ?(?P<given>.*)$", said
     )
     single = re.search(r"Expected a (?P<takes>.*?)\. Got value: ?(?P<given>.*)$", said)
     found = union or single
@@ -119,11 +119,11 @@ def _in_words(takes: str) -> str:
 
 def _hint(given: str, takes: str) -> str:
     """How to write what was meant."""
-    if "a whole number" in takes and re.fullmatch(r"[-+]?[\d_]+(\.\d*)?([eE][-+]?\d{1,2})?", given):
+    if "a whole number" in takes and re.fullmatch(r"[-+]?\d+(\.\d*)?([eE]\+?\d{1,2})?", given):
         number = float(given)
-        if number.is_integer():
+        if number.is_integer() and not given.isdigit():
             return f" (write {number:.0f})"
-    if takes.startswith("text") and re.fullmatch(r"[-+\w.]+", given):
+    if takes.startswith("text") and given != "null" and re.fullmatch(r"[-+\w.]+", given):
         return " (put it in quotes)"
     return ""
 

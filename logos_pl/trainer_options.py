@@ -107,7 +107,7 @@ def _check_devices(devices: Any) -> None:
     listed = devices.strip("[] ").split(",") if isinstance(devices, str) and "," in devices else devices
     numbers = [str(number).strip() for number in (listed if isinstance(listed, list) else [listed])]
     are_numbers = all(number.isascii() and number.isdigit() and int(number) <= MAX_DEVICES for number in numbers)
-    if not numbers or not are_numbers or len(set(numbers)) < len(numbers) or (listed is devices and numbers == ["0"]):
+    if not numbers or not are_numbers or len(set(numbers)) < len(numbers) or listed in (0, "0"):
         raise InputError(
             f"--trainer.devices {devices} is not understood: give a number from 1 on, or devices, such as 0,1."
         )

@@ -194,7 +194,10 @@ def test_evaluating_without_a_lens_says_how_to_fit_one(
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "unknown model": ({"model.model_id": "./nowhere"}, "nowhere is not a folder"),
     "rank beyond the width": ({"model.rank": 17}, "Rank 17 does not fit a model of width 16"),
-    "rank that is no number": ({"model.rank": "many"}, "--model.rank many is not what it takes: int or 'auto'"),
+    "rank that is no number": (
+        {"model.rank": "many"},
+        "--model.rank many is not what it takes: a whole number or 'auto'",
+    ),
     "context too short": ({"data.seq_len": 65}, "--data.seq_len 65 is beyond the context of"),
     "too few tokens for a step": (
         {"data.tokens": 255},
