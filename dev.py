@@ -14,7 +14,14 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # on Windows, where one command at a time has to do
+    fcntl = None  # type: ignore[assignment]
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
@@ -29,14 +36,41 @@ def run(*command: str | Path) -> None:
         sys.exit(status)
 
 
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Hold the lock of the set-up: a second command waits for the first, whose environment it would clear."""
+    if fcntl is None:
+        yield
+        return
+    with (ROOT / ".venv.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("Waiting for another dev.py that is setting up .venv …", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def set_up() -> None:
     """Make the virtual environment, unless it stands as the lock file says."""
     if sys.version_info < (3, 11):  # noqa: UP036  (this file also has to say so to an older Python)
         sys.exit(f"logos-pl needs Python 3.11 or later, and this is {sys.version.split()[0]}.")
     recipe = b"".join((ROOT / name).read_bytes() for name in ("pyproject.toml", "requirements.lock", "dev.py"))
     wanted, stamp = hashlib.sha256(recipe).hexdigest(), VENV / "set-up"
-    if stamp.is_file() and stamp.read_text() == wanted:
+    if stands(stamp, wanted):
         return
+    with one_at_a_time():
+        if not stands(stamp, wanted):  # the command that was waited for may have done it
+            make(stamp, wanted)
+
+
+def stands(stamp: Path, wanted: str) -> bool:
+    """Whether the environment is that of this recipe."""
+    return stamp.is_file() and stamp.read_text() == wanted
+
+
+def make(stamp: Path, wanted: str) -> None:
+    """Make the virtual environment anew, and leave the stamp when it stands."""
     print("Setting up .venv (a few minutes the first time) …", flush=True)
     run(sys.executable, "-m", "venv", "--clear", VENV)
     pip = (BIN / "python", "-m", "pip", "install", "-qq", "--disable-pip-version-check")

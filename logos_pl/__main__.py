@@ -18,7 +18,9 @@ def main() -> int:
 
         return run()
     except KeyboardInterrupt:
-        print("logos-pl: Interrupted before the first step; there is nothing to resume.", file=sys.stderr)
+        from logos_pl.terminal import complain
+
+        complain("Interrupted before the first step; there is nothing to resume.")
         return 130
 
 

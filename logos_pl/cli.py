@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
+from jsonargparse import Namespace
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -29,22 +30,32 @@ from logos_pl.callbacks.prism_export import PrismExport
 from logos_pl.callbacks.prism_import import PrismImport
 from logos_pl.callbacks.progress import FitProgress
 from logos_pl.callbacks.sweep_writer import SweepDestination, SweepWriter
+from logos_pl.configuration import (
+    FOLLOWING,
+    check_arguments,
+    check_settings,
+    guard_imports,
+    guard_values,
+    read_configuration,
+)
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.errors import InputError
 from logos_pl.functional.schedules import ScheduleName
-from logos_pl.lm.sources import clean_name, filed_under
+from logos_pl.lm.sources import clean_name, filed_under, first_sentence
 from logos_pl.modules.prism_fit import PrismFit, PrismSettings
 from logos_pl.modules.tuning import PERCENTILE_KL, LensTuning
 from logos_pl.plan import plan_run, settle_prism_budget
-from logos_pl.run_folder import find_checkpoint, new_run_folder, refuse_broken
+from logos_pl.run_folder import discard_run_folder, find_checkpoint, new_run_folder, refuse_broken
 from logos_pl.selftest import run_selftest
 from logos_pl.sentences import one_sentence
+from logos_pl.terminal import say
+from logos_pl.trainer_options import TAKES, TRAINER_OPTIONS, check_trainer, import_paths
 
-TRAINER_OPTIONS = {
-    "accelerator", "strategy", "devices", "num_nodes", "logger", "callbacks", "plugins", "profiler", "default_root_dir",
-    "enable_progress_bar", "detect_anomaly", "deterministic", "benchmark",
-}  # fmt: skip
-"""What of Lightning's Trainer a user may set; steps, batches, validations and precision belong to the plan."""
+SECTIONS = ("trainer", "model", "data", "early_stopping", "export", "sweep", "prism", "lens")
+"""Groups of options."""
+
+OF_NUMBERS = {LensTuning: "model", LensDataModule: "data", PercentileStopping: "early_stopping", PrismSettings: "prism"}
+"""What checks the bounds of its options when it is made, and the group that they stand in."""
 
 
 class LogosParser(LightningArgumentParser):
@@ -56,7 +67,7 @@ class LogosParser(LightningArgumentParser):
         Raises:
             InputError: always.
         """
-        raise InputError(one_sentence(message)) from ex
+        raise InputError(one_sentence(message, takes=TAKES)) from ex
 
 
 class SeveralModelsAskedError(Exception):
@@ -68,11 +79,12 @@ class SeveralModelsAskedError(Exception):
 
 
 def file_name(model: str) -> str:
-    """What a model's files are named after; of one that cannot be found, what it would be."""
-    try:
-        return clean_name(filed_under(model))
-    except InputError:
-        return clean_name(model)
+    """What a model's files are named after."""
+    return clean_name(filed_under(model))
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 class LogosTrainer(Trainer):
@@ -120,7 +132,21 @@ class LogosCLI(LightningCLI):
     def __init__(self, *, destination: SweepDestination, one_model: bool = False, **options: Any) -> None:
         self.destination = destination
         self.one_model = one_model
-        super().__init__(LensTuning, LensDataModule, trainer_class=LogosTrainer, **options)
+        self.claimed: Path | None = None  # the folder of a fit that has not been refused yet
+        guard_values()
+        guard_imports(import_paths())
+        try:
+            super().__init__(LensTuning, LensDataModule, trainer_class=LogosTrainer, **options)
+        except (InputError, MisconfigurationException):
+            if self.claimed is not None:
+                discard_run_folder(self.claimed)
+            raise
+
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The seed, a number: the run is a function of it, and it is recorded."""
+        parser.add_argument(
+            "--seed_everything", type=int, default=self.seed_everything_default, help="seed of all that is drawn"
+        )
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The Trainer's options that are the user's, the module's and the data's; the rest follows from the data."""
@@ -142,14 +168,10 @@ class LogosCLI(LightningCLI):
             help="what `auto` stands for in the options of training: `full`, `quick` (few tokens), or `spec`, the plan "
             "that the measured ones are compared with (see docs/schedules.md)",
         )
-        parser.link_arguments("schedule", "model.schedule")
-        parser.link_arguments("schedule", "data.schedule")
         parser.add_class_arguments(LensSource, "lens")
         parser.add_argument("--models", nargs="+", type=str, help="models that `predict` reads one after the other")
-        parser.link_arguments("model.model_id", "data.model_id")
-        parser.link_arguments("model.revision", "data.model_revision")
-        parser.link_arguments("seed_everything", "model.seed")
-        parser.link_arguments("seed_everything", "data.seed")
+        for option, leader in FOLLOWING.items():
+            parser.link_arguments(leader, option)
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -168,10 +190,14 @@ class LogosCLI(LightningCLI):
         """Parse, and look at a checkpoint that is given as a file: Lightning opens it next, without asking what it is.
 
         Raises:
-            InputError: it is no whole checkpoint.
+            InputError: an option, a configuration or its value cannot be used, or the file is no whole checkpoint.
         """
+        check_arguments(sys.argv[1:] if args is None else args, SECTIONS, tuple(self.subcommands()))
         super().parse_arguments(parser, args)
-        given = self.config[self.config.subcommand].get("ckpt_path")
+        command = self.config.subcommand
+        defaults = self._subcommand_parsers[command].get_defaults()
+        check_settings(self.config[command].items(), dict(defaults.items()))
+        given = self.config[command].get("ckpt_path")
         if given is not None and Path(given).is_file():
             refuse_broken(Path(given))
 
@@ -183,6 +209,9 @@ class LogosCLI(LightningCLI):
             InputError: Something does not fit, or there is nothing to go on from.
         """
         config = self.config[self.subcommand]
+        check_trainer(config.trainer)
+        for kind, section in OF_NUMBERS.items():
+            kind(**config[section])  # refuses what is out of bounds, before it is planned with
         if config.models and not self.one_model:
             if self.subcommand != "predict":
                 raise InputError(f"--models is for predict; {self.subcommand} takes one model, --model.model_id.")
@@ -190,7 +219,8 @@ class LogosCLI(LightningCLI):
         self._refuse_useless_source(config)
         root = Path(config.trainer.default_root_dir or "lightning_logs")
         if self.subcommand == "predict":
-            names = [file_name(model) for model in config.models or [config.model.model_id]]
+            models = config.models or [config.model.model_id]
+            names = [file_name(model) for model in models]
             self.destination.settle(root, config.sweep.out_dir, names)
         if self.subcommand == "prism":
             settle_prism_budget(config)
@@ -200,13 +230,14 @@ class LogosCLI(LightningCLI):
         self.plan.settle(config)
         self._settle_precond(config)
         if self.is_first_process:
-            print(self.plan.sentence(), flush=True)
+            say(self.plan.sentence())
         if config.get("ckpt_path") is not None:  # the self-test has none
             checkpoint = find_checkpoint(root, self.plan.clean_model_name, config.ckpt_path)
             config.ckpt_path = str(checkpoint)
             self.run_folder = checkpoint.parent
         elif self.subcommand == "fit":
             self.run_folder = new_run_folder(root, self.plan.clean_model_name, create=self.is_first_process)
+            self.claimed = self.run_folder if self.is_first_process else None
 
     def _refuse_useless_source(self, config: Any) -> None:
         """Refuse a lens that is named and would not be read."""
@@ -230,22 +261,44 @@ class LogosCLI(LightningCLI):
             folder = Path(config.prism.folder) / self.plan.clean_model_name
             config.model.precond = str(folder) if folder.is_dir() else "off"
         if config.model.precond != "off" and self.is_first_process:
-            print(f"U and V in the whitened basis of the prism of {os.path.relpath(config.model.precond)}", flush=True)
+            say(f"U and V in the whitened basis of the prism of {os.path.relpath(config.model.precond)}")
 
     @property
     def is_first_process(self) -> bool:
         """Whether this is the process that writes and speaks."""
         return all(int(os.environ.get(name, "0")) == 0 for name in ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
+    def instantiate_classes(self) -> None:
+        """Make the parts of the run.
+
+        Raises:
+            InputError: a class that the configuration names for the Trainer cannot be made.
+        """
+        values = vars(self.config[self.subcommand].trainer).values()
+        named = any(isinstance(part, Namespace) for value in values for part in _listed(value))
+        try:
+            super().instantiate_classes()
+        except (TypeError, ValueError, ImportError) as error:
+            if not named:
+                raise
+            raise InputError(f"A class that --trainer names cannot be made: {first_sentence(error)}") from error
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """The trainer with this project's logger, checkpoints and callbacks."""
+        """The trainer with this project's logger, checkpoints and callbacks.
+
+        Raises:
+            InputError: the options do not fit together, or the machine.
+        """
         makers = {"fit": self._fit_parts, "prism": self._prism_parts}
         parts = makers.get(str(self.subcommand), self._evaluation_parts)()
         if self.subcommand != "fit":
             self.save_config_callback = None  # an evaluation has no run folder, and leaves nothing where it is called
         given = self._get(self.config_init, "trainer")
         parts["callbacks"] += given.get("callbacks") or []
-        trainer = super().instantiate_trainer(**parts, enable_model_summary=False, **kwargs)
+        try:
+            trainer = super().instantiate_trainer(**parts, enable_model_summary=False, **kwargs)
+        except (TypeError, ValueError, ImportError) as error:  # Lightning's own checks of these options
+            raise InputError(f"The --trainer options cannot be used: {first_sentence(error)}") from error
         if self.subcommand == "prism":  # these are the tuned lens's
             others = PercentileStopping | LensExport | SweepWriter
             trainer.callbacks = [c for c in trainer.callbacks if not isinstance(c, others)]  # type: ignore[attr-defined]
@@ -350,8 +403,8 @@ class LogosCLI(LightningCLI):
         """The model that the configuration files name, if any does."""
         named = None
         for path in self._config_files():
-            given = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-            named = (given.get("model") or {}).get("model_id", named)
+            given = read_configuration(path, SECTIONS)
+            named = given.get("model", {}).get("model_id", named)
         return named
 
     def _config_files(self) -> list[str]:

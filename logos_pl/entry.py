@@ -14,6 +14,7 @@ from logos_pl.cli import __doc__ as cli_doc
 from logos_pl.errors import GatesNotPassedError, InputError, InterruptedRunError, LogosError
 from logos_pl.quiet import silence_third_parties
 from logos_pl.sentences import DISK_ERRORS, describe, speak_plainly
+from logos_pl.terminal import complain, say
 
 FORESEEN = (LogosError, MisconfigurationException, OSError, UnicodeDecodeError, RuntimeError)
 """What may go wrong through no fault of the program; `describe` tells those of them that are one."""
@@ -40,7 +41,7 @@ def main(args: list[str] | None = None) -> int:
         message, status = describe(error)
         if isinstance(error, InterruptedRunError | GatesNotPassedError) and os.environ.get("LOCAL_RANK", "0") != "0":
             return status  # the first process says it
-        print(f"logos-pl: {message}", file=sys.stderr)
+        complain(message)
         return status
     finally:
         destination.close()
@@ -75,7 +76,7 @@ def each_model(args: list[str], models: list[str], destination: SweepDestination
     statuses: list[int] = []
     skipped: list[tuple[str, str]] = []
     for number, model in enumerate(models, start=1):
-        print(f"\nmodel {number} of {len(models)}: {model}", flush=True)
+        say(f"\nmodel {number} of {len(models)}: {model}")
         try:
             run_command([*args, f"--model.model_id={model}"], destination, one_model=True)
         except InterruptedRunError:
@@ -84,7 +85,7 @@ def each_model(args: list[str], models: list[str], destination: SweepDestination
             if isinstance(error, OSError) and error.errno in DISK_ERRORS:
                 raise  # the next one would meet the same
             message, status = _reason(error)
-            print(f"logos-pl: {model} is skipped: {message}", file=sys.stderr, flush=True)
+            complain(f"{model} is skipped: {message}")
             skipped.append((model, message))
             statuses.append(status)
         if destination.reports:  # bad input alone rotates nothing
@@ -95,9 +96,9 @@ def each_model(args: list[str], models: list[str], destination: SweepDestination
             torch.cuda.empty_cache()
     if len(destination.reports) > 1:
         written = write_cross_report(destination.open(), destination.reports)
-        print(f"\nmodels side by side: {os.path.relpath(written)}")
+        say(f"\nmodels side by side: {os.path.relpath(written)}")
     if statuses:
-        print(f"\n{len(models) - len(statuses)} of {len(models)} models were read; the others are named above.")
+        say(f"\n{len(models) - len(statuses)} of {len(models)} models were read; the others are named above.")
     return 0 if not statuses else InputError.exit_status if set(statuses) == {InputError.exit_status} else 1
 
 

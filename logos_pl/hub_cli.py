@@ -9,9 +9,9 @@ from typing import Any
 
 from huggingface_hub.utils import disable_progress_bars
 from jsonargparse import ArgumentParser, Namespace
-from rich.console import Console
 from rich.table import Table
 
+from logos_pl.configuration import check_arguments, guard_values
 from logos_pl.errors import InputError, LogosError
 from logos_pl.files import replace_file
 from logos_pl.hub.index import VERDICTS, Index, read_index
@@ -21,6 +21,7 @@ from logos_pl.hub.verify import artifact_files, check_licences
 from logos_pl.lm.sources import DEMO, locate
 from logos_pl.quiet import silence_third_parties
 from logos_pl.sentences import describe, one_sentence, speak_plainly
+from logos_pl.terminal import Console, complain, say
 
 MODELS_HELP = "ids of the models; for a model of a local folder, that folder"
 
@@ -54,14 +55,16 @@ def main(args: Sequence[str]) -> int:
     try:
         if not args:
             raise InputError("Say what to do: `logos-pl hub push`, `pull`, `index`, `verify` or `list`.")
+        guard_values()
+        check_arguments(args, (), ())
         given = hub_parser().parse_args(list(args))
         COMMANDS[given.subcommand](given[given.subcommand])
     except (LogosError, OSError, UnicodeDecodeError, RuntimeError) as error:
         message, status = describe(error)
-        print(f"logos-pl: {message}", file=sys.stderr)
+        complain(message)
         return status
     except KeyboardInterrupt:
-        print("logos-pl: Interrupted; nothing is half-written, and the same command goes on.", file=sys.stderr)
+        complain("Interrupted; nothing is half-written, and the same command goes on.")
         return 130
     return 0
 
@@ -136,27 +139,27 @@ def _push(given: Namespace) -> None:
     plan = plan_release(given.repo_id, Path(given.folder), models, given.tag)
     for found in plan.licences.values():
         if found.remark is not None:
-            _say(f"note: {found.remark}")
+            say(f"note: {found.remark}")
     for artifact in plan.staged.unchanged:
         version = _version(plan.staged.index, artifact.kind, artifact.model_id)
-        _say(f"{artifact.model_id}: {WORDS[artifact.kind]} unchanged since {version}")
+        say(f"{artifact.model_id}: {WORDS[artifact.kind]} unchanged since {version}")
     if plan.changes:
-        _say(f"release {plan.release.version} of {given.repo_id}:")
+        say(f"release {plan.release.version} of {given.repo_id}:")
         for path in plan.additions:
-            _say(f"  {path}  ({(plan.folder / path).stat().st_size:,} bytes)")
+            say(f"  {path}  ({(plan.folder / path).stat().st_size:,} bytes)")
         for path in plan.staged.deleted:
-            _say(f"  {path}  (removed)")
+            say(f"  {path}  (removed)")
     if given.dry_run:
-        _say(f"built and verified, nothing sent: {os.path.relpath(plan.folder)}")
+        say(f"built and verified, nothing sent: {os.path.relpath(plan.folder)}")
         return
     unfinished = plan.published.unfinished
     commit = publish(plan, given.private)
     if unfinished is not None:
-        _say(f"finished the interrupted release {unfinished}")
+        say(f"finished the interrupted release {unfinished}")
     if plan.changes:
-        _say(f"published: {given.repo_id} at {plan.release.version} (commit {commit})")
+        say(f"published: {given.repo_id} at {plan.release.version} (commit {commit})")
     elif unfinished is None:
-        _say(f"nothing to publish: {given.repo_id} has it all")
+        say(f"nothing to publish: {given.repo_id} has it all")
 
 
 def _pull(given: Namespace) -> None:
@@ -166,11 +169,11 @@ def _pull(given: Namespace) -> None:
     for lens in pull(snapshot, given.models, Path(given.folder), given.replace):
         count += 1
         state = "" if lens.is_new else ", as it was"
-        _say(
+        say(
             f"{lens.model_id}: {WORDS[lens.kind]} {lens.entry.tl_version}, {lens.entry.size}, in "
             f"{os.path.relpath(lens.folder)}{state}"
         )
-    _say(f"verified: {count} of {given.repo_id} at commit {snapshot.commit}")
+    say(f"verified: {count} of {given.repo_id} at commit {snapshot.commit}")
 
 
 def _index(given: Namespace) -> None:
@@ -183,7 +186,7 @@ def _index(given: Namespace) -> None:
     index = index_folder(root, tag)
     replace_file(root / INDEX_FILE, index.to_json().encode())
     _print_index(index)
-    _say(f"index: {os.path.relpath(root / INDEX_FILE)}")
+    say(f"index: {os.path.relpath(root / INDEX_FILE)}")
 
 
 def _list(given: Namespace) -> None:
@@ -193,7 +196,7 @@ def _list(given: Namespace) -> None:
         tags = ", ".join(releases(given.repo_id)) or "none"
     except LogosError as error:  # the index may be from the cache, and the tags never are
         tags = f"not known. {error}"
-    _say(f"{given.repo_id} at commit {snapshot.commit}; releases: {tags}")
+    say(f"{given.repo_id} at commit {snapshot.commit}; releases: {tags}")
 
 
 def _verify(given: Namespace) -> None:
@@ -222,10 +225,10 @@ def _verify(given: Namespace) -> None:
         except InputError as error:
             refused += 1
             found = f"REFUSED: {error}"
-        _say(f"{model_id}: {WORDS[kind]} {_version(index, kind, model_id)}: {found}")
+        say(f"{model_id}: {WORDS[kind]} {_version(index, kind, model_id)}: {found}")
     if refused:
         raise InputError(f"{refused} of {len(wanted)} in {where} are refused, for the reasons above.")
-    _say(f"{len(wanted)} of {len(wanted)} in {where} are as published.")
+    say(f"{len(wanted)} of {len(wanted)} in {where} are as published.")
 
 
 def _loads(kind: Kind, folder: Path, model_id: str, place: str | None, given: Namespace) -> str:
@@ -282,8 +285,4 @@ def _print_index(index: Index) -> None:
         verdict = VERDICTS[entry.gates_passed] if kind == "tuned_lenses" else "–"
         commit = entry.model_commit.removeprefix("sha256:")[:12]
         table.add_row(model_id, WORDS[kind], entry.tl_version, entry.size, verdict, commit)
-    Console(soft_wrap=True).print(table, markup=False)
-
-
-def _say(text: str) -> None:
-    Console(soft_wrap=True).print(text, markup=False, highlight=False)
+    Console(soft_wrap=True, markup=False).print(table)

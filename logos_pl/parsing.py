@@ -33,6 +33,52 @@ MAX_INTEGER = 2**64
 # A string without its closing quote ends with the text; nothing is ever read twice, whatever the text.
 _STRING_OR_BRACKET = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
 _YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_RESOLVED_OTHERWISE = {f"tag:yaml.org,2002:{kind}" for kind in ("bool", "float", "int", "timestamp")}
+
+
+class BoundsError(InputError):
+    """A text that is too large, too deep or expands to too much: no parser should see it."""
+
+
+class _CoreLoader(yaml.SafeLoader):
+    """Reads plain scalars as YAML 1.2 does: `off` is a word, 010 is ten, 1:30 no number, 1e-3 a float, a date a word.
+
+    Underscores may part digits.
+    """
+
+    def whole_number(self, node: yaml.ScalarNode) -> int:
+        """A number in decimal, whatever it begins with.
+
+        Raises:
+            ValueError: It is none, or beyond 64 bits.
+        """
+        digits = str(self.construct_scalar(node))
+        if len(digits) > 64 or abs(int(digits)) >= MAX_INTEGER:
+            raise ValueError(f"an integer of {len(digits):,} digits, beyond 64 bits")
+        return int(digits)
+
+
+_CoreLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _RESOLVED_OTHERWISE]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_CoreLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"(?:true|True|TRUE|false|False|FALSE)\Z"), list("tTfF")
+)
+_CoreLoader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?[0-9][0-9_]*\Z"), list("-+0123456789"))
+_CoreLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"""[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?
+            |[0-9][0-9_]*[eE][-+]?[0-9]+
+            |\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?
+            |\.(?:inf|Inf|INF))\Z
+            |\.(?:nan|NaN|NAN)\Z""",
+        re.VERBOSE,
+    ),
+    list("-+.0123456789"),
+)
+_CoreLoader.add_constructor("tag:yaml.org,2002:int", _CoreLoader.whole_number)
 
 
 @contextmanager
@@ -195,14 +241,15 @@ def compose_yaml(text: str, name: str, max_bytes: int = MAX_YAML_BYTES) -> yaml.
         max_bytes: Largest text.
 
     Raises:
-        InputError: It is no YAML or several documents, is too large, nested deeper than ``MAX_DEPTH``, expands by its
-            aliases to more than ``MAX_YAML_NODES``, or has a key twice in one mapping; with the line.
+        BoundsError: It is too large, nested deeper than ``MAX_DEPTH``, expands by its aliases to more than
+            ``MAX_YAML_NODES``.
+        InputError: It is no YAML or several documents, or has a key twice in one mapping; with the line.
     """
     if len(text) > max_bytes:
-        raise InputError(_too_large(name, len(text), max_bytes))
+        raise BoundsError(_too_large(name, len(text), max_bytes))
     try:
         _check_yaml_events(text, name)
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = yaml.compose(text, Loader=_CoreLoader)
     except yaml.reader.ReaderError as error:
         code = error.character if isinstance(error.character, int) else ord(error.character[:1])
         line = text.count("\n", 0, text.find(chr(code))) + 1  # its position is in bytes or in characters
@@ -221,15 +268,15 @@ def compose_yaml(text: str, name: str, max_bytes: int = MAX_YAML_BYTES) -> yaml.
 
 
 def parse_yaml(text: str, name: str, max_bytes: int = MAX_YAML_BYTES) -> Any:
-    """A YAML document as plain values; None where it is empty.
+    """A YAML document as plain values, scalars as in YAML 1.2; None where it is empty.
 
     Raises:
-        InputError: As ``compose_yaml``, or a value is not of its tag's kind, such as the date 2026-02-31.
+        InputError: As ``compose_yaml``, or a value is not of its tag's kind, such as ``!!int many``, or a key is none.
     """
     root = compose_yaml(text, name, max_bytes)
     if root is None:
         return None
-    loader = yaml.SafeLoader("")
+    loader = _CoreLoader("")
     try:
         return loader.construct_document(root)
     except (yaml.MarkedYAMLError, ValueError, OverflowError) as error:
@@ -250,21 +297,21 @@ def _check_yaml_events(text: str, name: str) -> None:
             nodes += 1
             if len(opened) > MAX_DEPTH:
                 where = "" if event.start_mark is None else f" in line {event.start_mark.line + 1}"
-                raise InputError(f"{name} is nested deeper than {MAX_DEPTH} levels{where}: make it flatter.")
+                raise BoundsError(f"{name} is nested deeper than {MAX_DEPTH} levels{where}: make it flatter.")
         elif isinstance(event, yaml.CollectionEndEvent):
             anchor, before = opened.pop()
             if anchor is not None:
                 sizes[anchor] = nodes - before
         elif isinstance(event, yaml.AliasEvent):
             if any(anchor == event.anchor for anchor, _ in opened):
-                raise InputError(f"{name} has an alias *{event.anchor} that holds itself: write it out.")
+                raise BoundsError(f"{name} has an alias *{event.anchor} that holds itself: write it out.")
             nodes += sizes.get(str(event.anchor), 1)
         elif isinstance(event, yaml.ScalarEvent):
             nodes += 1
             if event.anchor is not None:
                 sizes[event.anchor] = 1
         if nodes > MAX_YAML_NODES:
-            raise InputError(f"{name} has more than {MAX_YAML_NODES:,} values with its aliases: make it smaller.")
+            raise BoundsError(f"{name} has more than {MAX_YAML_NODES:,} values with its aliases: make it smaller.")
 
 
 def _refuse_second_keys(node: yaml.Node, name: str, seen: set[int]) -> None:

@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -36,6 +38,15 @@ def new_run_folder(root: Path, model_name: str, create: bool) -> Path:
                 "mend it, or choose another folder with --trainer.default_root_dir."
             ) from error
     return parent / f"version_{version}"
+
+
+def discard_run_folder(folder: Path) -> None:
+    """Remove the folder of a fit that was refused, and the model's where it is the only one; a checkpoint stays."""
+    if any(folder.glob("*.ckpt")):
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):  # other runs are there
+        folder.parent.rmdir()
 
 
 def find_checkpoint(root: Path, model_name: str, which: str | Literal["last", "best"]) -> Path:

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
@@ -22,6 +21,7 @@ from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
 from logos_pl.modules.reading import BatchReading, PromptReader
 from logos_pl.modules.tuning import LensTuning
+from logos_pl.terminal import Console, say
 
 KL_BOUND_BITS = 1e-4
 """How far a decoded distribution may be from what it claims to be. Source: SPEC §1."""
@@ -64,7 +64,7 @@ def run_selftest(module: LensTuning, data: LensDataModule, device: torch.device)
     failed = [check.name for check in done if not check.passed]
     if failed:
         raise RunError(f"{len(failed)} of {len(done)} checks failed on {lm.model_id} ({'; '.join(failed)}).")
-    Console(soft_wrap=True).print(f"{len(done)} of {len(done)} checks passed on {lm.model_id}.", highlight=False)
+    say(f"{len(done)} of {len(done)} checks passed on {lm.model_id}.")
 
 
 def selftest_table(done: list[Check]) -> Table:

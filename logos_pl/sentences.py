@@ -2,44 +2,137 @@
 
 import errno
 import io
+import logging
 import os
 import re
 import sys
 import warnings
+from collections.abc import Mapping
 
 from logos_pl.errors import InputError, LogosError, RunError
+from logos_pl.terminal import one_line, printable, shortened
+
+MAX_GIVEN = 120
+"""Characters of a refused value that are quoted."""
+
+UNION = re.compile(r"Subtypes: \[(?P<takes>.*?)\] Errors: .*Given value type: \S+ \S+ Given value: ?(?P<given>.*)$")
+SINGLE = re.compile(r"Expected a (?P<takes>.*?)\. Got value: ?(?P<given>.*)$")
+"""What the parser says of a value that is of none of an option's types, or not of its one type."""
+
+PLAIN = (
+    (r"argument subcommand: invalid choice: (.*) \(choose from (.*)\)", r"There is no command \1: choose among \2"),
+    (r'expected "subcommand" to be one of \{.*\}, but it was not provided', "The command is missing"),
+    (r"argument (?:-\w/)?(--[\w.]+): expected (?:one|at least one) argument", r"\1 needs a value"),
+    (r"(--[\w.]+\.help): Importing '(.*)' is not allowed,.*", r"\1: \2 is no class that may be named"),
+    (r"Subcommand '(\w+)' does not accept option '(.*)'", r"There is no option --\2 of \1"),
+)
+"""Its other messages, and the same in plain words."""
 
 DISK_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EIO}
-PATH_ERRORS = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ESTALE}
+PATH_ERRORS = {
+    errno.ENOENT: 1,
+    errno.ESTALE: 1,
+    errno.ENOTDIR: 2,
+    errno.EISDIR: 2,
+    errno.ENAMETOOLONG: 2,
+    errno.ELOOP: 2,
+}
+"""What a path may be that no file can be read from or written to, with the exit status: a missing one may have gone."""
+
+
+class PlainRecord(logging.LogRecord):
+    """A line of a log, other libraries' too, that quotes names as `printable` does."""
+
+    def getMessage(self) -> str:  # noqa: N802
+        """The text of the line."""
+        return printable(super().getMessage())
 
 
 def speak_plainly() -> None:
-    """Warnings in one sentence, without the line of code; and output that no encoding of the terminal can stop."""
-    warnings.formatwarning = lambda message, *_, **__: f"logos-pl: {message}\n"
+    """Warnings in one line, without the line of code; logs made harmless; output that no encoding can stop."""
+    warnings.formatwarning = lambda message, *_, **__: f"logos-pl: {one_line(str(message))}\n"
+    logging.setLogRecordFactory(PlainRecord)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
-def one_sentence(message: str, help_texts: str = "`logos-pl --help` or `logos-pl fit --help`") -> str:
+def one_sentence(
+    message: str,
+    help_texts: str = "`logos-pl --help` or `logos-pl fit --help`",
+    takes: Mapping[str, str] | None = None,
+) -> str:
     """The parser's message without its Python types: which option, what was given, what it takes.
 
     Args:
         message: What jsonargparse says.
         help_texts: Where to look.
+        takes: What options take that the parser would describe at length, in words.
     """
     message = " ".join(message.split())
-    key, given = re.match(r'Parser key "([^"]+)":', message), re.search(r"(?:Given|Got) value: (.*)$", message)
+    key = re.match(r'Parser key "([^"]+)"(?: element \d+)?:', message)
     if key is None:
-        return message.rstrip(".") + f": see {help_texts}."
-    option = f"--{key[1]}"
-    if given is None:
-        return f"{option}: {message[key.end() :].strip().rstrip('.')}."
-    wanted = [name or choices for name, choices in re.findall(r"<class '(\w+)'>|typing\.Literal\[([^\]]+)\]", message)]
-    takes = " or ".join(dict.fromkeys(wanted)) or message[key.end() : given.start()].strip()
-    if given[1] == "None":
+        return f"{_plainly(message)}: see {help_texts}."
+    option, said = f"--{key[1]}", message[key.end() :].strip()
+    union = re.search(
+        r"Subtypes: \[(?P<takes>.*?)\] Errors: .*Given value type: \S+ \S+ Given value: ?(?P<given>.*)$", said
+    )
+    single = re.search(r"Expected a (?P<takes>.*?)\. Got value: ?(?P<given>.*)$", said)
+    found = union or single
+    if found is None:
+        return f"{option}: {said.rstrip('.')}."
+    given, wanted = found["given"], (takes or {}).get(key[1]) or _in_words(found["takes"])
+    if given == "None" and wanted == "text" and "element" not in key[0]:
         return f"{option} is missing: give it, or a configuration, such as --config configs/demo.yaml."
-    return f"{option} {given[1]} is not what it takes: {takes}."
+    if given == "None":
+        given = "null"
+    elif not given:
+        given = "''"
+    elif nested := re.fullmatch(r"NestedArg\(key='(.*)', val=(.*)\)", given):
+        option, given = f"{option}.{nested[1]}", nested[2]
+    return f"{option} {shortened(given, MAX_GIVEN)} is not what it takes: {wanted}{_hint(given, wanted)}."
+
+
+def _plainly(message: str) -> str:
+    """Messages that name no option's value, in the words of the others."""
+    plain = (
+        (
+            r"argument subcommand: invalid choice: '?(.*?)'? \(choose from (.*)\)",
+            r"There is no command \1: choose among \2",
+        ),
+        (r'expected "subcommand" to be one of \{.*\}, but it was not provided', "The command is missing"),
+        (r"argument (?:-\w/)?(--[\w.]+): expected (?:one|at least one) argument", r"\1 needs a value"),
+        (r"(--[\w.]+\.help): Importing '(.*)' is not allowed,.*", r"\1: \2 is no class that may be named"),
+        (r"Subcommand '(\w+)' does not accept option '(.*)'", r"There is no option --\2 of \1"),
+    )
+    for pattern, words in plain:
+        if match := re.fullmatch(pattern, message.rstrip(".")):
+            return match.expand(words)
+    return message.rstrip(".")
+
+
+WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "NoneType": "null"}
+
+
+def _in_words(takes: str) -> str:
+    """Types as the parser names them, for a user."""
+    listed = []
+    for kind, choices, items in re.findall(r"<class '([\w.]+)'>|Literal\[([^\]]+)\]|((?:tuple|list)\b[^,]*)", takes):
+        listed.append(choices or (WORDS.get(kind, kind.rpartition(".")[2]) if kind else "a list"))
+        if items.startswith("tuple"):
+            listed[-1] = "a list of two numbers"  # as all of ours are
+    return " or ".join(dict.fromkeys(listed)) or takes
+
+
+def _hint(given: str, takes: str) -> str:
+    """How to write what was meant."""
+    if "a whole number" in takes and re.fullmatch(r"[-+]?\d+(\.\d*)?([eE]\+?\d{1,2})?", given):
+        number = float(given)
+        if number.is_integer() and not given.isdigit():
+            return f" (write {number:.0f})"
+    if takes.startswith("text") and given != "null" and re.fullmatch(r"[-+\w.]+", given):
+        return " (put it in quotes)"
+    return ""
 
 
 def describe(error: Exception) -> tuple[str, int]:
@@ -58,8 +151,9 @@ def describe(error: Exception) -> tuple[str, int]:
         reason = f"{error.strerror}{_file_of(error)}: free space, or choose folders that can be written."
         return reason, RunError.exit_status
     if isinstance(error, OSError) and error.errno in PATH_ERRORS:
-        reason = f"{error.strerror}{_file_of(error)}: keep files and folders in place while a command uses them."
-        return reason, RunError.exit_status
+        status = PATH_ERRORS[error.errno]
+        remedy = "keep files and folders in place while a command uses them" if status == 1 else "give another path"
+        return f"{error.strerror}{_file_of(error)}: {remedy}.", status
     if isinstance(error, UnicodeDecodeError):
         reason = f"A file that was given is not UTF-8 text ({error.reason}): save it as UTF-8."
         return reason, InputError.exit_status

@@ -194,7 +194,10 @@ def test_evaluating_without_a_lens_says_how_to_fit_one(
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "unknown model": ({"model.model_id": "./nowhere"}, "nowhere is not a folder"),
     "rank beyond the width": ({"model.rank": 17}, "Rank 17 does not fit a model of width 16"),
-    "rank that is no number": ({"model.rank": "many"}, "--model.rank many is not what it takes: int or 'auto'"),
+    "rank that is no number": (
+        {"model.rank": "many"},
+        "--model.rank many is not what it takes: a whole number or 'auto'",
+    ),
     "context too short": ({"data.seq_len": 65}, "--data.seq_len 65 is beyond the context of"),
     "too few tokens for a step": (
         {"data.tokens": 255},
@@ -213,9 +216,9 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "too few held-out texts": ({"data.val_seqs": 4000}, "--data.val_seqs"),
     "a step limit beside the budget": ({"trainer.max_steps": 3}, "unrecognized arguments: --trainer.max_steps=3"),
     "another precision": ({"trainer.precision": "bf16-true"}, "unrecognized arguments: --trainer.precision=bf16-true"),
-    "no validation at all": ({"data.val_seqs": 0}, "--data.val_seqs is 0"),
-    "no patience": ({"early_stopping.patience": 0}, "--early_stopping.patience 0"),
-    "learning backwards": ({"model.lr": -1}, "--model.lr -1.0 is no learning rate"),
+    "no validation at all": ({"data.val_seqs": 0}, "--data.val_seqs must be at least 1"),
+    "no patience": ({"early_stopping.patience": 0}, "--early_stopping.patience must be at least 1"),
+    "learning backwards": ({"model.lr": -1}, "--model.lr must be above 0 (got -1.0)."),
     "a range from back to front": ({"data.position_range": "[0.9,0.5]"}, "--data.position_range is [0.9, 0.5]"),
     "weights for a checkpoint": ({"ckpt_path": Path(__file__)}, "is not a whole checkpoint"),
     "more positions than there are": ({"data.positions_per_seq": 30}, "--data.positions_per_seq is 30"),

@@ -61,7 +61,10 @@ def test_json_is_read_as_python_reads_it(value: object) -> None:
         ("a: *nobody", "not valid YAML"),
         ("a: \x00", "U\\+0000"),
         ("a: !!python/object/apply:os.getcwd []", "cannot be read"),
-        ("a: 2026-02-31", "cannot be read"),
+        ("a: !!timestamp 2026-02-31", "cannot be read"),
+        ("a: !!int many", "cannot be read"),
+        ("a: 1" + "0" * 21, "beyond 64 bits"),
+        ("a: 1" + "0" * 5000, "beyond 64 bits"),
         ("? [a]\n: 1", "cannot be read"),
         ("x" * (2**21 + 1), "at most"),
     ],
@@ -83,8 +86,39 @@ def test_aliases_that_stand_for_billions_of_values_are_refused_at_once() -> None
 
 
 @pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("off", "off"),
+        ("yes", "yes"),
+        ("true", True),
+        ("False", False),
+        ("010", 10),
+        ("1_000", 1000),
+        ("-5", -5),
+        ("1:30", "1:30"),
+        ("0x10", "0x10"),
+        ("1e-3", 0.001),
+        ("8e3", 8000.0),
+        ("1.5E+2", 150.0),
+        (".5", 0.5),
+        ("-.inf", float("-inf")),
+        ("nan", "nan"),
+        ("2026-02-31", "2026-02-31"),
+        ("~", None),
+        ("", None),
+        ("'1'", "1"),
+        ("12a", "12a"),
+    ],
+)
+def test_scalars_are_those_of_yaml_1_2(text: str, value: object) -> None:
+    read = parse_yaml(f"a: {text}", "a.yaml")["a"]
+    assert read == value
+    assert type(read) is type(value)
+
+
+@pytest.mark.parametrize(
     "text",
-    ["", "a: {b: [1, 2.5, null, yes]}", "base: &b {x: 1}\nmore:\n  <<: *b\n  y: 2\n", "a: '*b'\n", "- é\n- 🙂\n"],
+    ["", "a: {b: [1, 2.5, null, true]}", "base: &b {x: 1}\nmore:\n  <<: *b\n  y: 2\n", "a: '*b'\n", "- é\n- 🙂\n"],
 )
 def test_yaml_is_read_as_the_library_reads_it(text: str) -> None:
     assert parse_yaml(text, "a.yaml") == yaml.safe_load(text)

@@ -10,7 +10,6 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -29,6 +28,7 @@ from logos_pl.files import replace_file
 from logos_pl.functional.divergence import NATS_TO_BITS
 from logos_pl.modules.judging import Judged
 from logos_pl.modules.tuning import LensTuning
+from logos_pl.terminal import Console, say
 
 
 class GateWriter(Callback):
@@ -79,10 +79,7 @@ class GateWriter(Callback):
         else:
             for name, content in files.items():
                 replace_file(self.folder / name, content)
-        Console(soft_wrap=True).print(
-            f"verdict: {os.path.relpath(self.folder)}/gates.json, with gates-prompts.csv, gates-rows.csv and two plots",
-            highlight=False,
-        )
+        say(f"verdict: {os.path.relpath(self.folder)}/gates.json, with gates-prompts.csv, gates-rows.csv and two plots")
         self._log(trainer, judged, bytes_per_token, pl_module.frozen.clean_model_name)
 
     def raise_unless_passed(self) -> None:
@@ -116,12 +113,11 @@ class GateWriter(Callback):
         assert self.report is not None
         shown = os.path.relpath(self.folder)
         print_kl_table(judged.rows, f"KL divergence in bits on held-out test text, {shown}:")
-        console = Console(highlight=False)
-        console.print(f"\nNext token of that text, {_skips(judged)}", soft_wrap=True, markup=False)
-        _print_gates(console, self.report, "tuned")
+        say(f"\nNext token of that text, {_skips(judged)}")
+        _print_gates(self.report, "tuned")
         if self.imported is not None:
             print_kl_table(judged.rows, "KL divergence in bits on the same text, imported lens:", ("norm", "imported"))
-            _print_gates(console, self.imported, "imported")
+            _print_gates(self.imported, "imported")
 
     def _log(self, trainer: Trainer, judged: Judged, bytes_per_token: float, name: str) -> None:
         """Scalars and figures for TensorBoard."""
@@ -146,23 +142,21 @@ def _report(judged: Judged, module: LensTuning, lens: str) -> GateReport:
     return GateReport(kpis, judge(kpis))
 
 
-def _print_gates(console: Console, report: GateReport, lens: str) -> None:
+def _print_gates(report: GateReport, lens: str) -> None:
     """A lens's gates, its gains over the baselines, the remarks and the verdict."""
     kpis, early = report.kpis, next(check for check in report.verdict.checks if check.gate == "B")
-    console.print(
+    say(
         f"\nGates over {kpis.num_used} prompts and {kpis.num_sequences} sequences of text: how much closer the\n"
-        f"{lens} lens is to the model than the norm lens, in bits, with 95% intervals",
-        soft_wrap=True,
-        markup=False,
+        f"{lens} lens is to the model than the norm lens, in bits, with 95% intervals"
     )
-    console.print(gate_table(report))
-    console.print(f"B: {early.what}", soft_wrap=True, markup=False)
-    console.print("\nGain on that text over each baseline, in bits, mean of the three depths")
-    console.print(baseline_table(report))
+    Console().print(gate_table(report))
+    say(f"B: {early.what}")
+    say("\nGain on that text over each baseline, in bits, mean of the three depths")
+    Console().print(baseline_table(report))
     for remark in report.acceptance()["remarks"]:
-        console.print(f"· {remark}", soft_wrap=True, markup=False)
+        say(f"· {remark}")
     verdict = report.summary() if lens == "tuned" else f"{lens} lens: {report.summary()}"
-    console.print(f"\n{verdict}", soft_wrap=True, markup=False, style="bold")
+    say(f"\n{verdict}", style="bold")
 
 
 def gate_table(report: GateReport) -> Table:

@@ -1,11 +1,11 @@
 """A lens that others trained is read beside ours, in a sweep and in a test."""
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich.console import Console
 
 from logos_pl.artifacts.tuned_lens_format import ImportedOrigin, find_imported_lens, load_imported_lens, read_config
 from logos_pl.lm.sources import filed_under
 from logos_pl.modules.tuning import LensTuning
+from logos_pl.terminal import say
 
 
 class ImportedLens(Callback):
@@ -36,7 +36,7 @@ class ImportedLens(Callback):
         module.lenses["imported"] = lens
         if trainer.is_global_zero:
             sentence = f"imported lens: trained for {self.origin.base_model} with the tuned-lens package"
-            Console(soft_wrap=True).print(sentence, markup=False, highlight=False)
+            say(sentence)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the lens in place."""

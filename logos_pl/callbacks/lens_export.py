@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Float
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
-from rich.console import Console
 from torch import Tensor
 
 from logos_pl.artifacts import groups
@@ -31,6 +30,7 @@ from logos_pl.lenses.head import Head
 from logos_pl.lenses.translator import Translators
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.modules.tuning import LensTuning, Readings
+from logos_pl.terminal import say
 
 
 class LensExport(Callback):
@@ -111,14 +111,13 @@ class LensExport(Callback):
         print_kl_table(
             readings, f"KL divergence in bits on held-out text, {provenance.model_id}, step {optim.exported_step}:"
         )
-        console = Console(soft_wrap=True, markup=False, highlight=False)
-        console.print(
+        say(
             f"{ending} {optim.steps_done} of {optim.total_steps} steps, {provenance.budget.tokens:,} tokens, "
             f"{provenance.dataset.documents:,} documents; exported step {optim.exported_step}, the best validation."
         )
-        console.print(f"lens:        {os.path.relpath(destination)}")
+        say(f"lens:        {os.path.relpath(destination)}")
         if isinstance(trainer.logger, TensorBoardLogger):  # trainer.log_dir would wait for the other processes
-            console.print(f"TensorBoard: tensorboard --logdir {os.path.relpath(trainer.logger.log_dir)}")
+            say(f"TensorBoard: tensorboard --logdir {os.path.relpath(trainer.logger.log_dir)}")
 
 
 def _from_checkpoint(checkpoint: dict[str, Any], name: str, like: Translators) -> Translators:

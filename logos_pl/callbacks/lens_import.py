@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich.console import Console
 
 from logos_pl.artifacts.provenance import Provenance
 from logos_pl.artifacts.store import find_folder
@@ -13,6 +12,7 @@ from logos_pl.callbacks.lens_table import print_kl_table
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.errors import InputError
 from logos_pl.modules.tuning import LensTuning
+from logos_pl.terminal import say
 
 
 class LensImport(Callback):
@@ -53,7 +53,7 @@ class LensImport(Callback):
                 if self.required:
                     raise InputError(sentence) from error
                 if trainer.is_global_zero:
-                    Console(soft_wrap=True).print(sentence, markup=False)
+                    say(sentence)
 
     def _read(self, trainer: Trainer, module: LensTuning) -> None:
         if self.missing:

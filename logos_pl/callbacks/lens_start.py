@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich.console import Console
 
 from logos_pl.callbacks.checkpoint_io import RunCheckpoint
 from logos_pl.callbacks.percentile_stopping import PercentileStopping
@@ -16,6 +15,7 @@ from logos_pl.lm.devices import measure_memory
 from logos_pl.modules.all_sum import all_sum
 from logos_pl.modules.closed_form_start import OpeningText, closed_form_start
 from logos_pl.modules.tuning import LensTuning
+from logos_pl.terminal import say
 
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -86,7 +86,7 @@ class LensStart(Callback):
 
     def _say(self, trainer: Trainer, line: str) -> None:
         if trainer.is_global_zero:
-            Console(soft_wrap=True, markup=False, highlight=False).print(line)
+            say(line)
 
 
 def rows_at_once(d_model: int, device: torch.device) -> int:

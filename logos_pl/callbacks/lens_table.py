@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -10,6 +9,7 @@ from logos_pl.analysis.milestones import Milestones
 from logos_pl.functional.depth import depth_percentile_rows
 from logos_pl.modules.tuning import Readings
 from logos_pl.records import NextTokenRecord, PromptRecords
+from logos_pl.terminal import Console, say
 
 FIGURES = (
     ("KL(final‖row)", "kl_from_final_bits", ".3f"),
@@ -45,9 +45,8 @@ def kl_table(readings: Readings, lenses: Sequence[str] = ("norm", "tuned")) -> T
 
 def print_kl_table(readings: Readings, title: str, lenses: Sequence[str] = ("norm", "tuned")) -> None:
     """Print the table to the terminal under a title."""
-    console = Console()
-    console.print(f"\n{title}", soft_wrap=True, markup=False, highlight=False)
-    console.print(kl_table(readings, lenses))
+    say(f"\n{title}")
+    Console().print(kl_table(readings, lenses))
 
 
 def prompt_table(records: PromptRecords, milestones: Mapping[str, Milestones], lenses: Sequence[str]) -> Table:
@@ -99,7 +98,7 @@ def _first_piece(records: PromptRecords) -> str:
     return f", ranked by its first token {pieces[0]!r}" if len(pieces) > 1 else ""
 
 
-def print_prompt_table(records: PromptRecords, milestones: Mapping[str, Milestones], console: Console) -> None:
+def print_prompt_table(records: PromptRecords, milestones: Mapping[str, Milestones]) -> None:
     """Print a prompt's table to the terminal, under what it asks for and above its milestones."""
     prompt, gold = records.prompt, records.gold
     wanted = {
@@ -107,16 +106,14 @@ def print_prompt_table(records: PromptRecords, milestones: Mapping[str, Mileston
         "unresolved": f" → {prompt.answer!r} cannot be told apart from the prompt's last token: not looked for",
         "none": "",
     }[gold.status]
-    console.print(
-        f"\n{prompt.prompt_id}/{prompt.variant} {prompt.text!r}{wanted}", soft_wrap=True, markup=False, highlight=False
-    )
+    say(f"\n{prompt.prompt_id}/{prompt.variant} {prompt.text!r}{wanted}")
     lenses = list(records.next_token)
     for first in range(0, len(lenses), 2):  # two fit into 80 columns
-        console.print(prompt_table(records, milestones, lenses[first : first + 2]))
+        Console().print(prompt_table(records, milestones, lenses[first : first + 2]))
     num_blocks = len(records.next_token["norm"]) - 1
     for lens, reached in milestones.items():
         line = milestone_line(lens, reached, num_blocks, gold.status == "resolved")
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+        say(line)
 
 
 def summary_table(lines: Sequence[Sequence[str]], lenses: Sequence[str]) -> Table:

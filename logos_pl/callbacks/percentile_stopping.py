@@ -5,7 +5,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 
-from logos_pl.errors import InputError
+from logos_pl.bounds import check_number
 from logos_pl.modules.tuning import PERCENTILE_KL
 
 
@@ -17,13 +17,14 @@ class PercentileStopping(EarlyStopping):
     Args:
         patience: validations without improvement before the fit stops.
         min_delta_bits: a smaller decrease than this does not count as an improvement.
+
+    Raises:
+        InputError: A number is out of its bounds.
     """
 
     def __init__(self, patience: int = 3, min_delta_bits: float = 0.0) -> None:
-        if patience < 1:
-            raise InputError(
-                f"--early_stopping.patience {patience} would stop before the first validation: give 1 or more."
-            )
+        check_number("--early_stopping.patience", patience, at_least=1)
+        check_number("--early_stopping.min_delta_bits", min_delta_bits, at_least=0)
         super().__init__(
             monitor=PERCENTILE_KL,
             min_delta=min_delta_bits,

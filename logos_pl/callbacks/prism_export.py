@@ -8,7 +8,6 @@ from types import FrameType
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich.console import Console
 from rich.table import Table
 
 from logos_pl.artifacts import groups
@@ -25,6 +24,7 @@ from logos_pl.data.ledger import DataLedger
 from logos_pl.errors import InterruptedRunError
 from logos_pl.functional.depth import depth_percentile_rows
 from logos_pl.modules.prism_fit import PrismFit
+from logos_pl.terminal import Console, say
 
 
 class PrismExport(Callback):
@@ -36,7 +36,6 @@ class PrismExport(Callback):
 
     def __init__(self, destination: Path) -> None:
         self.destination = destination
-        self.console = Console(soft_wrap=True, markup=False, highlight=False)
         self._start = self._last_line = 0.0
         self._handlers: dict[int, Any] = {}
 
@@ -101,7 +100,7 @@ class PrismExport(Callback):
 
     def _say(self, trainer: Trainer, text: str) -> None:
         if trainer.is_global_zero:
-            self.console.print(text)
+            say(text)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the artifact and show what came out; every process takes part in counting, the first one writes."""
@@ -113,14 +112,14 @@ class PrismExport(Callback):
             return
         provenance = _provenance(pl_module, data, consumed, trainer.world_size)
         save_prism(self.destination, pl_module.prisms[pl_module.chosen].prism, provenance)
-        self.console.print("\nKL(final‖row) on held-out text, in bits, by whitening and depths pooled; * is taken:")
-        self.console.print(candidate_table(pl_module))
+        say("\nKL(final‖row) on held-out text, in bits, by whitening and depths pooled; * is taken:")
+        Console(markup=False).print(candidate_table(pl_module))
         print_kl_table(
             pl_module.validation, f"KL divergence in bits on held-out text, {provenance.model_id}:", ("norm", "prism")
         )
         counted = f"{provenance.positions:,} distinct positions, {consumed.tokens:,} tokens"
-        self.console.print(f"{counted}, {consumed.documents:,} documents.")
-        self.console.print(f"prism: {os.path.relpath(self.destination)}")
+        say(f"{counted}, {consumed.documents:,} documents.")
+        say(f"prism: {os.path.relpath(self.destination)}")
 
 
 def candidate_table(module: PrismFit) -> Table:

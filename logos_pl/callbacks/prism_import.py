@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich.console import Console
 
 from logos_pl.artifacts.prism import load_prism
 from logos_pl.artifacts.prism_provenance import PrismProvenance
@@ -12,6 +11,7 @@ from logos_pl.artifacts.store import find_folder
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.errors import InputError
 from logos_pl.modules.tuning import LensTuning
+from logos_pl.terminal import say
 
 
 class PrismImport(Callback):
@@ -48,7 +48,7 @@ class PrismImport(Callback):
             return
         self.found = True
         if trainer.is_global_zero:
-            Console(soft_wrap=True).print(f"with the prism of {shown}", markup=False, highlight=False)
+            say(f"with the prism of {shown}")
 
     def _read(self, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, LensTuning)

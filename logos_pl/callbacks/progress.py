@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Float
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
@@ -17,6 +16,7 @@ from logos_pl.data.packed_text import TextBatch
 from logos_pl.functional.depth import depth_percentile_rows
 from logos_pl.functional.divergence import NATS_TO_BITS
 from logos_pl.modules.tuning import LensTuning, StepReading
+from logos_pl.terminal import Console
 
 SECONDS_BETWEEN_LINES = 10.0
 """On something that is not a terminal, one line of progress in this time."""
@@ -32,7 +32,7 @@ class FitProgress(ProgressBar):
     def __init__(self, every_n_steps: int = 10) -> None:
         super().__init__()
         self.every_n_steps = every_n_steps
-        self.console = Console(soft_wrap=True, markup=False, highlight=False)
+        self.console = Console(soft_wrap=True, markup=False)
         self._enabled = True
         self._bar: Progress | None = None
         self._task = TaskID(0)

@@ -11,7 +11,6 @@ from types import FrameType
 from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich.console import Console
 
 from logos_pl.analysis.copy_collapse import COPY_RULE, CopyRule
 from logos_pl.analysis.milestones import Milestones, milestones
@@ -31,6 +30,7 @@ from logos_pl.modules.recording import records_of
 from logos_pl.modules.tuning import LensTuning
 from logos_pl.records import PromptRecords
 from logos_pl.sweep_folder import SweepFolder, open_given_folder, open_sweep_folder
+from logos_pl.terminal import Console, say
 
 TABLES = 12
 """Prompts whose tables are printed; of more, the summary is."""
@@ -68,7 +68,7 @@ class SweepDestination:
             else:
                 self._folder = open_sweep_folder(self._root, datetime.now(UTC))
             if self._folder.note is not None:
-                Console(soft_wrap=True).print(self._folder.note, markup=False, highlight=False)
+                say(self._folder.note)
         return self._folder
 
     def close(self) -> None:
@@ -144,7 +144,6 @@ class SweepWriter(Callback):
         tokenizer = pl_module.frozen.tokenizer
         assert tokenizer is not None, "the data module has read the prompts with it"
         self._strings, self._special = TokenStrings(tokenizer), set(tokenizer.all_special_ids)
-        self._console = Console()
         self._lines: list[tuple[str, ...]] = []
         self._done, self._start, self._last_line = 0, time.monotonic(), time.monotonic()
         self._data: LensDataModule = trainer.datamodule  # type: ignore[attr-defined]
@@ -216,8 +215,8 @@ class SweepWriter(Callback):
         total = self._data.num_prompts
         if total <= TABLES:
             if self._done == 1:
-                self._say("KL is KL(row‖final), H the entropy, in bits; * where a milestone is reached.")
-            print_prompt_table(records, reached, self._console)
+                say("KL is KL(row‖final), H the entropy, in bits; * where a milestone is reached.")
+            print_prompt_table(records, reached)
 
     def _progress(self) -> None:
         """Where no tables show it, a line now and then on how far it is."""
@@ -226,7 +225,7 @@ class SweepWriter(Callback):
             self._last_line = now
             rate = self._done / max(now - self._start, 1e-9)
             left = (total - self._done) / rate
-            self._say(f"{self._done} of {total} prompts · {rate:,.1f} prompts/s · {left:.0f} s left")
+            say(f"{self._done} of {total} prompts · {rate:,.1f} prompts/s · {left:.0f} s left")
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Sum up, draw, and say where everything is."""
@@ -236,22 +235,19 @@ class SweepWriter(Callback):
         self._files = None
         self.destination.reports.append(files.report)
         if len(self._lines) > 1:
-            self._say("\nFirst row with the answer at rank 1, and with KL(row‖final) below 1 bit:")
-            self._console.print(summary_table(self._lines, files.lenses))
+            say("\nFirst row with the answer at rank 1, and with KL(row‖final) below 1 bit:")
+            Console().print(summary_table(self._lines, files.lenses))
         if self._data.num_prompts > TABLES:
-            self._say(f"More than {TABLES} prompts: their tables, row by row, are in the CSV files and on the page.")
+            say(f"More than {TABLES} prompts: their tables, row by row, are in the CSV files and on the page.")
         if self.decompose:
-            self._say(files.exactness())
+            say(files.exactness())
         if preference := files.preference():
-            self._say(preference)
+            say(preference)
         folder = os.path.relpath(files.folder)
-        self._say(f"\nsweep: {folder}")
+        say(f"\nsweep: {folder}")
         width = max(len(name) for name, _ in written)
         for name, what in written:
-            self._say(f"  {name:{width}}  {what}")
-
-    def _say(self, text: str) -> None:
-        self._console.print(text, soft_wrap=True, markup=False, highlight=False)
+            say(f"  {name:{width}}  {what}")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Put the failure on record; what was read so far stays in files whose names end in `.partial`."""

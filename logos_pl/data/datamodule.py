@@ -11,6 +11,7 @@ from typing import Any, Literal
 from lightning.pytorch import LightningDataModule
 from transformers import PreTrainedTokenizerBase
 
+from logos_pl.bounds import check_number
 from logos_pl.data.held_out import Side, held_out_sequences
 from logos_pl.data.intervals import ValidationIntervals
 from logos_pl.data.lanes import LaneCursor, TrainText
@@ -31,10 +32,20 @@ from logos_pl.parsing import MAX_YAML_BYTES, read_bytes
 from logos_pl.records import Prompt
 
 DEFAULT_MICRO_BATCH_SEQS = 8
+MAX_TOKENS = 10**15
+MAX_SEQ_LEN = 2**24
+MAX_SEQS = 10**7
+MAX_LANES = 2**16
 PREFETCH_BATCHES = 8
 # Held-out positions hang on the side alone, never on the run's seed, so that runs of different seeds are measured on
 # the same ones.
 HELD_OUT_SEEDS: dict[Side, int] = {"val": -1, "test": -2}
+
+
+def _check_range(position_range: tuple[float, float] | Literal["auto"]) -> None:
+    low, high = (0, 1) if position_range == "auto" else position_range
+    if not 0 <= low < high <= 1:
+        raise InputError(f"--data.position_range is {[low, high]}; give two increasing fractions from 0 to 1.")
 
 
 class LensDataModule(LightningDataModule):
@@ -70,6 +81,9 @@ class LensDataModule(LightningDataModule):
         model_id: Model whose tokenizer is used; follows --model.
         model_revision: Revision of that model; follows --model.
         seed: Seed of the drawn positions; follows --seed_everything.
+
+    Raises:
+        InputError: A number is out of its bounds.
     """
 
     tokenizer: PreTrainedTokenizerBase | None = None
@@ -104,6 +118,23 @@ class LensDataModule(LightningDataModule):
         seed: int = 316,
     ) -> None:
         super().__init__()
+        for option, number, most in (
+            ("tokens", tokens, MAX_TOKENS),
+            ("seq_len", seq_len, MAX_SEQ_LEN),
+            ("effective_batch_seqs", effective_batch_seqs, MAX_SEQS),
+            ("micro_batch_seqs", micro_batch_seqs, MAX_SEQS),
+            ("positions_per_seq", positions_per_seq, MAX_SEQ_LEN),
+            ("validate_every_steps", validate_every_steps, MAX_TOKENS),
+            ("val_seqs", val_seqs, MAX_SEQS),
+            ("test_seqs", test_seqs, MAX_SEQS),
+            ("lanes", lanes, MAX_LANES),
+        ):
+            if number != "auto":
+                check_number(f"--data.{option}", number, at_least=1, at_most=most)
+        check_number("--data.num_workers", num_workers, at_least=0, at_most=MAX_LANES)
+        # Validation and test take that much each.
+        check_number("--data.held_out_frac", held_out_frac, above=0, below=0.5)
+        _check_range(position_range)
         self.dataset = dataset
         self.name = name
         self.split = split
@@ -153,7 +184,6 @@ class LensDataModule(LightningDataModule):
             self.asked = self._ask(self._prompts() if stage == "predict" else self._facts())
         if stage == "predict":
             return
-        self._check_numbers()
         self.settle(len(self.tokenizer))
         if self.micro_batch_seqs == "auto":
             self.micro_batch_seqs = DEFAULT_MICRO_BATCH_SEQS
@@ -171,29 +201,6 @@ class LensDataModule(LightningDataModule):
         self.tokens = SCHEDULES[self.schedule].tokens if self.tokens == "auto" else self.tokens
         self.positions_per_seq = positions if self.positions_per_seq == "auto" else self.positions_per_seq
         self.position_range = position_range if self.position_range == "auto" else self.position_range
-
-    def _check_numbers(self) -> None:
-        for field in (
-            "tokens",
-            "seq_len",
-            "effective_batch_seqs",
-            "lanes",
-            "validate_every_steps",
-            "val_seqs",
-            "test_seqs",
-        ):
-            if getattr(self, field) != "auto" and getattr(self, field) < 1:
-                raise InputError(f"--data.{field} is {getattr(self, field)}; give 1 or more.")
-        if self.num_workers < 0:
-            raise InputError(f"--data.num_workers is {self.num_workers}; give 0 or more.")
-        low, high = (0, 1) if self.position_range == "auto" else self.position_range
-        if not 0 <= low < high <= 1:
-            raise InputError(f"--data.position_range is {[low, high]}; give two increasing fractions from 0 to 1.")
-        if not 0 < self.held_out_frac < 0.5:
-            raise InputError(
-                f"--data.held_out_frac is {self.held_out_frac}; give a share between 0 and 0.5, "
-                "as both validation and test take that much."
-            )
 
     def _check_positions(self) -> None:
         first, last = position_bounds(self.seq_len, self.drawn_range)

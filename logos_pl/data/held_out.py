@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from lightning.pytorch.utilities import rank_zero_only
-from rich.console import Console
 
 from logos_pl.data.shards import Shard, read_rows
 from logos_pl.data.tokenizing import TextRefusedError
 from logos_pl.errors import InputError
 from logos_pl.functional.packing import pack
+from logos_pl.terminal import say
 
 Side = Literal["train", "val", "test"]
 Tokenize = Callable[[str], Sequence[int]]
@@ -135,7 +135,7 @@ def held_out_sequences(
                 raise error.of_row(document.shard, document.row) from error
         if time.monotonic() > next_report:
             next_report = time.monotonic() + PROGRESS_AFTER_S
-            _say(f"Looking for held-out text: {_counts(packers, scanned)}")
+            rank_zero_only(say)(f"Looking for held-out text: {_counts(packers, scanned)}")
     if scanned == 0 and not all(packer.complete for packer in packers.values()):
         raise InputError(
             f"There is no row in {', '.join(shard.name for shard in shards[:3])}; give a dataset with text."
@@ -151,8 +151,3 @@ def held_out_sequences(
 def _counts(packers: dict[Side, HeldOutPacker], scanned: int) -> str:
     found = ", ".join(f"{packer.found} of {packer.wanted} {which} sequences" for which, packer in packers.items())
     return f"found {found} in {scanned:,} documents"
-
-
-@rank_zero_only
-def _say(line: str) -> None:
-    Console(soft_wrap=True, markup=False, highlight=False).print(line)

@@ -7,7 +7,8 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import nn
 
-from logos_pl.data.datamodule import LensDataModule
+from logos_pl.bounds import check_number
+from logos_pl.data.datamodule import MAX_TOKENS, LensDataModule
 from logos_pl.data.packed_text import TextBatch
 from logos_pl.errors import InputError
 from logos_pl.functional.depth import depth_percentile_rows
@@ -42,6 +43,9 @@ class PrismSettings:
             its mean. `full`: all of them, which makes it orthogonal.
         shrinkage: share of the identity in the covariances; 0 refuses a rank-deficient one.
         folder: folder of the prisms; a model's is in the subfolder named after it.
+
+    Raises:
+        InputError: A number is out of its bounds.
     """
 
     positions: int = 131_072
@@ -49,6 +53,12 @@ class PrismSettings:
     rank: int | Literal["full"] = "full"
     shrinkage: float = 1e-3
     folder: str = "checkpoints/prisms"
+
+    def __post_init__(self) -> None:
+        check_number("--prism.positions", self.positions, at_least=1, at_most=MAX_TOKENS)
+        check_shrinkage(self.shrinkage)
+        if self.rank != "full":
+            check_number("--prism.rank", self.rank, at_least=0)
 
 
 class Candidate(NamedTuple):

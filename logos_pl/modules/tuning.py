@@ -1,6 +1,5 @@
 """The tuned lens as Lightning trains and judges it: read the residual stream, compute, log."""
 
-import math
 from collections.abc import Iterable, MutableMapping, Sequence
 from typing import Any, Literal, NamedTuple, cast
 
@@ -11,6 +10,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from logos_pl.artifacts.prism import WHITEN_FILE, load_basis
+from logos_pl.bounds import MAX_SEED, check_number
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.data.packed_text import TextBatch
 from logos_pl.data.prompts import PromptBatch
@@ -46,6 +46,9 @@ PERCENTILE_KL = "val/kl_from_final_bits_percentile_mean"
 mean over the rows at 25, 50 and 75% depth. It is the divergence the lens is trained on."""
 
 QUANTITIES = RowDivergence._fields
+
+MAX_BLOCK_MIB = 2**20
+"""Largest memory budget of a block of logits, in MiB: a TiB."""
 
 Readings = dict[str, dict[str, Float[Tensor, " rows"]]]
 """Means over the held-out positions for rows 0 to n, by lens (`norm`, `tuned`, `prism`) and quantity."""
@@ -102,6 +105,9 @@ class LensTuning(LightningModule):
         schedule: what `auto` stands for; follows --schedule.
         loss_block_mib: memory budget of one block of logits in the loss, in MiB.
         seed: seed of the initialisation and of the rows drawn in each step.
+
+    Raises:
+        InputError: A number is out of its bounds.
     """
 
     def __init__(
@@ -128,7 +134,18 @@ class LensTuning(LightningModule):
         seed: int = 316,
     ) -> None:
         super().__init__()
-        _check_numbers(lr, betas, {"weight_decay": weight_decay, "l2": l2, "smoothness": smoothness}, loss_block_mib)
+        for name, weight in (("weight_decay", weight_decay), ("l2", l2), ("smoothness", smoothness)):
+            check_number(f"--model.{name}", weight, at_least=0)
+        for beta in betas:
+            check_number("--model.betas", beta, at_least=0, below=1)
+        if lr != "auto":
+            check_number("--model.lr", lr, above=0)
+        if rank != "auto":
+            check_number("--model.rank", rank, at_least=0)
+        if layers_per_step != "auto" and layers_per_step != "all":
+            check_number("--model.layers_per_step", layers_per_step, at_least=1)
+        check_number("--model.loss_block_mib", loss_block_mib, at_least=1, at_most=MAX_BLOCK_MIB)
+        check_number("--seed_everything", seed, at_least=0, at_most=MAX_SEED)
         self.model_id, self.revision, self.dtype_name, self.decoding_norm = model_id, revision, dtype, decoding_norm
         self.fp32_unembed: Fp32Unembed = fp32_unembed
         self.with_compile = compile  # the bare name is a method of every module
@@ -483,25 +500,6 @@ class LensTuning(LightningModule):
         refuse_other_run(checkpoint.get("lens_identity"), self.identity())
         began = checkpoint["lens_start"]
         self.start = None if began is None else StartRecord(**began)
-
-
-def _check_numbers(
-    lr: float | Literal["auto"], betas: tuple[float, float], weights: dict[str, float], loss_block_mib: int
-) -> None:
-    """Refuse what no optimiser can use.
-
-    Raises:
-        InputError: naming the option.
-    """
-    if lr != "auto" and not 0 < lr < math.inf:
-        raise InputError(f"--model.lr {lr} is no learning rate: give a number above 0.")
-    if not all(0 <= beta < 1 for beta in betas):
-        raise InputError(f"--model.betas {list(betas)} are no decay rates: give two numbers from 0 to below 1.")
-    for name, weight in weights.items():
-        if not 0 <= weight < math.inf:
-            raise InputError(f"--model.{name} {weight} is no weight: give 0 or more.")
-    if loss_block_mib < 1:
-        raise InputError(f"--model.loss_block_mib {loss_block_mib} is no memory budget: give 1 or more.")
 
 
 def refuse_nonfinite(readings: Readings) -> None:

@@ -1,6 +1,7 @@
 import io
 from typing import Any
 
+import pytest
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -81,13 +82,15 @@ def test_without_an_answer_there_is_no_rank() -> None:
     assert "rank" not in milestone_line("norm", reached(made)["norm"], 2, has_answer=False)
 
 
-def test_more_than_two_lenses_stand_in_tables_of_two_below_each_other() -> None:
+def test_more_than_two_lenses_stand_in_tables_of_two_below_each_other(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     made = records()
     rows = made.next_token["norm"]
     made = made._replace(next_token={"norm": rows, "tuned": rows, "imported": rows})
-    console = Console(file=io.StringIO(), width=80)
-    print_prompt_table(made, reached(made), console)
-    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    print_prompt_table(made, reached(made))
+    lines = capsys.readouterr().out.splitlines()
 
     headings = [line.split() for line in lines if line.split()[:1] in (["norm"], ["imported"])]
     assert headings == [["norm", "tuned"], ["imported"]]
@@ -102,12 +105,11 @@ def test_the_milestones_are_said_in_words() -> None:
     )
 
 
-def test_an_answer_that_cannot_be_told_apart_is_said_to_be() -> None:
+def test_an_answer_that_cannot_be_told_apart_is_said_to_be(capsys: pytest.CaptureFixture[str]) -> None:
     made = records(answer_rank=None)._replace(gold=Gold("unresolved"))
-    console = Console(file=io.StringIO(), width=80)
-    print_prompt_table(made, reached(made), console)
+    print_prompt_table(made, reached(made))
 
-    assert "'Berlin' cannot be told apart from the prompt's last token" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert "'Berlin' cannot be told apart from the prompt's last token" in capsys.readouterr().out
 
 
 def test_the_summary_has_a_line_per_prompt() -> None:

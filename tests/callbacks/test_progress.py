@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 import torch
-from rich.console import Console
 
 from logos_pl.callbacks.progress import FitProgress
 from logos_pl.data.packed_text import TextBatch
 from logos_pl.modules.tuning import LensTuning, StepReading
+from logos_pl.terminal import Console
 
 
 class Trainer:

@@ -72,7 +72,7 @@ def test_prompts_left_out_of_the_decomposition_are_counted_and_the_first_is_name
     for i, change in enumerate(
         [{"decomposition": whole}, {"not_decomposed": "It does not add up."}, {"not_decomposed": "Nor does it."}]
     ):
-        record = read(i)._replace(**change)  # type: ignore[arg-type]
+        record = read(i)._replace(**change)
         files.add(record, {lens: milestones(rows) for lens, rows in record.next_token.items()})
     files._open_files.close()
     assert files.exactness() == (

@@ -213,13 +213,13 @@ def test_the_tokenizer_is_the_models_own(make: Make, tokenizer: PreTrainedTokeni
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"tokens": 0}, "--data.tokens is 0; give 1 or more."),
-        ({"lanes": 0}, "--data.lanes is 0"),
-        ({"num_workers": -1}, "--data.num_workers is -1; give 0 or more."),
-        ({"held_out_frac": 0.0}, "--data.held_out_frac is 0.0; give a share between 0 and 0.5"),
-        ({"held_out_frac": 0.5}, "--data.held_out_frac is 0.5"),
+        ({"tokens": 0}, "--data.tokens must be at least 1 and at most 1,000,000,000,000,000 (got 0)."),
+        ({"lanes": 0}, "--data.lanes must be at least 1"),
+        ({"num_workers": -1}, "--data.num_workers must be at least 0"),
+        ({"held_out_frac": 0.0}, "--data.held_out_frac must be above 0 and below 0.5 (got 0.0)."),
+        ({"held_out_frac": 0.5}, "--data.held_out_frac must be"),
         ({"positions_per_seq": 7}, "--data.positions_per_seq is 7, but (0.6, 0.95) of 16 tokens holds 6;"),
-        ({"positions_per_seq": 0}, "--data.positions_per_seq is 0"),
+        ({"positions_per_seq": 0}, "--data.positions_per_seq must be at least 1"),
         (
             {"position_range": (0.9, 0.1)},
             "--data.position_range is [0.9, 0.1]; give two increasing fractions from 0 to 1.",

@@ -86,7 +86,7 @@ def test_a_model_that_changes_the_stream_between_blocks_is_refused() -> None:
     )
 
 
-NOT_CAUSAL = {
+NOT_CAUSAL: dict[str, tuple[str, dict[str, Any]]] = {
     "Gemma3ForCausalLM": ("gemma3_text", {"use_bidirectional_attention": True, "sliding_window": 16}),
     "LlamaForCausalLM": ("llama", {"is_causal": False}),
     "Qwen3MoeForCausalLM": ("qwen3_moe", {"is_causal": False, **FAMILIES["qwen3_moe"].settings}),

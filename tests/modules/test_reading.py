@@ -114,6 +114,7 @@ def test_the_answers_own_tokens_change_nothing_that_is_read_of_the_prompt(name: 
         length = len(PROMPTS[number][0])
         assert plain.residuals is not None
         for other in others:
+            assert other.residuals is not None
             torch.testing.assert_close(other.residuals[:, :length], plain.residuals, rtol=1e-5, atol=1e-5)
             for lens, readings in plain.lenses.items():
                 for field in ("top_p", "entropy_bits", "kl_to_final_bits", "kl_from_final_bits", "cos_to_final"):

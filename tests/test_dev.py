@@ -1,0 +1,62 @@
+"""Set-up of a checkout: two commands at once do not clear each other's environment."""
+
+import importlib.util
+import threading
+import time
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+
+@pytest.fixture
+def dev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """`dev.py`, of a checkout whose set-up takes a moment and is put on record."""
+    spec = importlib.util.spec_from_file_location("dev", Path(__file__).parents[1] / "dev.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for name in ("pyproject.toml", "requirements.lock", "dev.py"):
+        (tmp_path / name).write_text(name)
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(module, "VENV", tmp_path / ".venv")
+    return module
+
+
+def test_of_two_commands_at_once_one_sets_up_and_the_other_waits_and_says_so(
+    dev: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("fcntl")
+    ran: list[str] = []
+
+    def run(*command: str | Path) -> None:
+        ran.append(str(command[2]))
+        if "venv" in command:
+            dev.VENV.mkdir(exist_ok=True)
+            (dev.VENV / "set-up").unlink(missing_ok=True)
+        time.sleep(0.1)
+
+    monkeypatch.setattr(dev, "run", run)
+    commands = [threading.Thread(target=dev.set_up) for _ in range(2)]
+    for command in commands:
+        command.start()
+    for command in commands:
+        command.join()
+
+    assert ran == ["venv", "pip", "pip", "pip"]
+    assert capsys.readouterr().out.splitlines() == [
+        "Setting up .venv (a few minutes the first time) …",
+        "Waiting for another dev.py that is setting up .venv …",
+    ]
+
+
+def test_an_environment_that_stands_is_left_alone(dev: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    dev.VENV.mkdir()
+    monkeypatch.setattr(dev, "run", lambda *command: None)
+    dev.set_up()
+    monkeypatch.setattr(dev, "run", lambda *command: pytest.fail("set up again"))
+    dev.set_up()
+    (dev.ROOT / "requirements.lock").write_text("other")
+    with pytest.raises(pytest.fail.Exception, match="set up again"):
+        dev.set_up()
