@@ -46,7 +46,7 @@ def make(corpus: Corpus, tokenizer: PreTrainedTokenizerFast) -> Iterator[Make]:
         module.tokenizer = tokenizer
         if rank is not None:
             root = SimpleNamespace(root_device=torch.device("cpu"))
-            trainer: Any = SimpleNamespace(global_rank=rank, world_size=world_size, strategy=root)
+            trainer: Any = SimpleNamespace(global_rank=rank, world_size=world_size, strategy=root, global_step=0)
             module.trainer = trainer
         if ready:
             module.setup("fit")
