@@ -16,7 +16,7 @@ from logos_pl.data.intervals import ValidationIntervals
 from logos_pl.data.lanes import LaneCursor, TrainText, content_hash
 from logos_pl.data.layout import Cursors, Layout, check_layout
 from logos_pl.data.ledger import DataLedger, count_consumed, gather_cursors
-from logos_pl.data.packed_text import HeldOutBatches, PositionDraw, TextBatch, TrainLoader, TrainStream
+from logos_pl.data.packed_text import HeldOutBatches, PositionDraw, TextBatch, TrainLoader, TrainStream, in_order
 from logos_pl.data.prompts import AskedPrompt, PromptBatches, ask
 from logos_pl.data.source import Source, resolve
 from logos_pl.data.suites import FACTS, PROBE, prompts_of, read_suite
@@ -266,7 +266,8 @@ class LensDataModule(LightningDataModule):
         check_layout(layout)
         stream = self._stream_from(layout, {lane: LaneCursor() for lane in layout.owned()})
         per_batch, world_size = layout.micro_batch_seqs, layout.world_size
-        for index, batch in enumerate(islice(stream.batches(0), num_sequences // (per_batch * world_size))):
+        batches = in_order(stream.chunks(0), 1, per_batch)
+        for index, batch in enumerate(islice(batches, num_sequences // (per_batch * world_size))):
             first = index * per_batch
             yield batch, [layout.rank + world_size * turn for turn in range(first, first + per_batch)]
 
