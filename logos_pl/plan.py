@@ -129,11 +129,11 @@ def _place(config: Any, shape: ModelShape, positions_per_seq: int, world_size: i
     )
     named = {"auto": None, "gpu": "cuda"}.get(config.trainer.accelerator, config.trainer.accelerator)
     dtype = None if config.model.dtype == "auto" else DTYPES[config.model.dtype]
-    cards = _devices(config.trainer)
+    cards = [] if named == "cpu" else _devices(config.trainer)  # others are left alone
     if world_size == 1:
-        memory = measure_memory() if cards is None else measure_memory(cards)
+        memory = measure_memory(cards)
     else:
-        memory = memory_of_each(world_size // config.trainer.num_nodes, cards or [0])
+        memory = memory_of_each(world_size // config.trainer.num_nodes, cards=[0] if cards is None else cards)
     return choose_device(shape, memory, override=named, step=step, dtype=dtype)
 
 

@@ -3,7 +3,7 @@ import subprocess
 import sys
 
 import pytest
-import torch
+import torch.distributed
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from logos_pl.errors import GatesNotPassedError, InputError
@@ -33,6 +33,12 @@ def test_the_parsers_messages_become_one_sentence(message: str, sentence: str) -
         (OSError(errno.ENOSPC, "No space left on device", "x.pt"), 1, "No space left on device (x.pt): free space, or"),
         (torch.OutOfMemoryError("CUDA out of\nmemory"), 1, "Out of memory (CUDA out of memory): take fewer or shorter"),
         (BrokenPipeError(), 1, "Whoever read the output has gone"),
+        (torch.distributed.DistBackendError("NCCL"), 1, "Another process of the run has ended"),
+        (
+            RuntimeError("[/pytorch/gloo/transport/tcp/pair.cc:547] Connection closed by peer"),
+            1,
+            "Another process of the run has ended, and says above why",
+        ),
     ],
 )
 def test_what_a_user_can_act_on_is_one_sentence_with_an_exit_status(
