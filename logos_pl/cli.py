@@ -29,6 +29,7 @@ from logos_pl.callbacks.percentile_stopping import PercentileStopping
 from logos_pl.callbacks.prism_export import PrismExport
 from logos_pl.callbacks.prism_import import PrismImport
 from logos_pl.callbacks.progress import FitProgress
+from logos_pl.callbacks.same_run import SameRun
 from logos_pl.callbacks.sweep_writer import SweepDestination, SweepWriter
 from logos_pl.configuration import (
     FOLLOWING,
@@ -45,6 +46,7 @@ from logos_pl.lm.sources import clean_name, filed_under, first_sentence
 from logos_pl.modules.prism_fit import PrismFit, PrismSettings
 from logos_pl.modules.tuning import PERCENTILE_KL, LensTuning
 from logos_pl.plan import plan_run, settle_prism_budget
+from logos_pl.processes import is_first_process, refuse_other_count
 from logos_pl.run_folder import discard_run_folder, find_checkpoint, new_run_folder, refuse_broken
 from logos_pl.selftest import run_selftest
 from logos_pl.sentences import one_sentence
@@ -227,17 +229,19 @@ class LogosCLI(LightningCLI):
         self.plan = plan_run(config, reads_text=self.subcommand not in ("predict", "selftest"))
         if self.plan.batching.world_size > 1 and self.subcommand in ("predict", "selftest"):
             raise InputError(f"{self.subcommand} runs in one process: give --trainer.devices 1.")
+        refuse_other_count(self.plan.batching.world_size)
         self.plan.settle(config)
         self._settle_precond(config)
-        if self.is_first_process:
+        if is_first_process():
             say(self.plan.sentence())
         if config.get("ckpt_path") is not None:  # the self-test has none
             checkpoint = find_checkpoint(root, self.plan.clean_model_name, config.ckpt_path)
             config.ckpt_path = str(checkpoint)
             self.run_folder = checkpoint.parent
         elif self.subcommand == "fit":
-            self.run_folder = new_run_folder(root, self.plan.clean_model_name, create=self.is_first_process)
-            self.claimed = self.run_folder if self.is_first_process else None
+            first = is_first_process()
+            self.run_folder = new_run_folder(root, self.plan.clean_model_name, create=first)
+            self.claimed = self.run_folder if first else None
 
     def _refuse_useless_source(self, config: Any) -> None:
         """Refuse a lens that is named and would not be read."""
@@ -260,13 +264,8 @@ class LogosCLI(LightningCLI):
         if config.model.precond == "auto":
             folder = Path(config.prism.folder) / self.plan.clean_model_name
             config.model.precond = str(folder) if folder.is_dir() else "off"
-        if config.model.precond != "off" and self.is_first_process:
+        if config.model.precond != "off" and is_first_process():
             say(f"U and V in the whitened basis of the prism of {os.path.relpath(config.model.precond)}")
-
-    @property
-    def is_first_process(self) -> bool:
-        """Whether this is the process that writes and speaks."""
-        return all(int(os.environ.get(name, "0")) == 0 for name in ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
     def instantiate_classes(self) -> None:
         """Make the parts of the run.
@@ -327,6 +326,7 @@ class LogosCLI(LightningCLI):
         given = self._get(self.config_init, "trainer")
         callbacks: list[Callback] = [
             Ledger(),  # first: the others save what it has counted
+            SameRun(),
             GracefulStop(folder / "last.ckpt"),  # listens while the start is read, and stops after it
             LensStart(),
             DepthFigure(),
@@ -349,7 +349,7 @@ class LogosCLI(LightningCLI):
 
     def _prism_parts(self) -> dict[str, Any]:
         return {
-            "callbacks": [PrismExport(self._prism_folder())],
+            "callbacks": [SameRun(), PrismExport(self._prism_folder())],
             "max_epochs": 1,  # an epoch ends at the validation, and that is due when all positions are read
             "num_sanity_val_steps": 0,
             "logger": False,
@@ -369,7 +369,7 @@ class LogosCLI(LightningCLI):
         wanted = self._get(self.config_init, "trainer")["enable_progress_bar"] is not False
         bar = wanted and self.subcommand not in ("predict", "selftest") and sys.stdout.isatty()
         required = self.subcommand != "predict" or writer.tuned == "require"
-        callbacks: list[Callback] = []
+        callbacks: list[Callback] = [SameRun()]
         if self.subcommand != "selftest":
             callbacks.append(LensImport(folder, self._command("fit"), required, source.name))
         use = {"validate": "auto", "predict": writer.prism}.get(str(self.subcommand), "off")

@@ -11,7 +11,8 @@ from logos_pl.callbacks.sweep_files import record_skips, write_cross_report
 from logos_pl.callbacks.sweep_writer import SweepDestination
 from logos_pl.cli import LogosCLI, LogosParser, SeveralModelsAskedError, file_name
 from logos_pl.cli import __doc__ as cli_doc
-from logos_pl.errors import GatesNotPassedError, InputError, InterruptedRunError, LogosError
+from logos_pl.errors import InputError, InterruptedRunError, LogosError
+from logos_pl.processes import is_first_process
 from logos_pl.quiet import silence_third_parties
 from logos_pl.sentences import DISK_ERRORS, describe, speak_plainly
 from logos_pl.terminal import complain, say
@@ -39,8 +40,11 @@ def main(args: list[str] | None = None) -> int:
             return each_model(sys.argv[1:] if args is None else args, asked.models, destination)
     except FORESEEN as error:
         message, status = describe(error)
-        if isinstance(error, InterruptedRunError | GatesNotPassedError) and os.environ.get("LOCAL_RANK", "0") != "0":
-            return status  # the first process says it
+        if isinstance(error, LogosError) and not is_first_process():
+            if error.everywhere:  # the first process says it; Lightning would kill it if another ended with a status
+                return 0
+            if isinstance(error, InterruptedRunError):
+                return status
         complain(message)
         return status
     finally:

@@ -2,9 +2,14 @@
 
 
 class LogosError(Exception):
-    """An error whose message is meant for the user: what went wrong and what to do, in one sentence."""
+    """An error whose message is meant for the user: what went wrong and what to do, in one sentence.
+
+    Attributes:
+        everywhere: Whether every process of the run raises it, so that the first alone has to say it.
+    """
 
     exit_status = 1
+    everywhere = False
 
 
 class InputError(LogosError):
@@ -23,6 +28,7 @@ class GatesNotPassedError(LogosError):
     """The lens was judged and not accepted: the work went well, and its result is no. Exit status 3."""
 
     exit_status = 3
+    everywhere = True  # each process judges by the figures of all
 
 
 class InterruptedRunError(LogosError):

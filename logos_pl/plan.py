@@ -7,10 +7,22 @@ from logos_pl.functional.budget import Batching, plan_batching, total_steps
 from logos_pl.functional.low_rank import settle_rank
 from logos_pl.functional.positions import position_bounds
 from logos_pl.functional.schedules import SCHEDULES, scheduled_positions
-from logos_pl.lm.devices import GIB, DeviceChoice, ModelShape, StepSize, choose_device, measure_memory, shape_of
+from logos_pl.lm.devices import (
+    GIB,
+    DeviceChoice,
+    ModelShape,
+    StepSize,
+    choose_device,
+    measure_memory,
+    memory_of_each,
+    shape_of,
+)
 from logos_pl.lm.frozen import context_length, read_config
 from logos_pl.lm.loading import DTYPES
 from logos_pl.lm.sources import clean_name, locate
+
+MOST_DEVICES = 1024
+"""Of one machine; a larger number is a slip."""
 
 
 class RunPlan(NamedTuple):
@@ -118,7 +130,12 @@ def _place(config: Any, shape: ModelShape, positions_per_seq: int, world_size: i
     )
     named = {"auto": None, "gpu": "cuda"}.get(config.trainer.accelerator, config.trainer.accelerator)
     dtype = None if config.model.dtype == "auto" else DTYPES[config.model.dtype]
-    return choose_device(shape, measure_memory(), override=named, step=step, dtype=dtype)
+    cards = [] if named == "cpu" else _devices(config.trainer)  # others are left alone
+    if world_size == 1:
+        memory = measure_memory(cards)
+    else:
+        memory = memory_of_each(world_size // config.trainer.num_nodes, cards=[0] if cards is None else cards)
+    return choose_device(shape, memory, override=named, step=step, dtype=dtype)
 
 
 def _check_sequences(model_id: str, data: Any, tokens: int, longest: int | None) -> None:
@@ -140,12 +157,25 @@ def _world_size(trainer: Any) -> int:
     Raises:
         InputError: `devices` is neither a number from 1 on, nor a list of devices, nor `auto`.
     """
+    devices = _devices(trainer)
+    return (1 if devices is None else len(devices)) * trainer.num_nodes
+
+
+def _devices(trainer: Any) -> list[int] | None:
+    """The devices of one machine that `--trainer.devices` asks for, as Lightning takes them; None for `auto`.
+
+    Raises:
+        InputError: It is neither a number from 1 on, nor a list of devices, nor `auto`.
+    """
     devices = trainer.devices
-    if isinstance(devices, str):
-        devices = 1 if devices == "auto" else devices.strip("[]").split(",") if "," in devices else devices
-    count = len(devices) if isinstance(devices, list) else int(devices) if str(devices).isdigit() else 0
-    if count < 1:
+    if devices == "auto":
+        return None
+    if isinstance(devices, str) and ("," in devices or devices.startswith("[")):
+        devices = [part.strip() for part in devices.strip("[]").split(",") if part.strip()]
+    count = int(devices) if str(devices).isdigit() else 0
+    listed = devices if isinstance(devices, list) else range(count if count <= MOST_DEVICES else 0)
+    if not listed or not all(str(device).isdigit() for device in listed):
         raise InputError(
             f"--trainer.devices {trainer.devices} is not understood: give a number from 1 on, or devices, such as 0,1."
         )
-    return count * trainer.num_nodes
+    return [int(device) for device in listed]

@@ -94,7 +94,7 @@ def test_a_configuration_settles_to_the_devices_and_the_steps_of_the_spec(
     settings = namespace(printed("fit", CONFIGS[name], capsys))
     monkeypatch.setattr(plan, "locate", lambda model_id, revision: Source(model_id, model_id, None, Path()))
     monkeypatch.setattr(plan, "read_config", lambda source: architecture(name))
-    monkeypatch.setattr(plan, "measure_memory", lambda: MEMORY)
+    monkeypatch.setattr(plan, "measure_memory", lambda cards: MEMORY)
 
     run = plan.plan_run(settings)
     run.settle(settings)
@@ -111,7 +111,7 @@ def test_on_the_cpu_micro_batches_are_eight_and_accumulated_to_the_effective_bat
     settings = namespace(printed("fit", CONFIGS["gpt2"], capsys))
     monkeypatch.setattr(plan, "locate", lambda model_id, revision: Source(model_id, model_id, None, Path()))
     monkeypatch.setattr(plan, "read_config", lambda source: architecture("gpt2"))
-    monkeypatch.setattr(plan, "measure_memory", lambda: MEMORY[1:])
+    monkeypatch.setattr(plan, "measure_memory", lambda cards: MEMORY[1:])
 
     run = plan.plan_run(settings)
     run.settle(settings)

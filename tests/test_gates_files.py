@@ -151,7 +151,11 @@ def test_tensorboard_has_every_figure_and_both_pictures(tiny: dict[str, Path], l
     events = EventAccumulator(str(logs / "lightning_logs" / "tiny-llama" / "gates"))
     events.Reload()
     document = gates(lens(logs))
+    exported_step = json.loads((lens(logs) / "provenance.json").read_text())["optim"]["exported_step"]
 
+    assert exported_step > 0
+    assert {event.step for tag in events.Tags()["scalars"] for event in events.Scalars(tag)} == {exported_step}
+    assert [event.step for tag in events.Tags()["images"] for event in events.Images(tag)] == [exported_step] * 2
     assert events.Tags()["images"] == ["test/rows", "test/gains"]
     found = {tag: events.Scalars(tag)[-1].value for tag in events.Tags()["scalars"]}
     for gate, judged in document["acceptance"]["gates"].items():
@@ -177,6 +181,10 @@ def test_a_checkpoint_is_judged_where_it_lies_and_the_lens_is_left_alone(
     of_checkpoint = gates(run)
     assert main(arguments(tiny, logs)) == 3
     assert gates(lens(logs)) == of_checkpoint, "the lens is the best checkpoint's"
+    events = EventAccumulator(str(logs / "lightning_logs" / "tiny-llama" / "gates"))
+    events.Reload()
+    first, second = events.Scalars("test/gate_A_passed")
+    assert first.step == second.step > 0
 
 
 def test_two_processes_find_what_one_finds(tiny: dict[str, Path], logs: Path, tmp_path: Path, fast: None) -> None:

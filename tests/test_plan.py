@@ -16,7 +16,7 @@ MEMORY = [DeviceMemory("cuda:1", 10**11, 10**11), DeviceMemory("cpu", 10**10, 10
 
 @pytest.fixture(autouse=True)
 def memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "measure_memory", lambda: MEMORY)
+    monkeypatch.setattr(plan, "measure_memory", lambda cards: MEMORY)
 
 
 def settings(**overrides: Any) -> SimpleNamespace:
@@ -73,7 +73,7 @@ def test_the_estimate_is_for_the_format_that_is_used() -> None:
 def test_the_micro_batch_follows_the_card_and_not_what_is_free_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
     for free in (1_050_000_000, 1_100_000_000):
         card = DeviceMemory("cuda:0", free, 1_100_000_000)
-        monkeypatch.setattr(plan, "measure_memory", lambda card=card: [card])
+        monkeypatch.setattr(plan, "measure_memory", lambda cards, card=card: [card])
         run = plan.plan_run(settings(data__positions_per_seq=12))
         assert (run.batching.micro_batch_seqs, run.batching.grad_accum) == (16, 2)
         assert run.choice.needed_bytes < 1_050_000_000
@@ -92,6 +92,8 @@ def test_the_micro_batch_follows_the_card_and_not_what_is_free_on_it(monkeypatch
         ({"trainer__devices": "many"}, "--trainer.devices many is not understood"),
         ({"trainer__devices": 0}, "--trainer.devices 0 is not understood"),
         ({"trainer__devices": -1}, "--trainer.devices -1 is not understood"),
+        ({"trainer__devices": 10**12}, "--trainer.devices 1000000000000 is not understood"),
+        ({"trainer__devices": "0,one"}, "--trainer.devices 0,one is not understood"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_any_weight_is_read(override: dict[str, Any], message: str) -> None:
@@ -100,7 +102,7 @@ def test_what_does_not_fit_is_refused_before_any_weight_is_read(override: dict[s
 
 
 def test_a_model_that_fits_nowhere_is_refused_with_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "measure_memory", lambda: [DeviceMemory("cpu", 10**6, 10**6)])
+    monkeypatch.setattr(plan, "measure_memory", lambda cards: [DeviceMemory("cpu", 10**6, 10**6)])
 
     with pytest.raises(
         InputError, match=r"fits on no device here: cpu has 0\.0 GiB free of the .* GiB needed in float32"
@@ -108,9 +110,30 @@ def test_a_model_that_fits_nowhere_is_refused_with_numbers(monkeypatch: pytest.M
         plan.plan_run(settings())
 
 
-@pytest.mark.parametrize(("devices", "processes"), [("0,1", 2), ([0, 1], 2), ("4", 4), ("auto", 1)])
-def test_devices_are_counted_however_they_are_named(devices: str | list[int], processes: int) -> None:
+@pytest.mark.parametrize(
+    ("devices", "processes"), [("0,1", 2), ([0, 1], 2), ("4", 4), ("auto", 1), ("0,", 1), ([3], 1), (1, 1)]
+)
+def test_devices_are_counted_however_they_are_named(
+    devices: str | list[int], processes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "measure_memory", lambda cards: MEMORY)
     assert plan.plan_run(settings(trainer__devices=devices)).batching.world_size == processes
+
+
+def test_the_memory_of_the_devices_that_are_named_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def measure(*of: Any) -> Any:
+        asked.append(of[0] if len(of) == 1 else (of[0], list(of[1])))
+        return MEMORY
+
+    monkeypatch.setattr(plan, "measure_memory", measure)
+    monkeypatch.setattr(plan, "memory_of_each", measure)
+    for devices in ("auto", 1, [1], "2", [0, 3]):
+        plan.plan_run(settings(trainer__devices=devices))
+    plan.plan_run(settings(trainer__devices=2, trainer__num_nodes=2))
+    plan.plan_run(settings(trainer__devices=2, trainer__accelerator="cpu"))
+    assert asked == [None, [0], [1], (2, [0, 1]), (2, [0, 3]), (2, [0, 1]), (2, [])]
 
 
 def test_an_automatic_micro_batch_divides_the_effective_batch() -> None:

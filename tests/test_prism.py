@@ -15,6 +15,7 @@ from logos_pl.analysis.output import SCHEMA_FILE
 from logos_pl.api import sweep
 from logos_pl.artifacts.prism import load_prism
 from logos_pl.data.datamodule import LensDataModule
+from logos_pl.data.packed_text import in_order
 from logos_pl.entry import main
 from logos_pl.lenses.head import Head
 from logos_pl.lm.frozen import FrozenLM, load_tokenizer
@@ -54,7 +55,7 @@ def test_the_map_is_the_textbooks_on_every_position_that_was_read(fitted: Path, 
     )  # fmt: skip
     data.setup("fit")
     sequences: list[torch.Tensor] = []
-    batches = iter(data._stream().batches(0))
+    batches = iter(in_order(data._stream().chunks(0), 1, int(data.micro_batch_seqs)))
     while len(sequences) * 24 < provenance.positions:  # positions 8 to 31 of 32, which the schedule draws from
         sequences.extend(next(batches).input_ids)
     positions = torch.arange(8, 32).expand(len(sequences), -1)

@@ -3,7 +3,7 @@ import subprocess
 import sys
 
 import pytest
-import torch
+import torch.distributed
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from logos_pl.errors import GatesNotPassedError, InputError
@@ -67,6 +67,12 @@ def test_the_parsers_messages_become_one_sentence(message: str, sentence: str) -
         (OSError(errno.ENAMETOOLONG, "File name too long", "xxx"), 2, "File name too long (xxx): give another file or"),
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "gone"), 1, "No such file or directory (gone)"),
         (BrokenPipeError(), 1, "Whoever read the output has gone"),
+        (torch.distributed.DistBackendError("NCCL"), 1, "Another process of the run has ended"),
+        (
+            RuntimeError("[/pytorch/gloo/transport/tcp/pair.cc:547] Connection closed by peer"),
+            1,
+            "Another process of the run has ended, and says above why",
+        ),
     ],
 )
 def test_what_a_user_can_act_on_is_one_sentence_with_an_exit_status(

@@ -57,7 +57,8 @@ class Batching:
         grad_accum: Forward passes per step and process.
         effective_batch_seqs: Sequences per step over all processes, counted (the most of any step).
         fewest_batch_seqs: Sequences of the smallest step; less than the above where the text ended.
-        world_size: Processes.
+        world_size: Processes that ended the fit; one that was resumed may have had another number before, and another
+            number of forward passes with it.
     """
 
     micro_batch_seqs: int

@@ -46,6 +46,11 @@ class GateWriter(Callback):
         self.is_artifact = is_artifact
         self.report: GateReport | None = None
         self.imported: GateReport | None = None
+        self._checkpoint_step = 0
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Note which step's lens is judged, where it comes from a checkpoint."""
+        self._checkpoint_step = int(checkpoint["global_step"])
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Judge, in every process; the first one prints and writes."""
@@ -72,15 +77,16 @@ class GateWriter(Callback):
                 "kpis": self.imported.figures(),
             }
         files = self._files(judged, pl_module, document, bytes_per_token)
+        judged_lens = next(c.provenance for c in trainer.callbacks if isinstance(c, LensImport))  # type: ignore[attr-defined]
         if self.is_artifact:
-            judged_lens = next(c.provenance for c in trainer.callbacks if isinstance(c, LensImport))  # type: ignore[attr-defined]
             assert judged_lens is not None
             record_gates(self.folder, judged_lens, files, figures, acceptance)
         else:
             for name, content in files.items():
                 replace_file(self.folder / name, content)
         say(f"verdict: {os.path.relpath(self.folder)}/gates.json, with gates-prompts.csv, gates-rows.csv and two plots")
-        self._log(trainer, judged, bytes_per_token, pl_module.frozen.clean_model_name)
+        step = self._checkpoint_step if judged_lens is None else judged_lens.optim.exported_step
+        self._log(trainer, judged, bytes_per_token, pl_module.frozen.clean_model_name, step)
 
     def raise_unless_passed(self) -> None:
         """End the command with a status of its own where a gate was not passed.
@@ -119,8 +125,8 @@ class GateWriter(Callback):
             print_kl_table(judged.rows, "KL divergence in bits on the same text, imported lens:", ("norm", "imported"))
             _print_gates(self.imported, "imported")
 
-    def _log(self, trainer: Trainer, judged: Judged, bytes_per_token: float, name: str) -> None:
-        """Scalars and figures for TensorBoard."""
+    def _log(self, trainer: Trainer, judged: Judged, bytes_per_token: float, name: str, step: int) -> None:
+        """Scalars and figures for TensorBoard, at the step of the lens: those of several lenses make a history."""
         if not isinstance(trainer.logger, TensorBoardLogger):
             return
         assert self.report is not None
@@ -131,9 +137,10 @@ class GateWriter(Callback):
         if self.imported is not None:
             scalars |= {f"imported_{label}": value for label, value in _scalars(self.imported).items()}
         for label, value in scalars.items():
-            writer.add_scalar(f"test/{label}", value, 0)
-        writer.add_figure("test/rows", rows_figure(judged.rows, _bits_per_byte(judged, bytes_per_token), name))
-        writer.add_figure("test/gains", gains_figure(kpis, name))
+            writer.add_scalar(f"test/{label}", value, step)
+        rows = rows_figure(judged.rows, _bits_per_byte(judged, bytes_per_token), name)
+        writer.add_figure("test/rows", rows, step)
+        writer.add_figure("test/gains", gains_figure(kpis, name), step)
         writer.flush()
 
 

@@ -72,8 +72,10 @@ class GracefulStop(Callback):
 
     def _stop(self, trainer: Trainer) -> None:
         number = signal.SIGTERM if self._received is None else self._received
-        raise InterruptedRunError(
+        stopped = InterruptedRunError(
             f"Stopped by {signal.Signals(number).name} after step {trainer.global_step}; "
             f"go on with --ckpt_path last (checkpoint: {os.path.relpath(self.checkpoint)}).",
             number,
         )
+        stopped.everywhere = True
+        raise stopped

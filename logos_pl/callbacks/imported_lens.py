@@ -2,6 +2,7 @@
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from logos_pl.agreement import together
 from logos_pl.artifacts.tuned_lens_format import ImportedOrigin, find_imported_lens, load_imported_lens, read_config
 from logos_pl.lm.sources import filed_under
 from logos_pl.modules.tuning import LensTuning
@@ -22,6 +23,7 @@ class ImportedLens(Callback):
         self.reference = reference
         self.origin: ImportedOrigin | None = None
 
+    @together
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find the lens before the model is loaded.
 
@@ -31,6 +33,7 @@ class ImportedLens(Callback):
         assert isinstance(pl_module, LensTuning)
         read_config(find_imported_lens(self.reference, filed_under(pl_module.model_id)).config)
 
+    @together
     def _read(self, trainer: Trainer, module: LensTuning) -> None:
         lens, self.origin = load_imported_lens(self.reference, module.frozen, module.head)
         module.lenses["imported"] = lens

@@ -6,6 +6,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from logos_pl.data.packed_text import TextBatch
+from logos_pl.errors import InputError
 
 
 class Counts(NamedTuple):
@@ -26,13 +27,24 @@ class Ledger(Callback):
 
     Counted, not derived from the settings: the artifact's provenance states these figures, and a wrong accumulation
     or a dropped batch shows in them.
+
+    Each process counts what it has read itself. A checkpoint holds the sums over all of them, and of a run that is
+    resumed the first process carries them on, so that its number of processes may change.
     """
 
+    trainer: Trainer
+
     def __init__(self) -> None:
-        self._totals = dict.fromkeys(("steps", "sequences", "tokens", "positions"), 0)
+        self._steps = 0  # of all processes together, like the rows; everything else is this process's own
+        self._own = dict.fromkeys(("sequences", "tokens", "positions"), 0)
         self._sequences_in_step = 0
-        self._sequences_per_step: list[int] = []  # fewest and most; empty before the first step
+        self._sequences_of_steps: list[int] = []  # since the run was begun or resumed
+        self._sequences_before: list[int] = []  # fewest and most of the steps before that, over all processes
         self._rows_per_step: list[int] = []
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Note whose processes there are to sum over."""
+        self.trainer = trainer
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: TextBatch, batch_idx: int
@@ -40,44 +52,73 @@ class Ledger(Callback):
         """Count the batch; at the end of an optimiser step, close the step's account."""
         trainer.datamodule.advance(batch.cursors)  # type: ignore[attr-defined]
         self._sequences_in_step += batch.input_ids.shape[0]
-        self._totals["sequences"] += batch.input_ids.shape[0]
-        self._totals["tokens"] += batch.input_ids.numel()
-        self._totals["positions"] += batch.positions.numel()
-        if trainer.global_step > self._totals["steps"]:
-            self._totals["steps"] += 1
-            self._sequences_per_step = _widen(self._sequences_per_step, self._sequences_in_step)
-            self._rows_per_step = _widen(self._rows_per_step, outputs["rows"])
+        self._own["sequences"] += batch.input_ids.shape[0]
+        self._own["tokens"] += batch.input_ids.numel()
+        self._own["positions"] += batch.positions.numel()
+        if trainer.global_step > self._steps:
+            self._steps += 1
+            self._sequences_of_steps.append(self._sequences_in_step)
+            self._rows_per_step = _extremes([*self._rows_per_step, outputs["rows"]])
             self._sequences_in_step = 0
 
-    def counts(self, trainer: Trainer) -> Counts:
+    def counts(self) -> Counts:
         """Totals over all processes; every process must call this."""
-        local = [
-            self._totals["sequences"],
-            self._totals["tokens"],
-            self._totals["positions"],
-            *self._sequences_per_step,
-        ]
-        summed = trainer.strategy.reduce(torch.tensor(local, device=trainer.strategy.root_device), reduce_op="sum")
-        sequences, tokens, positions, fewest, most = (int(value) for value in summed.tolist())
-        return Counts(self._totals["steps"], sequences, tokens, positions, fewest, most, *self._rows_per_step)
+        state = self.state_dict()
+        return Counts(**state["totals"], **_named("sequences", state), **_named("rows", state))
 
     def state_dict(self) -> dict[str, Any]:
-        """The counts, for the checkpoint."""
+        """The counts over all processes, for the checkpoint; every process must call it."""
+        local = [*self._own.values(), self._sequences_in_step, *self._sequences_of_steps]
+        strategy = self.trainer.strategy
+        summed = strategy.reduce(torch.tensor(local, device=strategy.root_device), reduce_op="sum").tolist()
+        *own, in_step = summed[: len(self._own) + 1]
         return {
-            "totals": dict(self._totals),
-            "sequences_in_step": self._sequences_in_step,
-            "sequences_per_step": list(self._sequences_per_step),
+            "totals": {"steps": self._steps} | dict(zip(self._own, own, strict=True)),
+            "sequences_in_step": in_step,
+            "sequences_per_step": _extremes([*self._sequences_before, *summed[len(self._own) + 1 :]]),
             "rows_per_step": list(self._rows_per_step),
+            "grad_accum": self.trainer.accumulate_grad_batches,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting from a checkpoint."""
-        self._totals = dict(state_dict["totals"])
-        self._sequences_in_step = state_dict["sequences_in_step"]
-        self._sequences_per_step = list(state_dict["sequences_per_step"])
+        """Go on counting from a checkpoint: the first process with what all have counted, the others with nothing."""
+        mine = int(self.trainer.is_global_zero)
+        totals = dict(state_dict["totals"])
+        self._steps = totals.pop("steps")
+        self._own = {name: mine * total for name, total in totals.items()}
+        self._sequences_in_step = mine * state_dict["sequences_in_step"]
+        self._sequences_of_steps = []
+        self._sequences_before = list(state_dict["sequences_per_step"])
         self._rows_per_step = list(state_dict["rows_per_step"])
 
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Where the number of processes has changed, let the optimiser steps go on from whole ones.
 
-def _widen(extremes: list[int], value: int) -> list[int]:
-    """Fewest and most so far."""
-    return [min([*extremes[:1], value]), max([*extremes[1:], value])]
+        Lightning counts this process's micro-batches since the last validation, and steps at every multiple of those in
+        a step: another number than when the checkpoint was written.
+
+        Raises:
+            InputError: The checkpoint was written inside a step, whose gradients are lost.
+        """
+        before, now = checkpoint["callbacks"][self.state_key]["grad_accum"], trainer.accumulate_grad_batches
+        if before == now:
+            return
+        done = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
+        steps, rest = divmod(done["ready"], before)
+        if rest != 0:
+            raise InputError(
+                "The checkpoint was written inside an optimiser step: resume it with the same --trainer.devices."
+            )
+        ready = steps * now
+        done.update({name: ready - (done["ready"] - count) for name, count in done.items()})
+
+
+def _extremes(values: list[int]) -> list[int]:
+    """Fewest and most; nothing of nothing."""
+    return [min(values), max(values)] if values else []
+
+
+def _named(what: str, state: dict[str, Any]) -> dict[str, int]:
+    """Fewest and most of a kind, under the names they have in `Counts`."""
+    fewest, most = state[f"{what}_per_step"]
+    return {f"fewest_{what}_per_step": fewest, f"most_{what}_per_step": most}

@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
+from logos_pl.agreement import together
 from logos_pl.artifacts import groups
 from logos_pl.artifacts.environment import environment, git_sha, project_version
 from logos_pl.artifacts.fingerprint import fingerprint
@@ -47,6 +48,7 @@ class LensExport(Callback):
         """Where the lens of a model goes."""
         return Path(self.folder) / clean_model_name
 
+    @together
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find out now, not after hours, whether the artifact could be written.
 
@@ -69,7 +71,7 @@ class LensExport(Callback):
         """Export the best checkpoint; every process takes part in counting, the first one writes."""
         assert isinstance(pl_module, LensTuning)
         data_module: LensDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        counts = only(trainer, Ledger).counts(trainer)
+        counts = only(trainer, Ledger).counts()
         consumed = data_module.ledger()
         if counts.tokens != consumed.tokens:
             raise RunError(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from logos_pl.agreement import refuse_different, together
 from logos_pl.artifacts.provenance import Provenance
 from logos_pl.artifacts.store import find_folder
 from logos_pl.artifacts.tuned_lens import load_lenses
@@ -36,6 +37,7 @@ class LensImport(Callback):
         self.missing = False
         self.provenance: Provenance | None = None
 
+    @together
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse a missing artifact before the model is loaded.
 
@@ -64,6 +66,11 @@ class LensImport(Callback):
             module.adopt(lens)
             module.adopt_companion(companion)
 
+    def _identity(self) -> dict[str, str]:
+        """Which lens was read: another run may have replaced it between two processes' looks."""
+        return {} if self.provenance is None else {"the lens": str(self.provenance.sha256)}
+
+    @together
     def _read_for_text(self, trainer: Trainer, module: LensTuning) -> None:
         self._read(trainer, module)
         if self.provenance is not None:
@@ -71,9 +78,10 @@ class LensImport(Callback):
             data.refuse_other_share(self.provenance.dataset.held_out_frac)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the fitted lens in place."""
+        """Put the fitted lens in place, the same one in every process."""
         assert isinstance(pl_module, LensTuning)
         self._read_for_text(trainer, pl_module)
+        refuse_different(self._identity())
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the table."""
@@ -84,9 +92,10 @@ class LensImport(Callback):
             print_kl_table(pl_module.validation, title, list(pl_module.validation))
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the fitted lens in place."""
+        """Put the fitted lens in place, the same one in every process."""
         assert isinstance(pl_module, LensTuning)
         self._read_for_text(trainer, pl_module)
+        refuse_different(self._identity())
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the fitted lens in place, or take the untrained one away."""

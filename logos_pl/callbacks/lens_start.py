@@ -11,7 +11,7 @@ from logos_pl.callbacks.percentile_stopping import PercentileStopping
 from logos_pl.callbacks.progress import validation_line
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.functional.budget import opening_sequences, sequences_set_aside
-from logos_pl.lm.devices import measure_memory
+from logos_pl.lm.devices import free_memory
 from logos_pl.modules.all_sum import all_sum
 from logos_pl.modules.closed_form_start import OpeningText, closed_form_start
 from logos_pl.modules.tuning import LensTuning
@@ -44,7 +44,7 @@ class LensStart(Callback):
             num_set_aside=set_aside,
             temperature=pl_module.temperature,
             seed=pl_module.seed,
-            rows_per_pass=rows_at_once(pl_module.frozen.d_model, pl_module.device),
+            rows_per_pass=self._rows_per_pass(trainer, pl_module),
             block_bytes=pl_module.loss_block_bytes,
             all_sum=lambda tensor: all_sum(trainer, tensor),
         )
@@ -60,6 +60,11 @@ class LensStart(Callback):
         if trainer.logger is not None:
             trainer.logger.log_metrics(figures, step=0)
         self._count_as_validation(trainer, pl_module, figures)
+
+    def _rows_per_pass(self, trainer: Trainer, module: LensTuning) -> int:
+        """As many rows as every process has room for: they sum up pass by pass, so the passes have to be the same."""
+        own = rows_at_once(module.frozen.d_model, module.device, trainer.num_devices)
+        return int(trainer.strategy.reduce(torch.tensor(own, device=trainer.strategy.root_device), reduce_op="min"))
 
     def _count_as_validation(self, trainer: Trainer, pl_module: LensTuning, figures: dict[str, float]) -> None:
         """Let the start be the best so far, which training has to beat, and a checkpoint that a run can go on from."""
@@ -89,12 +94,18 @@ class LensStart(Callback):
             say(line)
 
 
-def rows_at_once(d_model: int, device: torch.device) -> int:
-    """How many rows' moments may be held together: half of what is free now; how many makes no difference to them."""
+def rows_at_once(d_model: int, device: torch.device, processes: int) -> int:
+    """How many rows' moments may be held together: half of what is free now; how many makes no difference to them.
+
+    Args:
+        d_model: Width of the model.
+        device: This process's device.
+        processes: Processes on this machine, which share its memory.
+    """
     square = d_model * d_model
-    free = {memory.name.split(":")[0]: memory.free_bytes for memory in reversed(measure_memory())}
     # Of each row two matrices: sums in fp32 on the device, totals in fp64 and as much to carry over on the host.
-    fits = free["cpu"] // 2 // (2 * square * (16 if device.type != "cpu" else 20))
+    host = free_memory(torch.device("cpu")) // processes
+    fits = host // 2 // (2 * square * (16 if device.type != "cpu" else 20))
     if device.type != "cpu":
-        fits = min(fits, free[device.type] // 2 // (2 * square * 4))
+        fits = min(fits, free_memory(device) // 2 // (2 * square * 4))
     return max(1, fits)

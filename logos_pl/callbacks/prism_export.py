@@ -10,6 +10,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.table import Table
 
+from logos_pl.agreement import together
 from logos_pl.artifacts import groups
 from logos_pl.artifacts.environment import environment
 from logos_pl.artifacts.fingerprint import fingerprint
@@ -39,6 +40,7 @@ class PrismExport(Callback):
         self._start = self._last_line = 0.0
         self._handlers: dict[int, Any] = {}
 
+    @together
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find out now whether the artifact could be written.
 

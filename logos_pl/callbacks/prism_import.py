@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from logos_pl.agreement import gather, together
 from logos_pl.artifacts.prism import load_prism
 from logos_pl.artifacts.prism_provenance import PrismProvenance
 from logos_pl.artifacts.store import find_folder
@@ -39,17 +40,22 @@ class PrismImport(Callback):
         Raises:
             InputError: there is none, and one is required.
         """
-        shown = os.path.relpath(self.folder)
+        self.found = gather(self._is_there())[0]  # the first process decides; one that cannot read it refuses
+        if self.found and trainer.is_global_zero:
+            say(f"with the prism of {os.path.relpath(self.folder)}")
+
+    @together
+    def _is_there(self) -> bool:
         try:
             find_folder(self.folder)
         except InputError as error:
             if self.required:
+                shown = os.path.relpath(self.folder)
                 raise InputError(f"There is no prism at {shown}: fit one with `{self.how_to_fit}`.") from error
-            return
-        self.found = True
-        if trainer.is_global_zero:
-            say(f"with the prism of {shown}")
+            return False
+        return True
 
+    @together
     def _read(self, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, LensTuning)
         if self.found:

@@ -11,13 +11,14 @@ from typing import Any, Literal
 from lightning.pytorch import LightningDataModule
 from transformers import PreTrainedTokenizerBase
 
+from logos_pl.agreement import together
 from logos_pl.bounds import check_number
 from logos_pl.data.held_out import Side, held_out_sequences
 from logos_pl.data.intervals import ValidationIntervals
-from logos_pl.data.lanes import LaneCursor, TrainText
+from logos_pl.data.lanes import LaneCursor, TrainText, content_hash
 from logos_pl.data.layout import Cursors, Layout, check_layout
 from logos_pl.data.ledger import DataLedger, count_consumed, gather_cursors
-from logos_pl.data.packed_text import HeldOutBatches, PositionDraw, TextBatch, TrainLoader, TrainStream
+from logos_pl.data.packed_text import HeldOutBatches, PositionDraw, TextBatch, TrainLoader, TrainStream, in_order
 from logos_pl.data.prompts import AskedPrompt, PromptBatches, ask, remarks
 from logos_pl.data.source import Source, resolve
 from logos_pl.data.suites import FACTS, PROBE, prompts_of, read_suite
@@ -165,25 +166,34 @@ class LensDataModule(LightningDataModule):
         self._intervals: ValidationIntervals | None = None
         self._held_out: dict[Side, list[list[int]]] = {}
         self.asked: list[AskedPrompt] = []
-        self._cursors: Cursors = {lane: LaneCursor() for lane in range(lanes)}
-        self._restored_identity: dict[str, Any] | None = None
+        self._begin()
 
     # Set-up
 
+    @together
     def setup(self, stage: str | None = None) -> None:
-        """Loads the tokenizer; but for `predict`, finds the shards, resolves `auto`, packs the held-out text; once.
+        """Makes ready for a stage, whichever came before: tokenizer, the stage's prompts, text for all but `predict`.
 
         Raises:
             InputError: If the data or the settings cannot be used.
         """
-        if self.source is not None:
-            return
         if self.tokenizer is None:
             self.tokenizer = load_tokenizer(self.model_id, self.model_revision)
         if stage in ("predict", "test"):
             self.asked = self._ask(self._prompts() if stage == "predict" else self._facts())
-        if stage == "predict":
-            return
+        if stage != "predict" and self.source is None:
+            self._find_text()
+        if stage == "fit" and self.trainer is not None and self.trainer.global_step == 0:
+            self._begin()
+
+    def _begin(self) -> None:
+        """Puts every lane at its start: what an earlier fit has read, or the checkpoint of an evaluation, is over."""
+        self._cursors = {lane: LaneCursor() for lane in range(self.lanes)}
+        self._restored_identity = None
+
+    def _find_text(self) -> None:
+        """Finds the shards, resolves `auto` and packs the held-out text."""
+        assert self.tokenizer is not None
         self.settle(len(self.tokenizer))
         if self.micro_batch_seqs == "auto":
             self.micro_batch_seqs = DEFAULT_MICRO_BATCH_SEQS
@@ -224,6 +234,7 @@ class LensDataModule(LightningDataModule):
 
     # Loaders
 
+    @together
     def train_dataloader(self) -> ValidationIntervals:
         """Micro-batches from where training stands, tokenised ahead by the workers; each pass ends at a validation.
 
@@ -254,7 +265,8 @@ class LensDataModule(LightningDataModule):
         check_layout(layout)
         stream = self._stream_from(layout, {lane: LaneCursor() for lane in layout.owned()})
         per_batch, world_size = layout.micro_batch_seqs, layout.world_size
-        for index, batch in enumerate(islice(stream.batches(0), num_sequences // (per_batch * world_size))):
+        batches = in_order(stream.chunks(0), 1, per_batch)
+        for index, batch in enumerate(islice(batches, num_sequences // (per_batch * world_size))):
             first = index * per_batch
             yield batch, [layout.rank + world_size * turn for turn in range(first, first + per_batch)]
 
@@ -275,6 +287,7 @@ class LensDataModule(LightningDataModule):
         next_validation = (done // per_step // self.validate_every_steps + 1) * self.validate_every_steps
         return max(0, min(next_validation, self.total_steps) * per_step - done)
 
+    @together
     def val_dataloader(self) -> Iterable[TextBatch]:
         """This process's share of the held-out validation sequences.
 
@@ -283,6 +296,7 @@ class LensDataModule(LightningDataModule):
         """
         return self._held_out_batches("val")
 
+    @together
     def test_dataloader(self) -> tuple[HeldOutBatches, PromptBatches]:
         """This process's share of the held-out test sequences, and of the suite.
 
@@ -430,7 +444,11 @@ class LensDataModule(LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         """All lanes' cursors and what they are cursors of, in plain types; every process must call it."""
         cursors = {lane: tuple(cursor) for lane, cursor in self._gathered().items()}
-        return {"cursors": cursors, "identity": self._identity()}
+        return {"cursors": cursors, "identity": self.identity()}
+
+    def place(self) -> str:
+        """Digest of where all lanes are, as far as this process knows: of its own for sure, of all at the start."""
+        return content_hash(self._cursors)
 
     def refuse_other_share(self, held_out_frac: float) -> None:
         """Makes sure that the text held out here was held out from the lens's training, too.
@@ -460,9 +478,9 @@ class LensDataModule(LightningDataModule):
 
     def _gathered(self) -> Cursors:
         layout = self._layout()
-        return gather_cursors({lane: self._cursors[lane] for lane in layout.owned()}, layout.world_size)
+        return gather_cursors({lane: self._cursors[lane] for lane in layout.owned()})
 
-    def _identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """What makes two runs read the same: shards, how they are dealt out, cut and held out, positions, budget."""
         source, _ = self._ready()
         names = "\n".join(shard.name for shard in source.shards)
@@ -490,7 +508,7 @@ class LensDataModule(LightningDataModule):
         """Refuses cursors that come from a checkpoint of other data."""
         if self._restored_identity is None:
             return
-        for field, now in self._identity().items():
+        for field, now in self.identity().items():
             before = self._restored_identity.get(field)
             if before != now:
                 raise InputError(

@@ -1,9 +1,9 @@
 """Who reads which lanes, in which order, so that the sequences of a step never depend on the number of processes.
 
-Sequence g of the run belongs to lane g % lanes. With R processes of W workers each, worker w of process r has the
-sequences with g % (R·W) = r + R·w, taken in order. As long as R·W divides `lanes`, these are whole lanes; as long as it
-also divides the sequences of an optimiser step (and W the micro-batches of one process), each worker gives its share of
-every step, so that the sequences of a step are the same for every R and W.
+Sequence g of the run belongs to lane g % lanes. With R processes of W workers each, process r has the sequences with
+g % R = r, and its worker w those with g % (R·W) = r + R·w. As long as R·W divides `lanes`, these are whole lanes. The
+process puts its workers' sequences back in order before it cuts them into micro-batches, so that a micro-batch is the
+same for every W; as long as R divides the sequences of an optimiser step, a step's are the same for every R.
 """
 
 from typing import NamedTuple
@@ -65,26 +65,19 @@ def check_layout(layout: Layout) -> None:
             f"micro-batches of {layout.micro_batch_seqs}; make --data.effective_batch_seqs a multiple of "
             f"{per_micro_step}."
         )
-    micro_batches = layout.effective_batch_seqs // per_micro_step
-    if micro_batches % layout.workers != 0:
-        raise InputError(
-            f"{micro_batches} micro-batches per step and process cannot be shared by {layout.workers} workers; "
-            f"make --data.num_workers a divisor of {micro_batches}."
-        )
 
 
-def sequences_taken(layout: Layout, worker: int, cursors: Cursors) -> int:
-    """How many sequences of its own a worker's lanes have given so far.
+def sequences_taken(layout: Layout, cursors: Cursors) -> int:
+    """How many sequences this process's lanes have given so far.
 
     Raises:
-        InputError: If its lanes have not been read in turn: the cursors are from inside a step of another layout.
+        InputError: If they have not been read in turn: the cursors are from inside a step of other processes.
     """
-    share = layout.share(worker)
-    taken = sum(cursors[lane].sequences for lane in share)
-    for turn, lane in enumerate(share):
-        if cursors[lane].sequences != (taken + len(share) - 1 - turn) // len(share):
+    owned = layout.owned()
+    taken = sum(cursors[lane].sequences for lane in owned)
+    for turn, lane in enumerate(owned):
+        if cursors[lane].sequences != (taken + len(owned) - 1 - turn) // len(owned):
             raise InputError(
-                "The checkpoint was written inside an optimiser step; resume it with the same --data.num_workers, "
-                "--data.micro_batch_seqs and --trainer.devices."
+                "The checkpoint was written inside an optimiser step; resume it with the same --trainer.devices."
             )
     return taken

@@ -2,8 +2,7 @@
 
 from typing import NamedTuple
 
-import torch.distributed
-
+from logos_pl.agreement import gather
 from logos_pl.data.lanes import content_hash
 from logos_pl.data.layout import Cursors
 from logos_pl.data.source import Source
@@ -41,13 +40,9 @@ class DataLedger(NamedTuple):
     content_hash: str
 
 
-def gather_cursors(own: Cursors, world_size: int) -> Cursors:
+def gather_cursors(own: Cursors) -> Cursors:
     """Every lane's cursor in lane order, each from the process that reads it; every process must call it."""
-    parts = [own]
-    if world_size > 1:
-        parts = [{} for _ in range(world_size)]
-        torch.distributed.all_gather_object(parts, own)
-    return dict(sorted((lane, cursor) for part in parts for lane, cursor in part.items()))
+    return dict(sorted((lane, cursor) for part in gather(own) for lane, cursor in part.items()))
 
 
 def count_consumed(source: Source, cursors: Cursors, held_out_frac: float, seq_len: int) -> DataLedger:

@@ -1,7 +1,8 @@
 """Micro-batches of packed text, read and tokenised ahead of training, and how a worker's failure reaches the user."""
 
 import signal
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from itertools import islice
 from types import FrameType
 from typing import NamedTuple
 
@@ -33,6 +34,20 @@ class TextBatch(NamedTuple):
     indices: tuple[int, ...] = ()
 
 
+class Chunk(NamedTuple):
+    """Sequences in a row, each with where its lane is after it.
+
+    Attributes:
+        input_ids: Packed tokens.
+        positions: The positions that are learned from.
+        cursors: Lane and cursor of each sequence.
+    """
+
+    input_ids: Int[Tensor, "seqs seq"]
+    positions: Int[Tensor, "seqs pos"]
+    cursors: list[tuple[int, LaneCursor]]
+
+
 class Failure(NamedTuple):
     """An error on its way from a worker: torch would wrap the exception itself into pages of traceback."""
 
@@ -53,7 +68,7 @@ class PositionDraw(NamedTuple):
 
 
 class TrainStream(IterableDataset):
-    """Endless micro-batches of one worker's lanes.
+    """Endless chunks of one worker's lanes; `in_order` makes micro-batches of them.
 
     Args:
         shards: Every shard of the dataset.
@@ -72,33 +87,58 @@ class TrainStream(IterableDataset):
         self.layout = layout
         self.cursors = cursors
 
-    def __iter__(self) -> Iterator[TextBatch | Failure]:
+    def __iter__(self) -> Iterator[Chunk | Failure]:
         info = get_worker_info()
         try:
-            yield from self.batches(0 if info is None else info.id)
+            yield from self.chunks(0 if info is None else info.id)
         except LogosError as error:
             yield Failure(type(error), str(error))
 
-    def batches(self, slot: int) -> Iterator[TextBatch]:
-        """The batches of the worker in place `slot`; slot 0 is asked first, so it takes the worker whose turn it is."""
+    def chunks(self, slot: int) -> Iterator[Chunk]:
+        """The chunks of the worker in place `slot`; slot 0 is asked first, so it takes the worker whose turn it is.
+
+        One of each worker together are a micro-batch, or little more.
+        """
         layout = self.layout
-        taken = [sequences_taken(layout, worker, self.cursors) for worker in range(layout.workers)]
-        worker = (slot + sum(taken) // layout.micro_batch_seqs) % layout.workers
-        share, turn = layout.share(worker), taken[worker]
+        taken = sequences_taken(layout, self.cursors)
+        worker = (slot + taken) % layout.workers
+        share, turn = layout.share(worker), -(-(taken - worker) // layout.workers)
         streams = [self._lane(lane) for lane in share]
         while True:
-            tokens, positions, cursors = [], [], {}
-            for _ in range(layout.micro_batch_seqs):
+            tokens, positions, cursors = [], [], []
+            for _ in range(-(-layout.micro_batch_seqs // layout.workers)):
                 lane = share[turn % len(share)]
                 ids, cursor = next(streams[turn % len(share)])
                 tokens.append(ids)
                 positions.append(self.draw.of((cursor.sequences - 1) * layout.lanes + lane, self.text.seq_len))
-                cursors[lane] = cursor
+                cursors.append((lane, cursor))
                 turn += 1
-            yield TextBatch(torch.tensor(tokens, dtype=torch.long), torch.stack(positions), cursors)
+            yield Chunk(torch.tensor(tokens, dtype=torch.long), torch.stack(positions), cursors)
 
     def _lane(self, lane: int) -> Iterator[tuple[list[int], LaneCursor]]:
         return lane_sequences(lane_parts(self.shards, lane, self.layout.lanes), self.text, self.cursors[lane])
+
+
+def in_order(chunks: Iterable[Chunk], workers: int, micro_batch_seqs: int) -> Iterator[TextBatch]:
+    """Micro-batches in the order of training, the same for any number of workers.
+
+    Args:
+        chunks: Of all workers in turn, all of one size.
+        workers: How many take turns.
+        micro_batch_seqs: Sequences in one batch.
+    """
+    source, rest = iter(chunks), None
+    while in_turn := list(islice(source, workers)):
+        ids, positions = (torch.stack(parts, dim=1).flatten(0, 1) for parts in list(zip(*in_turn, strict=True))[:2])
+        cursors = [cursor for turn in zip(*(chunk.cursors for chunk in in_turn), strict=True) for cursor in turn]
+        if rest is not None:
+            ids, positions = torch.cat([rest.input_ids, ids]), torch.cat([rest.positions, positions])
+            cursors = rest.cursors + cursors
+        whole = len(ids) // micro_batch_seqs * micro_batch_seqs
+        for first in range(0, whole, micro_batch_seqs):
+            part = slice(first, first + micro_batch_seqs)
+            yield TextBatch(ids[part], positions[part], dict(cursors[part]))
+        rest = Chunk(ids[whole:], positions[whole:], cursors[whole:]) if whole < len(ids) else None
 
 
 class TrainLoader:
@@ -110,7 +150,7 @@ class TrainLoader:
     Args:
         make_stream: The stream from where training stands now.
         num_workers: Worker processes that read, tokenise and pack ahead; 0 does it in the training process.
-        prefetch_factor: Batches each worker keeps ready.
+        prefetch_factor: Chunks each worker keeps ready.
         pin_memory: Whether batches are put into page-locked memory, for a faster copy to CUDA.
     """
 
@@ -141,18 +181,25 @@ class TrainLoader:
         Raises:
             LogosError: What a worker met, as if it had been met here.
         """
+        stream = self.make_stream()
         loader = DataLoader(
-            self.make_stream(),
+            stream,
             batch_size=None,
             num_workers=self.num_workers,
             prefetch_factor=self.prefetch_factor if self.num_workers > 0 else None,
-            pin_memory=self.pin_memory,
             worker_init_fn=leave_first_signal_to_training,
         )
-        for item in loader:
-            if isinstance(item, Failure):
-                raise item.kind(item.message)
-            yield item
+        for batch in in_order(_unless_failed(loader), stream.layout.workers, stream.layout.micro_batch_seqs):
+            if self.pin_memory:
+                batch = batch._replace(input_ids=batch.input_ids.pin_memory(), positions=batch.positions.pin_memory())
+            yield batch
+
+
+def _unless_failed(items: Iterable[Chunk | Failure]) -> Iterator[Chunk]:
+    for item in items:
+        if isinstance(item, Failure):
+            raise item.kind(item.message)
+        yield item
 
 
 def leave_first_signal_to_training(worker: int) -> None:

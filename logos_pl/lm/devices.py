@@ -281,21 +281,67 @@ def memory_parts(shape: ModelShape, kind: str, dtype: torch.dtype, step: StepSiz
     )
 
 
-def measure_memory() -> list[DeviceMemory]:
-    """The devices of this machine in order of preference, with what is free on each now."""
-    found = []
-    if torch.cuda.is_available():
-        for index in range(torch.cuda.device_count()):
-            free, total = torch.cuda.mem_get_info(index)
-            bf16 = torch.cuda.get_device_capability(index) >= (8, 0)
-            found.append(DeviceMemory(f"cuda:{index}", free, total, bf16))
-        found.sort(key=lambda device: -device.free_bytes)
-    host = psutil.virtual_memory()
+def measure_memory(cards: Sequence[int] | None = None) -> list[DeviceMemory]:
+    """The devices of this machine in order of preference, with what is free on each now.
+
+    Args:
+        cards: CUDA devices to look at; None: all. Asking one what is free puts a context of some hundred MiB onto it.
+
+    Raises:
+        InputError: One of the cards is not there.
+    """
+    found = [card._replace(free_bytes=free_memory(torch.device(card.name))) for card in _cards(cards)]
+    found.sort(key=lambda device: -device.free_bytes)
     if torch.backends.mps.is_available():
-        # Memory is shared with the CPU; what Metal recommends as its part bounds it.
-        part = torch.mps.recommended_max_memory()
-        found.append(DeviceMemory("mps", min(host.available, part), part))
-    return [*found, DeviceMemory("cpu", host.available, host.total)]
+        found.append(DeviceMemory("mps", free_memory(torch.device("mps")), torch.mps.recommended_max_memory()))
+    return [*found, DeviceMemory("cpu", free_memory(torch.device("cpu")), psutil.virtual_memory().total)]
+
+
+def memory_of_each(processes: int, cards: Sequence[int]) -> list[DeviceMemory]:
+    """What each of several processes on this machine may count on, in order of preference: the same in all of them.
+
+    So it goes by what devices have, the weakest card and an equal part of the host's memory: what is free differs from
+    one look to the next, and the processes would come to different decisions.
+
+    Args:
+        processes: Processes on this machine.
+        cards: CUDA devices that they run on.
+
+    Raises:
+        InputError: One of the cards is not there.
+    """
+    found = []
+    if own := _cards(cards):
+        weakest = min(own, key=lambda card: card.total_bytes)
+        found.append(weakest._replace(bf16=all(card.bf16 for card in own)))
+    part = psutil.virtual_memory().total // processes
+    return [*found, DeviceMemory("cpu", part, part)]
+
+
+def _cards(cards: Sequence[int] | None) -> list[DeviceMemory]:
+    """CUDA devices as they are when nothing is on them, without putting anything onto them."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count == 0:
+        return []
+    missing = [card for card in cards or () if card >= count]
+    if missing:
+        raise InputError(f"there is no cuda:{missing[0]} on this machine, which has {count} CUDA device(s).")
+    found = []
+    for index in range(count) if cards is None else cards:
+        card = torch.cuda.get_device_properties(index)
+        found.append(
+            DeviceMemory(f"cuda:{index}", card.total_memory, card.total_memory, (card.major, card.minor) >= (8, 0))
+        )
+    return found
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can be had now on one device; no other is looked at."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    available = psutil.virtual_memory().available
+    # With MPS, memory is shared with the CPU; what Metal recommends as its part bounds it.
+    return min(available, torch.mps.recommended_max_memory()) if device.type == "mps" else available
 
 
 def shape_of(config: PreTrainedConfig) -> ModelShape:

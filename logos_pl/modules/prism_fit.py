@@ -1,12 +1,13 @@
 """The Prism lens as Lightning fits it: stream moments, fit the candidates, let held-out text choose among them."""
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import nn
 
+from logos_pl.agreement import together
 from logos_pl.bounds import check_number
 from logos_pl.data.datamodule import MAX_TOKENS, LensDataModule
 from logos_pl.data.packed_text import TextBatch
@@ -126,6 +127,7 @@ class PrismFit(LightningModule):
     rows: dict[int, int]
     rank: int
 
+    @together
     def configure_model(self) -> None:
         """Load and freeze the model; does nothing the second time.
 
@@ -163,6 +165,16 @@ class PrismFit(LightningModule):
         """The frozen model; there from `configure_model` on."""
         assert self.lm is not None, "configure_model() has not run yet"
         return self.lm
+
+    def identity(self) -> dict[str, Any]:
+        """What has to be the same in every process of the run, as plain values."""
+        return {
+            "model_id": self.frozen.model_id,
+            "model_commit": self.frozen.model_commit,
+            "tokenizer_commit": self.frozen.tokenizer_commit,
+            "model_dtype": str(self.frozen.dtype),
+            "decoding_norm": self.decoding_norm,
+        }
 
     @property
     def data(self) -> LensDataModule:

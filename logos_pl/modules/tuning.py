@@ -9,6 +9,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
+from logos_pl.agreement import together
 from logos_pl.artifacts.prism import WHITEN_FILE, load_basis
 from logos_pl.bounds import MAX_SEED, check_number
 from logos_pl.data.datamodule import LensDataModule
@@ -174,6 +175,7 @@ class LensTuning(LightningModule):
     lenses: dict[str, Lens]
     row_means: MutableMapping[str, RowMeans]
 
+    @together
     def configure_model(self) -> None:
         """Load and freeze the model, and make the translators; does nothing the second time.
 
@@ -363,6 +365,7 @@ class LensTuning(LightningModule):
             divergence = lens_divergence(self.lenses[name], h, block_bytes=self.loss_block_bytes)
             self.row_means[name].update(**divergence._asdict())
 
+    @together
     def on_test_start(self) -> None:
         """Fit the calibration baseline on the validation text, and set up what the gates are judged by."""
         data: LensDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -491,6 +494,7 @@ class LensTuning(LightningModule):
             name: {key: value.tolist() for key, value in reading.items()} for name, reading in self.validation.items()
         }
 
+    @together
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another model or another set of hyperparameters.
 

@@ -1,21 +1,31 @@
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import torch
 from lightning.pytorch import Trainer
 
 from logos_pl.callbacks.ledger import Ledger
 from logos_pl.data.packed_text import TextBatch
+from logos_pl.errors import InputError
 
 
 class FakeTrainer:
-    """Two micro-batches per step; a reduction over two processes that did the same."""
+    """Two micro-batches per step; a reduction over processes that all did the same."""
 
-    def __init__(self) -> None:
+    def __init__(self, processes: int = 2, *, first: bool = True) -> None:
         self.global_step = 0
+        self.accumulate_grad_batches = 2
+        self.is_global_zero = first
         self.advanced: list[Any] = []
         self.datamodule = SimpleNamespace(advance=self.advanced.append)
-        self.strategy = SimpleNamespace(reduce=lambda tensor, reduce_op: 2 * tensor, root_device="cpu")
+        self.strategy = SimpleNamespace(reduce=lambda tensor, reduce_op: processes * tensor, root_device="cpu")
+
+
+def ledger_of(trainer: FakeTrainer) -> Ledger:
+    ledger = Ledger()
+    ledger.setup(trainer, None, "fit")
+    return ledger
 
 
 def batch(sequences: int, tokens: int = 10, positions: int = 3) -> TextBatch:
@@ -32,10 +42,11 @@ def train(ledger: Ledger, trainer: FakeTrainer, sizes: list[tuple[int, int]], ro
 
 
 def test_counts_are_of_what_was_trained_on_over_all_processes() -> None:
-    ledger, trainer = Ledger(), FakeTrainer()
+    trainer = FakeTrainer()
+    ledger = ledger_of(trainer)
     train(ledger, trainer, [(4, 4), (4, 3), (4, 4)], rows=[5, 7, 6])
 
-    counts = ledger.counts(trainer)
+    counts = ledger.counts()
 
     assert counts.steps == 3
     assert counts.sequences == 2 * 23
@@ -46,16 +57,16 @@ def test_counts_are_of_what_was_trained_on_over_all_processes() -> None:
 
 
 def test_every_batch_moves_the_data_cursor() -> None:
-    ledger, trainer = Ledger(), FakeTrainer()
-    train(ledger, trainer, [(4, 3)], rows=[5])
+    trainer = FakeTrainer()
+    train(ledger_of(trainer), trainer, [(4, 3)], rows=[5])
 
     assert trainer.advanced == [{"lane": 4}, {"lane": 3}]
 
 
 def test_counting_goes_on_from_a_checkpoint_in_the_middle_of_a_step() -> None:
-    whole, first, second = Ledger(), Ledger(), Ledger()
-    trainer = FakeTrainer()
-    train(whole, FakeTrainer(), [(4, 4), (4, 2)], rows=[5, 6])
+    trainer, another = FakeTrainer(1), FakeTrainer(1)
+    whole, first, second = ledger_of(another), ledger_of(trainer), ledger_of(trainer)
+    train(whole, another, [(4, 4), (4, 2)], rows=[5, 6])
     train(first, trainer, [(4, 4)], rows=[5])
     first.on_train_batch_end(trainer, None, {"rows": 6}, batch(4), 0)
 
@@ -64,3 +75,49 @@ def test_counting_goes_on_from_a_checkpoint_in_the_middle_of_a_step() -> None:
     second.on_train_batch_end(trainer, None, {"rows": 6}, batch(2), 1)
 
     assert second.state_dict() == whole.state_dict()
+
+
+def test_what_two_processes_have_counted_is_carried_on_once_by_any_number() -> None:
+    trainer = FakeTrainer(2)
+    two = ledger_of(trainer)
+    train(two, trainer, [(4, 3)], rows=[5])  # each of the two: 7 sequences in this step
+    state = two.state_dict()
+
+    one, other = ledger_of(FakeTrainer(1)), ledger_of(FakeTrainer(1, first=False))
+    for resumed in (one, other):
+        resumed.load_state_dict(state)
+        resumed.trainer.global_step = 1
+        train(resumed, resumed.trainer, [(8, 8)], rows=[6])
+
+    assert one.counts()[:6] == (2, 14 + 16, 10 * 30, 3 * 30, 14, 16)
+    assert other.state_dict()["totals"] == {"steps": 2, "sequences": 16, "tokens": 160, "positions": 48}
+
+
+@pytest.mark.parametrize(("before", "now", "ready", "wanted"), [(1, 4, 3, 12), (4, 2, 12, 6), (2, 2, 5, 5)])
+def test_micro_batches_since_the_validation_are_counted_in_those_of_this_run(
+    before: int, now: int, ready: int, wanted: int
+) -> None:
+    trainer = FakeTrainer()
+    trainer.accumulate_grad_batches = now
+    ledger = ledger_of(trainer)
+    done = {"ready": ready, "started": ready, "processed": ready, "completed": ready - 1}
+    checkpoint = checkpoint_of(ledger, before, done)
+
+    ledger.on_load_checkpoint(trainer, None, checkpoint)
+
+    assert done == {"ready": wanted, "started": wanted, "processed": wanted, "completed": wanted - 1}
+
+
+def test_another_number_of_processes_cannot_go_on_inside_a_step() -> None:
+    trainer = FakeTrainer()
+    ledger = ledger_of(trainer)
+    with pytest.raises(InputError, match=r"inside an optimiser step: resume it with the same --trainer\.devices"):
+        ledger.on_load_checkpoint(trainer, None, checkpoint_of(ledger, 4, {"ready": 6, "completed": 6}))
+
+
+def checkpoint_of(ledger: Ledger, grad_accum: int, done: dict[str, int]) -> dict[str, Any]:
+    """The parts of a checkpoint that the ledger looks at."""
+    return {
+        "callbacks": {ledger.state_key: {"grad_accum": grad_accum}},
+        "loops": {"fit_loop": {"epoch_loop.batch_progress": {"current": done}}},
+    }

@@ -2,11 +2,14 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from logos_pl.callbacks import lens_start
+from logos_pl.callbacks.lens_start import LensStart, rows_at_once
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.entry import main
 from logos_pl.lenses.head import Head
@@ -15,6 +18,7 @@ from logos_pl.lm.frozen import FrozenLM
 from logos_pl.modules.closed_form_start import OpeningText, closed_form_start
 from tests.tiny import fit_arguments, make_corpus, make_model
 
+GIB = 2**30
 ONE_STEP = {"data.tokens": 8 * 32, "model.lr": 1e-12}
 
 
@@ -57,6 +61,31 @@ def test_the_exported_start_is_that_of_the_first_sequences(
         "kind": "closed_form", "sequences": 8, "tokens": 256, "positions": 96, "shrinkage": start.shrinkage,
     }  # fmt: skip
     assert provenance["budget"]["tokens"] == 256, "what is trained on is counted for itself"
+
+
+def test_a_process_claims_its_share_of_the_host_and_looks_at_its_own_device_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    free = {"cpu": 64 * GIB, "cuda:1": 2 * GIB}
+    monkeypatch.setattr(lens_start, "free_memory", lambda device: free[str(device)])
+    cpu, card = torch.device("cpu"), torch.device("cuda:1")
+    matrix = 1024 * 1024
+
+    assert rows_at_once(1024, cpu, 1) == 64 * GIB // 2 // (2 * matrix * 20)
+    assert rows_at_once(1024, cpu, 4) == 16 * GIB // 2 // (2 * matrix * 20)
+    assert rows_at_once(1024, card, 1) == 2 * GIB // 2 // (2 * matrix * 4)
+    assert rows_at_once(1 << 20, card, 8) == 1
+
+
+def test_every_process_takes_as_many_rows_at_once_as_the_poorest_has_room_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = {"max": 9, "min": 4}
+    reduce = SimpleNamespace(root_device="cpu", reduce=lambda rows, reduce_op: torch.tensor(own[reduce_op]))
+    monkeypatch.setattr(lens_start, "rows_at_once", lambda d_model, device, processes: processes)
+    trainer: Any = SimpleNamespace(num_devices=7, strategy=reduce)
+    module: Any = SimpleNamespace(frozen=SimpleNamespace(d_model=16), device=torch.device("cpu"))
+    assert LensStart()._rows_per_pass(trainer, module) == 4
 
 
 def test_a_random_start_is_the_draw_and_reads_nothing(tiny: dict[str, Path], tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def make(corpus: Corpus, tokenizer: PreTrainedTokenizerFast) -> Iterator[Make]:
         module.tokenizer = tokenizer
         if rank is not None:
             root = SimpleNamespace(root_device=torch.device("cpu"))
-            trainer: Any = SimpleNamespace(global_rank=rank, world_size=world_size, strategy=root)
+            trainer: Any = SimpleNamespace(global_rank=rank, world_size=world_size, strategy=root, global_step=0)
             module.trainer = trainer
         if ready:
             module.setup("fit")
@@ -337,3 +337,24 @@ def test_the_reference_corpus_is_streamed_with_the_reference_tokenizer(shared: P
     ledger = module.ledger()
     assert (ledger.name, ledger.num_shards, ledger.tokens) == ("CC-MAIN-2025-26", 4, 8 * 8 * 512)
     assert sum(len(batch.input_ids) for batch in module.val_dataloader()) == 64
+
+
+def test_a_new_fit_begins_at_the_start_whatever_was_read_before(make: Make) -> None:
+    module = make(rank=0, world_size=1)
+    first = content(train(module, 4))
+    module.setup("fit")
+    assert content(train(module, 4)) == first
+
+    evaluated = make(rank=0, world_size=1)
+    evaluated.load_state_dict(module.state_dict())
+    evaluated.setup("fit")
+    assert content(train(evaluated, 4)) == first
+
+
+def test_a_fit_that_goes_on_keeps_its_place(make: Make) -> None:
+    module, whole = make(rank=0, world_size=1), make(rank=0, world_size=1)
+    first = content(train(module, 4))
+    assert module.trainer is not None
+    module.trainer.global_step = 2
+    module.setup("fit")
+    assert first + content(train(module, 4)) == content(train(whole, 8))

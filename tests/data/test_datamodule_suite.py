@@ -98,3 +98,19 @@ def test_a_suite_of_ones_own_is_asked_without_its_controls(tmp_path: Path) -> No
         " control: {prompt: The opposite of up is, answer: down}}\n"
     )
     assert names(module(suite=str(path))) == ["one"]
+
+
+@pytest.mark.parametrize("before", ["fit", "validate", "predict"])
+def test_a_test_asks_the_suite_whatever_came_before_it(before: str) -> None:
+    wanted = module()
+    made = LensDataModule(**SMALL)
+    made.setup(before)
+    made.setup("test")
+    assert names(made) == names(wanted)
+    assert len(made.test_dataloader()[0]) == len(wanted.test_dataloader()[0])
+
+
+def test_a_prediction_reads_its_own_prompts_after_a_test() -> None:
+    made = module(prompt="a cat")
+    made.setup("predict")
+    assert [asked.prompt.text for asked in made.asked] == ["a cat"]

@@ -27,7 +27,7 @@ def test_the_ledger_adds_up_what_all_lanes_consumed() -> None:
 
 def _gather(rank: int, store: Path, answers: "multiprocessing.Queue[Cursors]") -> None:
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-    answers.put(gather_cursors({lane: CURSORS[lane] for lane in range(rank, 4, 2)}, 2))
+    answers.put(gather_cursors({lane: CURSORS[lane] for lane in range(rank, 4, 2)}))
     dist.destroy_process_group()
 
 
@@ -45,4 +45,4 @@ def test_every_process_learns_the_cursors_of_all(tmp_path: Path) -> None:
 
 
 def test_one_process_needs_nobody_else() -> None:
-    assert gather_cursors(CURSORS, 1) == CURSORS
+    assert gather_cursors(CURSORS) == CURSORS

@@ -1,7 +1,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,7 @@ import torch
 
 from logos_pl.data.lanes import LaneCursor, TrainText, lane_parts, lane_sequences
 from logos_pl.data.layout import Cursors, Layout
-from logos_pl.data.packed_text import HeldOutBatches, PositionDraw, TextBatch, TrainLoader, TrainStream
+from logos_pl.data.packed_text import HeldOutBatches, PositionDraw, TextBatch, TrainLoader, TrainStream, in_order
 from logos_pl.data.shards import Shard
 from logos_pl.errors import InputError, RunError
 from logos_pl.functional.positions import sample_positions
@@ -29,8 +29,10 @@ TEXT = TrainText(tokenize, "text", 0.1, SEQ_LEN)
 class Run:
     """One process of a training run: takes batches, records their cursors, can stop and go on."""
 
-    def __init__(self, shards: tuple[Shard, ...], rank: int = 0, world_size: int = 1, workers: int = 0) -> None:
-        self.layout = Layout(LANES, rank, world_size, max(1, workers), MICRO, EFFECTIVE)
+    def __init__(
+        self, shards: tuple[Shard, ...], rank: int = 0, world_size: int = 1, workers: int = 0, micro: int = MICRO
+    ) -> None:
+        self.layout = Layout(LANES, rank, world_size, max(1, workers), micro, EFFECTIVE)
         self.shards = shards
         self.workers = workers
         self.cursors: Cursors = {lane: LaneCursor() for lane in self.layout.owned()}
@@ -81,6 +83,29 @@ def test_every_step_has_the_same_sequences_for_any_number_of_processes_and_worke
     assert steps == expected_steps(shards, 3)
 
 
+@pytest.mark.parametrize("micro", [1, 3, EFFECTIVE])
+@pytest.mark.parametrize("workers", [2, 4])
+def test_every_micro_batch_is_the_same_for_any_number_of_workers(corpus: Corpus, micro: int, workers: int) -> None:
+    """Also where a step is a single one, as by default on CUDA, and where the workers' sequences do not divide it."""
+    shards = corpus(3, 24)
+    alone, shared = Run(shards, micro=micro), Run(shards, workers=workers, micro=micro)
+    for _ in range(2):
+        for one, other in zip(alone.take(3), taken_in_turn(shared, 3), strict=True):
+            assert sequences([one]) == sequences([other])
+            assert one.cursors == other.cursors
+
+
+def taken_in_turn(run: Run, count: int) -> list[TextBatch]:
+    """As `Run.take`, with the workers in this process."""
+    stream = run.stream()
+    workers = [stream.chunks(slot) for slot in range(run.workers)]
+    chunks = (next(worker) for worker in cycle(workers))
+    batches = list(islice(in_order(chunks, run.workers, run.layout.micro_batch_seqs), count))
+    for batch in batches:
+        run.cursors.update(batch.cursors)
+    return batches
+
+
 def test_processes_end_at_the_same_cursors_as_one(corpus: Corpus) -> None:
     shards = corpus(3, 24)
     one = Run(shards)
@@ -114,11 +139,20 @@ def test_a_run_stopped_between_steps_goes_on_with_other_numbers_of_processes_and
     assert sorted(pieces) == expected_steps(shards, 3)[2]
 
 
-def test_a_run_stopped_inside_a_step_refuses_another_number_of_workers(corpus: Corpus) -> None:
+def test_a_run_stopped_inside_a_step_goes_on_with_another_number_of_workers(corpus: Corpus) -> None:
     shards = corpus(3, 24)
     run = Run(shards, workers=2)
-    run.take(1)
+    got = run.take(3)
     run.workers, run.layout = 0, run.layout._replace(workers=1)
+    assert sequences(got + run.take(5)) == sequences(Run(shards).take(8))
+
+
+def test_a_run_stopped_inside_a_step_refuses_another_number_of_processes(corpus: Corpus) -> None:
+    shards = corpus(3, 24)
+    run = Run(shards, world_size=2)
+    run.take(1)
+    run.cursors = {lane: LaneCursor() for lane in range(LANES)} | run.cursors
+    run.layout = run.layout._replace(world_size=1)
     with pytest.raises(InputError, match="inside an optimiser step"):
         run.take(1)
 
@@ -131,8 +165,7 @@ def test_reading_ahead_never_moves_the_cursor_of_what_was_taken(corpus: Corpus, 
         run.take(count)
     expected = Run(shards)
     expected.take(9)
-    if workers < 2:  # two workers have shared the half-done step differently
-        assert run.cursors == expected.cursors
+    assert run.cursors == expected.cursors
     assert sum(cursor.tokens for cursor in run.cursors.values()) == 9 * MICRO * SEQ_LEN
 
 

@@ -1,5 +1,9 @@
 """The choice of device and number format, from numbers alone."""
 
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
 import pytest
 import torch
 from transformers import AutoConfig, Gemma2Config, LlamaConfig
@@ -14,6 +18,7 @@ from logos_pl.lm.devices import (
     dtype_for,
     largest_micro_batch,
     measure_memory,
+    memory_of_each,
     memory_parts,
     shape_of,
     unembedding_dtype,
@@ -202,3 +207,45 @@ def test_this_machine_has_at_least_a_cpu_with_memory() -> None:
     devices = measure_memory()
     assert devices[-1].name == "cpu"
     assert all(device.free_bytes > 0 for device in devices)
+
+
+def cards(monkeypatch: pytest.MonkeyPatch, *sizes: int, newest: int = 9) -> list[int]:
+    """CUDA devices of the given sizes; the list of those that were asked what is free."""
+    asked: list[int] = []
+
+    def free(device: torch.device) -> tuple[int, int]:
+        asked.append(device.index)
+        return sizes[device.index] - 10**9, sizes[device.index]
+
+    def properties(index: int) -> SimpleNamespace:
+        return SimpleNamespace(total_memory=sizes[index], major=newest if index == 0 else 9, minor=0)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(sizes))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", properties)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", free)
+    return asked
+
+
+def test_only_the_cards_that_are_named_are_asked_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = cards(monkeypatch, 20 * 10**9, 40 * 10**9, 30 * 10**9)
+    assert [device.name for device in measure_memory()] == ["cuda:1", "cuda:2", "cuda:0", "cpu"]
+    assert asked == [0, 1, 2]
+    asked.clear()
+    assert measure_memory([2])[0] == DeviceMemory("cuda:2", 29 * 10**9, 30 * 10**9)
+    assert asked == [2]
+
+
+def test_several_processes_decide_by_what_never_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = cards(monkeypatch, 40 * 10**9, 20 * 10**9, 10 * 10**9, newest=7)
+    card, host = memory_of_each(2, [0, 1])
+    assert card == DeviceMemory("cuda:1", 20 * 10**9, 20 * 10**9, bf16=False), "the weakest, and one has no bfloat16"
+    assert host.free_bytes == host.total_bytes == psutil.virtual_memory().total // 2
+    assert asked == []
+
+
+@pytest.mark.parametrize("look", [measure_memory, lambda named: memory_of_each(2, named)])
+def test_a_card_that_is_not_there_is_refused(look: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    cards(monkeypatch, 10**9, 10**9)
+    with pytest.raises(InputError, match="there is no cuda:5 on this machine, which has 2 CUDA device"):
+        look([0, 5])
