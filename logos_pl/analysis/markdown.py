@@ -10,8 +10,12 @@ SPECIAL = re.compile(r"([\\`*_\[\]<>|~$&])")
 
 def escaped(text: str) -> str:
     """The text in one line, with all that Markdown would take for its own, formulas and HTML included, escaped."""
-    printable = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return SPECIAL.sub(r"\\\1", printable)
+    return SPECIAL.sub(r"\\\1", printable(text))
+
+
+def printable(text: str) -> str:
+    """The text in one line, with line ends, control characters and marks of direction as Python's escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def quoted(text: str) -> str:
@@ -20,7 +24,8 @@ def quoted(text: str) -> str:
 
 
 def code(text: str) -> str:
-    """The text as code, in or outside a table."""
+    """The text as code in one line, in or outside a table."""
+    text = printable(text)
     longest = max(map(len, re.findall("`+", text)), default=0)
     fence, space = "`" * (longest + 1), " " if longest else ""
     return f"{fence}{space}{text}{space}{fence}".replace("|", r"\|")

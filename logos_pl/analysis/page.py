@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
+from logos_pl.analysis.markdown import printable
 from logos_pl.analysis.milestones import Milestones, as_json
 from logos_pl.files import fsync_folder
 from logos_pl.records import Gold, NextTokenRecord, PositionRecord, PromptRecords
@@ -20,7 +21,9 @@ from logos_pl.records import Gold, NextTokenRecord, PositionRecord, PromptRecord
 SIGNIFICANT_DIGITS = 4
 """Digits of every number in the page; its footer says so. The CSV files have all of them."""
 
-_UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
+_UNSAFE = re.compile("[<>&\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+"""What JSON leaves as it is and HTML, UTF-8 or a terminal may not: tags, control characters, marks of direction."""
+
 _PLACE_OF_DATA = "<!-- data -->\n"
 _QUANTITIES = ("entropy_bits", "kl_to_final_bits", "kl_from_final_bits", "rest_mass")
 _NEXT_QUANTITIES = (
@@ -58,8 +61,7 @@ class PageWriter:
         """
         head, _ = _halves(self._model_name)
         about = {"model": self._model_name, "lenses": self._lens_names, "num_blocks": self._num_blocks}
-        # A lone surrogate has no UTF-8: outside JSON, where it is escaped, it becomes a reference that shows as U+FFFD.
-        self._file = self.partial.open("w", encoding="utf-8", errors="xmlcharrefreplace", newline="\n")
+        self._file = self.partial.open("w", encoding="utf-8", newline="\n")
         self._file.write(f'{head}<script type="application/json" id="about">{_json(about)}</script>\n')
         return self
 
@@ -81,7 +83,9 @@ class PageWriter:
         prompt = record.prompt
         label = " · ".join(part for part in (prompt.prompt_id, prompt.variant, prompt.fact) if part)
         data = _prompt_data(record, lenses)
-        self._file.write(f'<script type="application/json" data-prompt="{html.escape(label)}">{_json(data)}</script>\n')
+        self._file.write(
+            f'<script type="application/json" data-prompt="{html.escape(printable(label))}">{_json(data)}</script>\n'
+        )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -127,7 +131,7 @@ def _halves(model_name: str) -> tuple[str, str]:
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
     head, _, tail = template.partition(_PLACE_OF_DATA)
-    return head.replace("@policy@", policy).replace("@model@", html.escape(model_name)), tail
+    return head.replace("@policy@", policy).replace("@model@", html.escape(printable(model_name))), tail
 
 
 def _source_hash(template: str, tag: str) -> str:

@@ -34,7 +34,14 @@ def test_a_quoted_text_can_be_written_as_utf8_whatever_is_in_it() -> None:
 
 @pytest.mark.parametrize(
     ("text", "shown"),
-    [("a", "`a`"), ("a|b", r"`a\|b`"), ("a`b", "`` a`b ``"), ("``", "``` `` ```"), ("a_b[0]", "`a_b[0]`")],
+    [
+        ("a", "`a`"),
+        ("a|b", r"`a\|b`"),
+        ("a`b", "`` a`b ``"),
+        ("``", "``` `` ```"),
+        ("a_b[0]", "`a_b[0]`"),
+        ("a\n\n# b", r"`a\n\n# b`"),
+    ],
 )
 def test_code_is_fenced_by_more_backticks_than_it_has(text: str, shown: str) -> None:
     assert code(text) == shown

@@ -107,6 +107,7 @@ def test_no_string_ends_a_script_or_starts_a_tag(tmp_path: Path) -> None:
     assert json.loads(page.found[0][1])["model"] == HOSTILE
     data = text[text.index('<script type="application/json"') : text.rindex("<script>")]
     assert not re.search("<!--|[\u2028\u2029]", re.sub('data-prompt="[^"]*"', "", data))
+    assert [character for character in text if not character.isprintable() and character != "\n"] == []
     assert len(re.findall("</script", data)) == 2
 
 
