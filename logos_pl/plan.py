@@ -68,6 +68,7 @@ def plan_run(config: Any, reads_text: bool = True) -> RunPlan:
     shape, data = shape_of(model_config), config.data
     tokens = SCHEDULES[config.schedule].tokens if data.tokens == "auto" else data.tokens
     if reads_text:
+        _check_blocks(config.model.model_id, shape.num_blocks)
         _check_sequences(config.model.model_id, data, tokens, context_length(model_config))
     world_size, positions = _world_size(config.trainer), data.positions_per_seq
     if positions == "auto":
@@ -118,6 +119,14 @@ def _place(config: Any, shape: ModelShape, positions_per_seq: int, world_size: i
     named = {"auto": None, "gpu": "cuda"}.get(config.trainer.accelerator, config.trainer.accelerator)
     dtype = None if config.model.dtype == "auto" else DTYPES[config.model.dtype]
     return choose_device(shape, measure_memory(), override=named, step=step, dtype=dtype)
+
+
+def _check_blocks(model_id: str, num_blocks: int) -> None:
+    if num_blocks < 2:
+        raise InputError(
+            f"{model_id} has {num_blocks} block, hence no row between the first and the last to put a lens on: use a "
+            "model with two blocks or more."
+        )
 
 
 def _check_sequences(model_id: str, data: Any, tokens: int, longest: int | None) -> None:

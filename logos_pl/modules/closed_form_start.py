@@ -107,18 +107,18 @@ def closed_form_start(
         all_sum: Sums an fp64 tensor over the processes; every process must call this function.
 
     Raises:
-        RunError: The model's residual stream holds numbers that are not finite; rows named.
+        RunError: The model's residual stream holds numbers that are not finite, or does not vary; rows named.
     """
     inner = list(range(1, lm.num_blocks))
     parts: dict[int, list[AffineStart]] = {rank: [], 0: []}
     shrinkage: list[float] = []
     for rows in (inner[part] for part in spans(len(inner), rows_per_pass or len(inner))):
         opening = _read(lm, head, text(), rows, num_set_aside)
-        _refuse_nonfinite(opening, rows, all_sum)
+        _refuse_nonfinite(opening, [*rows, lm.num_blocks], all_sum)
         moments = reduce_moments(opening.moments, all_sum)
         if not shrinkage:
             root = _metric_root(head, opening.y, block_bytes, all_sum)
-        ridges = _shrinkages(opening, moments, root, temperature, all_sum)
+        ridges = _shrinkages(opening, moments, rows, root, temperature, all_sum)
         for k, found in parts.items():
             like = (found[-1].U[-1], found[-1].V[-1]) if found else random_factors(lm.d_model, k, seed)
             found.append(closed_form(moments, root, k, ridges, like=like, temperature=temperature))
@@ -166,12 +166,13 @@ def _normalised(
 def _refuse_nonfinite(opening: Opening, rows: list[int], all_sum: AllSum) -> None:
     """Refuse in every process what one of them has read, or the others would wait for it."""
     finite = opening.moments.xx.isfinite().flatten(1).all(1) & opening.x.isfinite().flatten(1).all(1)
-    found = all_sum(torch.cat([~finite, ~opening.y.isfinite().all()[None]]).double()).tolist()
-    broken = [row for row, processes in zip(rows, found[:-1], strict=True) if processes]
-    if any(found):
+    last = opening.moments.yy.isfinite().all() & opening.y.isfinite().all()
+    found = all_sum(torch.cat([~finite, ~last[None]]).double()).tolist()
+    broken = [row for row, processes in zip(rows, found, strict=True) if processes]
+    if broken:
         raise RunError(
-            f"The residual stream holds numbers that are not finite, at rows {broken or 'n'}: run the model in float32 "
-            "or bfloat16 (--model.dtype)."
+            f"The residual stream holds numbers that are not finite, at rows {broken}: run the model in float32 or "
+            "bfloat16 (--model.dtype)."
         )
 
 
@@ -186,13 +187,25 @@ def _metric_root(head: Head, y: Tensor, block_bytes: int, all_sum: AllSum) -> Te
     return metric_root(all_sum(own).to(device))
 
 
-def _shrinkages(opening: Opening, moments: Moments, root: Tensor, temperature: bool, all_sum: AllSum) -> list[float]:
-    """For each row the candidate with the smallest error on the positions set aside."""
+def _shrinkages(
+    opening: Opening, moments: Moments, rows: list[int], root: Tensor, temperature: bool, all_sum: AllSum
+) -> list[float]:
+    """For each row the candidate with the smallest error on the positions set aside.
+
+    Raises:
+        RunError: At some row no candidate gives a map.
+    """
     errors = []
     y = opening.y.to(root)
     for slot, x in enumerate(opening.x):
         row = row_of(moments, slot, root.device)
         scale = scale_of(row, root) if temperature else 1.0
         errors.append(held_out_errors(row, scale, root, x.to(root), y).cpu())
-    best = all_sum(torch.stack(errors)).argmin(dim=1)
+    least, best = all_sum(torch.stack(errors)).min(dim=1)
+    unsolved = [row for row, error in zip(rows, least.isfinite().tolist(), strict=True) if not error]
+    if unsolved:
+        raise RunError(
+            f"The opening text's residual stream does not vary enough for a closed-form start, at rows {unsolved}: "
+            "give more or other text, or start at random (--model.init random)."
+        )
     return [SHRINKAGES[index] for index in best.tolist()]

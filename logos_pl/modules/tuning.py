@@ -91,7 +91,7 @@ class LensTuning(LightningModule):
             GPT-2, and less the larger the model. Not fitted at rank 0, where the lens itself is that.
         lr: peak learning rate of AdamW; `auto`: the schedule's.
         betas: AdamW's decay rates of the moments.
-        weight_decay: AdamW's decoupled weight decay.
+        weight_decay: AdamW's decoupled weight decay, of U and V.
         l2: weight of ‖U‖² + ‖V‖² + ‖c‖², summed over rows.
         smoothness: weight of the squared differences of U and V between neighbouring rows, summed.
         schedule: what `auto` stands for; follows --schedule.
@@ -256,12 +256,17 @@ class LensTuning(LightningModule):
         return self.layers_per_step
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW on the translators and the companion, linear warm-up and cosine to 0 over the budget's steps."""
+        """AdamW on the translators and the companion, linear warm-up and cosine to 0 over the budget's steps.
+
+        Weights decay, biases and temperatures don't: log τ would be pulled to 0, which is no particular temperature.
+        """
         total = self.trainer.datamodule.total_steps  # type: ignore[attr-defined]
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(
-            trained, lr=float(self.lr), betas=self.betas, weight_decay=self.weight_decay, fused=True
-        )
+        groups = [
+            {"params": [part for part in trained if part.ndim == 3], "weight_decay": self.weight_decay},  # U and V
+            {"params": [part for part in trained if part.ndim < 3], "weight_decay": 0.0},  # c and log τ
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=float(self.lr), betas=self.betas, fused=True)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: lr_factor(step, total, warmup_steps(total))
         )

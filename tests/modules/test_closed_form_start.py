@@ -9,6 +9,7 @@ from torch import Tensor
 from logos_pl.errors import RunError
 from logos_pl.functional.closed_form import SHRINKAGES
 from logos_pl.functional.divergence import row_divergence
+from logos_pl.functional.moments import Moments, MomentStream
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.translator import Translators
 from logos_pl.lenses.tuned import TunedLens
@@ -115,9 +116,36 @@ def test_a_projection_in_front_of_the_head_is_part_of_the_metric() -> None:
     assert (kl_bits(lm, started(lm, start), new)[:-1] < kl_bits(lm, identity, new)[:-1]).all()
 
 
-def test_numbers_that_are_not_finite_are_refused_with_their_rows() -> None:
+@pytest.mark.parametrize(("block", "rows"), [(1, r"\[2, 3\]"), (-1, r"\[3\]")])
+def test_numbers_that_are_not_finite_are_refused_with_their_rows(block: int, rows: str) -> None:
     lm = FrozenLM.from_model(tiny_model("llama"))
     with torch.no_grad():
-        lm.anatomy.blocks[1].get_parameter("mlp.down_proj.weight").fill_(torch.nan)
-    with pytest.raises(RunError, match=r"not finite, at rows \[2"):
+        lm.anatomy.blocks[block].get_parameter("mlp.down_proj.weight").fill_(torch.nan)
+    with pytest.raises(RunError, match=rf"not finite, at rows {rows}: run"):
         closed_form_start(lm, Head(lm.anatomy), opening(text_of(lm, 8), range(8), range(4, 8)), RANK, num_set_aside=4)
+
+
+def test_numbers_that_are_not_finite_in_the_moments_alone_are_refused_too(
+    lm: FrozenLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the last row, what is set aside may be finite where the rest is not."""
+    inner = MomentStream.moments
+
+    def moments(stream: MomentStream) -> Moments:
+        found = inner(stream)
+        found.yy[0, 0] = torch.inf
+        return found
+
+    monkeypatch.setattr(MomentStream, "moments", moments)
+    with pytest.raises(RunError, match=r"not finite, at rows \[3\]"):
+        closed_form_start(lm, Head(lm.anatomy), opening(text_of(lm, 8), range(8), range(4, 8)), RANK, num_set_aside=4)
+
+
+def test_text_that_is_one_token_over_and_over_is_refused_with_its_rows() -> None:
+    lm = FrozenLM.from_model(tiny_model("llama"))
+    with torch.no_grad():  # and a model that sees nothing but the token before
+        for block in lm.anatomy.blocks:
+            block.get_parameter("self_attn.o_proj.weight").zero_()
+    ids = torch.full((8, SEQ_LEN), 3)
+    with pytest.raises(RunError, match=r"does not vary enough for a closed-form start, at rows \[1, 2\]"):
+        closed_form_start(lm, Head(lm.anatomy), opening(ids, range(8), range(4, 8)), RANK, num_set_aside=4)
