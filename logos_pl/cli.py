@@ -192,7 +192,6 @@ class LogosCLI(LightningCLI):
         if self.plan.batching.world_size > 1 and self.subcommand in ("predict", "selftest"):
             raise InputError(f"{self.subcommand} runs in one process: give --trainer.devices 1.")
         self.plan.settle(config)
-        self._settle_precond(config)
         if self.is_first_process:
             print(self.plan.sentence(), flush=True)
         if config.get("ckpt_path") is not None:  # the self-test has none
@@ -215,16 +214,6 @@ class LogosCLI(LightningCLI):
             )
         elif config.get("ckpt_path") is not None:
             raise InputError("--lens.source and --ckpt_path both name a lens: give one of them.")
-
-    def _settle_precond(self, config: Any) -> None:
-        """Find the prism whose basis a fit trains in; a lens that is read from its artifact needs none."""
-        if self.subcommand != "fit" and config.get("ckpt_path") is None:
-            config.model.precond = "off"
-        if config.model.precond == "auto":
-            folder = Path(config.prism.folder) / self.plan.clean_model_name
-            config.model.precond = str(folder) if folder.is_dir() else "off"
-        if config.model.precond != "off" and self.is_first_process:
-            print(f"U and V in the whitened basis of the prism of {os.path.relpath(config.model.precond)}", flush=True)
 
     @property
     def is_first_process(self) -> bool:

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from logos_pl.functional.low_rank import shared_draw
+from logos_pl.functional.low_rank import balanced, shared_draw, turned
 from logos_pl.functional.moments import Moments
 
 SHRINKAGES = (1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -114,19 +114,6 @@ def best_factors(
     _, vectors = torch.linalg.eigh(weighted.mT @ row.xx @ weighted)
     kept = vectors[:, vectors.shape[1] - rank :]
     return balanced(weighted @ kept, torch.linalg.solve(root, kept))
-
-
-def balanced(U: Tensor, V: Tensor) -> tuple[Tensor, Tensor]:
-    """The factors of U Vᵀ with equal norms, U = P√Σ and V = Q√Σ of its singular value decomposition P Σ Qᵀ."""
-    (left, upper), (right, lower) = torch.linalg.qr(U), torch.linalg.qr(V)
-    p, sigma, qt = torch.linalg.svd(upper @ lower.mT)
-    return left @ (p * sigma.sqrt()), right @ (qt.mT * sigma.sqrt())
-
-
-def turned(U: Tensor, V: Tensor, like_U: Tensor, like_V: Tensor) -> tuple[Tensor, Tensor]:
-    """(U R, V R) with the orthogonal R that brings them nearest to two others; U Vᵀ stays what it is."""
-    p, _, qt = torch.linalg.svd(U.mT @ like_U + V.mT @ like_V)
-    return U @ (p @ qt), V @ (p @ qt)
 
 
 def random_factors(d_model: int, rank: int, seed: int) -> tuple[Tensor, Tensor]:

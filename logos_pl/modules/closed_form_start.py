@@ -25,6 +25,7 @@ from logos_pl.functional.closed_form import (
 from logos_pl.functional.fisher import fisher_metric
 from logos_pl.functional.moments import Moments, MomentStream, reduce_moments
 from logos_pl.functional.positions import FIRST_SETTLED_POSITION
+from logos_pl.functional.training_basis import TrainingBasis, training_basis
 from logos_pl.functional.unembedding import spans
 from logos_pl.lenses.head import Head
 from logos_pl.lm.frozen import FrozenLM
@@ -55,6 +56,7 @@ class ClosedFormStart(NamedTuple):
     Attributes:
         tuned: Of the tuned lens.
         companion: Of the lens of bias and temperature alone.
+        basis: To train the tuned lens in.
         sequences: Sequences read, those set aside included.
         tokens: Tokens in them.
         positions: Positions in the moments.
@@ -63,6 +65,7 @@ class ClosedFormStart(NamedTuple):
 
     tuned: AffineStart
     companion: AffineStart
+    basis: TrainingBasis
     sequences: int
     tokens: int
     positions: int
@@ -112,12 +115,15 @@ def closed_form_start(
     inner = list(range(1, lm.num_blocks))
     parts: dict[int, list[AffineStart]] = {rank: [], 0: []}
     shrinkage: list[float] = []
+    covariance = torch.zeros(lm.d_model, lm.d_model, dtype=torch.float64)
     for rows in (inner[part] for part in spans(len(inner), rows_per_pass or len(inner))):
         opening = _read(lm, head, text(), rows, num_set_aside)
         _refuse_nonfinite(opening, [*rows, lm.num_blocks], all_sum)
         moments = reduce_moments(opening.moments, all_sum)
+        covariance += moments.xx.sum(dim=0)  # of all rows together, but for a factor
         if not shrinkage:
-            root = _metric_root(head, opening.y, block_bytes, all_sum)
+            fisher = _fisher(head, opening.y, block_bytes, all_sum)
+            root = metric_root(fisher)
         ridges = _shrinkages(opening, moments, rows, root, temperature, all_sum)
         for k, found in parts.items():
             like = (found[-1].U[-1], found[-1].V[-1]) if found else random_factors(lm.d_model, k, seed)
@@ -125,7 +131,8 @@ def closed_form_start(
         shrinkage += ridges
     sequences, tokens = all_sum(torch.tensor([opening.sequences, opening.tokens], dtype=torch.float64)).tolist()
     tuned, companion = (AffineStart(*map(torch.cat, zip(*parts[k], strict=True))) for k in (rank, 0))
-    return ClosedFormStart(tuned, companion, int(sequences), int(tokens), moments.num_pos, shrinkage)
+    basis = training_basis(covariance, fisher)
+    return ClosedFormStart(tuned, companion, basis, int(sequences), int(tokens), moments.num_pos, shrinkage)
 
 
 def _read(lm: FrozenLM, head: Head, text: Iterable[OpeningText], rows: list[int], num_set_aside: int) -> Opening:
@@ -176,15 +183,15 @@ def _refuse_nonfinite(opening: Opening, rows: list[int], all_sum: AllSum) -> Non
         )
 
 
-def _metric_root(head: Head, y: Tensor, block_bytes: int, all_sum: AllSum) -> Tensor:
-    """The root of the Fisher information with respect to normalised residuals, on the device to solve on."""
+def _fisher(head: Head, y: Tensor, block_bytes: int, all_sum: AllSum) -> Tensor:
+    """The Fisher information with respect to normalised residuals, on the device to solve on."""
     own = fisher_metric(head.project(y.to(head.device)), head.unembedding, block_bytes=block_bytes)
     if head.projection is not None:
         weight = head.projection[0].cpu().double()
         own = weight.T @ own @ weight
     # MPS has no fp64.
     device = head.device if head.device.type == "cuda" else torch.device("cpu")
-    return metric_root(all_sum(own).to(device))
+    return all_sum(own).to(device)
 
 
 def _shrinkages(

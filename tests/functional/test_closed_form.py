@@ -6,7 +6,6 @@ from torch import Tensor
 from logos_pl.functional.closed_form import (
     SHRINKAGES,
     SMALLEST_SCALE,
-    balanced,
     best_factors,
     closed_form,
     held_out_errors,
@@ -15,7 +14,6 @@ from logos_pl.functional.closed_form import (
     regression,
     row_of,
     scale_of,
-    turned,
 )
 from logos_pl.functional.moments import Moments, MomentStream
 
@@ -177,25 +175,6 @@ def test_without_temperatures_the_scale_is_one() -> None:
     start = closed_form(moments_of(x, 0.5 * x[0]), EYE, WIDTH, [1e-6], like=draw_of(WIDTH), temperature=False)
     assert start.tau.tolist() == [1.0]
     torch.testing.assert_close(start.U[0] @ start.V[0].T, -0.5 * EYE, rtol=1e-4, atol=1e-4)
-
-
-def test_factors_are_balanced_and_their_product_stays() -> None:
-    U, V = 100 * draw(1, WIDTH, RANK), draw(2, WIDTH, RANK)
-    a, b = balanced(U, V)
-    torch.testing.assert_close(a @ b.T, U @ V.T)
-    torch.testing.assert_close(a.T @ a, b.T @ b)
-
-
-def test_turning_keeps_the_product_and_no_rotation_comes_nearer() -> None:
-    (U, V), (like_U, like_V) = [(draw(s, WIDTH, 2), draw(s + 1, WIDTH, 2)) for s in (1, 3)]
-    a, b = turned(U, V, like_U, like_V)
-    torch.testing.assert_close(a @ b.T, U @ V.T)
-    distance = float((a - like_U).square().sum() + (b - like_V).square().sum())
-    for angle in np.linspace(0, 2 * np.pi, 50):
-        for mirror in (1, -1):
-            R = torch.tensor([[np.cos(angle), -mirror * np.sin(angle)], [np.sin(angle), mirror * np.cos(angle)]])
-            other = (U @ R - like_U).square().sum() + (V @ R - like_V).square().sum()
-            assert distance <= float(other) + 1e-9
 
 
 def test_neighbouring_rows_are_turned_into_each_other() -> None:

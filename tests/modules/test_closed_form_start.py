@@ -10,6 +10,8 @@ from logos_pl.errors import RunError
 from logos_pl.functional.closed_form import SHRINKAGES
 from logos_pl.functional.divergence import row_divergence
 from logos_pl.functional.moments import Moments, MomentStream
+from logos_pl.functional.training_basis import training_basis
+from logos_pl.functional.unembedding import unembed
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.translator import Translators
 from logos_pl.lenses.tuned import TunedLens
@@ -87,8 +89,8 @@ def test_processes_that_share_the_text_start_where_one_alone_starts(lm: FrozenLM
         ]  # fmt: skip
         together = [process.result() for process in running]
     for start in together:
-        assert start[2:] == alone[2:]
-        for got, wanted in zip(start.tuned, alone.tuned, strict=True):
+        assert start[3:] == alone[3:]
+        for got, wanted in zip(start.tuned + start.basis, alone.tuned + alone.basis, strict=True):
             torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
 
 
@@ -100,9 +102,26 @@ def test_rows_read_in_several_passes_start_where_they_start_when_read_at_once(lm
         )
         for rows_per_pass in (None, 1)
     )
-    assert one_by_one[2:] == at_once[2:]
-    for got, wanted in zip(one_by_one.tuned + one_by_one.companion, at_once.tuned + at_once.companion, strict=True):
+    assert one_by_one[3:] == at_once[3:]
+    parts = [[*start.tuned, *start.companion, *start.basis] for start in (one_by_one, at_once)]
+    for got, wanted in zip(*parts, strict=True):
         torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_the_basis_is_whitened_by_all_rows_together_and_by_the_metric_of_the_head(lm: FrozenLM) -> None:
+    ids, head = text_of(lm, 32), Head(lm.anatomy)
+    found = closed_form_start(lm, head, opening(ids, range(32), range(28, 32)), RANK, num_set_aside=4).basis
+    h = residuals(lm, ids, torch.arange(8, SEQ_LEN).expand(32, -1), [1, 2, 3])
+    x = head.normalise(h.flatten(1, 2), [1, 2, 3]).unflatten(1, (32, -1)).double()
+    covariance = torch.stack([torch.cov(row[:28].flatten(0, 1).T) for row in x[:2]]).mean(0)
+    y = head.project(x[2, 28:].flatten(0, 1).float()).requires_grad_()
+    log_p = torch.log_softmax(unembed(y, head.unembedding), dim=-1)
+    fisher = torch.zeros_like(covariance)
+    for token in range(lm.vocab_size):  # E[∇ log p (∇ log p)ᵀ], one token after the other
+        (score,) = torch.autograd.grad(log_p[:, token].sum(), y, retain_graph=True)
+        fisher += ((log_p[:, token].exp()[:, None] * score).T @ score).double()
+    for got, wanted in zip(found, training_basis(covariance, fisher), strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-4)
 
 
 def test_a_projection_in_front_of_the_head_is_part_of_the_metric() -> None:
