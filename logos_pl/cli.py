@@ -4,7 +4,6 @@ Lenses are published, fetched and verified by `logos-pl hub`: see `logos-pl hub 
 """
 
 import inspect
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -231,7 +230,6 @@ class LogosCLI(LightningCLI):
             raise InputError(f"{self.subcommand} runs in one process: give --trainer.devices 1.")
         refuse_other_count(self.plan.batching.world_size)
         self.plan.settle(config)
-        self._settle_precond(config)
         if is_first_process():
             say(self.plan.sentence())
         if config.get("ckpt_path") is not None:  # the self-test has none
@@ -256,16 +254,6 @@ class LogosCLI(LightningCLI):
             )
         elif config.get("ckpt_path") is not None:
             raise InputError("--lens.source and --ckpt_path both name a lens: give one of them.")
-
-    def _settle_precond(self, config: Any) -> None:
-        """Find the prism whose basis a fit trains in; a lens that is read from its artifact needs none."""
-        if self.subcommand != "fit" and config.get("ckpt_path") is None:
-            config.model.precond = "off"
-        if config.model.precond == "auto":
-            folder = Path(config.prism.folder) / self.plan.clean_model_name
-            config.model.precond = str(folder) if folder.is_dir() else "off"
-        if config.model.precond != "off" and is_first_process():
-            say(f"U and V in the whitened basis of the prism of {os.path.relpath(config.model.precond)}")
 
     def instantiate_classes(self) -> None:
         """Make the parts of the run.

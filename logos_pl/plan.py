@@ -80,6 +80,7 @@ def plan_run(config: Any, reads_text: bool = True) -> RunPlan:
     shape, data = shape_of(model_config), config.data
     tokens = SCHEDULES[config.schedule].tokens if data.tokens == "auto" else data.tokens
     if reads_text:
+        _check_blocks(config.model.model_id, shape.num_blocks)
         _check_sequences(config.model.model_id, data, tokens, context_length(model_config))
     world_size, positions = _world_size(config.trainer), data.positions_per_seq
     if positions == "auto":
@@ -136,6 +137,14 @@ def _place(config: Any, shape: ModelShape, positions_per_seq: int, world_size: i
     else:
         memory = memory_of_each(world_size // config.trainer.num_nodes, cards=[0] if cards is None else cards)
     return choose_device(shape, memory, override=named, step=step, dtype=dtype)
+
+
+def _check_blocks(model_id: str, num_blocks: int) -> None:
+    if num_blocks < 2:
+        raise InputError(
+            f"{model_id} has {num_blocks} block, hence no row between the first and the last to put a lens on: use a "
+            "model with two blocks or more."
+        )
 
 
 def _check_sequences(model_id: str, data: Any, tokens: int, longest: int | None) -> None:

@@ -63,7 +63,7 @@ def test_two_processes_train_the_weights_that_one_trains(file: str, trained: str
     one, two = (torch.load(lens / file, weights_only=True) for lens in lenses)
 
     for name, tensor in one.items():
-        torch.testing.assert_close(two[name], tensor, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(two[name], tensor, rtol=1e-5, atol=5e-6)
     assert not torch.equal(one[trained], torch.zeros_like(one[trained]))
 
 

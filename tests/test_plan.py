@@ -1,5 +1,6 @@
 """What is settled before anything is loaded, on the demo: sizes, device, batches, refusals."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from logos_pl import plan
 from logos_pl.errors import InputError
 from logos_pl.lm.devices import DeviceMemory, ModelShape
-from tests.tiny import namespace
+from tests.tiny import make_model, namespace
 
 MEMORY = [DeviceMemory("cuda:1", 10**11, 10**11), DeviceMemory("cpu", 10**10, 10**10)]
 
@@ -151,3 +152,12 @@ def test_a_head_that_is_to_be_held_in_fp32_is_counted(monkeypatch: pytest.Monkey
     }
     assert needed[True] - needed["auto"] == 128_256 * 4096 * 4
     assert needed[False] == needed["auto"]
+
+
+@pytest.mark.parametrize("init", ["closed_form", "random"])
+def test_a_model_with_one_block_is_refused_by_name_however_the_lens_starts(init: str, tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "one", num_hidden_layers=1)
+    config = settings(model__model_id=str(folder), model__init=init)
+    with pytest.raises(InputError, match="one has 1 block, hence no row between"):
+        plan.plan_run(config)
+    assert plan.plan_run(config, reads_text=False).shape.num_blocks == 1, "it can be swept with the norm lens"

@@ -1,9 +1,6 @@
 """A prism fitted by the command line, and what a user finds afterwards."""
 
 import json
-import os
-import shutil
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +17,6 @@ from logos_pl.entry import main
 from logos_pl.lenses.head import Head
 from logos_pl.lm.frozen import FrozenLM, load_tokenizer
 from logos_pl.lm.residuals import residuals
-from logos_pl.modules.tuning import LensTuning
 from tests.tiny import fit_arguments, make_corpus, make_model
 
 POSITIONS = 1_000
@@ -214,48 +210,3 @@ def test_a_validation_prints_norm_tuned_and_prism_side_by_side(
     recorded = json.loads((fitted / "provenance.json").read_text())["val_kl_bits"]
     middle = next(line.split() for line in lines if " 50% " in line)
     assert float(middle[4]) == pytest.approx(recorded["50"]["prism"]["kl_from_final_bits"], abs=6e-4)
-
-
-def test_a_fit_trains_in_the_basis_of_the_prism_it_finds_and_its_lens_loads_without_it(
-    fitted: Path, tiny: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    shutil.copytree(fitted, tmp_path / "prisms" / "tiny-llama")
-    options = {"prism.folder": tmp_path / "prisms"}
-    assert main(["fit", *fit_arguments(**tiny, logs=tmp_path, **options)]) == 0
-    assert "U and V in the whitened basis of the prism of " in capsys.readouterr().out
-    shutil.rmtree(tmp_path / "prisms")
-    lens = tmp_path / "lenses" / "tiny-llama"
-
-    recorded = json.loads((lens / "provenance.json").read_text())
-    assert recorded["preconditioner"] == {"type": "prism", "path": "precond.pt"}
-    basis, whitening = (torch.load(file, weights_only=True) for file in (lens / "precond.pt", fitted / "whiten.pt"))
-    assert torch.equal(basis["whiten"], whitening["whiten"])
-    assert main(["validate", *fit_arguments(**tiny, logs=tmp_path, **options)]) == 0
-    figures = capsys.readouterr().out.split(" 50% ")[1].split()
-    assert float(figures[1]) == pytest.approx(recorded["val_kl_bits"]["50"]["tuned"]["kl_from_final_bits"], abs=6e-4)
-
-    resumed = ["fit", *fit_arguments(**tiny, logs=tmp_path, **options), "--ckpt_path=last"]
-    assert main(resumed) == 2, "the basis has gone"
-    assert "is written in the basis of the prism " in capsys.readouterr().err
-
-
-def test_a_fit_in_a_basis_that_is_stopped_and_resumed_ends_with_the_weights_of_one_that_was_not(
-    fitted: Path, tiny: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    options = {"model.precond": fitted}
-    assert main(["fit", *fit_arguments(**tiny, logs=tmp_path / "whole", **options)]) == 0
-    step = LensTuning.training_step
-
-    def stopped(self: LensTuning, batch: Any, index: int) -> Any:
-        if self.global_step == 6 and index % 2 == 0:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return step(self, batch, index)
-
-    arguments = ["fit", *fit_arguments(**tiny, logs=tmp_path / "parts", **options)]
-    monkeypatch.setattr(LensTuning, "training_step", stopped)
-    assert main(arguments) == 128 + signal.SIGTERM
-    monkeypatch.undo()
-    assert main([*arguments, "--ckpt_path=last"]) == 0
-    files = [tmp_path / name / "lenses" / "tiny-llama" / "weights.pt" for name in ("whole", "parts")]
-    whole, parts = (torch.load(file, weights_only=True) for file in files)
-    assert all(torch.equal(whole[name], parts[name]) for name in whole)

@@ -83,7 +83,7 @@ def _facts(p: Provenance, num_bytes: int, release: Release | None) -> str:
         "Rank": f"{p.capacity.rank_k}",
         "Parameters": f"{p.capacity.parameters:,}",
         "Size": f"{num_bytes / 1e6:.1f} MB (fp32)" if num_bytes >= 1e6 else f"{num_bytes / 1e3:.0f} kB (fp32)",
-        "Preconditioner": "none" if basis is None else f"`{basis.path}`, {basis.type}",
+        "Trained in": "the plain basis" if basis is None else f"a {basis.type} basis, damping {basis.damping:g}",
         "Decoding norm": f"`{p.decoding_norm}`",
         **_companion(p),
         "Made with": f"logos-pl {p.project_version}",

@@ -172,15 +172,18 @@ class Regularizers:
 
 @dataclass(frozen=True)
 class Preconditioner:
-    """The basis U and V are written in.
+    """The basis that U and V were trained in.
 
     Attributes:
-        type: Its kind.
-        path: Its file, beside ``provenance.json``.
+        type: ``whitened``: by the covariance of x on the one side, by the Fisher information of the final distribution
+            on the other.
+        path: Its file; None: nothing needs it any more, ``weights.pt`` has U and V in the plain basis.
+        damping: Share of the mean variance that was added in every direction.
     """
 
     type: str
-    path: str
+    path: None
+    damping: float
 
 
 @dataclass(frozen=True)

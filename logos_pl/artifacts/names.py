@@ -2,7 +2,6 @@
 
 WEIGHTS_FILE = "weights.pt"
 COMPANION_FILE = "companion.pt"
-PRECOND_FILE = "precond.pt"
 PROVENANCE_FILE = "provenance.json"
 CARD_FILE = "README.md"
 NOTICE_FILE = "NOTICE"
@@ -18,7 +17,6 @@ ARTIFACT_FILES = frozenset(
         COMPANION_FILE,
         CARD_FILE,
         PROVENANCE_FILE,
-        PRECOND_FILE,
         NOTICE_FILE,
         DEPTH_FIGURE_FILE,
         *GATE_FILES,

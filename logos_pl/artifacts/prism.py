@@ -14,7 +14,6 @@ from logos_pl.artifacts.prism_provenance import PrismProvenance, prism_card
 from logos_pl.artifacts.store import check_destination, check_writable, find_folder, replace_folder
 from logos_pl.artifacts.weights import Weights, decode, encode
 from logos_pl.errors import InputError
-from logos_pl.functional.whitening import Whitening
 from logos_pl.lenses.head import DecodingNorm, Head
 from logos_pl.lenses.prism import PrismLens, PrismMap
 from logos_pl.lm.frozen import FrozenLM
@@ -103,7 +102,7 @@ def load_prism(
         raise InputError(
             f"The prism was fitted with decoding_norm {provenance.decoding_norm}, and the run asks for "
             f"{decoding_norm}: give --model.decoding_norm {provenance.decoding_norm}, fit the prism again, or leave "
-            "it (--sweep.prism off, --model.precond off)."
+            "it (--sweep.prism off)."
         )
     if lm is not None:
         check_model(provenance, lm, "prism")
@@ -113,20 +112,6 @@ def load_prism(
         lens.bind(head)
         check_fingerprint(provenance.fingerprint, lm, head)
     return lens, provenance
-
-
-def load_basis(
-    path: str | os.PathLike[str], lm: FrozenLM, decoding_norm: DecodingNorm
-) -> tuple[Whitening, PrismProvenance]:
-    """The whitened basis of a prism, checked as in ``load_prism``, and where the prism comes from.
-
-    Raises:
-        InputError: As ``load_prism``.
-    """
-    lens, provenance = load_prism(path, lm, decoding_norm)
-    whiten = lens.prism.whiten.double()
-    unwhiten = whiten.reciprocal() if whiten.ndim == 1 else torch.linalg.inv(whiten)
-    return Whitening(whiten.float(), unwhiten.float()), provenance
 
 
 def _map_of(files: dict[str, bytes], provenance: PrismProvenance) -> PrismMap:

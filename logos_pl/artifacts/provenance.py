@@ -44,7 +44,7 @@ class Provenance:
         schedule: Name of the schedule that settled what was left to it.
         layers_per_step: Rows trained in each step, counted.
         init: How the translators started.
-        preconditioner: None without a Prism basis.
+        preconditioner: The basis that U and V were trained in; None: the plain one.
         val_kl_bits: By depth percentile (``"25"``, …), for the exported weights.
         companion: The lens of bias and temperature alone beside it; None where none was fitted. Filled on saving.
         kpis: Figures of the gates; None until they were measured.

@@ -1,4 +1,4 @@
-"""Tuned lenses on disk: ``weights.pt``, ``companion.pt``, ``precond.pt``, ``provenance.json``, ``README.md``."""
+"""Tuned lenses on disk: ``weights.pt``, ``companion.pt``, ``provenance.json``, ``README.md``."""
 
 import dataclasses
 import hashlib
@@ -11,7 +11,6 @@ from logos_pl.artifacts.checks import check_model, read_text, read_verified, ref
 from logos_pl.artifacts.companion import companion_files, companion_of, companion_record
 from logos_pl.artifacts.fingerprint import check_fingerprint
 from logos_pl.artifacts.names import ARTIFACT_FILES, CARD_FILE, PROVENANCE_FILE, WEIGHTS_FILE
-from logos_pl.artifacts.precond import basis_of, precond_files, precond_record
 from logos_pl.artifacts.provenance import Provenance
 from logos_pl.artifacts.store import check_destination, check_writable, find_folder, replace_folder
 from logos_pl.artifacts.weights import check_weights, decode, encode, translators_of, weights_of
@@ -40,9 +39,8 @@ def save_tuned_lens(
 
     Args:
         folder: Where, usually ``checkpoints/tuned_lenses/<clean_model_name>``.
-        translators: The trained part.
-        provenance: Everything but the records of companion and preconditioner and the hashes of the files, which are
-            filled in.
+        translators: The trained part, in the plain basis.
+        provenance: Everything but the record of the companion and the hashes of the files, which are filled in.
         companion: The lens of bias and temperature alone that was fitted beside it, if one was.
 
     Returns:
@@ -57,13 +55,10 @@ def save_tuned_lens(
     weights = weights_of(translators)
     check_weights(weights, provenance.capacity)
     data = encode(weights)
-    provenance = dataclasses.replace(
-        provenance, companion=companion_record(companion), preconditioner=precond_record(translators.basis)
-    )
+    provenance = dataclasses.replace(provenance, companion=companion_record(companion))
     files: dict[str, bytes | memoryview] = {
         WEIGHTS_FILE: data,
         **companion_files(companion, provenance),
-        **precond_files(translators.basis),
         CARD_FILE: model_card(provenance, len(data)).encode(),
     }
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
@@ -153,8 +148,7 @@ def load_lenses(path: str | os.PathLike[str], lm: FrozenLM | None = None) -> Fit
     files = verified_files(folder, provenance)
     weights = decode(files[WEIGHTS_FILE])
     check_weights(weights, provenance.capacity)
-    basis = basis_of(files, provenance, weights["U"].shape[1])
-    lens, companion = TunedLens(translators_of(weights, basis)), companion_of(files, provenance)
+    lens, companion = TunedLens(translators_of(weights)), companion_of(files, provenance)
     if lm is not None:
         head = Head(lm.anatomy, decoding_norm=provenance.decoding_norm)
         lens.bind(head)
@@ -176,6 +170,4 @@ def read_provenance(folder: Path) -> Provenance:
 def verified_files(folder: Path, provenance: Provenance) -> dict[str, bytes]:
     """The files' contents, read once, so that what was verified is what is used."""
     needed = {WEIGHTS_FILE} if provenance.companion is None else {WEIGHTS_FILE, provenance.companion.file}
-    if provenance.preconditioner is not None:
-        needed.add(provenance.preconditioner.path)
     return read_verified(folder, provenance.sha256, needed, ARTIFACT_FILES)

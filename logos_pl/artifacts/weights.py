@@ -9,8 +9,6 @@ from torch import Tensor
 
 from logos_pl.artifacts.groups import Capacity, Temperature
 from logos_pl.errors import InputError
-from logos_pl.functional.low_rank import out_of_basis
-from logos_pl.functional.whitening import Whitening
 from logos_pl.lenses.translator import Translators
 
 Weights = dict[str, Tensor]
@@ -24,7 +22,11 @@ BROKEN_PICKLE = (
 
 
 def weights_of(translators: Translators) -> Weights:
-    """Copies in fp32 on the CPU, contiguous; a copy, because a view would be saved with all it is a view of."""
+    """Copies in fp32 on the CPU, contiguous; a copy, because a view would be saved with all it is a view of.
+
+    A lens that is still in its training basis is no lens to anyone who reads the file: `in_plain_basis` comes first.
+    """
+    assert translators.basis is None
     return {
         name: tensor.detach().to(device="cpu", dtype=torch.float32, copy=True).contiguous()
         for name, tensor in translators.state_dict().items()
@@ -44,19 +46,10 @@ def temperature_of(translators: Translators, enabled: bool) -> Temperature:
     return Temperature(enabled=enabled, tau=tau.tolist())
 
 
-def translators_of(weights: Weights, basis: Whitening | None = None) -> Translators:
-    """Translators with these weights; check them first.
-
-    Args:
-        weights: The state dict.
-        basis: What U and V are written in; the translators have them without it.
-    """
+def translators_of(weights: Weights) -> Translators:
+    """Translators with these weights; check them first."""
     rows, d_model, rank = weights["U"].shape
     translators = Translators(rows, d_model, rank)
-    if basis is not None:
-        fp64 = Whitening(*(part.double() for part in basis))
-        U, V = out_of_basis(weights["U"].double(), weights["V"].double(), fp64)
-        weights = weights | {"U": U.float(), "V": V.float()}
     translators.load_state_dict(weights)
     return translators
 

@@ -27,10 +27,11 @@ from logos_pl.data.ledger import DataLedger
 from logos_pl.errors import InputError, RunError
 from logos_pl.functional.budget import warmup_steps
 from logos_pl.functional.depth import depth_percentile_rows
+from logos_pl.functional.training_basis import DAMPING
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.translator import Translators
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.modules.tuning import LensTuning, Readings
+from logos_pl.modules.tuning import LensTuning, Readings, basis_of
 from logos_pl.terminal import say
 
 
@@ -85,7 +86,9 @@ class LensExport(Callback):
         self, trainer: Trainer, module: LensTuning, data_module: LensDataModule, counts: Counts, consumed: DataLedger
     ) -> None:
         best = torch.load(best_checkpoint(trainer).path, weights_only=True, map_location="cpu")
-        translators = _from_checkpoint(best, "translators", module.translators)
+        trained = _from_checkpoint(best, "translators", module.translators)
+        trained.basis = basis_of(best)
+        translators = trained.in_plain_basis()
         companion = None if module.companion is None else _from_checkpoint(best, "companion", module.companion)
         readings: Readings = {
             lens: {quantity: torch.tensor(values, dtype=torch.float64) for quantity, values in reading.items()}
@@ -124,7 +127,7 @@ class LensExport(Callback):
 
 def _from_checkpoint(checkpoint: dict[str, Any], name: str, like: Translators) -> Translators:
     """The translators a checkpoint holds under the module's attribute ``name``."""
-    translators = Translators(like.num_rows, like.d_model, like.rank, basis=like.basis)
+    translators = Translators(like.num_rows, like.d_model, like.rank)
     prefix = f"{name}."
     translators.load_state_dict(
         {key.removeprefix(prefix): value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)}
@@ -209,7 +212,7 @@ def _how(module: LensTuning, translators: Translators, counts: Counts) -> dict[s
         "layers_per_step": counts.most_rows_per_step,
         "temperature": temperature_of(translators, enabled=module.temperature),
         "regularizers": groups.Regularizers(l2=module.l2, smoothness=module.smoothness),
-        "preconditioner": None,
+        "preconditioner": groups.Preconditioner("whitened", None, DAMPING) if module.in_basis else None,
         "init": groups.Init("random", 0, 0, 0, [])
         if module.start is None
         else groups.Init("closed_form", *module.start),

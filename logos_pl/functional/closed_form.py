@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from logos_pl.functional.low_rank import shared_draw
+from logos_pl.functional.low_rank import balanced, shared_draw, turned
 from logos_pl.functional.moments import Moments
 
 SHRINKAGES = (1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -60,11 +60,16 @@ def row_of(moments: Moments, slot: int, device: torch.device) -> Row:
 
 
 def metric_root(metric: Float[Tensor, "d_model d_model"]) -> Float[Tensor, "d_model d_model"]:
-    """The symmetric root of Γ, scaled to a mean of 1 and floored."""
+    """The symmetric root of Γ, scaled to a mean of 1 and floored; of a Γ without trace, the identity.
+
+    A model that is certain of its next token at every position has such a Γ: rounding is all that is left of it.
+    """
     width = metric.shape[0]
-    scaled = metric * (width / metric.trace()) + _METRIC_FLOOR * torch.eye(width, dtype=metric.dtype).to(metric)
-    values, vectors = torch.linalg.eigh(scaled)
-    return (vectors * values.sqrt()) @ vectors.mT
+    identity = torch.eye(width, dtype=metric.dtype, device=metric.device)
+    if not metric.trace() > 0:
+        return identity
+    values, vectors = torch.linalg.eigh(metric * (width / metric.trace()))
+    return (vectors * (values.clamp(min=0) + _METRIC_FLOOR).sqrt()) @ vectors.mT
 
 
 def scale_of(row: Row, root: Float[Tensor, "d_model d_model"]) -> float:
@@ -74,20 +79,27 @@ def scale_of(row: Row, root: Float[Tensor, "d_model d_model"]) -> float:
 
 
 def regression(row: Row, scale: float, shrinkage: float) -> Float[Tensor, "d_model d_model"]:
-    """B of y ≈ s·x(I + B), shrunk towards 0: the ridge is ``shrinkage`` times the mean variance of x."""
+    """B of y ≈ s·x(I + B), shrunk towards 0: the ridge is ``shrinkage`` times the mean variance of x.
+
+    NaN where the ridge is too small for a Cholesky factor: rounding of the moments can outweigh a small one.
+    """
     ridged = row.xx.clone()
     ridged.diagonal().add_(shrinkage * row.xx.trace() / row.xx.shape[0])
-    factor = torch.linalg.cholesky(ridged)
-    return torch.cholesky_solve(row.xy / scale - row.xx, factor)
+    factor, failed = torch.linalg.cholesky_ex(ridged)
+    solved = torch.cholesky_solve(row.xy / scale - row.xx, factor)
+    return solved.masked_fill(failed > 0, torch.nan)
 
 
 def held_out_errors(
     row: Row, scale: float, root: Tensor, x: Float[Tensor, "pos d_model"], y: Float[Tensor, "pos d_model"]
 ) -> Float[Tensor, "candidates"]:
-    """Squared error in the metric of each of the ``SHRINKAGES``, summed over positions that the moments are not of."""
+    """Squared error in the metric of each of the ``SHRINKAGES``, summed over positions that the moments are not of.
+
+    Infinite for a candidate that gives no finite map.
+    """
     x, wanted = x - row.mean_x, (y - row.mean_y) / scale
     errors = [(wanted - x - x @ regression(row, scale, shrinkage)) @ root for shrinkage in SHRINKAGES]
-    return torch.stack([error.square().sum() for error in errors])
+    return torch.stack([error.square().sum() for error in errors]).nan_to_num(nan=torch.inf)
 
 
 def best_factors(
@@ -102,19 +114,6 @@ def best_factors(
     _, vectors = torch.linalg.eigh(weighted.mT @ row.xx @ weighted)
     kept = vectors[:, vectors.shape[1] - rank :]
     return balanced(weighted @ kept, torch.linalg.solve(root, kept))
-
-
-def balanced(U: Tensor, V: Tensor) -> tuple[Tensor, Tensor]:
-    """The factors of U Vᵀ with equal norms, U = P√Σ and V = Q√Σ of its singular value decomposition P Σ Qᵀ."""
-    (left, upper), (right, lower) = torch.linalg.qr(U), torch.linalg.qr(V)
-    p, sigma, qt = torch.linalg.svd(upper @ lower.mT)
-    return left @ (p * sigma.sqrt()), right @ (qt.mT * sigma.sqrt())
-
-
-def turned(U: Tensor, V: Tensor, like_U: Tensor, like_V: Tensor) -> tuple[Tensor, Tensor]:
-    """(U R, V R) with the orthogonal R that brings them nearest to two others; U Vᵀ stays what it is."""
-    p, _, qt = torch.linalg.svd(U.mT @ like_U + V.mT @ like_V)
-    return U @ (p @ qt), V @ (p @ qt)
 
 
 def random_factors(d_model: int, rank: int, seed: int) -> tuple[Tensor, Tensor]:

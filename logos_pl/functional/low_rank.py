@@ -7,7 +7,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from logos_pl.errors import InputError
-from logos_pl.functional.whitening import Whitening, times
 
 
 def default_rank(d_model: int) -> int:
@@ -48,21 +47,24 @@ def apply_low_rank(
     return torch.baddbmm(x + c[:, None, :], torch.bmm(x, U), V.mT)
 
 
-def out_of_basis(
-    U: Float[Tensor, "rows d_model rank"], V: Float[Tensor, "rows d_model rank"], basis: Whitening
-) -> tuple[Float[Tensor, "rows d_model rank"], Float[Tensor, "rows d_model rank"]]:
-    """W U and W⁻¹ V: the factors that act on x as U and V act on its whitened coordinates x W.
+def balanced(
+    U: Float[Tensor, "d_model rank"], V: Float[Tensor, "d_model rank"]
+) -> tuple[Float[Tensor, "d_model rank"], Float[Tensor, "d_model rank"]]:
+    """The factors of U Vᵀ with equal norms, U = P√Σ and V = Q√Σ of its singular value decomposition P Σ Qᵀ."""
+    (left, upper), (right, lower) = torch.linalg.qr(U), torch.linalg.qr(V)
+    p, sigma, qt = torch.linalg.svd(upper @ lower.mT)
+    return left @ (p * sigma.sqrt()), right @ (qt.mT * sigma.sqrt())
 
-    Source: SPEC §3: ``x + (x W U) Vᵀ W⁻¹``, with a symmetric W.
-    """
-    return times(U.mT, basis.whiten).mT, times(V.mT, basis.unwhiten).mT
 
-
-def into_basis(
-    U: Float[Tensor, "rows d_model rank"], V: Float[Tensor, "rows d_model rank"], basis: Whitening
-) -> tuple[Float[Tensor, "rows d_model rank"], Float[Tensor, "rows d_model rank"]]:
-    """The inverse of ``out_of_basis``: W⁻¹ U and W V."""
-    return times(U.mT, basis.unwhiten).mT, times(V.mT, basis.whiten).mT
+def turned(
+    U: Float[Tensor, "d_model rank"],
+    V: Float[Tensor, "d_model rank"],
+    like_U: Float[Tensor, "d_model rank"],
+    like_V: Float[Tensor, "d_model rank"],
+) -> tuple[Float[Tensor, "d_model rank"], Float[Tensor, "d_model rank"]]:
+    """(U R, V R) with the orthogonal R that brings them nearest to two others; U Vᵀ stays what it is."""
+    p, _, qt = torch.linalg.svd(U.mT @ like_U + V.mT @ like_V)
+    return U @ (p @ qt), V @ (p @ qt)
 
 
 def shared_draw(num_rows: int, d_model: int, rank: int, seed: int) -> Float[Tensor, "rows d_model rank"]:

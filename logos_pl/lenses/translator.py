@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from logos_pl.functional.closed_form import AffineStart
-from logos_pl.functional.low_rank import apply_low_rank, check_rank, into_basis, out_of_basis, shared_draw
-from logos_pl.functional.whitening import Whitening
+from logos_pl.functional.low_rank import apply_low_rank, check_rank, shared_draw
+from logos_pl.functional.training_basis import TrainingBasis, into_basis, out_of_basis
 
 _TAU_FLOOR = 1e-3
 # Of the fp32 numbers around log(expm1(1 − 1e-3)), the one that fp32 arithmetic takes to τ = 1 exactly.
@@ -25,18 +25,18 @@ class Translators(nn.Module):
         d_model: Width of the residual stream.
         rank: Rank of each map; 0 leaves bias and temperature only.
         seed: Seed of U.
-        basis: Whitened basis that U and V are written in: ``x + (x W U) Vᵀ W⁻¹ + c``; None for x's own. It is neither
-            a parameter nor a buffer: never trained, saved, or sent from process to process.
+
+    Attributes:
+        basis: Basis that U and V are written in while they are trained, ``x + (x W_L U)(W_R V)ᵀ + c``; None for x's
+            own. It is neither a parameter nor a buffer: never trained, or sent from process to process.
 
     Raises:
         InputError: If ``rank`` does not fit ``d_model``.
     """
 
-    def __init__(
-        self, num_rows: int, d_model: int, rank: int, *, seed: int = 316, basis: Whitening | None = None
-    ) -> None:
+    def __init__(self, num_rows: int, d_model: int, rank: int, *, seed: int = 316) -> None:
         super().__init__()
-        self.basis = basis
+        self.basis: TrainingBasis | None = None
         self.num_rows, self.d_model, self.rank = num_rows, d_model, check_rank(rank, d_model)
         self.U = nn.Parameter(torch.empty(num_rows, d_model, rank))
         self.V = nn.Parameter(torch.zeros(num_rows, d_model, rank))
@@ -46,15 +46,31 @@ class Translators(nn.Module):
             self.U.copy_(shared_draw(num_rows, d_model, rank, seed))
 
     @torch.no_grad()
-    def start_at(self, start: AffineStart) -> None:
-        """Take over maps and temperatures that were found otherwise; 1/τ stays 1 where temperatures are not trained."""
-        U, V = start.U.to(self.U), start.V.to(self.V)
-        U, V = (U, V) if self.basis is None else into_basis(U, V, self.basis)
+    def start_at(self, start: AffineStart, basis: TrainingBasis | None = None) -> None:
+        """Take over maps and temperatures that were found otherwise; 1/τ stays 1 where temperatures are not trained.
+
+        Args:
+            start: The maps, in the plain basis.
+            basis: The basis to train them in from here on; None: the plain one.
+        """
+        self.basis = None if basis is None else basis.to(self.U.device)
+        U, V = (start.U, start.V) if basis is None else into_basis(start.U, start.V, basis)
         self.U.copy_(U)
         self.V.copy_(V)
         self.c.copy_(start.c)
         if self.log_tau.requires_grad:
             self.log_tau.copy_(torch.log(torch.expm1(start.tau - _TAU_FLOOR)))
+
+    @torch.no_grad()
+    def in_plain_basis(self) -> "Translators":
+        """Translators of the same maps on the CPU, with U and V in x's own basis; changed in fp64."""
+        plain = Translators(self.num_rows, self.d_model, self.rank)
+        plain.load_state_dict(self.state_dict())
+        if self.basis is not None:
+            U, V = out_of_basis(plain.U.double(), plain.V.double(), self.basis.to(plain.U.device))
+            plain.U.copy_(U)
+            plain.V.copy_(V)
+        return plain
 
     def forward(
         self, x: Float[Tensor, "rows pos d_model"], index: Int[Tensor, "rows"] | None = None

@@ -25,6 +25,7 @@ from logos_pl.functional.closed_form import (
 from logos_pl.functional.fisher import fisher_metric
 from logos_pl.functional.moments import Moments, MomentStream, reduce_moments
 from logos_pl.functional.positions import FIRST_SETTLED_POSITION
+from logos_pl.functional.training_basis import TrainingBasis, training_basis
 from logos_pl.functional.unembedding import spans
 from logos_pl.lenses.head import Head
 from logos_pl.lm.frozen import FrozenLM
@@ -55,6 +56,7 @@ class ClosedFormStart(NamedTuple):
     Attributes:
         tuned: Of the tuned lens.
         companion: Of the lens of bias and temperature alone.
+        basis: To train the tuned lens in.
         sequences: Sequences read, those set aside included.
         tokens: Tokens in them.
         positions: Positions in the moments.
@@ -63,6 +65,7 @@ class ClosedFormStart(NamedTuple):
 
     tuned: AffineStart
     companion: AffineStart
+    basis: TrainingBasis
     sequences: int
     tokens: int
     positions: int
@@ -107,25 +110,29 @@ def closed_form_start(
         all_sum: Sums an fp64 tensor over the processes; every process must call this function.
 
     Raises:
-        RunError: The model's residual stream holds numbers that are not finite; rows named.
+        RunError: The model's residual stream holds numbers that are not finite, or does not vary; rows named.
     """
     inner = list(range(1, lm.num_blocks))
     parts: dict[int, list[AffineStart]] = {rank: [], 0: []}
     shrinkage: list[float] = []
+    covariance = torch.zeros(lm.d_model, lm.d_model, dtype=torch.float64)
     for rows in (inner[part] for part in spans(len(inner), rows_per_pass or len(inner))):
         opening = _read(lm, head, text(), rows, num_set_aside)
-        _refuse_nonfinite(opening, rows, all_sum)
+        _refuse_nonfinite(opening, [*rows, lm.num_blocks], all_sum)
         moments = reduce_moments(opening.moments, all_sum)
+        covariance += moments.xx.sum(dim=0)  # of all rows together, but for a factor
         if not shrinkage:
-            root = _metric_root(head, opening.y, block_bytes, all_sum)
-        ridges = _shrinkages(opening, moments, root, temperature, all_sum)
+            fisher = _fisher(head, opening.y, block_bytes, all_sum)
+            root = metric_root(fisher)
+        ridges = _shrinkages(opening, moments, rows, root, temperature, all_sum)
         for k, found in parts.items():
             like = (found[-1].U[-1], found[-1].V[-1]) if found else random_factors(lm.d_model, k, seed)
             found.append(closed_form(moments, root, k, ridges, like=like, temperature=temperature))
         shrinkage += ridges
     sequences, tokens = all_sum(torch.tensor([opening.sequences, opening.tokens], dtype=torch.float64)).tolist()
     tuned, companion = (AffineStart(*map(torch.cat, zip(*parts[k], strict=True))) for k in (rank, 0))
-    return ClosedFormStart(tuned, companion, int(sequences), int(tokens), moments.num_pos, shrinkage)
+    basis = training_basis(covariance, fisher)
+    return ClosedFormStart(tuned, companion, basis, int(sequences), int(tokens), moments.num_pos, shrinkage)
 
 
 def _read(lm: FrozenLM, head: Head, text: Iterable[OpeningText], rows: list[int], num_set_aside: int) -> Opening:
@@ -166,33 +173,46 @@ def _normalised(
 def _refuse_nonfinite(opening: Opening, rows: list[int], all_sum: AllSum) -> None:
     """Refuse in every process what one of them has read, or the others would wait for it."""
     finite = opening.moments.xx.isfinite().flatten(1).all(1) & opening.x.isfinite().flatten(1).all(1)
-    found = all_sum(torch.cat([~finite, ~opening.y.isfinite().all()[None]]).double()).tolist()
-    broken = [row for row, processes in zip(rows, found[:-1], strict=True) if processes]
-    if any(found):
+    last = opening.moments.yy.isfinite().all() & opening.y.isfinite().all()
+    found = all_sum(torch.cat([~finite, ~last[None]]).double()).tolist()
+    broken = [row for row, processes in zip(rows, found, strict=True) if processes]
+    if broken:
         raise RunError(
-            f"The residual stream holds numbers that are not finite, at rows {broken or 'n'}: run the model in float32 "
-            "or bfloat16 (--model.dtype)."
+            f"The residual stream holds numbers that are not finite, at rows {broken}: run the model in float32 or "
+            "bfloat16 (--model.dtype)."
         )
 
 
-def _metric_root(head: Head, y: Tensor, block_bytes: int, all_sum: AllSum) -> Tensor:
-    """The root of the Fisher information with respect to normalised residuals, on the device to solve on."""
+def _fisher(head: Head, y: Tensor, block_bytes: int, all_sum: AllSum) -> Tensor:
+    """The Fisher information with respect to normalised residuals, on the device to solve on."""
     own = fisher_metric(head.project(y.to(head.device)), head.unembedding, block_bytes=block_bytes)
     if head.projection is not None:
         weight = head.projection[0].cpu().double()
         own = weight.T @ own @ weight
     # MPS has no fp64.
     device = head.device if head.device.type == "cuda" else torch.device("cpu")
-    return metric_root(all_sum(own).to(device))
+    return all_sum(own).to(device)
 
 
-def _shrinkages(opening: Opening, moments: Moments, root: Tensor, temperature: bool, all_sum: AllSum) -> list[float]:
-    """For each row the candidate with the smallest error on the positions set aside."""
+def _shrinkages(
+    opening: Opening, moments: Moments, rows: list[int], root: Tensor, temperature: bool, all_sum: AllSum
+) -> list[float]:
+    """For each row the candidate with the smallest error on the positions set aside.
+
+    Raises:
+        RunError: At some row no candidate gives a map.
+    """
     errors = []
     y = opening.y.to(root)
     for slot, x in enumerate(opening.x):
         row = row_of(moments, slot, root.device)
         scale = scale_of(row, root) if temperature else 1.0
         errors.append(held_out_errors(row, scale, root, x.to(root), y).cpu())
-    best = all_sum(torch.stack(errors)).argmin(dim=1)
+    least, best = all_sum(torch.stack(errors)).min(dim=1)
+    unsolved = [row for row, error in zip(rows, least.isfinite().tolist(), strict=True) if not error]
+    if unsolved:
+        raise RunError(
+            f"The opening text's residual stream does not vary enough for a closed-form start, at rows {unsolved}: "
+            "give more or other text, or start at random (--model.init random)."
+        )
     return [SHRINKAGES[index] for index in best.tolist()]

@@ -10,7 +10,6 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from logos_pl.agreement import together
-from logos_pl.artifacts.prism import WHITEN_FILE, load_basis
 from logos_pl.bounds import MAX_SEED, check_number
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.data.packed_text import TextBatch
@@ -25,7 +24,7 @@ from logos_pl.functional.low_rank import settle_rank
 from logos_pl.functional.positions import sample_rows
 from logos_pl.functional.row_index import row_index
 from logos_pl.functional.schedules import SCHEDULES, Init, ScheduleName, scheduled_lr, scheduled_rows
-from logos_pl.functional.whitening import Whitening
+from logos_pl.functional.training_basis import TrainingBasis
 from logos_pl.lenses.calibration import TemperedLens, fit_temperatures
 from logos_pl.lenses.decoding import lens_divergence
 from logos_pl.lenses.head import Head
@@ -92,15 +91,15 @@ class LensTuning(LightningModule):
         init: how the translators start: in `closed_form`, by least squares on the first 1% of the text, or `random`;
             `auto`: the schedule's.
         layers_per_step: rows trained in each step; `all`: every row; `auto`: the schedule's.
-        precond: whitened basis that U and V are trained in: `auto`, that of the model's prism if the command finds one;
-            `off`, none; or the folder of a prism.
+        precond: basis that U and V are trained in: `auto`, one that is whitened by what the closed-form start has read,
+            or at a random start the plain one; `off`, the plain one. The artifact holds them in the plain basis.
         temperature: learn a temperature for each row.
         companion: fit a lens of bias and temperature alone beside the tuned one, which the gates compare with; it
             changes nothing in the tuned lens, and costs about a fifth of a step on the demo, an eighth at the sizes of
             GPT-2, and less the larger the model. Not fitted at rank 0, where the lens itself is that.
         lr: peak learning rate of AdamW; `auto`: the schedule's.
         betas: AdamW's decay rates of the moments.
-        weight_decay: AdamW's decoupled weight decay.
+        weight_decay: AdamW's decoupled weight decay, of U and V.
         l2: weight of ‖U‖² + ‖V‖² + ‖c‖², summed over rows.
         smoothness: weight of the squared differences of U and V between neighbouring rows, summed.
         schedule: what `auto` stands for; follows --schedule.
@@ -122,7 +121,7 @@ class LensTuning(LightningModule):
         rank: int | Literal["auto"] = "auto",
         init: Init | Literal["auto"] = "auto",
         layers_per_step: int | Literal["auto", "all"] = "auto",
-        precond: str = "auto",
+        precond: Literal["auto", "off"] = "auto",
         temperature: bool = True,
         companion: bool = True,
         lr: float | Literal["auto"] = "auto",
@@ -228,10 +227,10 @@ class LensTuning(LightningModule):
 
     def begin_at(self, start: ClosedFormStart) -> None:
         """Let the translators and the companion begin where least squares put them."""
-        self.translators.start_at(start.tuned)
+        self.translators.start_at(start.tuned, start.basis if self.in_basis else None)
         if self.companion is not None:
             self.companion.start_at(start.companion)
-        self.start = StartRecord(start.sequences, start.tokens, start.positions, start.shrinkage)
+        self.start = StartRecord(*start[3:])
 
     def build(self, lm: FrozenLM) -> None:
         """Make the lens on a loaded model.
@@ -243,8 +242,8 @@ class LensTuning(LightningModule):
         self.init = SCHEDULES[self.schedule].init if self.init == "auto" else self.init
         self.lr = scheduled_lr(self.schedule, lm.d_model) if self.lr == "auto" else self.lr
         self.rows_in_step = self._count_rows(lm)
-        basis = self._basis(lm)
-        self.translators = Translators(lm.num_blocks - 1, lm.d_model, rank, seed=self.seed, basis=basis)
+        self.in_basis = self.precond == "auto" and self.init == "closed_form" and rank > 0
+        self.translators = Translators(lm.num_blocks - 1, lm.d_model, rank, seed=self.seed)
         self.translators.log_tau.requires_grad_(self.temperature)
         self.head = Head(lm.anatomy, decoding_norm=self.decoding_norm, fp32_unembed=self.fp32_unembed).to(self.device)
         self.lenses = {"norm": NormLens(self.head), "tuned": TunedLens(self.translators, self.head)}
@@ -258,15 +257,6 @@ class LensTuning(LightningModule):
         registered = means if self.device.type == "mps" else torch.nn.ModuleDict(means)
         self.row_means = cast(MutableMapping[str, RowMeans], registered)
         self.lm = lm
-
-    def _basis(self, lm: FrozenLM) -> Whitening | None:
-        """The basis of U and V, and in the identity, which one it is."""
-        self.precond_sha256: str | None = None
-        if self.precond in ("auto", "off"):
-            return None
-        basis, provenance = load_basis(self.precond, lm, self.decoding_norm)
-        self.precond_sha256 = provenance.sha256[WHITEN_FILE]
-        return Whitening(*(part.to(self.device) for part in basis))
 
     def _count_rows(self, lm: FrozenLM) -> int:
         inner = lm.num_blocks - 1
@@ -282,12 +272,17 @@ class LensTuning(LightningModule):
         return self.layers_per_step
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW on the translators and the companion, linear warm-up and cosine to 0 over the budget's steps."""
+        """AdamW on the translators and the companion, linear warm-up and cosine to 0 over the budget's steps.
+
+        Weights decay, biases and temperatures don't: log τ would be pulled to 0, which is no particular temperature.
+        """
         total = self.trainer.datamodule.total_steps  # type: ignore[attr-defined]
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(
-            trained, lr=float(self.lr), betas=self.betas, weight_decay=self.weight_decay, fused=True
-        )
+        groups = [
+            {"params": [part for part in trained if part.ndim == 3], "weight_decay": self.weight_decay},  # U and V
+            {"params": [part for part in trained if part.ndim < 3], "weight_decay": 0.0},  # c and log τ
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=float(self.lr), betas=self.betas, fused=True)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: lr_factor(step, total, warmup_steps(total))
         )
@@ -475,7 +470,7 @@ class LensTuning(LightningModule):
             "rank": self.translators.rank,
             "init": self.init,
             "rows_in_step": self.rows_in_step,
-            "precond_sha256": self.precond_sha256,
+            "in_basis": self.in_basis,
             "temperature": self.temperature,
             "companion": self.companion is not None,
             "lr": float(self.lr),
@@ -490,6 +485,8 @@ class LensTuning(LightningModule):
         """Add who made the checkpoint, where its lens began, and what the last validation read."""
         checkpoint["lens_identity"] = self.identity()
         checkpoint["lens_start"] = None if self.start is None else self.start._asdict()
+        basis = self.translators.basis
+        checkpoint["lens_basis"] = None if basis is None else basis.to(torch.device("cpu"))._asdict()
         checkpoint["lens_validation"] = {
             name: {key: value.tolist() for key, value in reading.items()} for name, reading in self.validation.items()
         }
@@ -504,6 +501,14 @@ class LensTuning(LightningModule):
         refuse_other_run(checkpoint.get("lens_identity"), self.identity())
         began = checkpoint["lens_start"]
         self.start = None if began is None else StartRecord(**began)
+        basis = basis_of(checkpoint)
+        self.translators.basis = None if basis is None else basis.to(self.translators.U.device)
+
+
+def basis_of(checkpoint: dict[str, Any]) -> TrainingBasis | None:
+    """The basis that a checkpoint's U and V are written in; None: the plain one."""
+    recorded = checkpoint["lens_basis"]
+    return None if recorded is None else TrainingBasis(**recorded)
 
 
 def refuse_nonfinite(readings: Readings) -> None:
@@ -522,11 +527,6 @@ def refuse_nonfinite(readings: Readings) -> None:
             )
 
 
-def _basis_in_words(identity: dict[str, Any]) -> str:
-    digest = identity["precond_sha256"]
-    return "the plain basis" if digest is None else f"the basis of the prism {digest[:12]}…"
-
-
 def refuse_other_run(recorded: dict[str, Any] | None, present: dict[str, Any]) -> None:
     """Compare a checkpoint's identity with the present run's.
 
@@ -538,12 +538,6 @@ def refuse_other_run(recorded: dict[str, Any] | None, present: dict[str, Any]) -
     differing = [key for key in present if recorded.get(key) != present[key]]
     if differing:
         listed = ", ".join(f"{key} {recorded.get(key)!r} (asked for: {present[key]!r})" for key in differing)
-        if differing == ["precond_sha256"]:
-            remedy = "with --model.precond off" if recorded["precond_sha256"] is None else "once that prism is back"
-            raise InputError(
-                f"The checkpoint's lens is written in {_basis_in_words(recorded)}, and the run's in "
-                f"{_basis_in_words(present)}: go on {remedy}, or start anew."
-            )
         raise InputError(
             f"The checkpoint belongs to another run, with {listed}: give the same settings, or start anew."
         )

@@ -9,7 +9,6 @@ from logos_pl.artifacts.fingerprint import fingerprint
 from logos_pl.artifacts.groups import Divergence, PrismCandidate, PrismKl
 from logos_pl.artifacts.prism import (
     check_prism_destination,
-    load_basis,
     load_prism,
     read_prism_provenance,
     save_prism,
@@ -109,12 +108,6 @@ def test_a_prism_decodes_with_the_norm_it_was_fitted_with(tmp_path: Path) -> Non
     lm = make_lm()
     save_prism(tmp_path / "tiny", make_map(), prism_provenance(lm, norm="next"))
     assert load_prism(tmp_path / "tiny", lm)[0].head.decoding_norm == "next"
-
-
-def test_the_basis_of_a_prism_is_its_whitening_with_the_inverse(artifact: Path) -> None:
-    basis, _ = load_basis(artifact, make_lm(), "final")
-    assert torch.equal(basis.whiten, make_map().whiten)
-    torch.testing.assert_close(basis.whiten @ basis.unwhiten, torch.eye(WIDTH), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("file", ["whiten.pt", "rotation.pt"])

@@ -1,8 +1,18 @@
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from logos_pl.errors import InputError
-from logos_pl.functional.low_rank import apply_low_rank, check_rank, default_rank, settle_rank, shared_draw
+from logos_pl.functional.low_rank import (
+    apply_low_rank,
+    balanced,
+    check_rank,
+    default_rank,
+    settle_rank,
+    shared_draw,
+    turned,
+)
 
 
 @pytest.mark.parametrize(
@@ -65,3 +75,26 @@ def test_auto_and_a_number_settle_to_a_rank_that_fits() -> None:
     assert settle_rank(0, 4096) == 0
     with pytest.raises(InputError, match="Rank 17 does not fit a model of width 16"):
         settle_rank(17, 16)
+
+
+def draw(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_factors_are_balanced_and_their_product_stays() -> None:
+    U, V = 100 * draw(1, 6, 2), draw(2, 6, 2)
+    a, b = balanced(U, V)
+    torch.testing.assert_close(a @ b.T, U @ V.T)
+    torch.testing.assert_close(a.T @ a, b.T @ b)
+
+
+def test_turning_keeps_the_product_and_no_rotation_comes_nearer() -> None:
+    (U, V), (like_U, like_V) = [(draw(s, 6, 2), draw(s + 1, 6, 2)) for s in (1, 3)]
+    a, b = turned(U, V, like_U, like_V)
+    torch.testing.assert_close(a @ b.T, U @ V.T)
+    distance = float((a - like_U).square().sum() + (b - like_V).square().sum())
+    for angle in np.linspace(0, 2 * np.pi, 50):
+        for mirror in (1, -1):
+            R = torch.tensor([[np.cos(angle), -mirror * np.sin(angle)], [np.sin(angle), mirror * np.cos(angle)]])
+            other = (U @ R - like_U).square().sum() + (V @ R - like_V).square().sum()
+            assert distance <= float(other) + 1e-9

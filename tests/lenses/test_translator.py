@@ -7,8 +7,8 @@ from torch import Tensor
 from logos_pl.errors import InputError
 from logos_pl.functional.closed_form import AffineStart
 from logos_pl.functional.lens_loss import lens_loss
+from logos_pl.functional.training_basis import TrainingBasis, training_basis
 from logos_pl.functional.unembedding import Unembedding
-from logos_pl.functional.whitening import Whitening
 from logos_pl.lenses.translator import Translators
 
 
@@ -187,39 +187,69 @@ def test_it_starts_at_given_maps_and_temperatures() -> None:
     assert cold.inv_tau().tolist() == [1.0, 1.0]
 
 
-def a_basis(diagonal: bool) -> Whitening:
-    generator = torch.Generator().manual_seed(4)
-    whiten = torch.rand(4, generator=generator) + 0.5
-    if not diagonal:
-        half = torch.randn(4, 4, generator=generator)
-        whiten = half @ half.T / 4 + torch.eye(4)
-    return Whitening(whiten, whiten.reciprocal() if diagonal else torch.linalg.inv(whiten))
+def a_basis(d_model: int = 6) -> TrainingBasis:
+    covariance, fisher = (
+        half @ half.T for half in torch.randn(2, d_model, d_model, generator=torch.Generator().manual_seed(4)).double()
+    )
+    return training_basis(covariance, fisher)
 
 
-@pytest.mark.parametrize("diagonal", [True, False])
-def test_in_a_basis_the_maps_act_on_whitened_coordinates(diagonal: bool) -> None:
-    generator, basis = torch.Generator().manual_seed(0), a_basis(diagonal)
-    translators = Translators(2, 4, 3, basis=basis)
-    with torch.no_grad():
-        for parameter in (translators.U, translators.V, translators.c):
-            parameter.copy_(torch.randn(parameter.shape, generator=generator))
-    x = torch.randn(2, 5, 4, generator=generator)
-    whiten = basis.whiten.diag() if diagonal else basis.whiten
-
-    white = x @ whiten
-    wanted = x + white @ translators.U @ translators.V.mT @ torch.linalg.inv(whiten) + translators.c[:, None]
-    torch.testing.assert_close(translators(x), wanted)
-    assert set(translators.state_dict()) == {"U", "V", "c", "log_tau"}, "the basis is no part of a checkpoint"
-
-
-@pytest.mark.parametrize("diagonal", [True, False])
-def test_in_a_basis_it_starts_at_the_same_maps(diagonal: bool) -> None:
+def in_a_basis() -> tuple[Translators, AffineStart]:
     generator = torch.Generator().manual_seed(0)
-    U, V = torch.randn(2, 2, 4, 3, generator=generator, dtype=torch.float64)
-    c, tau = torch.randn(2, 4, generator=generator, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
-    plain, based = Translators(2, 4, 3), Translators(2, 4, 3, basis=a_basis(diagonal))
-    for translators in (plain, based):
-        translators.start_at(AffineStart(U, V, c, tau))
-    x = torch.randn(2, 5, 4, generator=generator)
-    torch.testing.assert_close(based(x), plain(x), rtol=1e-4, atol=1e-4)
-    assert (based.U - plain.U).abs().max() > 0.1
+    U, V = torch.randn(2, 3, 6, 2, generator=generator, dtype=torch.float64)
+    c, tau = torch.randn(3, 6, generator=generator, dtype=torch.float64), torch.ones(3, dtype=torch.float64)
+    translators, start = Translators(3, 6, 2), AffineStart(U, V, c, tau)
+    translators.start_at(start, a_basis())
+    return translators, start
+
+
+def mapped(x: Tensor, U: Tensor, V: Tensor, c: Tensor) -> Tensor:
+    """SPEC §2, in float64."""
+    return x.double() + x.double() @ U.double() @ V.double().mT + c.double()[:, None]
+
+
+def test_in_a_basis_it_starts_at_the_same_maps_with_factors_of_equal_norms() -> None:
+    translators, start = in_a_basis()
+    x = torch.randn(3, 5, 6, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(translators(x).double(), mapped(x, *start[:3]), rtol=1e-5, atol=1e-5)
+    assert (translators.U - start.U).abs().max() > 0.1
+    torch.testing.assert_close(translators.U.mT @ translators.U, translators.V.mT @ translators.V, rtol=1e-4, atol=1e-4)
+
+
+def test_in_a_basis_the_factors_are_multiplied_from_the_left_by_its_two_maps() -> None:
+    translators, _ = in_a_basis()
+    basis = a_basis()
+    x = torch.randn(3, 5, 6, generator=torch.Generator().manual_seed(1))
+    wanted = mapped(
+        x, basis.left.double() @ translators.U.double(), basis.right.double() @ translators.V.double(), translators.c
+    )
+    torch.testing.assert_close(translators(x).double(), wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_in_a_basis_the_gradient_is_that_of_the_plain_factors_through_its_maps() -> None:
+    translators, _ = in_a_basis()
+    basis, generator = a_basis(), torch.Generator().manual_seed(1)
+    x, weight = torch.randn(2, 3, 5, 6, generator=generator)
+    (translators(x) * weight).sum().backward()
+
+    U, V = (
+        (part.double() @ factor.detach().double()).requires_grad_()
+        for part, factor in zip(basis, (translators.U, translators.V), strict=True)
+    )
+    (mapped(x, U, V, translators.c.detach()) * weight.double()).sum().backward()
+    for part, trained, plain in zip(basis, (translators.U, translators.V), (U, V), strict=True):
+        assert trained.grad is not None
+        assert plain.grad is not None
+        torch.testing.assert_close(trained.grad.double(), part.double().T @ plain.grad, rtol=1e-4, atol=1e-4)
+
+
+def test_out_of_its_basis_it_is_the_same_lens_and_remembers_none() -> None:
+    translators, _ = in_a_basis()
+    plain = translators.in_plain_basis()
+    x = torch.randn(3, 5, 6, generator=torch.Generator().manual_seed(1))
+    assert plain.basis is None
+    torch.testing.assert_close(plain(x), translators(x), rtol=1e-5, atol=1e-5)
+    exact = a_basis().left.double() @ translators.U.detach().double()
+    assert torch.equal(plain.U, exact.float()), "changed in fp64, rounded once"
+    assert set(translators.state_dict()) == {"U", "V", "c", "log_tau"}
+    assert torch.equal(plain.in_plain_basis().U, plain.U)

@@ -9,6 +9,9 @@ from torch import Tensor
 from logos_pl.errors import RunError
 from logos_pl.functional.closed_form import SHRINKAGES
 from logos_pl.functional.divergence import row_divergence
+from logos_pl.functional.moments import Moments, MomentStream
+from logos_pl.functional.training_basis import training_basis
+from logos_pl.functional.unembedding import unembed
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.translator import Translators
 from logos_pl.lenses.tuned import TunedLens
@@ -86,8 +89,8 @@ def test_processes_that_share_the_text_start_where_one_alone_starts(lm: FrozenLM
         ]  # fmt: skip
         together = [process.result() for process in running]
     for start in together:
-        assert start[2:] == alone[2:]
-        for got, wanted in zip(start.tuned, alone.tuned, strict=True):
+        assert start[3:] == alone[3:]
+        for got, wanted in zip(start.tuned + start.basis, alone.tuned + alone.basis, strict=True):
             torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
 
 
@@ -99,9 +102,26 @@ def test_rows_read_in_several_passes_start_where_they_start_when_read_at_once(lm
         )
         for rows_per_pass in (None, 1)
     )
-    assert one_by_one[2:] == at_once[2:]
-    for got, wanted in zip(one_by_one.tuned + one_by_one.companion, at_once.tuned + at_once.companion, strict=True):
+    assert one_by_one[3:] == at_once[3:]
+    parts = [[*start.tuned, *start.companion, *start.basis] for start in (one_by_one, at_once)]
+    for got, wanted in zip(*parts, strict=True):
         torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_the_basis_is_whitened_by_all_rows_together_and_by_the_metric_of_the_head(lm: FrozenLM) -> None:
+    ids, head = text_of(lm, 32), Head(lm.anatomy)
+    found = closed_form_start(lm, head, opening(ids, range(32), range(28, 32)), RANK, num_set_aside=4).basis
+    h = residuals(lm, ids, torch.arange(8, SEQ_LEN).expand(32, -1), [1, 2, 3])
+    x = head.normalise(h.flatten(1, 2), [1, 2, 3]).unflatten(1, (32, -1)).double()
+    covariance = torch.stack([torch.cov(row[:28].flatten(0, 1).T) for row in x[:2]]).mean(0)
+    y = head.project(x[2, 28:].flatten(0, 1).float()).requires_grad_()
+    log_p = torch.log_softmax(unembed(y, head.unembedding), dim=-1)
+    fisher = torch.zeros_like(covariance)
+    for token in range(lm.vocab_size):  # E[∇ log p (∇ log p)ᵀ], one token after the other
+        (score,) = torch.autograd.grad(log_p[:, token].sum(), y, retain_graph=True)
+        fisher += ((log_p[:, token].exp()[:, None] * score).T @ score).double()
+    for got, wanted in zip(found, training_basis(covariance, fisher), strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-4)
 
 
 def test_a_projection_in_front_of_the_head_is_part_of_the_metric() -> None:
@@ -115,9 +135,36 @@ def test_a_projection_in_front_of_the_head_is_part_of_the_metric() -> None:
     assert (kl_bits(lm, started(lm, start), new)[:-1] < kl_bits(lm, identity, new)[:-1]).all()
 
 
-def test_numbers_that_are_not_finite_are_refused_with_their_rows() -> None:
+@pytest.mark.parametrize(("block", "rows"), [(1, r"\[2, 3\]"), (-1, r"\[3\]")])
+def test_numbers_that_are_not_finite_are_refused_with_their_rows(block: int, rows: str) -> None:
     lm = FrozenLM.from_model(tiny_model("llama"))
     with torch.no_grad():
-        lm.anatomy.blocks[1].get_parameter("mlp.down_proj.weight").fill_(torch.nan)
-    with pytest.raises(RunError, match=r"not finite, at rows \[2"):
+        lm.anatomy.blocks[block].get_parameter("mlp.down_proj.weight").fill_(torch.nan)
+    with pytest.raises(RunError, match=rf"not finite, at rows {rows}: run"):
         closed_form_start(lm, Head(lm.anatomy), opening(text_of(lm, 8), range(8), range(4, 8)), RANK, num_set_aside=4)
+
+
+def test_numbers_that_are_not_finite_in_the_moments_alone_are_refused_too(
+    lm: FrozenLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the last row, what is set aside may be finite where the rest is not."""
+    inner = MomentStream.moments
+
+    def moments(stream: MomentStream) -> Moments:
+        found = inner(stream)
+        found.yy[0, 0] = torch.inf
+        return found
+
+    monkeypatch.setattr(MomentStream, "moments", moments)
+    with pytest.raises(RunError, match=r"not finite, at rows \[3\]"):
+        closed_form_start(lm, Head(lm.anatomy), opening(text_of(lm, 8), range(8), range(4, 8)), RANK, num_set_aside=4)
+
+
+def test_text_that_is_one_token_over_and_over_is_refused_with_its_rows() -> None:
+    lm = FrozenLM.from_model(tiny_model("llama"))
+    with torch.no_grad():  # and a model that sees nothing but the token before
+        for block in lm.anatomy.blocks:
+            block.get_parameter("self_attn.o_proj.weight").zero_()
+    ids = torch.full((8, SEQ_LEN), 3)
+    with pytest.raises(RunError, match=r"does not vary enough for a closed-form start, at rows \[1, 2\]"):
+        closed_form_start(lm, Head(lm.anatomy), opening(ids, range(8), range(4, 8)), RANK, num_set_aside=4)

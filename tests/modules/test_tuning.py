@@ -330,8 +330,21 @@ def test_the_learning_rate_warms_up_and_ends_at_zero(lm: FrozenLM) -> None:
     assert max(rates) == rates[9] == pytest.approx(1e-3)
     assert rates[9:] == sorted(rates[9:], reverse=True)
     assert optimizer.param_groups[0]["lr"] == 0
-    group = optimizer.param_groups[0]
-    assert (group["betas"], group["weight_decay"]) == ((0.9, 0.999), 1e-4)
+    assert optimizer.param_groups[0]["betas"] == (0.9, 0.999)
+
+
+def test_factors_decay_and_biases_and_temperatures_do_not(lm: FrozenLM) -> None:
+    module = moved(built(lm, weight_decay=0.5, lr=0.1))
+    module.trainer = SimpleNamespace(datamodule=SimpleNamespace(total_steps=1))  # type: ignore[assignment]
+    optimizer = module.configure_optimizers()["optimizer"]
+    before = {name: parameter.clone() for name, parameter in module.named_parameters()}
+    for parameter in module.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+
+    for name, parameter in module.named_parameters():
+        kept = 1 - 0.1 * 0.5 if name.endswith((".U", ".V")) else 1
+        torch.testing.assert_close(parameter.detach(), before[name] * kept, rtol=1e-6, atol=0)
 
 
 def test_validation_reads_every_row_and_the_last_agrees_with_the_model(lm: FrozenLM, batch: TextBatch) -> None:
