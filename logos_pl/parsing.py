@@ -8,9 +8,10 @@ first.
 import json
 import os
 import stat
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import yaml
 
@@ -31,6 +32,27 @@ MAX_INTEGER = 2**64
 _YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+@contextmanager
+def open_regular(path: Path, name: str | None = None) -> Iterator[BinaryIO]:
+    """A regular file, open for reading.
+
+    Args:
+        path: The file.
+        name: What the file is called in messages; by default its relative path.
+
+    Raises:
+        InputError: It is a folder, pipe, device or socket.
+        OSError: It is missing or cannot be read.
+    """
+    # Not blocking: to open a pipe for reading would wait for a writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InputError(f"{os.path.relpath(path) if name is None else name} is not a regular file: give a file.")
+    with os.fdopen(descriptor, "rb") as file:
+        yield file
+
+
 def read_bytes(path: Path, max_bytes: int, name: str | None = None) -> bytes:
     """The content of a regular file.
 
@@ -44,18 +66,11 @@ def read_bytes(path: Path, max_bytes: int, name: str | None = None) -> bytes:
         OSError: It is missing or cannot be read.
     """
     shown = os.path.relpath(path) if name is None else name
-    # Not blocking: to open a pipe for reading would wait for a writer.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        kind = os.fstat(descriptor)
-        if not stat.S_ISREG(kind.st_mode):
-            raise InputError(f"{shown} is not a regular file: give a file.")
-        if kind.st_size > max_bytes:
-            raise InputError(_too_large(shown, kind.st_size, max_bytes))
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            data = file.read(max_bytes + 1)  # some virtual files have size 0 and do not end
-    finally:
-        os.close(descriptor)
+    with open_regular(path, shown) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > max_bytes:
+            raise InputError(_too_large(shown, size, max_bytes))
+        data = file.read(max_bytes + 1)  # some virtual files have size 0 and do not end
     if len(data) > max_bytes:
         raise InputError(_too_large(shown, len(data), max_bytes))
     return data

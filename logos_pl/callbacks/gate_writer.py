@@ -75,7 +75,7 @@ class GateWriter(Callback):
         if self.is_artifact:
             judged_lens = next(c.provenance for c in trainer.callbacks if isinstance(c, LensImport))  # type: ignore[attr-defined]
             assert judged_lens is not None
-            record_gates(self.folder, judged_lens, files, figures, acceptance)
+            record_gates(self.folder, judged_lens, files)
         else:
             for name, content in files.items():
                 replace_file(self.folder / name, content)

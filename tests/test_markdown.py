@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from logos_pl.analysis.markdown import cite, code, escaped, number, quoted, table
+from logos_pl.markdown import cite, code, escaped, number, quoted, table
 
 
 @pytest.mark.parametrize(
