@@ -70,10 +70,15 @@ def read_bytes(path: Path, max_bytes: int, name: str | None = None) -> bytes:
         size = os.fstat(file.fileno()).st_size
         if size > max_bytes:
             raise InputError(_too_large(shown, size, max_bytes))
-        data = file.read(max_bytes + 1)  # some virtual files have size 0 and do not end
-    if len(data) > max_bytes:
-        raise InputError(_too_large(shown, len(data), max_bytes))
-    return data
+        pieces: list[bytes] = []
+        room = max_bytes + 1  # some virtual files have size 0 and do not end
+        # What is asked for is allocated at once: no more than the file has, or than a piece.
+        while piece := file.read(min(room, max(size + 1, MIB))):
+            pieces.append(piece)
+            room -= len(piece)
+    if room == 0:
+        raise InputError(_too_large(shown, max_bytes + 1, max_bytes))
+    return b"".join(pieces)
 
 
 def _too_large(shown: str, size: int, most: int) -> str:

@@ -1,6 +1,5 @@
 """Lenses published, listed, fetched, verified and used by the command line, over HTTP from a stand-in of the Hub."""
 
-import hashlib
 import json
 import os
 import subprocess
@@ -18,7 +17,21 @@ from logos_pl.entry import main as run
 from logos_pl.errors import InputError
 from logos_pl.hub.index import Index
 from logos_pl.hub_cli import main
-from tests.hub.publishing import REPO, SMALL, TAG, TINY, UPLOADS, Made, checkpoints, hub, made, published, release
+from tests.artifacts.lenses import reseal
+from tests.hub.publishing import (
+    REPO,
+    SMALL,
+    TAG,
+    TINY,
+    UPLOADS,
+    Made,
+    checkpoints,
+    hub,
+    made,
+    published,
+    reindex,
+    release,
+)
 from tests.hub.stand_in import WRITER, Hub
 from tests.tiny import fit_arguments, make_corpus
 
@@ -114,10 +127,10 @@ def test_weights_that_fit_their_hashes_and_are_no_weights_are_refused(
     root = Path(f"checkpoints/hub/{REPO}")
     folder = root / "tuned_lenses" / TINY
     (folder / "weights.pt").write_bytes(b"not a state dict")
-    provenance = json.loads((folder / "provenance.json").read_text())
-    provenance["sha256"]["weights.pt"] = hashlib.sha256(b"not a state dict").hexdigest()
-    (folder / "provenance.json").write_text(json.dumps(provenance))
-    said(capsys, "index", str(root))
+    reseal(folder)
+    assert main(["index", str(root)]) == 2
+    assert "weights.pt is not a state dict of tensors alone" in capsys.readouterr().err
+    reindex(root, TINY)
     assert main(["verify", str(root)]) == 2
     assert "weights.pt is not a state dict of tensors alone" in capsys.readouterr().out
 

@@ -11,7 +11,7 @@ from logos_pl.markdown import cite, code, escaped, number, quoted, table
         ("a|b", r"a\|b"),
         ("`x`", r"\`x\`"),
         ("a_b*c", r"a\_b\*c"),
-        ("<b>&amp;", r"\<b\>\&amp;"),
+        ("<b>&amp;", "&lt;b&gt;&amp;amp;"),
         ("[a](b)", r"\[a\](b)"),
         ("$x$ ~s~", r"\$x\$ \~s\~"),
         ("\\", r"\\"),
@@ -34,7 +34,15 @@ def test_a_quoted_text_can_be_written_as_utf8_whatever_is_in_it() -> None:
 
 @pytest.mark.parametrize(
     ("text", "shown"),
-    [("a", "`a`"), ("a|b", r"`a\|b`"), ("a`b", "`` a`b ``"), ("``", "``` `` ```"), ("a_b[0]", "`a_b[0]`")],
+    [
+        ("<b>`|", r"&lt;b&gt;\`\|"),
+        ("a\n| b", r"`a\n\| b`"),
+        ("a", "`a`"),
+        ("a|b", r"`a\|b`"),
+        ("a`b", "`` a`b ``"),
+        ("``", "``` `` ```"),
+        ("a_b[0]", "`a_b[0]`"),
+    ],
 )
 def test_code_is_fenced_by_more_backticks_than_it_has(text: str, shown: str) -> None:
     assert code(text) == shown

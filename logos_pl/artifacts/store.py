@@ -1,9 +1,9 @@
 """A folder of files that is replaced as a whole: a reader, or a crash at any moment, finds the old one or the new one.
 
 POSIX cannot rename a folder over a full one, so there are two renames, and between them the name stands for nothing:
-``.<name>.new`` is built and flushed, ``<name>`` steps aside as ``.<name>.old``, ``.<name>.new`` takes the name. Readers
-fall back on ``.<name>.old``. Then that is kept under a dated name or, where it is to go, renamed to ``.<name>.gone``
-and removed. What a crash leaves, the next write mends: an ``.old`` beside its successor is kept.
+``.<name>.new`` is built and flushed, ``<name>`` steps aside, ``.<name>.new`` takes the name. What steps aside is called
+``.<name>.old`` where it is removed then, and ``.<name>.kept`` where it gets a dated name. Readers fall back on it. What a
+crash leaves, the next write mends.
 
 Writers of one folder exclude each other by a lock on the folder above it. Readers take none, as they may have no right
 to: ``read_steadily`` reads once more where the folder was replaced meanwhile.
@@ -30,6 +30,7 @@ T = TypeVar("T")
 
 REPLACED = re.compile(r".+\.replaced-\d{8}-\d{4}(-\d+)?")
 """Name of a folder that holds what was replaced."""
+_ASIDE = ("old", "kept")
 _ATTEMPTS = 5
 _MID_SWAP_SECONDS = 0.05
 
@@ -42,18 +43,24 @@ def find_folder(folder: Path) -> Path:
     """
     if folder.is_dir():
         return folder
-    aside = _beside(folder.resolve(), "old")
-    if aside.is_dir():
+    if _aside(folder.resolve()) is not None:
         time.sleep(_MID_SWAP_SECONDS)  # a writer that goes on is done by then
+    aside = _aside(folder.resolve())
     if folder.is_dir():
         return folder
-    if not aside.is_dir():
+    if aside is None:
         raise InputError(f"There is no artifact at {os.path.relpath(folder)}: give the folder that holds its files.")
     warnings.warn(
         f"Writing {os.path.relpath(folder)} was interrupted: reading what was there before, from {aside.name}.",
         stacklevel=3,
     )
     return aside
+
+
+def _aside(target: Path) -> Path | None:
+    """What has stepped aside for another folder; None where nothing has."""
+    places = (_beside(target, suffix) for suffix in _ASIDE)
+    return next((path for path in places if path.is_dir()), None)
 
 
 def read_steadily(path: Path, read: Callable[[Path], T]) -> T:
@@ -199,15 +206,16 @@ def _saying_that_disk_refuses(target: Path) -> Iterator[None]:
 
 
 def _replace(target: Path, files: Contents, kept: Path | None) -> None:
-    new, old, gone = (_beside(target, suffix) for suffix in ("new", "old", "gone"))
+    new, aside = _beside(target, "new"), _beside(target, "old" if kept is None else "kept")
     with _saying_that_disk_refuses(target):
         _build(new, files)
-        replaces = _swap(target, new, old)
+        replaces = _swap(target, new, aside)
         fsync_folder(target.parent)
-        if replaces:
-            os.rename(old, kept or gone)
+        if replaces and kept is not None:
+            os.rename(aside, kept)
             fsync_folder(target.parent)
-    shutil.rmtree(gone, ignore_errors=True)  # what stays behind, the next write clears
+    if kept is None:
+        shutil.rmtree(aside, ignore_errors=True)  # what stays behind, the next write clears
 
 
 def _beside(target: Path, suffix: str) -> Path:
@@ -223,10 +231,13 @@ def _dated(target: Path) -> Path:
 
 def _mend(target: Path) -> None:
     """Undo or finish what a crash left: never lose the only whole copy, nor one that was to be kept."""
-    new, old, gone = (_beside(target, suffix) for suffix in ("new", "old", "gone"))
-    if old.exists():
-        os.rename(old, _dated(target) if target.exists() else target)
-    for leftover in (gone, new):
+    new, old, kept = (_beside(target, suffix) for suffix in ("new", *_ASIDE))
+    for aside in (old, kept):
+        if aside.exists() and not target.exists():
+            os.rename(aside, target)
+    if kept.exists():
+        os.rename(kept, _dated(target))
+    for leftover in (old, new):
         if leftover.exists():
             shutil.rmtree(leftover)
 
@@ -241,15 +252,15 @@ def _build(new: Path, files: Contents) -> None:
     fsync_folder(new)
 
 
-def _swap(target: Path, new: Path, old: Path) -> bool:
-    """Put the new folder in the place of the target; True where there was one, which is the old one now."""
+def _swap(target: Path, new: Path, aside: Path) -> bool:
+    """Put the new folder in the place of the target; True where there was one, which has stepped aside."""
     replaces = target.exists()
     if replaces:
-        os.rename(target, old)
+        os.rename(target, aside)
     try:
         os.rename(new, target)
     except OSError:
         if replaces:
-            os.rename(old, target)
+            os.rename(aside, target)
         raise
     return replaces

@@ -51,10 +51,10 @@ def _entry(artifact: LocalArtifact, before: Index, tag: str, licence_files: list
     for path in paths:
         if path.name not in (ARTIFACT_FILES if kind == "tuned_lenses" else PRISM_FILES) or not path.is_file():
             raise InputError(f"{os.path.relpath(path)} is no file of a {WORDS[kind]}: move it away.")
-    # What is no number, or of another shape, is seen by loading alone.
-    _ = load_lenses(artifact.folder) if kind == "tuned_lenses" else load_prism(artifact.folder)
     files = {path.name: read_file(path, ANY_SIZE) for path in paths}
     check_provenance(kind, files, artifact.folder)
+    # What is no number, or of another shape than recorded, is seen by loading alone.
+    _ = load_lenses(artifact.folder) if kind == "tuned_lenses" else load_prism(artifact.folder)
     known = before.entries(kind).get(model_id)
     if known is None:
         own = [path for path in licence_files if path.startswith(f"{LICENCES_FOLDER}/{model_path(model_id)}/")]

@@ -19,7 +19,7 @@ from logos_pl.errors import InputError
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.prism import PrismLens, PrismMap
 from logos_pl.lm.frozen import FrozenLM
-from tests.artifacts.lenses import contents, make_lm, make_provenance
+from tests.artifacts.lenses import contents, make_lm, make_provenance, write_sealed
 
 WIDTH = 16
 
@@ -63,7 +63,7 @@ def artifact(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("kind", ["full", "diagonal"])
 def test_a_prism_comes_back_bit_for_bit_with_its_provenance(tmp_path: Path, kind: str) -> None:
     lm = make_lm()
-    written = save_prism(tmp_path / "tiny", make_map(kind), prism_provenance(lm, kind))
+    written = save_prism(tmp_path / "tiny", make_map(kind), prism_provenance(lm, kind)).provenance
     lens, read = load_prism(tmp_path / "tiny", lm)
 
     assert read == written
@@ -145,7 +145,7 @@ def test_a_map_that_is_not_what_the_provenance_says_is_refused(tmp_path: Path) -
 
 def test_a_provenance_of_another_schema_is_refused(artifact: Path) -> None:
     plain = json.loads((artifact / "provenance.json").read_text())
-    (artifact / "provenance.json").write_text(json.dumps(plain | {"schema_version": 99}))
+    write_sealed(artifact, plain | {"schema_version": 99})
     with pytest.raises(InputError, match="schema_version 99"):
         read_prism_provenance(artifact)
 

@@ -6,6 +6,7 @@ import pytest
 from logos_pl.artifacts import Provenance
 from logos_pl.errors import InputError
 from tests.artifacts.lenses import make_provenance
+from tests.artifacts.verdicts import make_acceptance, make_kpis
 
 # Written out from the specification of provenance.json, not from the code.
 GROUPS = {
@@ -63,7 +64,7 @@ def test_a_provenance_survives_json() -> None:
 
 
 def test_kpis_and_verdicts_may_be_added_later() -> None:
-    judged = dataclasses.replace(make_provenance(), kpis={"median_delta_kl_bits": {"25": 0.4}}, acceptance={"A": True})
+    judged = dataclasses.replace(make_provenance(), kpis=make_kpis(), acceptance=make_acceptance(passed=True))
     assert Provenance.from_json(judged.to_json()) == judged
 
 

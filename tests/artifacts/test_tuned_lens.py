@@ -30,7 +30,7 @@ from logos_pl.lenses.translator import Translators
 from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
-from tests.artifacts.lenses import contents, make_lm, make_provenance, make_translators
+from tests.artifacts.lenses import contents, make_lm, make_provenance, make_translators, reseal, write_sealed
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +50,6 @@ def with_companion(tmp_path: Path, lm: FrozenLM) -> Path:
     translators = make_translators()
     save_tuned_lens(tmp_path / "both", translators, make_provenance(lm, translators), make_translators(rank=0))
     return tmp_path / "both"
-
-
-def reseal(folder: Path, **changes: Any) -> None:
-    """Change fields of a provenance and record the hashes of the files as they are now."""
-    plain = json.loads((folder / "provenance.json").read_text())
-    plain["sha256"] = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in plain["sha256"]}
-    (folder / "provenance.json").write_text(json.dumps(plain | changes))
 
 
 def test_the_loaded_lens_decodes_every_row_to_the_same_bits(artifact: Path, lm: FrozenLM) -> None:
@@ -89,7 +82,9 @@ def test_without_a_model_the_lens_waits_for_a_head(artifact: Path, lm: FrozenLM)
 
 def test_the_folder_holds_weights_provenance_and_card_and_the_hashes_of_all_but_itself(artifact: Path) -> None:
     files = contents(artifact)
-    assert files.keys() == {"weights.pt", "provenance.json", "README.md"}
+    assert files.keys() == {"weights.pt", "provenance.json", "provenance.json.sha256", "README.md"}
+    own = hashlib.sha256(files["provenance.json"]).hexdigest()
+    assert files.pop("provenance.json.sha256").decode() == f"{own}  provenance.json\n"  # as `sha256sum` writes it
     recorded = json.loads(files.pop("provenance.json"))["sha256"]
     assert recorded == {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
 
@@ -129,7 +124,8 @@ def test_an_artifact_without_a_companion_has_none(artifact: Path, lm: FrozenLM) 
 
 def test_the_companion_is_recorded_with_its_hash_and_on_the_card(with_companion: Path) -> None:
     files = contents(with_companion)
-    assert files.keys() == {"weights.pt", "companion.pt", "provenance.json", "README.md"}
+    assert files.keys() == {"weights.pt", "companion.pt", "provenance.json", "provenance.json.sha256", "README.md"}
+    del files["provenance.json.sha256"]
     plain = json.loads(files.pop("provenance.json"))
     assert plain["sha256"] == {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     log_tau = make_translators(rank=0).log_tau.tolist()
@@ -168,7 +164,7 @@ def test_a_missing_companion_is_refused_by_its_name(with_companion: Path) -> Non
 def test_a_companion_without_a_recorded_hash_is_refused(with_companion: Path) -> None:
     plain = json.loads((with_companion / "provenance.json").read_text())
     del plain["sha256"]["companion.pt"]
-    (with_companion / "provenance.json").write_text(json.dumps(plain))
+    write_sealed(with_companion, plain)
     with pytest.raises(InputError, match=r"no hash of companion\.pt"):
         load_companion(with_companion)
 
@@ -177,9 +173,8 @@ def test_a_companion_without_a_recorded_hash_is_refused(with_companion: Path) ->
     ("record", "message"),
     [
         ({"parameters": 50}, "companion has 51 parameters, but its provenance records 50"),
-        ({"file": "weights.pt"}, "companion's tensor U has shape"),
-        ({"file": "../both/companion.pt"}, "no hash of ../both/companion.pt"),
-        ({"file": "README.md"}, "README.md is not a state dict"),
+        ({"file": "weights.pt"}, "companion: file cannot be weights.pt"),
+        ({"file": "../both/companion.pt"}, "companion: file cannot be ../both/companion.pt"),
     ],
 )
 def test_a_companion_that_is_not_as_recorded_is_refused(
@@ -229,7 +224,7 @@ def test_weights_pt_is_a_plain_state_dict_of_contiguous_fp32_tensors(artifact: P
 
 def test_what_is_returned_on_saving_is_what_is_read_on_loading(tmp_path: Path, lm: FrozenLM) -> None:
     translators = make_translators()
-    saved = save_tuned_lens(tmp_path / "tiny", translators, make_provenance(lm, translators))
+    saved = save_tuned_lens(tmp_path / "tiny", translators, make_provenance(lm, translators)).provenance
     assert load_tuned_lens(tmp_path / "tiny", lm)[1] == saved
 
 
@@ -268,6 +263,7 @@ def test_a_missing_file_is_refused_by_its_name(artifact: Path, name: str) -> Non
 @pytest.mark.parametrize("data", [b"{", b"\xff\xfe{}", b"NaN"])
 def test_a_provenance_that_is_no_json_is_refused(artifact: Path, data: bytes) -> None:
     (artifact / "provenance.json").write_bytes(data)
+    (artifact / "provenance.json.sha256").write_text(f"{hashlib.sha256(data).hexdigest()}  provenance.json\n")
     with pytest.raises(InputError, match=r"provenance.json is not|provenance.json holds"):
         load_tuned_lens(artifact)
 
@@ -276,7 +272,7 @@ def test_a_provenance_that_is_no_json_is_refused(artifact: Path, data: bytes) ->
 def test_a_provenance_cannot_name_files_elsewhere(artifact: Path, name: str) -> None:
     plain = json.loads((artifact / "provenance.json").read_text())
     plain["sha256"][name] = "0" * 64
-    (artifact / "provenance.json").write_text(json.dumps(plain))
+    write_sealed(artifact, plain)
     with pytest.raises(InputError, match="is no file of a lens"):
         load_tuned_lens(artifact)
 
@@ -284,7 +280,7 @@ def test_a_provenance_cannot_name_files_elsewhere(artifact: Path, name: str) -> 
 def test_weights_without_a_recorded_hash_are_refused(artifact: Path) -> None:
     plain = json.loads((artifact / "provenance.json").read_text())
     del plain["sha256"]["weights.pt"]
-    (artifact / "provenance.json").write_text(json.dumps(plain))
+    write_sealed(artifact, plain)
     with pytest.raises(InputError, match=r"no hash of weights\.pt"):
         load_tuned_lens(artifact)
 
@@ -374,7 +370,7 @@ def in_a_basis(diagonal: bool = False) -> Translators:
 @pytest.mark.parametrize("diagonal", [True, False])
 def test_a_lens_in_a_basis_is_the_same_lens_when_it_comes_back(tmp_path: Path, lm: FrozenLM, diagonal: bool) -> None:
     translators = in_a_basis(diagonal)
-    written = save_tuned_lens(tmp_path / "tiny", translators, make_provenance(lm, translators))
+    written = save_tuned_lens(tmp_path / "tiny", translators, make_provenance(lm, translators)).provenance
     loaded, provenance = load_tuned_lens(tmp_path / "tiny", lm)
 
     assert written.preconditioner == provenance.preconditioner == Preconditioner("prism", "precond.pt")
@@ -474,9 +470,11 @@ def test_a_lens_loads_whichever_rename_was_cut_off(
         patch.setattr(os, "rename", rename)
         save_tuned_lens(artifact, new, make_provenance(lm, new))
     assert load_tuned_lens(artifact, lm)[1].capacity.rank_k == 4
-    save_tuned_lens(artifact, new, make_provenance(lm, new))
+    earlier = save_tuned_lens(artifact, new, make_provenance(lm, new)).earlier
     assert load_tuned_lens(artifact, lm)[1].capacity.rank_k == 2
-    assert os.listdir(artifact.parent) == ["tiny"]
+    assert earlier is not None
+    assert load_tuned_lens(earlier, lm)[1].capacity.rank_k == 4
+    assert {path.name for path in artifact.parent.iterdir()} == {"tiny", earlier.name}
 
 
 def test_a_folder_of_somebody_elses_is_refused_before_and_at_saving(tmp_path: Path) -> None:
