@@ -2,8 +2,8 @@
 
 POSIX cannot rename a folder over a full one, so there are two renames, and between them the name stands for nothing:
 ``.<name>.new`` is built and flushed, ``<name>`` steps aside, ``.<name>.new`` takes the name. What steps aside is called
-``.<name>.old`` where it is removed then, and ``.<name>.kept`` where it gets a dated name. Readers fall back on it. What a
-crash leaves, the next write mends.
+``.<name>.old`` where it is removed then, and ``.<name>.kept`` where it gets a dated name. Readers fall back on it. What
+a crash leaves, the next write mends.
 
 Writers of one folder exclude each other by a lock on the folder above it. Readers take none, as they may have no right
 to: ``read_steadily`` reads once more where the folder was replaced meanwhile.

@@ -57,7 +57,7 @@ def save_tuned_lens(
         folder: Where, usually ``checkpoints/tuned_lenses/<clean_model_name>``.
         translators: The trained part.
         provenance: Everything but the records of companion and preconditioner and the hashes of the files, which are
-            filled in.
+            filled in; a verdict in it is left out.
         companion: The lens of bias and temperature alone that was fitted beside it, if one was.
 
     Raises:
@@ -70,7 +70,11 @@ def save_tuned_lens(
     check_weights(weights, provenance.capacity)
     data = encode(weights)
     provenance = dataclasses.replace(
-        provenance, companion=companion_record(companion), preconditioner=precond_record(translators.basis)
+        provenance,
+        companion=companion_record(companion),
+        preconditioner=precond_record(translators.basis),
+        kpis=None,  # a verdict is on the weights it was passed on, and comes with its files
+        acceptance=None,
     )
     files: dict[str, bytes | memoryview] = {
         WEIGHTS_FILE: data,

@@ -69,8 +69,10 @@ def test_a_second_verdict_replaces_the_first(lens: tuple[Path, Provenance]) -> N
 
 def test_a_new_lens_has_no_verdict_of_the_old_one(lens: tuple[Path, Provenance]) -> None:
     record(lens)
-    provenance = dataclasses.replace(lens[1], kpis=None, acceptance=None)
-    save_tuned_lens(lens[0], make_translators(), provenance, make_translators(rank=0))
+    judged = load_tuned_lens(lens[0])[1]
+    kept = save_tuned_lens(lens[0], make_translators(), judged, make_translators(rank=0)).earlier
+    assert kept is not None, "it was judged"
+    assert load_tuned_lens(kept)[1] == judged
 
     assert contents(lens[0]).keys() == {
         "weights.pt", "companion.pt", "README.md", "provenance.json", "provenance.json.sha256"

@@ -113,6 +113,11 @@ def folder_outside(root: Path) -> None:
     (root / LENS).symlink_to(root.parent / "lens")
 
 
+def licence_outside(root: Path) -> None:
+    (root / "LICENSES" / TINY / "LICENSE").rename(root.parent / "LICENSE")
+    (root / "LICENSES" / TINY / "LICENSE").symlink_to(root.parent / "LICENSE")
+
+
 def pipe(root: Path) -> None:
     (root / LENS / "NOTICE").unlink()
     os.mkfifo(root / LENS / "NOTICE")
@@ -137,13 +142,7 @@ TAMPERED: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "a link outside": (link_outside, r"weights\.pt is a link that leads out of copy"),
     "a folder outside": (folder_outside, r"org/tiny is a link that leads out of copy"),
-    "a licence outside": (
-        lambda root: (
-            (root / "LICENSES" / TINY / "LICENSE").rename(root.parent / "LICENSE"),
-            (root / "LICENSES" / TINY / "LICENSE").symlink_to(root.parent / "LICENSE"),
-        ),
-        "LICENSE is a link that leads out of copy",
-    ),
+    "a licence outside": (licence_outside, "LICENSE is a link that leads out of copy"),
     "a pipe": (pipe, "NOTICE is not a regular file"),
     "an endless file": (endless, "NOTICE is a link that leads out"),
     "the digest of the provenance": (
