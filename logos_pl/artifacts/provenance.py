@@ -103,11 +103,11 @@ class Provenance:
                 named.
         """
         provenance = plain.from_versioned(cls, text, PROVENANCE_FILE, SCHEMA_VERSION)
-        refuse_nonsense(provenance, {at.row for at in provenance.val_kl_bits.values()}, provenance.capacity.rows)
         if not -(2**63) <= provenance.seed < 2**64:
             refuse("seed", provenance.seed)
         if min(provenance.capacity.rows, provenance.capacity.parameters) < 1 or provenance.capacity.rank_k < 0:
             refuse("capacity", provenance.capacity)
+        refuse_nonsense(provenance, {at.row for at in provenance.val_kl_bits.values()}, provenance.capacity.rows)
         if provenance.companion is not None and provenance.companion.file != COMPANION_FILE:
             refuse("companion: file", provenance.companion.file)
         if provenance.acceptance is not None:

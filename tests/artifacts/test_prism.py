@@ -19,7 +19,7 @@ from logos_pl.errors import InputError
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.prism import PrismLens, PrismMap
 from logos_pl.lm.frozen import FrozenLM
-from tests.artifacts.lenses import contents, make_lm, make_provenance, write_sealed
+from tests.artifacts.lenses import contents, make_lm, make_provenance, reseal, write_sealed
 
 WIDTH = 16
 
@@ -166,3 +166,22 @@ def test_a_path_of_this_machine_is_never_written(tmp_path: Path) -> None:
     local = dataclasses.replace(good, dataset=dataclasses.replace(good.dataset, repo_id="/home/me/text"))
     with pytest.raises(InputError, match=r"dataset\.repo_id holds a path"):
         save_prism(tmp_path / "tiny", make_map(), local)
+
+
+def test_another_prism_is_kept_and_the_same_one_is_not(artifact: Path) -> None:
+    before = contents(artifact)
+    assert save_prism(artifact, make_map(), prism_provenance(make_lm())).earlier is None
+    assert contents(artifact) == before
+    kept = save_prism(artifact, make_map("diagonal"), prism_provenance(make_lm(), "diagonal")).earlier
+    assert kept is not None
+    assert contents(kept) == before
+    assert load_prism(kept)[1].whiten == "full"
+
+
+@pytest.mark.parametrize("tensor", [torch.eye(WIDTH).to_sparse(), torch.zeros(1).expand(WIDTH * 10**6, WIDTH * 10**6)])
+def test_a_part_that_is_no_plain_tensor_is_refused_though_its_hash_fits(artifact: Path, tensor: torch.Tensor) -> None:
+    parts = torch.load(artifact / "rotation.pt", weights_only=True)
+    torch.save(parts | {"rotation": tensor}, artifact / "rotation.pt")
+    reseal(artifact)
+    with pytest.raises(InputError, match=r"rotation\.pt is not a state dict of tensors alone"):
+        load_prism(artifact)

@@ -144,10 +144,9 @@ def test_an_archive_that_is_not_what_torch_writes_is_refused(what: str) -> None:
 
 
 def test_two_parts_of_one_name_are_refused() -> None:
-    with pytest.warns(UserWarning, match="Duplicate name"):
-        buffer = io.BytesIO(WHOLE)
-        with zipfile.ZipFile(buffer, "a") as archive:
-            archive.writestr(archive.namelist()[0], b"other")
+    buffer = io.BytesIO(WHOLE)
+    with zipfile.ZipFile(buffer, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr(archive.namelist()[0], b"other")
     with pytest.raises(InputError, match="two parts of one name"):
         load(buffer.getvalue())
 

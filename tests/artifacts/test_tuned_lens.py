@@ -22,7 +22,7 @@ from logos_pl.artifacts import (
 )
 from logos_pl.artifacts.fingerprint import fingerprint
 from logos_pl.artifacts.groups import Preconditioner
-from logos_pl.artifacts.tuned_lens import check_tuned_lens_folder
+from logos_pl.artifacts.tuned_lens import check_destination_of, check_tuned_lens_folder
 from logos_pl.errors import InputError, RunError
 from logos_pl.functional.whitening import Whitening
 from logos_pl.lenses.head import Head
@@ -501,3 +501,75 @@ def test_nothing_written_names_this_machine(artifact: Path) -> None:
 
 def test_the_fingerprint_of_the_package_is_the_one_recorded(artifact: Path, lm: FrozenLM) -> None:
     assert load_tuned_lens(artifact)[1].fingerprint == fingerprint(lm, Head(lm.anatomy))
+
+
+def test_the_same_lens_saved_again_takes_the_place_of_the_first_and_another_one_does_not(
+    artifact: Path, lm: FrozenLM
+) -> None:
+    translators, before = make_translators(), contents(artifact)
+    provenance = dataclasses.replace(make_provenance(lm, translators), git_sha="c0de" * 10)
+    assert save_tuned_lens(artifact, translators, provenance).earlier is None
+    assert os.listdir(artifact.parent) == ["tiny"]
+
+    for other in (
+        dataclasses.replace(provenance, seed=7),
+        dataclasses.replace(provenance, optim=dataclasses.replace(provenance.optim, steps_done=13)),
+    ):
+        there = contents(artifact)
+        kept = save_tuned_lens(artifact, translators, other).earlier
+        assert kept is not None
+        assert contents(kept) == there
+        assert load_tuned_lens(kept, lm)[1].git_sha == "c0de" * 10
+    with torch.no_grad():
+        translators.c.add_(1)
+    assert save_tuned_lens(artifact, translators, other).earlier is not None
+    assert contents(artifact)["weights.pt"] != before["weights.pt"]
+
+
+@pytest.mark.parametrize("damage", ["provenance.json", "provenance.json.sha256", "weights.pt"])
+def test_a_lens_that_cannot_be_read_is_kept_too(artifact: Path, lm: FrozenLM, damage: str) -> None:
+    (artifact / damage).write_bytes(b"?")
+    before, translators = contents(artifact), make_translators(rank=2)
+    check_destination_of(artifact, "org/tiny", "c0ffee")
+    kept = save_tuned_lens(artifact, translators, make_provenance(lm, translators)).earlier
+    assert kept is not None
+    assert contents(kept) == before
+
+
+@pytest.mark.parametrize("name", ["weights.pt", "README.md", "provenance.json"])
+@pytest.mark.parametrize("kind", ["pipe", "endless", "folder", "link to nothing"])
+def test_what_is_no_regular_file_is_refused_at_once(artifact: Path, name: str, kind: str) -> None:
+    (artifact / name).unlink()
+    if kind == "pipe":
+        os.mkfifo(artifact / name)
+    elif kind == "folder":
+        (artifact / name).mkdir()
+    else:
+        (artifact / name).symlink_to("/dev/zero" if kind == "endless" else "nowhere")
+    with pytest.raises(InputError, match=rf"{name} (is not a regular file|cannot be read)"):
+        load_tuned_lens(artifact)
+
+
+@pytest.mark.parametrize(("name", "most"), [("weights.pt", 2**20 + 4 * 435), ("README.md", 2**26)])
+def test_a_file_far_larger_than_it_can_be_is_refused_unread(artifact: Path, name: str, most: int) -> None:
+    os.truncate(artifact / name, 2**40)  # takes no space on the disk
+    with pytest.raises(InputError, match=rf"{name} has 1,099,511,627,776 bytes or more, and at most {most:,} are read"):
+        load_tuned_lens(artifact)
+
+
+def test_a_lens_replaced_while_it_is_read_is_not_called_altered(
+    artifact: Path, lm: FrozenLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = make_translators(rank=2)
+    real = tuned_lens.read_provenance
+    looks: list[Provenance] = []
+
+    def read(folder: Path) -> Provenance:
+        provenance = real(folder)
+        if not looks:
+            looks.append(provenance)  # saving reads it, too
+            save_tuned_lens(artifact, new, make_provenance(lm, new))
+        return provenance
+
+    monkeypatch.setattr(tuned_lens, "read_provenance", read)
+    assert load_tuned_lens(artifact, lm)[1].capacity.rank_k == 2

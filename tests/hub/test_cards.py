@@ -86,3 +86,22 @@ def test_the_figure_is_the_same_for_the_same_lens() -> None:
     pictures = {depth_figure(make_provenance().val_kl_bits, "tiny") for _ in range(2)}
     assert len(pictures) == 1
     assert next(iter(pictures)).startswith(b"\x89PNG\r\n")
+
+
+EVIL = Licence("<img src=x>`x`", "javascript:alert(1)) ![<b>](x", ["LICENSES/org/tiny/LICENSE (1)"])
+
+
+def test_what_a_models_repository_says_of_its_licence_is_text_and_nothing_else() -> None:
+    text = card(EVIL)
+    assert "<img" not in text
+    assert "<b>" not in text
+    assert "![" not in text.replace(r"!\[", "")
+    assert "[LICENSE (1)](LICENSES/org/tiny/LICENSE%20%281%29)" in text
+    words = notice("tuned_lenses", "org/tiny", "c0\nYours", "v2026.01.31", "me/lenses", EVIL)
+    assert "<img" not in words
+    assert "at c0\\nYours." in words
+
+
+def test_a_model_name_with_dollars_and_line_feeds_is_drawn_as_it_is() -> None:
+    name = "a$\\frac$b\n$"
+    assert depth_figure(make_provenance().val_kl_bits, name).startswith(b"\x89PNG\r\n")
