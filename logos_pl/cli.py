@@ -14,6 +14,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from logos_pl.artifacts.checkpoint_file import check_checkpoint
 from logos_pl.callbacks.checkpoint_io import AtomicCheckpointIO, RunCheckpoint
 from logos_pl.callbacks.depth_figure import DepthFigure
 from logos_pl.callbacks.gate_writer import GateWriter
@@ -46,7 +47,7 @@ from logos_pl.modules.prism_fit import PrismFit, PrismSettings
 from logos_pl.modules.tuning import PERCENTILE_KL, LensTuning
 from logos_pl.plan import plan_run, settle_prism_budget
 from logos_pl.processes import is_first_process, refuse_other_count
-from logos_pl.run_folder import discard_run_folder, find_checkpoint, new_run_folder, refuse_broken
+from logos_pl.run_folder import discard_run_folder, find_checkpoint, new_run_folder
 from logos_pl.selftest import run_selftest
 from logos_pl.sentences import one_sentence
 from logos_pl.terminal import say
@@ -200,7 +201,7 @@ class LogosCLI(LightningCLI):
         check_settings(self.config[command].items(), dict(defaults.items()))
         given = self.config[command].get("ckpt_path")
         if given is not None and Path(given).is_file():
-            refuse_broken(Path(given))
+            check_checkpoint(Path(given))
 
     def before_instantiate_classes(self) -> None:
         """Settle what `auto` stands for, where the run writes, and which checkpoint it goes on from.

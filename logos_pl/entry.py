@@ -7,6 +7,7 @@ import sys
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+from logos_pl.callbacks.run_config import RunConfig
 from logos_pl.callbacks.sweep_files import record_skips, write_cross_report
 from logos_pl.callbacks.sweep_writer import SweepDestination
 from logos_pl.cli import LogosCLI, LogosParser, SeveralModelsAskedError, file_name
@@ -59,7 +60,8 @@ def run_command(args: list[str] | None, destination: SweepDestination, one_model
         one_model=one_model,
         parser_class=LogosParser,
         parser_kwargs={"prog": "logos-pl", "description": cli_doc, "allow_abbrev": False},
-        save_config_kwargs={"overwrite": True},
+        save_config_callback=RunConfig,
+        save_config_kwargs={"save_to_log_dir": False},
         seed_everything_default=316,
         auto_configure_optimizers=False,
         load_from_checkpoint_support=False,

@@ -1,7 +1,41 @@
-"""Files that are whole or absent."""
+"""Files that are whole or absent, and locks between processes."""
 
 import os
+from contextlib import suppress
+from errno import EACCES, EAGAIN, EBADF, ENOLCK, ENOSYS, ENOTSUP
 from pathlib import Path
+from typing import BinaryIO
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+
+def take_lock(descriptor: int, wait: bool) -> bool | None:
+    """Lock an open file or folder until it is closed; a kill releases it, too.
+
+    Args:
+        descriptor: The open file or folder.
+        wait: Wait while another process has the lock.
+
+    Returns:
+        Whether the lock was taken; None where the system or the disk has no such locks.
+
+    Raises:
+        OSError: The disk fails.
+    """
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError as error:
+        if error.errno in (EACCES, EAGAIN):
+            return False
+        if error.errno in (EBADF, ENOLCK, ENOSYS, ENOTSUP):  # EBADF: NFS locks nothing that is open for reading alone
+            return None
+        raise
+    return True
 
 
 def fsync_folder(folder: Path) -> None:
@@ -25,12 +59,32 @@ def replace_file(path: Path, data: bytes | memoryview) -> None:
     """
     partial = path.with_name(f".{path.name}.partial")  # one name: what a kill leaves behind, the next write replaces
     try:
-        with partial.open("wb") as file:
+        with _open_locked(partial) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, path)
+            os.replace(partial, path)
     except OSError:
         partial.unlink(missing_ok=True)
         raise
     fsync_folder(path.parent)
+
+
+def _open_locked(partial: Path) -> BinaryIO:
+    """An empty file to write to, which ``remove_leftovers`` of another process leaves alone."""
+    while True:
+        file = partial.open("wb")
+        if take_lock(file.fileno(), wait=True) is None:
+            return file
+        with suppress(FileNotFoundError):  # removed, or renamed by who had the lock, between opening and locking
+            if os.path.samestat(os.fstat(file.fileno()), partial.stat()):
+                return file
+        file.close()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed calls of ``replace_file`` have left in a folder; those that go on are left alone."""
+    for partial in folder.glob(".*.partial"):
+        with suppress(OSError), partial.open("r+b") as file:
+            if take_lock(file.fileno(), wait=False):
+                partial.unlink()

@@ -17,7 +17,7 @@ from logos_pl.files import replace_file
 from logos_pl.hub.index import VERDICTS, Index, read_index
 from logos_pl.hub.layout import INDEX_FILE, WORDS, Kind, check_tag, today
 from logos_pl.hub.pull import fetch_artifact, fetch_licences, open_repository, pull, releases, select
-from logos_pl.hub.verify import artifact_files, check_licences
+from logos_pl.hub.verify import artifact_files, check_licences, refuse_foreign_files
 from logos_pl.lm.sources import DEMO, locate
 from logos_pl.quiet import silence_third_parties
 from logos_pl.sentences import describe, one_sentence, speak_plainly
@@ -136,7 +136,9 @@ def _push(given: Namespace) -> None:
     if not given.dry_run:
         refuse_without_login()
     models = None if given.models is None else dict(_named(model) for model in given.models)
-    plan = plan_release(given.repo_id, Path(given.folder), models, given.tag)
+    plan = plan_release(given.repo_id, Path(given.folder), models, given.tag, only_build=given.dry_run)
+    if not plan.published.is_known:
+        say("note: the Hub cannot be reached: what it has is not known, and the release is built as if it had nothing.")
     for found in plan.licences.values():
         if found.remark is not None:
             say(f"note: {found.remark}")
@@ -212,7 +214,9 @@ def _verify(given: Namespace) -> None:
     wanted = select(index, list(places) if given.models else None, where)
     if snapshot is not None:
         fetch_licences(snapshot, [model_id for _, model_id in wanted])
-    check_licences(root, index, [model_id for _, model_id in wanted])
+    check_licences(root, index, [model_id for _, model_id in wanted], None if snapshot is None else snapshot.cache)
+    if snapshot is None and not given.models:
+        refuse_foreign_files(root, index)
     refused = 0
     for kind, model_id in wanted:
         try:
@@ -232,17 +236,15 @@ def _verify(given: Namespace) -> None:
 
 
 def _loads(kind: Kind, folder: Path, model_id: str, place: str | None, given: Namespace) -> str:
-    """What is found out about a lens by loading it, a tuned lens with its model where that is asked for.
+    """What is found out about a lens by loading it, and with its model where that is asked for.
 
     Raises:
         InputError: It cannot be loaded, or does not decode as it should.
     """
-    from logos_pl.artifacts import load_lenses, load_prism  # torch and transformers
+    from logos_pl.artifacts import Provenance, load_lenses, load_prism  # torch and transformers
 
-    if kind == "prisms":
-        load_prism(folder)
-        return ""
-    _, _, provenance = load_lenses(folder)
+    tuned = kind == "tuned_lenses"
+    provenance = load_lenses(folder).provenance if tuned else load_prism(folder)[1]
     if not given.decode:
         return ""
     from logos_pl.api import load_model
@@ -251,14 +253,15 @@ def _loads(kind: Kind, folder: Path, model_id: str, place: str | None, given: Na
     if "/" not in model_id and place is None and model_id != DEMO:
         raise InputError(f"{model_id} is a model of a local folder: name that folder in --models to decode with it.")
     lm = load_model(place or model_id, revision=provenance.model_commit if "/" in model_id else None)
-    lens = load_lenses(folder, lm).tuned
-    check = decode_check(lm, lens, held_out_documents(given.text, provenance.dataset.held_out_frac), provenance.seed)
-    exact = "exact" if check.differing_logits == 0 else f"differs in {check.differing_logits} logits"
+    lens = load_lenses(folder, lm).tuned if tuned else load_prism(folder, lm)[0]
+    documents = held_out_documents(given.text, provenance.dataset.held_out_frac)
+    check = decode_check(lm, lens, documents, provenance.seed if isinstance(provenance, Provenance) else 0)
+    exact = "exact" if check.is_exact else f"differs in {check.differing_logits} logits"
     found = (
         f"row {lm.num_blocks} {exact}, median gain over the norm lens {check.median_gain_bits:.3f} bits at "
         f"{check.num_pairs} random rows and positions of {check.num_documents} documents"
     )
-    if not check.passed:
+    if not (check.is_exact and (check.gains or not tuned)):  # a prism may lose at some rows: one map is for all
         raise InputError(f"{model_id} does not decode as it should: {found}.")
     return f"; {found}"
 

@@ -1,15 +1,14 @@
 """Where a fit keeps its TensorBoard files and its checkpoints: `lightning_logs/<model>/version_<k>/`."""
 
 import os
-import pickle
 import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-import torch
-
+from logos_pl.artifacts.checkpoint_file import check_checkpoint
 from logos_pl.errors import InputError, RunError
+from logos_pl.files import remove_leftovers
 
 
 def new_run_folder(root: Path, model_name: str, create: bool) -> Path:
@@ -24,7 +23,11 @@ def new_run_folder(root: Path, model_name: str, create: bool) -> Path:
         RunError: the folder cannot be made.
     """
     parent = root / model_name
-    taken = [int(path.name.removeprefix("version_")) for path in _versions(parent)]
+    earlier = _versions(parent)
+    taken = [int(path.name.removeprefix("version_")) for path in earlier]
+    if create:
+        for path in earlier:  # a run that was killed before its first checkpoint never comes back to its folder
+            remove_leftovers(path)
     version = max(taken, default=-1) + 1
     while create:
         try:
@@ -53,7 +56,7 @@ def find_checkpoint(root: Path, model_name: str, which: str | Literal["last", "b
     """The checkpoint meant by `--ckpt_path`: the newest run's `last` or `best`, or a path.
 
     Raises:
-        InputError: there is none, or the file is not a whole checkpoint.
+        InputError: there is none, or the file is not a whole checkpoint, or was altered.
     """
     if which in ("last", "best"):
         runs = sorted(_versions(root / model_name), key=lambda path: int(path.name.removeprefix("version_")))
@@ -68,24 +71,9 @@ def find_checkpoint(root: Path, model_name: str, which: str | Literal["last", "b
         path = Path(which)
         if not path.is_file():
             raise InputError(f"--ckpt_path {which} is not a file: give `last`, `best` or the path of a checkpoint.")
-    refuse_broken(path)
+    check_checkpoint(path)
     return path
 
 
 def _versions(parent: Path) -> list[Path]:
     return [path for path in parent.glob("version_*") if path.name.removeprefix("version_").isdigit()]
-
-
-def refuse_broken(path: Path) -> None:
-    """Make sure that a file is a checkpoint of a fit.
-
-    Raises:
-        InputError: it is not, or not a whole one.
-    """
-    try:
-        read = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
-        read["lens_identity"]  # weights alone, such as those of an artifact, are no checkpoint
-    except (RuntimeError, pickle.UnpicklingError, EOFError, IndexError, KeyError, ValueError) as error:
-        raise InputError(
-            f"{os.path.relpath(path)} is not a whole checkpoint of logos-pl: give another one, or start anew."
-        ) from error

@@ -16,18 +16,14 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from errno import EACCES, EAGAIN, EEXIST, ENOLCK, ENOSYS, ENOTEMPTY, ENOTSUP
+from errno import EEXIST, ENOTEMPTY
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Self
 
 from logos_pl.errors import InputError, RunError
+from logos_pl.files import fcntl, take_lock
 from logos_pl.parsing import open_regular, read_text
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 LATEST = "run-latest"
 LOCK = ".lock"
@@ -147,7 +143,7 @@ def _lock_model(folder: Path, name: str) -> tuple[Path, int]:
     while True:
         existed = os.path.lexists(path)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o666)
-        taken = _take(descriptor, wait=False)
+        taken = take_lock(descriptor, wait=False)
         if taken is None and not existed:
             return path, descriptor
         if taken and _is_at(descriptor, path):
@@ -235,25 +231,10 @@ def _rotation(sweeps: Path) -> Iterator[None]:
     """One process at a time; without locks, the renames below still never overwrite, and `_new_folder` looks again."""
     descriptor = os.open(sweeps / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        _take(descriptor, wait=True)
+        take_lock(descriptor, wait=True)
         yield
     finally:
         os.close(descriptor)
-
-
-def _take(descriptor: int, wait: bool) -> bool | None:
-    """Whether the lock was taken; None where there are no locks."""
-    if fcntl is None:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError as error:
-        if error.errno in (EACCES, EAGAIN):
-            return False
-        if error.errno in (ENOLCK, ENOSYS, ENOTSUP):
-            return None
-        raise
-    return True
 
 
 def _new_folder(sweeps: Path, now: datetime) -> tuple[Path, str | None]:
@@ -284,7 +265,7 @@ def _why_not_moved(latest: Path) -> str | None:
     except FileNotFoundError:
         return None
     try:
-        taken = _take(descriptor, wait=False)
+        taken = take_lock(descriptor, wait=False)
     finally:
         os.close(descriptor)
     if taken is None:
@@ -329,7 +310,7 @@ def _begin(folder: Path, now: datetime) -> int:
     """Lock a new folder and write down when it was started; the lock's descriptor comes back."""
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        _take(descriptor, wait=False)
+        take_lock(descriptor, wait=False)
         (folder / STARTED).write_text(now.isoformat() + "\n", encoding="utf-8")
     except BaseException:
         os.close(descriptor)

@@ -53,7 +53,9 @@ def test_a_fit_ends_with_a_table_per_row_and_says_where_everything_is(
     assert [line.split()[0] for line in printed if line.strip()[:1].isdigit()] == ["0", "1", "2", "3", "4"]
     assert "lens:        lenses/tiny-llama" in printed
     assert "TensorBoard: tensorboard --logdir lightning_logs/tiny-llama/version_0" in printed
-    assert sorted(os.listdir("lenses/tiny-llama")) == ["README.md", "companion.pt", "provenance.json", "weights.pt"]
+    assert sorted(os.listdir("lenses/tiny-llama")) == [
+        "README.md", "companion.pt", "provenance.json", "provenance.json.sha256", "weights.pt"
+    ]  # fmt: skip
     assert {"best.ckpt", "last.ckpt", "config.yaml"} <= set(os.listdir("lightning_logs/tiny-llama/version_0"))
 
 
@@ -138,29 +140,43 @@ def test_without_a_companion_the_same_lens_is_written_and_can_be_evaluated(
     assert main(["fit", *arguments, "--model.companion=false"]) == 0
     without, with_one = (folder / "lenses" / "tiny-llama" for folder in (tmp_path, fitted))
 
-    assert sorted(os.listdir(without)) == ["README.md", "provenance.json", "weights.pt"]
+    assert sorted(os.listdir(without)) == ["README.md", "provenance.json", "provenance.json.sha256", "weights.pt"]
     assert (without / "weights.pt").read_bytes() == (with_one / "weights.pt").read_bytes()
     assert main(["validate", *arguments]) == 0
     assert main(["test", *arguments]) == 2, "the gates have nothing to compare it with"
 
 
-def test_the_last_step_is_validated_whatever_the_interval(tiny: dict[str, Path], tmp_path: Path) -> None:
-    assert main(["fit", *fit_arguments(**tiny, logs=tmp_path, **{"data.validate_every_steps": 5})]) == 0
-    best = torch.load(next(tmp_path.rglob("best.ckpt")), weights_only=True)
+def test_the_last_step_is_validated_whatever_the_interval_and_a_run_without_a_logger_keeps_its_configuration_too(
+    tiny: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("config.yaml").write_text("mine")
+    options = {"data.validate_every_steps": 5, "trainer.logger": "false"}
+    assert main(["fit", *fit_arguments(**tiny, logs=Path(), **options)]) == 0
+    (best,) = tmp_path.rglob("best.ckpt")
 
-    assert best["global_step"] == 12
+    assert torch.load(best, weights_only=True)["global_step"] == 12
+    assert Path("config.yaml").read_text() == "mine"
+    assert "validate_every_steps: 5" in (best.parent / "config.yaml").read_text()
 
 
-def test_a_second_fit_leaves_the_first_ones_logs_alone(tiny: dict[str, Path], tmp_path: Path) -> None:
+def test_a_second_fit_leaves_the_first_ones_logs_alone_and_keeps_its_lens(
+    tiny: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ["fit", *fit_arguments(**tiny, logs=tmp_path)]
     assert main(arguments) == 0
-    first = tmp_path / "lightning_logs" / "tiny-llama" / "version_0"
-    before = {path: path.read_bytes() for path in first.iterdir()}
+    first, lens = tmp_path / "lightning_logs" / "tiny-llama" / "version_0", tmp_path / "lenses" / "tiny-llama"
+    before, lens_before = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in (first, lens))
 
-    assert main(arguments) == 0
+    capsys.readouterr()
+    assert main([*arguments, "--model.lr=0.01"]) == 0
 
-    assert {path: path.read_bytes() for path in first.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in first.iterdir()} == before
     assert (first.parent / "version_1" / "last.ckpt").is_file()
+    (kept,) = lens.parent.glob("tiny-llama.replaced-*")
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == lens_before
+    assert (lens / "weights.pt").read_bytes() != lens_before["weights.pt"]
+    assert f"the earlier lens is kept in {os.path.relpath(kept)}" in capsys.readouterr().out.splitlines()
 
 
 @pytest.mark.parametrize("subcommand", ["validate", "test"])
@@ -330,13 +346,22 @@ def test_a_checkpoint_is_evaluated_where_there_is_no_artifact(
     assert "best.ckpt" in capsys.readouterr().out
 
 
-def test_a_missing_best_checkpoint_is_said_before_the_run_goes_on(
+def test_a_missing_or_altered_best_checkpoint_is_said_before_the_run_goes_on(
     tiny: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["fit", *fit_arguments(**tiny, logs=tmp_path)]
     assert main(arguments) == 0
-    next(tmp_path.rglob("best.ckpt")).unlink()
+    (best,), (weights,) = tmp_path.rglob("best.ckpt"), tmp_path.rglob("weights.pt")
+    lens, data = weights.read_bytes(), bytearray(best.read_bytes())
+    data[len(data) // 2] ^= 8
+    best.write_bytes(data)
+    for more in (["fit", "--ckpt_path=last"], ["validate", "--ckpt_path=best"], ["test", f"--ckpt_path={best}"]):
+        status, sentence = refused([more[0], *arguments[1:], more[1]], capsys)
+        assert status == 2
+        assert "best.ckpt was altered" in sentence
+    assert weights.read_bytes() == lens
 
+    best.unlink()
     status, sentence = refused([*arguments, "--ckpt_path=last"], capsys)
 
     assert status == 2

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from logos_pl.files import replace_file
+from logos_pl.files import remove_leftovers, replace_file, take_lock
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
@@ -51,3 +51,37 @@ def test_a_kill_between_write_and_rename_leaves_the_old_file(tmp_path: Path, mon
     replace_file(target, b"newer")
     assert target.read_bytes() == b"newer"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_a_kill_left_is_removed_and_what_is_being_written_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".left.partial").write_bytes(b"half")
+    replaced = os.replace
+    seen: list[list[str]] = []
+
+    def replace(source: Path, destination: Path) -> None:
+        remove_leftovers(tmp_path)  # as another process does, just before the file gets its name
+        seen.append(sorted(os.listdir(tmp_path)))
+        replaced(source, destination)
+
+    monkeypatch.setattr(os, "replace", replace)
+    replace_file(tmp_path / "a.bin", b"new")
+    assert seen == [[".a.bin.partial"]]
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_a_file_removed_between_opening_and_locking_is_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = [0]
+
+    def take(descriptor: int, wait: bool) -> bool | None:
+        taken[0] += 1
+        if taken[0] == 1:
+            (tmp_path / ".a.bin.partial").unlink()
+        return take_lock(descriptor, wait)
+
+    monkeypatch.setattr("logos_pl.files.take_lock", take)
+    replace_file(tmp_path / "a.bin", b"new")
+    assert (taken[0], (tmp_path / "a.bin").read_bytes()) == (2, b"new")

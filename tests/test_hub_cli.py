@@ -1,6 +1,5 @@
 """Lenses published, listed, fetched, verified and used by the command line, over HTTP from a stand-in of the Hub."""
 
-import hashlib
 import json
 import os
 import subprocess
@@ -14,11 +13,28 @@ from matplotlib.figure import Figure
 
 from logos_pl import load_model, load_tuned_lens
 from logos_pl.artifacts import load_lenses
+from logos_pl.artifacts.prism import save_prism
 from logos_pl.entry import main as run
 from logos_pl.errors import InputError
 from logos_pl.hub.index import Index
 from logos_pl.hub_cli import main
-from tests.hub.publishing import REPO, SMALL, TAG, TINY, UPLOADS, Made, checkpoints, hub, made, published, release
+from logos_pl.lenses.prism import PrismLens
+from tests.artifacts.lenses import reseal
+from tests.artifacts.test_prism import make_map, prism_provenance
+from tests.hub.publishing import (
+    REPO,
+    SMALL,
+    TAG,
+    TINY,
+    UPLOADS,
+    Made,
+    checkpoints,
+    hub,
+    made,
+    published,
+    reindex,
+    release,
+)
 from tests.hub.stand_in import WRITER, Hub
 from tests.tiny import fit_arguments, make_corpus
 
@@ -114,10 +130,10 @@ def test_weights_that_fit_their_hashes_and_are_no_weights_are_refused(
     root = Path(f"checkpoints/hub/{REPO}")
     folder = root / "tuned_lenses" / TINY
     (folder / "weights.pt").write_bytes(b"not a state dict")
-    provenance = json.loads((folder / "provenance.json").read_text())
-    provenance["sha256"]["weights.pt"] = hashlib.sha256(b"not a state dict").hexdigest()
-    (folder / "provenance.json").write_text(json.dumps(provenance))
-    said(capsys, "index", str(root))
+    reseal(folder)
+    assert main(["index", str(root)]) == 2
+    assert "weights.pt is not a state dict of tensors alone" in capsys.readouterr().err
+    reindex(root, TINY)
     assert main(["verify", str(root)]) == 2
     assert "weights.pt is not a state dict of tensors alone" in capsys.readouterr().out
 
@@ -134,6 +150,23 @@ def test_decoding_loads_the_model_of_the_index_and_its_failure_is_a_refusal(
         f"{TINY}: tuned lens {TAG}: REFUSED: {TINY} does not decode as it should: row 4 exact, median gain" in shown.out
     )
     assert shown.err.endswith("logos-pl: 1 of 1 in me/lenses are refused, for the reasons above.\n")
+
+
+def test_a_prism_is_decoded_too_and_may_lose_to_the_norm_lens_but_not_change_the_last_row(
+    hub: Hub, checkpoints: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_corpus(Path("corpus"))
+    save_prism(checkpoints / "prisms" / "tiny", make_map(), prism_provenance(load_model(TINY)))
+    said(capsys, "push", "--repo_id", REPO, "--tag", TAG, "--dry_run", "--folder", str(checkpoints))
+    command = ["verify", f"{checkpoints}/hub/{REPO}", "--models", TINY, "--decode", "--text", "corpus"]
+    assert main(command) == 2, "the tuned lens is random"
+    assert f"{TINY}: Prism {TAG}: as published; row 4 exact, median gain over" in capsys.readouterr().out
+
+    real = PrismLens.logits
+    monkeypatch.setattr(PrismLens, "logits", lambda *given: real(*given) + 1)
+    assert main(command) == 2
+    shown = capsys.readouterr().out
+    assert f"{TINY}: Prism {TAG}: REFUSED: {TINY} does not decode as it should: row 4 differs" in shown
 
 
 @pytest.mark.parametrize(

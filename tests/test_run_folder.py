@@ -4,13 +4,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from logos_pl.artifacts.checkpoint_file import checkpoint_bytes
 from logos_pl.errors import InputError, RunError
+from logos_pl.files import take_lock
 from logos_pl.run_folder import find_checkpoint, new_run_folder
+from tests.artifacts.test_checkpoint_file import make_checkpoint
 
 
 def save(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"weights": torch.zeros(2), "lens_identity": {}}, path)
+    path.write_bytes(checkpoint_bytes(make_checkpoint()))
 
 
 def test_every_run_gets_a_folder_of_its_own(tmp_path: Path) -> None:
@@ -76,3 +79,14 @@ def test_a_checkpoint_that_holds_code_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match="not a whole checkpoint"):
         find_checkpoint(tmp_path, "demo", str(path))
+
+
+def test_what_a_killed_run_was_writing_is_cleared_by_the_next_one_and_what_goes_on_is_left(tmp_path: Path) -> None:
+    killed, goes_on = (new_run_folder(tmp_path, "demo", create=True) / f".{name}.ckpt.partial" for name in "ab")
+    killed.write_bytes(b"half")
+    with goes_on.open("wb") as file:
+        assert take_lock(file.fileno(), wait=False)
+        new_run_folder(tmp_path, "demo", create=False)
+        assert killed.exists(), "only the first process clears up"
+        new_run_folder(tmp_path, "demo", create=True)
+        assert (killed.exists(), goes_on.exists()) == (False, True)

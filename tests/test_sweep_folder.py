@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from logos_pl import sweep_folder
+from logos_pl import files, sweep_folder
 from logos_pl.errors import InputError, RunError
 from logos_pl.sweep_folder import open_given_folder, open_sweep_folder
 
@@ -282,7 +282,8 @@ def test_a_link_that_leads_nowhere_is_renamed_like_a_run(tmp_path: Path) -> None
 
 
 def no_locks(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(sweep_folder, "fcntl", None)
+    for module in (sweep_folder, files):
+        patch.setattr(module, "fcntl", None)
 
 
 def locks_refused(patch: pytest.MonkeyPatch) -> None:

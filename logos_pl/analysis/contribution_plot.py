@@ -49,7 +49,7 @@ def contribution_figure(
         axes.set_ylabel("to answer − contrast, nats")
     top.set_ylabel("to the logit, nats")
     name = "".join(drawable(f"{model_name}: contributions to the logit after the prompt"))
-    figure.suptitle(name, fontsize=11, font=FONT)
+    figure.suptitle(name, fontsize=11, parse_math=False, font=FONT)
     kinds = {part.kind for record in records[:1] for part in _parts(record)}
     handles: list[Patch | Line2D] = [
         Patch(color=colour, label=kind) for kind, colour in COLOURS.items() if kind in kinds

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from logos_pl.analysis.markdown import cite, code, escaped, number, table
 from logos_pl.analysis.output_summaries import MEASURES, depth_rows
 from logos_pl.analysis.report_depth import against_norm, depth_medians, finite_median, next_token_file
 from logos_pl.analysis.report_input import REACHED, ReportInput
+from logos_pl.markdown import cite, code, escaped, number, table
 
 COMPARING = (
     "Medians are over all prompts of a model, controls and those without filler included, that have a finite value; in "

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from logos_pl.analysis.gate_tables import RowFigures
+from logos_pl.analysis.glyphs import drawable
 from logos_pl.analysis.kpis import SUITE, TEXT, Kpis
 from logos_pl.functional.bootstrap import Interval
 
@@ -25,7 +26,7 @@ def rows_figure(rows: RowFigures, bits_per_byte: Mapping[str, Float[Tensor, " ro
     """KL both ways, top-1 agreement and the true next token's cost against depth, for every lens shown."""
     figure = Figure(figsize=(11, 7), layout="constrained")
     panels = figure.subplots(2, 2)
-    figure.suptitle(f"{model_name}: means over held-out text")
+    figure.suptitle("".join(drawable(f"{model_name}: means over held-out text")), parse_math=False)
     wanted = (
         ("kl_from_final_bits", "KL(final ‖ row), bits"),
         ("kl_to_final_bits", "KL(row ‖ final), bits"),
@@ -51,7 +52,8 @@ def gains_figure(kpis: Kpis, model_name: str) -> Figure:
     """Median ΔKL at the depth percentiles against each baseline, and earliness, with their 95% intervals."""
     figure = Figure(figsize=(11, 5), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(2, 1))
-    figure.suptitle(f"{model_name}: what the tuned lens gains (95% bootstrap intervals)")
+    title = "".join(drawable(f"{model_name}: what the tuned lens gains (95% bootstrap intervals)"))
+    figure.suptitle(title, parse_math=False)
     colours = dict(zip(BASELINE_WORDS, ("tab:gray", "tab:green", "tab:brown"), strict=True))
     for number, (baseline, words) in enumerate(BASELINE_WORDS.items()):
         for where, (marker, set_words) in SET_STYLES.items():

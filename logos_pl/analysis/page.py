@@ -13,9 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from logos_pl.analysis.markdown import printable
 from logos_pl.analysis.milestones import Milestones, as_json
 from logos_pl.files import fsync_folder
+from logos_pl.markdown import printable
 from logos_pl.records import Gold, NextTokenRecord, PositionRecord, PromptRecords
 
 SIGNIFICANT_DIGITS = 4

@@ -4,9 +4,9 @@ from collections import Counter
 from typing import Any
 
 from logos_pl.analysis import report_checks as checks
-from logos_pl.analysis.markdown import code, escaped, number, quoted, table
 from logos_pl.analysis.report_depth import against_norm, depth_table, next_token_file
 from logos_pl.analysis.report_input import LISTED, REACHED, ReportInput, median_of, name_of
+from logos_pl.markdown import code, escaped, number, quoted, table
 
 __all__ = ["ReportInput", "evaluation_report"]
 

@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from logos_pl.analysis.markdown import code, escaped, number, table
 from logos_pl.analysis.output_summaries import ablation_summary, control_summary
 from logos_pl.analysis.report_input import LISTED, ReportInput, median_of, name_of
+from logos_pl.markdown import code, escaped, number, table
 from logos_pl.records import COPY_THRESHOLDS, SOFT_WINDOWS
 
 LINES = 3 * LISTED

@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from statistics import median
 
-from logos_pl.analysis.markdown import cite, code, escaped, number, table
 from logos_pl.analysis.output_summaries import MEASURES, RANKS, PromptSummary, depth_rows
 from logos_pl.functional.depth import depth_percentile_rows
+from logos_pl.markdown import cite, code, escaped, number, table
 
 
 def next_token_file(files: Mapping[str, str], lens: str) -> str:

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from logos_pl.analysis.markdown import cite, escaped
 from logos_pl.analysis.output_summaries import SweptPrompts
 from logos_pl.analysis.report_depth import finite_median
+from logos_pl.markdown import cite, escaped
 
 LISTED = 12
 """Prompts that stand in the tables; of more, what holds over all of them is added."""

@@ -2,13 +2,21 @@
 
 import json
 import re
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 from logos_pl.artifacts.checks import OfModel
-from logos_pl.artifacts.groups import Dataset, Divergence, Init
-from logos_pl.artifacts.names import DEPTH_FIGURE_FILE, GATE_ROWS_FIGURE_FILE
-from logos_pl.artifacts.provenance import Provenance
+from logos_pl.artifacts.groups import Divergence, Init
+from logos_pl.artifacts.names import (
+    DEPTH_FIGURE_FILE,
+    DIGEST_FILE,
+    GATE_ROWS_FIGURE_FILE,
+    GATES_FILE,
+    PROVENANCE_FILE,
+)
+from logos_pl.artifacts.provenance import Described, Provenance
+from logos_pl.artifacts.verdict import Baseline, Check, EvaluatedOn, Figure
 from logos_pl.lm.sources import DEMO
+from logos_pl.markdown import code, escaped, literal, table
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 HUB_COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -38,7 +46,7 @@ def model_card(provenance: Provenance, num_bytes: int, release: Release | None =
     p = provenance
     parts = [
         front_matter(p, ["tuned-lens", "logit-lens", "interpretability"]),
-        f"# Tuned lens for {p.model_id}\n",
+        f"# Tuned lens for {escaped(p.model_id)}\n",
         "A tuned lens reads a language model's next-token distribution from any depth of its residual stream: one "
         "low-rank affine map and one temperature per row, in front of the model's own frozen head "
         "([arXiv:2303.08112](https://arxiv.org/abs/2303.08112)).\n",
@@ -52,14 +60,6 @@ def model_card(provenance: Provenance, num_bytes: int, release: Release | None =
         quick_start(p, "load_tuned_lens", _loaded_from(p, release), p.capacity.rows),
     ]
     return "\n".join(parts)
-
-
-class Described(OfModel, Protocol):
-    """A provenance that a card can be made of."""
-
-    @property
-    def dataset(self) -> Dataset:
-        """The text it was made with."""
 
 
 def front_matter(p: Described, tags: list[str]) -> str:
@@ -76,17 +76,19 @@ def front_matter(p: Described, tags: list[str]) -> str:
 def _facts(p: Provenance, num_bytes: int, release: Release | None) -> str:
     basis = p.preconditioner
     facts = {
-        "Model": f"`{p.model_id}`",
-        "Model commit": f"`{p.model_commit}`",
-        **({} if release is None else {"Lens version": f"{release.version} of `{release.repo_id}`"}),
+        "Model": code(p.model_id),
+        "Model commit": code(p.model_commit),
+        **({} if release is None else {"Lens version": f"{release.version} of {code(release.repo_id)}"}),
         "Rows with a translator": f"1 to {p.capacity.rows}",
         "Rank": f"{p.capacity.rank_k}",
         "Parameters": f"{p.capacity.parameters:,}",
         "Size": f"{num_bytes / 1e6:.1f} MB (fp32)" if num_bytes >= 1e6 else f"{num_bytes / 1e3:.0f} kB (fp32)",
-        "Trained in": "the plain basis" if basis is None else f"a {basis.type} basis, damping {basis.damping:g}",
+        "Trained in": "the plain basis"
+        if basis is None
+        else f"a {escaped(basis.type)} basis, damping {basis.damping:g}",
         "Decoding norm": f"`{p.decoding_norm}`",
         **_companion(p),
-        "Made with": f"logos-pl {p.project_version}",
+        "Made with": f"logos-pl {escaped(p.project_version)}",
     }
     return table(["", ""], [list(item) for item in facts.items()])
 
@@ -121,65 +123,74 @@ def _gates(p: Provenance, published: bool) -> list[str]:
             return []
         depths = f"![KL divergence at the depth percentiles]({DEPTH_FIGURE_FILE})\n"
         return [depths, "## Gates: not judged\n", "No test has passed a verdict on this lens.\n"]
-    verdict = "passed" if p.acceptance["passed"] else "not passed"
-    note = ", calibration-only" if p.acceptance["calibration_only"] else ""
+    judged = p.acceptance
+    verdict = "passed" if judged.passed else "not passed"
+    note = ", calibration-only" if judged.calibration_only else ""
     rows = [
         [
-            gate,
-            check["what"],
+            letter,
+            escaped(check.what),
             _measured(check),
-            f"{check['threshold']:g}",
-            "passed" if check["passed"] else "not passed",
+            f"{check.threshold:g}",
+            "passed" if check.passed else "not passed",
         ]
-        for gate, judged in p.acceptance["gates"].items()
-        for check in judged["checks"]
+        for letter, gate in judged.gates.items()
+        for check in gate.checks
     ]
-    remarks = "".join(f"- {remark}\n" for remark in p.acceptance["remarks"])
+    remarks = "".join(f"- {escaped(remark)}\n" for remark in judged.remarks)
     return [
         f"## Gates: {verdict}{note}\n",
         f"![KL divergence against depth on held-out text]({GATE_ROWS_FIGURE_FILE})\n",
         table(["Gate", "Figure", "Measured, with 95% interval", "Threshold", "Verdict"], rows),
         *_kpis(p),
-        _judged_on(p.acceptance["evaluated_on"]),
-        f"{remarks}\n`gates.json` has all figures, `gates-prompts.csv` and `gates-rows.csv` what is behind them.\n",
+        _judged_on(judged.evaluated_on),
+        f"{remarks}\n`{GATES_FILE}` has all figures, `gates-prompts.csv` and `gates-rows.csv` what is behind them.\n",
     ]
+
+
+_BASELINES: dict[Baseline, str] = {
+    "norm": "the norm lens",
+    "norm_tau": "it with a temperature per row",
+    "bias": "bias and temperature alone",
+}
 
 
 def _kpis(p: Provenance) -> list[str]:
     """What the tuned lens gains, over each baseline and in rows; with intervals."""
     if p.kpis is None:
         return []
-    words = {"norm": "the norm lens", "norm_tau": "it with a temperature per row", "bias": "bias and temperature alone"}
     rows = [
-        [f"gain on held-out text over {words[baseline]}, bits", _interval(gain)]
-        for baseline, gain in p.kpis["held_out_gain_bits"].items()
+        [f"gain on held-out text over {_BASELINES[baseline]}, bits", _interval(gain)]
+        for baseline, gain in p.kpis.held_out_gain_bits.items()
     ]
-    for rank in (10, 5, 1):
-        rows.append([f"rows earlier at rank ≤ {rank}", _interval(p.kpis[f"earliness_shift_first_rank_le_{rank}"])])
-    rows.append(["share of rows at rank 1, gain", _interval(p.kpis["rank1_coverage_gain"])])
-    for m, perplexity in p.kpis["skip_layers"]["perplexity"].items():
+    shifts = {
+        10: p.kpis.earliness_shift_first_rank_le_10,
+        5: p.kpis.earliness_shift_first_rank_le_5,
+        1: p.kpis.earliness_shift_first_rank_le_1,
+    }
+    rows += [[f"rows earlier at rank ≤ {rank}", _interval(shift)] for rank, shift in shifts.items()]
+    rows.append(["share of rows at rank 1, gain", _interval(p.kpis.rank1_coverage_gain)])
+    for m, perplexity in p.kpis.skip_layers.perplexity.items():
         what = "perplexity of the model itself" if m == "0" else f"perplexity without its last {m} blocks"
         rows.append([what, "–" if perplexity is None else f"{perplexity:.4g}"])
     return [table(["Figure", "Value, with 95% interval"], rows)]
 
 
-def _interval(found: dict[str, Any] | None) -> str:
-    return "–" if found is None else f"{found['estimate']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+def _interval(found: Figure | None) -> str:
+    return "–" if found is None else f"{found.estimate:.3f} [{found.low:.3f}, {found.high:.3f}]"
 
 
-def _judged_on(on: dict[str, Any]) -> str:
+def _judged_on(on: EvaluatedOn) -> str:
     return (
-        f"Judged on {on['facts']} facts of `{on['suite']}` (sha256 `{on['suite_sha256'][:12]}…`) and on "
-        f"{on['sequences']} sequences of {on['seq_len']} tokens of `{on['dataset']}` that were held out, "
-        f"in {on['dtype']} on {on['device']}.\n"
+        f"Judged on {on.facts} facts of {code(on.suite)} (sha256 {code(on.suite_sha256[:12] + '…')}) and on "
+        f"{on.sequences} sequences of {on.seq_len} tokens of {code(on.dataset)} that were held out, "
+        f"in {escaped(on.dtype)} on {escaped(on.device)}.\n"
     )
 
 
-def _measured(check: dict[str, Any]) -> str:
-    found = check["measured"]
-    if found is None:
-        return "–"
-    return f"{found['estimate']:.3f} [{found['low']:.3f}, {found['high']:.3f}] {check['unit']} (n = {found['num']:,})"
+def _measured(check: Check) -> str:
+    found = check.measured
+    return "–" if found is None else f"{_interval(found)} {check.unit} (n = {found.num:,})"
 
 
 def side_by_side(norm: Divergence, lens: Divergence) -> list[str]:
@@ -196,20 +207,21 @@ def side_by_side(norm: Divergence, lens: Divergence) -> list[str]:
 
 def _training(p: Provenance) -> str:
     low, high = p.budget.position_range
-    name = "" if p.dataset.name is None else f", {p.dataset.name}"
-    revision = "" if p.dataset.revision is None else f", revision {p.dataset.revision}"
+    name = "" if p.dataset.name is None else f", {escaped(p.dataset.name)}"
+    revision = "" if p.dataset.revision is None else f", revision {escaped(p.dataset.revision)}"
     early = "ended by early stopping" if p.optim.stopped_early else "the whole budget"
     return (
-        f"- Text: `{p.dataset.repo_id}`{name}, split {p.dataset.split}{revision}; {p.dataset.documents:,} documents, "
-        f"{p.budget.tokens:,} tokens in sequences of {p.budget.seq_len}.\n"
+        f"- Text: {code(p.dataset.repo_id)}{name}, split {escaped(p.dataset.split)}{revision}; "
+        f"{p.dataset.documents:,} documents, {p.budget.tokens:,} tokens in sequences of {p.budget.seq_len}.\n"
         f"- Start: {_start(p.init)}\n"
         f"- Loss: cross-entropy against the model's final distribution at {p.budget.positions_per_seq} positions per "
         f"sequence within [{low:g}, {high:g}) of the context, {p.layers_per_step} rows per step.\n"
-        f"- Optimiser: AdamW, learning rate {p.optim.lr:g} ({p.optim.schedule}), {p.batching.effective_batch_seqs} "
-        f"sequences per step; {p.optim.steps_done} steps ({early}), weights of step {p.optim.exported_step}; "
-        f"seed {p.seed}.\n"
-        f"- Precision: model {p.precision.model}, unembedding {p.precision.unembed}, loss {p.precision.loss}.\n\n"
-        "`provenance.json` has the rest, and the hash of every file.\n"
+        f"- Optimiser: AdamW, learning rate {p.optim.lr:g} ({escaped(p.optim.schedule)}), "
+        f"{p.batching.effective_batch_seqs} sequences per step; {p.optim.steps_done} steps ({early}), "
+        f"weights of step {p.optim.exported_step}; seed {p.seed}.\n"
+        f"- Precision: model {escaped(p.precision.model)}, unembedding {escaped(p.precision.unembed)}, loss "
+        f"{escaped(p.precision.loss)}.\n\n"
+        f"`{PROVENANCE_FILE}` has the rest, and the hash of every other file; its own is in `{DIGEST_FILE}`.\n"
     )
 
 
@@ -222,8 +234,8 @@ def _start(init: Init) -> str:
 def _loaded_from(p: Provenance, release: Release | None) -> str:
     """The arguments that load the lens: from where it is published, else from where a fit leaves it."""
     if release is None:
-        return f'"checkpoints/tuned_lenses/{p.clean_model_name}", lm'
-    return f'"{release.repo_id}", lm, revision="{release.version}"'
+        return f"{literal(f'checkpoints/tuned_lenses/{p.clean_model_name}')}, lm"
+    return f"{literal(release.repo_id)}, lm, revision={literal(release.version)}"
 
 
 def quick_start(p: OfModel, load: str, arguments: str, row: int) -> str:
@@ -242,15 +254,9 @@ def quick_start(p: OfModel, load: str, arguments: str, row: int) -> str:
     return (
         "```python\n"
         f"from logos_pl import lens_logits, load_model, {load}\n\n"
-        f"lm = load_model({json.dumps(model)}{pinned})\n"
+        f"lm = load_model({literal(model)}{pinned})\n"
         f"lens, provenance = {load}({arguments})\n"
         f'logits = lens_logits(lm, lens, "The capital of Germany is", row={row})\n'
         "print(lm.tokenizer.decode(logits[-1].argmax()))\n"
         "```\n"
     )
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """A table in Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"

@@ -6,9 +6,14 @@ from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Protocol
 
-from logos_pl.artifacts.names import PROVENANCE_FILE
+from logos_pl.artifacts.names import PROVENANCE_FILE, UNHASHED_FILES
+from logos_pl.artifacts.sealed import read_file
 from logos_pl.errors import InputError
 from logos_pl.lm.frozen import FrozenLM
+from logos_pl.parsing import MIB
+
+MAX_FILE_BYTES = 64 * MIB
+"""Of a file that holds no tensors: card, tables, pictures."""
 
 
 class OfModel(Protocol):
@@ -74,7 +79,9 @@ def refuse_other_owner(there: OfModel, model_id: str, model_commit: str, folder:
         )
 
 
-def read_verified(folder: Path, sha256: Mapping[str, str], needed: Set[str], known: Set[str]) -> dict[str, bytes]:
+def read_verified(
+    folder: Path, sha256: Mapping[str, str], needed: Set[str], known: Set[str], limits: Mapping[str, int]
+) -> dict[str, bytes]:
     """The files' contents by name, read once, so that what was verified is what is used.
 
     Args:
@@ -82,18 +89,19 @@ def read_verified(folder: Path, sha256: Mapping[str, str], needed: Set[str], kno
         sha256: Hashes, as the provenance records them.
         needed: Names that have to be among them.
         known: Names that may be.
+        limits: The most bytes that the large ones among them may have.
 
     Raises:
-        InputError: A file is missing, altered, or no part of such an artifact.
+        InputError: A file is missing, no regular file, too large, altered, or no part of such an artifact.
     """
     for name in sorted(needed):
         if name not in sha256:
             raise InputError(f"{PROVENANCE_FILE} records no hash of {name}: fetch the artifact again.")
     files = {}
     for name, recorded in sha256.items():
-        if name not in known:
+        if name not in known or name in UNHASHED_FILES:
             raise InputError(f"{PROVENANCE_FILE} names {name!r}, which is no file of a lens: fetch the artifact again.")
-        files[name] = _read(folder / name)
+        files[name] = read_file(folder / name, limits.get(name, MAX_FILE_BYTES))
         found = hashlib.sha256(files[name]).hexdigest()
         if found != recorded:
             raise InputError(
@@ -101,27 +109,6 @@ def read_verified(folder: Path, sha256: Mapping[str, str], needed: Set[str], kno
                 "fetch the artifact again."
             )
     return files
-
-
-def read_text(path: Path) -> str:
-    """The text of an artifact's file.
-
-    Raises:
-        InputError: It cannot be read, or is not UTF-8.
-    """
-    try:
-        return _read(path).decode()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{_shown(path)} is not UTF-8 text: fetch the artifact again.") from error
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"{_shown(path)} cannot be read ({error.strerror}): an artifact needs it; fetch the artifact again."
-        ) from error
 
 
 def _shown(path: Path) -> str:

@@ -13,13 +13,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from logos_pl.artifacts.groups import Fingerprint
+from logos_pl.artifacts.groups import FINGERPRINT_TOKENS, Fingerprint
 from logos_pl.errors import InputError
 from logos_pl.lenses.head import Head
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
 
-NUM_TOKENS = 128
 NUM_POSITIONS = 8
 NUM_LOGITS = 10
 # Relative drift that passes in silence, and that passes with a warning.
@@ -57,7 +56,7 @@ def fingerprint(lm: FrozenLM, head: Head) -> Fingerprint:
     Raises:
         InputError: The model's numbers are not finite.
     """
-    num_tokens = NUM_TOKENS if lm.context_length is None else min(NUM_TOKENS, lm.context_length)
+    num_tokens = FINGERPRINT_TOKENS if lm.context_length is None else min(FINGERPRINT_TOKENS, lm.context_length)
     norms, logits = _read(lm, head, num_tokens)
     if not bool(norms.isfinite().all()) or not bool(logits.isfinite().all()):
         raise InputError(

@@ -5,50 +5,50 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from logos_pl.artifacts.card import model_card
-from logos_pl.artifacts.names import CARD_FILE, COMPANION_FILE, GATE_FILES, PROVENANCE_FILE, WEIGHTS_FILE
+from logos_pl.artifacts.gates_file import verdict_of
+from logos_pl.artifacts.names import CARD_FILE, COMPANION_FILE, GATE_FILES, GATES_FILE, WEIGHTS_FILE
 from logos_pl.artifacts.provenance import Provenance
-from logos_pl.artifacts.store import find_folder, replace_folder
+from logos_pl.artifacts.sealed import sealed
+from logos_pl.artifacts.store import rewrite_folder
 from logos_pl.artifacts.tuned_lens import read_provenance, verified_files
 from logos_pl.errors import RunError
 
 
-def record_gates(
-    path: str | os.PathLike[str],
-    judged: Provenance,
-    files: Mapping[str, bytes],
-    kpis: dict[str, Any],
-    acceptance: dict[str, Any],
-) -> Provenance:
+def record_gates(path: str | os.PathLike[str], judged: Provenance, files: Mapping[str, bytes]) -> Provenance:
     """Put a verdict beside the lens it was passed on; an earlier verdict is replaced, the lens is not touched.
 
     Args:
         path: The lens's folder.
         judged: The provenance as it was read with the lens that was judged.
-        files: Each of `GATE_FILES`.
-        kpis: Figures of the gates, for the provenance.
-        acceptance: Verdicts of the gates, for the provenance.
+        files: Each of `GATE_FILES`; figures and verdict in the provenance and on the card are those of `gates.json`.
 
     Returns:
         The provenance as written.
 
     Raises:
-        InputError: The lens in the folder has been altered.
+        InputError: The lens in the folder has been altered, or `gates.json` holds no verdict on it.
         RunError: Another lens has taken the place of the judged one, or the disk refuses; the folder is as it was.
     """
-    folder = find_folder(Path(path))
-    provenance = read_provenance(folder)
-    kept = {name: data for name, data in verified_files(folder, provenance).items() if name not in GATE_FILES}
-    _refuse_another_lens(provenance, judged, Path(path))
-    provenance = dataclasses.replace(provenance, kpis=kpis, acceptance=acceptance)
-    content: dict[str, bytes | memoryview] = {**kept, **files}
-    content[CARD_FILE] = model_card(provenance, len(kept[WEIGHTS_FILE])).encode()
-    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
-    text = dataclasses.replace(provenance, sha256=hashes).to_json()
-    written = Provenance.from_json(text)  # what cannot be read back is not written
-    replace_folder(Path(path), content | {PROVENANCE_FILE: text.encode()})
+    written = judged
+
+    def with_verdict(folder: Path) -> dict[str, bytes | memoryview]:
+        nonlocal written
+        provenance = read_provenance(folder)
+        there = verified_files(folder, provenance)
+        kept = {name: data for name, data in there.items() if name not in GATE_FILES}
+        _refuse_another_lens(provenance, judged, Path(path))
+        acceptance, kpis = verdict_of(files[GATES_FILE], provenance.model_id, provenance.model_commit)
+        provenance = dataclasses.replace(provenance, kpis=kpis, acceptance=acceptance)
+        content: dict[str, bytes | memoryview] = {**kept, **files}
+        content[CARD_FILE] = model_card(provenance, len(kept[WEIGHTS_FILE])).encode()
+        hashes = {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
+        text = dataclasses.replace(provenance, sha256=hashes).to_json()
+        written = Provenance.from_json(text)  # what cannot be read back is not written
+        return content | sealed(text)
+
+    rewrite_folder(Path(path), with_verdict)
     return written
 
 

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+FINGERPRINT_TOKENS = 128
+"""Length of the token sequence that fingerprints are of; less in a model of a shorter context."""
+
 
 @dataclass(frozen=True)
 class Dataset:

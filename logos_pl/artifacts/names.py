@@ -3,12 +3,15 @@
 WEIGHTS_FILE = "weights.pt"
 COMPANION_FILE = "companion.pt"
 PROVENANCE_FILE = "provenance.json"
+DIGEST_FILE = "provenance.json.sha256"
+"""The hash of the provenance, which has the hashes of the other files; as `sha256sum` writes and checks it."""
 CARD_FILE = "README.md"
 NOTICE_FILE = "NOTICE"
 DEPTH_FIGURE_FILE = "kl-at-depths.png"
 """Drawn when a lens is published that no test has judged."""
 GATE_ROWS_FIGURE_FILE = "gates-rows.png"
-GATE_FILES = ("gates.json", "gates-prompts.csv", "gates-rows.csv", GATE_ROWS_FIGURE_FILE, "gates-gains.png")
+GATES_FILE = "gates.json"
+GATE_FILES = (GATES_FILE, "gates-prompts.csv", "gates-rows.csv", GATE_ROWS_FIGURE_FILE, "gates-gains.png")
 """What a test leaves beside the lens it has judged."""
 
 ARTIFACT_FILES = frozenset(
@@ -17,9 +20,12 @@ ARTIFACT_FILES = frozenset(
         COMPANION_FILE,
         CARD_FILE,
         PROVENANCE_FILE,
+        DIGEST_FILE,
         NOTICE_FILE,
         DEPTH_FIGURE_FILE,
         *GATE_FILES,
     }
 )
-"""What a tuned lens's folder may hold, and therefore what a new one may replace."""
+"""What a tuned lens's folder may hold, and therefore what a new one may take the place of."""
+UNHASHED_FILES = frozenset({PROVENANCE_FILE, DIGEST_FILE})
+"""What the hashes in a provenance cannot be of."""

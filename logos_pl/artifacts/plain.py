@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from logos_pl.errors import InputError
+from logos_pl.parsing import parse_json
 
 T = TypeVar("T")
 
@@ -42,7 +43,7 @@ def from_json(kind: type[T], text: str, name: str) -> T:
     Raises:
         InputError: Not JSON, or a field unknown, missing or of another type; named.
     """
-    return from_plain(kind, parse(text, name), name)
+    return from_plain(kind, parse_json(text, name), name)
 
 
 def from_versioned(kind: type[T], text: str, name: str, version: int) -> T:
@@ -57,7 +58,7 @@ def from_versioned(kind: type[T], text: str, name: str, version: int) -> T:
     Raises:
         InputError: Not JSON, another schema, or a field unknown, missing or of another type; named.
     """
-    given = parse(text, name)
+    given = parse_json(text, name)
     found = given.get("schema_version") if isinstance(given, dict) else None
     if found != version:
         raise InputError(
@@ -65,28 +66,6 @@ def from_versioned(kind: type[T], text: str, name: str, version: int) -> T:
             "use the version of logos-pl that wrote it, or fit the lens again."
         )
     return from_plain(kind, given, name)
-
-
-def parse(text: str, name: str) -> Any:
-    """JSON as plain values, without the NaN and Infinity that Python's parser would let through.
-
-    Raises:
-        InputError: The text is not JSON, or is nested or has numbers beyond what Python reads.
-    """
-
-    def refuse(constant: str) -> NoReturn:
-        raise InputError(f"{name} holds {constant}, which is not valid JSON: fetch or make the file again.")
-
-    try:
-        return json.loads(text, parse_constant=refuse)
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{name} is not valid JSON ({error.msg} in line {error.lineno}): fetch or make the file again."
-        ) from error
-    except (RecursionError, ValueError) as error:
-        raise InputError(
-            f"{name} is nested too deeply or holds a number of too many digits: fetch or make the file again."
-        ) from error
 
 
 def from_plain(kind: Any, value: Any, where: str) -> Any:
@@ -107,7 +86,10 @@ def from_plain(kind: Any, value: Any, where: str) -> Any:
         return value if value in arguments else _refuse(value, f"one of {', '.join(map(str, arguments))}", where)
     if origin is dict:
         items = _of_type(dict, value, where).items()
-        return {key: from_plain(arguments[1], item, f"{where}.{key}") for key, item in items}
+        key_kind, kind = arguments
+        return {
+            from_plain(key_kind, key, f"{where}: key"): from_plain(kind, item, f"{where}.{key}") for key, item in items
+        }
     if origin in (list, tuple):
         return _sequence(origin, arguments, value, where)
     if kind is float and type(value) is int:

@@ -1,40 +1,53 @@
-"""Prism lenses on disk: ``whiten.pt``, ``rotation.pt``, ``provenance.json`` and ``README.md`` in one folder."""
+"""Prism lenses on disk: ``whiten.pt``, ``rotation.pt``, the provenance with its hash, and ``README.md``."""
 
 import dataclasses
 import hashlib
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
-from logos_pl.artifacts.checks import check_model, read_text, read_verified, refuse_other_owner
+from logos_pl.artifacts.checks import check_model, read_verified, refuse_other_owner
 from logos_pl.artifacts.fingerprint import check_fingerprint
-from logos_pl.artifacts.names import CARD_FILE, NOTICE_FILE, PROVENANCE_FILE
+from logos_pl.artifacts.names import CARD_FILE, DIGEST_FILE, NOTICE_FILE, PROVENANCE_FILE
 from logos_pl.artifacts.prism_provenance import PrismProvenance, prism_card
-from logos_pl.artifacts.store import check_destination, check_writable, find_folder, replace_folder
+from logos_pl.artifacts.sealed import read_sealed, sealed
+from logos_pl.artifacts.store import check_destination, check_writable, read_steadily, replace_and_keep
 from logos_pl.artifacts.weights import Weights, decode, encode
 from logos_pl.errors import InputError
 from logos_pl.lenses.head import DecodingNorm, Head
 from logos_pl.lenses.prism import PrismLens, PrismMap
 from logos_pl.lm.frozen import FrozenLM
+from logos_pl.parsing import MIB
 
 WHITEN_FILE, ROTATION_FILE = "whiten.pt", "rotation.pt"
 FILES = {WHITEN_FILE: ("mean", "whiten"), ROTATION_FILE: ("rotation", "unwhiten_final", "mean_final")}
 """The parts of the map that each file holds."""
-PRISM_FILES = frozenset({*FILES, CARD_FILE, PROVENANCE_FILE, NOTICE_FILE})
-"""What a prism's folder may hold, and therefore what a new prism may replace."""
+PRISM_FILES = frozenset({*FILES, CARD_FILE, PROVENANCE_FILE, DIGEST_FILE, NOTICE_FILE})
+"""What a prism's folder may hold, and therefore what a new prism may take the place of."""
+_LIMITS = dict.fromkeys(FILES, 8 * 1024 * MIB)  # of width 32768, the largest has 4 GiB
 
 
-def save_prism(folder: str | os.PathLike[str], prism: PrismMap, provenance: PrismProvenance) -> PrismProvenance:
-    """Write a prism with its provenance and model card, as a whole or not at all; an earlier one is replaced.
+class SavedPrism(NamedTuple):
+    """A prism that was written.
+
+    Attributes:
+        provenance: As written.
+        earlier: Where what was in its place is kept; None where nothing was, or nothing but the same prism.
+    """
+
+    provenance: PrismProvenance
+    earlier: Path | None
+
+
+def save_prism(folder: str | os.PathLike[str], prism: PrismMap, provenance: PrismProvenance) -> SavedPrism:
+    """Write a prism with its provenance and model card, as a whole or not at all; an earlier one is kept, dated.
 
     Args:
         folder: Where, usually ``checkpoints/prisms/<clean_model_name>``.
         prism: The map.
         provenance: Everything but the hashes of the files, which are filled in.
-
-    Returns:
-        The provenance as written.
 
     Raises:
         InputError: The map is not finite, a provenance cannot be written, or the folder holds something else.
@@ -50,8 +63,21 @@ def save_prism(folder: str | os.PathLike[str], prism: PrismMap, provenance: Pris
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     text = dataclasses.replace(provenance, sha256=hashes).to_json()
     written = PrismProvenance.from_json(text)  # what cannot be read back is not written
-    replace_folder(Path(folder), files | {PROVENANCE_FILE: text.encode()})
-    return written
+    earlier = replace_and_keep(Path(folder), files | sealed(text), lambda there: _says_no_more(there, written))
+    return SavedPrism(written, earlier)
+
+
+def _says_no_more(folder: Path, written: PrismProvenance) -> bool:
+    """Whether an earlier prism is the same, made by a run like this one."""
+    try:
+        there = read_prism_provenance(folder)
+    except InputError:
+        return False  # whatever it is, it is not for this run to remove
+    same_but_for = {
+        name: getattr(written, name) for name in ("project_version", "git_sha", "environment", "fingerprint", "sha256")
+    }
+    same_map = all(there.sha256.get(name) == written.sha256[name] for name in FILES)
+    return same_map and dataclasses.replace(there, **same_but_for) == written
 
 
 def check_prism_destination(folder: str | os.PathLike[str], model_id: str, model_commit: str) -> None:
@@ -64,19 +90,28 @@ def check_prism_destination(folder: str | os.PathLike[str], model_id: str, model
     check_destination(Path(folder), PRISM_FILES)
     check_writable(Path(folder).parent)
     try:
-        there = read_prism_provenance(folder)
-    except InputError:  # nothing there, or nothing that could be read as a prism: it may be replaced
+        there = read_steadily(Path(folder), read_prism_provenance)
+    except InputError:  # nothing there, or nothing that can be read as a prism, and that is kept
         return
     refuse_other_owner(there, model_id, model_commit, Path(folder), "prism", "--prism.folder")
 
 
-def read_prism_provenance(folder: str | os.PathLike[str]) -> PrismProvenance:
+def read_prism_provenance(folder: Path) -> PrismProvenance:
     """The provenance in a folder.
 
     Raises:
-        InputError: There is none, or it is not what this version writes.
+        InputError: There is none, it was altered, or it is not what this version writes.
     """
-    return PrismProvenance.from_json(read_text(find_folder(Path(folder)) / PROVENANCE_FILE))
+    return PrismProvenance.from_json(read_sealed(folder))
+
+
+def prism_files(folder: Path, provenance: PrismProvenance) -> dict[str, bytes]:
+    """The files' contents, read once, so that what was verified is what is used.
+
+    Raises:
+        InputError: A file is missing or altered.
+    """
+    return read_verified(folder, provenance.sha256, FILES.keys(), PRISM_FILES, _LIMITS)
 
 
 def load_prism(
@@ -96,8 +131,12 @@ def load_prism(
         InputError: A file is missing or altered, the map is not what the provenance says, or the model or decoding norm
             is not the one it was fitted for; the message says what differs.
     """
-    folder = find_folder(Path(path))
-    provenance = read_prism_provenance(folder)
+
+    def read(folder: Path) -> tuple[PrismProvenance, dict[str, bytes]]:
+        provenance = read_prism_provenance(folder)
+        return provenance, prism_files(folder, provenance)
+
+    provenance, files = read_steadily(Path(path), read)
     if decoding_norm is not None and decoding_norm != provenance.decoding_norm:
         raise InputError(
             f"The prism was fitted with decoding_norm {provenance.decoding_norm}, and the run asks for "
@@ -106,7 +145,7 @@ def load_prism(
         )
     if lm is not None:
         check_model(provenance, lm, "prism")
-    lens = PrismLens(_map_of(read_verified(folder, provenance.sha256, FILES.keys(), PRISM_FILES), provenance))
+    lens = PrismLens(_map_of(files, provenance))
     if lm is not None:
         head = Head(lm.anatomy, decoding_norm=provenance.decoding_norm)
         lens.bind(head)

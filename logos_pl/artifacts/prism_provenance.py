@@ -4,9 +4,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from logos_pl.artifacts import plain
-from logos_pl.artifacts.card import front_matter, quick_start, side_by_side, table
+from logos_pl.artifacts.card import front_matter, quick_start, side_by_side
 from logos_pl.artifacts.groups import Budget, Dataset, Environment, Fingerprint, Precision, PrismCandidate, PrismKl
 from logos_pl.artifacts.names import PROVENANCE_FILE
+from logos_pl.artifacts.provenance import refuse, refuse_nonsense
+from logos_pl.markdown import code, escaped, literal, table
 
 SCHEMA_VERSION = 1
 
@@ -67,9 +69,15 @@ class PrismProvenance:
         """From JSON.
 
         Raises:
-            InputError: Not JSON, another schema, or a field unknown, missing or of another type; named.
+            InputError: Not JSON, another schema, or a field unknown, missing, of another type or beyond its range;
+                named.
         """
-        return plain.from_versioned(cls, text, PROVENANCE_FILE, SCHEMA_VERSION)
+        provenance = plain.from_versioned(cls, text, PROVENANCE_FILE, SCHEMA_VERSION)
+        last_row = len(provenance.fingerprint.residual_norms) - 2
+        refuse_nonsense(provenance, {at.row for at in provenance.val_kl_bits.values()}, last_row)
+        if not provenance.rows or not all(0 <= row <= last_row + 1 for row in provenance.rows):
+            refuse("rows", provenance.rows)
+        return provenance
 
 
 def prism_card(p: PrismProvenance) -> str:
@@ -80,27 +88,27 @@ def prism_card(p: PrismProvenance) -> str:
     header = ["Depth", "Row", "KL(row‖final), norm", "prism", "KL(final‖row), norm", "prism"]
     header += ["Same top token, norm", "prism"]
     tried = [
-        [c.whiten, ", ".join(f"{depth}%" for depth in c.depths), f"{c.mean_kl_from_final_bits:.3f}"]
+        [escaped(c.whiten), ", ".join(f"{depth}%" for depth in c.depths), f"{c.mean_kl_from_final_bits:.3f}"]
         for c in p.candidates
     ]
     return "\n".join(
         [
             front_matter(p, ["prism-lens", "logit-lens", "interpretability"]),
-            f"# Prism lens for {p.model_id}\n",
+            f"# Prism lens for {escaped(p.model_id)}\n",
             "A Prism lens decodes every depth of a language model's residual stream through one map: a whitening of "
             "the normalised residuals, a rotation onto the last row's, and the last row's scale, in front of "
             "the model's own frozen head.\n",
             "## Held-out divergence from the model's final distribution\n",
             table(header, rows) + "\nMean over held-out positions, in bits; `norm` is the head without the lens.\n",
             "## How it was fitted\n",
-            f"- Text: `{p.dataset.repo_id}`, split {p.dataset.split}; {p.positions:,} distinct positions of "
-            f"{p.dataset.documents:,} documents.\n"
-            f"- Model `{p.model_id}` at `{p.model_commit}`, decoding norm `{p.decoding_norm}`.\n"
+            f"- Text: {code(p.dataset.repo_id)}, split {escaped(p.dataset.split)}; {p.positions:,} distinct positions "
+            f"of {p.dataset.documents:,} documents.\n"
+            f"- Model {code(p.model_id)} at {code(p.model_commit)}, decoding norm `{p.decoding_norm}`.\n"
             f"- Whitening {p.whiten} with shrinkage {p.shrinkage:g}, rotation of rank {p.rank}; rows "
             f"{', '.join(map(str, p.rows))} pooled.\n",
             "Tried, with the mean KL(final‖row) at the three depths, on the same held-out text:\n",
             table(["Whitening", "Depths pooled", "bits"], tried),
             "## Quick start\n",
-            quick_start(p, "load_prism", f'"checkpoints/prisms/{p.clean_model_name}", lm', p.rows[-1]),
+            quick_start(p, "load_prism", f"{literal(f'checkpoints/prisms/{p.clean_model_name}')}, lm", p.rows[-1]),
         ]
     )

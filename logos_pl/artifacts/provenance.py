@@ -3,11 +3,13 @@
 Counts are counted by whoever trained the lens; nothing here derives one from a setting.
 """
 
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal, NoReturn, Protocol
 
 from logos_pl.artifacts import plain
 from logos_pl.artifacts.groups import (
+    FINGERPRINT_TOKENS,
     Batching,
     Budget,
     Capacity,
@@ -23,7 +25,10 @@ from logos_pl.artifacts.groups import (
     Regularizers,
     Temperature,
 )
-from logos_pl.artifacts.names import PROVENANCE_FILE
+from logos_pl.artifacts.names import COMPANION_FILE, PROVENANCE_FILE
+from logos_pl.artifacts.verdict import Acceptance, Kpis
+from logos_pl.errors import InputError
+from logos_pl.lm.sources import clean_name
 
 SCHEMA_VERSION = 1
 
@@ -47,8 +52,8 @@ class Provenance:
         preconditioner: The basis that U and V were trained in; None: the plain one.
         val_kl_bits: By depth percentile (``"25"``, …), for the exported weights.
         companion: The lens of bias and temperature alone beside it; None where none was fitted. Filled on saving.
-        kpis: Figures of the gates; None until they were measured.
-        acceptance: Verdicts of the gates; None until they were measured.
+        kpis: Figures of the gates, as in ``gates.json``; None until they were measured.
+        acceptance: Verdicts of the gates, as in ``gates.json``; None until they were measured.
         sha256: Hash of every file beside this one; filled on saving.
     """
 
@@ -76,8 +81,8 @@ class Provenance:
     val_kl_bits: dict[str, PercentileKl]
     fingerprint: Fingerprint
     companion: Companion | None = None
-    kpis: dict[str, Any] | None = None
-    acceptance: dict[str, Any] | None = None
+    kpis: Kpis | None = None
+    acceptance: Acceptance | None = None
     sha256: dict[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
@@ -94,6 +99,81 @@ class Provenance:
         """From JSON.
 
         Raises:
-            InputError: Not JSON, another schema, or a field unknown, missing or of another type; named.
+            InputError: Not JSON, another schema, or a field unknown, missing, of another type or beyond its range;
+                named.
         """
-        return plain.from_versioned(cls, text, PROVENANCE_FILE, SCHEMA_VERSION)
+        provenance = plain.from_versioned(cls, text, PROVENANCE_FILE, SCHEMA_VERSION)
+        if not -(2**63) <= provenance.seed < 2**64:
+            refuse("seed", provenance.seed)
+        if min(provenance.capacity.rows, provenance.capacity.parameters) < 1 or provenance.capacity.rank_k < 0:
+            refuse("capacity", provenance.capacity)
+        refuse_nonsense(provenance, {at.row for at in provenance.val_kl_bits.values()}, provenance.capacity.rows)
+        if provenance.companion is not None and provenance.companion.file != COMPANION_FILE:
+            refuse("companion: file", provenance.companion.file)
+        if provenance.acceptance is not None:
+            provenance.acceptance.refuse_nonsense(PROVENANCE_FILE)
+        return provenance
+
+
+class Described(Protocol):
+    """What the provenances of all kinds of lens have."""
+
+    @property
+    def model_id(self) -> str:
+        """Hub id, folder name, or ``demo``."""
+
+    @property
+    def clean_model_name(self) -> str:
+        """The id's last part."""
+
+    @property
+    def model_commit(self) -> str:
+        """Commit on the Hub, or ``sha256:…`` over a folder's files."""
+
+    @property
+    def dataset(self) -> Dataset:
+        """The text it was made with."""
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What pins the model's numbers."""
+
+    @property
+    def val_kl_bits(self) -> Mapping[str, object]:
+        """Figures by depth percentile."""
+
+
+def refuse_nonsense(provenance: Described, rows: Set[int], last_row: int) -> None:
+    """Refuse what has the right types and cannot be, before anything is computed from it.
+
+    Args:
+        provenance: Of any kind of lens.
+        rows: The rows that its figures are of.
+        last_row: The last row that a lens of this kind translates.
+
+    Raises:
+        InputError: Naming the field.
+    """
+    p, mark = provenance, provenance.fingerprint
+    if p.clean_model_name != clean_name(p.model_id) or not p.clean_model_name:
+        refuse("clean_model_name", p.clean_model_name)
+    if not 0 <= p.dataset.held_out_frac < 0.5:  # it is held out twice
+        refuse("dataset: held_out_frac", p.dataset.held_out_frac)
+    if not p.val_kl_bits.keys() <= {"25", "50", "75"} or not all(1 <= row <= last_row for row in rows):
+        refuse("val_kl_bits", ", ".join([*p.val_kl_bits, *map(str, sorted(rows))]))
+    if not 1 <= mark.num_tokens <= FINGERPRINT_TOKENS:
+        refuse("fingerprint: num_tokens", mark.num_tokens)
+    lengths = {len(norms) for norms in mark.residual_norms}
+    if len(mark.residual_norms) < 2 or len(lengths) != 1 or not all(lengths):
+        refuse("fingerprint: residual_norms", sorted(lengths))
+    if not mark.top_ids or len(mark.top_ids) != len(mark.top_logits):
+        refuse("fingerprint: top_ids", mark.top_ids)
+
+
+def refuse(where: str, value: object) -> NoReturn:
+    """Refuse a value that has the right type and cannot be.
+
+    Raises:
+        InputError: Always.
+    """
+    raise InputError(f"{PROVENANCE_FILE}: {where} cannot be {value}: fetch the artifact again, or fit anew.")

@@ -1,19 +1,38 @@
 """A folder of files that is replaced as a whole: a reader, or a crash at any moment, finds the old one or the new one.
 
 POSIX cannot rename a folder over a full one, so there are two renames, and between them the name stands for nothing:
-``.<name>.new`` is built and flushed, ``<name>`` steps aside as ``.<name>.old``, ``.<name>.new`` takes the name. Readers
-fall back on ``.<name>.old``; the next write puts it back before it begins.
+``.<name>.new`` is built and flushed, ``<name>`` steps aside, ``.<name>.new`` takes the name. What steps aside is called
+``.<name>.old`` where it is removed then, and ``.<name>.kept`` where it gets a dated name. Readers fall back on it. What
+a crash leaves, the next write mends.
+
+Writers of one folder exclude each other by a lock on the folder above it. Readers take none, as they may have no right
+to: ``read_steadily`` reads once more where the folder was replaced meanwhile.
 """
 
 import os
+import re
 import shutil
 import tempfile
+import time
 import warnings
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
+from typing import TypeVar
 
 from logos_pl.errors import InputError, RunError
-from logos_pl.files import fsync_folder
+from logos_pl.files import fsync_folder, take_lock
+
+Contents = Mapping[str, bytes | memoryview]
+T = TypeVar("T")
+
+REPLACED = re.compile(r".+\.replaced-\d{8}-\d{4}(-\d+)?")
+"""Name of a folder that holds what was replaced."""
+_ASIDE = ("old", "kept")
+_ATTEMPTS = 5
+_MID_SWAP_SECONDS = 0.05
 
 
 def find_folder(folder: Path) -> Path:
@@ -24,14 +43,54 @@ def find_folder(folder: Path) -> Path:
     """
     if folder.is_dir():
         return folder
-    aside = _old(folder.resolve())
-    if not aside.is_dir():
+    if _aside(folder.resolve()) is not None:
+        time.sleep(_MID_SWAP_SECONDS)  # a writer that goes on is done by then
+    aside = _aside(folder.resolve())
+    if folder.is_dir():
+        return folder
+    if aside is None:
         raise InputError(f"There is no artifact at {os.path.relpath(folder)}: give the folder that holds its files.")
     warnings.warn(
         f"Writing {os.path.relpath(folder)} was interrupted: reading what was there before, from {aside.name}.",
         stacklevel=3,
     )
     return aside
+
+
+def _aside(target: Path) -> Path | None:
+    """What has stepped aside for another folder; None where nothing has."""
+    places = (_beside(target, suffix) for suffix in _ASIDE)
+    return next((path for path in places if path.is_dir()), None)
+
+
+def read_steadily(path: Path, read: Callable[[Path], T]) -> T:
+    """What ``read`` makes of a folder; once more where it fails and the folder was replaced while it read.
+
+    Args:
+        path: The folder.
+        read: Takes the folder where the files are.
+
+    Raises:
+        InputError: There is no such folder, or ``read`` refuses it as it stands.
+    """
+    for attempt in range(_ATTEMPTS):
+        before = _identity(path)
+        folder = find_folder(path)
+        try:
+            return read(folder)
+        except InputError:
+            if attempt == _ATTEMPTS - 1 or _identity(path) == before:
+                raise
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    """What tells a folder from one that takes its name; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_ctime_ns  # a number may be used again, and not at the same time
 
 
 def check_destination(folder: Path, known: Set[str]) -> None:
@@ -71,44 +130,119 @@ def check_writable(folder: Path) -> None:
         ) from error
 
 
-def replace_folder(folder: Path, files: Mapping[str, bytes | memoryview]) -> None:
-    """Make ``folder`` consist of ``files``, as a whole or not at all.
+def replace_folder(folder: Path, files: Contents) -> None:
+    """Make ``folder`` consist of ``files``, as a whole or not at all; what was there is removed.
 
     Raises:
         RunError: The disk refuses; ``folder`` is as it was, and nothing new is left beside it.
     """
+    with _writing(folder) as target:
+        _replace(target, files, kept=None)
+
+
+def replace_and_keep(folder: Path, files: Contents, loses_nothing: Callable[[Path], bool]) -> Path | None:
+    """The same, and what was there is kept beside it as ``<name>.replaced-<YYYYMMDD-HHMM>``.
+
+    Args:
+        folder: The folder.
+        files: Its new files, by name.
+        loses_nothing: Whether an earlier folder may be removed instead, as the new files say all that it does.
+
+    Returns:
+        Where the earlier folder is kept; None where there was none, or it was removed.
+
+    Raises:
+        RunError: The disk refuses; ``folder`` is as it was, and nothing new is left beside it.
+    """
+    with _writing(folder) as target:
+        there = target.is_dir() and any(target.iterdir())
+        kept = _dated(target) if there and not loses_nothing(target) else None
+        _replace(target, files, kept)
+        return kept
+
+
+def rewrite_folder(folder: Path, rewrite: Callable[[Path], Contents]) -> None:
+    """Replace a folder by what is made of it, while no other writer can come in between.
+
+    Args:
+        folder: The folder.
+        rewrite: Takes the folder where the files are, and gives the new ones.
+
+    Raises:
+        InputError: There is no such folder, or ``rewrite`` refuses it.
+        RunError: The disk refuses, or ``rewrite`` does; the folder is as it was.
+    """
+    with _writing(folder) as target:
+        _replace(target, rewrite(find_folder(folder)), kept=None)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[Path]:
+    """The folder that a path stands for, with the lock on the one above it, and with what a crash left mended."""
     target = folder.resolve()  # a link to the folder stays a link
-    new, old = target.with_name(f".{target.name}.new"), _old(target)
-    try:
+    with _saying_that_disk_refuses(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        _clear(target, new, old)
-        _build(new, files)
-        _swap(target, new, old)
-        fsync_folder(target.parent)
+        descriptor = os.open(target.parent, os.O_RDONLY)
+    try:
+        with _saying_that_disk_refuses(target):
+            take_lock(descriptor, wait=True)  # without locks, the renames still leave one whole folder
+            _mend(target)
+        yield target
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _saying_that_disk_refuses(target: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         reason = error.strerror or error
-        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(_beside(target, "new"), ignore_errors=True)
         raise RunError(
             f"The artifact {target.name} could not be written to {os.path.relpath(target.parent)}: {reason}; "
             "nothing half-written is left there: mend the disk, or choose another folder, and try again."
         ) from error
-    shutil.rmtree(old, ignore_errors=True)  # what stays behind, the next write clears
 
 
-def _old(target: Path) -> Path:
-    return target.with_name(f".{target.name}.old")
+def _replace(target: Path, files: Contents, kept: Path | None) -> None:
+    new, aside = _beside(target, "new"), _beside(target, "old" if kept is None else "kept")
+    with _saying_that_disk_refuses(target):
+        _build(new, files)
+        replaces = _swap(target, new, aside)
+        fsync_folder(target.parent)
+        if replaces and kept is not None:
+            os.rename(aside, kept)
+            fsync_folder(target.parent)
+    if kept is None:
+        shutil.rmtree(aside, ignore_errors=True)  # what stays behind, the next write clears
 
 
-def _clear(target: Path, new: Path, old: Path) -> None:
-    """Undo or finish what a crash left: never lose the only whole copy."""
-    if old.exists() and not target.exists():
-        os.rename(old, target)
+def _beside(target: Path, suffix: str) -> Path:
+    return target.with_name(f".{target.name}.{suffix}")
+
+
+def _dated(target: Path) -> Path:
+    """A free name for what is replaced now."""
+    name = f"{target.name}.replaced-{datetime.now(UTC):%Y%m%d-%H%M}"
+    names = (target.with_name(name if k == 1 else f"{name}-{k}") for k in count(1))
+    return next(path for path in names if not os.path.lexists(path))
+
+
+def _mend(target: Path) -> None:
+    """Undo or finish what a crash left: never lose the only whole copy, nor one that was to be kept."""
+    new, old, kept = (_beside(target, suffix) for suffix in ("new", *_ASIDE))
+    for aside in (old, kept):
+        if aside.exists() and not target.exists():
+            os.rename(aside, target)
+    if kept.exists():
+        os.rename(kept, _dated(target))
     for leftover in (old, new):
         if leftover.exists():
             shutil.rmtree(leftover)
 
 
-def _build(new: Path, files: Mapping[str, bytes | memoryview]) -> None:
+def _build(new: Path, files: Contents) -> None:
     os.mkdir(new)
     for name, data in files.items():
         with (new / name).open("wb") as file:
@@ -118,13 +252,15 @@ def _build(new: Path, files: Mapping[str, bytes | memoryview]) -> None:
     fsync_folder(new)
 
 
-def _swap(target: Path, new: Path, old: Path) -> None:
+def _swap(target: Path, new: Path, aside: Path) -> bool:
+    """Put the new folder in the place of the target; True where there was one, which has stepped aside."""
     replaces = target.exists()
     if replaces:
-        os.rename(target, old)
+        os.rename(target, aside)
     try:
         os.rename(new, target)
     except OSError:
         if replaces:
-            os.rename(old, target)
+            os.rename(aside, target)
         raise
+    return replaces

@@ -1,4 +1,4 @@
-"""Tuned lenses on disk: ``weights.pt``, ``companion.pt``, ``provenance.json``, ``README.md``."""
+"""Tuned lenses on disk: weights, provenance with its hash, card and, after a test, the verdict."""
 
 import dataclasses
 import hashlib
@@ -7,18 +7,33 @@ from pathlib import Path
 from typing import NamedTuple
 
 from logos_pl.artifacts.card import model_card
-from logos_pl.artifacts.checks import check_model, read_text, read_verified, refuse_other_owner
+from logos_pl.artifacts.checks import check_model, read_verified, refuse_other_owner
 from logos_pl.artifacts.companion import companion_files, companion_of, companion_record
 from logos_pl.artifacts.fingerprint import check_fingerprint
-from logos_pl.artifacts.names import ARTIFACT_FILES, CARD_FILE, PROVENANCE_FILE, WEIGHTS_FILE
+from logos_pl.artifacts.gates_file import check_verdict
+from logos_pl.artifacts.names import ARTIFACT_FILES, CARD_FILE, COMPANION_FILE, WEIGHTS_FILE
 from logos_pl.artifacts.provenance import Provenance
-from logos_pl.artifacts.store import check_destination, check_writable, find_folder, replace_folder
+from logos_pl.artifacts.sealed import read_sealed, sealed
+from logos_pl.artifacts.store import check_destination, check_writable, read_steadily, replace_and_keep
 from logos_pl.artifacts.weights import check_weights, decode, encode, translators_of, weights_of
 from logos_pl.errors import InputError
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.translator import Translators
 from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.frozen import FrozenLM
+from logos_pl.parsing import MIB
+
+
+class Saved(NamedTuple):
+    """A lens that was written.
+
+    Attributes:
+        provenance: As written.
+        earlier: Where what was in its place is kept; None where nothing was, or nothing but the same lens.
+    """
+
+    provenance: Provenance
+    earlier: Path | None
 
 
 class FittedLenses(NamedTuple):
@@ -34,17 +49,15 @@ def save_tuned_lens(
     translators: Translators,
     provenance: Provenance,
     companion: Translators | None = None,
-) -> Provenance:
-    """Write a tuned lens with its provenance and model card, as a whole or not at all; an earlier one is replaced.
+) -> Saved:
+    """Write a tuned lens with its provenance and model card, as a whole or not at all; an earlier one is kept, dated.
 
     Args:
         folder: Where, usually ``checkpoints/tuned_lenses/<clean_model_name>``.
         translators: The trained part, in the plain basis.
-        provenance: Everything but the record of the companion and the hashes of the files, which are filled in.
+        provenance: Everything but the record of the companion and the hashes of the files, which are filled in; a
+            verdict in it is left out.
         companion: The lens of bias and temperature alone that was fitted beside it, if one was.
-
-    Returns:
-        The provenance as written.
 
     Raises:
         InputError: Weights that are not finite or not of the recorded capacity, a provenance that cannot be written, or
@@ -55,7 +68,12 @@ def save_tuned_lens(
     weights = weights_of(translators)
     check_weights(weights, provenance.capacity)
     data = encode(weights)
-    provenance = dataclasses.replace(provenance, companion=companion_record(companion))
+    provenance = dataclasses.replace(
+        provenance,
+        companion=companion_record(companion),
+        kpis=None,  # a verdict is on the weights it was passed on, and comes with its files
+        acceptance=None,
+    )
     files: dict[str, bytes | memoryview] = {
         WEIGHTS_FILE: data,
         **companion_files(companion, provenance),
@@ -64,8 +82,24 @@ def save_tuned_lens(
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     text = dataclasses.replace(provenance, sha256=hashes).to_json()
     written = Provenance.from_json(text)  # what cannot be read back is not written
-    replace_folder(Path(folder), files | {PROVENANCE_FILE: text.encode()})
-    return written
+    earlier = replace_and_keep(Path(folder), files | sealed(text), lambda there: _says_no_more(there, written))
+    return Saved(written, earlier)
+
+
+def _says_no_more(folder: Path, written: Provenance) -> bool:
+    """Whether an earlier lens is the same, made by the same run or one like it, and was not judged."""
+    try:
+        there = read_provenance(folder)
+    except InputError:
+        return False  # whatever it is, it is not for this run to remove
+    same_but_for = {
+        name: getattr(written, name) for name in ("project_version", "git_sha", "environment", "fingerprint", "sha256")
+    }
+    weights = [
+        {name: digest for name, digest in provenance.sha256.items() if name != CARD_FILE}
+        for provenance in (there, written)
+    ]
+    return weights[0] == weights[1] and dataclasses.replace(there, **same_but_for) == written
 
 
 def check_tuned_lens_folder(folder: str | os.PathLike[str]) -> None:
@@ -92,8 +126,8 @@ def check_destination_of(folder: str | os.PathLike[str], model_id: str, model_co
     check_tuned_lens_folder(folder)
     check_writable(Path(folder).parent)
     try:
-        there = read_provenance(find_folder(Path(folder)))
-    except InputError:  # nothing there, or nothing that could be read as a lens: it may be replaced
+        there = read_steadily(Path(folder), read_provenance)
+    except InputError:  # nothing there, or nothing that can be read as a lens, and that is kept
         return
     refuse_other_owner(there, model_id, model_commit, Path(folder), "lens", "--export.folder")
 
@@ -141,11 +175,14 @@ def load_lenses(path: str | os.PathLike[str], lm: FrozenLM | None = None) -> Fit
     Raises:
         InputError: As ``load_tuned_lens``.
     """
-    folder = find_folder(Path(path))
-    provenance = read_provenance(folder)
-    if lm is not None:
-        check_model(provenance, lm)
-    files = verified_files(folder, provenance)
+
+    def read(folder: Path) -> tuple[Provenance, dict[str, bytes]]:
+        provenance = read_provenance(folder)
+        if lm is not None:
+            check_model(provenance, lm)
+        return provenance, verified_files(folder, provenance)
+
+    provenance, files = read_steadily(Path(path), read)
     weights = decode(files[WEIGHTS_FILE])
     check_weights(weights, provenance.capacity)
     lens, companion = TunedLens(translators_of(weights)), companion_of(files, provenance)
@@ -162,12 +199,28 @@ def read_provenance(folder: Path) -> Provenance:
     """The provenance in a folder.
 
     Raises:
-        InputError: There is none, or it is not what this version writes.
+        InputError: There is none, it was altered, or it is not what this version writes.
     """
-    return Provenance.from_json(read_text(folder / PROVENANCE_FILE))
+    return Provenance.from_json(read_sealed(folder))
 
 
 def verified_files(folder: Path, provenance: Provenance) -> dict[str, bytes]:
-    """The files' contents, read once, so that what was verified is what is used."""
+    """The files' contents, read once, so that what was verified is what is used; the verdict among them is checked.
+
+    Raises:
+        InputError: A file is missing or altered, or the provenance has another verdict than ``gates.json``.
+    """
     needed = {WEIGHTS_FILE} if provenance.companion is None else {WEIGHTS_FILE, provenance.companion.file}
-    return read_verified(folder, provenance.sha256, needed, ARTIFACT_FILES)
+    files = read_verified(folder, provenance.sha256, needed, ARTIFACT_FILES, _limits(provenance))
+    check_verdict(provenance, files)
+    return files
+
+
+def _limits(provenance: Provenance) -> dict[str, int]:
+    """The most bytes that the files of tensors may have, from how many numbers are recorded."""
+    capacity, companion = provenance.capacity, provenance.companion
+    numbers = {
+        WEIGHTS_FILE: capacity.parameters,
+        COMPANION_FILE: 0 if companion is None else companion.parameters,
+    }
+    return {name: MIB + 4 * count for name, count in numbers.items()}

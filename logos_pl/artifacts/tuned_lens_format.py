@@ -30,6 +30,7 @@ from logos_pl.lenses.affine import AffineLens
 from logos_pl.lenses.head import Head
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.sources import clean_name, explain
+from logos_pl.parsing import MIB, parse_json, read_bytes, read_text
 
 CONFIG_FILE, PARAMS_FILE = "config.json", "params.pt"
 HUB_FOLDER = "lens"
@@ -147,9 +148,9 @@ def read_config(path: Path) -> FormatConfig:
     """
     shown = os.path.relpath(path)
     try:
-        given = plain.parse(path.read_text(encoding="utf-8"), shown)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{shown} cannot be read ({error}): fetch the lens again.") from error
+        given = parse_json(read_text(path), shown)
+    except OSError as error:
+        raise InputError(f"{shown} cannot be read ({error.strerror}): fetch the lens again.") from error
     known = {field.name: field.default for field in fields(FormatConfig)}
     required = {"base_model_name_or_path", "d_model", "num_hidden_layers"}
     if not isinstance(given, dict) or not required <= given.keys():
@@ -181,7 +182,7 @@ def load_imported_lens(
     config = read_config(files.config)
     check_model(config, lm)
     try:
-        data = files.params.read_bytes()
+        data = read_bytes(files.params, _params_bytes(config))
     except OSError as error:
         raise InputError(
             f"{os.path.relpath(files.params)} cannot be read ({error.strerror}): fetch the lens again."
@@ -191,6 +192,12 @@ def load_imported_lens(
     digest = hashlib.sha256(data).hexdigest()
     name = str(dtype).removeprefix("torch.")
     return lens, ImportedOrigin(config.base_model, config.base_model_revision, name, config.unembed_hash, digest)
+
+
+def _params_bytes(config: FormatConfig) -> int:
+    """The most bytes that the translators may take: all numbers in fp64, the names, and room for the rest."""
+    n, d = config.num_hidden_layers, config.d_model
+    return 8 * n * d * (d + 1) + n * MIB
 
 
 def check_model(config: FormatConfig, lm: FrozenLM) -> None:

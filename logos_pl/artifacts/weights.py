@@ -1,24 +1,16 @@
 """The numbers of a tuned lens as a plain state dict, and as the bytes of ``weights.pt`` or ``companion.pt``."""
 
 import io
-import pickle
-import struct
 
 import torch
 from torch import Tensor
 
 from logos_pl.artifacts.groups import Capacity, Temperature
+from logos_pl.artifacts.torch_files import load_torch_file
 from logos_pl.errors import InputError
 from logos_pl.lenses.translator import Translators
 
 Weights = dict[str, Tensor]
-
-# torch.save writes zip files; its older formats have loaders of their own, which nothing here needs.
-ZIP_MAGIC = b"PK\x03\x04"
-# What torch's restricted unpickler raises on bytes that were made to break it.
-BROKEN_PICKLE = (
-    pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, struct.error
-)  # fmt: skip
 
 
 def weights_of(translators: Translators) -> Weights:
@@ -102,16 +94,16 @@ def decode(data: bytes, name: str = "weights.pt") -> Weights:
     Raises:
         InputError: They are no plain dictionary of tensors.
     """
-    refusal = f"{name} is not a state dict of tensors alone: fetch the artifact from a source you trust."
-    if not data.startswith(ZIP_MAGIC):
-        raise InputError(refusal)
-    try:
-        weights = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
-    except BROKEN_PICKLE as error:
-        raise InputError(refusal) from error
-    if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
-        raise InputError(refusal)
-    return weights
+    wanted, remedy = "a state dict of tensors alone", "fetch the artifact from a source you trust"
+    weights = load_torch_file(io.BytesIO(data), name, wanted, remedy)
+    if not isinstance(weights, dict):
+        raise InputError(f"{name} is not {wanted}: {remedy}.")
+    # By the class's own method: the state of an ordered dictionary may carry others of these names.
+    items = dict(dict.items(weights))
+    for key, tensor in items.items():
+        if type(key) is not str or not isinstance(tensor, Tensor):
+            raise InputError(f"{name} is not {wanted}: it holds {type(tensor).__name__} at {key!r}: {remedy}.")
+    return items
 
 
 def _refuse_bad_numbers(weights: Weights, owner: str) -> None:

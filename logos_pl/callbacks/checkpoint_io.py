@@ -1,14 +1,13 @@
-"""Checkpoint files that are whole or absent, and checkpoint callbacks that resume from a moved folder."""
+"""Checkpoint files that are whole or absent and carry a checksum, and callbacks that resume from a moved folder."""
 
-import io
 import os
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from logos_pl.artifacts.checkpoint_file import checkpoint_bytes
 from logos_pl.errors import RunError
 from logos_pl.files import replace_file
 
@@ -28,17 +27,23 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         Raises:
             RunError: the disk is full, read-only or otherwise refuses the file; the previous checkpoint still stands.
         """
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
+        data = checkpoint_bytes(checkpoint)
         target = Path(path)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(target, buffer.getbuffer())
+            replace_file(target, data)
         except OSError as error:
             raise RunError(
                 f"The checkpoint {target.name} could not be written to {os.path.relpath(target.parent)}: "
-                f"{error.strerror}; an earlier one is whole: mend the disk, and go on from there with --ckpt_path last."
+                f"{error.strerror}; {_what_is_left(target)}."
             ) from error
+
+
+def _what_is_left(target: Path) -> str:
+    """What there is to go on from where a checkpoint could not be written."""
+    if target.is_file():
+        return "an earlier one is whole: mend the disk, and go on from there with --ckpt_path last"
+    return "there is none before it: mend the disk, and start anew"
 
 
 class RunCheckpoint(ModelCheckpoint):

@@ -80,7 +80,7 @@ class GateWriter(Callback):
         judged_lens = next(c.provenance for c in trainer.callbacks if isinstance(c, LensImport))  # type: ignore[attr-defined]
         if self.is_artifact:
             assert judged_lens is not None
-            record_gates(self.folder, judged_lens, files, figures, acceptance)
+            record_gates(self.folder, judged_lens, files)
         else:
             for name, content in files.items():
                 replace_file(self.folder / name, content)

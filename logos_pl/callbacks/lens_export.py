@@ -13,6 +13,7 @@ from torch import Tensor
 
 from logos_pl.agreement import together
 from logos_pl.artifacts import groups
+from logos_pl.artifacts.checkpoint_file import check_checkpoint, read_checkpoint
 from logos_pl.artifacts.environment import environment, git_sha, project_version
 from logos_pl.artifacts.fingerprint import fingerprint
 from logos_pl.artifacts.provenance import Provenance
@@ -39,7 +40,8 @@ class LensExport(Callback):
     """Writes the artifact when the fit has ended by itself.
 
     Args:
-        folder: folder of the artifacts; the lens goes into its subfolder named after the model.
+        folder: folder of the artifacts; the lens goes into its subfolder named after the model. Another lens that is
+            there is kept beside it, as <model>.replaced-<YYYYMMDD-HHMM> (UTC).
     """
 
     def __init__(self, folder: str = "checkpoints/tuned_lenses") -> None:
@@ -55,7 +57,7 @@ class LensExport(Callback):
 
         Raises:
             InputError: the folder holds something else or another model's lens, or a resumed run's best checkpoint is
-                gone.
+                gone or was altered.
             RunError: the folder cannot be written.
         """
         assert isinstance(pl_module, LensTuning)
@@ -63,10 +65,14 @@ class LensExport(Callback):
         if trainer.is_global_zero:
             check_destination_of(self.destination(lm.clean_model_name), lm.model_id, lm.model_commit)
         best = best_checkpoint(trainer)
-        if best.best_model_path and not best.path.is_file():
+        if not best.best_model_path:
+            return
+        if not best.path.is_file():
             raise InputError(
                 f"{os.path.relpath(best.path)} is missing, and the resumed run had it: put it back, or start anew."
             )
+        if trainer.is_global_zero:
+            check_checkpoint(best.path)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Export the best checkpoint; every process takes part in counting, the first one writes."""
@@ -85,7 +91,7 @@ class LensExport(Callback):
     def _export(
         self, trainer: Trainer, module: LensTuning, data_module: LensDataModule, counts: Counts, consumed: DataLedger
     ) -> None:
-        best = torch.load(best_checkpoint(trainer).path, weights_only=True, map_location="cpu")
+        best = read_checkpoint(best_checkpoint(trainer).path)
         trained = _from_checkpoint(best, "translators", module.translators)
         trained.basis = basis_of(best)
         translators = trained.in_plain_basis()
@@ -107,8 +113,10 @@ class LensExport(Callback):
             fingerprint=fingerprint(module.frozen, module.head),
         )
         destination = self.destination(module.frozen.clean_model_name)
-        save_tuned_lens(destination, translators, provenance, companion)
+        saved = save_tuned_lens(destination, translators, provenance, companion)
         self._report(trainer, provenance, readings, destination)
+        if saved.earlier is not None:
+            say_where_kept("lens", saved.earlier)
 
     def _report(self, trainer: Trainer, provenance: Provenance, readings: Readings, destination: Path) -> None:
         optim = provenance.optim
@@ -123,6 +131,11 @@ class LensExport(Callback):
         say(f"lens:        {os.path.relpath(destination)}")
         if isinstance(trainer.logger, TensorBoardLogger):  # trainer.log_dir would wait for the other processes
             say(f"TensorBoard: tensorboard --logdir {os.path.relpath(trainer.logger.log_dir)}")
+
+
+def say_where_kept(what: str, earlier: Path) -> None:
+    """Tell the user where what was in the artifact's place is now."""
+    say(f"the earlier {what} is kept in {os.path.relpath(earlier)}")
 
 
 def _from_checkpoint(checkpoint: dict[str, Any], name: str, like: Translators) -> Translators:

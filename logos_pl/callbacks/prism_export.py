@@ -17,7 +17,7 @@ from logos_pl.artifacts.fingerprint import fingerprint
 from logos_pl.artifacts.prism import check_prism_destination, save_prism
 from logos_pl.artifacts.prism_provenance import PrismProvenance
 from logos_pl.callbacks.graceful_stop import SIGNALS
-from logos_pl.callbacks.lens_export import at_row, dataset_of, identity_of, precision_of
+from logos_pl.callbacks.lens_export import at_row, dataset_of, identity_of, precision_of, say_where_kept
 from logos_pl.callbacks.lens_table import print_kl_table
 from logos_pl.callbacks.progress import SECONDS_BETWEEN_LINES, clock
 from logos_pl.data.datamodule import LensDataModule
@@ -113,7 +113,7 @@ class PrismExport(Callback):
         if not trainer.is_global_zero:
             return
         provenance = _provenance(pl_module, data, consumed, trainer.world_size)
-        save_prism(self.destination, pl_module.prisms[pl_module.chosen].prism, provenance)
+        saved = save_prism(self.destination, pl_module.prisms[pl_module.chosen].prism, provenance)
         say("\nKL(final‖row) on held-out text, in bits, by whitening and depths pooled; * is taken:")
         Console(markup=False).print(candidate_table(pl_module))
         print_kl_table(
@@ -122,6 +122,8 @@ class PrismExport(Callback):
         counted = f"{provenance.positions:,} distinct positions, {consumed.tokens:,} tokens"
         say(f"{counted}, {consumed.documents:,} documents.")
         say(f"prism: {os.path.relpath(self.destination)}")
+        if saved.earlier is not None:
+            say_where_kept("prism", saved.earlier)
 
 
 def candidate_table(module: PrismFit) -> Table:

@@ -362,7 +362,7 @@ def _origin(provenance: Provenance | None) -> TunedLensOrigin | None:
         tokens=provenance.budget.tokens,
         steps_done=provenance.optim.steps_done,
         weights_sha256=provenance.sha256["weights.pt"],
-        all_gates_passed=None if provenance.acceptance is None else bool(provenance.acceptance["passed"]),
+        all_gates_passed=None if provenance.acceptance is None else provenance.acceptance.passed,
     )
 
 

@@ -1,19 +1,21 @@
 """What people read in a repository of lenses: its data set card, the NOTICE of each artifact, a figure."""
 
 import io
+import re
 from collections.abc import Mapping
-from typing import Any
 
 from huggingface_hub import DatasetCardData
 from matplotlib.figure import Figure
 
-from logos_pl.analysis.markdown import table
+from logos_pl.analysis.glyphs import drawable
 from logos_pl.artifacts.groups import PercentileKl
+from logos_pl.artifacts.provenance import Provenance
 from logos_pl.hub.index import VERDICTS, Index, Licence
 from logos_pl.hub.layout import INDEX_FILE, LICENCES_FOLDER, WORDS, Kind
 from logos_pl.lm.sources import clean_name
+from logos_pl.markdown import code, link, plain_line, table
 
-Provenances = Mapping[tuple[Kind, str], Mapping[str, Any]]
+WEB_ADDRESS = re.compile(r"https?://[\w.~:/?#@!&'+,;=%-]+")
 CITATION = """\
 ```bibtex
 @article{belrose2023eliciting,
@@ -35,13 +37,13 @@ LIMITATIONS = """\
 """
 
 
-def dataset_card(repo_id: str, index: Index, provenances: Provenances) -> str:
+def dataset_card(repo_id: str, index: Index, provenances: Mapping[str, Provenance]) -> str:
     """The root ``README.md``: Hub metadata, every artifact with its figures, how to use and verify them.
 
     Args:
         repo_id: The repository.
         index: What it holds.
-        provenances: Of every artifact, as plain values.
+        provenances: Of every tuned lens, by model id.
     """
     parts = [
         f"---\n{_metadata(repo_id)}\n---\n",
@@ -79,17 +81,17 @@ def _metadata(repo_id: str) -> str:
     return data.to_yaml().strip()
 
 
-def _lenses(index: Index, provenances: Provenances) -> list[str]:
+def _lenses(index: Index, provenances: Mapping[str, Provenance]) -> list[str]:
     if not index.tuned_lenses:
         return []
     header = ["Model", "Version", "Rank", "Rows", "Size", "KL(row‖final) at half depth, norm", "tuned", "Gates"]
     lines = []
     for model_id, entry in index.tuned_lenses.items():
-        given = provenances["tuned_lenses", model_id]
-        half = given["val_kl_bits"].get("50")
-        kl = ["–", "–"] if half is None else [f"{half[lens]['kl_to_final_bits']:.3f}" for lens in ("norm", "tuned")]
-        capacity = [str(given["capacity"]["rank_k"]), f"1 to {given['capacity']['rows']}"]
-        linked = f"[`{model_id}`]({entry.path})"
+        given = provenances[model_id]
+        half = given.val_kl_bits.get("50")
+        kl = ["–", "–"] if half is None else [f"{lens.kl_to_final_bits:.3f}" for lens in (half.norm, half.tuned)]
+        capacity = [str(given.capacity.rank_k), f"1 to {given.capacity.rows}"]
+        linked = f"[{code(model_id)}]({entry.path})"
         lines.append([linked, entry.tl_version, *capacity, entry.size, *kl, VERDICTS[entry.gates_passed]])
     note = "\nIn bits, mean over held-out text; `norm` is the model's own head without a lens.\n"
     return ["## Tuned lenses\n", table(header, lines) + note]
@@ -98,7 +100,7 @@ def _lenses(index: Index, provenances: Provenances) -> list[str]:
 def _prisms(index: Index) -> list[str]:
     if not index.prisms:
         return []
-    lines = [[f"[`{model}`]({entry.path})", entry.tl_version, entry.size] for model, entry in index.prisms.items()]
+    lines = [[f"[{code(model)}]({entry.path})", entry.tl_version, entry.size] for model, entry in index.prisms.items()]
     return ["## Prisms\n", table(["Model", "Version", "Size"], lines)]
 
 
@@ -146,7 +148,7 @@ def _prism_usage(repo_id: str, index: Index) -> str:
 
 def _licences(index: Index) -> str:
     """One line per artifact; nothing is said that its model's own repository does not say."""
-    lines = [f"* `{model_id}` ({WORDS[kind]}): {licence_words(entry.licence)}" for kind, model_id, entry in index]
+    lines = [f"* {code(model_id)} ({WORDS[kind]}): {licence_words(entry.licence)}" for kind, model_id, entry in index]
     return (
         "The files here hold no weights of the models. What the models' own repositories say of their licences, and "
         f"the licence files in them, copied to `{LICENCES_FOLDER}/`:\n\n" + "\n".join(lines) + "\n"
@@ -155,8 +157,10 @@ def _licences(index: Index) -> str:
 
 def licence_words(licence: Licence) -> str:
     """A licence in words: identifier, link, files; each only where there is one."""
-    parts = ["" if licence.id is None else f"`{licence.id}`", licence.link or ""]
-    parts += [f"[{path.rsplit('/', 1)[-1]}]({path})" for path in licence.files]
+    parts = ["" if licence.id is None else code(licence.id)]
+    if licence.link is not None:
+        parts.append(licence.link if WEB_ADDRESS.fullmatch(licence.link) else code(licence.link))
+    parts += [link(path.rsplit("/", 1)[-1], path) for path in licence.files]
     return ", ".join(part for part in parts if part) or "none is stated"
 
 
@@ -164,12 +168,13 @@ def notice(kind: Kind, model_id: str, model_commit: str, version: str, repo_id: 
     """``NOTICE``: what an artifact is of, and whose terms the model has."""
     copied = "".join(f"  {path}\n" for path in licence.files)
     files = f"Its licence files, copied to the repository {repo_id}:\n{copied}" if licence.files else ""
-    link = "" if licence.link is None else f" ({licence.link})"
-    stated = "none" if licence.id is None else licence.id
+    address = "" if licence.link is None else f" ({plain_line(licence.link)})"
+    stated = "none" if licence.id is None else plain_line(licence.id)
+    name, commit = plain_line(model_id), plain_line(model_commit)
     return (
-        f"{WORDS[kind][0].upper()}{WORDS[kind][1:]} for {model_id}, version {version}\n\n"
-        f"Made to read {model_id} at {model_commit}. These files hold no weights of that model.\n\n"
-        f"Licence by the model's metadata: {stated}{link}\n{files}"
+        f"{WORDS[kind][0].upper()}{WORDS[kind][1:]} for {name}, version {version}\n\n"
+        f"Made to read {name} at {commit}. These files hold no weights of that model.\n\n"
+        f"Licence by the model's metadata: {stated}{address}\n{files}"
     )
 
 
@@ -181,7 +186,7 @@ def depth_figure(val_kl_bits: Mapping[str, PercentileKl], model_name: str) -> by
     for name, colour in (("norm", "tab:gray"), ("tuned", "tab:blue")):
         values = [getattr(at, name).kl_to_final_bits for at in val_kl_bits.values()]
         axes.plot(rows, values, "-o", color=colour, markersize=4, label=name)
-    axes.set_title(f"{model_name}: validation text")
+    axes.set_title("".join(drawable(f"{model_name}: validation text")), parse_math=False)
     axes.set_xticks(rows, [f"{row}\n{depth}%" for depth, row in zip(val_kl_bits, rows, strict=True)])
     axes.set_xlabel("row (0: input of the first block), and its depth")
     axes.set_ylabel("KL(row ‖ final), bits")

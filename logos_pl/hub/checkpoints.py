@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from logos_pl.artifacts import plain
 from logos_pl.artifacts.names import PROVENANCE_FILE
+from logos_pl.artifacts.sealed import read_file
+from logos_pl.artifacts.store import REPLACED
 from logos_pl.errors import InputError
 from logos_pl.hub.layout import KINDS, WORDS, Kind
+from logos_pl.parsing import MAX_TEXT_BYTES, parse_json
 
 
 class LocalArtifact(NamedTuple):
@@ -21,7 +23,7 @@ class LocalArtifact(NamedTuple):
 
 
 def find_artifacts(root: Path, models: Sequence[str] | None = None) -> list[LocalArtifact]:
-    """The artifacts in a folder of checkpoints, ``<kind>/<model>/`` or ``<kind>/<org>/<model>/``.
+    """The artifacts in a folder of checkpoints, ``<kind>/<model>/`` or ``<kind>/<org>/<model>/``; not those replaced.
 
     Args:
         root: The folder.
@@ -33,7 +35,8 @@ def find_artifacts(root: Path, models: Sequence[str] | None = None) -> list[Loca
     found = []
     for kind in KINDS:
         for path in sorted([*root.glob(f"{kind}/*/{PROVENANCE_FILE}"), *root.glob(f"{kind}/*/*/{PROVENANCE_FILE}")]):
-            if not any(part.startswith(".") for part in path.relative_to(root).parts):
+            parts = path.relative_to(root).parts
+            if not any(part.startswith(".") or REPLACED.fullmatch(part) for part in parts):
                 found.append(_artifact(kind, path))
     there = sorted({artifact.model_id for artifact in found})
     missing = sorted(set(models or ()) - set(there))
@@ -55,7 +58,7 @@ def find_artifacts(root: Path, models: Sequence[str] | None = None) -> list[Loca
 
 
 def _artifact(kind: Kind, path: Path) -> LocalArtifact:
-    given = plain.parse(path.read_text(encoding="utf-8"), os.path.relpath(path))
+    given = parse_json(read_file(path, MAX_TEXT_BYTES).decode(errors="replace"), os.path.relpath(path))
     if not isinstance(given, dict) or not all(isinstance(given.get(key), str) for key in ("model_id", "model_commit")):
         raise InputError(f"{os.path.relpath(path)} names no model_id or no model_commit: fit or fetch it again.")
     return LocalArtifact(kind, given["model_id"], given["model_commit"], path.parent)

@@ -14,7 +14,6 @@ from logos_pl.data.tokenizing import Tokenizer
 from logos_pl.errors import InputError
 from logos_pl.functional.divergence import NATS_TO_BITS, kl_nats
 from logos_pl.lenses.norm import Lens, NormLens
-from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.anatomy import exact_logits
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
@@ -35,7 +34,7 @@ class DecodeCheck(NamedTuple):
         num_pairs: Random pairs of row and position the gain is over.
         differing_logits: Logits of row n, decoded by the model's own modules or by the lens, that are not what they
             should be, bit for bit.
-        median_gain_bits: Median over the pairs of KL(row‖final) under the norm lens minus that under the tuned lens.
+        median_gain_bits: Median over the pairs of KL(row‖final) under the norm lens minus that under the lens.
     """
 
     num_documents: int
@@ -44,9 +43,14 @@ class DecodeCheck(NamedTuple):
     median_gain_bits: float
 
     @property
-    def passed(self) -> bool:
-        """Whether the last row is exact and the lens gains at the median."""
-        return self.differing_logits == 0 and self.median_gain_bits > 0
+    def is_exact(self) -> bool:
+        """Whether the last row is what it should be."""
+        return self.differing_logits == 0
+
+    @property
+    def gains(self) -> bool:
+        """Whether the lens is nearer to the model than the norm lens, at the median."""
+        return self.median_gain_bits > 0
 
 
 def held_out_documents(dataset: str, held_out_frac: float) -> list[str]:
@@ -70,7 +74,7 @@ def held_out_documents(dataset: str, held_out_frac: float) -> list[str]:
 
 
 @torch.no_grad()
-def decode_check(lm: FrozenLM, lens: TunedLens, documents: Iterable[str], seed: int) -> DecodeCheck:
+def decode_check(lm: FrozenLM, lens: Lens, documents: Iterable[str], seed: int) -> DecodeCheck:
     """Decode random rows at random positions of documents.
 
     Args:
@@ -97,7 +101,7 @@ def decode_check(lm: FrozenLM, lens: TunedLens, documents: Iterable[str], seed: 
 
 
 def _read(
-    lm: FrozenLM, lens: TunedLens, ids: Sequence[int], generator: torch.Generator
+    lm: FrozenLM, lens: Lens, ids: Sequence[int], generator: torch.Generator
 ) -> tuple[int, Float[Tensor, "rows pos"]]:
     """Differing logits at row n, and the gain in bits at random inner rows and positions."""
     input_ids, n = torch.tensor([ids]), lm.num_blocks

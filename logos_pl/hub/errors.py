@@ -23,6 +23,11 @@ from huggingface_hub.utils import httpx
 from logos_pl.errors import InputError, LogosError, RunError
 from logos_pl.lm.sources import causes, first_sentence
 
+
+class HubUnreachableError(InputError):
+    """The Hub cannot be asked: there is no network, or offline mode is on."""
+
+
 # ValueError: a card that the Hub's validator refuses, or a storage that does; RuntimeError: an upload that broke off.
 RAISED = (OSError, EntryNotFoundError, httpx.HTTPError, ValueError, RuntimeError)
 
@@ -61,7 +66,7 @@ def explain(error: BaseException, repo_id: str, revision: str | None = None, pus
         )
     for kind, text in _not_there(repo_id, revision):
         if any(isinstance(link, kind) for link in chain):
-            return InputError(text)
+            return (HubUnreachableError if kind is OfflineModeIsEnabled else InputError)(text)
     if status in _REFUSALS:
         return RunError(_REFUSALS[status].format(repo_id=repo_id))
     codes = {link.errno for link in chain if isinstance(link, OSError)}
@@ -105,7 +110,7 @@ def _broken(repo_id: str, pushing: bool) -> LogosError:
             f"The connection to {constants.ENDPOINT} broke while {repo_id} was published: run the same command again; "
             "nothing shows there before it is whole, and what has arrived is not sent twice."
         )
-    return InputError(
+    return HubUnreachableError(
         f"{repo_id} is not in the local cache, or not all of it, and {constants.ENDPOINT} cannot be reached: "
         "check the network and run the same command again, or give a local folder."
     )

@@ -2,24 +2,25 @@
 
 import dataclasses
 import hashlib
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from logos_pl.artifacts import plain
-from logos_pl.artifacts.names import PROVENANCE_FILE
+from logos_pl.artifacts.gates_file import verdict_of
+from logos_pl.artifacts.names import GATES_FILE, PROVENANCE_FILE
 from logos_pl.errors import InputError
 from logos_pl.hub.layout import (
     INDEX_FILE,
     LICENCES_FOLDER,
+    TAG,
     Kind,
     artifact_path,
     model_path,
     refuse_unsafe_name,
     refuse_unsafe_path,
 )
+from logos_pl.parsing import parse_json, read_text
 
 SCHEMA_VERSION = 1
 VERDICTS = {True: "passed", False: "not passed", None: "not judged"}
@@ -118,7 +119,7 @@ class Index:
             InputError: Not JSON, another schema, a field unknown, missing or of another type, or a path that is not
                 the one the layout gives; named.
         """
-        given = plain.parse(text, INDEX_FILE)
+        given = parse_json(text, INDEX_FILE)
         version = given.get("schema_version") if isinstance(given, dict) else None
         if version != SCHEMA_VERSION:
             raise InputError(
@@ -126,6 +127,7 @@ class Index:
                 "use the version of logos-pl that wrote it."
             )
         index: Index = plain.from_plain(cls, given, INDEX_FILE)
+        _refuse_other_tag(index.release, f"{INDEX_FILE}: release")
         for kind, model_id, entry in index:
             _refuse_other_paths(kind, model_id, entry)
         for path in index.licences:
@@ -137,20 +139,14 @@ def read_index(root: Path) -> Index:
     """The index of a folder.
 
     Raises:
-        InputError: There is none, it is not UTF-8 text, or ``Index.from_json`` refuses it.
+        InputError: There is none, it is no file of text, or ``Index.from_json`` refuses it.
     """
     path = root / INDEX_FILE
-    if path.is_dir():
-        raise InputError(f"{os.path.relpath(path)} is a folder, and has to be a file: move it away.")
-    if not path.is_file():
+    if not path.exists():
         raise InputError(
             f"{root} has no {INDEX_FILE}: give a folder in the layout of the Hub, or make it with `logos-pl hub index`."
         )
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{os.path.relpath(path)} is not UTF-8 text: do not use this copy.") from error
-    return Index.from_json(text)
+    return Index.from_json(read_text(path))
 
 
 def entry_of(
@@ -159,36 +155,46 @@ def entry_of(
     """The entry of an artifact with these files, its provenance among them.
 
     Raises:
-        InputError: The provenance is not JSON, or lacks the model's commit or the gates' verdict.
+        InputError: The provenance is not JSON or lacks the model's commit, or ``gates.json`` holds no verdict.
     """
-    provenance = plain.parse(bytes(files[PROVENANCE_FILE]).decode(), PROVENANCE_FILE)
-    if not isinstance(provenance, dict) or "model_commit" not in provenance:
-        raise InputError(f"{PROVENANCE_FILE} of {model_id} names no model_commit: fit or fetch the artifact again.")
+    commit, tokenizer_commit = commits_of(bytes(files[PROVENANCE_FILE]), f"{PROVENANCE_FILE} of {model_id}")
     return Entry(
         path=artifact_path(kind, model_id),
         tl_version=tl_version,
-        model_commit=provenance["model_commit"],
-        tokenizer_commit=provenance.get("tokenizer_commit"),
+        model_commit=commit,
+        tokenizer_commit=tokenizer_commit,
         num_bytes=sum(len(data) for data in files.values()),
-        gates_passed=gates_passed(provenance),
+        gates_passed=gates_passed(files, model_id, commit),
         licence=licence,
         sha256={name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())},
     )
 
 
-def gates_passed(provenance: Mapping[str, Any]) -> bool | None:
-    """The gates' verdict in a provenance; None where there is none.
+def commits_of(provenance: bytes, name: str) -> tuple[str, str | None]:
+    """Commits of the model and of its tokenizer in the bytes of a provenance; None where it has none of the latter.
 
     Raises:
-        InputError: There is one that says neither passed nor not passed.
+        InputError: It is not JSON, or lacks the model's commit.
     """
-    acceptance = provenance.get("acceptance")
-    if acceptance is None:
+    try:
+        given = parse_json(provenance.decode(), name)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name} is not UTF-8 text: fit or fetch the artifact again.") from error
+    commits = (given.get("model_commit"), given.get("tokenizer_commit")) if isinstance(given, dict) else (None, None)
+    if not isinstance(commits[0], str) or not isinstance(commits[1], str | None):
+        raise InputError(f"{name} names no model_commit: fit or fetch the artifact again.")
+    return commits[0], commits[1]
+
+
+def gates_passed(files: Mapping[str, bytes | memoryview], model_id: str, model_commit: str) -> bool | None:
+    """The gates' verdict among an artifact's files; None where there is none.
+
+    Raises:
+        InputError: There is one that is none, or of another model.
+    """
+    if GATES_FILE not in files:
         return None
-    passed = acceptance.get("passed") if isinstance(acceptance, dict) else None
-    if not isinstance(passed, bool):
-        raise InputError(f"{PROVENANCE_FILE}: acceptance has no verdict `passed`, true or false: test the lens again.")
-    return passed
+    return verdict_of(bytes(files[GATES_FILE]), model_id, model_commit)[0].passed
 
 
 def _refuse_other_paths(kind: Kind, model_id: str, entry: Entry) -> None:
@@ -198,9 +204,17 @@ def _refuse_other_paths(kind: Kind, model_id: str, entry: Entry) -> None:
             f"{where} has its files at {entry.path!r}, and their place is {artifact_path(kind, model_id)}: "
             "do not use this copy."
         )
+    _refuse_other_tag(entry.tl_version, f"{where} tl_version")
+    if entry.num_bytes < 0:
+        raise InputError(f"{where} has {entry.num_bytes} bytes: do not use this copy.")
     for name in entry.sha256:
         refuse_unsafe_name(name, where)
     if PROVENANCE_FILE not in entry.sha256:
         raise InputError(f"{where} has no {PROVENANCE_FILE}: do not use this copy.")
     for path in entry.licence.files:
         refuse_unsafe_path(path, f"{LICENCES_FOLDER}/{model_path(model_id)}", where)
+
+
+def _refuse_other_tag(tag: str, where: str) -> None:
+    if TAG.fullmatch(tag) is None:
+        raise InputError(f"{where} is {tag!r}, which is no release: do not use this copy.")

@@ -5,13 +5,16 @@ import hashlib
 import os
 from pathlib import Path
 
+from logos_pl.artifacts import load_lenses, load_prism
 from logos_pl.artifacts.names import ARTIFACT_FILES
 from logos_pl.artifacts.prism import PRISM_FILES
+from logos_pl.artifacts.sealed import ANY_SIZE, read_file
 from logos_pl.errors import InputError
 from logos_pl.hub.checkpoints import LocalArtifact, find_artifacts
 from logos_pl.hub.index import Entry, Index, Licence, entry_of, read_index
 from logos_pl.hub.layout import INDEX_FILE, LICENCES_FOLDER, WORDS, model_path
 from logos_pl.hub.verify import check_provenance
+from logos_pl.parsing import MAX_TEXT_BYTES
 
 
 def index_folder(root: Path, tag: str) -> Index:
@@ -25,8 +28,10 @@ def index_folder(root: Path, tag: str) -> Index:
         InputError: There is nothing, or an artifact is not where its model's belongs, or is none.
     """
     before = read_index(root) if (root / INDEX_FILE).exists() else Index(tag)
-    paths = [path for path in sorted((root / LICENCES_FOLDER).rglob("*")) if path.is_file()]
-    licences = {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    paths = [path for path in sorted((root / LICENCES_FOLDER).rglob("*")) if not path.is_dir()]
+    licences = {
+        path.relative_to(root).as_posix(): hashlib.sha256(read_file(path, MAX_TEXT_BYTES)).hexdigest() for path in paths
+    }
     index = Index(before.release, licences=licences)
     for artifact in find_artifacts(root):
         entry = _entry(artifact, before, tag, list(licences))
@@ -42,12 +47,14 @@ def index_folder(root: Path, tag: str) -> Index:
 
 def _entry(artifact: LocalArtifact, before: Index, tag: str, licence_files: list[str]) -> Entry:
     kind, model_id = artifact.kind, artifact.model_id
-    paths = [path for path in sorted(artifact.folder.iterdir()) if not path.name.startswith(".")]
+    paths = sorted(artifact.folder.iterdir())
     for path in paths:
         if path.name not in (ARTIFACT_FILES if kind == "tuned_lenses" else PRISM_FILES) or not path.is_file():
             raise InputError(f"{os.path.relpath(path)} is no file of a {WORDS[kind]}: move it away.")
-    files = {path.name: path.read_bytes() for path in paths}
+    files = {path.name: read_file(path, ANY_SIZE) for path in paths}
     check_provenance(kind, files, artifact.folder)
+    # What is no number, or of another shape than recorded, is seen by loading alone.
+    _ = load_lenses(artifact.folder) if kind == "tuned_lenses" else load_prism(artifact.folder)
     known = before.entries(kind).get(model_id)
     if known is None:
         own = [path for path in licence_files if path.startswith(f"{LICENCES_FOLDER}/{model_path(model_id)}/")]

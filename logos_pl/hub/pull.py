@@ -10,8 +10,8 @@ from typing import NamedTuple
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import RemoteEntryNotFoundError
 
-from logos_pl.artifacts import plain
 from logos_pl.artifacts.names import PROVENANCE_FILE
+from logos_pl.artifacts.sealed import ANY_SIZE, read_file
 from logos_pl.artifacts.store import replace_folder
 from logos_pl.errors import InputError
 from logos_pl.hub.errors import speaking_of
@@ -19,6 +19,7 @@ from logos_pl.hub.index import Entry, Index, read_index
 from logos_pl.hub.layout import INDEX_FILE, KINDS, WORDS, Kind
 from logos_pl.hub.verify import artifact_files, licence_files
 from logos_pl.lm.sources import clean_name
+from logos_pl.parsing import MAX_TEXT_BYTES, parse_json
 
 REPO_TYPE = "dataset"
 
@@ -38,6 +39,11 @@ class Snapshot:
     commit: str
     root: Path
     index: Index
+
+    @property
+    def cache(self) -> Path:
+        """The repository's folder in the cache, in which files of a snapshot may be links to where they are kept."""
+        return self.root.parents[1]
 
 
 class Pulled(NamedTuple):
@@ -93,7 +99,7 @@ def fetch_artifact(snapshot: Snapshot, kind: Kind, model_id: str) -> dict[str, b
     entry = entry_for(snapshot.index, kind, model_id, snapshot.repo_id)
     for name in sorted(entry.sha256):
         fetch_file(snapshot.repo_id, f"{entry.path}/{name}", snapshot.commit)
-    return artifact_files(snapshot.root, kind, model_id, entry)
+    return artifact_files(snapshot.root, kind, model_id, entry, snapshot.cache)
 
 
 def fetch_licences(snapshot: Snapshot, model_ids: Sequence[str]) -> None:
@@ -183,13 +189,14 @@ def _is_there(place: Path, kind: Kind, model_id: str, entry: Entry, replace: boo
     shown = os.path.relpath(place)
     if not (place / PROVENANCE_FILE).is_file():
         raise InputError(f"{shown} is there and is no {WORDS[kind]}: move it away, or choose another --folder.")
-    there = plain.parse((place / PROVENANCE_FILE).read_text(encoding="utf-8"), f"{shown}/{PROVENANCE_FILE}")
+    text = read_file(place / PROVENANCE_FILE, MAX_TEXT_BYTES).decode(errors="replace")
+    there = parse_json(text, f"{shown}/{PROVENANCE_FILE}")
     owner = there.get("model_id") if isinstance(there, dict) else None
     if owner != model_id:
         raise InputError(f"{shown} holds the {WORDS[kind]} of {owner}, not of {model_id}: choose another --folder.")
     names = {path.name for path in place.iterdir()}
     same = names == set(entry.sha256) and all(
-        hashlib.sha256((place / name).read_bytes()).hexdigest() == sha256 for name, sha256 in entry.sha256.items()
+        hashlib.sha256(read_file(place / name, ANY_SIZE)).hexdigest() == sha256 for name, sha256 in entry.sha256.items()
     )
     if not same and not replace:
         raise InputError(

@@ -4,25 +4,27 @@ import hashlib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
-from logos_pl.artifacts import plain
 from logos_pl.artifacts.card import Release
 from logos_pl.artifacts.names import CARD_FILE, PROVENANCE_FILE
+from logos_pl.artifacts.provenance import Provenance
+from logos_pl.artifacts.sealed import read_file
 from logos_pl.errors import InputError
 from logos_pl.hub.cards import dataset_card
 from logos_pl.hub.checkpoints import LocalArtifact, find_artifacts
-from logos_pl.hub.errors import no_token, speaking_of
+from logos_pl.hub.errors import HubUnreachableError, no_token, speaking_of
 from logos_pl.hub.index import Index
-from logos_pl.hub.layout import INDEX_FILE, Kind, check_repo_id, check_tag, today
+from logos_pl.hub.layout import INDEX_FILE, check_repo_id, check_tag, today
 from logos_pl.hub.licences import UNKNOWN, FoundLicence, licence_of
 from logos_pl.hub.pull import REPO_TYPE, Snapshot, fetch_file, open_repository
 from logos_pl.hub.staging import Staged, stage
 from logos_pl.hub.verify import artifact_files
 from logos_pl.lm.sources import DEMO
+from logos_pl.parsing import MAX_TEXT_BYTES
 
 NOT_OURS = {".gitattributes", CARD_FILE}
 """What a new repository may hold already."""
@@ -36,12 +38,14 @@ class Published(NamedTuple):
         is_private: Whether the repository is.
         tags: Its tags.
         snapshot: Its lenses; None where there are none yet.
+        is_known: Whether the Hub was asked; otherwise the above says that it has nothing, and that may not be so.
     """
 
     head: str | None
     is_private: bool
     tags: frozenset[str]
     snapshot: Snapshot | None
+    is_known: bool = True
 
     @property
     def unfinished(self) -> str | None:
@@ -87,7 +91,13 @@ def refuse_without_login() -> None:
         HfApi().whoami()
 
 
-def plan_release(repo_id: str, checkpoints: Path, models: Mapping[str, str | None] | None, tag: str | None) -> Plan:
+def plan_release(
+    repo_id: str,
+    checkpoints: Path,
+    models: Mapping[str, str | None] | None,
+    tag: str | None,
+    only_build: bool = False,
+) -> Plan:
     """Build a release in ``<checkpoints>/hub/<repo_id>`` and verify it; reads the Hub and writes nothing to it.
 
     Args:
@@ -95,6 +105,7 @@ def plan_release(repo_id: str, checkpoints: Path, models: Mapping[str, str | Non
         checkpoints: Folder of the artifacts.
         models: Whose artifacts, each with the folder of a local model if known; None publishes all.
         tag: The release; None takes today's first free one.
+        only_build: Nothing is to be sent: where the Hub cannot be reached, go on as if it had nothing.
 
     Raises:
         InputError: No artifacts, a damaged one, a release that exists, a repository of something else, or no id of one.
@@ -103,7 +114,12 @@ def plan_release(repo_id: str, checkpoints: Path, models: Mapping[str, str | Non
     check_repo_id(repo_id)
     tag = None if tag is None else check_tag(tag)
     artifacts = find_artifacts(checkpoints, None if models is None else list(models))
-    published = _published(repo_id)
+    try:
+        published = _published(repo_id)
+    except HubUnreachableError:
+        if not only_build:
+            raise
+        published = Published(None, False, frozenset(), None, is_known=False)
     release = Release(repo_id, _free(tag, published, repo_id))
     places = {DEMO: DEMO, **(models or {})}
     licences = {
@@ -215,23 +231,24 @@ def _licence(artifact: LocalArtifact, place: str | None, snapshot: Snapshot | No
         return found
     assert snapshot is not None
     paths = before.licence.files
-    texts = {path: fetch_file(snapshot.repo_id, path, snapshot.commit).read_bytes() for path in paths}
+    texts = {path: read_file(fetch_file(snapshot.repo_id, path, snapshot.commit), MAX_TEXT_BYTES) for path in paths}
     return FoundLicence(before.licence, texts, found.remark if before.licence == UNKNOWN else None)
 
 
-def _provenances(folder: Path, staged: Staged, snapshot: Snapshot | None) -> dict[tuple[Kind, str], Mapping[str, Any]]:
-    """The provenance of every artifact of the repository; of those that are not here, that file alone is fetched."""
-    here = {(artifact.kind, artifact.model_id) for artifact in [*staged.changed, *staged.unchanged]}
-    read: dict[tuple[Kind, str], Mapping[str, Any]] = {}
-    for kind, model_id, entry in staged.index:
+def _provenances(folder: Path, staged: Staged, snapshot: Snapshot | None) -> dict[str, Provenance]:
+    """The provenance of every tuned lens of the repository; of those that are not here, that file alone is fetched."""
+    here = {artifact.model_id for artifact in [*staged.changed, *staged.unchanged] if artifact.kind == "tuned_lenses"}
+    read = {}
+    for model_id, entry in staged.index.tuned_lenses.items():
         name = f"{entry.path}/{PROVENANCE_FILE}"
         path = folder / name
-        if (kind, model_id) not in here:
+        if model_id not in here:
             assert snapshot is not None, "what is not here is there"
             path = fetch_file(snapshot.repo_id, name, snapshot.commit)
-            if hashlib.sha256(path.read_bytes()).hexdigest() != entry.sha256[PROVENANCE_FILE]:
-                raise InputError(f"{name} of {snapshot.repo_id} is not what its {INDEX_FILE} says: tell its owner.")
-        read[kind, model_id] = plain.parse(path.read_text(encoding="utf-8"), name)
+        data = read_file(path, MAX_TEXT_BYTES)
+        if hashlib.sha256(data).hexdigest() != entry.sha256[PROVENANCE_FILE]:
+            raise InputError(f"{name} is not what the {INDEX_FILE} of the repository says: tell its owner.")
+        read[model_id] = Provenance.from_json(data.decode(errors="replace"))
     return read
 
 

@@ -10,24 +10,18 @@ from pathlib import Path
 
 from logos_pl.artifacts import load_lenses, load_prism
 from logos_pl.artifacts.card import Release, model_card
-from logos_pl.artifacts.checks import read_verified
-from logos_pl.artifacts.names import (
-    CARD_FILE,
-    DEPTH_FIGURE_FILE,
-    NOTICE_FILE,
-    PROVENANCE_FILE,
-    WEIGHTS_FILE,
-)
-from logos_pl.artifacts.prism import FILES, PRISM_FILES
+from logos_pl.artifacts.names import CARD_FILE, DEPTH_FIGURE_FILE, NOTICE_FILE, WEIGHTS_FILE
+from logos_pl.artifacts.prism import prism_files
+from logos_pl.artifacts.sealed import sealed
 from logos_pl.artifacts.tuned_lens import read_provenance, verified_files
 from logos_pl.errors import InputError
 from logos_pl.hub.cards import depth_figure, notice
 from logos_pl.hub.checkpoints import LocalArtifact
-from logos_pl.hub.index import Entry, Index, Licence, entry_of, gates_passed
+from logos_pl.hub.index import Entry, Index, Licence, entry_of
 from logos_pl.hub.layout import INDEX_FILE
 from logos_pl.hub.licences import FoundLicence
 
-GENERATED = {CARD_FILE, NOTICE_FILE, DEPTH_FIGURE_FILE, PROVENANCE_FILE}
+GENERATED = {CARD_FILE, NOTICE_FILE, DEPTH_FIGURE_FILE}
 """What publishing writes anew for a tuned lens."""
 
 
@@ -42,7 +36,6 @@ def release_files(artifact: LocalArtifact, release: Release, licence: Licence) -
         return _prism_files(artifact, words)
     load_lenses(artifact.folder)  # refuses what could not be loaded
     provenance = read_provenance(artifact.folder)
-    gates_passed({"acceptance": provenance.acceptance})  # what is no verdict has no card either
     there = verified_files(artifact.folder, provenance)
     files = {name: data for name, data in there.items() if name not in GENERATED}
     if provenance.acceptance is None:
@@ -50,16 +43,16 @@ def release_files(artifact: LocalArtifact, release: Release, licence: Licence) -
     files[CARD_FILE] = model_card(provenance, len(files[WEIGHTS_FILE]), release).encode()
     files[NOTICE_FILE] = words.encode()
     written = dataclasses.replace(provenance, sha256=_hashes(files))
-    return files | {PROVENANCE_FILE: written.to_json().encode()}
+    return files | sealed(written.to_json())
 
 
 def _prism_files(artifact: LocalArtifact, words: str) -> dict[str, bytes]:
     """A Prism's files, by the hashes in its provenance, and its NOTICE."""
     _, provenance = load_prism(artifact.folder)  # refuses what could not be loaded
-    files = read_verified(artifact.folder, provenance.sha256, FILES.keys(), PRISM_FILES)
+    files = prism_files(artifact.folder, provenance)
     files[NOTICE_FILE] = words.encode()
     written = dataclasses.replace(provenance, sha256=_hashes(files))
-    return files | {PROVENANCE_FILE: written.to_json().encode()}
+    return files | sealed(written.to_json())
 
 
 def _hashes(files: Mapping[str, bytes]) -> dict[str, str]:

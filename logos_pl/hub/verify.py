@@ -3,23 +3,32 @@
 import hashlib
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from logos_pl.artifacts import plain
-from logos_pl.artifacts.names import PROVENANCE_FILE
+from logos_pl.artifacts.gates_file import check_verdict
+from logos_pl.artifacts.names import CARD_FILE, GATES_FILE, PROVENANCE_FILE, UNHASHED_FILES
 from logos_pl.artifacts.provenance import Provenance
+from logos_pl.artifacts.sealed import sealed_text
 from logos_pl.errors import InputError
-from logos_pl.hub.index import Entry, Index, gates_passed
+from logos_pl.hub.index import Entry, Index, commits_of, gates_passed
 from logos_pl.hub.layout import INDEX_FILE, WORDS, Kind
+from logos_pl.parsing import MAX_TEXT_BYTES, parse_json, read_bytes
 
 if TYPE_CHECKING:
     from logos_pl.artifacts.prism_provenance import PrismProvenance
 
 REMEDY = "fetch it again, and do not use this copy."
+AT_ROOT = (INDEX_FILE, CARD_FILE, ".gitattributes")
+"""What stands at the root beside what the index names; the card is for people, and nothing reads it."""
+OF_CLIENTS = (".git", ".cache")
+"""Folders at the root in which git and huggingface_hub keep their own accounts of a copy."""
 
 
-def artifact_files(root: Path, kind: Kind, model_id: str, entry: Entry) -> dict[str, bytes]:
+def artifact_files(
+    root: Path, kind: Kind, model_id: str, entry: Entry, links_within: Path | None = None
+) -> dict[str, bytes]:
     """The files of one artifact by name, read once, so that what was verified is what is used; nothing is unpickled.
 
     Args:
@@ -27,28 +36,31 @@ def artifact_files(root: Path, kind: Kind, model_id: str, entry: Entry) -> dict[
         kind: Tuned lens or Prism.
         model_id: Its model.
         entry: What the index says of it.
+        links_within: A folder around the copy that links in it may lead to, as they do in the Hub's cache.
 
     Raises:
-        InputError: A file is missing, altered or too many, the folder is another model's, or its provenance says other
-            than the index or the files; named.
+        InputError: A file is missing, altered, too many or elsewhere, the folder is another model's, or its provenance
+            says other than the index or the files; named.
     """
     folder = root / entry.path
-    provenance_bytes = _read(folder / PROVENANCE_FILE)
+    _refuse_links_outside(folder, links_within or root)
+    read = partial(_read, most=entry.num_bytes, within=links_within or root)
+    provenance_bytes = read(folder / PROVENANCE_FILE)
     _refuse_other_model(provenance_bytes, kind, model_id, folder)
-    files = {name: _read(folder / name) for name in entry.sha256 if name != PROVENANCE_FILE}
+    files = {name: read(folder / name) for name in entry.sha256 if name != PROVENANCE_FILE}
     files[PROVENANCE_FILE] = provenance_bytes
     for name, recorded in entry.sha256.items():
         _refuse_altered(files[name], recorded, folder / name)
-    foreign = sorted(path.name for path in folder.iterdir() if path.name not in files and path.name[0] != ".")
+    foreign = sorted(path.name for path in folder.iterdir() if path.name not in files)
     if foreign:
         raise InputError(f"{_shown(folder / foreign[0])} is not in {INDEX_FILE}: remove it, or index the folder anew.")
-    _cross_check(entry, files, folder)
+    _cross_check(entry, model_id, files, folder)
     check_provenance(kind, files, folder)
     return files
 
 
 def check_provenance(kind: Kind, files: dict[str, bytes], folder: Path) -> None:
-    """Read an artifact's provenance strictly, and compare the hashes in it with the files beside it.
+    """Read an artifact's provenance strictly, and compare it with the files beside it.
 
     Args:
         kind: Tuned lens or Prism.
@@ -56,17 +68,45 @@ def check_provenance(kind: Kind, files: dict[str, bytes], folder: Path) -> None:
         folder: Where they lie, for the message.
 
     Raises:
-        InputError: It is not what this version writes, or a file is not the one it records; named.
+        InputError: It is not what this version writes or what its own hash says, a file is not the one it records, or
+            its verdict is not the one in ``gates.json``; named.
     """
-    text = files[PROVENANCE_FILE].decode()
-    recorded = (Provenance if kind == "tuned_lenses" else _prism_provenance()).from_json(text).sha256
-    beside = {name: hashlib.sha256(data).hexdigest() for name, data in files.items() if name != PROVENANCE_FILE}
+    text = sealed_text(files, folder)
+    provenance = (Provenance if kind == "tuned_lenses" else _prism_provenance()).from_json(text)
+    recorded = provenance.sha256
+    beside = {name: hashlib.sha256(data).hexdigest() for name, data in files.items() if name not in UNHASHED_FILES}
     for name in sorted(beside.keys() | recorded.keys()):
         if recorded.get(name) != beside.get(name):
             raise InputError(
                 f"{_shown(folder / name)} is not what {PROVENANCE_FILE} records (sha256 {beside.get(name)} and "
                 f"{recorded.get(name)}): fit or fetch it again."
             )
+    if isinstance(provenance, Provenance):
+        check_verdict(provenance, files)
+
+
+def refuse_foreign_files(root: Path, index: Index) -> None:
+    """Make sure that a copy holds nothing but what its index names, hidden files and links included.
+
+    Args:
+        root: The folder of the copy.
+        index: Its index.
+
+    Raises:
+        InputError: Naming the first other file, or link that leads outside.
+    """
+    known = {*AT_ROOT, *index.licences}
+    for _, _, entry in index:
+        known |= {f"{entry.path}/{name}" for name in entry.sha256}
+    for place, folders, names in os.walk(root):
+        here = Path(place)
+        if here == root:
+            folders[:] = [name for name in folders if name not in OF_CLIENTS]
+        for path in [here / name for name in (*folders, *names)]:
+            _refuse_links_outside(path, root)
+        for name in sorted(names):
+            if (here / name).relative_to(root).as_posix() not in known:
+                raise InputError(f"{_shown(here / name)} is not in {INDEX_FILE}: remove it, or index the folder anew.")
 
 
 def _prism_provenance() -> "type[PrismProvenance]":
@@ -75,16 +115,17 @@ def _prism_provenance() -> "type[PrismProvenance]":
     return PrismProvenance
 
 
-def check_licences(root: Path, index: Index, model_ids: Sequence[str]) -> None:
-    """Compare the licence files of some models with the index.
+def check_licences(root: Path, index: Index, model_ids: Sequence[str], links_within: Path | None = None) -> None:
+    """Compare the licence files of some models with the index; arguments as in ``artifact_files``.
 
     Raises:
-        InputError: One is missing or altered, or the index has no hash of it.
+        InputError: One is missing, elsewhere or altered, or the index has no hash of it.
     """
     for path in licence_files(index, model_ids):
         if path not in index.licences:
             raise InputError(f"{INDEX_FILE} has no hash of {path}, which it refers to: {REMEDY}")
-        _refuse_altered(_read(root / path), index.licences[path], root / path)
+        data = _read(root / path, MAX_TEXT_BYTES, links_within or root)
+        _refuse_altered(data, index.licences[path], root / path)
 
 
 def licence_files(index: Index, model_ids: Sequence[str]) -> list[str]:
@@ -111,19 +152,19 @@ def _refuse_altered(data: bytes, recorded: str, path: Path) -> None:
         )
 
 
-def _cross_check(entry: Entry, files: dict[str, bytes], folder: Path) -> None:
-    """Provenance and size against the index, field by field."""
-    given = _plain(files[PROVENANCE_FILE], folder)
+def _cross_check(entry: Entry, model_id: str, files: dict[str, bytes], folder: Path) -> None:
+    """Provenance, verdict and size against the index, field by field."""
+    commit, tokenizer_commit = commits_of(files[PROVENANCE_FILE], _shown(folder / PROVENANCE_FILE))
     said: dict[str, tuple[Any, Any]] = {
-        "model_commit": (given.get("model_commit"), entry.model_commit),
-        "tokenizer_commit": (given.get("tokenizer_commit"), entry.tokenizer_commit),
-        "the gates' verdict": (gates_passed(given), entry.gates_passed),
+        "model_commit": (commit, entry.model_commit),
+        "tokenizer_commit": (tokenizer_commit, entry.tokenizer_commit),
+        "the gates' verdict": (gates_passed(files, model_id, commit), entry.gates_passed),
     }
-    for what, (provenance, index) in sorted(said.items()):
-        if provenance != index:
+    for what, (found, index) in sorted(said.items()):
+        if found != index:
+            source = GATES_FILE if what == "the gates' verdict" else PROVENANCE_FILE
             raise InputError(
-                f"{_shown(folder / PROVENANCE_FILE)} and {INDEX_FILE} disagree on {what} ({provenance} and {index}): "
-                f"{REMEDY}"
+                f"{_shown(folder / source)} and {INDEX_FILE} disagree on {what} ({found} and {index}): {REMEDY}"
             )
     num_bytes = sum(len(data) for data in files.values())
     if num_bytes != entry.num_bytes:
@@ -133,7 +174,7 @@ def _cross_check(entry: Entry, files: dict[str, bytes], folder: Path) -> None:
 def _plain(provenance: bytes, folder: Path) -> dict[str, Any]:
     path = _shown(folder / PROVENANCE_FILE)
     try:
-        given = plain.parse(provenance.decode(), path)
+        given = parse_json(provenance.decode(), path)
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text: {REMEDY}") from error
     if not isinstance(given, dict):
@@ -141,13 +182,20 @@ def _plain(provenance: bytes, folder: Path) -> dict[str, Any]:
     return given
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, most: int, within: Path) -> bytes:
+    """The content of a regular file of at most so many bytes, which lies in a folder however the links lead."""
     try:
-        return path.read_bytes()
+        _refuse_links_outside(path, within)
+        return read_bytes(path, most)
     except FileNotFoundError as error:
         raise InputError(f"{_shown(path)} is missing, and {INDEX_FILE} names it: {REMEDY}") from error
     except OSError as error:
         raise InputError(f"{_shown(path)} cannot be read ({error.strerror}): mend it, or fetch it again.") from error
+
+
+def _refuse_links_outside(path: Path, within: Path) -> None:
+    if not path.resolve().is_relative_to(within.resolve()):
+        raise InputError(f"{_shown(path)} is a link that leads out of {_shown(within)}: {REMEDY}")
 
 
 def _shown(path: Path) -> str:

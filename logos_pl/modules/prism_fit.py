@@ -43,7 +43,8 @@ class PrismSettings:
         rank: directions of the rotation that are kept, those that correlate most with the last row; the others go to
             its mean. `full`: all of them, which makes it orthogonal.
         shrinkage: share of the identity in the covariances; 0 refuses a rank-deficient one.
-        folder: folder of the prisms; a model's is in the subfolder named after it.
+        folder: folder of the prisms; a model's is in the subfolder named after it. Another prism that is there is kept
+            beside it, as <model>.replaced-<YYYYMMDD-HHMM> (UTC).
 
     Raises:
         InputError: A number is out of its bounds.

@@ -1,5 +1,7 @@
 """Models, translators and provenances for the tests of artifacts."""
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from logos_pl.artifacts.groups import (
     Regularizers,
     Temperature,
 )
+from logos_pl.artifacts.sealed import sealed
 from logos_pl.artifacts.weights import capacity_of
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.translator import Translators
@@ -65,7 +68,7 @@ def make_provenance(lm: FrozenLM | None = None, translators: Translators | None 
     """A complete provenance with a different value in every field."""
     if lm is None:
         mark = Fingerprint(
-            "f" * 64, 128, "float32", "cpu", [[1.0, 2.0], [3.0, 4.5]], [3, 1], [0.5, 0.25], [1.0, 0.1, 1.0]
+            "f" * 64, 128, "float32", "cpu", [[1.0, 2.0], [3.0, 4.5]] * 2, [3, 1], [0.5, 0.25], [1.0, 0.1, 1.0]
         )
     else:
         mark = fingerprint(lm, Head(lm.anatomy))
@@ -96,6 +99,21 @@ def make_provenance(lm: FrozenLM | None = None, translators: Translators | None 
         fingerprint=mark,
         companion=None if lm is not None else Companion("companion.pt", 51, [1.0, 1.1, 1.2]),
     )
+
+
+def reseal(folder: Path, **changes: Any) -> None:
+    """Change fields of a provenance, and write hashes that fit: of the files as they are now, and of itself."""
+    plain = json.loads((folder / "provenance.json").read_text())
+    here = [name for name in plain["sha256"] if (folder / name).is_file()]
+    plain["sha256"] |= {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in here}
+    write_sealed(folder, plain | changes)
+
+
+def write_sealed(folder: Path, provenance: Any) -> None:
+    """Write a provenance, whatever is in it, with the hash that fits."""
+    text = provenance if isinstance(provenance, str) else json.dumps(provenance)
+    for name, data in sealed(text).items():
+        (folder / name).write_bytes(data)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -1,4 +1,5 @@
 import dataclasses
+import re
 from typing import Any
 
 import pytest
@@ -6,7 +7,10 @@ import yaml
 
 from logos_pl.artifacts import Provenance
 from logos_pl.artifacts.card import model_card
+from logos_pl.artifacts.prism_provenance import prism_card
 from tests.artifacts.lenses import make_provenance
+from tests.artifacts.test_prism import prism_provenance
+from tests.artifacts.verdicts import make_acceptance, make_kpis
 
 
 def front_matter(card: str) -> Any:
@@ -61,3 +65,45 @@ def test_the_quick_start_pins_the_commit_where_the_hub_has_it(commit: str, pinne
     code = quick_start(dataclasses.replace(make_provenance(), model_commit=commit))
     assert (f'revision="{commit}"' in code) == pinned
     compile(code, "card", "exec")
+
+
+EVIL = "m<img src=x onerror=alert(1)>`](javascript:x)|$x$\n# heading"
+
+
+def test_names_from_outside_are_text_on_the_card_and_nothing_else() -> None:
+    p = make_provenance()
+    evil = dataclasses.replace(
+        p,
+        model_id=EVIL,
+        clean_model_name=EVIL,
+        model_commit=f"sha256:{EVIL}",
+        project_version=EVIL,
+        dataset=dataclasses.replace(p.dataset, repo_id=EVIL, name=EVIL, split=EVIL, revision=EVIL),
+        optim=dataclasses.replace(p.optim, schedule=EVIL),
+        precision=dataclasses.replace(p.precision, model=EVIL, unembed=EVIL, loss=EVIL),
+        acceptance=dataclasses.replace(
+            make_acceptance(passed=True),
+            remarks=[EVIL],
+            evaluated_on=dataclasses.replace(make_acceptance(True).evaluated_on, suite=EVIL, dataset=EVIL, device=EVIL),
+        ),
+        kpis=make_kpis(),
+    )
+    plain, card = model_card(p, 1), model_card(evil, 1)
+    assert "<img" not in card
+    assert not re.search(r"(?<!\\)\]\(javascript", card.split("```python")[0])
+    assert card.count("\n# ") == plain.count("\n# ") == 1
+    assert front_matter(card).keys() == {"library_name", "tags"}
+    code = quick_start(evil)
+    assert eval(code.split("load_model(")[1].split(")\n")[0]) == f"path/to/{EVIL}"
+    compile(code, "card", "exec")
+
+
+def test_names_from_outside_are_text_on_the_card_of_a_prism() -> None:
+    p = prism_provenance()
+    evil = dataclasses.replace(
+        p, model_id=EVIL, clean_model_name=EVIL, dataset=dataclasses.replace(p.dataset, repo_id=EVIL, split=EVIL)
+    )
+    card = prism_card(evil)
+    assert "<img" not in card
+    assert not re.search(r"(?<!\\)\]\(javascript", card.split("```python")[0])
+    assert card.count("\n# ") == prism_card(p).count("\n# ") == 1

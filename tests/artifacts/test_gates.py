@@ -13,39 +13,7 @@ from logos_pl.artifacts.gates import record_gates
 from logos_pl.artifacts.names import GATE_FILES
 from logos_pl.errors import InputError, RunError
 from tests.artifacts.lenses import contents, make_lm, make_provenance, make_translators
-
-GAIN = {"estimate": 0.25, "low": 0.0, "high": 0.5, "num": 7}
-KPIS: dict[str, Any] = {
-    "held_out_gain_bits": {"norm": GAIN, "norm_tau": GAIN, "bias": None},
-    "earliness_shift_first_rank_le_10": GAIN,
-    "earliness_shift_first_rank_le_5": GAIN,
-    "earliness_shift_first_rank_le_1": None,
-    "rank1_coverage_gain": GAIN,
-    "skip_layers": {"perplexity": {"0": 3.25, "2": None}},
-}
-
-
-def acceptance(passed: bool) -> dict[str, Any]:
-    measured = {"estimate": 0.4567, "low": 0.1, "high": 0.9, "num": 7}
-    check = {
-        "gate": "A", "what": "median ΔKL, prompts, 25% depth", "unit": "bits", "measured": measured, "threshold": 0.2,
-        "margin": 0.2567, "passed": passed, "reason": None,
-    }  # fmt: skip
-    on = {
-        "suite": "facts.yaml", "suite_sha256": "a" * 64, "facts": 94, "sequences": 208, "seq_len": 512,
-        "dataset": "org/text", "dtype": "float32", "device": "cpu",
-    }  # fmt: skip
-    return {
-        "passed": passed,
-        "calibration_only": False,
-        "gates": {"A": {"passed": passed, "checks": [check]}},
-        "remarks": ["The model has 4 blocks."],
-        "evaluated_on": on,
-    }
-
-
-def files(mark: bytes = b"") -> dict[str, bytes]:
-    return {name: name.encode() + mark for name in GATE_FILES}
+from tests.artifacts.verdicts import gate_files, make_acceptance, make_kpis
 
 
 @pytest.fixture
@@ -53,17 +21,18 @@ def lens(tmp_path: Path) -> tuple[Path, Provenance]:
     """A lens with its companion, and its provenance as written."""
     lm, translators = make_lm(), make_translators()
     folder = tmp_path / "tiny"
-    return folder, save_tuned_lens(folder, translators, make_provenance(lm, translators), make_translators(rank=0))
+    saved = save_tuned_lens(folder, translators, make_provenance(lm, translators), make_translators(rank=0))
+    return folder, saved.provenance
 
 
-def record(lens: tuple[Path, Provenance], mark: bytes = b"", passed: bool = True) -> Provenance:
-    return record_gates(*lens, files(mark), KPIS, acceptance(passed))
+def record(lens: tuple[Path, Provenance], mark: bytes = b" ", passed: bool = True) -> Provenance:
+    return record_gates(*lens, gate_files(mark, passed))
 
 
 def check_whole(folder: Path) -> None:
     provenance = load_tuned_lens(folder, make_lm())[1]
     there = contents(folder)
-    del there["provenance.json"]
+    del there["provenance.json"], there["provenance.json.sha256"]
     assert provenance.sha256 == {name: hashlib.sha256(data).hexdigest() for name, data in there.items()}
 
 
@@ -75,8 +44,8 @@ def test_files_figures_verdict_and_card_lie_beside_an_untouched_lens(lens: tuple
 
     assert after.keys() == before.keys() | set(GATE_FILES)
     assert all(after[name] == before[name] for name in ("weights.pt", "companion.pt"))
-    assert {name: after[name] for name in GATE_FILES} == files()
-    assert (written.kpis, written.acceptance) == (KPIS, acceptance(True))
+    assert {name: after[name] for name in GATE_FILES} == gate_files(b" ")
+    assert (written.kpis, written.acceptance) == (make_kpis(), make_acceptance(True))
     assert written == load_tuned_lens(folder)[1]
     assert dataclasses.replace(written, kpis=None, acceptance=None, sha256=provenance.sha256) == provenance
     card = after["README.md"].decode()
@@ -89,10 +58,10 @@ def test_files_figures_verdict_and_card_lie_beside_an_untouched_lens(lens: tuple
 
 
 def test_a_second_verdict_replaces_the_first(lens: tuple[Path, Provenance]) -> None:
-    record(lens, b"first")
-    record(lens, b"second", passed=False)
+    record(lens, b"\n")
+    record(lens, b"\n\n", passed=False)
 
-    assert contents(lens[0])["gates.json"] == b"gates.jsonsecond"
+    assert contents(lens[0])["gates.json"] == gate_files(b"\n\n", passed=False)["gates.json"]
     assert "## Gates: not passed" in contents(lens[0])["README.md"].decode()
     assert b"## Gates: passed" not in contents(lens[0])["README.md"]
     check_whole(lens[0])
@@ -100,10 +69,14 @@ def test_a_second_verdict_replaces_the_first(lens: tuple[Path, Provenance]) -> N
 
 def test_a_new_lens_has_no_verdict_of_the_old_one(lens: tuple[Path, Provenance]) -> None:
     record(lens)
-    provenance = dataclasses.replace(lens[1], kpis=None, acceptance=None)
-    save_tuned_lens(lens[0], make_translators(), provenance, make_translators(rank=0))
+    judged = load_tuned_lens(lens[0])[1]
+    kept = save_tuned_lens(lens[0], make_translators(), judged, make_translators(rank=0)).earlier
+    assert kept is not None, "it was judged"
+    assert load_tuned_lens(kept)[1] == judged
 
-    assert contents(lens[0]).keys() == {"weights.pt", "companion.pt", "README.md", "provenance.json"}
+    assert contents(lens[0]).keys() == {
+        "weights.pt", "companion.pt", "README.md", "provenance.json", "provenance.json.sha256"
+    }  # fmt: skip
     assert b"Gates" not in contents(lens[0])["README.md"]
 
 
@@ -128,7 +101,7 @@ def test_beside_a_file_that_was_altered_nothing_is_recorded(name: str, lens: tup
     (lens[0] / name).write_bytes((lens[0] / name).read_bytes() + b" ")
     before = contents(lens[0])
     with pytest.raises(InputError, match=f"{name} was altered"):
-        record(lens, b"new")
+        record(lens, b"\n")
     assert contents(lens[0]) == before
 
 
@@ -145,7 +118,7 @@ def test_a_disk_that_refuses_leaves_all_as_it_was(
 
     monkeypatch.setattr("logos_pl.artifacts.store.os.rename", refuse_new)
     with pytest.raises(RunError, match="No space left"):
-        record(lens, b"new")
+        record(lens, b"\n")
     assert contents(lens[0]) == before
     check_whole(lens[0])
 
@@ -154,7 +127,7 @@ def test_a_disk_that_refuses_leaves_all_as_it_was(
 def test_a_crash_between_the_two_renames_loses_nothing_and_the_next_verdict_mends_it(
     lens: tuple[Path, Provenance], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record(lens, b"first")
+    record(lens, b"\n")
     before, rename = contents(lens[0]), os.rename
 
     def die_at_new(source: Path, target: Path) -> None:
@@ -165,12 +138,12 @@ def test_a_crash_between_the_two_renames_loses_nothing_and_the_next_verdict_mend
     with monkeypatch.context() as patch:
         patch.setattr("logos_pl.artifacts.store.os.rename", die_at_new)
         with pytest.raises(KeyboardInterrupt):
-            record(lens, b"second")
+            record(lens, b"\n\n")
     assert not lens[0].exists()
-    assert load_tuned_lens(lens[0])[1].acceptance == acceptance(True)
+    assert load_tuned_lens(lens[0])[1].acceptance == make_acceptance(True)
     assert contents(lens[0].with_name(".tiny.old")) == before
 
-    record(lens, b"third")
-    assert contents(lens[0])["gates.json"] == b"gates.jsonthird"
+    record(lens, b"\n\n\n")
+    assert contents(lens[0])["gates.json"] == gate_files(b"\n\n\n")["gates.json"]
     assert [path.name for path in lens[0].parent.iterdir()] == ["tiny"]
     check_whole(lens[0])

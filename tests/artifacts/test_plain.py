@@ -36,9 +36,7 @@ def altered(**changes: Any) -> str:
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"count": ' + "9" * 5000 + "}"])
 def test_what_is_beyond_pythons_limits_is_refused_in_a_sentence(text: str) -> None:
-    with pytest.raises(
-        InputError, match=r"^r\.json is nested too deeply or holds a number of too many digits: [^\n]*$"
-    ):
+    with pytest.raises(InputError, match=r"^r\.json (is nested deeper than|holds an integer of 5000 digits)[^\n]*$"):
         from_json(Record, text, "r.json")
 
 

@@ -18,7 +18,7 @@ from logos_pl.errors import InputError
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.prism import PrismLens, PrismMap
 from logos_pl.lm.frozen import FrozenLM
-from tests.artifacts.lenses import contents, make_lm, make_provenance
+from tests.artifacts.lenses import contents, make_lm, make_provenance, reseal, write_sealed
 
 WIDTH = 16
 
@@ -62,7 +62,7 @@ def artifact(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("kind", ["full", "diagonal"])
 def test_a_prism_comes_back_bit_for_bit_with_its_provenance(tmp_path: Path, kind: str) -> None:
     lm = make_lm()
-    written = save_prism(tmp_path / "tiny", make_map(kind), prism_provenance(lm, kind))
+    written = save_prism(tmp_path / "tiny", make_map(kind), prism_provenance(lm, kind)).provenance
     lens, read = load_prism(tmp_path / "tiny", lm)
 
     assert read == written
@@ -138,7 +138,7 @@ def test_a_map_that_is_not_what_the_provenance_says_is_refused(tmp_path: Path) -
 
 def test_a_provenance_of_another_schema_is_refused(artifact: Path) -> None:
     plain = json.loads((artifact / "provenance.json").read_text())
-    (artifact / "provenance.json").write_text(json.dumps(plain | {"schema_version": 99}))
+    write_sealed(artifact, plain | {"schema_version": 99})
     with pytest.raises(InputError, match="schema_version 99"):
         read_prism_provenance(artifact)
 
@@ -159,3 +159,22 @@ def test_a_path_of_this_machine_is_never_written(tmp_path: Path) -> None:
     local = dataclasses.replace(good, dataset=dataclasses.replace(good.dataset, repo_id="/home/me/text"))
     with pytest.raises(InputError, match=r"dataset\.repo_id holds a path"):
         save_prism(tmp_path / "tiny", make_map(), local)
+
+
+def test_another_prism_is_kept_and_the_same_one_is_not(artifact: Path) -> None:
+    before = contents(artifact)
+    assert save_prism(artifact, make_map(), prism_provenance(make_lm())).earlier is None
+    assert contents(artifact) == before
+    kept = save_prism(artifact, make_map("diagonal"), prism_provenance(make_lm(), "diagonal")).earlier
+    assert kept is not None
+    assert contents(kept) == before
+    assert load_prism(kept)[1].whiten == "full"
+
+
+@pytest.mark.parametrize("tensor", [torch.eye(WIDTH).to_sparse(), torch.zeros(1).expand(WIDTH * 10**6, WIDTH * 10**6)])
+def test_a_part_that_is_no_plain_tensor_is_refused_though_its_hash_fits(artifact: Path, tensor: torch.Tensor) -> None:
+    parts = torch.load(artifact / "rotation.pt", weights_only=True)
+    torch.save(parts | {"rotation": tensor}, artifact / "rotation.pt")
+    reseal(artifact)
+    with pytest.raises(InputError, match=r"rotation\.pt is not a state dict of tensors alone"):
+        load_prism(artifact)

@@ -6,6 +6,7 @@ import pytest
 from logos_pl.artifacts import Provenance
 from logos_pl.errors import InputError
 from tests.artifacts.lenses import make_provenance
+from tests.artifacts.verdicts import make_acceptance, make_kpis
 
 # Written out from the specification of provenance.json, not from the code.
 GROUPS = {
@@ -63,7 +64,7 @@ def test_a_provenance_survives_json() -> None:
 
 
 def test_kpis_and_verdicts_may_be_added_later() -> None:
-    judged = dataclasses.replace(make_provenance(), kpis={"median_delta_kl_bits": {"25": 0.4}}, acceptance={"A": True})
+    judged = dataclasses.replace(make_provenance(), kpis=make_kpis(), acceptance=make_acceptance(passed=True))
     assert Provenance.from_json(judged.to_json()) == judged
 
 
@@ -85,3 +86,42 @@ def test_a_missing_field_of_a_group_is_refused_by_name() -> None:
     del plain["dataset"]["content_hash"]
     with pytest.raises(InputError, match="dataset lacks the field content_hash"):
         Provenance.from_json(json.dumps(plain))
+
+
+def with_group(group: str, **changes: object) -> dict[str, object]:
+    return {group: json.loads(make_provenance().to_json())[group] | changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"seed": -(2**63) - 1}, "seed"),
+        ({"clean_model_name": "other"}, "clean_model_name"),
+        ({"clean_model_name": "", "model_id": "org/"}, "clean_model_name"),
+        (with_group("dataset", held_out_frac=-0.1), "dataset: held_out_frac"),
+        (with_group("dataset", held_out_frac=0.5), "dataset: held_out_frac"),
+        (with_group("capacity", rows=0), "capacity"),
+        (with_group("capacity", rank_k=-1), "capacity"),
+        (with_group("capacity", parameters=0), "capacity"),
+        ({"val_kl_bits": {"<img>": json.loads(make_provenance().to_json())["val_kl_bits"]["25"]}}, "val_kl_bits"),
+        (with_group("companion", file="weights.pt"), "companion: file"),
+        (with_group("fingerprint", num_tokens=0, residual_norms=[[], [], []]), "fingerprint: num_tokens"),
+        (with_group("fingerprint", num_tokens=10**18), "fingerprint: num_tokens"),
+        (with_group("fingerprint", residual_norms=[]), "fingerprint: residual_norms"),
+        (with_group("fingerprint", residual_norms=[[], []]), "fingerprint: residual_norms"),
+        (with_group("fingerprint", residual_norms=[[1.0], [1.0, 2.0]]), "fingerprint: residual_norms"),
+        (with_group("fingerprint", top_ids=[], top_logits=[]), "fingerprint: top_ids"),
+        (with_group("fingerprint", top_ids=[1]), "fingerprint: top_ids"),
+    ],
+)
+def test_what_has_the_right_type_and_cannot_be_is_refused_by_its_name(changes: dict[str, object], where: str) -> None:
+    plain = json.loads(make_provenance().to_json()) | changes
+    with pytest.raises(InputError, match=f"^provenance.json: {where} cannot be "):
+        Provenance.from_json(json.dumps(plain))
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 400, "1e400", str(2**64)])
+def test_numbers_that_no_float_or_integer_here_holds_are_refused(number: str) -> None:
+    text = make_provenance().to_json().replace('"lr": 0.001', f'"lr": {number}')
+    with pytest.raises(InputError, match=r"^provenance\.json holds (an integer of|a number beyond)"):
+        Provenance.from_json(text)

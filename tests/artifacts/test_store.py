@@ -1,13 +1,23 @@
 import errno
 import os
 import shutil
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from logos_pl.artifacts.store import check_destination, find_folder, replace_folder
+from logos_pl.artifacts.store import (
+    REPLACED,
+    check_destination,
+    find_folder,
+    read_steadily,
+    replace_and_keep,
+    replace_folder,
+    rewrite_folder,
+)
 from logos_pl.errors import InputError, RunError
 from tests.artifacts.lenses import contents
 
@@ -222,3 +232,150 @@ def test_a_folder_with_anything_else_in_it_is_never_replaced(tmp_path: Path) -> 
         check_destination(tmp_path, {"a", "b"})
     with pytest.raises(InputError, match="it is a file"):
         check_destination(tmp_path / "a", {"a"})
+
+
+def keep_all(folder: Path) -> bool:
+    return False
+
+
+def kept_beside(folder: Path) -> list[dict[str, bytes]]:
+    """What is kept beside a folder, the earliest first."""
+    found = [path for path in folder.parent.iterdir() if REPLACED.fullmatch(path.name)]
+    assert all(path.name.startswith(f"{folder.name}.replaced-20") for path in found)
+    return [contents(path) for path in sorted(found, key=lambda path: (len(path.name), path.name))]
+
+
+def test_what_was_there_is_kept_under_a_dated_name_also_twice_in_a_minute(tmp_path: Path) -> None:
+    folder = tmp_path / "artifact"
+    assert replace_and_keep(folder, OLD, keep_all) is None
+    first = replace_and_keep(folder, NEW, keep_all)
+    second = replace_and_keep(folder, {"d": b"next"}, keep_all)
+    assert first is not None
+    assert second is not None
+    assert (contents(first), contents(second), contents(folder)) == (OLD, NEW, {"d": b"next"})
+    assert {path.name for path in tmp_path.iterdir()} == {"artifact", first.name, second.name}
+
+
+def test_what_the_new_files_say_all_of_is_not_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "artifact"
+    replace_folder(folder, OLD)
+    assert replace_and_keep(folder, NEW, lambda there: contents(there) == OLD) is None
+    assert (contents(folder), os.listdir(tmp_path)) == (NEW, ["artifact"])
+
+
+@pytest.mark.filterwarnings("ignore:Writing .* was interrupted")
+def test_a_kill_at_any_effect_loses_neither_the_new_nor_what_was_to_be_kept(tmp_path: Path) -> None:
+    seen = set()
+    for calls in range(20):
+        folder = tmp_path / str(calls) / "artifact"
+        replace_folder(folder, OLD)
+        killed = False
+        with pytest.MonkeyPatch.context() as patch:
+            fail_once_after(calls, Killed, EFFECTS, patch)
+            try:
+                replace_and_keep(folder, NEW, keep_all)
+            except Killed:
+                killed = True
+        found = contents(find_folder(folder))
+        replace_and_keep(folder, {"d": b"next"}, keep_all)
+        assert contents(folder) == {"d": b"next"}
+        there = [OLD] if found == OLD else [OLD, NEW]
+        assert len(kept_beside(folder)) == len(there)
+        assert all(files in kept_beside(folder) for files in there)
+        assert not [name for name in os.listdir(folder.parent) if name.startswith(".")]
+        seen.add((killed, found == NEW))
+    assert seen == {(True, False), (True, True), (False, True)}
+
+
+def test_writers_of_one_folder_come_one_after_the_other(tmp_path: Path) -> None:
+    folder = tmp_path / "artifact"
+    replace_folder(folder, {"count": b"0"})
+
+    def count_up() -> None:
+        def one_more(there: Path) -> dict[str, bytes]:
+            count = int((there / "count").read_bytes())
+            time.sleep(0.01)  # long enough for another writer to come in between, if it could
+            return {"count": str(count + 1).encode()}
+
+        for _ in range(5):
+            rewrite_folder(folder, one_more)
+
+    threads = [threading.Thread(target=count_up) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (contents(folder), os.listdir(tmp_path)) == ({"count": b"20"}, ["artifact"])
+
+
+def test_without_locks_a_folder_is_written_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    replace_folder(tmp_path / "artifact", OLD)
+    assert contents(tmp_path / "artifact") == OLD
+
+
+def both(folder: Path) -> tuple[bytes, bytes]:
+    """Two files that are written together."""
+    first = (folder / "a").read_bytes()
+    second = (folder / "b").read_bytes() if (folder / "b").exists() else b""
+    if first != second:
+        raise InputError("altered")
+    return first, second
+
+
+def test_a_folder_that_is_replaced_while_it_is_read_is_read_again(tmp_path: Path) -> None:
+    folder = tmp_path / "artifact"
+    replace_folder(folder, {"a": b"1", "b": b"1"})
+    looks = []
+
+    def read(there: Path) -> tuple[bytes, bytes]:
+        looks.append(there)
+        first = (there / "a").read_bytes()
+        if len(looks) == 1:
+            replace_folder(folder, {"a": b"2", "b": b"2"})
+        if (there / "b").read_bytes() != first:
+            raise InputError("altered")
+        return first, (there / "b").read_bytes()
+
+    assert read_steadily(folder, read) == (b"2", b"2")
+    assert len(looks) == 2
+
+
+def test_a_folder_that_is_wrong_as_it_stands_is_read_once_and_refused(tmp_path: Path) -> None:
+    replace_folder(tmp_path / "artifact", {"a": b"1", "b": b"2"})
+    looks = []
+
+    def read(there: Path) -> None:
+        looks.append(there)
+        both(there)
+
+    with pytest.raises(InputError, match="altered"):
+        read_steadily(tmp_path / "artifact", read)
+    assert len(looks) == 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_reader_beside_a_writer_always_finds_one_whole_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "artifact"
+    replace_folder(folder, {"a": b"0", "b": b"0"})
+    ended = threading.Event()
+
+    def write() -> None:
+        for k in range(60):
+            number = str(k).encode()
+            replace_folder(folder, {"a": number, "b": number})
+        ended.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    found = set()
+    while not ended.is_set():
+        try:
+            found.add(read_steadily(folder, both))
+        except FileNotFoundError:  # `both` reads without turning that into a sentence
+            continue
+    writer.join()
+    assert all(first == second for first, second in found)

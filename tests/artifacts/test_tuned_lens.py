@@ -22,13 +22,13 @@ from logos_pl.artifacts import (
 )
 from logos_pl.artifacts.fingerprint import fingerprint
 from logos_pl.artifacts.groups import Preconditioner
-from logos_pl.artifacts.tuned_lens import check_tuned_lens_folder
+from logos_pl.artifacts.tuned_lens import check_destination_of, check_tuned_lens_folder
 from logos_pl.errors import InputError, RunError
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
-from tests.artifacts.lenses import contents, make_lm, make_provenance, make_translators
+from tests.artifacts.lenses import contents, make_lm, make_provenance, make_translators, reseal, write_sealed
 
 
 @pytest.fixture(scope="module")
@@ -48,13 +48,6 @@ def with_companion(tmp_path: Path, lm: FrozenLM) -> Path:
     translators = make_translators()
     save_tuned_lens(tmp_path / "both", translators, make_provenance(lm, translators), make_translators(rank=0))
     return tmp_path / "both"
-
-
-def reseal(folder: Path, **changes: Any) -> None:
-    """Change fields of a provenance and record the hashes of the files as they are now."""
-    plain = json.loads((folder / "provenance.json").read_text())
-    plain["sha256"] = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in plain["sha256"]}
-    (folder / "provenance.json").write_text(json.dumps(plain | changes))
 
 
 def test_the_loaded_lens_decodes_every_row_to_the_same_bits(artifact: Path, lm: FrozenLM) -> None:
@@ -87,7 +80,9 @@ def test_without_a_model_the_lens_waits_for_a_head(artifact: Path, lm: FrozenLM)
 
 def test_the_folder_holds_weights_provenance_and_card_and_the_hashes_of_all_but_itself(artifact: Path) -> None:
     files = contents(artifact)
-    assert files.keys() == {"weights.pt", "provenance.json", "README.md"}
+    assert files.keys() == {"weights.pt", "provenance.json", "provenance.json.sha256", "README.md"}
+    own = hashlib.sha256(files["provenance.json"]).hexdigest()
+    assert files.pop("provenance.json.sha256").decode() == f"{own}  provenance.json\n"  # as `sha256sum` writes it
     recorded = json.loads(files.pop("provenance.json"))["sha256"]
     assert recorded == {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
 
@@ -127,7 +122,8 @@ def test_an_artifact_without_a_companion_has_none(artifact: Path, lm: FrozenLM) 
 
 def test_the_companion_is_recorded_with_its_hash_and_on_the_card(with_companion: Path) -> None:
     files = contents(with_companion)
-    assert files.keys() == {"weights.pt", "companion.pt", "provenance.json", "README.md"}
+    assert files.keys() == {"weights.pt", "companion.pt", "provenance.json", "provenance.json.sha256", "README.md"}
+    del files["provenance.json.sha256"]
     plain = json.loads(files.pop("provenance.json"))
     assert plain["sha256"] == {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     log_tau = make_translators(rank=0).log_tau.tolist()
@@ -166,7 +162,7 @@ def test_a_missing_companion_is_refused_by_its_name(with_companion: Path) -> Non
 def test_a_companion_without_a_recorded_hash_is_refused(with_companion: Path) -> None:
     plain = json.loads((with_companion / "provenance.json").read_text())
     del plain["sha256"]["companion.pt"]
-    (with_companion / "provenance.json").write_text(json.dumps(plain))
+    write_sealed(with_companion, plain)
     with pytest.raises(InputError, match=r"no hash of companion\.pt"):
         load_companion(with_companion)
 
@@ -175,9 +171,8 @@ def test_a_companion_without_a_recorded_hash_is_refused(with_companion: Path) ->
     ("record", "message"),
     [
         ({"parameters": 50}, "companion has 51 parameters, but its provenance records 50"),
-        ({"file": "weights.pt"}, "companion's tensor U has shape"),
-        ({"file": "../both/companion.pt"}, "no hash of ../both/companion.pt"),
-        ({"file": "README.md"}, "README.md is not a state dict"),
+        ({"file": "weights.pt"}, "companion: file cannot be weights.pt"),
+        ({"file": "../both/companion.pt"}, "companion: file cannot be ../both/companion.pt"),
     ],
 )
 def test_a_companion_that_is_not_as_recorded_is_refused(
@@ -227,7 +222,7 @@ def test_weights_pt_is_a_plain_state_dict_of_contiguous_fp32_tensors(artifact: P
 
 def test_what_is_returned_on_saving_is_what_is_read_on_loading(tmp_path: Path, lm: FrozenLM) -> None:
     translators = make_translators()
-    saved = save_tuned_lens(tmp_path / "tiny", translators, make_provenance(lm, translators))
+    saved = save_tuned_lens(tmp_path / "tiny", translators, make_provenance(lm, translators)).provenance
     assert load_tuned_lens(tmp_path / "tiny", lm)[1] == saved
 
 
@@ -266,6 +261,7 @@ def test_a_missing_file_is_refused_by_its_name(artifact: Path, name: str) -> Non
 @pytest.mark.parametrize("data", [b"{", b"\xff\xfe{}", b"NaN"])
 def test_a_provenance_that_is_no_json_is_refused(artifact: Path, data: bytes) -> None:
     (artifact / "provenance.json").write_bytes(data)
+    (artifact / "provenance.json.sha256").write_text(f"{hashlib.sha256(data).hexdigest()}  provenance.json\n")
     with pytest.raises(InputError, match=r"provenance.json is not|provenance.json holds"):
         load_tuned_lens(artifact)
 
@@ -274,7 +270,7 @@ def test_a_provenance_that_is_no_json_is_refused(artifact: Path, data: bytes) ->
 def test_a_provenance_cannot_name_files_elsewhere(artifact: Path, name: str) -> None:
     plain = json.loads((artifact / "provenance.json").read_text())
     plain["sha256"][name] = "0" * 64
-    (artifact / "provenance.json").write_text(json.dumps(plain))
+    write_sealed(artifact, plain)
     with pytest.raises(InputError, match="is no file of a lens"):
         load_tuned_lens(artifact)
 
@@ -282,7 +278,7 @@ def test_a_provenance_cannot_name_files_elsewhere(artifact: Path, name: str) -> 
 def test_weights_without_a_recorded_hash_are_refused(artifact: Path) -> None:
     plain = json.loads((artifact / "provenance.json").read_text())
     del plain["sha256"]["weights.pt"]
-    (artifact / "provenance.json").write_text(json.dumps(plain))
+    write_sealed(artifact, plain)
     with pytest.raises(InputError, match=r"no hash of weights\.pt"):
         load_tuned_lens(artifact)
 
@@ -363,7 +359,7 @@ def test_the_same_model_in_bfloat16_is_accepted_with_a_warning(artifact: Path) -
 def test_the_basis_it_was_trained_in_is_on_record_and_none_is_needed_to_read_it(tmp_path: Path, lm: FrozenLM) -> None:
     translators, basis = make_translators(), Preconditioner("whitened", None, 0.1)
     provenance = dataclasses.replace(make_provenance(lm, translators), preconditioner=basis)
-    assert save_tuned_lens(tmp_path / "tiny", translators, provenance).preconditioner == basis
+    assert save_tuned_lens(tmp_path / "tiny", translators, provenance).provenance.preconditioner == basis
     lens, loaded = load_tuned_lens(tmp_path / "tiny", lm)
     assert loaded.preconditioner == basis
     assert torch.equal(lens.translators.U, translators.U)
@@ -440,9 +436,11 @@ def test_a_lens_loads_whichever_rename_was_cut_off(
         patch.setattr(os, "rename", rename)
         save_tuned_lens(artifact, new, make_provenance(lm, new))
     assert load_tuned_lens(artifact, lm)[1].capacity.rank_k == 4
-    save_tuned_lens(artifact, new, make_provenance(lm, new))
+    earlier = save_tuned_lens(artifact, new, make_provenance(lm, new)).earlier
     assert load_tuned_lens(artifact, lm)[1].capacity.rank_k == 2
-    assert os.listdir(artifact.parent) == ["tiny"]
+    assert earlier is not None
+    assert load_tuned_lens(earlier, lm)[1].capacity.rank_k == 4
+    assert {path.name for path in artifact.parent.iterdir()} == {"tiny", earlier.name}
 
 
 def test_a_folder_of_somebody_elses_is_refused_before_and_at_saving(tmp_path: Path) -> None:
@@ -469,3 +467,75 @@ def test_nothing_written_names_this_machine(artifact: Path) -> None:
 
 def test_the_fingerprint_of_the_package_is_the_one_recorded(artifact: Path, lm: FrozenLM) -> None:
     assert load_tuned_lens(artifact)[1].fingerprint == fingerprint(lm, Head(lm.anatomy))
+
+
+def test_the_same_lens_saved_again_takes_the_place_of_the_first_and_another_one_does_not(
+    artifact: Path, lm: FrozenLM
+) -> None:
+    translators, before = make_translators(), contents(artifact)
+    provenance = dataclasses.replace(make_provenance(lm, translators), git_sha="c0de" * 10)
+    assert save_tuned_lens(artifact, translators, provenance).earlier is None
+    assert os.listdir(artifact.parent) == ["tiny"]
+
+    for other in (
+        dataclasses.replace(provenance, seed=7),
+        dataclasses.replace(provenance, optim=dataclasses.replace(provenance.optim, steps_done=13)),
+    ):
+        there = contents(artifact)
+        kept = save_tuned_lens(artifact, translators, other).earlier
+        assert kept is not None
+        assert contents(kept) == there
+        assert load_tuned_lens(kept, lm)[1].git_sha == "c0de" * 10
+    with torch.no_grad():
+        translators.c.add_(1)
+    assert save_tuned_lens(artifact, translators, other).earlier is not None
+    assert contents(artifact)["weights.pt"] != before["weights.pt"]
+
+
+@pytest.mark.parametrize("damage", ["provenance.json", "provenance.json.sha256", "weights.pt"])
+def test_a_lens_that_cannot_be_read_is_kept_too(artifact: Path, lm: FrozenLM, damage: str) -> None:
+    (artifact / damage).write_bytes(b"?")
+    before, translators = contents(artifact), make_translators(rank=2)
+    check_destination_of(artifact, "org/tiny", "c0ffee")
+    kept = save_tuned_lens(artifact, translators, make_provenance(lm, translators)).earlier
+    assert kept is not None
+    assert contents(kept) == before
+
+
+@pytest.mark.parametrize("name", ["weights.pt", "README.md", "provenance.json"])
+@pytest.mark.parametrize("kind", ["pipe", "endless", "folder", "link to nothing"])
+def test_what_is_no_regular_file_is_refused_at_once(artifact: Path, name: str, kind: str) -> None:
+    (artifact / name).unlink()
+    if kind == "pipe":
+        os.mkfifo(artifact / name)
+    elif kind == "folder":
+        (artifact / name).mkdir()
+    else:
+        (artifact / name).symlink_to("/dev/zero" if kind == "endless" else "nowhere")
+    with pytest.raises(InputError, match=rf"{name} (is not a regular file|cannot be read)"):
+        load_tuned_lens(artifact)
+
+
+@pytest.mark.parametrize(("name", "most"), [("weights.pt", 2**20 + 4 * 435), ("README.md", 2**26)])
+def test_a_file_far_larger_than_it_can_be_is_refused_unread(artifact: Path, name: str, most: int) -> None:
+    os.truncate(artifact / name, 2**40)  # takes no space on the disk
+    with pytest.raises(InputError, match=rf"{name} has 1,099,511,627,776 bytes or more, and at most {most:,} are read"):
+        load_tuned_lens(artifact)
+
+
+def test_a_lens_replaced_while_it_is_read_is_not_called_altered(
+    artifact: Path, lm: FrozenLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = make_translators(rank=2)
+    real = tuned_lens.read_provenance
+    looks: list[Provenance] = []
+
+    def read(folder: Path) -> Provenance:
+        provenance = real(folder)
+        if not looks:
+            looks.append(provenance)  # saving reads it, too
+            save_tuned_lens(artifact, new, make_provenance(lm, new))
+        return provenance
+
+    monkeypatch.setattr(tuned_lens, "read_provenance", read)
+    assert load_tuned_lens(artifact, lm)[1].capacity.rank_k == 2

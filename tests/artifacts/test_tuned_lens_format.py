@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -280,3 +281,41 @@ def test_what_a_space_has_not_is_said_in_one_sentence() -> None:
         find_imported_lens("org/lenses", "tiny/opt")
     with pytest.raises(InputError, match="neither a folder nor a Space org/none that this machine may see"):
         find_imported_lens("org/none", "tiny/llama")
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"1.weight": torch.eye(16).to_sparse()}, "_rebuild_sparse_tensor"),
+        ({"1.weight": torch.zeros(1).expand(10**6, 10**6)}, "declares a tensor of shape"),
+        ({"1.weight": torch.zeros(16, 16, device="meta")}, "_rebuild_meta_tensor_no_storage"),
+        ({1: torch.zeros(1)}, "holds Tensor at 1"),
+    ],
+)
+def test_what_is_no_plain_tensor_or_has_no_name_is_refused(
+    lm: FrozenLM, folder: Path, changes: dict[Any, Tensor], problem: str
+) -> None:
+    params = torch.load(folder / "params.pt", weights_only=True)
+    torch.save(params | changes, folder / "params.pt")
+    with pytest.raises(InputError, match=rf"params\.pt is not a state dict of tensors alone: it .*{problem}"):
+        load_imported_lens(folder, lm)
+
+
+def test_a_flipped_bit_of_the_numbers_is_refused_by_their_checksum(lm: FrozenLM, folder: Path) -> None:
+    weight = torch.load(folder / "params.pt", weights_only=True)["1.weight"]
+    data = bytearray((folder / "params.pt").read_bytes())
+    data[data.index(weight.numpy().tobytes()) + 3] ^= 1
+    (folder / "params.pt").write_bytes(data)
+    with pytest.raises(InputError, match="was altered in the part"):
+        load_imported_lens(folder, lm)
+
+
+@pytest.mark.parametrize("name", ["config.json", "params.pt"])
+def test_files_that_are_no_files_or_far_too_large_are_refused(lm: FrozenLM, folder: Path, name: str) -> None:
+    os.truncate(folder / name, 2**40)
+    with pytest.raises(InputError, match=rf"{name} has 1,099,511,627,776 bytes or more, and at most"):
+        load_imported_lens(folder, lm)
+    (folder / name).unlink()
+    (folder / name).symlink_to("/dev/zero")
+    with pytest.raises(InputError, match=name):
+        load_imported_lens(folder, lm)

@@ -38,6 +38,18 @@ def test_a_disk_that_refuses_is_one_sentence_and_the_previous_checkpoint_stands(
     assert [entry.name for entry in tmp_path.iterdir()] == ["last.ckpt"]
 
 
+def test_a_first_checkpoint_that_cannot_be_written_is_not_said_to_have_an_earlier_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(RunError, match=r"No space left on device; there is none before it: .* start anew\.$"):
+        AtomicCheckpointIO().save_checkpoint({"step": 1}, tmp_path / "last.ckpt")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_best_score_is_remembered_after_the_folder_has_moved(tmp_path: Path) -> None:
     before = RunCheckpoint(tmp_path / "before", "best", monitor="val/kl")
     here = str(before.path)

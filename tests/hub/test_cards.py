@@ -1,6 +1,3 @@
-import json
-from typing import Any
-
 import yaml
 from huggingface_hub import DatasetCard
 
@@ -12,14 +9,13 @@ LICENCE = Licence("llama3.1", "https://x.org/licence", ["LICENSES/org/tiny/LICEN
 
 
 def card(licence: Licence = LICENCE) -> str:
-    provenance: dict[str, Any] = json.loads(make_provenance().to_json())
-    files = {"provenance.json": json.dumps(provenance).encode(), "weights.pt": b"x" * 2_000_000}
+    provenance = make_provenance()
+    files = {"provenance.json": provenance.to_json().encode(), "weights.pt": b"x" * 2_000_000}
     index = Index("v2026.01.31").with_entry(
         "tuned_lenses", "org/tiny", entry_of("tuned_lenses", "org/tiny", files, "v2026.01.30", licence)
     )
     index = index.with_entry("prisms", "org/tiny", entry_of("prisms", "org/tiny", files, "v2026.01.31", licence))
-    kinds = ("tuned_lenses", "prisms")
-    return dataset_card("me/lenses", index, {(kind, "org/tiny"): provenance for kind in kinds})
+    return dataset_card("me/lenses", index, {"org/tiny": provenance})
 
 
 def test_the_cards_metadata_are_what_the_hubs_client_reads_back() -> None:
@@ -70,8 +66,7 @@ def test_the_licences_of_a_models_lens_and_prism_both_stand_there() -> None:
     index = index.with_entry(
         "tuned_lenses", "a/x", entry_of("tuned_lenses", "a/x", files, "v1", Licence("mit", None, []))
     )
-    provenance = json.loads(make_provenance().to_json())
-    text = dataset_card("me/lenses", index, {("tuned_lenses", "a/x"): provenance})
+    text = dataset_card("me/lenses", index, {"a/x": make_provenance()})
     assert "* `a/x` (tuned lens): `mit`\n* `a/x` (Prism): `llama3.1`, https" in text
 
 
@@ -91,3 +86,22 @@ def test_the_figure_is_the_same_for_the_same_lens() -> None:
     pictures = {depth_figure(make_provenance().val_kl_bits, "tiny") for _ in range(2)}
     assert len(pictures) == 1
     assert next(iter(pictures)).startswith(b"\x89PNG\r\n")
+
+
+EVIL = Licence("<img src=x>`x`", "javascript:alert(1)) ![<b>](x", ["LICENSES/org/tiny/LICENSE (1)"])
+
+
+def test_what_a_models_repository_says_of_its_licence_is_text_and_nothing_else() -> None:
+    text = card(EVIL)
+    assert "<img" not in text
+    assert "<b>" not in text
+    assert "![" not in text.replace(r"!\[", "")
+    assert "[LICENSE (1)](LICENSES/org/tiny/LICENSE%20%281%29)" in text
+    words = notice("tuned_lenses", "org/tiny", "c0\nYours", "v2026.01.31", "me/lenses", EVIL)
+    assert "<img" not in words
+    assert "at c0\\nYours." in words
+
+
+def test_a_model_name_with_dollars_and_line_feeds_is_drawn_as_it_is() -> None:
+    name = "a$\\frac$b\n$"
+    assert depth_figure(make_provenance().val_kl_bits, name).startswith(b"\x89PNG\r\n")

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -9,11 +10,13 @@ from logos_pl.hub.checkpoints import find_artifacts
 from tests.hub.publishing import SMALL, TINY
 
 
-def test_artifacts_are_found_by_their_provenance_in_both_layouts_and_never_in_hidden_folders(
+def test_artifacts_are_found_by_their_provenance_in_both_layouts_and_never_in_hidden_folders_or_kept_ones(
     checkpoints: Path,
 ) -> None:
     lenses = checkpoints / "tuned_lenses"
     shutil.copytree(lenses / "small", lenses / ".small.old")
+    shutil.copytree(lenses / "small", lenses / "small.replaced-20260131-1200")
+    shutil.copytree(lenses / "small", lenses / "small.replaced-20260131-1200-2")
     (lenses / "org").mkdir()
     (lenses / "tiny").rename(lenses / "org" / "tiny")
     found = find_artifacts(checkpoints)
@@ -45,4 +48,19 @@ def test_a_provenance_that_names_no_model_is_refused(checkpoints: Path, given: d
     path = checkpoints / "tuned_lenses" / "small" / "provenance.json"
     path.write_text(json.dumps(given))
     with pytest.raises(InputError, match="names no model_id or no model_commit"):
+        find_artifacts(checkpoints)
+
+
+@pytest.mark.parametrize("data", [b"\xff", b"[", b"[" * 100_000])
+def test_a_provenance_that_is_no_json_is_refused(checkpoints: Path, data: bytes) -> None:
+    (checkpoints / "tuned_lenses" / "small" / "provenance.json").write_bytes(data)
+    with pytest.raises(InputError, match=r"small/provenance\.json is not valid JSON|is nested deeper"):
+        find_artifacts(checkpoints)
+
+
+def test_a_pipe_in_the_place_of_a_provenance_is_refused(checkpoints: Path) -> None:
+    path = checkpoints / "tuned_lenses" / "small" / "provenance.json"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(InputError, match=r"provenance\.json is not a regular file"):
         find_artifacts(checkpoints)

@@ -58,13 +58,13 @@ def test_the_gain_is_the_median_over_rows_and_positions(lm: FrozenLM) -> None:
 def test_a_lens_that_gains_passes_and_one_that_is_the_norm_lens_does_not(lm: FrozenLM) -> None:
     head = Head(lm.anatomy)
     flat = Translators(3, 16, 2)
-    assert not decode_check(lm, TunedLens(flat, head), DOCUMENTS, seed=0).passed  # untrained: no gain at all
+    assert not decode_check(lm, TunedLens(flat, head), DOCUMENTS, seed=0).gains  # untrained: no gain at all
     gains = {}
     for value in (-4.0, 1.0):
         with torch.no_grad():
             flat.log_tau.fill_(value)
         gains[value] = decode_check(lm, TunedLens(flat, head), DOCUMENTS, seed=0)
-    assert {check.passed for check in gains.values()} == {True, False}  # too sharp, and about as flat as the model is
+    assert {check.gains for check in gains.values()} == {True, False}  # too sharp, and about as flat as the model is
 
 
 def test_a_lens_that_changes_the_last_row_does_not_pass(lm: FrozenLM) -> None:
@@ -76,7 +76,7 @@ def test_a_lens_that_changes_the_last_row_does_not_pass(lm: FrozenLM) -> None:
 
     check = decode_check(lm, Improving(Translators(3, 16, 2), Head(lm.anatomy)), DOCUMENTS, seed=0)
     assert check.differing_logits > 0
-    assert not check.passed
+    assert not check.is_exact
 
 
 def test_the_same_seed_draws_the_same_rows_and_positions(lm: FrozenLM, monkeypatch: pytest.MonkeyPatch) -> None:

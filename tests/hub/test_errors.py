@@ -35,7 +35,7 @@ def answered(status: int) -> HfHubHTTPError:
 )
 def test_a_failure_is_one_sentence(error: Exception, kind: type[LogosError], sentence: str) -> None:
     found = explain(error, "me/lenses")
-    assert type(found) is kind
+    assert isinstance(found, kind)
     assert sentence in str(found)
     assert "\n" not in str(found)
 

@@ -1,4 +1,3 @@
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from logos_pl.errors import InputError
 from logos_pl.hub.index import read_index
 from logos_pl.hub.indexing import index_folder
 from logos_pl.hub.push import plan_release
+from tests.artifacts.lenses import reseal
 from tests.hub.publishing import REPO, SMALL, TAG, TINY
 from tests.hub.stand_in import Hub
 
@@ -35,8 +35,7 @@ def test_an_index_made_anew_has_all_but_what_only_the_models_repository_knows(ro
 
 
 def test_what_changed_belongs_to_the_new_release_and_the_rest_stays(root: Path) -> None:
-    path = root / "tuned_lenses" / SMALL / "provenance.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"seed": 7}))
+    reseal(root / "tuned_lenses" / SMALL, seed=7)
     index = index_folder(root, f"{TAG}.1")
     assert index.release == f"{TAG}.1"
     assert {model: entry.tl_version for model, entry in index.tuned_lenses.items()} == {TINY: TAG, SMALL: f"{TAG}.1"}
@@ -62,6 +61,7 @@ def test_a_lens_in_the_place_of_another_is_refused(root: Path) -> None:
             lambda lens: (lens / "notes.txt").write_text(""),
             r"small/notes\.txt is no file of a tuned lens: move it away",
         ),
+        (lambda lens: (lens / ".hidden").write_text(""), r"small/\.hidden is no file of a tuned lens: move it away"),
         (lambda lens: (lens / "figures").mkdir(), r"small/figures is no file of a tuned lens: move it away"),
         (
             lambda lens: ((lens / "NOTICE").unlink(), (lens / "NOTICE").mkdir()),
@@ -78,13 +78,12 @@ def test_what_a_verification_would_refuse_is_not_indexed(
 
 
 def test_what_is_no_artifact_is_refused(root: Path) -> None:
-    path = root / "tuned_lenses" / SMALL / "provenance.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"more": 1}))
+    reseal(root / "tuned_lenses" / SMALL, more=1)
     with pytest.raises(InputError, match="has the unknown field more"):
         index_folder(root, TAG)
     with pytest.raises(InputError, match="There is no tuned lens or Prism in"):
         index_folder(root / "LICENSES", TAG)
     (root / "INDEX.json").unlink()
     (root / "INDEX.json").mkdir()
-    with pytest.raises(InputError, match=r"INDEX\.json is a folder"):
+    with pytest.raises(InputError, match=r"INDEX\.json is not a regular file"):
         index_folder(root, TAG)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import constants, metadata_load
+from huggingface_hub.utils import close_session
 
 from logos_pl.artifacts import load_tuned_lens
 from logos_pl.artifacts.gates import record_gates
@@ -15,12 +16,16 @@ from logos_pl.hub.index import Index
 from logos_pl.hub.layout import today
 from logos_pl.hub.pull import open_repository, pull
 from logos_pl.hub.push import Plan, plan_release, publish, refuse_without_login
-from tests.artifacts.lenses import contents
-from tests.artifacts.test_gates import KPIS, acceptance, files
+from logos_pl.hub_cli import main
+from tests.artifacts.lenses import contents, reseal
+from tests.artifacts.verdicts import gate_files
 from tests.hub.publishing import LICENCE, REPO, SMALL, TAG, TINY, UPLOADS
 from tests.hub.stand_in import READER, Hub
 
 pytestmark = UPLOADS
+
+
+NEW_WITH_A_RELEASE = ("NOTICE", "README.md", "provenance.json", "provenance.json.sha256")
 
 
 def push(checkpoints: Path, tag: str | None = TAG, models: list[str] | None = None, private: bool = False) -> Plan:
@@ -42,8 +47,7 @@ def index(hub: Hub) -> Index:
 
 def change_lens(checkpoints: Path, model: str) -> None:
     """The same lens with another seed on record, as `save_tuned_lens` would leave it."""
-    path = checkpoints / "tuned_lenses" / model / "provenance.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"seed": 7}))
+    reseal(checkpoints / "tuned_lenses" / model, seed=7)
 
 
 def test_a_release_is_one_commit_and_a_tag_on_it_in_the_layout_of_the_specification(
@@ -54,7 +58,8 @@ def test_a_release_is_one_commit_and_a_tag_on_it_in_the_layout_of_the_specificat
     repo, files = hub.repos[f"datasets/{REPO}"], hub.files(REPO)
     assert len(repo.commits) == 2  # the one that made the repository, and the release
     assert repo.tags == {TAG: repo.commits[-1].oid}
-    lens = {"weights.pt", "companion.pt", "provenance.json", "README.md", "NOTICE", "kl-at-depths.png"}
+    own = {"provenance.json", "provenance.json.sha256"}
+    lens = {"weights.pt", "companion.pt", "README.md", "NOTICE", "kl-at-depths.png"} | own
     assert files.keys() == {".gitattributes", "INDEX.json", "README.md", f"LICENSES/{TINY}/LICENSE"} | {
         f"tuned_lenses/{model}/{name}" for model in (TINY, SMALL) for name in lens
     }
@@ -64,7 +69,7 @@ def test_a_release_is_one_commit_and_a_tag_on_it_in_the_layout_of_the_specificat
         assert (entry["path"], entry["tl_version"], entry["gates_passed"]) == (folder, TAG, None)
         assert entry["sha256"] == {n: hashlib.sha256(files[f"{folder}/{n}"]).hexdigest() for n in lens}
         provenance = json.loads(files[f"{folder}/provenance.json"])
-        assert provenance["sha256"] == {n: s for n, s in entry["sha256"].items() if n != "provenance.json"}
+        assert provenance["sha256"] == {n: s for n, s in entry["sha256"].items() if n not in own}
         assert (entry["model_commit"], entry["tokenizer_commit"]) == (provenance["model_commit"], "70ce")
         local = checkpoints / "tuned_lenses" / model.partition("/")[2] / "weights.pt"
         assert files[f"{folder}/weights.pt"] == local.read_bytes()
@@ -108,7 +113,7 @@ def test_a_lens_keeps_its_version_until_it_changes(hub: Hub, checkpoints: Path) 
     }  # fmt: skip
     assert index(hub).release == f"{TAG}.1"
     assert [artifact.model_id for artifact in plan.staged.unchanged] == [TINY]
-    sent = {f"tuned_lenses/{SMALL}/{name}" for name in ("NOTICE", "README.md", "provenance.json")}
+    sent = {f"tuned_lenses/{SMALL}/{name}" for name in NEW_WITH_A_RELEASE}
     assert set(plan.additions) == {"INDEX.json", "README.md"} | sent
     assert not [path for method, path in hub.asked if method == "PUT"]  # weights and figure are there already
     assert hub.repos[f"datasets/{REPO}"].tags.keys() == {TAG, f"{TAG}.1"}
@@ -153,7 +158,7 @@ def test_a_file_that_a_lens_no_longer_has_is_removed(hub: Hub, checkpoints: Path
     provenance = json.loads((folder / "provenance.json").read_text())
     (folder / "companion.pt").unlink()
     del provenance["sha256"]["companion.pt"]
-    (folder / "provenance.json").write_text(json.dumps(provenance | {"companion": None}))
+    reseal(folder, sha256=provenance["sha256"], companion=None)
 
     push(checkpoints, f"{TAG}.1")
 
@@ -301,11 +306,30 @@ def test_without_a_network_nothing_is_published(hub: Hub, checkpoints: Path, mon
         plan_release(REPO, checkpoints, None, TAG)
 
 
+def test_a_dry_run_without_a_network_builds_as_if_the_hub_had_nothing_and_says_so(
+    hub: Hub, checkpoints: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["push", "--repo_id", REPO, "--tag", TAG, "--folder", str(checkpoints), "--dry_run"]
+    for patch in ({"ENDPOINT": "http://127.0.0.1:9"}, {"HF_HUB_OFFLINE": True}):
+        with monkeypatch.context() as context:
+            for name, value in patch.items():
+                context.setattr(constants, name, value)
+            close_session()  # offline or not is settled when a connection is made
+            assert main(command) == 0
+        close_session()
+        said = capsys.readouterr().out
+        assert said.startswith("note: the Hub cannot be reached: what it has is not known"), patch
+        assert f"release {TAG} of {REPO}:" in said
+        assert "built and verified, nothing sent" in said
+    assert hub.asked == []
+
+
 def test_a_lens_that_was_judged_is_published_with_its_verdict_and_judged_again_where_it_was_pulled_to(
     hub: Hub, checkpoints: Path, tmp_path: Path
 ) -> None:
     lens = checkpoints / "tuned_lenses" / "tiny"
-    record_gates(lens, load_tuned_lens(lens)[1], files(), KPIS, acceptance(passed=True))
+    judged = load_tuned_lens(lens)[1]
+    record_gates(lens, judged, gate_files(model_commit=judged.model_commit))
     push(checkpoints, TAG, [TINY])
 
     there = hub.files(REPO)
@@ -319,7 +343,8 @@ def test_a_lens_that_was_judged_is_published_with_its_verdict_and_judged_again_w
     assert "0.457 [0.100, 0.900] bits" in card
 
     (pulled,) = pull(open_repository(REPO, TAG), [TINY], tmp_path / "mine", replace=False)
-    record_gates(pulled.folder, load_tuned_lens(pulled.folder)[1], files(b"2"), KPIS, acceptance(passed=False))
+    second = gate_files(passed=False, model_commit=judged.model_commit)
+    record_gates(pulled.folder, load_tuned_lens(pulled.folder)[1], second)
     assert b"## Gates: not passed" in (pulled.folder / "README.md").read_bytes()
     assert (pulled.folder / "NOTICE").read_bytes() == there[f"tuned_lenses/{TINY}/NOTICE"]
 
@@ -333,9 +358,8 @@ def test_a_damaged_lens_is_not_published(hub: Hub, checkpoints: Path) -> None:
 
 
 def test_a_lens_whose_acceptance_is_no_verdict_is_not_published(hub: Hub, checkpoints: Path) -> None:
-    path = checkpoints / "tuned_lenses" / "small" / "provenance.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"acceptance": {"passed": "yes"}}))
-    with pytest.raises(InputError, match="acceptance has no verdict `passed`"):
+    reseal(checkpoints / "tuned_lenses" / "small", acceptance={"passed": True})
+    with pytest.raises(InputError, match="acceptance lacks the field calibration_only"):
         plan_release(REPO, checkpoints, None, TAG)
 
 

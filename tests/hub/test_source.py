@@ -59,7 +59,10 @@ def test_a_folder_goes_before_a_repository_of_the_same_name(
     assert published.asked == []
 
 
-def test_what_cannot_be_a_repository_is_looked_for_on_this_machine_alone(hub: Hub) -> None:
+def test_what_cannot_be_a_repository_is_looked_for_on_this_machine_alone(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     for source in ("checkpoints/tuned_lenses/demo", "./me/lenses", "lenses"):
         with pytest.raises(InputError, match="There is no artifact at"):
             lens_folder(source)

@@ -2,9 +2,12 @@
 
 import hashlib
 import json
+import os
 import pickle
+import re
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,9 @@ from logos_pl.hub.checkpoints import find_artifacts
 from logos_pl.hub.index import Licence, read_index
 from logos_pl.hub.licences import FoundLicence
 from logos_pl.hub.staging import stage
-from logos_pl.hub.verify import artifact_files, check_licences
+from logos_pl.hub.verify import artifact_files, check_licences, refuse_foreign_files
+from tests.artifacts.lenses import reseal
+from tests.artifacts.verdicts import make_acceptance
 from tests.hub.publishing import LICENCE, REPO, SMALL, TAG, TINY, Made
 
 LENS = f"tuned_lenses/{TINY}"
@@ -85,17 +90,42 @@ def swap_and_index(root: Path) -> None:
     edit(root / "INDEX.json", exchange)
 
 
-def provenance_and_index(root: Path, field: str, value: str) -> None:
-    """A provenance that was altered together with its own hash in the index."""
-    before = (root / LENS / "provenance.json").read_bytes()
-    edit(root / LENS / "provenance.json", lambda document: document.update({field: value}))
-    data = (root / LENS / "provenance.json").read_bytes()
+def provenance_and_index(root: Path, field: str, value: Any) -> None:
+    """A provenance that was altered together with its own hash, and the hashes of both in the index."""
+    reseal(root / LENS, **{field: value})
 
     def rehash(entry: Any) -> None:
-        entry["num_bytes"] += len(data) - len(before)
-        entry["sha256"]["provenance.json"] = hashlib.sha256(data).hexdigest()
+        files = {name: (root / LENS / name).read_bytes() for name in entry["sha256"]}
+        entry["num_bytes"] = sum(map(len, files.values()))
+        entry["sha256"] = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
 
     entry_edit(root, rehash)
+
+
+def link_outside(root: Path) -> None:
+    """A file whose content is right, and lies elsewhere."""
+    (root / LENS / "weights.pt").rename(root.parent / "weights.pt")
+    (root / LENS / "weights.pt").symlink_to(root.parent / "weights.pt")
+
+
+def folder_outside(root: Path) -> None:
+    (root / LENS).rename(root.parent / "lens")
+    (root / LENS).symlink_to(root.parent / "lens")
+
+
+def licence_outside(root: Path) -> None:
+    (root / "LICENSES" / TINY / "LICENSE").rename(root.parent / "LICENSE")
+    (root / "LICENSES" / TINY / "LICENSE").symlink_to(root.parent / "LICENSE")
+
+
+def pipe(root: Path) -> None:
+    (root / LENS / "NOTICE").unlink()
+    os.mkfifo(root / LENS / "NOTICE")
+
+
+def endless(root: Path) -> None:
+    (root / LENS / "NOTICE").unlink()
+    (root / LENS / "NOTICE").symlink_to("/dev/zero")
 
 
 TAMPERED: dict[str, tuple[Callable[[Path], Any], str]] = {
@@ -106,6 +136,23 @@ TAMPERED: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "no provenance": (lambda root: (root / LENS / "provenance.json").unlink(), r"provenance\.json is missing"),
     "one file more": (lambda root: (root / LENS / "more.pt").write_bytes(b""), r"more\.pt is not in INDEX\.json"),
+    "a hidden file more": (
+        lambda root: (root / LENS / ".DS_Store").write_bytes(b""),
+        r"\.DS_Store is not in INDEX\.json: remove it",
+    ),
+    "a link outside": (link_outside, r"weights\.pt is a link that leads out of copy"),
+    "a folder outside": (folder_outside, r"org/tiny is a link that leads out of copy"),
+    "a licence outside": (licence_outside, "LICENSE is a link that leads out of copy"),
+    "a pipe": (pipe, "NOTICE is not a regular file"),
+    "an endless file": (endless, "NOTICE is a link that leads out"),
+    "the digest of the provenance": (
+        lambda root: (root / LENS / "provenance.json.sha256").write_bytes(b"0" * 64),
+        r"provenance\.json\.sha256 was altered",
+    ),
+    "a verdict in the provenance alone": (
+        lambda root: provenance_and_index(root, "acceptance", json.loads(json.dumps(asdict(make_acceptance(True))))),
+        r"has a verdict of the gates, and there is no gates\.json",
+    ),
     "swapped": (swap, r"org/(tiny|small) holds the tuned lens of org/(tiny|small), and INDEX\.json has org/"),
     "swapped with hashes": (swap_and_index, r"holds the tuned lens of org/"),
     "licence": (lambda root: (root / "LICENSES" / TINY / "LICENSE").write_text("Yours."), "LICENSE was altered"),
@@ -166,7 +213,7 @@ TAMPERED: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "verdict": (
         lambda root: entry_edit(root, lambda entry: entry.update(gates_passed=True)),
-        r"provenance\.json and INDEX\.json disagree on the gates' verdict",
+        r"gates\.json and INDEX\.json disagree on the gates' verdict",
     ),
     "size": (
         lambda root: entry_edit(root, lambda entry: entry.update(num_bytes=entry["num_bytes"] + 1)),
@@ -181,8 +228,29 @@ TAMPERED: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 def test_a_copy_as_it_was_published_is_accepted(root: Path) -> None:
     verify(root)
-    (root / LENS / ".DS_Store").write_bytes(b"what a file browser leaves")
-    verify(root)
+    refuse_foreign_files(root, read_index(root))
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["evil.py", ".hidden", "tuned_lenses/.evil/x", "LICENSES/more", f"{LENS}/.x.partial", "x/INDEX.json"],
+)
+def test_a_file_that_the_index_does_not_name_is_refused_wherever_it_lies(root: Path, path: str) -> None:
+    (root / path).parent.mkdir(parents=True, exist_ok=True)
+    (root / path).write_bytes(b"")
+    with pytest.raises(InputError, match=rf"{re.escape(path)} is not in INDEX\.json: remove it"):
+        refuse_foreign_files(root, read_index(root))
+
+
+def test_what_git_and_the_hubs_client_keep_at_the_root_is_theirs_and_a_link_outside_is_not(root: Path) -> None:
+    for folder in (".git", ".cache"):
+        (root / folder).mkdir()
+        (root / folder / "state").write_bytes(b"")
+    (root / ".gitattributes").write_bytes(b"")
+    refuse_foreign_files(root, read_index(root))
+    (root / "more").symlink_to(root.parent, target_is_directory=True)
+    with pytest.raises(InputError, match="more is a link that leads out of copy"):
+        refuse_foreign_files(root, read_index(root))
 
 
 @pytest.mark.parametrize("what", TAMPERED)

@@ -4,18 +4,27 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from urllib.parse import quote
 
-SPECIAL = re.compile(r"([\\`*_\[\]<>|~$&])")
-
-
-def escaped(text: str) -> str:
-    """The text in one line, with all that Markdown would take for its own, formulas and HTML included, escaped."""
-    return SPECIAL.sub(r"\\\1", printable(text))
+SPECIAL = re.compile(r"([\\`*_\[\]|~$])")
+HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+"""As entities, not after a backslash: what reads Markdown loosely takes only these for text."""
 
 
 def printable(text: str) -> str:
     """The text in one line, with line ends, control characters and marks of direction as Python's escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def plain_line(text: str) -> str:
+    """One line for a file that is no Markdown: the marks of HTML as escapes, too, for who shows it as a page."""
+    return "".join(f"\\x{ord(c):02x}" if c in HTML else c for c in printable(text))
+
+
+def escaped(text: str) -> str:
+    """The text in one line, with all that Markdown would take for its own, formulas and HTML included, escaped."""
+    marked = SPECIAL.sub(r"\\\1", printable(text))
+    return "".join(HTML.get(character, character) for character in marked)
 
 
 def quoted(text: str) -> str:
@@ -24,11 +33,26 @@ def quoted(text: str) -> str:
 
 
 def code(text: str) -> str:
-    """The text as code in one line, in or outside a table."""
+    """The text as code, in or outside a table; with marks of HTML, which code cannot escape, as escaped text."""
+    if any(mark in text for mark in HTML):
+        return escaped(text)
     text = printable(text)
     longest = max(map(len, re.findall("`+", text)), default=0)
     fence, space = "`" * (longest + 1), " " if longest else ""
     return f"{fence}{space}{text}{space}{fence}".replace("|", r"\|")
+
+
+def literal(text: str) -> str:
+    """The text as a string literal of Python and JSON that a block of code can hold, whatever is in it."""
+    plain = json.dumps(text)
+    for mark in (*HTML, "`"):
+        plain = plain.replace(mark, f"\\u{ord(mark):04x}")
+    return plain
+
+
+def link(text: str, target: str) -> str:
+    """A link to an address, or to a file of the same folder or one below it."""
+    return f"[{escaped(text)}]({quote(target, safe='/:')})"
 
 
 def number(value: float | None) -> str:

@@ -1,8 +1,9 @@
+import ast
 import math
 
 import pytest
 
-from logos_pl.analysis.markdown import cite, code, escaped, number, quoted, table
+from logos_pl.markdown import cite, code, escaped, link, literal, number, plain_line, quoted, table
 
 
 @pytest.mark.parametrize(
@@ -11,7 +12,7 @@ from logos_pl.analysis.markdown import cite, code, escaped, number, quoted, tabl
         ("a|b", r"a\|b"),
         ("`x`", r"\`x\`"),
         ("a_b*c", r"a\_b\*c"),
-        ("<b>&amp;", r"\<b\>\&amp;"),
+        ("<b>&amp;", "&lt;b&gt;&amp;amp;"),
         ("[a](b)", r"\[a\](b)"),
         ("$x$ ~s~", r"\$x\$ \~s\~"),
         ("\\", r"\\"),
@@ -35,6 +36,8 @@ def test_a_quoted_text_can_be_written_as_utf8_whatever_is_in_it() -> None:
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
+        ("<b>`|", r"&lt;b&gt;\`\|"),
+        ("a\n| b", r"`a\n\| b`"),
         ("a", "`a`"),
         ("a|b", r"`a\|b`"),
         ("a`b", "`` a`b ``"),
@@ -65,3 +68,17 @@ def test_a_citation_names_file_and_place() -> None:
 
 def test_a_table_has_a_line_per_row() -> None:
     assert table(["a", "b"], [["1", "2"], ["3", "4"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |\n| 3 | 4 |\n"
+
+
+@pytest.mark.parametrize("text", ["org/model", 'a"b\\c', "<b>&`\n```\n", "é\u2028"])
+def test_a_literal_is_the_same_text_to_python_and_ends_no_block_of_code(text: str) -> None:
+    assert ast.literal_eval(literal(text)) == text
+    assert not set("<>&`\n") & set(literal(text))
+
+
+def test_a_link_leads_where_it_says() -> None:
+    assert link("a]b", "LICENSES/a b(1).txt") == r"[a\]b](LICENSES/a%20b%281%29.txt)"
+
+
+def test_a_plain_line_has_no_marks_of_html_and_no_second_line() -> None:
+    assert plain_line("a\n<b>&") == r"a\n\x3cb\x3e\x26"

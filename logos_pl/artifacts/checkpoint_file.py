@@ -1,0 +1,129 @@
+"""A checkpoint and its checksum in one file: what ``torch.save`` wrote, with a SHA-256 of all of it at the end.
+
+The checksum stands in the comment with which a zip file may end: it is written with the file in one step, goes with a
+copy of it, and readers of torch's files, Lightning's own among them, pass over it.
+"""
+
+import hashlib
+import io
+import os
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor
+
+from logos_pl.artifacts.torch_files import load_torch_file
+from logos_pl.errors import InputError
+from logos_pl.parsing import open_regular
+
+_MARK = b"logos-pl sha256 "
+_DIGITS = 64
+_HASH_BYTES = 2**24
+
+_PARTS: dict[str, type] = {
+    "epoch": int, "global_step": int, "pytorch-lightning_version": str, "state_dict": dict, "loops": dict,
+    "callbacks": dict, "optimizer_states": list, "lr_schedulers": list, "LensDataModule": dict, "lens_identity": dict,
+    "lens_validation": dict,
+}  # fmt: skip
+"""What a checkpoint of a fit has, by kind; without one of them a run would begin that part anew, unsaid."""
+
+
+def checkpoint_bytes(checkpoint: Mapping[str, Any]) -> memoryview:
+    """The file of a checkpoint, its checksum included."""
+    buffer = io.BytesIO()
+    torch.save(checkpoint, buffer)
+    buffer.seek(-2, os.SEEK_END)  # the length of the comment: none so far
+    buffer.write(struct.pack("<H", len(_MARK) + _DIGITS) + _MARK)
+    digest = hashlib.sha256(buffer.getbuffer()).hexdigest()
+    buffer.write(digest.encode())
+    return buffer.getbuffer()
+
+
+def check_checkpoint(path: Path) -> None:
+    """Make sure that a file is a checkpoint of a fit, whole and as it was written; its numbers are not kept.
+
+    Raises:
+        InputError: It is not.
+    """
+    _read(path, outline=True)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint of a fit, on the CPU, checked as in ``check_checkpoint``.
+
+    Raises:
+        InputError: It is none, or was altered.
+    """
+    return _read(path, outline=False)
+
+
+def _read(path: Path, outline: bool) -> dict[str, Any]:
+    shown = os.path.relpath(path)
+    wanted, remedy = "a whole checkpoint of logos-pl", "give another one, or start anew"
+    try:
+        with open_regular(path) as file:
+            _refuse_altered(file, shown)
+            checkpoint = load_torch_file(file, shown, wanted, remedy, outline)
+    except OSError as error:
+        raise InputError(f"{shown} cannot be read ({error.strerror}): {remedy}.") from error
+    problem = _problem(checkpoint)
+    if problem is not None:
+        raise InputError(f"{shown} is not {wanted}: it {problem}: {remedy}.")
+    return dict(dict.items(checkpoint))
+
+
+def _refuse_altered(file: BinaryIO, shown: str) -> None:
+    """Compare the checksum with the bytes before it.
+
+    Raises:
+        InputError: There is none, or they differ.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _DIGITS - len(_MARK)))
+    end = file.read()
+    if not end.startswith(_MARK):
+        raise InputError(
+            f"{shown} is not a whole checkpoint of logos-pl: it has no checksum at its end, so it was cut off, "
+            "altered, or written by another version or program: give another one, or start anew."
+        )
+    digest, rest = hashlib.sha256(), size - _DIGITS
+    file.seek(0)
+    while rest > 0 and (piece := file.read(min(rest, _HASH_BYTES))):
+        digest.update(piece)
+        rest -= len(piece)
+    if digest.hexdigest().encode() != end[len(_MARK) :]:
+        raise InputError(
+            f"{shown} was altered: its content does not have the checksum at its end: give another checkpoint, or "
+            "start anew."
+        )
+
+
+def _problem(checkpoint: Any) -> str | None:
+    """What a checkpoint lacks or has of the wrong kind; None where it is as it should be."""
+    if not isinstance(checkpoint, dict):
+        return "is of another kind"
+    for name, kind in _PARTS.items():
+        if name not in checkpoint:
+            return f"has no {name}"
+        if not isinstance(checkpoint[name], kind) or isinstance(checkpoint[name], bool):
+            return f"has {name} of another kind"
+    if checkpoint["global_step"] < 0 or checkpoint["epoch"] < 0:
+        return "counts less than no step"
+    if "hyper_parameters" in checkpoint:  # they would take the place of the user's own
+        return "has settings of its own"
+    state: dict[Any, Any] = checkpoint["state_dict"]
+    if not all(type(key) is str and isinstance(tensor, Tensor) for key, tensor in dict.items(state)):
+        return "has a state_dict of something else than named tensors"
+    return _validation_problem(checkpoint["lens_validation"])
+
+
+def _validation_problem(readings: Mapping[Any, Any]) -> str | None:
+    """The same of the readings of the last validation, which the lens's record is made of."""
+    for reading in readings.values():
+        figures = reading.values() if isinstance(reading, dict) else [None]
+        if not all(isinstance(values, list) and all(type(v) in (int, float) for v in values) for values in figures):
+            return "has readings of another kind"
+    return None

@@ -1,0 +1,59 @@
+"""``gates.json``: the verdict on a lens, whose copy in the provenance has to agree with it."""
+
+from collections.abc import Mapping
+
+from logos_pl.artifacts import plain
+from logos_pl.artifacts.names import GATES_FILE, PROVENANCE_FILE
+from logos_pl.artifacts.provenance import Provenance
+from logos_pl.artifacts.verdict import Acceptance, Kpis
+from logos_pl.errors import InputError
+from logos_pl.parsing import parse_json
+
+SCHEMA_VERSION = 1
+
+
+def check_verdict(provenance: Provenance, files: Mapping[str, bytes]) -> None:
+    """Make sure that the verdict in a provenance is the one in ``gates.json``, or that there is none in either.
+
+    Args:
+        provenance: The lens's.
+        files: The artifact's files by name, compared with their hashes.
+
+    Raises:
+        InputError: ``gates.json`` is none, of another model, or says something else.
+    """
+    given = files.get(GATES_FILE)
+    if given is None:
+        if provenance.acceptance is not None or provenance.kpis is not None:
+            raise InputError(f"{PROVENANCE_FILE} has a verdict of the gates, and there is no {GATES_FILE}: {_REMEDY}.")
+        return
+    acceptance, kpis = verdict_of(given, provenance.model_id, provenance.model_commit)
+    if (acceptance, kpis) != (provenance.acceptance, provenance.kpis):
+        raise InputError(f"{PROVENANCE_FILE} and {GATES_FILE} disagree on the verdict of the gates: {_REMEDY}.")
+
+
+def verdict_of(data: bytes, model_id: str, model_commit: str) -> tuple[Acceptance, Kpis]:
+    """Verdict and figures in the bytes of ``gates.json``.
+
+    Args:
+        data: The bytes.
+        model_id: The model whose lens it has to be on.
+        model_commit: Its commit.
+
+    Raises:
+        InputError: They are no such file, of another model, or a verdict that does not follow from its figures.
+    """
+    try:
+        document = parse_json(data.decode(), GATES_FILE)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{GATES_FILE} is not UTF-8 text: {_REMEDY}.") from error
+    if not isinstance(document, dict) or document.get("schema_version") != SCHEMA_VERSION:
+        raise InputError(f"{GATES_FILE} is no verdict that this version of logos-pl reads: {_REMEDY}.")
+    if document.get("model") != {"model_id": model_id, "model_commit": model_commit}:
+        raise InputError(f"{GATES_FILE} is the verdict on a lens of another model than {model_id}: {_REMEDY}.")
+    acceptance: Acceptance = plain.from_plain(Acceptance, document.get("acceptance"), f"{GATES_FILE}: acceptance")
+    acceptance.refuse_nonsense(GATES_FILE)
+    return acceptance, plain.from_plain(Kpis, document.get("kpis"), f"{GATES_FILE}: kpis")
+
+
+_REMEDY = "test the lens again, or fetch it again"

@@ -1,0 +1,83 @@
+"""``provenance.json`` and its hash in a file beside it: what holds the hashes of the other files is held itself.
+
+Bytes that were damaged on a disk or on the way are found. Whoever rewrites both files on purpose is not: only a hash
+from elsewhere, such as the one in a repository's index, shows that.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from logos_pl.artifacts.names import DIGEST_FILE, PROVENANCE_FILE
+from logos_pl.errors import InputError
+from logos_pl.parsing import MAX_TEXT_BYTES, read_bytes
+
+REMEDY = "fetch the artifact again, or fit anew"
+ANY_SIZE = 2**40
+"""Bound for files that were, or are about to be, compared with a hash."""
+_MAX_DIGEST_BYTES = 1024
+
+
+def sealed(provenance: str) -> dict[str, bytes]:
+    """The two files, by name."""
+    data = provenance.encode()
+    return {PROVENANCE_FILE: data, DIGEST_FILE: _digest(data)}
+
+
+def _digest(data: bytes) -> bytes:
+    """In the form that `sha256sum --check` reads."""
+    return f"{hashlib.sha256(data).hexdigest()}  {PROVENANCE_FILE}\n".encode()
+
+
+def read_sealed(folder: Path) -> str:
+    """The provenance in a folder, which is what its hash says.
+
+    Raises:
+        InputError: A file is missing, cannot be read, is of another kind or was altered.
+    """
+    files = {
+        PROVENANCE_FILE: read_file(folder / PROVENANCE_FILE, MAX_TEXT_BYTES),
+        DIGEST_FILE: read_file(folder / DIGEST_FILE, _MAX_DIGEST_BYTES),
+    }
+    return sealed_text(files, folder)
+
+
+def sealed_text(files: Mapping[str, bytes], folder: Path) -> str:
+    """The provenance among an artifact's files.
+
+    Args:
+        files: Contents by name.
+        folder: Where they lie, for the message.
+
+    Raises:
+        InputError: It has no hash, is not what that says, or is not UTF-8.
+    """
+    path = os.path.relpath(folder / PROVENANCE_FILE)
+    data, digest = files[PROVENANCE_FILE], files.get(DIGEST_FILE)
+    if digest is None:
+        raise InputError(f"{path} has no {DIGEST_FILE} beside it: {REMEDY}.")
+    if digest != _digest(data):
+        found = hashlib.sha256(data).hexdigest()[:12]
+        raise InputError(
+            f"{path} or {DIGEST_FILE} was altered: the one has the sha256 {found}…, and the other says otherwise: "
+            f"{REMEDY}."
+        )
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text: {REMEDY}.") from error
+
+
+def read_file(path: Path, max_bytes: int) -> bytes:
+    """The content of an artifact's file.
+
+    Raises:
+        InputError: It is missing, cannot be read, is no regular file or is larger than that.
+    """
+    try:
+        return read_bytes(path, max_bytes)
+    except OSError as error:
+        raise InputError(
+            f"{os.path.relpath(path)} cannot be read ({error.strerror}): an artifact needs it; {REMEDY}."
+        ) from error
