@@ -181,7 +181,7 @@ def make_data(settings: Settings, lm: FrozenLM) -> LensDataModule:
             seq_len=data.seq_len,
             positions_per_seq=int(data.positions_per_seq),
             loss_block_mib=settings.model["loss_block_mib"],
-            step_seqs=data.effective_batch_seqs,
+            step_seqs=int(data.effective_batch_seqs),
             fp32_unembed=settings.model["fp32_unembed"],
         )
         shape = shape_of(lm.model.config)

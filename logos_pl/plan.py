@@ -6,7 +6,7 @@ from logos_pl.errors import InputError
 from logos_pl.functional.budget import Batching, plan_batching, total_steps
 from logos_pl.functional.low_rank import settle_rank
 from logos_pl.functional.positions import position_bounds
-from logos_pl.functional.schedules import SCHEDULES, scheduled_positions
+from logos_pl.functional.schedules import SCHEDULES, SPEC_BATCH_SEQS, scheduled_batch, scheduled_positions
 from logos_pl.lm.devices import (
     GIB,
     DeviceChoice,
@@ -53,6 +53,7 @@ class RunPlan(NamedTuple):
         if config.trainer.devices == "auto":
             config.trainer.devices = 1 if device.index is None else [device.index]
         config.model.dtype = str(self.choice.dtype).removeprefix("torch.")
+        config.data.effective_batch_seqs = self.batching.sequences
         config.data.micro_batch_seqs = self.batching.micro_batch_seqs
         config.data.tokens = self.tokens
 
@@ -79,20 +80,23 @@ def plan_run(config: Any, reads_text: bool = True) -> RunPlan:
     model_config = read_config(source)
     shape, data = shape_of(model_config), config.data
     tokens = SCHEDULES[config.schedule].tokens if data.tokens == "auto" else data.tokens
+    batch_seqs = data.effective_batch_seqs
+    if batch_seqs == "auto":
+        batch_seqs = scheduled_batch(config.schedule, tokens, data.seq_len)
     if reads_text:
         _check_blocks(config.model.model_id, shape.num_blocks)
-        _check_sequences(config.model.model_id, data, tokens, context_length(model_config))
+        _check_sequences(config.model.model_id, data.seq_len, batch_seqs, tokens, context_length(model_config))
     world_size, positions = _world_size(config.trainer), data.positions_per_seq
     if positions == "auto":
-        positions, _ = scheduled_positions(config.schedule, shape.vocab_size, data.seq_len)
-    choice = _place(config, shape, positions, world_size)
+        positions, _ = scheduled_positions(config.schedule, shape.vocab_size, data.seq_len, batch_seqs)
+    choice = _place(config, shape, positions, batch_seqs, world_size)
     return RunPlan(
         config.model.model_id,
         clean_name(source.model_id),
         shape,
         choice,
-        plan_batching(data.effective_batch_seqs, world_size, choice.micro_batch_seqs),
-        total_steps(tokens, data.seq_len, data.effective_batch_seqs),
+        plan_batching(batch_seqs, world_size, choice.micro_batch_seqs),
+        total_steps(tokens, data.seq_len, batch_seqs),
         tokens,
     )
 
@@ -109,7 +113,9 @@ def settle_prism_budget(config: Any) -> None:
     if positions < 1:
         raise InputError(f"--prism.positions {positions} is no number of positions: give 100,000 or more.")
     vocab_size = shape_of(read_config(locate(config.model.model_id, config.model.revision))).vocab_size
-    scheduled = scheduled_positions(config.schedule, vocab_size, data.seq_len)[1]
+    if data.effective_batch_seqs == "auto":
+        data.effective_batch_seqs = SPEC_BATCH_SEQS
+    scheduled = scheduled_positions(config.schedule, vocab_size, data.seq_len, data.effective_batch_seqs)[1]
     first, last = position_bounds(data.seq_len, scheduled if data.position_range == "auto" else data.position_range)
     data.tokens = -(-positions // (last - first + 1)) * data.seq_len
     steps = total_steps(data.tokens, data.seq_len, data.effective_batch_seqs)
@@ -117,7 +123,7 @@ def settle_prism_budget(config: Any) -> None:
     data.validate_every_steps = steps
 
 
-def _place(config: Any, shape: ModelShape, positions_per_seq: int, world_size: int) -> DeviceChoice:
+def _place(config: Any, shape: ModelShape, positions_per_seq: int, batch_seqs: int, world_size: int) -> DeviceChoice:
     """Device, number format and micro-batch."""
     data, micro = config.data, config.data.micro_batch_seqs
     step = StepSize(
@@ -125,7 +131,7 @@ def _place(config: Any, shape: ModelShape, positions_per_seq: int, world_size: i
         seq_len=data.seq_len,
         positions_per_seq=positions_per_seq,
         loss_block_mib=config.model.loss_block_mib,
-        step_seqs=max(1, data.effective_batch_seqs // world_size),
+        step_seqs=max(1, batch_seqs // world_size),
         micro_batch_seqs=None if micro == "auto" else micro,
         fp32_unembed=config.model.fp32_unembed,
     )
@@ -147,16 +153,16 @@ def _check_blocks(model_id: str, num_blocks: int) -> None:
         )
 
 
-def _check_sequences(model_id: str, data: Any, tokens: int, longest: int | None) -> None:
-    if longest is not None and data.seq_len > longest:
+def _check_sequences(model_id: str, seq_len: int, batch_seqs: int, tokens: int, longest: int | None) -> None:
+    if longest is not None and seq_len > longest:
         raise InputError(
-            f"--data.seq_len {data.seq_len} is beyond the context of {model_id}, {longest} tokens: choose at most that."
+            f"--data.seq_len {seq_len} is beyond the context of {model_id}, {longest} tokens: choose at most that."
         )
-    one_step = data.seq_len * data.effective_batch_seqs
+    one_step = seq_len * batch_seqs
     if tokens < one_step:
         raise InputError(
-            f"--data.tokens {tokens} is too few for one step of {data.effective_batch_seqs} sequences of "
-            f"{data.seq_len} tokens: give at least {one_step}, or smaller steps."
+            f"--data.tokens {tokens} is too few for one step of {batch_seqs} sequences of {seq_len} tokens: give at "
+            f"least {one_step}, or smaller steps."
         )
 
 

@@ -94,15 +94,14 @@ def test_checkpoints_hold_the_translators_and_never_the_model(fitted: Path) -> N
     checkpoint = torch.load(last, weights_only=True)
 
     names = ("U", "V", "c", "log_tau")
-    assert set(checkpoint["state_dict"]) == {
-        f"{lens}.{name}" for lens in ("translators", "companion") for name in names
-    }
+    lenses = ("translators", "companion", "averages.translators", "averages.companion")
+    assert set(checkpoint["state_dict"]) == {f"{lens}.{name}" for lens in lenses for name in names}
     numbers = sum(value.numel() for value in checkpoint["state_dict"].values())
     assert {name: part.shape for name, part in checkpoint["lens_basis"].items()} == {
         "left": (16, 16),
         "right": (16, 16),
     }
-    assert last.stat().st_size < 3 * 4 * numbers + 34_000  # weights and AdamW's two moments, and small change
+    assert last.stat().st_size < 2 * 4 * numbers + 38_000  # weights, averages, AdamW's two moments, and small change
 
 
 def test_the_best_validation_is_exported_and_not_the_last(tiny: dict[str, Path], tmp_path: Path) -> None:
@@ -121,13 +120,13 @@ def test_the_best_validation_is_exported_and_not_the_last(tiny: dict[str, Path],
     assert provenance["optim"]["steps_done"] == last["global_step"]
     basis = {name: best["lens_basis"][part].double() for name, part in (("U", "left"), ("V", "right"))}
     for name, tensor in weights.items():
-        trained = best["state_dict"][f"translators.{name}"]
+        trained = best["state_dict"][f"averages.translators.{name}"]
         plain = (basis[name] @ trained.double()).float() if name in basis else trained
         torch.testing.assert_close(tensor, plain, rtol=1e-6, atol=1e-7)
-        assert torch.equal(companion[name], best["state_dict"][f"companion.{name}"])
+        assert torch.equal(companion[name], best["state_dict"][f"averages.companion.{name}"])
     assert provenance["preconditioner"] == {"type": "whitened", "path": None, "damping": 0.1}
-    assert not torch.equal(weights["c"], last["state_dict"]["translators.c"])
-    assert not torch.equal(companion["c"], last["state_dict"]["companion.c"])
+    assert not torch.equal(weights["c"], last["state_dict"]["averages.translators.c"])
+    assert not torch.equal(companion["c"], last["state_dict"]["averages.companion.c"])
     row = provenance["val_kl_bits"]["50"]["row"]
     recorded = provenance["val_kl_bits"]["50"]["tuned"]["kl_from_final_bits"]
     assert recorded == best["lens_validation"]["tuned"]["kl_from_final_bits"][row]

@@ -22,7 +22,7 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def settings(**overrides: Any) -> SimpleNamespace:
     nested: dict[str, dict[str, Any]] = {
-        "data": {"seq_len": 512, "effective_batch_seqs": 32, "micro_batch_seqs": "auto"},
+        "data": {"seq_len": 512, "effective_batch_seqs": "auto", "micro_batch_seqs": "auto"},
         "model": {"model_id": "demo", "revision": None, "rank": "auto", "dtype": "auto", "loss_block_mib": 256}
         | {"fp32_unembed": "auto"},
         "trainer": {"accelerator": "auto", "devices": "auto", "num_nodes": 1},
@@ -53,6 +53,7 @@ def test_what_the_user_names_is_kept() -> None:
         trainer__accelerator="cpu",
         trainer__devices=2,
         data__tokens=16_385,
+        data__effective_batch_seqs=32,
     )
     run = plan.plan_run(config)
     run.settle(config)
@@ -84,7 +85,7 @@ def test_the_micro_batch_follows_the_card_and_not_what_is_free_on_it(monkeypatch
     ("override", "message"),
     [
         ({"data__seq_len": 513}, r"seq_len 513 is beyond the context of demo, 512 tokens"),
-        ({"data__tokens": 16_383}, "too few for one step"),
+        ({"data__tokens": 1_023}, "too few for one step of 2 sequences"),
         ({"model__rank": 129}, "Rank 129 does not fit a model of width 128"),
         ({"data__micro_batch_seqs": 5}, "multiple of 5"),
         ({"data__micro_batch_seqs": 0}, "give three positive numbers"),

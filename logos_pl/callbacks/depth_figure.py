@@ -17,7 +17,7 @@ class DepthFigure(Callback):
             return
         writer = trainer.logger.experiment
         writer.add_figure("val/kl_against_depth", kl_against_depth(pl_module.validation), trainer.global_step)
-        tau = 1.0 / pl_module.translators.inv_tau(None).detach()
+        tau = 1.0 / pl_module.average("translators").inv_tau(None)
         for row, value in enumerate(tau.tolist(), start=1):
             writer.add_scalar(f"tau/row_{row:02d}", value, trainer.global_step)
         for lens, reading in pl_module.validation.items():

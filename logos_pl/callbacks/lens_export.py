@@ -28,6 +28,7 @@ from logos_pl.data.ledger import DataLedger
 from logos_pl.errors import InputError, RunError
 from logos_pl.functional.budget import warmup_steps
 from logos_pl.functional.depth import depth_percentile_rows
+from logos_pl.functional.schedules import Anneal
 from logos_pl.functional.training_basis import DAMPING
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.translator import Translators
@@ -139,9 +140,9 @@ def say_where_kept(what: str, earlier: Path) -> None:
 
 
 def _from_checkpoint(checkpoint: dict[str, Any], name: str, like: Translators) -> Translators:
-    """The translators a checkpoint holds under the module's attribute ``name``."""
+    """The average that a checkpoint holds of the module's attribute ``name``."""
     translators = Translators(like.num_rows, like.d_model, like.rank)
-    prefix = f"{name}."
+    prefix = f"averages.{name}."
     translators.load_state_dict(
         {key.removeprefix(prefix): value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)}
     )
@@ -237,12 +238,18 @@ def _format_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
+COURSES: dict[Anneal, str] = {
+    "average": "linear warm-up, then constant; of the weights the average over all steps, each weighted by its number",
+    "cosine": "linear warm-up, cosine to 0",
+}
+
+
 def _optim(module: LensTuning, total: int, steps_done: int, exported_step: int, stopped: bool) -> groups.Optim:
     return groups.Optim(
         lr=float(module.lr),
         betas=module.betas,
         weight_decay=module.weight_decay,
-        schedule="linear warm-up, cosine to 0",
+        schedule=COURSES[module.anneal],
         total_steps=total,
         warmup_steps=warmup_steps(total),
         steps_done=steps_done,

@@ -33,7 +33,9 @@ class LensStart(Callback):
         if pl_module.init != "closed_form" or trainer.ckpt_path is not None:
             return
         data: LensDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        total = opening_sequences(data.total_steps, data.effective_batch_seqs, data.lanes)
+        total = opening_sequences(
+            data.total_steps, int(data.effective_batch_seqs), data.lanes, data.seq_len, pl_module.frozen.d_model
+        )
         set_aside = sequences_set_aside(total, data.lanes)
         began = time.monotonic()
         start = closed_form_start(

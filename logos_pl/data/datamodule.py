@@ -26,7 +26,7 @@ from logos_pl.data.tokenizing import Tokenizer
 from logos_pl.errors import InputError
 from logos_pl.functional import budget
 from logos_pl.functional.positions import position_bounds
-from logos_pl.functional.schedules import SCHEDULES, ScheduleName, scheduled_positions
+from logos_pl.functional.schedules import SCHEDULES, ScheduleName, scheduled_batch, scheduled_positions
 from logos_pl.lm.frozen import context_length, load_tokenizer, read_config, vocabulary_size
 from logos_pl.lm.sources import locate
 from logos_pl.parsing import MAX_YAML_BYTES, read_bytes
@@ -41,6 +41,8 @@ PREFETCH_BATCHES = 8
 # Held-out positions hang on the side alone, never on the run's seed, so that runs of different seeds are measured on
 # the same ones.
 HELD_OUT_SEEDS: dict[Side, int] = {"val": -1, "test": -2}
+MOST_HELD_OUT_POSITIONS = 32
+"""Of a held-out sequence: more of the same text say little more, however many are trained on."""
 
 
 def _check_range(position_range: tuple[float, float] | Literal["auto"]) -> None:
@@ -61,7 +63,8 @@ class LensDataModule(LightningDataModule):
         text_column: Column that holds the text.
         tokens: Tokens to train on; the number of optimiser steps follows from it, rounded up. `auto`: the schedule's.
         seq_len: Tokens per packed sequence.
-        effective_batch_seqs: Sequences per optimiser step, over all processes and accumulated micro-batches.
+        effective_batch_seqs: Sequences per optimiser step, over all processes and accumulated micro-batches. `auto`:
+            the schedule's, 32 or where the budget is small, fewer.
         micro_batch_seqs: Sequences per forward pass; `auto` chooses by the device.
         positions_per_seq: Positions per sequence that are learned from. `auto`: the schedule's.
         position_range: Part of the sequence that positions are drawn from, as two fractions: from the first up to, not
@@ -99,7 +102,7 @@ class LensDataModule(LightningDataModule):
         text_column: str = "text",
         tokens: int | Literal["auto"] = "auto",
         seq_len: int = 512,
-        effective_batch_seqs: int = 32,
+        effective_batch_seqs: int | Literal["auto"] = "auto",
         micro_batch_seqs: int | Literal["auto"] = "auto",
         positions_per_seq: int | Literal["auto"] = "auto",
         position_range: tuple[float, float] | Literal["auto"] = "auto",
@@ -196,7 +199,7 @@ class LensDataModule(LightningDataModule):
         assert self.tokenizer is not None
         self.settle(len(self.tokenizer))
         if self.micro_batch_seqs == "auto":
-            self.micro_batch_seqs = DEFAULT_MICRO_BATCH_SEQS
+            self.micro_batch_seqs = min(DEFAULT_MICRO_BATCH_SEQS, int(self.effective_batch_seqs))
         self._check_positions()
         source = resolve(self.dataset, self.name, self.split, self.revision)
         wanted: dict[Side, int] = {"val": self.val_seqs, "test": self.test_seqs}
@@ -207,8 +210,12 @@ class LensDataModule(LightningDataModule):
 
     def settle(self, vocab_size: int) -> None:
         """Puts the schedule's numbers in place of every `auto`."""
-        positions, position_range = scheduled_positions(self.schedule, vocab_size, self.seq_len)
         self.tokens = SCHEDULES[self.schedule].tokens if self.tokens == "auto" else self.tokens
+        if self.effective_batch_seqs == "auto":
+            self.effective_batch_seqs = scheduled_batch(self.schedule, self.tokens, self.seq_len)
+        positions, position_range = scheduled_positions(
+            self.schedule, vocab_size, self.seq_len, self.effective_batch_seqs
+        )
         self.positions_per_seq = positions if self.positions_per_seq == "auto" else self.positions_per_seq
         self.position_range = position_range if self.position_range == "auto" else self.position_range
 
@@ -223,7 +230,7 @@ class LensDataModule(LightningDataModule):
     @property
     def total_steps(self) -> int:
         """Optimiser steps that the token budget buys."""
-        return budget.total_steps(int(self.tokens), self.seq_len, self.effective_batch_seqs)
+        return budget.total_steps(int(self.tokens), self.seq_len, int(self.effective_batch_seqs))
 
     @property
     def drawn_range(self) -> tuple[float, float]:
@@ -309,7 +316,7 @@ class LensDataModule(LightningDataModule):
 
     def all_validation_batches(self) -> Iterable[TextBatch]:
         """All held-out validation sequences, the same in every process: what temperatures are fitted on."""
-        draw = self._draw(HELD_OUT_SEEDS["val"])
+        draw = self._held_out_draw("val")
         return HeldOutBatches(self._held_out["val"], draw, int(self.micro_batch_seqs), 0, 1)
 
     def evaluated_on(self) -> dict[str, Any]:
@@ -327,7 +334,7 @@ class LensDataModule(LightningDataModule):
             "held_out_frac": self.held_out_frac,
             "sequences": len(self._held_out["test"]),
             "seq_len": self.seq_len,
-            "positions_per_seq": int(self.positions_per_seq),
+            "positions_per_seq": self._held_out_draw("test").num_positions,
             "position_range": list(self.drawn_range),
         }
 
@@ -404,7 +411,7 @@ class LensDataModule(LightningDataModule):
                 f"{len(sequences)} held-out sequences cannot be shared evenly by {layout.world_size} processes; "
                 f"make --data.{which}_seqs a multiple of {layout.world_size}."
             )
-        draw = self._draw(HELD_OUT_SEEDS[which])
+        draw = self._held_out_draw(which)
         return HeldOutBatches(sequences, draw, layout.micro_batch_seqs, layout.rank, layout.world_size)
 
     def _stream(self) -> TrainStream:
@@ -421,6 +428,10 @@ class LensDataModule(LightningDataModule):
             raise RuntimeError("LensDataModule.setup() has not run yet")
         return self.source, self.tokenizer
 
+    def _held_out_draw(self, which: Side) -> PositionDraw:
+        draw = self._draw(HELD_OUT_SEEDS[which])
+        return draw._replace(num_positions=min(draw.num_positions, MOST_HELD_OUT_POSITIONS))
+
     def _draw(self, seed: int) -> PositionDraw:
         return PositionDraw(seed, int(self.positions_per_seq), self.drawn_range)
 
@@ -428,7 +439,8 @@ class LensDataModule(LightningDataModule):
         trainer = self.trainer
         rank, world_size = (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
         workers = max(1, self.num_workers)
-        return Layout(self.lanes, rank, world_size, workers, int(self.micro_batch_seqs), self.effective_batch_seqs)
+        batch = int(self.micro_batch_seqs), int(self.effective_batch_seqs)
+        return Layout(self.lanes, rank, world_size, workers, *batch)
 
     def _on_cuda(self) -> bool:
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
@@ -495,7 +507,7 @@ class LensDataModule(LightningDataModule):
             "seq_len": self.seq_len,
             "lanes": self.lanes,
             "tokens": int(self.tokens),
-            "effective_batch_seqs": self.effective_batch_seqs,
+            "effective_batch_seqs": int(self.effective_batch_seqs),
             "micro_batch_seqs": int(self.micro_batch_seqs),
             "positions_per_seq": int(self.positions_per_seq),
             "position_range": list(self.drawn_range),

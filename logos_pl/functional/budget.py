@@ -19,6 +19,11 @@ class Batching(NamedTuple):
     grad_accum: int
     world_size: int
 
+    @property
+    def sequences(self) -> int:
+        """Sequences of an optimiser step."""
+        return self.micro_batch_seqs * self.grad_accum * self.world_size
+
 
 def total_steps(tokens: int, seq_len: int, effective_batch_seqs: int) -> int:
     """Optimiser steps that consume at least ``tokens``: the last, partial step counts as one.
@@ -39,6 +44,20 @@ def warmup_steps(total: int) -> int:
     return -(-total // 10)
 
 
+def warmup_factor(step: int, warmup: int) -> float:
+    """Fraction of the peak learning rate after ``step`` finished steps: linear to 1 at the last warm-up step."""
+    return min((step + 1) / warmup, 1.0)
+
+
+def average_weight(step: int) -> float:
+    """Weight of what optimiser step ``step`` (from 1) gives in a running average of weights: 1, then 2 / (step + 1).
+
+    The average then weights each step by its number: it needs no end to be known, and half of it is of the last third.
+    Source: Shamir & Zhang, arXiv:1212.1824 (polynomial-decay averaging).
+    """
+    return 2 / (step + 1)
+
+
 def lr_factor(step: int, total: int, warmup: int) -> float:
     """Fraction of the peak learning rate for the optimiser step after ``step`` finished ones.
 
@@ -47,16 +66,19 @@ def lr_factor(step: int, total: int, warmup: int) -> float:
     if step >= total:
         return 0.0
     if step < warmup:
-        return (step + 1) / warmup
+        return warmup_factor(step, warmup)
     return 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / (total - warmup)))
 
 
-def opening_sequences(total: int, effective_batch_seqs: int, lanes: int) -> int:
-    """Sequences of the run's opening that the closed-form start reads: whole steps, at most 1% of the budget.
+def opening_sequences(total: int, effective_batch_seqs: int, lanes: int, seq_len: int, d_model: int) -> int:
+    """Sequences of the run's opening that the closed-form start reads: whole steps, 1% of the budget.
 
-    Of very short runs it is as many steps as hold two sequences of every lane.
+    Of shorter runs it is 64 tokens for each unit of width, for moments of so many directions, within a quarter of the
+    budget; and two sequences of every lane at the least.
     """
-    return max(total // 100, -(-2 * lanes // effective_batch_seqs)) * effective_batch_seqs
+    for_moments = -(-64 * d_model // (seq_len * effective_batch_seqs))
+    of_every_lane = -(-2 * lanes // effective_batch_seqs)
+    return max(total // 100, min(for_moments, total // 4), of_every_lane) * effective_batch_seqs
 
 
 def sequences_set_aside(opening: int, lanes: int) -> int:

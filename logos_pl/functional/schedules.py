@@ -10,6 +10,7 @@ from logos_pl.functional.positions import FIRST_SETTLED_POSITION
 
 ScheduleName = Literal["full", "quick", "spec"]
 Init = Literal["closed_form", "random"]
+Anneal = Literal["average", "cosine"]
 
 
 class Schedule(NamedTuple):
@@ -18,29 +19,38 @@ class Schedule(NamedTuple):
     Attributes:
         init: How the translators start.
         tokens: Token budget.
+        anneal: What takes the noise of the last steps away: an average of the weights at a constant learning rate, or a
+            cosine of it to 0.
+        regulariser: Weight of the penalty and of depth smoothness.
     """
 
     init: Init
     tokens: int
+    anneal: Anneal
+    regulariser: float
 
 
 SCHEDULES: dict[ScheduleName, Schedule] = {
-    "full": Schedule("closed_form", 32_000_000),
-    "quick": Schedule("closed_form", 2_000_000),
-    "spec": Schedule("random", 32_000_000),
+    "full": Schedule("closed_form", 32_000_000, "average", 0.0),
+    "quick": Schedule("closed_form", 2_000_000, "average", 0.0),
+    "spec": Schedule("random", 32_000_000, "cosine", 1e-4),
 }
 
 
 SPEC_LR = 1e-3
+SPEC_BATCH_SEQS = 32
+STEPS_WANTED = 96
+"""Steps that a budget is cut into, where it can be: below it, fewer sequences make a step, with more positions each."""
+POSITIONS_PER_STEP = 1024
 
 
 def scheduled_lr(name: ScheduleName, d_model: int) -> float:
-    """Peak learning rate of AdamW: inverse to the width below 1280, the spec's from there on, never above 0.01.
+    """Peak learning rate of AdamW: inverse to the width from 192 to 1920, the spec's from there on, never above 0.01.
 
     AdamW moves every number of a factor by about the rate, so that what a step changes grows with the width it sums
     over. Source: arXiv:2203.03466 for the rule; docs/schedules.md for where it was measured; SPEC §2.1 for wide models.
     """
-    return SPEC_LR if name == "spec" else min(max(1.28 / d_model, SPEC_LR), 1e-2)
+    return SPEC_LR if name == "spec" else min(max(1.92 / d_model, SPEC_LR), 1e-2)
 
 
 def scheduled_rows(name: ScheduleName, vocab_size: int, inner_rows: int) -> int:
@@ -48,12 +58,27 @@ def scheduled_rows(name: ScheduleName, vocab_size: int, inner_rows: int) -> int:
     return min(spec_rows_and_positions(vocab_size)[0], inner_rows) if name == "spec" else inner_rows
 
 
-def scheduled_positions(name: ScheduleName, vocab_size: int, seq_len: int) -> tuple[int, tuple[float, float]]:
-    """Positions per sequence, and the part of the sequence they are drawn from, as fractions."""
+def scheduled_batch(name: ScheduleName, tokens: int, seq_len: int) -> int:
+    """Sequences per optimiser step: the spec's, or where they make too few steps, fewer, halved down to two."""
+    sizes = [SPEC_BATCH_SEQS] if name == "spec" else [SPEC_BATCH_SEQS, 16, 8, 4]
+    return next((size for size in sizes if tokens >= STEPS_WANTED * size * seq_len), sizes[-1] if name == "spec" else 2)
+
+
+def scheduled_positions(
+    name: ScheduleName, vocab_size: int, seq_len: int, batch_seqs: int
+) -> tuple[int, tuple[float, float]]:
+    """Positions per sequence, and the part of the sequence they are drawn from, as fractions.
+
+    Args:
+        name: The schedule.
+        vocab_size: Tokens of the vocabulary.
+        seq_len: Tokens per sequence.
+        batch_seqs: Sequences per optimiser step; all of them together have as many positions whatever their number.
+    """
     if name == "spec":
         return spec_rows_and_positions(vocab_size)[1], (0.60, 0.95)
     settled = FIRST_SETTLED_POSITION if seq_len > 2 * FIRST_SETTLED_POSITION else 0
-    return min(32, seq_len - settled), (settled / seq_len, 1.0)
+    return min(max(POSITIONS_PER_STEP // batch_seqs, 32), seq_len - settled), (settled / seq_len, 1.0)
 
 
 def spec_rows_and_positions(vocab_size: int) -> tuple[int, int]:

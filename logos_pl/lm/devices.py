@@ -31,8 +31,8 @@ RESIDUAL_BYTES = 18
 LOSS_BLOCKS = 4.5
 # The companion's loss sums gradients over positions: so many fp32 numbers per row and token of the vocabulary.
 COMPANION_SUMS = 3
-# Translators in fp32: value, gradient and the two moments of AdamW.
-TRANSLATOR_COPIES = 4
+# Translators in fp32: value, gradient, the two moments of AdamW, the average, and value and gradient out of the basis.
+TRANSLATOR_COPIES = 7
 MICRO_BATCH_SEQS = {"cuda": 32, "mps": 8, "cpu": 8}
 """Sequences per forward pass where the user leaves it to us and there is room. Source: SPEC §2.1."""
 BF16_ON_CPU_FROM = 30_000_000_000

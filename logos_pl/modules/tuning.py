@@ -1,6 +1,7 @@
 """The tuned lens as Lightning trains and judges it: read the residual stream, compute, log."""
 
-from collections.abc import Iterable, MutableMapping, Sequence
+import copy
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
@@ -16,14 +17,14 @@ from logos_pl.data.packed_text import TextBatch
 from logos_pl.data.prompts import PromptBatch
 from logos_pl.errors import InputError, RunError
 from logos_pl.functional.bias_loss import bias_cross_entropy
-from logos_pl.functional.budget import lr_factor, warmup_steps
+from logos_pl.functional.budget import average_weight, lr_factor, warmup_factor, warmup_steps
 from logos_pl.functional.depth import depth_percentile_rows
 from logos_pl.functional.divergence import RowDivergence
 from logos_pl.functional.lens_loss import lens_loss
 from logos_pl.functional.low_rank import settle_rank
 from logos_pl.functional.positions import sample_rows
 from logos_pl.functional.row_index import row_index
-from logos_pl.functional.schedules import SCHEDULES, Init, ScheduleName, scheduled_lr, scheduled_rows
+from logos_pl.functional.schedules import SCHEDULES, Anneal, Init, ScheduleName, scheduled_lr, scheduled_rows
 from logos_pl.functional.training_basis import TrainingBasis
 from logos_pl.lenses.calibration import TemperedLens, fit_temperatures
 from logos_pl.lenses.decoding import lens_divergence
@@ -98,10 +99,15 @@ class LensTuning(LightningModule):
             changes nothing in the tuned lens, and costs about a fifth of a step on the demo, an eighth at the sizes of
             GPT-2, and less the larger the model. Not fitted at rank 0, where the lens itself is that.
         lr: peak learning rate of AdamW; `auto`: the schedule's.
+        anneal: how the noise of the last steps is taken out: `average`, a constant learning rate after the warm-up, and
+            the lens is a running average of the weights; `cosine`, a cosine of the learning rate to 0; `auto`: the
+            schedule's.
         betas: AdamW's decay rates of the moments.
         weight_decay: AdamW's decoupled weight decay, of U and V.
-        l2: weight of ‖U‖² + ‖V‖² + ‖c‖², summed over rows.
-        smoothness: weight of the squared differences of U and V between neighbouring rows, summed.
+        l2: weight of ‖U‖² + ‖V‖² + ‖c‖², summed over rows, in the basis that U and V are trained in; `auto`: the
+            schedule's.
+        smoothness: weight of the squared differences of U and V between neighbouring rows, summed, in the same basis;
+            `auto`: the schedule's.
         schedule: what `auto` stands for; follows --schedule.
         loss_block_mib: memory budget of one block of logits in the loss, in MiB.
         seed: seed of the initialisation and of the rows drawn in each step.
@@ -125,16 +131,21 @@ class LensTuning(LightningModule):
         temperature: bool = True,
         companion: bool = True,
         lr: float | Literal["auto"] = "auto",
+        anneal: Anneal | Literal["auto"] = "auto",
         betas: tuple[float, float] = (0.9, 0.999),
         weight_decay: float = 1e-4,
-        l2: float = 1e-4,
-        smoothness: float = 1e-4,
+        l2: float | Literal["auto"] = "auto",
+        smoothness: float | Literal["auto"] = "auto",
         schedule: ScheduleName = "full",
         loss_block_mib: int = 256,
         seed: int = 316,
     ) -> None:
         super().__init__()
-        for name, weight in (("weight_decay", weight_decay), ("l2", l2), ("smoothness", smoothness)):
+        regulariser = SCHEDULES[schedule].regulariser
+        self.l2 = regulariser if l2 == "auto" else l2
+        self.smoothness = regulariser if smoothness == "auto" else smoothness
+        self.anneal: Anneal = SCHEDULES[schedule].anneal if anneal == "auto" else anneal
+        for name, weight in (("weight_decay", weight_decay), ("l2", self.l2), ("smoothness", self.smoothness)):
             check_number(f"--model.{name}", weight, at_least=0)
         for beta in betas:
             check_number("--model.betas", beta, at_least=0, below=1)
@@ -152,7 +163,7 @@ class LensTuning(LightningModule):
         self.rank, self.layers_per_step, self.temperature = rank, layers_per_step, temperature
         self.with_companion = companion
         self.precond = precond
-        self.lr, self.betas, self.weight_decay, self.l2, self.smoothness = lr, betas, weight_decay, l2, smoothness
+        self.lr, self.betas, self.weight_decay = lr, betas, weight_decay
         self.loss_block_bytes = loss_block_mib * 2**20
         self.schedule, self.init = schedule, init
         self.seed = seed
@@ -170,6 +181,7 @@ class LensTuning(LightningModule):
 
     translators: Translators
     companion: Translators | None
+    averages: torch.nn.ModuleDict
     head: Head
     lenses: dict[str, Lens]
     row_means: MutableMapping[str, RowMeans]
@@ -230,6 +242,7 @@ class LensTuning(LightningModule):
         self.translators.start_at(start.tuned, start.basis if self.in_basis else None)
         if self.companion is not None:
             self.companion.start_at(start.companion)
+        self._start_averages()
         self.start = StartRecord(*start[3:])
 
     def build(self, lm: FrozenLM) -> None:
@@ -246,17 +259,35 @@ class LensTuning(LightningModule):
         self.translators = Translators(lm.num_blocks - 1, lm.d_model, rank, seed=self.seed)
         self.translators.log_tau.requires_grad_(self.temperature)
         self.head = Head(lm.anatomy, decoding_norm=self.decoding_norm, fp32_unembed=self.fp32_unembed).to(self.device)
-        self.lenses = {"norm": NormLens(self.head), "tuned": TunedLens(self.translators, self.head)}
-        means = {name: RowMeans(lm.num_blocks + 1, QUANTITIES) for name in self.lenses}
         self.companion = None
         if self.with_companion and rank > 0:
             self.companion = Translators(lm.num_blocks - 1, lm.d_model, 0)
             self.companion.log_tau.requires_grad_(self.temperature)
-            self.lenses["bias"] = TunedLens(self.companion, self.head)
+        self.averages = torch.nn.ModuleDict({name: copy.deepcopy(lens) for name, lens in self._trained().items()})
+        self.averages.requires_grad_(False)
+        self.lenses = {"norm": NormLens(self.head), "tuned": TunedLens(self.average("translators"), self.head)}
+        means = {name: RowMeans(lm.num_blocks + 1, QUANTITIES) for name in self.lenses}
+        if self.companion is not None:
+            self.lenses["bias"] = TunedLens(self.average("companion"), self.head)
         # Registered, so that they move along; but MPS has no float64, so there they stay on the CPU.
         registered = means if self.device.type == "mps" else torch.nn.ModuleDict(means)
         self.row_means = cast(MutableMapping[str, RowMeans], registered)
         self.lm = lm
+
+    def _trained(self) -> dict[str, Translators]:
+        """What the optimiser moves, by name."""
+        lenses = {"translators": self.translators}
+        return lenses if self.companion is None else lenses | {"companion": self.companion}
+
+    def average(self, name: str) -> Translators:
+        """The running average of the translators or of the companion: what is validated and exported."""
+        return cast(Translators, self.averages[name])
+
+    def _start_averages(self) -> None:
+        """Put every average where its lens is now."""
+        for name, lens in self._trained().items():
+            self.average(name).load_state_dict(lens.state_dict())
+            self.average(name).basis = lens.basis
 
     def _count_rows(self, lm: FrozenLM) -> int:
         inner = lm.num_blocks - 1
@@ -272,7 +303,7 @@ class LensTuning(LightningModule):
         return self.layers_per_step
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW on the translators and the companion, linear warm-up and cosine to 0 over the budget's steps.
+        """AdamW on the translators and the companion, linear warm-up, then as `anneal` says.
 
         Weights decay, biases and temperatures don't: log τ would be pulled to 0, which is no particular temperature.
         """
@@ -283,12 +314,28 @@ class LensTuning(LightningModule):
             {"params": [part for part in trained if part.ndim < 3], "weight_decay": 0.0},  # c and log τ
         ]
         optimizer = torch.optim.AdamW(groups, lr=float(self.lr), betas=self.betas, fused=True)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: lr_factor(step, total, warmup_steps(total))
-        )
+        warmup = warmup_steps(total)
+        courses: dict[Anneal, Callable[[int], float]] = {
+            "average": lambda step: warmup_factor(step, warmup),
+            "cosine": lambda step: lr_factor(step, total, warmup),
+        }
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, courses[self.anneal])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     # Training
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """The step, and what it gives is taken into the average."""
+        super().optimizer_step(*args, **kwargs)
+        self.update_averages(self.global_step + 1)
+
+    @torch.no_grad()
+    def update_averages(self, step: int) -> None:
+        """Take the weights after optimiser step `step` (from 1) into their averages; under a cosine, as they are."""
+        weight = average_weight(step) if self.anneal == "average" else 1.0
+        for name, lens in self._trained().items():
+            for mean, value in zip(self.average(name).parameters(), lens.parameters(), strict=True):
+                mean.lerp_(value, weight)
 
     def training_step(self, batch: TextBatch, batch_idx: int) -> dict[str, Any]:
         """Cross-entropy of the sampled rows against the final distribution, plus the regularisers.
@@ -474,6 +521,7 @@ class LensTuning(LightningModule):
             "temperature": self.temperature,
             "companion": self.companion is not None,
             "lr": float(self.lr),
+            "anneal": self.anneal,
             "betas": list(self.betas),
             "weight_decay": self.weight_decay,
             "l2": self.l2,
@@ -502,7 +550,8 @@ class LensTuning(LightningModule):
         began = checkpoint["lens_start"]
         self.start = None if began is None else StartRecord(**began)
         basis = basis_of(checkpoint)
-        self.translators.basis = None if basis is None else basis.to(self.translators.U.device)
+        for lens in (self.translators, self.average("translators")):
+            lens.basis = None if basis is None else basis.to(lens.U.device)
 
 
 def basis_of(checkpoint: dict[str, Any]) -> TrainingBasis | None:

@@ -5,11 +5,13 @@ import torch
 
 from logos_pl.errors import InputError
 from logos_pl.functional.budget import (
+    average_weight,
     lr_factor,
     opening_sequences,
     plan_batching,
     sequences_set_aside,
     total_steps,
+    warmup_factor,
     warmup_steps,
 )
 
@@ -63,16 +65,41 @@ def test_the_factor_drives_a_lambda_schedule_so_that_no_step_runs_at_zero() -> N
 
 @pytest.mark.parametrize(
     ("total", "effective", "lanes", "opening", "set_aside"),
-    [(1954, 32, 8, 608, 80), (245, 32, 8, 64, 8), (99, 32, 8, 32, 8), (12, 8, 4, 8, 4), (12, 4, 8, 16, 8)],
+    [
+        (1954, 32, 8, 608, 80),
+        (245, 32, 8, 64, 8),
+        (97, 2, 8, 24, 8),
+        (99, 32, 8, 32, 8),
+        (12, 8, 4, 24, 4),
+        (12, 4, 8, 16, 8),
+    ],
 )
 def test_the_opening_is_whole_steps_of_one_percent_and_an_eighth_of_it_is_set_aside_from_every_lane(
     total: int, effective: int, lanes: int, opening: int, set_aside: int
 ) -> None:
-    assert opening_sequences(total, effective, lanes) == opening
+    assert opening_sequences(total, effective, lanes, seq_len=512, d_model=192) == opening
     assert sequences_set_aside(opening, lanes) == set_aside
 
 
+def test_the_opening_of_a_wide_model_holds_64_tokens_for_each_unit_of_width_within_a_quarter_of_the_budget() -> None:
+    assert opening_sequences(1954, 32, 8, seq_len=512, d_model=8192) * 512 == 64 * 8192
+    assert opening_sequences(100, 32, 8, seq_len=512, d_model=8192) == 25 * 32
+
+
+def test_the_average_weights_each_step_by_its_number() -> None:
+    values = [3.0, -1.0, 4.0, 1.0, -5.0]
+    average = 0.0
+    for step, value in enumerate(values, start=1):
+        average += average_weight(step) * (value - average)
+    assert average == pytest.approx(sum(s * v for s, v in enumerate(values, start=1)) / 15)
+
+
+def test_after_the_warm_up_the_rate_stays() -> None:
+    assert [warmup_factor(step, 4) for step in (0, 1, 3, 4, 1000)] == [0.25, 0.5, 1, 1, 1]
+
+
 def test_effective_batch_is_the_product_of_the_plan() -> None:
+    assert plan_batching(32, 2, 8).sequences == 32
     assert plan_batching(32, 1, 8) == (8, 4, 1)
     assert plan_batching(32, 2, 8) == (8, 2, 2)
     assert plan_batching(32, 1, 32) == (32, 1, 1)

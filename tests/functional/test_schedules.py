@@ -4,6 +4,7 @@ from logos_pl.functional.positions import position_bounds
 from logos_pl.functional.schedules import (
     SCHEDULES,
     ScheduleName,
+    scheduled_batch,
     scheduled_lr,
     scheduled_positions,
     scheduled_rows,
@@ -18,7 +19,7 @@ from logos_pl.functional.schedules import (
 def test_rows_and_positions_by_vocabulary_are_the_specified_ones(vocab_size: int, rows: int, positions: int) -> None:
     assert spec_rows_and_positions(vocab_size) == (rows, positions)
     assert scheduled_rows("spec", vocab_size, 79) == rows
-    assert scheduled_positions("spec", vocab_size, 512) == (positions, (0.60, 0.95))
+    assert scheduled_positions("spec", vocab_size, 512, 32) == (positions, (0.60, 0.95))
 
 
 def test_never_more_rows_than_there_are() -> None:
@@ -28,23 +29,35 @@ def test_never_more_rows_than_there_are() -> None:
 @pytest.mark.parametrize("name", ["full", "quick"])
 def test_the_measured_schedules_train_all_rows_on_the_whole_sequence_from_position_eight_on(name: ScheduleName) -> None:
     assert scheduled_rows(name, 256_000, 79) == 79
-    positions, position_range = scheduled_positions(name, 256_000, 512)
+    positions, position_range = scheduled_positions(name, 256_000, 512, 32)
     assert positions == 32
     assert position_bounds(512, position_range) == (8, 511)
 
 
 @pytest.mark.parametrize(("seq_len", "positions", "first"), [(16, 16, 0), (17, 9, 8), (32, 24, 8), (7, 7, 0)])
 def test_short_sequences_have_as_many_positions_as_there_are(seq_len: int, positions: int, first: int) -> None:
-    found, position_range = scheduled_positions("full", 32_000, seq_len)
+    found, position_range = scheduled_positions("full", 32_000, seq_len, 32)
     assert found == positions
     assert position_bounds(seq_len, position_range) == (first, seq_len - 1)
 
 
 def test_the_spec_schedule_is_the_specified_one() -> None:
-    assert SCHEDULES["spec"] == ("random", 32_000_000)
+    assert SCHEDULES["spec"] == ("random", 32_000_000, "cosine", 1e-4)
     assert scheduled_lr("spec", 128) == 1e-3
+    assert scheduled_batch("spec", 16384, 512) == 32
 
 
-@pytest.mark.parametrize(("d_model", "lr"), [(64, 1e-2), (128, 1e-2), (256, 5e-3), (1280, 1e-3), (4096, 1e-3)])
+@pytest.mark.parametrize(
+    ("tokens", "seqs", "positions"),
+    [(32_000_000, 32, 32), (2_000_000, 32, 32), (1_000_000, 16, 64), (250_000, 4, 256), (100_000, 2, 504), (1, 2, 504)],
+)
+def test_small_budgets_take_smaller_steps_with_more_positions_of_each_sequence(
+    tokens: int, seqs: int, positions: int
+) -> None:
+    assert scheduled_batch("full", tokens, 512) == seqs
+    assert scheduled_positions("full", 32_000, 512, seqs)[0] == positions
+
+
+@pytest.mark.parametrize(("d_model", "lr"), [(64, 1e-2), (192, 1e-2), (384, 5e-3), (1920, 1e-3), (4096, 1e-3)])
 def test_narrow_models_take_larger_steps_and_wide_ones_those_of_the_spec(d_model: int, lr: float) -> None:
     assert scheduled_lr("full", d_model) == pytest.approx(lr)

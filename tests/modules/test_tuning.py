@@ -30,7 +30,8 @@ def lm(tmp_path_factory: pytest.TempPathFactory) -> FrozenLM:
 
 
 def built(lm: FrozenLM, **settings: Any) -> LensTuning:
-    module = LensTuning(lm.model_id, **({"rank": 3, "layers_per_step": "all"} | settings))
+    regularised = {"l2": 1e-4, "smoothness": 1e-4}
+    module = LensTuning(lm.model_id, **({"rank": 3, "layers_per_step": "all"} | regularised | settings))
     module.build(lm)
     return module
 
@@ -41,7 +42,13 @@ def moved(module: LensTuning) -> LensTuning:
     with torch.no_grad():
         for parameter in module.parameters():
             parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+    module.update_averages(1)
     return module
+
+
+def trained(module: LensTuning) -> dict[str, torch.nn.Parameter]:
+    """What the optimiser moves."""
+    return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
 
 
 @pytest.fixture
@@ -95,7 +102,7 @@ def test_the_loss_is_the_specified_one_and_its_gradient_too(lm: FrozenLM, batch:
     module = moved(built(lm))
     loss = module.training_step(batch, 0)["loss"]
     loss.backward()
-    got = {name: parameter.grad for name, parameter in module.named_parameters()}
+    got = {name: parameter.grad for name, parameter in trained(module).items()}
 
     module.zero_grad()
     wanted = brute_force_loss(lm, module, batch, [1, 2, 3])
@@ -105,7 +112,7 @@ def test_the_loss_is_the_specified_one_and_its_gradient_too(lm: FrozenLM, batch:
     assert set(got) == {
         f"{lens}.{name}" for lens in ("translators", "companion") for name in ("U", "V", "c", "log_tau")
     }
-    for name, parameter in module.named_parameters():
+    for name, parameter in trained(module).items():
         torch.testing.assert_close(got[name], parameter.grad, rtol=1e-4, atol=1e-6)
 
 
@@ -149,10 +156,11 @@ def test_nothing_of_the_model_is_trained_or_saved(lm: FrozenLM, batch: TextBatch
         optimizer.step()
 
     names = ("U", "V", "c", "log_tau")
-    assert set(module.state_dict()) == {f"{lens}.{name}" for lens in ("translators", "companion") for name in names}
+    lenses = ("translators", "companion", "averages.translators", "averages.companion")
+    assert set(module.state_dict()) == {f"{lens}.{name}" for lens in lenses for name in names}
     assert all(torch.equal(value, before[name]) for name, value in lm.model.state_dict().items())
-    start = dict(built(lm).named_parameters())
-    for name, parameter in module.named_parameters():
+    start = trained(built(lm))
+    for name, parameter in trained(module).items():
         if name in ("companion.U", "companion.V"):
             assert parameter.numel() == 0
             continue
@@ -214,7 +222,7 @@ def test_a_companion_learns_through_a_head_with_a_projection_and_a_soft_cap(batc
         found = torch.autograd.grad(loss, [module.companion.c, module.companion.log_tau])
 
         h = residuals(lm, batch.input_ids, batch.positions, [1, 2, 3]).flatten(1, 2)
-        log_q = module.lenses["bias"].log_probs(h[:2], [1, 2])
+        log_q = TunedLens(module.companion, module.head).log_probs(h[:2], [1, 2])
         p = module.lenses["norm"].log_probs(h[2:], [3]).exp()
         wanted_loss = -(p * log_q).sum(-1).mean()
         wanted = torch.autograd.grad(wanted_loss, [module.companion.c, module.companion.log_tau])
@@ -312,11 +320,11 @@ def test_from_residuals_to_gradients_no_number_is_looked_at(
     module.companion.to("meta")
 
     module.training_step(batch, 0)["loss"].backward()
-    assert all(parameter.grad is not None for parameter in module.parameters())
+    assert all(parameter.grad is not None for parameter in trained(module).values())
 
 
 def test_the_learning_rate_warms_up_and_ends_at_zero(lm: FrozenLM) -> None:
-    module = built(lm, lr=1e-3)
+    module = built(lm, lr=1e-3, anneal="cosine")
     module.trainer = SimpleNamespace(datamodule=SimpleNamespace(total_steps=100))  # type: ignore[assignment]
     made = module.configure_optimizers()
     optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]  # type: ignore[index]
@@ -333,16 +341,55 @@ def test_the_learning_rate_warms_up_and_ends_at_zero(lm: FrozenLM) -> None:
     assert optimizer.param_groups[0]["betas"] == (0.9, 0.999)
 
 
+def test_to_be_averaged_the_learning_rate_stays_after_its_warm_up(lm: FrozenLM) -> None:
+    module = built(lm, lr=1e-3)
+    module.trainer = SimpleNamespace(datamodule=SimpleNamespace(total_steps=20))  # type: ignore[assignment]
+    made = module.configure_optimizers()
+    rates = []
+    for _ in range(30):  # beyond its end, too: a fit that is given more text goes on
+        rates.append(made["optimizer"].param_groups[0]["lr"])
+        made["optimizer"].step()
+        made["lr_scheduler"]["scheduler"].step()  # type: ignore[index]
+    assert rates == pytest.approx([5e-4, *[1e-3] * 29])
+
+
+@pytest.mark.parametrize("anneal", ["average", "cosine"])
+def test_what_is_validated_is_the_average_over_the_steps_or_under_a_cosine_the_last_one(
+    anneal: str, lm: FrozenLM, batch: TextBatch
+) -> None:
+    module = built(lm, anneal=anneal)
+    generator = torch.Generator().manual_seed(1)
+    seen: dict[str, list[Tensor]] = {name: [] for name in trained(module)}
+    for step in range(1, 5):
+        with torch.no_grad():
+            for parameter in trained(module).values():
+                parameter += torch.randn(parameter.shape, generator=generator)
+        module.update_averages(step)
+        for name, parameter in trained(module).items():
+            seen[name].append(parameter.detach().clone())
+    for name, values in seen.items():
+        weights = torch.arange(1.0, 5) if anneal == "average" else torch.tensor([0.0, 0, 0, 1])
+        wanted = torch.einsum("s,s...->...", weights / weights.sum(), torch.stack(values))
+        found = module.get_parameter(f"averages.{name}")
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+        assert not found.requires_grad
+    tuned, bias = module.lenses["tuned"], module.lenses["bias"]
+    assert isinstance(tuned, TunedLens)
+    assert isinstance(bias, TunedLens)
+    assert tuned.translators is module.average("translators")
+    assert bias.translators is module.average("companion")
+
+
 def test_factors_decay_and_biases_and_temperatures_do_not(lm: FrozenLM) -> None:
     module = moved(built(lm, weight_decay=0.5, lr=0.1))
     module.trainer = SimpleNamespace(datamodule=SimpleNamespace(total_steps=1))  # type: ignore[assignment]
     optimizer = module.configure_optimizers()["optimizer"]
     before = {name: parameter.clone() for name, parameter in module.named_parameters()}
-    for parameter in module.parameters():
+    for parameter in trained(module).values():
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
 
-    for name, parameter in module.named_parameters():
+    for name, parameter in trained(module).items():
         kept = 1 - 0.1 * 0.5 if name.endswith((".U", ".V")) else 1
         torch.testing.assert_close(parameter.detach(), before[name] * kept, rtol=1e-6, atol=0)
 
