@@ -141,6 +141,9 @@ def test_decoding_loads_the_model_of_the_index_and_its_failure_is_a_refusal(
     [
         ([], "Say what to do: `logos-pl hub push`, `pull`, `index`, `verify` or `list`."),
         (["steal"], "see `logos-pl hub --help`."),
+        (["list", "--repo_id", ""], "--repo_id is empty: give a value, or leave it out."),
+        (["list", "--repo_id", "[" * 100_000], "is nested deeper than 64 levels in line 1: make it flatter."),
+        (["index", "a\0b"], "--dir holds the character NUL: remove it."),
         (["list"], "--repo_id: see `logos-pl hub --help`."),
         (["list", "--repo", REPO], "see `logos-pl hub --help`."),
         (["pull", "--repo_id", REPO], "Say what to pull: --models with ids, or --all."),

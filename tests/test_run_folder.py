@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from logos_pl.errors import InputError, RunError
-from logos_pl.run_folder import find_checkpoint, new_run_folder
+from logos_pl.run_folder import discard_run_folder, find_checkpoint, new_run_folder
 
 
 def save(path: Path) -> None:
@@ -76,3 +76,17 @@ def test_a_checkpoint_that_holds_code_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match="not a whole checkpoint"):
         find_checkpoint(tmp_path, "demo", str(path))
+
+
+def test_the_folder_of_a_refused_fit_goes_and_one_with_a_checkpoint_stays(tmp_path: Path) -> None:
+    first, second = (new_run_folder(tmp_path, "demo", create=True) for _ in range(2))
+    (second / "config.yaml").write_text("a: 1")
+    save(first / "last.ckpt")
+    for folder in (second, first):
+        discard_run_folder(folder)
+    assert not second.exists()
+    assert (first / "last.ckpt").is_file()
+
+    (first / "last.ckpt").unlink()
+    discard_run_folder(first)
+    assert list(tmp_path.iterdir()) == [], "the model's folder goes with its last run"
