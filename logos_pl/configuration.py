@@ -12,7 +12,7 @@ from typing import Any
 from jsonargparse import set_loader, set_parsing_settings
 
 from logos_pl.errors import InputError
-from logos_pl.parsing import MAX_DEPTH, MAX_YAML_BYTES, BoundsError, compose_yaml, parse_yaml, read_text
+from logos_pl.parsing import MAX_DEPTH, BoundsError, compose_yaml, parse_yaml, read_text
 from logos_pl.terminal import shortened
 
 FOLLOWING = {
@@ -27,6 +27,9 @@ FOLLOWING = {
 
 SEXAGESIMAL = re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?")
 """What YAML 1.1 reads as a number to the base of 60, and nobody means."""
+
+MAX_BYTES = 2**16
+"""Largest configuration; all options with their help are a tenth of it."""
 
 TEXTS = ("data.prompt", "data.answer")
 """Options that are text, which may look like anything."""
@@ -97,13 +100,13 @@ def read_configuration(path: str, sections: Sequence[str], commands: Sequence[st
         InputError: It cannot be read, is no YAML or JSON within bounds, or is not made of sections of options.
     """
     try:
-        text = read_text(Path(path), MAX_YAML_BYTES, name=f"--config {path}")
+        text = read_text(Path(path), MAX_BYTES, name=f"--config {path}")
     except (OSError, ValueError) as error:  # a path may hold a NUL
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(
             f"--config {path} cannot be read ({reason}): give a file, such as configs/demo.yaml."
         ) from error
-    content = parse_yaml(text, path)
+    content = parse_yaml(text, path, MAX_BYTES)
     if not isinstance(content, dict) or not content:
         raise InputError(f"{path} holds no options: begin with a section, such as `model:`, and its options under it.")
     _check_sections(content, path, sections, commands)

@@ -11,7 +11,7 @@ from huggingface_hub.utils import disable_progress_bars
 from jsonargparse import ArgumentParser, Namespace
 from rich.table import Table
 
-from logos_pl.configuration import check_arguments, guard_values
+from logos_pl.configuration import check_arguments, check_settings, guard_values
 from logos_pl.errors import InputError, LogosError
 from logos_pl.files import replace_file
 from logos_pl.hub.index import VERDICTS, Index, read_index
@@ -58,6 +58,7 @@ def main(args: Sequence[str]) -> int:
         guard_values()
         check_arguments(args, (), ())
         given = hub_parser().parse_args(list(args))
+        check_settings(given[given.subcommand].items(), {})
         COMMANDS[given.subcommand](given[given.subcommand])
     except (LogosError, OSError, UnicodeDecodeError, RuntimeError) as error:
         message, status = describe(error)

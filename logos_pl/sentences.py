@@ -124,12 +124,16 @@ def _in_words(takes: str) -> str:
     return " or ".join(dict.fromkeys(listed)) or takes
 
 
+THOUSANDS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
+
+
 def _hint(given: str, takes: str) -> str:
     """How to write what was meant."""
-    if "a whole number" in takes and re.fullmatch(r"[-+]?\d+(\.\d*)?([eE]\+?\d{1,2})?", given):
-        number = float(given)
-        if number.is_integer() and not given.isdigit():
-            return f" (write {number:.0f})"
+    number = re.fullmatch(r"([-+]?\d+(?:\.\d*)?(?:[eE]\+?\d{1,2})?)([kKmMbB]?)", given)
+    if "a whole number" in takes and number is not None and not given.isdigit():
+        meant = float(number[1]) * THOUSANDS[number[2].lower()]
+        if meant.is_integer():
+            return f" (write {meant:.0f})"
     if takes.startswith("text") and given != "null" and re.fullmatch(r"[-+\w.]+", given):
         return " (put it in quotes)"
     return ""

@@ -105,7 +105,7 @@ def test_a_value_of_every_kind_is_taken_rightly_or_refused_in_one_sentence(
                 assert isinstance(taken, bool) == isinstance(default, bool), (option, value)
             if not isinstance(taken, str | bool | None):
                 numbers = taken if isinstance(taken, list | tuple) else [taken]
-                assert all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
+                assert all(number >= 0 and math.isfinite(number) for number in numbers), (option, value)
 
 
 def nested(option: str, value: str) -> str:
@@ -125,14 +125,14 @@ def refused_or_taken(settled: Callable[..., Any], argument: str, option: str) ->
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[" * 100_000, "c.yaml is nested deeper than 64 levels"),
+        ("[" * 50_000, "c.yaml is nested deeper than 64 levels"),
         ("model: " + "[" * 3000 + "]" * 3000, "c.yaml is nested deeper than 64 levels"),
-        ("model: {rank: '" + "[" * 100_000 + "'}", "rank is nested deeper than 64 levels"),
+        ("model: {rank: '" + "[" * 50_000 + "'}", "rank is nested deeper than 64 levels"),
         ("- a: [" * 30, "c.yaml is not valid YAML"),
         ("model: {rank: 4}\nmodel: {lr: 1}", "c.yaml has the key 'model' twice, in lines 1 and 2"),
         ("model:\n  rank: 4\n  rank: 5\n", "c.yaml has the key 'rank' twice, in lines 2 and 3"),
         (b"\xff\xfe", "--config c.yaml is not UTF-8 text"),
-        ("x" * (2**21 + 1), "at most 2,097,152 are read"),
+        ("x" * (2**16 + 1), "at most 65,536 are read"),
         ("", "c.yaml holds no options"),
         ("- model", "c.yaml holds no options"),
         ("5", "c.yaml holds no options"),
@@ -201,7 +201,10 @@ def test_aliases_that_stand_for_billions_are_refused_at_once(
         (["--config", "a\0b"], "cannot be read (embedded null byte)"),
         (["--config", "x" * 300], "cannot be read (File name too long)"),
         (["--data.tokens", "8e3"], "--data.tokens 8e3 is not what it takes: a whole number or 'auto' (write 8000)."),
-        (["--data.tokens", "32M"], "--data.tokens 32M is not what it takes: a whole number or 'auto'."),
+        (
+            ["--data.tokens", "32M"],
+            "--data.tokens 32M is not what it takes: a whole number or 'auto' (write 32000",
+        ),
         (["--data.tokens", "[" * 100_000], "The value of --data.tokens is nested deeper than 64 levels"),
         (["--data.tokens.a=3"], "--data.tokens.a '3' is not what it takes"),
         (["--data" + ".a" * 100_000 + "=3"], "… is no option"),

@@ -7,7 +7,7 @@ import torch
 from logos_pl.artifacts.checkpoint_file import checkpoint_bytes
 from logos_pl.errors import InputError, RunError
 from logos_pl.files import take_lock
-from logos_pl.run_folder import find_checkpoint, new_run_folder
+from logos_pl.run_folder import discard_run_folder, find_checkpoint, new_run_folder
 from tests.artifacts.test_checkpoint_file import make_checkpoint
 
 
@@ -90,3 +90,17 @@ def test_what_a_killed_run_was_writing_is_cleared_by_the_next_one_and_what_goes_
         assert killed.exists(), "only the first process clears up"
         new_run_folder(tmp_path, "demo", create=True)
         assert (killed.exists(), goes_on.exists()) == (False, True)
+
+
+def test_the_folder_of_a_refused_fit_goes_and_one_with_a_checkpoint_stays(tmp_path: Path) -> None:
+    first, second = (new_run_folder(tmp_path, "demo", create=True) for _ in range(2))
+    (second / "config.yaml").write_text("a: 1")
+    save(first / "last.ckpt")
+    for folder in (second, first):
+        discard_run_folder(folder)
+    assert not second.exists()
+    assert (first / "last.ckpt").is_file()
+
+    (first / "last.ckpt").unlink()
+    discard_run_folder(first)
+    assert list(tmp_path.iterdir()) == [], "the model's folder goes with its last run"

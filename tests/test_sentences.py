@@ -19,8 +19,8 @@ from logos_pl.sentences import describe, one_sentence
         ),
         (
             'Parser key "data.tokens":\n  Does not validate against any of the Union subtypes\n  Subtypes: '
-            "[<class 'int'>, typing.Literal['auto']]\n  Errors:\n    - Expected a <class 'int'>. Got value: 8000.0\n   "
-            " - Expected a typing.Literal['auto']\n  Given value type: <class 'str'>\n  Given value: 8e3",
+            "[<class 'int'>, typing.Literal['auto']]\n  Errors:\n    - Expected a <class 'int'>. Got value: 8000.0\n"
+            "    - Expected a typing.Literal['auto']\n  Given value type: <class 'str'>\n  Given value: 8e3",
             "--data.tokens 8e3 is not what it takes: a whole number or 'auto' (write 8000).",
         ),
         (
