@@ -28,8 +28,12 @@ def quiet() -> Iterator[None]:
 @contextmanager
 def without_stderr() -> Iterator[None]:
     """Inside, standard error goes nowhere: for Rust, which prints a panic with its stack before it is an exception."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # the command was started without one
+        yield
+        return
     sys.stderr.flush()
-    kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
