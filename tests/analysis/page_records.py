@@ -27,7 +27,10 @@ VOCABULARY = (
 """Token strings by id, with everything that is hard to show among them."""
 
 
-HOSTILE = '</script><script>window.pwned=1</script><!--<script><img src=x onerror="pwned=1">&amp;"\'\u2028\u2029\ud800\x1b\x85\u202e'
+HOSTILE = (
+    '</script><script>window.pwned=1</script><!--<script><img src=x onerror="pwned=1">&amp;"\''
+    "\u2028\u2029\ud800\x1b\x85\u202e"
+)
 """A string that would be run if it were taken for markup."""
 
 
