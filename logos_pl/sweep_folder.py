@@ -24,6 +24,7 @@ from typing import Self
 from logos_pl.errors import InputError, RunError
 from logos_pl.files import fcntl, take_lock
 from logos_pl.parsing import open_regular, read_text
+from logos_pl.record_csv import contribution_header, next_token_header, position_header
 
 LATEST = "run-latest"
 LOCK = ".lock"
@@ -178,12 +179,13 @@ def _remove_leftovers(folder: Path, name: str) -> None:
 
 
 def _holds_record(table: Path) -> bool:
-    """Whether there is more than a header, or the beginning of one; what is no file is not ours to remove."""
+    """Whether there is more than one of our headers, or the beginning of one; what is no file is not ours to remove."""
     if not table.is_file():
         return True
     with open_regular(table) as file:
-        file.readline()
-        return bool(file.read(1))
+        begin = file.read(2**16).decode(errors="replace")
+    headers = (position_header(), next_token_header(), contribution_header())
+    return not any(f"{','.join(header)}\n".startswith(begin) for header in headers)
 
 
 def _refuse_results(folder: Path, name: str) -> None:

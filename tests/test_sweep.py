@@ -534,5 +534,5 @@ def test_results_are_recognised_by_the_models_name_however_its_folder_is_given(
     before = {path: path.read_bytes() for path in (tmp_path / "mine").iterdir()}
 
     assert main(command) == 2
-    assert "output-tiny-llama-page.html is there from another sweep" in capsys.readouterr().err
+    assert "evaluation-tiny-llama.md is there from another sweep" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in (tmp_path / "mine").iterdir()} == before

@@ -11,6 +11,7 @@ import pytest
 
 from logos_pl import files, sweep_folder
 from logos_pl.errors import InputError, RunError
+from logos_pl.record_csv import position_header
 from logos_pl.sweep_folder import open_given_folder, open_sweep_folder
 
 NOON = datetime(2025, 3, 1, 12, 0, 59, tzinfo=UTC)
@@ -451,26 +452,19 @@ def test_two_sweeps_of_one_model_do_not_share_a_folder_and_of_two_models_do(tmp_
     assert list(tmp_path.iterdir()) == []
 
 
-def test_many_sweeps_of_one_model_at_once_get_the_folder_one_at_a_time(tmp_path: Path) -> None:
-    inside: list[int] = []
-    most: list[int] = []
+def test_a_lock_on_a_file_that_its_holder_has_just_removed_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = sweep_folder._take
 
-    def often(number: int) -> None:
-        for _ in range(200):
-            try:
-                with open_given_folder(tmp_path, ["a"]):
-                    inside.append(number)
-                    most.append(len(inside))
-                    inside.remove(number)
-            except InputError as refusal:
-                assert "is writing to" in str(refusal)  # noqa: PT017
+    def take_too_late(descriptor: int, wait: bool) -> bool | None:
+        monkeypatch.setattr(sweep_folder, "_take", take)
+        (tmp_path / ".output-a.lock").unlink()
+        return take(descriptor, wait)
 
-    threads = [threading.Thread(target=often, args=(number,)) for number in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert set(most) == {1}
+    monkeypatch.setattr(sweep_folder, "_take", take_too_late)
+    with open_given_folder(tmp_path, ["a"]), pytest.raises(InputError, match="is writing to"):
+        open_given_folder(tmp_path, ["a"])
 
 
 def test_a_lock_that_a_kill_left_is_taken_and_one_without_locks_counts_as_held(
@@ -485,9 +479,9 @@ def test_a_lock_that_a_kill_left_is_taken_and_one_without_locks_counts_as_held(
 
 
 def test_what_a_kill_left_before_a_prompt_was_read_is_removed_and_what_was_read_is_kept(tmp_path: Path) -> None:
-    header, other = "prompt_id,layer\n", ".output-Qwen3-8B-kl.png.partial"
+    header, other = ",".join(position_header()) + "\n", ".output-Qwen3-8B-kl.png.partial"
     (tmp_path / "output-Qwen3-records.csv.partial").write_text(header)
-    (tmp_path / "output-Qwen3-pure-next-token-tuned.csv.partial").write_text("prompt_i")
+    (tmp_path / "output-Qwen3-pure-next-token-tuned.csv.partial").write_text("prompt_id,prompt_va")
     (tmp_path / "output-Qwen3-page.html.partial").write_text("<html>")
     (tmp_path / ".output-Qwen3-kl.png.partial").write_text("half")
     (tmp_path / ".output-Qwen3.json.partial").write_text("{")

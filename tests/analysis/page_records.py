@@ -28,8 +28,8 @@ VOCABULARY = (
 
 
 HOSTILE = (
-    "</script><script>window.pwned=1</script><!--"
-    '<script><img src=x onerror="pwned=1">&amp;"\'\u2028\u2029\ud800\x1b\x85\u202e'
+    '</script><script>window.pwned=1</script><!--<script><img src=x onerror="pwned=1">&amp;"\''
+    "\u2028\u2029\ud800\x1b\x85\u202e"
 )
 """A string that would be run if it were taken for markup."""
 
