@@ -11,7 +11,7 @@ import lzma
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, Protocol
 
 import fsspec
 import pyarrow as pa
@@ -49,6 +49,15 @@ class Stride(NamedTuple):
 
 
 ALL_ROWS = Stride()
+Row = tuple[int, str | None]
+"""The index of a row, and its text; None where it has none."""
+
+
+class Rows(Protocol):
+    """Some of the rows."""
+
+    def holds(self, row: int) -> bool:
+        """Whether `row` is one of them."""
 
 
 def shard_format(name: str) -> str | None:
@@ -58,9 +67,7 @@ def shard_format(name: str) -> str | None:
     return next((kind for ending, kind in FORMATS.items() if name.endswith(ending)), None)
 
 
-def read_rows(
-    shard: Shard, text_column: str, start: int = 0, stride: Stride = ALL_ROWS
-) -> Iterator[tuple[int, str | None]]:
+def read_rows(shard: Shard, text_column: str, start: int = 0, stride: Rows = ALL_ROWS) -> Iterator[Row]:
     """Yields (row, text) of the stride's rows from `start` on; the text is None where the row has none.
 
     Raises:
@@ -121,7 +128,7 @@ def _not_text(shard: Shard, text_column: str, kind: str) -> InputError:
     )
 
 
-def _parquet_rows(shard: Shard, text_column: str, start: int, stride: Stride) -> Iterator[tuple[int, str | None]]:
+def _parquet_rows(shard: Shard, text_column: str, start: int, stride: Rows) -> Iterator[Row]:
     with _opened(shard, "rb") as file, pq.ParquetFile(file, pre_buffer=True) as parquet:
         schema = parquet.schema_arrow
         if text_column not in schema.names:
@@ -144,7 +151,7 @@ def _parquet_rows(shard: Shard, text_column: str, start: int, stride: Stride) ->
                     row += 1
 
 
-def _json_rows(shard: Shard, text_column: str, start: int, stride: Stride) -> Iterator[tuple[int, str | None]]:
+def _json_rows(shard: Shard, text_column: str, start: int, stride: Rows) -> Iterator[Row]:
     with _opened(shard, "rb") as file:  # bytes: a broken character is then met in its own row
         lines = (line for line in file if not line.isspace())
         for row, line in enumerate(lines):
@@ -166,7 +173,7 @@ def _json_rows(shard: Shard, text_column: str, start: int, stride: Stride) -> It
             yield row, text
 
 
-def _text_rows(shard: Shard, text_column: str, start: int, stride: Stride) -> Iterator[tuple[int, str | None]]:
+def _text_rows(shard: Shard, text_column: str, start: int, stride: Rows) -> Iterator[Row]:
     with _opened(shard, "rt") as file:
         for row, paragraph in enumerate(_paragraphs(file)):
             if row >= start and stride.holds(row):
