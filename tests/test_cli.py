@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from logos_pl.entry import main, refuse_same_names
-from logos_pl.errors import InputError
+from logos_pl.entry import main
 from tests.tiny import fit_arguments, make_corpus, make_model
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -390,17 +389,3 @@ def test_text_that_was_not_held_out_from_the_fit_judges_no_lens(
         status, sentence = refused([subcommand, *fit_arguments(**tiny, logs=fitted, **options)], capsys)
         assert status == 2
         assert "give --data.held_out_frac 0.1" in sentence
-
-
-def test_a_models_files_are_named_by_the_model_at_the_revision_that_is_asked_for(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    asked: list[tuple[str, str | None]] = []
-
-    def located(model: str, revision: str | None = None) -> Any:
-        asked.append((model, revision))
-        raise InputError("offline")
-
-    monkeypatch.setattr("logos_pl.cli.locate", located)
-    refuse_same_names(["org/a", "org/b"], "v1")
-    assert asked == [("org/a", "v1"), ("org/b", "v1")]

@@ -455,14 +455,14 @@ def test_two_sweeps_of_one_model_do_not_share_a_folder_and_of_two_models_do(tmp_
 def test_a_lock_on_a_file_that_its_holder_has_just_removed_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    take = sweep_folder._take
+    take = sweep_folder.take_lock
 
     def take_too_late(descriptor: int, wait: bool) -> bool | None:
-        monkeypatch.setattr(sweep_folder, "_take", take)
+        monkeypatch.setattr(sweep_folder, "take_lock", take)
         (tmp_path / ".output-a.lock").unlink()
         return take(descriptor, wait)
 
-    monkeypatch.setattr(sweep_folder, "_take", take_too_late)
+    monkeypatch.setattr(sweep_folder, "take_lock", take_too_late)
     with open_given_folder(tmp_path, ["a"]), pytest.raises(InputError, match="is writing to"):
         open_given_folder(tmp_path, ["a"])
 

@@ -10,11 +10,11 @@ never counts as consumed.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from logos_pl.data.held_out import Tokenize, side, text_digest
-from logos_pl.data.shards import Shard, Stride, read_rows
+from logos_pl.data.shards import Row, Shard, Stride, read_rows
 from logos_pl.data.tokenizing import TextRefusedError
 from logos_pl.errors import InputError
 from logos_pl.functional.packing import pack
@@ -55,6 +55,19 @@ class Part(NamedTuple):
 
     shard: Shard
     stride: Stride
+
+
+Read = Callable[[Part, str, int, int], Iterator[Row]]
+"""From a part, the column with the text, the pass and the first row: the rows."""
+
+
+def read_alone(part: Part, text_column: str, pass_index: int, start: int) -> Iterator[Row]:
+    """A part's rows, whoever else reads the shard.
+
+    Raises:
+        LogosError: As `read_rows`.
+    """
+    return read_rows(part.shard, text_column, start, part.stride)
 
 
 class Place(NamedTuple):
@@ -105,7 +118,9 @@ def content_hash(cursors: dict[int, LaneCursor]) -> str:
     return hashlib.sha256("\n".join(cursors[lane].chain for lane in sorted(cursors)).encode()).hexdigest()
 
 
-def lane_documents(parts: Sequence[Part], text: TrainText, cursor: LaneCursor) -> Iterator[tuple[Place, Sequence[int]]]:
+def lane_documents(
+    parts: Sequence[Part], text: TrainText, cursor: LaneCursor, read: Read
+) -> Iterator[tuple[Place, Sequence[int]]]:
     """Yields a lane's train documents as (place, token ids), from the cursor on, pass after pass without end.
 
     Raises:
@@ -122,7 +137,7 @@ def lane_documents(parts: Sequence[Part], text: TrainText, cursor: LaneCursor) -
     while True:
         whole_pass, found = first == 0 and row == 0, False
         for part in parts[first:]:
-            for document in _train_documents(part, text, pass_index, row):
+            for document in _train_documents(part, text, pass_index, read(part, text.text_column, pass_index, row)):
                 found = True
                 yield document
             row = 0
@@ -134,8 +149,10 @@ def lane_documents(parts: Sequence[Part], text: TrainText, cursor: LaneCursor) -
         pass_index, first = pass_index + 1, 0
 
 
-def _train_documents(part: Part, text: TrainText, pass_index: int, start: int) -> Iterator[tuple[Place, Sequence[int]]]:
-    for row, document in read_rows(part.shard, text.text_column, start, part.stride):
+def _train_documents(
+    part: Part, text: TrainText, pass_index: int, rows: Iterator[Row]
+) -> Iterator[tuple[Place, Sequence[int]]]:
+    for row, document in rows:
         if document is None or not document.strip():
             continue
         digest = text_digest(document)
@@ -150,15 +167,21 @@ def _train_documents(part: Part, text: TrainText, pass_index: int, start: int) -
 
 
 def lane_sequences(
-    parts: Sequence[Part], text: TrainText, cursor: LaneCursor = START
+    parts: Sequence[Part], text: TrainText, cursor: LaneCursor = START, read: Read = read_alone
 ) -> Iterator[tuple[list[int], LaneCursor]]:
     """Yields a lane's sequences of `seq_len` tokens, each with the cursor after it, without end.
+
+    Args:
+        parts: The lane's part of the dataset.
+        text: How text becomes tokens.
+        cursor: Where the lane is.
+        read: What gives the rows of a part; by default the lane reads its shards by itself.
 
     Raises:
         InputError: If there is nothing to train on, or the dataset is not the one the cursor comes from.
         RunError: If a shard cannot be read.
     """
-    documents = _from_the_same_document(lane_documents(parts, text, cursor), cursor)
+    documents = _from_the_same_document(lane_documents(parts, text, cursor, read), cursor)
     for packed in pack(documents, text.seq_len, cursor.token_offset):
         chain = cursor.chain
         for place in packed.started:

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from logos_pl.data.lanes import LaneCursor, TrainText, lane_parts, lane_sequences
 from logos_pl.data.layout import Cursors, Layout, sequences_taken
 from logos_pl.data.shards import Shard
+from logos_pl.data.shared_rows import SharedRows
 from logos_pl.errors import LogosError
 from logos_pl.functional.positions import sample_positions
 
@@ -103,7 +104,9 @@ class TrainStream(IterableDataset):
         taken = sequences_taken(layout, self.cursors)
         worker = (slot + taken) % layout.workers
         share, turn = layout.share(worker), -(-(taken - worker) // layout.workers)
-        streams = [self._lane(lane) for lane in share]
+        parts = {lane: lane_parts(self.shards, lane, layout.lanes) for lane in share}
+        rows = SharedRows([(parts[lane], self.cursors[lane]) for lane in share])
+        streams = [lane_sequences(parts[lane], self.text, self.cursors[lane], rows.read) for lane in share]
         while True:
             tokens, positions, cursors = [], [], []
             for _ in range(-(-layout.micro_batch_seqs // layout.workers)):
@@ -114,9 +117,6 @@ class TrainStream(IterableDataset):
                 cursors.append((lane, cursor))
                 turn += 1
             yield Chunk(torch.tensor(tokens, dtype=torch.long), torch.stack(positions), cursors)
-
-    def _lane(self, lane: int) -> Iterator[tuple[list[int], LaneCursor]]:
-        return lane_sequences(lane_parts(self.shards, lane, self.layout.lanes), self.text, self.cursors[lane])
 
 
 def in_order(chunks: Iterable[Chunk], workers: int, micro_batch_seqs: int) -> Iterator[TextBatch]:

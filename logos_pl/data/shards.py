@@ -11,7 +11,7 @@ import lzma
 import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -56,6 +56,15 @@ class Stride(NamedTuple):
 
 
 ALL_ROWS = Stride()
+Row = tuple[int, str | None]
+"""The index of a row, and its text; None where it has none."""
+
+
+class Rows(Protocol):
+    """Some of the rows."""
+
+    def holds(self, row: int) -> bool:
+        """Whether `row` is one of them."""
 
 
 def shard_format(name: str) -> str | None:
@@ -66,9 +75,7 @@ def shard_format(name: str) -> str | None:
     return None if compression and kind == PARQUET else kind  # parquet is read from its end, and has compression inside
 
 
-def read_rows(
-    shard: Shard, text_column: str, start: int = 0, stride: Stride = ALL_ROWS
-) -> Iterator[tuple[int, str | None]]:
+def read_rows(shard: Shard, text_column: str, start: int = 0, stride: Rows = ALL_ROWS) -> Iterator[Row]:
     """Yields (row, text) of the stride's rows from `start` on; the text is None where the row has none.
 
     Raises:
@@ -133,7 +140,7 @@ def _too_long(shard: Shard, row: int) -> InputError:
     )
 
 
-def _parquet_rows(shard: Shard, text_column: str, start: int, stride: Stride) -> Iterator[tuple[int, str | None]]:
+def _parquet_rows(shard: Shard, text_column: str, start: int, stride: Rows) -> Iterator[Row]:
     with opened(shard.url, shard.name) as file, pq.ParquetFile(file, pre_buffer=True) as parquet:
         schema = parquet.schema_arrow
         if text_column not in schema.names:
@@ -161,7 +168,7 @@ def _parquet_rows(shard: Shard, text_column: str, start: int, stride: Stride) ->
                     row += 1
 
 
-def _json_rows(shard: Shard, text_column: str, start: int, stride: Stride) -> Iterator[tuple[int, str | None]]:
+def _json_rows(shard: Shard, text_column: str, start: int, stride: Rows) -> Iterator[Row]:
     with opened(shard.url, shard.name) as file:  # bytes: a broken character is then met in its own row
         lines = (line for line in byte_lines(file) if not line.isspace())
         key = f'"{text_column}"'.encode()
@@ -216,7 +223,7 @@ def _json_object(shard: Shard, row: int, line: bytes, hook: Callable[[Any], Any]
     return record
 
 
-def _text_rows(shard: Shard, text_column: str, start: int, stride: Stride) -> Iterator[tuple[int, str | None]]:
+def _text_rows(shard: Shard, text_column: str, start: int, stride: Rows) -> Iterator[Row]:
     with opened(shard.url, shard.name) as file:
         for row, paragraph in enumerate(_paragraphs(text_lines(file))):
             if row >= start and stride.holds(row):

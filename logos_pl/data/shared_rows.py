@@ -1,0 +1,137 @@
+"""One reading of a shard for all the lanes of a worker that take turns at its rows.
+
+With fewer shards than lanes, each lane would otherwise decode (and, from the Hub, fetch) the whole file for its part of
+it. The lanes move on at nearly the same pace, as each gives one sequence in turn; what one of them passes over on its
+way is kept until another asks for it. The order of training does not depend on it: a lane gets the rows of its stride.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from logos_pl.data.lanes import LaneCursor, Part, read_alone
+from logos_pl.data.shards import Row, Shard, read_rows
+from logos_pl.errors import LogosError
+
+MOST_KEPT_CHARS = 2**26
+"""Of one reading. A lane that falls further behind, its documents being so much longer, reads on by itself."""
+
+
+class Remainders(NamedTuple):
+    """The rows whose index leaves one of some remainders when divided by `modulus`."""
+
+    remainders: frozenset[int]
+    modulus: int
+
+    def holds(self, row: int) -> bool:
+        """Whether `row` is one of them."""
+        return row % self.modulus in self.remainders
+
+
+class Reading:
+    """A pass over a shard, its rows dealt out to the strides that take part.
+
+    Args:
+        shard: The shard.
+        text_column: Column with the text.
+        start: First row that any of them wants.
+        strides: The rows of those that take part, which leave one remainder each.
+    """
+
+    def __init__(self, shard: Shard, text_column: str, start: int, strides: Remainders) -> None:
+        self.shard, self.text_column, self.start, self.modulus = shard, text_column, start, strides.modulus
+        self._kept: dict[int, deque[Row]] = {remainder: deque() for remainder in strides.remainders}
+        self._num_chars = 0
+        self._left_at: dict[int, int] = {}
+        self._rows = read_rows(shard, text_column, start, strides)
+        self._failure: LogosError | None = None
+        self._ended = False
+
+    @property
+    def done(self) -> bool:
+        """Whether all rows were read, and each was taken."""
+        return self._ended and not any(self._kept.values())
+
+    def take(self, part: Part, start: int) -> Iterator[Row]:
+        """The rows of one stride from `start` on.
+
+        Raises:
+            LogosError: As `read_rows`.
+        """
+        remainder = part.stride.remainder
+        while remainder in self._kept and (self._kept[remainder] or self._read_on()):
+            if self._kept.get(remainder):
+                row, text = self._kept[remainder].popleft()
+                self._num_chars -= len(text or "")
+                if row >= start:
+                    yield row, text
+        if remainder in self._left_at:
+            yield from read_rows(self.shard, self.text_column, max(start, self._left_at[remainder]), part.stride)
+
+    def leave(self, remainder: int) -> None:
+        """Keep nothing for a stride any more."""
+        queue = self._kept.pop(remainder, deque())
+        self._num_chars -= sum(len(text or "") for _, text in queue)
+
+    def _read_on(self) -> bool:
+        """Read one more row; False at the end."""
+        if self._failure is not None:
+            raise self._failure
+        try:
+            row, text = next(self._rows, (None, None))
+        except LogosError as error:
+            self._failure = error
+            raise
+        if row is None:
+            self._ended = True
+            return False
+        if row % self.modulus in self._kept:
+            self._kept[row % self.modulus].append((row, text))
+            self._num_chars += len(text or "")
+            if self._num_chars > MOST_KEPT_CHARS:
+                self._send_off_the_last()
+        return True
+
+    def _send_off_the_last(self) -> None:
+        """Let the stride that is furthest behind read on by itself."""
+        behind = min((queue[0][0], remainder) for remainder, queue in self._kept.items() if queue)
+        self._left_at[behind[1]] = behind[0]
+        self.leave(behind[1])
+
+
+class SharedRows:
+    """Rows of the lanes of one worker.
+
+    Args:
+        lanes: The parts of each lane, and its cursor.
+    """
+
+    def __init__(self, lanes: Iterable[tuple[Sequence[Part], LaneCursor]]) -> None:
+        self._readings: dict[tuple[str, int], Reading] = {}
+        self._strides: dict[str, set[int]] = {}
+        self._starts: dict[tuple[str, int], int] = {}
+        for parts, cursor in lanes:
+            for part in parts:
+                self._strides.setdefault(part.shard.name, set()).add(part.stride.remainder)
+            key = (cursor.shard or parts[0].shard.name, cursor.pass_index)
+            self._starts[key] = min(self._starts.get(key, cursor.row), cursor.row)
+
+    def read(self, part: Part, text_column: str, pass_index: int, start: int) -> Iterator[Row]:
+        """A lane's rows of a part from `start` on, in one of its passes, of which it never goes back to an earlier.
+
+        Raises:
+            LogosError: As `read_rows`.
+        """
+        remainders = self._strides[part.shard.name]
+        if len(remainders) == 1:
+            return read_alone(part, text_column, pass_index, start)
+        key = (part.shard.name, pass_index)
+        if key not in self._readings:
+            self._readings = {place: reading for place, reading in self._readings.items() if not reading.done}
+            strides = Remainders(frozenset(remainders), part.stride.modulus)
+            self._readings[key] = Reading(part.shard, text_column, self._starts.get(key, 0), strides)
+        reading = self._readings[key]
+        if start < reading.start:  # it has resumed in the pass before, and the others had begun this one
+            reading.leave(part.stride.remainder)
+            return read_alone(part, text_column, pass_index, start)
+        return reading.take(part, start)
