@@ -76,4 +76,4 @@ def find_checkpoint(root: Path, model_name: str, which: str | Literal["last", "b
 
 
 def _versions(parent: Path) -> list[Path]:
-    return [path for path in parent.glob("version_*") if path.name.removeprefix("version_").isdigit()]
+    return [path for path in parent.glob("version_*") if path.name.removeprefix("version_").isdecimal()]

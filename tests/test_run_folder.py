@@ -47,6 +47,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path, monkeyp
 
 
 def test_last_is_that_of_the_newest_run_that_has_one(tmp_path: Path) -> None:
+    (tmp_path / "demo" / "version_²").mkdir(parents=True)  # a digit to str.isdigit, and no number
     for version in (2, 10):
         save(tmp_path / "demo" / f"version_{version}" / "last.ckpt")
     (tmp_path / "demo" / "version_11").mkdir()

@@ -4,15 +4,16 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-from huggingface_hub import HfApi, hf_hub_download, metadata_load
+from huggingface_hub import HfApi, hf_hub_download
 
-from logos_pl.errors import LogosError
+from logos_pl.errors import InputError, LogosError
 from logos_pl.hub.errors import RAISED
 from logos_pl.hub.index import Licence
 from logos_pl.hub.layout import LICENCES_FOLDER, model_path
 from logos_pl.lm.sources import DEMO, explain, locate, model_commit
+from logos_pl.parsing import MAX_TEXT_BYTES, parse_yaml, read_bytes, read_text
 
+FRONT_MATTER = re.compile(r"\s*---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|$)", re.DOTALL)
 LICENCE_NAME = re.compile(r"(LICEN[SC]E|COPYING|NOTICE|USE_POLICY)([._-][\w.-]*)?", re.IGNORECASE)
 
 
@@ -71,19 +72,32 @@ def _found(model_id: str, metadata: dict[str, Any], files: dict[str, bytes]) -> 
 
 
 def _of_folder(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
-    files = {path.name: path.read_bytes() for path in folder.iterdir() if LICENCE_NAME.fullmatch(path.name)}
-    card = folder / "README.md"
+    own = (folder.resolve(), folder.resolve().parent.parent / "blobs")  # where the Hub's cache keeps what it links to
+    named = [
+        path
+        for path in folder.iterdir()
+        # What is found is published: a link must not bring a file of this machine along.
+        if LICENCE_NAME.fullmatch(path.name) and path.is_file() and any(map(path.resolve().is_relative_to, own))
+    ]
+    return _metadata_of(folder / "README.md"), {path.name: read_bytes(path, MAX_TEXT_BYTES) for path in named}
+
+
+def _metadata_of(card: Path) -> dict[str, Any]:
+    """What stands between the two lines of dashes at a card's top; one that cannot be read states nothing."""
     try:
-        return (metadata_load(card) or {} if card.is_file() else {}), files
-    except (ValueError, yaml.YAMLError):  # a card that cannot be read states nothing
-        return {}, files
+        head = FRONT_MATTER.match(read_text(card)) if card.is_file() else None
+        found = None if head is None else parse_yaml(head[1], card.name)
+    except InputError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _of_repository(model_id: str, commit: str) -> tuple[dict[str, Any], dict[str, bytes]]:
     try:
         info = HfApi().model_info(model_id, revision=commit)
         names = [file.rfilename for file in info.siblings or [] if LICENCE_NAME.fullmatch(file.rfilename)]
-        files = {name: Path(hf_hub_download(model_id, name, revision=commit)).read_bytes() for name in names}
+        paths = {name: Path(hf_hub_download(model_id, name, revision=commit)) for name in names}
+        files = {name: read_bytes(path, MAX_TEXT_BYTES) for name, path in paths.items()}
     except RAISED as error:
         raise explain(error, model_id, commit) from error
     return ({} if info.card_data is None else info.card_data.to_dict()), files

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 from logos_pl.hub.licences import licence_of
@@ -64,6 +65,23 @@ def test_the_licence_of_a_local_model_is_in_its_folder(tmp_path: Path) -> None:
     assert (another.texts, another.licence.files) == ({}, [])
     assert "does not hold the model at sha256:00" in (another.remark or "")
     assert "name that folder in --models" in (licence_of("mine", "sha256:00", None).remark or "")
+
+
+def test_of_a_model_folder_only_its_own_regular_files_are_read(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (tmp_path / "secret").write_text("mine")
+    (folder / "LICENSE").symlink_to(tmp_path / "secret")
+    (folder / "NOTICE").symlink_to("/dev/zero")
+    os.mkfifo(folder / "COPYING")
+    os.mkfifo(folder / "README.md")
+    found = licence_of("model", model_commit(locate(str(folder))), str(folder))
+    assert (found.texts, found.licence.id) == ({}, None)
+    (folder / "README.md").unlink()
+    for card in ("[" * 100_000, "license: mit\nlicense: other", "a: &a [*a]", "- mit"):
+        (folder / "README.md").write_text(f"---\n{card}\n---\n")
+        assert licence_of("model", model_commit(locate(str(folder))), str(folder)).licence.id is None
 
 
 def test_the_bundled_model_brings_the_projects_licence() -> None:
