@@ -95,7 +95,7 @@ def closed_form_start(
     block_bytes: int = 2**28,
     all_sum: AllSum = lambda tensor: tensor,
 ) -> ClosedFormStart:
-    """The closed-form translators of a model and of its companion. Source: SPEC §2.2.
+    """The closed-form translators of a model and of its companion. Source: docs/method.md §2.2.
 
     Args:
         lm: The frozen model.

@@ -76,7 +76,7 @@ class LensTuning(LightningModule):
     """Trains the translators and temperatures of a tuned lens on a frozen model.
 
     The frozen model is a plain attribute, outside the module registry: it is never trained, saved, summarised or
-    wrapped by a distributed strategy. Source: SPEC §2; arXiv:2303.08112 §3.
+    wrapped by a distributed strategy. Source: docs/method.md §2; arXiv:2303.08112 §3.
 
     Args:
         model_id: Hub id of a causal language model, a folder with its files, or `demo` for the bundled one.

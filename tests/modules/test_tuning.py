@@ -59,7 +59,7 @@ def batch() -> TextBatch:
 
 
 def brute_force_loss(lm: FrozenLM, module: LensTuning, batch: TextBatch, rows: list[int]) -> Tensor:
-    """SPEC §2.1 in float64, one row, one sequence and one position at a time, from transformers' own outputs.
+    """docs/method.md §2.1 in float64, one row, one sequence and one position at a time, from transformers' own outputs.
 
     Of the tuned lens and, where there is one, of the lens of bias and temperature alone beside it: the sum.
     """
