@@ -1,4 +1,4 @@
-"""Milestones: first rows where a lens copies, knows the answer, or is near the model. Source: docs/method.md §5.3."""
+"""Milestones: first rows where a lens copies, has the answer or is near the model. Source: docs/method.md §5.3."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypedDict

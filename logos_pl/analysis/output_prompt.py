@@ -13,7 +13,7 @@ from logos_pl.records import Decomposition, Gold, LastRowCheck, NonFinite, PairR
 RawLens = Literal["sample", "full"]
 
 LOW_RISK_BITS, HIGH_RISK_BITS = 0.5, 1.0
-"""Divergence of logit lens and raw lens, in bits: low risk below the first, high from the second on. docs/method.md §5.4."""
+"""KL of logit lens and raw lens: low risk below the first, high from the second on. docs/method.md §5.4."""
 
 HIGH_LAST_ROW_BITS = 0.05
 """Divergence of the last row from the model's own output that is warned of. With the exact head it is rounding, below
