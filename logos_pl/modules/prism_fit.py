@@ -171,6 +171,7 @@ class PrismFit(LightningModule):
         """None: nothing is optimised."""
         return []
 
+    @together
     def training_step(self, batch: TextBatch, batch_idx: int) -> None:
         """Add the moments of every position of the batch within the position range.
 
@@ -192,6 +193,7 @@ class PrismFit(LightningModule):
         self.num_sequences += num_seqs
         self.num_positions += positions.numel()
 
+    @together
     def on_validation_epoch_start(self) -> None:
         """Merge the processes' moments, and fit every candidate from them.
 

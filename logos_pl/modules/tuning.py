@@ -490,6 +490,7 @@ def _check_numbers(
         raise InputError(f"--model.loss_block_mib {loss_block_mib} is no memory budget: give 1 or more.")
 
 
+@together
 def refuse_nonfinite(readings: Readings) -> None:
     """Make sure that no figure was NaN or infinite anywhere.
 
