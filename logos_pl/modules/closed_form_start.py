@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from logos_pl.agreement import together
 from logos_pl.errors import RunError
 from logos_pl.functional.closed_form import (
     SHRINKAGES,
@@ -170,6 +171,7 @@ def _normalised(
         yield head.normalise(h, rows)
 
 
+@together
 def _refuse_nonfinite(opening: Opening, rows: list[int], all_sum: AllSum) -> None:
     """Refuse in every process what one of them has read, or the others would wait for it."""
     finite = opening.moments.xx.isfinite().flatten(1).all(1) & opening.x.isfinite().flatten(1).all(1)

@@ -186,6 +186,7 @@ class PrismFit(LightningModule):
         """None: nothing is optimised."""
         return []
 
+    @together
     def training_step(self, batch: TextBatch, batch_idx: int) -> None:
         """Add the moments of every position of the batch within the position range.
 
@@ -207,6 +208,7 @@ class PrismFit(LightningModule):
         self.num_sequences += num_seqs
         self.num_positions += positions.numel()
 
+    @together
     def on_validation_epoch_start(self) -> None:
         """Merge the processes' moments, and fit every candidate from them.
 

@@ -560,6 +560,7 @@ def basis_of(checkpoint: dict[str, Any]) -> TrainingBasis | None:
     return None if recorded is None else TrainingBasis(**recorded)
 
 
+@together
 def refuse_nonfinite(readings: Readings) -> None:
     """Make sure that no figure was NaN or infinite anywhere.
 
