@@ -10,7 +10,7 @@ import torch
 from benchmarks.architectures import ARCHITECTURES
 from benchmarks.report import table
 from logos_pl.functional.low_rank import default_rank
-from logos_pl.functional.schedules import scheduled_positions
+from logos_pl.functional.schedules import SPEC_BATCH_SEQS, scheduled_positions
 from logos_pl.lm.devices import (
     DeviceMemory,
     MemoryParts,
@@ -46,7 +46,7 @@ def step_of(shape: ModelShape, block_mib: int = 256, micro_batch_seqs: int | Non
     """A step as a fit's defaults have it."""
     return StepSize(
         rank=default_rank(shape.d_model),
-        positions_per_seq=scheduled_positions("full", shape.vocab_size, SEQ_LEN)[0],
+        positions_per_seq=scheduled_positions("full", shape.vocab_size, SEQ_LEN, SPEC_BATCH_SEQS)[0],
         loss_block_mib=block_mib,
         micro_batch_seqs=micro_batch_seqs,
     )
