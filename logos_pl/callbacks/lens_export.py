@@ -120,15 +120,9 @@ class LensExport(Callback):
             say_where_kept("lens", saved.earlier)
 
     def _report(self, trainer: Trainer, provenance: Provenance, readings: Readings, destination: Path) -> None:
-        optim = provenance.optim
-        ending = "stopped early after" if optim.stopped_early else "done:"
-        print_kl_table(
-            readings, f"KL divergence in bits on held-out text, {provenance.model_id}, step {optim.exported_step}:"
-        )
-        say(
-            f"{ending} {optim.steps_done} of {optim.total_steps} steps, {provenance.budget.tokens:,} tokens, "
-            f"{provenance.dataset.documents:,} documents; exported step {optim.exported_step}, the best validation."
-        )
+        step = provenance.optim.exported_step
+        print_kl_table(readings, f"KL divergence in bits on held-out text, {provenance.model_id}, step {step}:")
+        say(ending(provenance))
         say(f"lens:        {os.path.relpath(destination)}")
         if isinstance(trainer.logger, TensorBoardLogger):  # trainer.log_dir would wait for the other processes
             say(f"TensorBoard: tensorboard --logdir {os.path.relpath(trainer.logger.log_dir)}")
@@ -236,6 +230,22 @@ def _how(module: LensTuning, translators: Translators, counts: Counts) -> dict[s
 
 def _format_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
+
+
+def ending(provenance: Provenance) -> str:
+    """How the fit ended, for the user; where that is at its own start, why."""
+    optim, budget = provenance.optim, provenance.budget
+    outcome = "stopped early after" if optim.stopped_early else "done:"
+    said = (
+        f"{outcome} {optim.steps_done} of {optim.total_steps} steps, {budget.tokens:,} tokens, "
+        f"{provenance.dataset.documents:,} documents; exported step {optim.exported_step}, the best validation."
+    )
+    if optim.exported_step > 0:
+        return said
+    return (
+        f"{said} That is the start: no validation after it was better. Validate sooner (--data.validate_every_steps), "
+        f"take smaller steps (--model.lr below {optim.lr:g}), or give more text (--data.tokens)."
+    )
 
 
 COURSES: dict[Anneal, str] = {

@@ -45,12 +45,12 @@ POSITIONS_PER_STEP = 1024
 
 
 def scheduled_lr(name: ScheduleName, d_model: int) -> float:
-    """Peak learning rate of AdamW: inverse to the width from 192 to 1920, 0.001 from there on, never above 0.01.
+    """Peak learning rate of AdamW: inverse to the width from 128 to 1280, 0.001 from there on, never above 0.01.
 
     AdamW moves every number of a factor by about the rate, so that what a step changes grows with the width it sums
     over. Source: arXiv:2203.03466 for the rule; docs/schedules.md for where it was measured.
     """
-    return SPEC_LR if name == "spec" else min(max(1.92 / d_model, SPEC_LR), 1e-2)
+    return SPEC_LR if name == "spec" else min(max(1.28 / d_model, SPEC_LR), 1e-2)
 
 
 def scheduled_rows(name: ScheduleName, vocab_size: int, inner_rows: int) -> int:

@@ -273,7 +273,7 @@ def memory_parts(shape: ModelShape, kind: str, dtype: torch.dtype, step: StepSiz
     return MemoryParts(
         weights=int(shape.num_parameters * dtype.itemsize * WEIGHT_MARGIN),
         head=_head_bytes(shape, kind, dtype, step.fp32_unembed),
-        lens=numbers * 4 * TRANSLATOR_COPIES,
+        lens=numbers * 4 * TRANSLATOR_COPIES + 2 * shape.d_model**2 * 4,  # and the two maps of the basis
         activations=seqs * step.seq_len * ACTIVATIONS_PER_TOKEN * shape.d_model * dtype.itemsize,
         residuals=(rows + 1) * positions * shape.d_model * RESIDUAL_BYTES,
         loss=int(LOSS_BLOCKS * block) + COMPANION_SUMS * rows * shape.vocab_size * 4,
