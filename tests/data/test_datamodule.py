@@ -354,6 +354,7 @@ def test_a_new_fit_begins_at_the_start_whatever_was_read_before(make: Make) -> N
 def test_a_fit_that_goes_on_keeps_its_place(make: Make) -> None:
     module, whole = make(rank=0, world_size=1), make(rank=0, world_size=1)
     first = content(train(module, 4))
-    module.trainer.global_step = 2
+    trainer: Any = module.trainer
+    trainer.global_step = 2
     module.setup("fit")
     assert first + content(train(module, 4)) == content(train(whole, 8))
