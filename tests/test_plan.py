@@ -125,12 +125,16 @@ def test_devices_are_counted_however_they_are_named(
 def test_the_memory_of_the_devices_that_are_named_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
-    def measure(*of: Any) -> Any:
-        asked.append(of[0] if len(of) == 1 else (of[0], list(of[1])))
+    def of_one(cards: Any) -> list[DeviceMemory]:
+        asked.append(cards)
         return MEMORY
 
-    monkeypatch.setattr(plan, "measure_memory", measure)
-    monkeypatch.setattr(plan, "memory_of_each", measure)
+    def of_each(processes: int, cards: Any) -> list[DeviceMemory]:
+        asked.append((processes, cards))
+        return MEMORY
+
+    monkeypatch.setattr(plan, "measure_memory", of_one)
+    monkeypatch.setattr(plan, "memory_of_each", of_each)
     for devices in ("auto", 1, [1], "2", [0, 3]):
         plan.plan_run(settings(trainer__devices=devices))
     plan.plan_run(settings(trainer__devices=2, trainer__num_nodes=2))
