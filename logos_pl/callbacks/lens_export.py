@@ -22,7 +22,6 @@ from logos_pl.artifacts.weights import capacity_of, temperature_of
 from logos_pl.callbacks.checkpoint_io import RunCheckpoint
 from logos_pl.callbacks.ledger import Counts, Ledger
 from logos_pl.callbacks.lens_table import print_kl_table
-from logos_pl.callbacks.percentile_stopping import PercentileStopping
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.data.ledger import DataLedger
 from logos_pl.errors import InputError, RunError
@@ -101,14 +100,13 @@ class LensExport(Callback):
             lens: {quantity: torch.tensor(values, dtype=torch.float64) for quantity, values in reading.items()}
             for lens, reading in best["lens_validation"].items()
         }
-        stopped = only(trainer, PercentileStopping).has_stopped
         provenance = Provenance(
             **identity_of(module.frozen),
             seed=module.seed,
             decoding_norm=module.decoding_norm,
             **_what_was_read(data_module, counts, consumed, trainer.world_size, trainer.accumulate_grad_batches),
             **_how(module, translators, counts),
-            optim=_optim(module, data_module.total_steps, counts.steps, best["global_step"], stopped),
+            optim=_optim(module, data_module.total_steps, counts.steps, best["global_step"]),
             environment=environment(module.device),
             val_kl_bits=_at_percentiles(readings, module.frozen.num_blocks),
             fingerprint=fingerprint(module.frozen, module.head),
@@ -254,7 +252,7 @@ COURSES: dict[Anneal, str] = {
 }
 
 
-def _optim(module: LensTuning, total: int, steps_done: int, exported_step: int, stopped: bool) -> groups.Optim:
+def _optim(module: LensTuning, total: int, steps_done: int, exported_step: int) -> groups.Optim:
     return groups.Optim(
         lr=float(module.lr),
         betas=module.betas,
@@ -264,7 +262,7 @@ def _optim(module: LensTuning, total: int, steps_done: int, exported_step: int, 
         warmup_steps=warmup_steps(total),
         steps_done=steps_done,
         exported_step=exported_step,
-        stopped_early=stopped and steps_done < total,
+        stopped_early=steps_done < total,
     )
 
 

@@ -551,7 +551,8 @@ class LensTuning(LightningModule):
         self.start = None if began is None else StartRecord(**began)
         basis = basis_of(checkpoint)
         for lens in (self.translators, self.average("translators")):
-            lens.basis = None if basis is None else basis.to(lens.U.device)
+            # Lightning restores before it moves the lens, whose parameters then follow by themselves.
+            lens.basis = None if basis is None else basis.to(self.device)
 
 
 def basis_of(checkpoint: dict[str, Any]) -> TrainingBasis | None:

@@ -11,11 +11,13 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from logos_pl.data import datamodule
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.data.packed_text import TextBatch
 from logos_pl.data.shards import Shard
 from logos_pl.errors import InputError
 from logos_pl.functional.positions import sample_positions
+from logos_pl.lm.frozen import read_config
 from tests.data.texts import expected_side, make_texts
 
 Corpus = Callable[..., tuple[Shard, ...]]
@@ -193,7 +195,8 @@ def test_the_opening_is_read_without_moving_the_cursor(make: Make) -> None:
 def test_auto_is_settled_by_set_up(make: Make) -> None:
     auto = {"micro_batch_seqs": "auto", "positions_per_seq": "auto", "position_range": "auto", "tokens": "auto"}
     module = make(**auto, seq_len=64, val_seqs=2, test_seqs=2)
-    assert (module.micro_batch_seqs, module.positions_per_seq, module.drawn_range) == (8, 32, (8 / 64, 1.0))
+    # 1024 positions in a step of 8 sequences would be 128 each: as many as are settled have to do.
+    assert (module.micro_batch_seqs, module.positions_per_seq, module.drawn_range) == (8, 56, (8 / 64, 1.0))
     assert module.tokens == 32_000_000
     module = make(**auto, schedule="spec", seq_len=64, val_seqs=2, test_seqs=2)
     assert (module.positions_per_seq, module.drawn_range) == (16, (0.60, 0.95))
@@ -208,6 +211,17 @@ def test_the_tokenizer_is_the_models_own(make: Make, tokenizer: PreTrainedTokeni
     first = make_texts(0, 1)[0]
     expected = module.tokenizer(first)["input_ids"]
     assert batch.input_ids[0, : len(expected)].tolist() == expected[:16]
+
+
+def test_the_models_configuration_is_read_once_and_not_at_every_interval(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(datamodule, "read_config", lambda source: read.append(source.model_id) or read_config(source))
+    module = make(val_seqs=1, test_seqs=1, validate_every_steps=1)
+    train(module, 12)  # three steps, and so many intervals
+    module.setup("validate")
+    assert read == ["demo"]
 
 
 @pytest.mark.parametrize(
