@@ -12,6 +12,14 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 
+def real_path(path: Path) -> Path:
+    """Where links lead; those that lead in a circle stay, for whoever opens them to name.
+
+    ``Path.resolve`` raises RuntimeError on them before Python 3.13.
+    """
+    return Path(os.path.realpath(path))
+
+
 def take_lock(descriptor: int, wait: bool) -> bool | None:
     """Lock an open file or folder until it is closed; a kill releases it, too.
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from logos_pl.files import remove_leftovers, replace_file, take_lock
+from logos_pl.files import real_path, remove_leftovers, replace_file, take_lock
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
@@ -85,3 +85,12 @@ def test_a_file_removed_between_opening_and_locking_is_opened_again(
     monkeypatch.setattr("logos_pl.files.take_lock", take)
     replace_file(tmp_path / "a.bin", b"new")
     assert (taken[0], (tmp_path / "a.bin").read_bytes()) == (2, b"new")
+
+
+def test_links_that_lead_in_a_circle_are_left_to_whoever_opens_them(tmp_path: Path) -> None:
+    loop, straight = tmp_path / "loop", tmp_path / "straight"
+    loop.symlink_to("loop")
+    straight.symlink_to("target")
+
+    assert real_path(loop) == loop
+    assert real_path(straight) == tmp_path / "target"

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from logos_pl.errors import InputError, RunError
-from logos_pl.files import fsync_folder, take_lock
+from logos_pl.files import fsync_folder, real_path, take_lock
 
 Contents = Mapping[str, bytes | memoryview]
 T = TypeVar("T")
@@ -43,9 +43,9 @@ def find_folder(folder: Path) -> Path:
     """
     if folder.is_dir():
         return folder
-    if _aside(folder.resolve()) is not None:
+    if _aside(real_path(folder)) is not None:
         time.sleep(_MID_SWAP_SECONDS)  # a writer that goes on is done by then
-    aside = _aside(folder.resolve())
+    aside = _aside(real_path(folder))
     if folder.is_dir():
         return folder
     if aside is None:
@@ -101,8 +101,12 @@ def check_destination(folder: Path, known: Set[str]) -> None:
         known: Names of the files an artifact may consist of.
 
     Raises:
-        InputError: It is a file, or a folder with other files.
+        InputError: It is a file, a link that leads nowhere, or a folder with other files.
     """
+    if folder.is_symlink() and not folder.exists():
+        raise InputError(
+            f"{os.path.relpath(folder)} is a link that leads nowhere: mend it, remove it, or choose another folder."
+        )
     if not folder.exists():
         return
     foreign = sorted(entry.name for entry in folder.iterdir() if entry.name not in known) if folder.is_dir() else None
@@ -179,7 +183,7 @@ def rewrite_folder(folder: Path, rewrite: Callable[[Path], Contents]) -> None:
 @contextmanager
 def _writing(folder: Path) -> Iterator[Path]:
     """The folder that a path stands for, with the lock on the one above it, and with what a crash left mended."""
-    target = folder.resolve()  # a link to the folder stays a link
+    target = real_path(folder)  # a link to the folder stays a link
     with _saying_that_disk_refuses(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(target.parent, os.O_RDONLY)

@@ -30,6 +30,7 @@ from huggingface_hub.utils import httpx
 from logos_pl.data.shards import FORMATS, PARQUET, Shard, shard_format
 from logos_pl.data.streams import DECOMPRESSORS
 from logos_pl.errors import InputError
+from logos_pl.files import real_path
 from logos_pl.lm.hub_call import ask_hub
 from logos_pl.parsing import parse_json, parse_yaml, read_text
 
@@ -110,7 +111,7 @@ def _local(dataset: str) -> Path | None:
 
 
 def _resolve_local(path: Path, name: str | None, split: str) -> Source:
-    repo_id = path.resolve().name
+    repo_id = real_path(path).name
     if path.is_file():
         if name is not None or split != "train":
             raise InputError(
@@ -118,7 +119,7 @@ def _resolve_local(path: Path, name: str | None, split: str) -> Source:
                 "leave out --data.name and --data.split."
             )
         return Source(repo_id, None, split, None, None, _checked((Shard(path.name, str(path.absolute())),), str(path)))
-    root = path.resolve()
+    root = real_path(path)
     _check_folder(root, str(path))
     config_name, urls = _data_files(str(root), str(path), name, split, None)
     shards = tuple(Shard(Path(os.path.relpath(url, root)).as_posix(), url) for url in urls)

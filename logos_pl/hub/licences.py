@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from huggingface_hub import HfApi, hf_hub_download
 
 from logos_pl.errors import InputError, LogosError
+from logos_pl.files import real_path
 from logos_pl.hub.errors import RAISED
 from logos_pl.hub.index import Licence
 from logos_pl.hub.layout import LICENCES_FOLDER, model_path
@@ -72,12 +73,12 @@ def _found(model_id: str, metadata: dict[str, Any], files: dict[str, bytes]) -> 
 
 
 def _of_folder(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
-    own = (folder.resolve(), folder.resolve().parent.parent / "blobs")  # where the Hub's cache keeps what it links to
+    own = (real_path(folder), real_path(folder).parent.parent / "blobs")  # where the Hub's cache keeps what it links to
     named = [
         path
         for path in folder.iterdir()
         # What is found is published: a link must not bring a file of this machine along.
-        if LICENCE_NAME.fullmatch(path.name) and path.is_file() and any(map(path.resolve().is_relative_to, own))
+        if LICENCE_NAME.fullmatch(path.name) and path.is_file() and any(map(real_path(path).is_relative_to, own))
     ]
     return _metadata_of(folder / "README.md"), {path.name: read_bytes(path, MAX_TEXT_BYTES) for path in named}
 

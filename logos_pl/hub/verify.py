@@ -12,6 +12,7 @@ from logos_pl.artifacts.names import CARD_FILE, GATES_FILE, PROVENANCE_FILE, UNH
 from logos_pl.artifacts.provenance import Provenance
 from logos_pl.artifacts.sealed import sealed_text
 from logos_pl.errors import InputError
+from logos_pl.files import real_path
 from logos_pl.hub.index import Entry, Index, commits_of, gates_passed
 from logos_pl.hub.layout import INDEX_FILE, WORDS, Kind
 from logos_pl.parsing import MAX_TEXT_BYTES, parse_json, read_bytes
@@ -194,7 +195,7 @@ def _read(path: Path, most: int, within: Path) -> bytes:
 
 
 def _refuse_links_outside(path: Path, within: Path) -> None:
-    if not path.resolve().is_relative_to(within.resolve()):
+    if not real_path(path).is_relative_to(real_path(within)):
         raise InputError(f"{_shown(path)} is a link that leads out of {_shown(within)}: {REMEDY}")
 
 

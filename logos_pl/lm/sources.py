@@ -28,6 +28,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import httpx
 
 from logos_pl.errors import InputError, LogosError, RunError
+from logos_pl.files import real_path
 from logos_pl.lm.hub_call import ask_hub
 from logos_pl.lm.model_files import ADAPTER_FILE, TOKENIZER_FILES, VOCABULARY_FILES, read_json_object, refuse_strange
 
@@ -69,7 +70,7 @@ def clean_name(model_id: str) -> str:
 
 def filed_under(model_id: str) -> str:
     """What results of a model are filed under, as ``Source.model_id``; asks neither the Hub nor the folder's files."""
-    return model_id if model_id == DEMO or not _path(model_id).is_dir() else _path(model_id).resolve().name
+    return model_id if model_id == DEMO or not _path(model_id).is_dir() else real_path(_path(model_id)).name
 
 
 def locate(model_id: str, revision: str | None = None) -> Source:

@@ -379,3 +379,14 @@ def test_a_reader_beside_a_writer_always_finds_one_whole_folder(tmp_path: Path) 
             continue
     writer.join()
     assert all(first == second for first, second in found)
+
+
+@pytest.mark.parametrize("leads_to", ["artifact", "/nowhere/at/all"])
+def test_a_link_that_leads_nowhere_is_no_artifact_and_no_destination(tmp_path: Path, leads_to: str) -> None:
+    folder = tmp_path / "artifact"
+    folder.symlink_to(leads_to)
+
+    with pytest.raises(InputError, match="There is no artifact at"):
+        find_folder(folder)
+    with pytest.raises(InputError, match="link that leads nowhere"):
+        check_destination(folder, {"a"})
