@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerFast
 
 from logos_pl.data import datamodule
 from logos_pl.data.datamodule import LensDataModule
@@ -18,6 +18,7 @@ from logos_pl.data.shards import Shard
 from logos_pl.errors import InputError
 from logos_pl.functional.positions import sample_positions
 from logos_pl.lm.frozen import read_config
+from logos_pl.lm.sources import Source
 from tests.data.texts import expected_side, make_texts
 
 Corpus = Callable[..., tuple[Shard, ...]]
@@ -217,7 +218,12 @@ def test_the_models_configuration_is_read_once_and_not_at_every_interval(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
-    monkeypatch.setattr(datamodule, "read_config", lambda source: read.append(source.model_id) or read_config(source))
+
+    def reading(source: Source) -> PreTrainedConfig:
+        read.append(source.model_id)
+        return read_config(source)
+
+    monkeypatch.setattr(datamodule, "read_config", reading)
     module = make(val_seqs=1, test_seqs=1, validate_every_steps=1)
     train(module, 12)  # three steps, and so many intervals
     module.setup("validate")
