@@ -10,23 +10,10 @@ import warnings
 from collections.abc import Mapping
 
 from logos_pl.errors import InputError, LogosError, RunError
-from logos_pl.terminal import one_line, printable, shortened
+from logos_pl.terminal import one_line, open_closed_streams, printable, shortened
 
 MAX_GIVEN = 120
 """Characters of a refused value that are quoted."""
-
-UNION = re.compile(r"Subtypes: \[(?P<takes>.*?)\] Errors: .*Given value type: \S+ \S+ Given value: ?(?P<given>.*)$")
-SINGLE = re.compile(r"Expected a (?P<takes>.*?)\. Got value: ?(?P<given>.*)$")
-"""What the parser says of a value that is of none of an option's types, or not of its one type."""
-
-PLAIN = (
-    (r"argument subcommand: invalid choice: (.*) \(choose from (.*)\)", r"There is no command \1: choose among \2"),
-    (r'expected "subcommand" to be one of \{.*\}, but it was not provided', "The command is missing"),
-    (r"argument (?:-\w/)?(--[\w.]+): expected (?:one|at least one) argument", r"\1 needs a value"),
-    (r"(--[\w.]+\.help): Importing '(.*)' is not allowed,.*", r"\1: \2 is no class that may be named"),
-    (r"Subcommand '(\w+)' does not accept option '(.*)'", r"There is no option --\2 of \1"),
-)
-"""Its other messages, and the same in plain words."""
 
 DISK_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EIO}
 PATH_ERRORS = {
@@ -49,7 +36,8 @@ class PlainRecord(logging.LogRecord):
 
 
 def speak_plainly() -> None:
-    """Warnings in one line, without the line of code; logs made harmless; output that no encoding can stop."""
+    """Warnings in one line, without the line of code; logs made harmless; output that nothing can stop."""
+    open_closed_streams()
     warnings.formatwarning = lambda message, *_, **__: f"logos-pl: {one_line(str(message))}\n"
     logging.setLogRecordFactory(PlainRecord)
     for stream in (sys.stdout, sys.stderr):
