@@ -3,6 +3,10 @@
 import os
 import sys
 
+from logos_pl.errors import InputError
+from logos_pl.processes import check_launcher
+from logos_pl.terminal import complain
+
 
 def main() -> int:
     """Run the command line; see `logos_pl.entry.main` and `logos_pl.hub_cli.main`."""
@@ -14,12 +18,14 @@ def main() -> int:
             from logos_pl.hub_cli import main as run_hub
 
             return run_hub(sys.argv[2:])
+        check_launcher()
         from logos_pl.entry import main as run
 
         return run()
+    except InputError as error:
+        complain(str(error))
+        return error.exit_status
     except KeyboardInterrupt:
-        from logos_pl.terminal import complain
-
         complain("Interrupted before the first step; there is nothing to resume.")
         return 130
 

@@ -35,6 +35,7 @@ from logos_pl.configuration import (
     FOLLOWING,
     check_arguments,
     check_settings,
+    expand_home,
     guard_imports,
     guard_values,
     read_configuration,
@@ -56,7 +57,13 @@ from logos_pl.trainer_options import TAKES, TRAINER_OPTIONS, check_trainer, impo
 SECTIONS = ("trainer", "model", "data", "early_stopping", "export", "sweep", "prism", "lens")
 """Groups of options."""
 
-OF_NUMBERS = {LensTuning: "model", LensDataModule: "data", PercentileStopping: "early_stopping", PrismSettings: "prism"}
+OF_NUMBERS = {
+    LensTuning: "model",
+    LensDataModule: "data",
+    PercentileStopping: "early_stopping",
+    SweepWriter: "sweep",
+    PrismSettings: "prism",
+}
 """What checks the bounds of its options when it is made, and the group that they stand in."""
 
 
@@ -199,6 +206,7 @@ class LogosCLI(LightningCLI):
         command = self.config.subcommand
         defaults = self._subcommand_parsers[command].get_defaults()
         check_settings(self.config[command].items(), dict(defaults.items()))
+        expand_home(self.config[command])
         given = self.config[command].get("ckpt_path")
         if given is not None and Path(given).is_file():
             check_checkpoint(Path(given))
@@ -285,7 +293,7 @@ class LogosCLI(LightningCLI):
         parts["callbacks"] += given.get("callbacks") or []
         try:
             trainer = super().instantiate_trainer(**parts, enable_model_summary=False, **kwargs)
-        except (TypeError, ValueError, ImportError) as error:  # Lightning's own checks of these options
+        except (TypeError, ValueError, ImportError, RuntimeError) as error:  # Lightning's own checks of them and SLURM
             raise InputError(f"The --trainer options cannot be used: {first_sentence(error)}") from error
         if self.subcommand == "prism":  # these are the tuned lens's
             others = PercentileStopping | LensExport | SweepWriter

@@ -5,7 +5,7 @@ jsonargparse reads every value as YAML, opens what a value names as a file, and 
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,12 @@ MAX_BYTES = 2**16
 
 TEXTS = ("data.prompt", "data.answer")
 """Options that are text, which may look like anything."""
+
+FILES_AND_FOLDERS = (
+    "ckpt_path", "data.prompts", "data.suite", "export.folder", "prism.folder", "sweep.out_dir",
+    "trainer.default_root_dir", "dir", "folder", "text",
+)  # fmt: skip
+"""Options of all commands that are paths and nothing else."""
 
 
 def guard_values() -> None:
@@ -187,6 +193,18 @@ def check_settings(settings: Iterable[tuple[str, Any]], defaults: Mapping[str, A
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str):
                 _check_text(option, text)
+
+
+def expand_home(settings: MutableMapping[str, Any]) -> None:
+    """Put the home folder for a leading `~`, which shells leave as it is in `--option=~/folder`, and YAML does.
+
+    Args:
+        settings: Options with their values, which are replaced.
+    """
+    for option in FILES_AND_FOLDERS:
+        path = settings.get(option)
+        if isinstance(path, str) and path.startswith("~"):
+            settings[option] = os.path.expanduser(path)
 
 
 def _check_text(option: str, text: str) -> None:

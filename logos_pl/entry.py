@@ -13,7 +13,7 @@ from logos_pl.callbacks.sweep_writer import SweepDestination
 from logos_pl.cli import LogosCLI, LogosParser, SeveralModelsAskedError, file_name
 from logos_pl.cli import __doc__ as cli_doc
 from logos_pl.errors import InputError, InterruptedRunError, LogosError
-from logos_pl.processes import is_first_process
+from logos_pl.processes import check_launcher, is_first_process
 from logos_pl.quiet import silence_third_parties
 from logos_pl.sentences import DISK_ERRORS, describe, speak_plainly
 from logos_pl.terminal import complain, say
@@ -36,6 +36,7 @@ def main(args: list[str] | None = None) -> int:
     destination = SweepDestination()
     try:
         try:
+            check_launcher()
             run_command(args, destination)
         except SeveralModelsAskedError as asked:
             return each_model(sys.argv[1:] if args is None else args, asked.models, destination)

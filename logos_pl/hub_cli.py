@@ -11,7 +11,7 @@ from huggingface_hub.utils import disable_progress_bars
 from jsonargparse import ArgumentParser, Namespace
 from rich.table import Table
 
-from logos_pl.configuration import check_arguments, check_settings, guard_values
+from logos_pl.configuration import check_arguments, check_settings, expand_home, guard_values
 from logos_pl.errors import InputError, LogosError
 from logos_pl.files import replace_file
 from logos_pl.hub.index import VERDICTS, Index, read_index
@@ -58,8 +58,10 @@ def main(args: Sequence[str]) -> int:
         guard_values()
         check_arguments(args, (), ())
         given = hub_parser().parse_args(list(args))
-        check_settings(given[given.subcommand].items(), {})
-        COMMANDS[given.subcommand](given[given.subcommand])
+        settings = given[given.subcommand]
+        check_settings(settings.items(), {})
+        expand_home(settings)
+        COMMANDS[given.subcommand](settings)
     except (LogosError, OSError, UnicodeDecodeError, RuntimeError) as error:
         message, status = describe(error)
         complain(message)

@@ -13,7 +13,7 @@ WARNINGS = (
     "It is recommended to use `self.log\\(.*sync_dist=True",  # the metrics have merged the processes already
     "Be aware that when using `ckpt_path`, callbacks used to create the checkpoint",  # evaluation needs none of them
     "Found .* module\\(s\\) in eval mode at the start of training",
-    "Checkpoint directory .* exists and is not empty",  # resumed runs go on in their folder
+    "(?s)Checkpoint directory .* exists and is not empty",  # resumed runs go on in their folder
     "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # lightning 2.6 on torch 2.13
 )
 """Regular expressions of warnings."""

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Mapping
 
 from logos_pl.errors import InputError, LogosError, RunError
-from logos_pl.terminal import one_line, printable, shortened
+from logos_pl.terminal import one_line, open_closed_streams, printable, shortened
 
 MAX_GIVEN = 120
 """Characters of a refused value that are quoted."""
@@ -52,7 +52,8 @@ class PlainRecord(logging.LogRecord):
 
 
 def speak_plainly() -> None:
-    """Warnings in one line, without the line of code; logs made harmless; output that no encoding can stop."""
+    """Warnings in one line, without the line of code; logs made harmless; output that nothing can stop."""
+    open_closed_streams()
     warnings.formatwarning = lambda message, *_, **__: f"logos-pl: {one_line(str(message))}\n"
     logging.setLogRecordFactory(PlainRecord)
     for stream in (sys.stdout, sys.stderr):

@@ -97,6 +97,13 @@ def say(text: str, style: str | None = None) -> None:
     Console().print(text, style=style, soft_wrap=True, markup=False)
 
 
+def open_closed_streams() -> None:
+    """Let standard streams that the command was started without lead nowhere; no file takes their place then."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+
+
 def complain(message: str) -> None:
     """Print an error, or what is waited for, to standard error, in one line."""
     print(f"logos-pl: {one_line(message)}", file=sys.stderr, flush=True)

@@ -102,7 +102,8 @@ def test_a_value_of_every_kind_is_taken_rightly_or_refused_in_one_sentence(
                 continue
             if default is not None:
                 assert taken is not None, (option, value)
-                assert isinstance(taken, bool) == isinstance(default, bool), (option, value)
+                switch = isinstance(default, bool) or (default == "auto" and value == "true")  # auto, true or false
+                assert isinstance(taken, bool) == switch, (option, value)
             if not isinstance(taken, str | bool | None):
                 numbers = taken if isinstance(taken, list | tuple) else [taken]
                 assert all(number >= 0 and math.isfinite(number) for number in numbers), (option, value)
@@ -280,3 +281,13 @@ def test_a_command_that_is_missing_or_mistyped_is_said(
 ) -> None:
     assert main(arguments) == 2
     assert capsys.readouterr().err.startswith(f"logos-pl: {says}")
+
+
+def test_a_tilde_is_the_home_folder_in_every_option_that_is_a_path(
+    settled: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Shells leave it in `--option=~/folder`; a folder of the name `~` is a trap for who removes it."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = settled("--export.folder=~/lenses", "--trainer.default_root_dir=~/logs", "--data.prompt=~/text")
+    assert (config.export.folder, config.trainer.default_root_dir) == (f"{tmp_path}/lenses", f"{tmp_path}/logs")
+    assert config.data.prompt == "~/text"

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import sys
 import unicodedata
 import warnings
 
@@ -11,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from logos_pl.sentences import PlainRecord, speak_plainly
-from logos_pl.terminal import MAX_MESSAGE, Console, complain, one_line, printable, say, shortened
+from logos_pl.terminal import MAX_MESSAGE, Console, complain, one_line, open_closed_streams, printable, say, shortened
 
 HOSTILE = "\x1b]0;pwned\x07\x1b[31m\r\x08\x9b2J\u202etxt\u2066\u2028\ud800\x7f\x00"
 
@@ -111,3 +112,15 @@ def test_warnings_and_other_libraries_logs_are_made_harmless(
         assert record.getMessage().endswith("!")
     finally:
         logging.setLogRecordFactory(factory)
+
+
+def test_streams_that_are_closed_lead_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    open_closed_streams()
+    assert sys.stdin.read() == ""
+    say("nobody reads this")
+    complain("nor this")
+    assert not sys.stdout.isatty()
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        stream.close()
