@@ -56,7 +56,10 @@ from logos_pl.trainer_options import TAKES, TRAINER_OPTIONS, check_trainer, impo
 SECTIONS = ("trainer", "model", "data", "early_stopping", "export", "sweep", "prism", "lens")
 """Groups of options."""
 
-OF_NUMBERS = {LensTuning: "model", LensDataModule: "data", PercentileStopping: "early_stopping", PrismSettings: "prism"}
+OF_NUMBERS = {
+    LensTuning: "model", LensDataModule: "data", PercentileStopping: "early_stopping", PrismSettings: "prism",
+    SweepWriter: "sweep",
+}  # fmt: skip
 """What checks the bounds of its options when it is made, and the group that they stand in."""
 
 
