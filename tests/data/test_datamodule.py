@@ -196,9 +196,15 @@ def test_the_opening_is_read_without_moving_the_cursor(make: Make) -> None:
 def test_auto_is_settled_by_set_up(make: Make) -> None:
     auto = {"micro_batch_seqs": "auto", "positions_per_seq": "auto", "position_range": "auto", "tokens": "auto"}
     module = make(**auto, seq_len=64, val_seqs=2, test_seqs=2)
-    # 1024 positions in a step of 8 sequences would be 128 each: as many as are settled have to do.
     assert (module.micro_batch_seqs, module.positions_per_seq, module.drawn_range) == (8, 56, (8 / 64, 1.0))
     assert module.tokens == 32_000_000
+    (batch,) = module.val_dataloader()
+    assert batch.positions.shape == (2, 32), "held-out text is read at as many positions whatever is trained on"
+    module = make(**auto, effective_batch_seqs="auto", seq_len=64, val_seqs=2, test_seqs=2)
+    assert (module.effective_batch_seqs, module.positions_per_seq) == (32, 32)
+    small = auto | {"tokens": 3 * 64}
+    module = make(**small, effective_batch_seqs="auto", seq_len=64, val_seqs=2, test_seqs=2)
+    assert (module.effective_batch_seqs, module.micro_batch_seqs, module.total_steps) == (2, 2, 2)
     module = make(**auto, schedule="spec", seq_len=64, val_seqs=2, test_seqs=2)
     assert (module.positions_per_seq, module.drawn_range) == (16, (0.60, 0.95))
 
