@@ -3,9 +3,10 @@
 import os
 import sys
 
+from logos_pl.commands import answer_at_once
 from logos_pl.errors import InputError
 from logos_pl.processes import check_launcher
-from logos_pl.terminal import complain
+from logos_pl.terminal import complain, say
 
 
 def main() -> int:
@@ -14,6 +15,10 @@ def main() -> int:
     # makes 50 steps in the time in which it makes one with the spinning default.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
+        answer = answer_at_once(sys.argv[1:])
+        if answer is not None:
+            say(answer)
+            return 0
         if sys.argv[1:2] == ["hub"]:  # to list a repository takes neither torch nor lightning
             from logos_pl.hub_cli import main as run_hub
 
