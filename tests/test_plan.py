@@ -151,7 +151,7 @@ def test_an_automatic_micro_batch_divides_the_effective_batch() -> None:
 def test_a_head_that_is_to_be_held_in_fp32_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     shape = ModelShape("llama", 8_030_261_248, 32, 4096, 128_256)
     monkeypatch.setattr(plan, "shape_of", lambda config: shape)
-    monkeypatch.setattr(plan, "measure_memory", lambda: [DeviceMemory("cuda:0", 2**37, 2**37)])
+    monkeypatch.setattr(plan, "measure_memory", lambda cards: [DeviceMemory("cuda:0", 2**37, 2**37)])
     needed = {
         fp32: plan.plan_run(settings(model__fp32_unembed=fp32)).choice.needed_bytes for fp32 in ("auto", True, False)
     }

@@ -174,6 +174,7 @@ class PrismFit(LightningModule):
             "model_commit": self.frozen.model_commit,
             "tokenizer_commit": self.frozen.tokenizer_commit,
             "model_dtype": str(self.frozen.dtype),
+            "unembed_dtype": str(self.head.unembedding.weight.dtype),
             "decoding_norm": self.decoding_norm,
         }
 
