@@ -23,7 +23,7 @@ MAX_TEXT_BYTES = 16 * MIB
 """Largest text file that is read, unless a caller knows better."""
 
 MAX_DEPTH = 64
-MAX_YAML_BYTES = 2 * MIB
+MAX_YAML_BYTES = 8 * MIB
 MAX_YAML_NODES = 200_000
 """Nodes of a YAML document, each alias counted as all that it stands for."""
 

@@ -24,7 +24,6 @@ CLASSES: dict[ModuleType, tuple[str, ...]] = {
         "LearningRateMonitor",
         "ModelCheckpoint",
         "ModelSummary",
-        "OnExceptionCheckpoint",
         "RichModelSummary",
         "SpikeDetection",
         "ThroughputMonitor",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerFast
+from transformers import PreTrainedConfig, PreTrainedTokenizerFast
 
 from logos_pl.data import datamodule
 from logos_pl.data.datamodule import LensDataModule
@@ -352,8 +352,8 @@ def test_every_setting_is_explained_for_the_help_text() -> None:
 
 
 def test_the_reference_corpus_is_streamed_with_the_reference_tokenizer(shared: Path) -> None:
-    module = LensDataModule(str(shared / "corpus" / "fineweb-edu-local"), name="CC-MAIN-2025-26", tokens=10**6)
-    module.tokenizer = AutoTokenizer.from_pretrained(shared / "models" / "tiny-llama")
+    corpus, model = shared / "corpus" / "fineweb-edu-local", shared / "models" / "tiny-llama"
+    module = LensDataModule(str(corpus), name="CC-MAIN-2025-26", tokens=10**6, model_id=str(model))
     module.setup("fit")
     batches = train(module, 8)
     module.teardown()

@@ -62,6 +62,7 @@ def run_configuration() -> Any:
                 "rank": 4,
                 "loss_block_mib": 16,
                 "dtype": "float32",
+                "fp32_unembed": "auto",
             },
             "data": {
                 "tokens": 4096,
