@@ -170,7 +170,7 @@ def test_what_pandas_reads_as_missing_is_no_id() -> None:
         ("[" * 100_000, "is nested deeper than 64 levels in line 1"),
         ("facts: [a]\nfacts: [b]\n", "has the key 'facts' twice, in lines 1 and 2"),
         ("facts:\n- prompt: a\n  prompt: b\n", "has the key 'prompt' twice, in lines 2 and 3"),
-        ("facts:\n" + "- a\n" * 2**20, "has 4,194,311 bytes or more, and at most 2,097,152 are read"),
+        ("facts:\n" + "- a\n" * 2**21, "has 8,388,615 bytes or more, and at most 8,388,608 are read"),
         ("a: &a [x,x,x,x,x,x,x,x,x]\n" + bomb(9), "has more than 200,000 values with its aliases"),
     ],
     ids=["bracket", "documents", "nul", "latin-1", "deep", "facts twice", "prompt twice", "large", "aliases"],
