@@ -14,11 +14,15 @@ def main() -> int:
     # Threads that wait for each other without spinning: on two cores that another program uses too, a fit of the demo
     # makes 50 steps in the time in which it makes one with the spinning default.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ["MPLBACKEND"] = "agg"  # plots are saved, never shown; a backend that is not there ends the import
     try:
         answer = answer_at_once(sys.argv[1:])
         if answer is not None:
             say(answer)
             return 0
+        _refuse_vanished_folder()
+        if sys.flags.optimize > 1:
+            raise InputError("PYTHONOPTIMIZE=2 takes away the docstrings that transformers reads: unset it.")
         if sys.argv[1:2] == ["hub"]:  # to list a repository takes neither torch nor lightning
             from logos_pl.hub_cli import main as run_hub
 
@@ -33,6 +37,18 @@ def main() -> int:
     except KeyboardInterrupt:
         complain("Interrupted before the first step; there is nothing to resume.")
         return 130
+
+
+def _refuse_vanished_folder() -> None:
+    """Name what torch would end the process with, as it is loaded: a working folder that was removed.
+
+    Raises:
+        InputError: It was.
+    """
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise InputError("The folder that this command was called in has been removed: go to another.") from error
 
 
 if __name__ == "__main__":

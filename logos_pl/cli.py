@@ -4,12 +4,12 @@ Lenses are published, fetched and verified by `logos-pl hub`: see `logos-pl hub 
 """
 
 import inspect
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -49,7 +49,7 @@ from logos_pl.modules.prism_fit import PrismFit, PrismSettings
 from logos_pl.modules.tuning import PERCENTILE_KL, LensTuning
 from logos_pl.plan import plan_run, settle_prism_budget
 from logos_pl.processes import is_first_process, refuse_other_count
-from logos_pl.run_folder import discard_run_folder, find_checkpoint, new_run_folder
+from logos_pl.run_folder import discard_run_folder, find_checkpoint, hold_run_folder, new_run_folder
 from logos_pl.selftest import run_selftest
 from logos_pl.sentences import one_sentence
 from logos_pl.terminal import say
@@ -142,15 +142,19 @@ class LogosCLI(LightningCLI):
     def __init__(self, *, destination: SweepDestination, one_model: bool = False, **options: Any) -> None:
         self.destination = destination
         self.one_model = one_model
-        self.claimed: Path | None = None  # the folder of a fit that has not been refused yet
+        self.claimed: Path | None = None  # the folder that a fit has made
+        self.held: int | None = None  # what keeps other fits out of the run's folder
         guard_values()
         guard_imports(import_paths())
         try:
             super().__init__(LensTuning, LensDataModule, trainer_class=LogosTrainer, **options)
-        except (InputError, MisconfigurationException):
+        except BaseException:  # whatever it was, a folder without a checkpoint is of no use
             if self.claimed is not None:
                 discard_run_folder(self.claimed)
             raise
+        finally:
+            if self.held is not None:
+                os.close(self.held)
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The seed, a number: the run is a function of it, and it is recorded."""
@@ -252,6 +256,8 @@ class LogosCLI(LightningCLI):
             first = is_first_process()
             self.run_folder = new_run_folder(root, self.plan.clean_model_name, create=first)
             self.claimed = self.run_folder if first else None
+        if self.subcommand == "fit" and is_first_process():
+            self.held = hold_run_folder(self.run_folder)
 
     def _refuse_useless_source(self, config: Any) -> None:
         """Refuse a lens that is named and would not be read."""

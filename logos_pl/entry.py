@@ -12,7 +12,7 @@ from logos_pl.callbacks.sweep_files import record_skips, write_cross_report
 from logos_pl.callbacks.sweep_writer import SweepDestination
 from logos_pl.cli import LogosCLI, LogosParser, SeveralModelsAskedError, file_name
 from logos_pl.cli import __doc__ as cli_doc
-from logos_pl.errors import InputError, InterruptedRunError, LogosError
+from logos_pl.errors import InputError, InterruptedRunError, LogosError, RunError
 from logos_pl.processes import check_launcher, is_first_process
 from logos_pl.quiet import silence_third_parties
 from logos_pl.sentences import DISK_ERRORS, describe, speak_plainly
@@ -89,7 +89,8 @@ def each_model(args: list[str], models: list[str], destination: SweepDestination
         except InterruptedRunError:
             raise
         except Exception as error:  # whatever it is, the others go on
-            if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            disk = error.__cause__ if isinstance(error, RunError) else error
+            if isinstance(disk, OSError) and disk.errno in DISK_ERRORS:
                 raise  # the next one would meet the same
             message, status = _reason(error)
             complain(f"{model} is skipped: {message}")

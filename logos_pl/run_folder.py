@@ -8,7 +8,7 @@ from typing import Literal
 
 from logos_pl.artifacts.checkpoint_file import check_checkpoint
 from logos_pl.errors import InputError, RunError
-from logos_pl.files import remove_leftovers
+from logos_pl.files import remove_leftovers, take_lock
 
 
 def new_run_folder(root: Path, model_name: str, create: bool) -> Path:
@@ -43,8 +43,29 @@ def new_run_folder(root: Path, model_name: str, create: bool) -> Path:
     return parent / f"version_{version}"
 
 
+def hold_run_folder(folder: Path) -> int:
+    """Keep other fits out of a run's folder while this one writes there: two would take turns at its checkpoints.
+
+    Returns:
+        The descriptor that holds it until it is closed; a kill lets it go, too.
+
+    Raises:
+        InputError: Another fit holds it.
+        RunError: The folder cannot be opened.
+    """
+    where = os.path.relpath(folder)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise RunError(f"Cannot open {where}: {error.strerror}; mend it, or start without --ckpt_path.") from error
+    if take_lock(descriptor, wait=False) is False:
+        os.close(descriptor)
+        raise InputError(f"Another fit is writing to {where}: wait for it, or start without --ckpt_path.")
+    return descriptor
+
+
 def discard_run_folder(folder: Path) -> None:
-    """Remove the folder of a fit that was refused, and the model's where it is the only one; a checkpoint stays."""
+    """Remove the folder of a fit that has not begun, and the model's where it is the only one; a checkpoint stays."""
     if any(folder.glob("*.ckpt")):
         return
     shutil.rmtree(folder, ignore_errors=True)

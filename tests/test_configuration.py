@@ -33,6 +33,7 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LogosCLI]:
         patch.setattr(sys, "argv", ["logos-pl"])
         patch.setattr(constants, "HF_HUB_OFFLINE", True)
         patch.setattr("logos_pl.cli.new_run_folder", lambda root, name, create: Path("run"))
+        patch.setattr("logos_pl.cli.hold_run_folder", lambda folder: None)
         for step in ("instantiate_classes", "after_instantiate_classes", "_run_subcommand"):
             patch.setattr(LogosCLI, step, lambda *given: None)
         Path("demo.yaml").write_text(DEMO)

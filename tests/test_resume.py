@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from logos_pl.artifacts.checkpoint_file import checkpoint_bytes, read_checkpoint
 from logos_pl.entry import main
 from tests.tiny import fit_arguments, make_corpus, make_model
 
@@ -232,4 +234,19 @@ def test_reading_ahead_in_a_worker_changes_nothing(tiny: dict[str, Path], uninte
     assert stopped.returncode == 128 + signal.SIGTERM, stopped.stderr
 
     assert main([*arguments, "--ckpt_path=last"]) == 0
+    assert_same_outcome(tmp_path, uninterrupted)
+
+
+def test_a_best_checkpoint_of_another_run_is_not_exported(
+    tiny: dict[str, Path], uninterrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two folders mixed up: the lens would be recorded as what this run has trained."""
+    shutil.copytree(uninterrupted, tmp_path, dirs_exist_ok=True)
+    best = next(tmp_path.rglob("best.ckpt"))
+    checkpoint = read_checkpoint(best)
+    checkpoint["lens_identity"]["seed"] += 1
+    best.write_bytes(checkpoint_bytes(checkpoint))
+
+    assert main(["fit", *fit_arguments(**tiny, logs=tmp_path), "--ckpt_path=last"]) == 2
+    assert "best.ckpt belongs to another run, with seed 317 (asked for: 316)" in capsys.readouterr().err
     assert_same_outcome(tmp_path, uninterrupted)

@@ -7,7 +7,7 @@ import torch
 from logos_pl.artifacts.checkpoint_file import checkpoint_bytes
 from logos_pl.errors import InputError, RunError
 from logos_pl.files import take_lock
-from logos_pl.run_folder import discard_run_folder, find_checkpoint, new_run_folder
+from logos_pl.run_folder import discard_run_folder, find_checkpoint, hold_run_folder, new_run_folder
 from tests.artifacts.test_checkpoint_file import make_checkpoint
 
 
@@ -105,3 +105,17 @@ def test_the_folder_of_a_refused_fit_goes_and_one_with_a_checkpoint_stays(tmp_pa
     (first / "last.ckpt").unlink()
     discard_run_folder(first)
     assert list(tmp_path.iterdir()) == [], "the model's folder goes with its last run"
+
+
+def test_a_folder_that_another_fit_writes_to_is_refused_until_that_has_ended(tmp_path: Path) -> None:
+    """A fit that seems to hang is soon resumed a second time; the two would take turns at its checkpoints."""
+    first = hold_run_folder(tmp_path)
+    with pytest.raises(InputError, match=r"^Another fit is writing to .*: wait for it, or start without --ckpt_path"):
+        hold_run_folder(tmp_path)
+    os.close(first)
+    os.close(hold_run_folder(tmp_path))
+
+
+def test_a_folder_that_has_gone_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"^Cannot open .*nowhere: No such file or directory; mend it"):
+        hold_run_folder(tmp_path / "nowhere")

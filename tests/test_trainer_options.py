@@ -107,14 +107,16 @@ def test_other_devices_are_refused(devices: Any) -> None:
 def test_a_class_that_cannot_be_made_and_options_that_clash_are_refused_and_leave_no_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = fit_arguments(make_model(tmp_path / "tiny"), make_corpus(tmp_path / "corpus", 20), tmp_path)
-    for argument, says in (
-        ('--trainer.callbacks={"class_path": "Timer", "init_args": {"duration": "x"}}', "--trainer names cannot be"),
-        ("--trainer.devices=[0]", "The --trainer options cannot be used"),
-        ("--data.text_column=body", "--data.text_column"),
+    arguments = fit_arguments(make_model(tmp_path / "tiny"), make_corpus(tmp_path / "corpus", 200), tmp_path)
+    timer = '{"class_path": "Timer", "init_args": {"duration": "x"}}'
+    for argument, status, says in (
+        (f"--trainer.callbacks={timer}", 2, "--trainer names cannot be"),
+        ("--trainer.devices=[0]", 2, "The --trainer options cannot be used"),
+        ("--data.text_column=body", 2, "--data.text_column"),
+        ("--export.folder=/dev/null", 1, "Cannot write to"),
     ):
         capsys.readouterr()
-        assert main(["fit", *arguments, argument]) == 2
+        assert main(["fit", *arguments, argument]) == status
         (line,) = capsys.readouterr().err.splitlines()
         assert says in line
         assert not (tmp_path / "lightning_logs" / "tiny").exists()

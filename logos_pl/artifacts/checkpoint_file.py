@@ -42,13 +42,16 @@ def checkpoint_bytes(checkpoint: Mapping[str, Any]) -> memoryview:
     return buffer.getbuffer()
 
 
-def check_checkpoint(path: Path) -> None:
-    """Make sure that a file is a checkpoint of a fit, whole and as it was written; its numbers are not kept.
+def check_checkpoint(path: Path) -> dict[str, Any]:
+    """Make sure that a file is a checkpoint of a fit, whole and as it was written.
+
+    Returns:
+        What it holds, tensors without their numbers.
 
     Raises:
         InputError: It is not.
     """
-    _read(path, outline=True)
+    return _read(path, outline=True)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -13,12 +13,14 @@ from matplotlib.figure import Figure
 from rich.markup import escape
 from rich.table import Table
 
+from logos_pl.agreement import together
 from logos_pl.analysis.gate_plots import gains_figure, rows_figure
 from logos_pl.analysis.gate_report import GateReport
 from logos_pl.analysis.gate_tables import prompts_csv, rows_csv
 from logos_pl.analysis.gates import judge
 from logos_pl.analysis.kpis import measure
 from logos_pl.artifacts.gates import record_gates
+from logos_pl.artifacts.store import check_writable
 from logos_pl.callbacks.imported_lens import ImportedLens
 from logos_pl.callbacks.lens_import import LensImport
 from logos_pl.callbacks.lens_table import print_kl_table
@@ -47,6 +49,16 @@ class GateWriter(Callback):
         self.report: GateReport | None = None
         self.imported: GateReport | None = None
         self._checkpoint_step = 0
+
+    @together
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Find out now, not when everything has been read, whether the verdict could be written.
+
+        Raises:
+            RunError: the disk refuses.
+        """
+        if trainer.is_global_zero:
+            check_writable(self.folder.parent if self.is_artifact else self.folder)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Note which step's lens is judged, where it comes from a checkpoint."""

@@ -32,7 +32,7 @@ from logos_pl.functional.training_basis import DAMPING
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.translator import Translators
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.modules.tuning import LensTuning, Readings, basis_of
+from logos_pl.modules.tuning import LensTuning, Readings, basis_of, refuse_other_run
 from logos_pl.terminal import say
 
 
@@ -57,7 +57,7 @@ class LensExport(Callback):
 
         Raises:
             InputError: the folder holds something else or another model's lens, or a resumed run's best checkpoint is
-                gone or was altered.
+                gone, was altered or is another run's.
             RunError: the folder cannot be written.
         """
         assert isinstance(pl_module, LensTuning)
@@ -72,7 +72,7 @@ class LensExport(Callback):
                 f"{os.path.relpath(best.path)} is missing, and the resumed run had it: put it back, or start anew."
             )
         if trainer.is_global_zero:
-            check_checkpoint(best.path)
+            refuse_other_run(check_checkpoint(best.path)["lens_identity"], pl_module.identity(), best.path.name)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Export the best checkpoint; every process takes part in counting, the first one writes."""

@@ -9,6 +9,7 @@ from lightning.pytorch.cli import SaveConfigCallback
 from logos_pl.callbacks.lens_export import best_checkpoint
 from logos_pl.errors import RunError
 from logos_pl.files import replace_file
+from logos_pl.parsing import MAX_TEXT_BYTES, read_bytes
 
 
 class RunConfig(SaveConfigCallback):
@@ -21,6 +22,7 @@ class RunConfig(SaveConfigCallback):
         """Write what the run was asked for, unless the last one asked for the same.
 
         Raises:
+            InputError: a configuration that is there is no regular file.
             RunError: the disk refuses.
         """
         text = self.parser.dump(self.config, skip_none=False)
@@ -28,7 +30,7 @@ class RunConfig(SaveConfigCallback):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             path, last = _next_free(folder)
-            if last is None or last.read_bytes() != text.encode():
+            if last is None or read_bytes(last, MAX_TEXT_BYTES) != text.encode():
                 replace_file(path, text.encode())
         except OSError as error:
             raise RunError(

@@ -3,8 +3,8 @@
 import os
 import signal
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -24,12 +24,13 @@ from logos_pl.callbacks.prism_import import PrismImport
 from logos_pl.callbacks.sweep_files import SweepFiles
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.data.token_strings import TokenStrings
-from logos_pl.errors import InterruptedRunError
+from logos_pl.errors import InterruptedRunError, RunError
 from logos_pl.modules.decomposing import Decomposer
 from logos_pl.modules.reading import BatchReading
 from logos_pl.modules.recording import records_of
 from logos_pl.modules.tuning import LensTuning
 from logos_pl.records import PromptRecords
+from logos_pl.sentences import DISK_ERRORS
 from logos_pl.sweep_folder import SweepFolder, open_given_folder, open_sweep_folder
 from logos_pl.terminal import Console, say
 
@@ -38,6 +39,20 @@ TABLES = 12
 
 SECONDS_BETWEEN_LINES = 10.0
 """A sweep that takes longer says how far it is in this time."""
+
+
+@contextmanager
+def _saying_that_disk_refuses(folder: Path) -> Iterator[None]:
+    """Inside, files of a sweep are written: a disk that refuses names none of them."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        raise RunError(
+            f"The sweep could not be written to {os.path.relpath(folder)}: {error.strerror}; what was read before is "
+            "there, as .partial: mend the disk, or choose another folder with --sweep.out_dir."
+        ) from error
 
 
 class SweepDestination:
@@ -134,6 +149,7 @@ class SweepWriter(Callback):
 
         Raises:
             InputError: the model's logits are to be taken apart, and its blocks cannot be.
+            RunError: the disk refuses.
         """
         assert isinstance(pl_module, LensTuning)
         if self.decompose:
@@ -149,16 +165,18 @@ class SweepWriter(Callback):
         provenance = next((c.provenance for c in callbacks if isinstance(c, LensImport)), None)
         imported = next((c.origin for c in callbacks if isinstance(c, ImportedLens)), None)
         prism = next((c.provenance for c in callbacks if isinstance(c, PrismImport)), None)
-        self._files = SweepFiles(
-            self.destination.open(),
-            pl_module,
-            provenance,
-            self.raw_lens,
-            imported,
-            prism,
-            decompose=self.decompose,
-            copy_rule=self.copy_rule,
-        )
+        folder = self.destination.open()
+        with _saying_that_disk_refuses(folder.path):
+            self._files = SweepFiles(
+                folder,
+                pl_module,
+                provenance,
+                self.raw_lens,
+                imported,
+                prism,
+                decompose=self.decompose,
+                copy_rule=self.copy_rule,
+            )
         self._handlers = {number: signal.signal(number, self._stop) for number in SIGNALS}
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
@@ -192,7 +210,11 @@ class SweepWriter(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Write and show the batch's prompts."""
+        """Write and show the batch's prompts.
+
+        Raises:
+            RunError: the disk refuses.
+        """
         assert isinstance(pl_module, LensTuning)
         assert isinstance(outputs, BatchReading)
         assert self._files is not None
@@ -200,10 +222,11 @@ class SweepWriter(Callback):
         read = records_of(outputs, self._strings, self._special, tied, self.copy_rule)
         for number, records in enumerate(read):
             reached = {lens: milestones(rows) for lens, rows in records.next_token.items()}
-            self._files.add(records, reached)
-            if outputs.residuals is not None:
-                start = outputs.starts[number]
-                self._files.add_residuals(records, outputs.residuals[:, start : start + len(records.ids)])
+            with _saying_that_disk_refuses(self._files.folder):
+                self._files.add(records, reached)
+                if outputs.residuals is not None:
+                    start = outputs.starts[number]
+                    self._files.add_residuals(records, outputs.residuals[:, start : start + len(records.ids)])
             self._show(records, reached)
         self._progress()
 
@@ -226,10 +249,15 @@ class SweepWriter(Callback):
             say(f"{self._done} of {total} prompts · {rate:,.1f} prompts/s · {left:.0f} s left")
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Sum up, draw, and say where everything is."""
+        """Sum up, draw, and say where everything is.
+
+        Raises:
+            RunError: the disk refuses.
+        """
         assert self._files is not None
         files = self._files
-        written = files.finish()
+        with _saying_that_disk_refuses(files.folder):
+            written = files.finish()
         self._files = None
         self.destination.reports.append(files.report)
         if len(self._lines) > 1:

@@ -4,10 +4,12 @@ import signal
 from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import islice
 from types import FrameType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Int
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
@@ -46,6 +48,18 @@ class Chunk(NamedTuple):
 
     input_ids: Int[Tensor, "seqs seq"]
     positions: Int[Tensor, "seqs pos"]
+    cursors: list[tuple[int, LaneCursor]]
+
+
+class Parcel(NamedTuple):
+    """A chunk on its way from a worker, as arrays, which go through a pipe.
+
+    Tensors would go by shared memory and a socket in TMPDIR: where that is full, or its path too long, torch prints a
+    traceback in the worker and waits for the tensors without end.
+    """
+
+    input_ids: NDArray[np.int64]
+    positions: NDArray[np.int64]
     cursors: list[tuple[int, LaneCursor]]
 
 
@@ -187,6 +201,7 @@ class TrainLoader:
             batch_size=None,
             num_workers=self.num_workers,
             prefetch_factor=self.prefetch_factor if self.num_workers > 0 else None,
+            collate_fn=_packed_up,
             worker_init_fn=leave_first_signal_to_training,
         )
         for batch in in_order(_unless_failed(loader), stream.layout.workers, stream.layout.micro_batch_seqs):
@@ -195,11 +210,17 @@ class TrainLoader:
             yield batch
 
 
-def _unless_failed(items: Iterable[Chunk | Failure]) -> Iterator[Chunk]:
+def _packed_up(item: Any) -> Parcel | Failure:
+    if isinstance(item, Failure):
+        return item
+    return Parcel(item.input_ids.numpy(), item.positions.numpy(), item.cursors)
+
+
+def _unless_failed(items: Iterable[Parcel | Failure]) -> Iterator[Chunk]:
     for item in items:
         if isinstance(item, Failure):
             raise item.kind(item.message)
-        yield item
+        yield Chunk(torch.from_numpy(item.input_ids), torch.from_numpy(item.positions), item.cursors)
 
 
 def leave_first_signal_to_training(worker: int) -> None:

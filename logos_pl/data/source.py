@@ -45,6 +45,9 @@ COMPRESSED = (
 CARDS = ("README.md", ".huggingface.yaml", "dataset_infos.json")
 """Files in which a dataset says what it consists of."""
 
+MAX_ENTRIES = 100_000
+"""Files and folders in the folder of a dataset; a disk or a home folder has more, and is searched for minutes."""
+
 NO_FOLDER = re.compile(r"[*?\[\n\r]|::")
 """What `datasets` takes for a pattern or a chain of addresses: it would read other folders' files, or none."""
 
@@ -136,8 +139,8 @@ def _check_folder(root: Path, shown: str) -> None:
     """What `datasets` would hang on, pass over in silence, or end in a traceback.
 
     Raises:
-        InputError: It is no folder, a file that describes it is no bounded YAML, a file of data is no regular one, or
-            its path holds what is taken for a pattern.
+        InputError: It is no folder, or one of far more than text, a file that describes it is no bounded YAML, a file
+            of data is no regular one, or its path holds what is taken for a pattern.
     """
     if not root.is_dir():
         raise InputError(f"{shown} is neither a folder nor a regular file; give one of these with --data.dataset.")
@@ -149,7 +152,14 @@ def _check_folder(root: Path, shown: str) -> None:
     for card in CARDS:
         if (root / card).exists() and not (root / card).is_dir():
             _check_card(root / card, f"{shown}/{card}")
-    for folder, _, files in os.walk(root):
+    entries = 0
+    for folder, folders, files in os.walk(root):
+        entries += len(folders) + len(files)
+        if entries > MAX_ENTRIES:
+            raise InputError(
+                f"{shown} holds more than {MAX_ENTRIES:,} files and folders; give the folder of the text alone with "
+                "--data.dataset."
+            )
         for file in files:
             path = os.path.join(folder, file)
             if shard_format(file) is None:

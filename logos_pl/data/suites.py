@@ -40,7 +40,7 @@ CONTROL_FIELDS = ("id", "prompt", "answer", "fact")
 READ_AS_MISSING = frozenset({"NA", "NULL", "NaN", "None", "nan", "null"})
 """Names that pandas reads from a CSV as a missing value."""
 
-_ID = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
+_ID = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,99}")
 
 
 class Control(NamedTuple):
@@ -154,9 +154,9 @@ class _Reader:
         prompt_id = self._optional(fields, "id") or default
         if not _ID.fullmatch(prompt_id) or prompt_id in READ_AS_MISSING:
             raise self._error(
-                fields["id"],
-                f"`id` cannot be {prompt_id!r}; begin with a letter, go on with letters, digits, `.`, `_` or `-`, and "
-                f"avoid what reads as a missing value ({', '.join(sorted(READ_AS_MISSING))})",
+                fields.get("id", node),
+                f"`id` cannot be {prompt_id!r}; begin with a letter, go on with letters, digits, `.`, `_` or `-`, 100 "
+                f"characters at most, and avoid what reads as a missing value ({', '.join(sorted(READ_AS_MISSING))})",
             )
         self._refuse_second(node, prompt_id, self._lines_of_ids, "the id")
         return prompt_id

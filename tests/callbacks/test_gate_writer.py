@@ -9,7 +9,7 @@ from logos_pl.analysis.gate_report import GateReport
 from logos_pl.analysis.gates import judge
 from logos_pl.analysis.kpis import measure
 from logos_pl.callbacks.gate_writer import GateWriter, baseline_table, gate_table
-from logos_pl.errors import GatesNotPassedError
+from logos_pl.errors import GatesNotPassedError, RunError
 from logos_pl.modules.judging import Judged, SkipReading
 from logos_pl.modules.tuning import LensTuning
 from tests.analysis.lens_suite import WORSE_BITS, prompt, text
@@ -96,3 +96,14 @@ def test_what_a_table_shows_is_never_read_as_markup() -> None:
     intervals = [row.measured for row in report.table() if "[" in row.measured]
     assert len(intervals) == 10
     assert all(measured in printed.getvalue() for measured in intervals)
+
+
+@pytest.mark.parametrize("is_artifact", [True, False])
+def test_a_verdict_that_could_not_be_written_is_refused_before_anything_is_read(
+    is_artifact: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    writer = GateWriter(tmp_path / "file" / "lens", is_artifact)
+    writer.setup(SimpleNamespace(is_global_zero=False), SimpleNamespace(), "test")
+    with pytest.raises(RunError, match=r"^Cannot write to .*: Not a directory|File exists"):
+        writer.setup(SimpleNamespace(is_global_zero=True), SimpleNamespace(), "test")

@@ -8,7 +8,7 @@ import pytest
 
 from logos_pl.callbacks.checkpoint_io import RunCheckpoint
 from logos_pl.callbacks.run_config import RunConfig
-from logos_pl.errors import RunError
+from logos_pl.errors import InputError, RunError
 
 
 def save(folder: Path, text: str) -> None:
@@ -39,3 +39,9 @@ def test_a_disk_that_refuses_is_one_sentence(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(os, "fsync", refuse)
     with pytest.raises(RunError, match=r"configuration could not be written .*No space left.*default_root_dir"):
         save(tmp_path / "version_0", "first")
+
+
+def test_a_pipe_in_the_place_of_the_configuration_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "config.yaml")
+    with pytest.raises(InputError, match=r"config\.yaml is not a regular file"):
+        save(tmp_path, "first")

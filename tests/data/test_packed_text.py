@@ -3,9 +3,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from logos_pl.data.lanes import LaneCursor, TrainText, lane_parts, lane_sequences
 from logos_pl.data.layout import Cursors, Layout
@@ -224,3 +226,25 @@ def test_held_out_batches_are_shared_without_repeating_or_padding() -> None:
     assert sorted(sequences(list(single))) == sorted(s for part in parts for s in sequences(list(part)))
     assert sequences(list(single)) == sequences(list(single))
     assert all(batch.cursors == {} for batch in single)
+
+
+def test_what_a_worker_sends_takes_no_socket_and_no_shared_memory(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tensors do: with TMPDIR full, or its path too long, a fit would wait for its text without end."""
+    sent = []
+
+    class Opened(DataLoader):
+        def __iter__(self) -> Any:
+            for item in super().__iter__():
+                sent.append(item)
+                yield item
+
+    shards = corpus(3, 24)
+    plain = Run(shards).take(3)
+    monkeypatch.setattr("logos_pl.data.packed_text.DataLoader", Opened)
+    for batch, other in zip(Run(shards, workers=1).take(3), plain, strict=True):
+        assert torch.equal(batch.input_ids, other.input_ids)
+        assert torch.equal(batch.positions, other.positions)
+    assert sent
+    assert not any(isinstance(part, torch.Tensor) for item in sent for part in item)

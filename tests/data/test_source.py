@@ -344,3 +344,11 @@ def test_a_hub_that_never_answers_about_a_dataset_is_given_up(
         resolve("org/silent")
     never.set()
     assert "waiting for https://huggingface.co about the data set org/silent …" in capsys.readouterr().err
+
+
+def test_a_disk_or_a_home_folder_is_not_searched_for_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("logos_pl.data.source.MAX_ENTRIES", 20)
+    for number in range(21):
+        (tmp_path / f"{number}.jsonl").write_text('{"text": "sun"}\n')
+    with pytest.raises(InputError, match=r"holds more than 20 files and folders; give the folder of the text alone"):
+        resolve(str(tmp_path), None, "train", None)

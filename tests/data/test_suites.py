@@ -150,7 +150,9 @@ def test_a_mistake_is_named_with_its_line(text: str | bytes, line: int, wanted: 
     assert "\n" not in message
 
 
-@pytest.mark.parametrize("bad", ["1", "_a", "a b", "a/b", "ä", "a&", "NA", "None", "nan", "'null'", "'NULL'", "NaN"])
+@pytest.mark.parametrize(
+    "bad", ["1", "_a", "a b", "a/b", "ä", "a&", "NA", "None", "nan", "'null'", "'NULL'", "NaN", "a" * 101]
+)
 def test_an_id_that_a_table_could_misread_is_refused(bad: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"line 3: `id` cannot be "):
         read_suite(written(tmp_path, f"facts:\n- prompt: a\n  id: {bad}\n"))

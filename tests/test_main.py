@@ -1,0 +1,43 @@
+"""What the entry says before any library is loaded, and what it sets for those that are."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from logos_pl import __main__ as entry
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+    """The sentence of a command that loads nothing."""
+    monkeypatch.setattr(sys, "argv", ["logos-pl", "fit"])
+    monkeypatch.setitem(sys.modules, "logos_pl.entry", None)  # to import it is an error
+    assert entry.main() == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_a_working_folder_that_has_gone_is_named_before_torch_ends_the_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert "folder that this command was called in has been removed" in refused(monkeypatch, capsys)
+
+
+def test_a_rank_that_is_no_number_is_named_before_lightning_reads_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANK", "first")
+    assert "environment variable RANK must be a number (got 'first')" in refused(monkeypatch, capsys)
+
+
+def test_a_backend_for_plots_that_is_not_there_is_never_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MPLBACKEND", "nonsense")
+    monkeypatch.setenv("RANK", "first")
+    refused(monkeypatch, capsys)
+    assert os.environ["MPLBACKEND"] == "agg"
