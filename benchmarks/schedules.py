@@ -1,7 +1,7 @@
 """Which schedule learns most for its time: fits under different settings, judged on the same text and short prompts.
 
     python -m benchmarks.schedules --json demo.json         # the bundled demo, offline; an hour on an idle core
-    python -m benchmarks.schedules --json demo.json --only "closed form, no"
+    python -m benchmarks.schedules --json demo.json --only "full: no"
 
 Every fit is `logos-pl fit` in a process of its own, and its time is that process's CPU time with one thread, its
 reading workers' included: on a busy machine it is still what an idle one would take. Results are added to the file as
@@ -21,39 +21,31 @@ from benchmarks.judge import Judge
 from benchmarks.report import table
 from logos_pl.artifacts import load_tuned_lens
 from logos_pl.data.datamodule import LensDataModule
-from logos_pl.functional.positions import FIRST_SETTLED_POSITION
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import NormLens
 from logos_pl.lm.frozen import FrozenLM
 
-CLOSED, RANDOM = "model.init=closed_form", "model.init=random"
-LATE = "data.position_range=[0.6,0.95]"
-
 
 def grid(tokens: int, seq_len: int) -> dict[str, list[str]]:
-    """The settings compared, one thing at a time."""
-    whole = f"data.position_range=[{FIRST_SETTLED_POSITION / seq_len},1.0]"
-
-    def setting(init: str, positions: int, where: str, lr: str = "1e-3", rows: str = "all") -> list[str]:
-        learnt = [f"data.positions_per_seq={positions}", where, f"model.layers_per_step={rows}"]
-        return [init, *learnt, f"model.lr={lr}", f"data.tokens={tokens}"]
-
-    return {
-        "closed form, no step": [CLOSED, f"data.tokens={32 * seq_len}", "model.lr=1e-12"],
-        "spec": ["schedule=spec", f"data.tokens={tokens}"],
-        "random start, 32 positions": setting(RANDOM, 32, whole),
-        "closed form, 16 late positions": setting(CLOSED, 16, LATE),
-        "closed form, 32 late positions": setting(CLOSED, 32, LATE),
-        "closed form, 8 positions": setting(CLOSED, 8, whole),
-        "closed form, 16 positions": setting(CLOSED, 16, whole),
-        "closed form, 32 positions": setting(CLOSED, 32, whole),
-        "closed form, 64 positions": setting(CLOSED, 64, whole),
-        "closed form, 32 positions, 3 rows a step": setting(CLOSED, 32, whole, rows="3"),
-        "closed form, 32 positions, lr 3e-4": setting(CLOSED, 32, whole, "3e-4"),
-        "closed form, 32 positions, lr 3e-3": setting(CLOSED, 32, whole, "3e-3"),
-        "closed form, 32 positions, lr 1e-2": setting(CLOSED, 32, whole, "1e-2"),
-        "random start, 32 positions, lr 1e-2": setting(RANDOM, 32, whole, "1e-2"),
+    """The settings compared: the default schedule, and it with one thing changed at a time."""
+    budget = f"data.tokens={tokens}"
+    changed = {
+        "the same": [],
+        "plain basis": ["model.precond=off"],
+        "cosine to 0": ["model.anneal=cosine"],
+        "plain basis, cosine to 0": ["model.precond=off", "model.anneal=cosine"],
+        "penalties of 1e-4": ["model.l2=1e-4", "model.smoothness=1e-4"],
+        "random start": ["model.init=random"],
+        "late positions": ["data.position_range=[0.6,0.95]", f"data.positions_per_seq={min(64, seq_len // 4)}"],
+        "32 sequences a step, 32 positions": ["data.effective_batch_seqs=32", "data.positions_per_seq=32"],
+        "lr 3e-3": ["model.lr=3e-3"],
+        "lr 1e-2": ["model.lr=1e-2"],
+        "lr 2e-2": ["model.lr=2e-2"],
     }
+    settings = {"spec": ["schedule=spec", budget]}
+    settings |= {f"full: {what}": [budget, *options] for what, options in changed.items()}
+    one_step = [f"data.tokens={32 * seq_len}", "data.effective_batch_seqs=32", "model.lr=1e-12"]
+    return {"full: no step": one_step} | settings
 
 
 def budgets(tokens: list[int]) -> dict[str, list[str]]:

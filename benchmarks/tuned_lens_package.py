@@ -96,7 +96,7 @@ def measure_package(
     Raises:
         InputError: The package is not installed, or knows no model of this kind.
     """
-    made = {name: _lens(lm) for name in (THEIRS, THEIRS_FP32)}
+    made = {name: make_package_lens(lm) for name in (THEIRS, THEIRS_FP32)}
     batch = make_batch(lm, data)
     seqs, seq_len = batch.input_ids.shape
     training = make_training(lm, settings, lm.num_blocks - 1, batch)
@@ -118,7 +118,7 @@ def measure_package(
     )
 
 
-def _lens(lm: FrozenLM) -> Any:
+def make_package_lens(lm: FrozenLM) -> Any:
     """The package's lens of a model, untrained."""
     try:
         package = importlib.import_module("tuned_lens")

@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 def together(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     """The function, which every process of a run has to call; an error of ours in one of them is raised in all.
 
-    The function itself must not communicate: the process that has failed takes no part in it any more.
+    The function itself must not communicate once a process alone may have failed: that one takes no part any more.
     """
 
     @functools.wraps(function)

@@ -150,7 +150,7 @@ def _tokenised(lm: FrozenLM, text: str) -> Int[Tensor, "1 seq"]:
 
 @torch.no_grad()
 def skipping_perplexity(lm: FrozenLM, lens: Lens, text: str, skipped: int) -> float:
-    """Perplexity of a text when the last blocks are replaced by a lens; they do not even run. Source: SPEC §6.
+    """Perplexity of a text when a lens replaces the last blocks, which do not run. Source: docs/method.md §6.
 
     Args:
         lm: The model.

@@ -31,6 +31,7 @@ from logos_pl.callbacks.prism_import import PrismImport
 from logos_pl.callbacks.progress import FitProgress
 from logos_pl.callbacks.same_run import SameRun
 from logos_pl.callbacks.sweep_writer import SweepDestination, SweepWriter
+from logos_pl.commands import COMMANDS
 from logos_pl.configuration import (
     FOLLOWING,
     check_arguments,
@@ -206,6 +207,8 @@ class LogosCLI(LightningCLI):
             InputError: an option, a configuration or its value cannot be used, or the file is no whole checkpoint.
         """
         check_arguments(sys.argv[1:] if args is None else args, SECTIONS, tuple(self.subcommands()))
+        for name, subparser in self._subcommand_parsers.items():
+            subparser.description = COMMANDS[name]  # in place of the docstrings of Lightning's methods
         super().parse_arguments(parser, args)
         command = self.config.subcommand
         defaults = self._subcommand_parsers[command].get_defaults()

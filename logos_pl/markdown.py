@@ -6,24 +6,26 @@ import re
 from collections.abc import Sequence
 from urllib.parse import quote
 
+from logos_pl.terminal import printable
+
 SPECIAL = re.compile(r"([\\`*_\[\]|~$])")
 HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 """As entities, not after a backslash: what reads Markdown loosely takes only these for text."""
 
 
-def printable(text: str) -> str:
-    """The text in one line, with line ends, control characters and marks of direction as Python's escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+def in_one_line(text: str) -> str:
+    """The text with line ends, control characters, joiners and marks of direction as escapes."""
+    return printable(text, keep="")
 
 
 def plain_line(text: str) -> str:
     """One line for a file that is no Markdown: the marks of HTML as escapes, too, for who shows it as a page."""
-    return "".join(f"\\x{ord(c):02x}" if c in HTML else c for c in printable(text))
+    return "".join(f"\\x{ord(c):02x}" if c in HTML else c for c in in_one_line(text))
 
 
 def escaped(text: str) -> str:
     """The text in one line, with all that Markdown would take for its own, formulas and HTML included, escaped."""
-    marked = SPECIAL.sub(r"\\\1", printable(text))
+    marked = SPECIAL.sub(r"\\\1", in_one_line(text))
     return "".join(HTML.get(character, character) for character in marked)
 
 
@@ -36,7 +38,7 @@ def code(text: str) -> str:
     """The text as code, in or outside a table; with marks of HTML, which code cannot escape, as escaped text."""
     if any(mark in text for mark in HTML):
         return escaped(text)
-    text = printable(text)
+    text = in_one_line(text)
     longest = max(map(len, re.findall("`+", text)), default=0)
     fence, space = "`" * (longest + 1), " " if longest else ""
     return f"{fence}{space}{text}{space}{fence}".replace("|", r"\|")

@@ -6,10 +6,10 @@ TOP_K = 10
 """Tokens listed for every distribution, likeliest first."""
 
 SOFT_WINDOWS = (1, 2, 3)
-"""Numbers of rows over which soft copy-collapse looks at the top-1 tokens. Source: SPEC §5.2."""
+"""Numbers of rows over which soft copy-collapse looks at the top-1 tokens. Source: docs/method.md §5.2."""
 
 COPY_THRESHOLDS = (0.70, 0.80, 0.90, 0.95)
-"""Probabilities of the threshold sweep of copy-collapse. Source: SPEC §5.2."""
+"""Probabilities of the threshold sweep of copy-collapse. Source: docs/method.md §5.2."""
 
 
 class Prompt(NamedTuple):
@@ -35,7 +35,7 @@ class Prompt(NamedTuple):
 
 
 class Gold(NamedTuple):
-    """Where an answer stands in the vocabulary. Source: SPEC §4.
+    """Where an answer stands in the vocabulary. Source: docs/method.md §4.
 
     Attributes:
         status: `resolved`; `unresolved`, where its letters merge with the prompt's last token or the vocabulary cannot
@@ -83,7 +83,7 @@ class PositionRecord(NamedTuple):
 
 
 class NextTokenRecord(NamedTuple):
-    """What one lens reads at one row about the token after the prompt. Source: SPEC §5.1, §5.2.
+    """What one lens reads at one row about the token after the prompt. Source: docs/method.md §5.1, §5.2.
 
     Attributes:
         layer: Row 0 … n.
@@ -136,7 +136,7 @@ class NextTokenRecord(NamedTuple):
 
 
 class PairRow(NamedTuple):
-    """How two ways to decode the same row differ after a prompt. Source: SPEC §5.4, §5.6.
+    """How two ways to decode the same row differ after a prompt. Source: docs/method.md §5.4, §5.6.
 
     Attributes:
         layer: Row 0 … n.
@@ -156,7 +156,7 @@ class PairRow(NamedTuple):
 
 
 class LastRowCheck(NamedTuple):
-    """The lens's last row against the model's own output after a prompt. Source: SPEC §5.5."""
+    """The lens's last row against the model's own output after a prompt. Source: docs/method.md §5.5."""
 
     kl_to_final_bits: float
     top1_agree: bool

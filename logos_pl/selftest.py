@@ -24,7 +24,7 @@ from logos_pl.modules.tuning import LensTuning
 from logos_pl.terminal import Console, say
 
 KL_BOUND_BITS = 1e-4
-"""How far a decoded distribution may be from what it claims to be. Source: SPEC §1."""
+"""How far a decoded distribution may be from what it claims to be. Source: docs/method.md §1."""
 HALF_BOUND_BITS = 2e-2
 """The same against a model that computes in half precision, before its logits are rounded to it."""
 NORM_BOUND = 1e-5
@@ -116,7 +116,7 @@ def _counted(name: str, got: Tensor, wanted: Tensor) -> Check:
 
 
 def _bits(name: str, got: Float[Tensor, "pos vocab"], wanted: Float[Tensor, "pos vocab"]) -> Check:
-    """The bound is the spec's for a model in fp32; in half precision the model itself rounds its logits."""
+    """The bound is that of fp32 decoding (docs/method.md §1); in half precision the model itself rounds its logits."""
     log_p, log_q = (torch.log_softmax(z.cpu().double(), dim=-1) for z in (wanted, got))
     worst = float(kl_nats(log_p, log_q).max()) * NATS_TO_BITS
     bound = KL_BOUND_BITS

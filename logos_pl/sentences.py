@@ -15,6 +15,22 @@ from logos_pl.terminal import one_line, open_closed_streams, printable, shortene
 MAX_GIVEN = 120
 """Characters of a refused value that are quoted."""
 
+UNION = re.compile(r"Subtypes: \[(?P<takes>.*?)\] Errors: .*Given value type: \S+ \S+ Given value: ?(?P<given>.*)$")
+SINGLE = re.compile(r"Expected a (?P<takes>.*?)\. Got value: ?(?P<given>.*)$")
+"""What the parser says of a value that is of none of an option's types, or not of its one type."""
+
+PLAIN = (
+    (
+        r"argument subcommand: invalid choice: '?(.*?)'? \(choose from (.*)\)",
+        r"There is no command \1: choose among \2",
+    ),
+    (r'expected "subcommand" to be one of \{.*\}, but it was not provided', "The command is missing"),
+    (r"argument (?:-\w/)?(--[\w.]+): expected (?:one|at least one) argument", r"\1 needs a value"),
+    (r"(--[\w.]+\.help): Importing '(.*)' is not allowed,.*", r"\1: \2 is no class that may be named"),
+    (r"Subcommand '(\w+)' does not accept option '(.*)'", r"There is no option --\2 of \1"),
+)
+"""Its other messages, and the same in plain words."""
+
 DISK_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EIO}
 PATH_ERRORS = {
     errno.ENOENT: 1,
@@ -62,11 +78,7 @@ def one_sentence(
     if key is None:
         return f"{_plainly(message)}: see {help_texts}."
     option, said = f"--{key[1]}", message[key.end() :].strip()
-    union = re.search(
-        r"Subtypes: \[(?P<takes>.*?)\] Errors: .*Given value type: \S+ \S+ Given value: ?(?P<given>.*)$", said
-    )
-    single = re.search(r"Expected a (?P<takes>.*?)\. Got value: ?(?P<given>.*)$", said)
-    found = union or single
+    found = UNION.search(said) or SINGLE.search(said)
     if found is None:
         return f"{option}: {said.rstrip('.')}."
     given, wanted = found["given"], (takes or {}).get(key[1]) or _in_words(found["takes"])
@@ -83,17 +95,7 @@ def one_sentence(
 
 def _plainly(message: str) -> str:
     """Messages that name no option's value, in the words of the others."""
-    plain = (
-        (
-            r"argument subcommand: invalid choice: '?(.*?)'? \(choose from (.*)\)",
-            r"There is no command \1: choose among \2",
-        ),
-        (r'expected "subcommand" to be one of \{.*\}, but it was not provided', "The command is missing"),
-        (r"argument (?:-\w/)?(--[\w.]+): expected (?:one|at least one) argument", r"\1 needs a value"),
-        (r"(--[\w.]+\.help): Importing '(.*)' is not allowed,.*", r"\1: \2 is no class that may be named"),
-        (r"Subcommand '(\w+)' does not accept option '(.*)'", r"There is no option --\2 of \1"),
-    )
-    for pattern, words in plain:
+    for pattern, words in PLAIN:
         if match := re.fullmatch(pattern, message.rstrip(".")):
             return match.expand(words)
     return message.rstrip(".")

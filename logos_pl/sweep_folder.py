@@ -6,7 +6,7 @@ and a kill releases it, so that a run that goes on is told from one that died. W
 (Windows, some network disks), a `.lock` that exists counts as held; a kill leaves it there, and `note` says so.
 
 In a folder that the user names, several sweeps may write at once if their models differ: there the lock is on
-`.output-<model>.lock`. Source: SPEC §5.7.
+`.output-<model>.lock`. Source: docs/method.md §5.7.
 """
 
 import glob

@@ -105,5 +105,5 @@ def open_closed_streams() -> None:
 
 
 def complain(message: str) -> None:
-    """Print an error to standard error, in one line."""
+    """Print an error, or what is waited for, to standard error, in one line."""
     print(f"logos-pl: {one_line(message)}", file=sys.stderr, flush=True)

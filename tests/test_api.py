@@ -91,7 +91,7 @@ def test_the_last_row_gives_the_models_own_logits(lm: FrozenLM) -> None:
 
 
 def test_an_inner_row_is_read_as_the_specification_writes_it(lm: FrozenLM) -> None:
-    # SPEC: ( W (x + (x U) Vᵀ + c) ) / τ with x = norm(h); here in float64 from transformers' own hidden states.
+    # docs/method.md §2: ( W (x + (x U) Vᵀ + c) ) / τ with x = norm(h); in float64 from transformers' hidden states.
     translators, row = make_translators(), 2
     ids = ids_of(PROMPT, lm)
     with torch.no_grad():

@@ -125,12 +125,16 @@ def test_devices_are_counted_however_they_are_named(
 def test_the_memory_of_the_devices_that_are_named_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
-    def measure(*of: Any) -> Any:
-        asked.append(of[0] if len(of) == 1 else (of[0], list(of[1])))
+    def of_one(cards: Any) -> list[DeviceMemory]:
+        asked.append(cards)
         return MEMORY
 
-    monkeypatch.setattr(plan, "measure_memory", measure)
-    monkeypatch.setattr(plan, "memory_of_each", measure)
+    def of_each(processes: int, cards: Any) -> list[DeviceMemory]:
+        asked.append((processes, cards))
+        return MEMORY
+
+    monkeypatch.setattr(plan, "measure_memory", of_one)
+    monkeypatch.setattr(plan, "memory_of_each", of_each)
     for devices in ("auto", 1, [1], "2", [0, 3]):
         plan.plan_run(settings(trainer__devices=devices))
     plan.plan_run(settings(trainer__devices=2, trainer__num_nodes=2))
@@ -147,7 +151,7 @@ def test_an_automatic_micro_batch_divides_the_effective_batch() -> None:
 def test_a_head_that_is_to_be_held_in_fp32_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     shape = ModelShape("llama", 8_030_261_248, 32, 4096, 128_256)
     monkeypatch.setattr(plan, "shape_of", lambda config: shape)
-    monkeypatch.setattr(plan, "measure_memory", lambda: [DeviceMemory("cuda:0", 2**37, 2**37)])
+    monkeypatch.setattr(plan, "measure_memory", lambda cards: [DeviceMemory("cuda:0", 2**37, 2**37)])
     needed = {
         fp32: plan.plan_run(settings(model__fp32_unembed=fp32)).choice.needed_bytes for fp32 in ("auto", True, False)
     }

@@ -188,6 +188,7 @@ def test_resuming_a_finished_run_exports_the_same_lens_again(
 
     assert main([*arguments, "--ckpt_path=last"]) == 0
     assert_same_outcome(tmp_path, uninterrupted)
+    assert [path.name for path in (tmp_path / "lenses").iterdir()] == ["tiny-llama"], "the same lens is not kept twice"
 
 
 def test_a_run_stopped_early_stays_stopped_when_resumed(tiny: dict[str, Path], tmp_path: Path) -> None:

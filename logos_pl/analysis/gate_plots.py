@@ -1,4 +1,4 @@
-"""Pictures of a judged lens: its rows on held-out text, and how much it gains where. Source: SPEC §7."""
+"""Pictures of a judged lens: its rows on held-out text, and how much it gains where. Source: docs/method.md §7."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""The gates' verdict as `gates.json` holds it and as the terminal shows it. Source: SPEC §6."""
+"""The gates' verdict as `gates.json` holds it and as the terminal shows it. Source: docs/method.md §6."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""The gates' tables as CSV: one line per prompt of the suite, one line per row of the model. Source: SPEC §6."""
+"""The gates' tables as CSV: one line per prompt, one line per row. Source: docs/method.md §6."""
 
 import csv
 import io

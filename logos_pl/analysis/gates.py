@@ -1,6 +1,6 @@
-"""The gates a tuned lens is accepted by: verdicts over measured figures. Source: SPEC §6.
+"""The gates a tuned lens is accepted by: verdicts over measured figures. Source: docs/method.md §6.
 
-Where the specification leaves a choice:
+Choices that the definitions leave open:
 
 * Gates A and D hold over the prompts and over held-out text; either alone can fail them. A median decides by itself,
   its interval is shown beside it.

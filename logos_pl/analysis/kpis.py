@@ -1,4 +1,4 @@
-"""The figures the gates decide on, each with its bootstrap interval. Source: SPEC §6."""
+"""The figures the gates decide on, each with its bootstrap interval. Source: docs/method.md §6."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

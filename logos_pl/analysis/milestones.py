@@ -1,4 +1,4 @@
-"""Milestones: the first row at which a lens copies, knows the answer, or comes near the model. Source: SPEC §5.3."""
+"""Milestones: first rows where a lens copies, has the answer or is near the model. Source: docs/method.md §5.3."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypedDict

@@ -1,7 +1,7 @@
 """The JSON document of one model's sweep: prompts are added one at a time, and little of each is kept.
 
 `output.schema.json`, beside this file, is the document's schema. What is kept grows with the prompts, their tokens and
-their milestones, never with rows × positions. Source: SPEC §5.7.
+their milestones, never with rows × positions. Source: docs/method.md §5.7.
 """
 
 import dataclasses
@@ -202,7 +202,7 @@ def _without_results(status: Literal["skipped", "failed"], model: ModelIdentity,
 
 
 def preferred_lens(tuned_lens: TunedLensOrigin | None) -> Literal["norm", "tuned"]:
-    """The lens that summaries go by: the tuned one only once it has passed all gates. Source: SPEC §6."""
+    """The lens that summaries go by: the tuned one only once it has passed all gates. Source: docs/method.md §6."""
     return "tuned" if tuned_lens is not None and tuned_lens.all_gates_passed else "norm"
 
 

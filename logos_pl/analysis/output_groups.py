@@ -91,7 +91,7 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class Run:
-    """How it was read: `RunFacts`, what was counted, and the lens that summaries go by (SPEC §6)."""
+    """How it was read: `RunFacts`, what was counted, and the lens that summaries go by (docs/method.md §6)."""
 
     started_utc: str
     finished_utc: str
@@ -212,7 +212,7 @@ class ImportedLensOrigin:
 
 @dataclass(frozen=True)
 class Output:
-    """The document, key by key; lists follow the order in which the prompts were asked. Source: SPEC §5.7."""
+    """The document, key by key; lists follow the order in which the prompts were asked. Source: docs/method.md §5.7."""
 
     schema_version: int
     status: Literal["ok", "skipped", "failed"]

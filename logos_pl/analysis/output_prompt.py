@@ -13,7 +13,7 @@ from logos_pl.records import Decomposition, Gold, LastRowCheck, NonFinite, PairR
 RawLens = Literal["sample", "full"]
 
 LOW_RISK_BITS, HIGH_RISK_BITS = 0.5, 1.0
-"""Divergence of norm lens and raw lens below and from which the norm lens is called low and high in risk. SPEC §5.4."""
+"""KL of logit lens and raw lens: low risk below the first, high from the second on. docs/method.md §5.4."""
 
 HIGH_LAST_ROW_BITS = 0.05
 """Divergence of the last row from the model's own output that is warned of. With the exact head it is rounding, below
@@ -42,7 +42,7 @@ def asked(record: PromptRecords) -> dict[str, Any]:
 
 
 def gold_answer(record: PromptRecords) -> dict[str, Any]:
-    """Where the answer stands in the vocabulary. Source: SPEC §4."""
+    """Where the answer stands in the vocabulary. Source: docs/method.md §4."""
     return {**identity(record), "answer": record.prompt.answer, **_gold(record.gold)}
 
 
@@ -104,7 +104,7 @@ def decomposed_logit(record: PromptRecords, parts: Decomposition) -> dict[str, A
 
 
 def diagnosis(record: PromptRecords, reached: Mapping[str, Milestones], raw_lens: RawLens) -> dict[str, Any]:
-    """Milestones and checks of one prompt. Source: SPEC §5.3–§5.6.
+    """Milestones and checks of one prompt. Source: docs/method.md §5.3–§5.6.
 
     Args:
         record: What was read.
@@ -124,12 +124,12 @@ def diagnosis(record: PromptRecords, reached: Mapping[str, Milestones], raw_lens
 
 
 def sanity_rows(num_blocks: int) -> list[int]:
-    """Rows {0, ⌊n/4⌋, ⌊n/2⌋, ⌊3n/4⌋}, each once. Source: SPEC §5.4."""
+    """Rows {0, ⌊n/4⌋, ⌊n/2⌋, ⌊3n/4⌋}, each once. Source: docs/method.md §5.4."""
     return sorted({0, num_blocks // 4, num_blocks // 2, 3 * num_blocks // 4})
 
 
 def raw_versus_norm(pairs: Sequence[PairRow], mode: RawLens) -> dict[str, Any]:
-    """Norm lens against the unembedding alone on one prompt. Source: SPEC §5.4.
+    """Norm lens against the unembedding alone on one prompt. Source: docs/method.md §5.4.
 
     `rows` and the largest divergence are those of `sanity_rows`, with `full` of every row. The first norm-only semantic
     row, where the norm lens has the answer at rank 1 and the raw lens has not, is looked for in every row 0 … n under
@@ -166,13 +166,13 @@ def _risk(kl_bits: Sequence[float], norm_only: int | None) -> str:
 
 
 def last_row_check(check: LastRowCheck) -> dict[str, Any]:
-    """The last row against the model's own output, and whether they are too far apart. Source: SPEC §5.5."""
+    """The last row against the model's own output, and whether they are too far apart. Source: docs/method.md §5.5."""
     close = check.kl_to_final_bits <= HIGH_LAST_ROW_BITS  # False for NaN
     return {**check._asdict(), "warn_high_last_layer_kl": not close}
 
 
 def decoding_point(pairs: Sequence[PairRow] | None, reached: Milestones, num_blocks: int) -> dict[str, Any]:
-    """Final norm against the norm that reads the row next, at the milestone rows of one lens. Source: SPEC §5.6.
+    """Final norm against the norm that reads the row next, at a lens's milestone rows. Source: docs/method.md §5.6.
 
     Args:
         pairs: Final (a) against next (b), rows 0 to n; None where no norm reads the rows.

@@ -131,7 +131,7 @@ def _at_depths(rows: Sequence[NextTokenRecord]) -> "array[float]":
 
 
 def control_margins(rows: Sequence[NextTokenRecord]) -> dict[str, Any]:
-    """First row with P(answer) above P(contrast), and the largest margin with its first row. Source: SPEC §5.3."""
+    """First row with P(answer) > P(contrast); the largest margin and its first row. Source: docs/method.md §5.3."""
     margins = [(row.control_margin, row.layer) for row in rows if row.control_margin is not None]
     finite = [(margin, layer) for margin, layer in margins if math.isfinite(margin)]
     largest = max((margin for margin, _ in finite), default=None)
@@ -167,7 +167,7 @@ def lens_gain(lens: str, rows: Mapping[str, Sequence[NextTokenRecord]], reached:
 
 
 def gain_summaries(prompts: Sequence[PromptSummary], lens: str, num_blocks: int) -> dict[str, Any]:
-    """Medians of a lens's gains over prompts, each with the number of prompts it is of; all variants count. SPEC §6."""
+    """Medians of a lens's gains over prompts of all variants, each with the number of prompts. docs/method.md §6."""
     gains = [prompt.gains[lens] for prompt in prompts if lens in prompt.gains]
     at = depth_percentile_rows(num_blocks) if num_blocks >= 2 else {}
     delta_kl = []
@@ -191,7 +191,7 @@ def gain_summaries(prompts: Sequence[PromptSummary], lens: str, num_blocks: int)
 
 
 PRISM_THRESHOLD_BITS = 0.1
-"""What a prism has to gain somewhere to be helpful, and may lose nowhere: the bound of gate D (SPEC §6)."""
+"""What a prism has to gain somewhere to be helpful, and may lose nowhere: the bound of gate D (docs/method.md §6)."""
 
 
 def prism_verdict(summaries: Mapping[str, Any]) -> Literal["helpful", "neutral", "regressive"] | None:

@@ -15,7 +15,7 @@ from typing import Any, Self, TextIO
 
 from logos_pl.analysis.milestones import Milestones, as_json
 from logos_pl.files import fsync_folder
-from logos_pl.markdown import printable
+from logos_pl.markdown import in_one_line
 from logos_pl.records import Gold, NextTokenRecord, PositionRecord, PromptRecords
 
 SIGNIFICANT_DIGITS = 4
@@ -84,7 +84,7 @@ class PageWriter:
         label = " · ".join(part for part in (prompt.prompt_id, prompt.variant, prompt.fact) if part)
         data = _prompt_data(record, lenses)
         self._file.write(
-            f'<script type="application/json" data-prompt="{html.escape(printable(label))}">{_json(data)}</script>\n'
+            f'<script type="application/json" data-prompt="{html.escape(in_one_line(label))}">{_json(data)}</script>\n'
         )
 
     def __exit__(
@@ -131,7 +131,7 @@ def _halves(model_name: str) -> tuple[str, str]:
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
     head, _, tail = template.partition(_PLACE_OF_DATA)
-    return head.replace("@policy@", policy).replace("@model@", html.escape(printable(model_name))), tail
+    return head.replace("@policy@", policy).replace("@model@", html.escape(in_one_line(model_name))), tail
 
 
 def _source_hash(template: str, tag: str) -> str:

@@ -209,7 +209,7 @@ def _training(p: Provenance) -> str:
     low, high = p.budget.position_range
     name = "" if p.dataset.name is None else f", {escaped(p.dataset.name)}"
     revision = "" if p.dataset.revision is None else f", revision {escaped(p.dataset.revision)}"
-    early = "ended by early stopping" if p.optim.stopped_early else "the whole budget"
+    early = "ended early" if p.optim.stopped_early else "the whole budget"
     return (
         f"- Text: {code(p.dataset.repo_id)}{name}, split {escaped(p.dataset.split)}{revision}; "
         f"{p.dataset.documents:,} documents, {p.budget.tokens:,} tokens in sequences of {p.budget.seq_len}.\n"

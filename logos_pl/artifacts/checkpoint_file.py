@@ -23,10 +23,10 @@ _MARK = b"logos-pl sha256 "
 _DIGITS = 64
 _HASH_BYTES = 2**24
 
-_PARTS: dict[str, type] = {
+_PARTS: dict[str, type | tuple[type, ...]] = {
     "epoch": int, "global_step": int, "pytorch-lightning_version": str, "state_dict": dict, "loops": dict,
     "callbacks": dict, "optimizer_states": list, "lr_schedulers": list, "LensDataModule": dict, "lens_identity": dict,
-    "lens_validation": dict,
+    "lens_start": (dict, type(None)), "lens_basis": (dict, type(None)), "lens_validation": dict,
 }  # fmt: skip
 """What a checkpoint of a fit has, by kind; without one of them a run would begin that part anew, unsaid."""
 
@@ -120,6 +120,11 @@ def _problem(checkpoint: Any) -> str | None:
     state: dict[Any, Any] = checkpoint["state_dict"]
     if not all(type(key) is str and isinstance(tensor, Tensor) for key, tensor in dict.items(state)):
         return "has a state_dict of something else than named tensors"
+    basis = checkpoint["lens_basis"]
+    if basis is not None and (
+        basis.keys() != {"left", "right"} or not all(isinstance(part, Tensor) for part in basis.values())
+    ):
+        return "has a lens_basis of something else than two tensors"
     return _validation_problem(checkpoint["lens_validation"])
 
 

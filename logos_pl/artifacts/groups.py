@@ -113,8 +113,8 @@ class Optim:
         total_steps: Steps the budget buys.
         warmup_steps: Steps of linear warm-up among them.
         steps_done: Optimiser steps taken, counted.
-        exported_step: The step whose weights these are (the best validation).
-        stopped_early: Whether early stopping ended the run.
+        exported_step: The step after which these weights, or their average up to it, were the best validation's.
+        stopped_early: Whether the run was ended before its last step: by early stopping, or a callback of the user's.
     """
 
     lr: float

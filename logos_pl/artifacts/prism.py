@@ -115,7 +115,10 @@ def prism_files(folder: Path, provenance: PrismProvenance) -> dict[str, bytes]:
 
 
 def load_prism(
-    path: str | os.PathLike[str], lm: FrozenLM | None = None, decoding_norm: DecodingNorm | None = None
+    path: str | os.PathLike[str],
+    lm: FrozenLM | None = None,
+    decoding_norm: DecodingNorm | None = None,
+    head: Head | None = None,
 ) -> tuple[PrismLens, PrismProvenance]:
     """Read a prism and check it, against its own records and against the model it is to read.
 
@@ -123,6 +126,7 @@ def load_prism(
         path: Its folder.
         lm: The model; None gives a lens without a head, to be bound later and unchecked against any model.
         decoding_norm: The norm the caller decodes with; None takes the one the prism was fitted with.
+        head: A head of the model whose unembedding is shared; None makes one.
 
     Returns:
         The lens, bound to the model's head if there is a model, and where it comes from.
@@ -147,7 +151,8 @@ def load_prism(
         check_model(provenance, lm, "prism")
     lens = PrismLens(_map_of(files, provenance))
     if lm is not None:
-        head = Head(lm.anatomy, decoding_norm=provenance.decoding_norm)
+        norm = provenance.decoding_norm
+        head = Head(lm.anatomy, decoding_norm=norm) if head is None else head.decoding_with(norm)
         lens.bind(head)
         check_fingerprint(provenance.fingerprint, lm, head)
     return lens, provenance

@@ -165,12 +165,13 @@ def load_companion(path: str | os.PathLike[str], lm: FrozenLM | None = None) -> 
     return load_lenses(path, lm).companion
 
 
-def load_lenses(path: str | os.PathLike[str], lm: FrozenLM | None = None) -> FittedLenses:
+def load_lenses(path: str | os.PathLike[str], lm: FrozenLM | None = None, head: Head | None = None) -> FittedLenses:
     """Read a tuned lens and its companion, checked as in ``load_tuned_lens``; both share one head.
 
     Args:
         path: The artifact's folder.
         lm: The model; None gives lenses without a head, unchecked against any model.
+        head: A head of the model whose unembedding is shared; None makes one.
 
     Raises:
         InputError: As ``load_tuned_lens``.
@@ -187,7 +188,8 @@ def load_lenses(path: str | os.PathLike[str], lm: FrozenLM | None = None) -> Fit
     check_weights(weights, provenance.capacity)
     lens, companion = TunedLens(translators_of(weights)), companion_of(files, provenance)
     if lm is not None:
-        head = Head(lm.anatomy, decoding_norm=provenance.decoding_norm)
+        norm = provenance.decoding_norm
+        head = Head(lm.anatomy, decoding_norm=norm) if head is None else head.decoding_with(norm)
         lens.bind(head)
         if companion is not None:
             companion.bind(head)

@@ -22,7 +22,6 @@ from logos_pl.artifacts.weights import capacity_of, temperature_of
 from logos_pl.callbacks.checkpoint_io import RunCheckpoint
 from logos_pl.callbacks.ledger import Counts, Ledger
 from logos_pl.callbacks.lens_table import print_kl_table
-from logos_pl.callbacks.percentile_stopping import PercentileStopping
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.data.ledger import DataLedger
 from logos_pl.errors import InputError, RunError
@@ -101,14 +100,13 @@ class LensExport(Callback):
             lens: {quantity: torch.tensor(values, dtype=torch.float64) for quantity, values in reading.items()}
             for lens, reading in best["lens_validation"].items()
         }
-        stopped = only(trainer, PercentileStopping).has_stopped
         provenance = Provenance(
             **identity_of(module.frozen),
             seed=module.seed,
             decoding_norm=module.decoding_norm,
             **_what_was_read(data_module, counts, consumed, trainer.world_size, trainer.accumulate_grad_batches),
             **_how(module, translators, counts),
-            optim=_optim(module, data_module.total_steps, counts.steps, best["global_step"], stopped),
+            optim=_optim(module, data_module.total_steps, counts.steps, best["global_step"]),
             environment=environment(module.device),
             val_kl_bits=_at_percentiles(readings, module.frozen.num_blocks),
             fingerprint=fingerprint(module.frozen, module.head),
@@ -120,15 +118,9 @@ class LensExport(Callback):
             say_where_kept("lens", saved.earlier)
 
     def _report(self, trainer: Trainer, provenance: Provenance, readings: Readings, destination: Path) -> None:
-        optim = provenance.optim
-        ending = "stopped early after" if optim.stopped_early else "done:"
-        print_kl_table(
-            readings, f"KL divergence in bits on held-out text, {provenance.model_id}, step {optim.exported_step}:"
-        )
-        say(
-            f"{ending} {optim.steps_done} of {optim.total_steps} steps, {provenance.budget.tokens:,} tokens, "
-            f"{provenance.dataset.documents:,} documents; exported step {optim.exported_step}, the best validation."
-        )
+        step = provenance.optim.exported_step
+        print_kl_table(readings, f"KL divergence in bits on held-out text, {provenance.model_id}, step {step}:")
+        say(ending(provenance))
         say(f"lens:        {os.path.relpath(destination)}")
         if isinstance(trainer.logger, TensorBoardLogger):  # trainer.log_dir would wait for the other processes
             say(f"TensorBoard: tensorboard --logdir {os.path.relpath(trainer.logger.log_dir)}")
@@ -238,13 +230,29 @@ def _format_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
+def ending(provenance: Provenance) -> str:
+    """How the fit ended, for the user; where that is at its own start, why."""
+    optim, budget = provenance.optim, provenance.budget
+    outcome = "stopped early after" if optim.stopped_early else "done:"
+    said = (
+        f"{outcome} {optim.steps_done} of {optim.total_steps} steps, {budget.tokens:,} tokens, "
+        f"{provenance.dataset.documents:,} documents; exported step {optim.exported_step}, the best validation."
+    )
+    if optim.exported_step > 0:
+        return said
+    return (
+        f"{said} That is the start: no validation after it was better. Validate sooner (--data.validate_every_steps), "
+        f"take smaller steps (--model.lr below {optim.lr:g}), or give more text (--data.tokens)."
+    )
+
+
 COURSES: dict[Anneal, str] = {
     "average": "linear warm-up, then constant; of the weights the average over all steps, each weighted by its number",
     "cosine": "linear warm-up, cosine to 0",
 }
 
 
-def _optim(module: LensTuning, total: int, steps_done: int, exported_step: int, stopped: bool) -> groups.Optim:
+def _optim(module: LensTuning, total: int, steps_done: int, exported_step: int) -> groups.Optim:
     return groups.Optim(
         lr=float(module.lr),
         betas=module.betas,
@@ -254,7 +262,7 @@ def _optim(module: LensTuning, total: int, steps_done: int, exported_step: int, 
         warmup_steps=warmup_steps(total),
         steps_done=steps_done,
         exported_step=exported_step,
-        stopped_early=stopped and steps_done < total,
+        stopped_early=steps_done < total,
     )
 
 

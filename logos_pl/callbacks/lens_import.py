@@ -62,7 +62,7 @@ class LensImport(Callback):
             del module.lenses["tuned"]
             module.adopt_companion(None)
         elif self.folder is not None:
-            lens, companion, self.provenance = load_lenses(self.folder, module.frozen)
+            lens, companion, self.provenance = load_lenses(self.folder, module.frozen, module.head)
             module.adopt(lens)
             module.adopt_companion(companion)
 

@@ -12,7 +12,7 @@ from logos_pl.modules.tuning import PERCENTILE_KL
 class PercentileStopping(EarlyStopping):
     """Stops the fit when the mean percentile KL has not improved for some validations.
 
-    The KL is the one the lens is trained on, KL(P_final‖P_L). Source: SPEC §2.1.
+    The KL is the one the lens is trained on, KL(P_final‖P_L). Source: docs/method.md §2.1.
 
     Args:
         patience: validations without improvement before the fit stops.

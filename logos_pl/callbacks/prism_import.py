@@ -59,7 +59,7 @@ class PrismImport(Callback):
     def _read(self, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, LensTuning)
         if self.found:
-            lens, self.provenance = load_prism(self.folder, pl_module.frozen, pl_module.decoding_norm)
+            lens, self.provenance = load_prism(self.folder, pl_module.frozen, pl_module.decoding_norm, pl_module.head)
             pl_module.adopt_prism(lens)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

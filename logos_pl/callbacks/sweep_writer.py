@@ -15,6 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from logos_pl.analysis.copy_collapse import COPY_RULE, CopyRule
 from logos_pl.analysis.milestones import Milestones, milestones
 from logos_pl.analysis.report_input import ReportInput
+from logos_pl.bounds import check_number
 from logos_pl.callbacks.graceful_stop import SIGNALS
 from logos_pl.callbacks.imported_lens import ImportedLens
 from logos_pl.callbacks.lens_import import LensImport
@@ -23,7 +24,7 @@ from logos_pl.callbacks.prism_import import PrismImport
 from logos_pl.callbacks.sweep_files import SweepFiles
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.data.token_strings import TokenStrings
-from logos_pl.errors import InputError, InterruptedRunError, RunError
+from logos_pl.errors import InterruptedRunError, RunError
 from logos_pl.modules.decomposing import Decomposer
 from logos_pl.modules.reading import BatchReading
 from logos_pl.modules.recording import records_of
@@ -120,11 +121,8 @@ class SweepWriter(Callback):
         copy_threshold: float = COPY_RULE.threshold,
         copy_margin: float = COPY_RULE.margin,
     ) -> None:
-        if not 0 < copy_threshold <= 1:
-            raise InputError(f"--sweep.copy_threshold must be above 0 and at most 1 (got {copy_threshold:g}).")
-        if not 0 <= copy_margin < 1:
-            raise InputError(f"--sweep.copy_margin must be at least 0 and below 1 (got {copy_margin:g}).")
-
+        check_number("--sweep.copy_threshold", copy_threshold, above=0, at_most=1)
+        check_number("--sweep.copy_margin", copy_margin, at_least=0, below=1)
         self.tuned = tuned
         self.prism = prism
         self.out_dir = out_dir

@@ -168,6 +168,8 @@ class LensDataModule(LightningDataModule):
         self._loader: TrainLoader | None = None
         self._intervals: ValidationIntervals | None = None
         self._held_out: dict[Side, list[list[int]]] = {}
+        self._longest: int | None = None
+        self._num_ids: int | None = None
         self.asked: list[AskedPrompt] = []
         self._begin()
 
@@ -180,6 +182,9 @@ class LensDataModule(LightningDataModule):
         Raises:
             InputError: If the data or the settings cannot be used.
         """
+        if self._num_ids is None:  # once: every interval makes a stream, and the Hub may be gone by then
+            config = read_config(locate(self.model_id, self.model_revision))
+            self._longest, self._num_ids = context_length(config), vocabulary_size(config)
         if self.tokenizer is None:
             self.tokenizer = load_tokenizer(self.model_id, self.model_revision)
         if stage in ("predict", "test"):
@@ -364,9 +369,7 @@ class LensDataModule(LightningDataModule):
             InputError: A prompt or its answer is empty, or a prompt is too long.
         """
         assert self.tokenizer is not None, "setup() loads it"
-        config = read_config(locate(self.model_id, self.model_revision))
-        longest, num_ids = context_length(config), vocabulary_size(config)
-        asked = [ask(self.tokenizer, prompt, longest, num_ids) for prompt in prompts]
+        asked = [ask(self.tokenizer, prompt, self._longest, self._num_ids) for prompt in prompts]
         if self.trainer is None or self.trainer.global_rank == 0:
             for remark in remarks(asked):
                 warnings.warn(f"{self.model_id}: {remark}", stacklevel=2)
@@ -374,7 +377,7 @@ class LensDataModule(LightningDataModule):
 
     def _encoder(self) -> Tokenizer:
         assert self.tokenizer is not None, "setup() loads it"
-        return Tokenizer(self.tokenizer, vocabulary_size(read_config(locate(self.model_id, self.model_revision))))
+        return Tokenizer(self.tokenizer, self._num_ids)
 
     def _facts(self) -> list[Prompt]:
         """The suite's facts, without the variants and controls that only a prediction reads.

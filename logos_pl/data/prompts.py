@@ -118,7 +118,9 @@ def _named(asked: Sequence[AskedPrompt], one: str, several: str) -> str:
 
 
 def align_answer(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str) -> Gold:
-    """The answer's tokens after the prompt: with a space in between or, failing that, without. Source: SPEC §4.
+    """The answer's tokens after the prompt: with a space in between or, failing that, without.
+
+    Source: docs/method.md §4.
 
     A form counts if its tokens begin with the prompt's own. Neither does where letters of both merge into one token.
     Tokens for what the vocabulary cannot spell count as not there: their metrics would be those of any unknown word.

@@ -29,10 +29,10 @@ from logos_pl.parsing import MAX_YAML_BYTES, compose_yaml, read_text
 from logos_pl.records import Prompt
 
 PROBE = Path(__file__).parent / "suites" / "probe.yaml"
-"""The capital-city probe with its variants. Source: SPEC §4."""
+"""The capital-city probe with its variants. Source: docs/method.md §4."""
 
 FACTS = Path(__file__).parent / "suites" / "facts.yaml"
-"""The facts the gates ask for unless told otherwise. Source: SPEC §4, §6."""
+"""The facts the gates ask for unless told otherwise. Source: docs/method.md §4, §6."""
 
 FACT_FIELDS = ("id", "prompt", "answer", "relation", "fact", "no_filler", "control")
 CONTROL_FIELDS = ("id", "prompt", "answer", "fact")

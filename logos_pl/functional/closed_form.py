@@ -3,8 +3,8 @@
 The best affine map from x_L to x_n is A = s(I + B) with B the regression of y/s − x on x. Of B the best rank-k part is
 kept, in the metric in which errors matter: weighted by C, the covariance of x, on the one side, and by Γ, the Fisher
 information of the final distribution, on the other, so that the error is the KL divergence to second order. With Γ = I
-it is the classical reduced-rank regression (the spec's own start). Source: SPEC §2.2; Izenman, *Reduced-rank
-regression for the multivariate linear model*, 1975.
+it is the classical reduced-rank regression. Source: docs/method.md §2.2; Izenman, *Reduced-rank regression for the
+multivariate linear model*, 1975.
 
 All of it runs in fp64.
 """

@@ -14,7 +14,7 @@ _SLICE_BYTES = 2**20
 
 
 class LastRow(NamedTuple):
-    """How the lens's last row differs from the model's own output, per prompt. Source: SPEC §5.5.
+    """How the lens's last row differs from the model's own output, per prompt. Source: docs/method.md §5.5.
 
     Attributes:
         kl_to_final_bits: KL(P_n ‖ P_model).

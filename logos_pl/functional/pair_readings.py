@@ -22,7 +22,7 @@ _JACCARD_TOP = 10
 
 
 class PairReadings(NamedTuple):
-    """How two ways to read the same row differ, per row and position. Source: SPEC §5.4, §5.6.
+    """How two ways to read the same row differ, per row and position. Source: docs/method.md §5.4, §5.6.
 
     Attributes:
         kl_bits: KL(P_a ‖ P_b).

@@ -47,7 +47,7 @@ def sample_positions(
     Raises:
         ValueError: If the range holds fewer than `num_positions` positions.
 
-    Source: SPEC §2.1, positions.
+    Source: docs/method.md §2.1, positions.
     """
     first, last = position_bounds(seq_len, tuple(position_range))
     drawn = _sample(f"positions/{seed}/{sequence_index}", num_positions, last - first + 1)
@@ -60,7 +60,7 @@ def sample_rows(seed: int, step: int, num_rows: int, candidates: int) -> Int[Ten
     Raises:
         ValueError: If there are fewer than `num_rows` candidates.
 
-    Source: SPEC §2.1, rows per step.
+    Source: docs/method.md §2.1, rows per step.
     """
     drawn = _sample(f"rows/{seed}/{step}", num_rows, candidates)
     return torch.tensor([1 + index for index in drawn], dtype=torch.long)

@@ -27,7 +27,7 @@ _CPU_BLOCK_BYTES = 2**24
 
 
 class RowReadings(NamedTuple):
-    """What one lens reads at every row and position. Source: SPEC §5.1.
+    """What one lens reads at every row and position. Source: docs/method.md §5.1.
 
     Attributes:
         top_ids: The k likeliest tokens, likeliest first; of equal logits the lowest id is first.

@@ -45,21 +45,21 @@ POSITIONS_PER_STEP = 1024
 
 
 def scheduled_lr(name: ScheduleName, d_model: int) -> float:
-    """Peak learning rate of AdamW: inverse to the width from 192 to 1920, the spec's from there on, never above 0.01.
+    """Peak learning rate of AdamW: inverse to the width from 128 to 1280, 0.001 from there on, never above 0.01.
 
     AdamW moves every number of a factor by about the rate, so that what a step changes grows with the width it sums
-    over. Source: arXiv:2203.03466 for the rule; docs/schedules.md for where it was measured; SPEC §2.1 for wide models.
+    over. Source: arXiv:2203.03466 for the rule; docs/schedules.md for where it was measured.
     """
-    return SPEC_LR if name == "spec" else min(max(1.92 / d_model, SPEC_LR), 1e-2)
+    return SPEC_LR if name == "spec" else min(max(1.28 / d_model, SPEC_LR), 1e-2)
 
 
 def scheduled_rows(name: ScheduleName, vocab_size: int, inner_rows: int) -> int:
-    """Rows trained in each step: all of them, but for the spec's rule. Source: SPEC §2.1, PERFORMANCE.md."""
+    """Rows trained in each step: all of them, but for `spec`, which trains fewer. Source: docs/method.md §2.1."""
     return min(spec_rows_and_positions(vocab_size)[0], inner_rows) if name == "spec" else inner_rows
 
 
 def scheduled_batch(name: ScheduleName, tokens: int, seq_len: int) -> int:
-    """Sequences per optimiser step: the spec's, or where they make too few steps, fewer, halved down to two."""
+    """Sequences per optimiser step: 32, or where they make too few steps, fewer, halved down to two."""
     sizes = [SPEC_BATCH_SEQS] if name == "spec" else [SPEC_BATCH_SEQS, 16, 8, 4]
     return next((size for size in sizes if tokens >= STEPS_WANTED * size * seq_len), sizes[-1] if name == "spec" else 2)
 

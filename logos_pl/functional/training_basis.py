@@ -43,7 +43,7 @@ def training_basis(
         covariance: C, of x over all rows.
         fisher: Γ, by x.
 
-    Source: PERFORMANCE.md §7; Amari, *Natural Gradient Works Efficiently in Learning*, 1998, for the two metrics.
+    Source: docs/method.md §2.3; Amari, *Natural Gradient Works Efficiently in Learning*, 1998, for the two metrics.
     """
     return TrainingBasis(_inverse_root(covariance), _inverse_root(fisher))
 

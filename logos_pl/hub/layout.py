@@ -1,4 +1,4 @@
-"""Where everything lies in a repository of lenses. Source: SPEC §8.
+"""Where everything lies in a repository of lenses. Source: docs/method.md §8.
 
 ``tuned_lenses/<org>/<model>/`` and ``prisms/<org>/<model>/`` hold an artifact each, ``LICENSES/<org>/<model>/`` the
 licence files of its model; ``INDEX.json`` and ``README.md`` stand at the root.

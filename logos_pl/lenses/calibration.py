@@ -22,7 +22,7 @@ _MAX_STEPS = 50
 
 
 class TemperedLens(Lens):
-    """Any lens with one more temperature per row. Source: SPEC §6, the second baseline.
+    """Any lens with one more temperature per row. Source: docs/method.md §6, the second baseline.
 
     Args:
         lens: The lens whose logits are divided.

@@ -1,4 +1,4 @@
-"""The Prism lens: one whitening and one rotation, shared by all rows, in front of the frozen head. Source: SPEC §3."""
+"""The Prism lens: one whitening and one rotation for all rows, before the frozen head. Source: docs/method.md §3."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -10,7 +10,7 @@ from logos_pl.lenses.norm import Lens, check_rows
 
 
 class RawLens(Lens):
-    """The head without its norm at every row, temperature 1. Source: SPEC §5.4.
+    """The head without its norm at every row, temperature 1. Source: docs/method.md §5.4.
 
     Args:
         head: The frozen head.

@@ -1,4 +1,4 @@
-"""How well the model predicts real text when its last blocks are replaced by a lens. Source: SPEC §6."""
+"""How well the model predicts real text when its last blocks are replaced by a lens. Source: docs/method.md §6."""
 
 import math
 from collections.abc import Sequence

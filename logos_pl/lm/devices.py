@@ -34,9 +34,9 @@ COMPANION_SUMS = 3
 # Translators in fp32: value, gradient, the two moments of AdamW, the average, and value and gradient out of the basis.
 TRANSLATOR_COPIES = 7
 MICRO_BATCH_SEQS = {"cuda": 32, "mps": 8, "cpu": 8}
-"""Sequences per forward pass where the user leaves it to us and there is room. Source: SPEC §2.1."""
+"""Sequences per forward pass where the user leaves it to us and there is room. Source: docs/method.md §2.1."""
 BF16_ON_CPU_FROM = 30_000_000_000
-# From here on an fp32 copy of the unembedding costs more than it gives on CUDA (SPEC §2.1, large vocabularies).
+# From here on an fp32 copy of the unembedding costs more than it gives on CUDA (docs/method.md §2.1).
 LARGE_VOCABULARY = 100_000
 
 MAX_TABLE_BYTES = 4 * GIB
@@ -212,7 +212,7 @@ def _named(memory: Sequence[DeviceMemory], override: str) -> DeviceMemory:
 
 
 def dtype_for(device: torch.device | str, family: str, num_parameters: int, *, bf16: bool = True) -> torch.dtype:
-    """The number format of SPEC §9 for a device: half precision on accelerators, fp32 on the CPU below 30B.
+    """The number format of docs/method.md §9 for a device: half precision on accelerators, fp32 on the CPU below 30B.
 
     Args:
         device: Device or its name.
@@ -238,7 +238,7 @@ def unembedding_dtype(
         vocab_size: Tokens.
         weight_dtype: The model's own number format.
         fp32: fp32 always, or the model's own format always; `auto`: half precision for a half-precision head on CUDA
-            from 100k tokens on, fp32 in every other case. Source: SPEC §2.1, large vocabularies.
+            from 100k tokens on, fp32 in every other case. Source: docs/method.md §2.1, large vocabularies.
     """
     if weight_dtype not in (torch.float16, torch.bfloat16):
         return torch.float32
@@ -273,7 +273,7 @@ def memory_parts(shape: ModelShape, kind: str, dtype: torch.dtype, step: StepSiz
     return MemoryParts(
         weights=int(shape.num_parameters * dtype.itemsize * WEIGHT_MARGIN),
         head=_head_bytes(shape, kind, dtype, step.fp32_unembed),
-        lens=numbers * 4 * TRANSLATOR_COPIES,
+        lens=numbers * 4 * TRANSLATOR_COPIES + 2 * shape.d_model**2 * 4,  # and the two maps of the basis
         activations=seqs * step.seq_len * ACTIVATIONS_PER_TOKEN * shape.d_model * dtype.itemsize,
         residuals=(rows + 1) * positions * shape.d_model * RESIDUAL_BYTES,
         loss=int(LOSS_BLOCKS * block) + COMPANION_SUMS * rows * shape.vocab_size * 4,

@@ -1,12 +1,13 @@
 """One question to the Hub that is waited for a few seconds, aloud, and not for minutes in silence."""
 
 import queue
-import sys
 import threading
 from collections.abc import Callable
 from typing import Any
 
 from huggingface_hub import constants
+
+from logos_pl.terminal import complain
 
 SAY_AFTER_S = 3.0
 """Seconds of silence before the user hears what is waited for."""
@@ -36,7 +37,7 @@ def ask_hub(about: str, question: Callable[[], Any]) -> Any:
     try:
         answer, error = answers.get(timeout=SAY_AFTER_S)
     except queue.Empty:
-        print(f"logos-pl: waiting for {constants.ENDPOINT} {about} …", file=sys.stderr, flush=True)
+        complain(f"waiting for {constants.ENDPOINT} {about} …")
         try:
             answer, error = answers.get(timeout=GIVE_UP_AFTER_S - SAY_AFTER_S)
         except queue.Empty:

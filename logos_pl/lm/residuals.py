@@ -31,7 +31,7 @@ def residuals(
         lm: The frozen model; only its body runs.
         input_ids: Token ids; padded where ``attention_mask`` is 0.
         positions: Indices into ``seq`` per sequence; None keeps every position.
-        rows: Rows of SPEC numbering: 0 is the input of the first block, L the output of block L.
+        rows: Rows, numbered as in docs/method.md: 0 is the input of the first block, L the output of block L.
         attention_mask: 1 for tokens, 0 for padding on either side. Padding never changes a token's numbers.
 
     Raises:

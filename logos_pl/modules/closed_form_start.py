@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from logos_pl.agreement import together
 from logos_pl.errors import RunError
 from logos_pl.functional.closed_form import (
     SHRINKAGES,
@@ -95,7 +96,7 @@ def closed_form_start(
     block_bytes: int = 2**28,
     all_sum: AllSum = lambda tensor: tensor,
 ) -> ClosedFormStart:
-    """The closed-form translators of a model and of its companion. Source: SPEC §2.2.
+    """The closed-form translators of a model and of its companion. Source: docs/method.md §2.2.
 
     Args:
         lm: The frozen model.
@@ -170,6 +171,7 @@ def _normalised(
         yield head.normalise(h, rows)
 
 
+@together
 def _refuse_nonfinite(opening: Opening, rows: list[int], all_sum: AllSum) -> None:
     """Refuse in every process what one of them has read, or the others would wait for it."""
     finite = opening.moments.xx.isfinite().flatten(1).all(1) & opening.x.isfinite().flatten(1).all(1)

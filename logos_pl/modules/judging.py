@@ -1,4 +1,4 @@
-"""What the gates are judged by, read from held-out text and from the suite. Source: SPEC §6."""
+"""What the gates are judged by, read from held-out text and from the suite. Source: docs/method.md §6."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast

@@ -29,7 +29,7 @@ from logos_pl.modules.all_sum import all_sum
 from logos_pl.modules.tuning import QUANTITIES, Readings, refuse_nonfinite
 
 POOLS = ((0, 25, 50, 75), (25, 50, 75), (50, 75), (75,))
-"""Depths that may be pooled, in percent; 0 is the embedding row. Source: SPEC §3; the deeper ones for comparison."""
+"""Depths that may be pooled, in percent; 0 is the embedding row. Source: docs/method.md §3."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Candidate(NamedTuple):
 class PrismFit(LightningModule):
     """Reads text once for its moments, then validates every candidate on held-out text and keeps the best.
 
-    Nothing is trained by gradients. The frozen model is a plain attribute, as in `LensTuning`. Source: SPEC §3.
+    Nothing is trained by gradients. The frozen model is a plain attribute. Source: docs/method.md §3.
 
     Args:
         settings: The user's.
@@ -174,6 +174,7 @@ class PrismFit(LightningModule):
             "model_commit": self.frozen.model_commit,
             "tokenizer_commit": self.frozen.tokenizer_commit,
             "model_dtype": str(self.frozen.dtype),
+            "unembed_dtype": str(self.head.unembedding.weight.dtype),
             "decoding_norm": self.decoding_norm,
         }
 
@@ -186,6 +187,7 @@ class PrismFit(LightningModule):
         """None: nothing is optimised."""
         return []
 
+    @together
     def training_step(self, batch: TextBatch, batch_idx: int) -> None:
         """Add the moments of every position of the batch within the position range.
 
@@ -207,6 +209,7 @@ class PrismFit(LightningModule):
         self.num_sequences += num_seqs
         self.num_positions += positions.numel()
 
+    @together
     def on_validation_epoch_start(self) -> None:
         """Merge the processes' moments, and fit every candidate from them.
 

@@ -56,7 +56,7 @@ DECODED_BYTES = 2**27
 
 
 class PromptReader:
-    """Reads batches of prompts at every row and position. Source: SPEC §5.
+    """Reads batches of prompts at every row and position. Source: docs/method.md §5.
 
     Args:
         lm: The frozen model.

@@ -76,7 +76,7 @@ class LensTuning(LightningModule):
     """Trains the translators and temperatures of a tuned lens on a frozen model.
 
     The frozen model is a plain attribute, outside the module registry: it is never trained, saved, summarised or
-    wrapped by a distributed strategy. Source: SPEC §2; arXiv:2303.08112 §3.
+    wrapped by a distributed strategy. Source: docs/method.md §2; arXiv:2303.08112 §3.
 
     Args:
         model_id: Hub id of a causal language model, a folder with its files, or `demo` for the bundled one.
@@ -551,7 +551,8 @@ class LensTuning(LightningModule):
         self.start = None if began is None else StartRecord(**began)
         basis = basis_of(checkpoint)
         for lens in (self.translators, self.average("translators")):
-            lens.basis = None if basis is None else basis.to(lens.U.device)
+            # Lightning restores before it moves the lens, whose parameters then follow by themselves.
+            lens.basis = None if basis is None else basis.to(self.device)
 
 
 def basis_of(checkpoint: dict[str, Any]) -> TrainingBasis | None:
@@ -560,6 +561,7 @@ def basis_of(checkpoint: dict[str, Any]) -> TrainingBasis | None:
     return None if recorded is None else TrainingBasis(**recorded)
 
 
+@together
 def refuse_nonfinite(readings: Readings) -> None:
     """Make sure that no figure was NaN or infinite anywhere.
 

@@ -73,9 +73,7 @@ def lens(rng: Random, root: Path) -> Case:
 def _prism_reader(rng: Random, title: str, *, changed: bool) -> Case:
     if rng.random() < 0.6:
         return from_python(title, f"load_prism({PRISM!r})", lambda: load_prism(PRISM), changed_byte=changed)
-    reader = rng.choice(
-        (["predict", "--data.prompt", "sun moon", "--sweep.prism=require"], ["fit", f"--model.precond={PRISM}"])
-    )
+    reader = rng.choice((["predict", "--data.prompt", "sun moon", "--sweep.prism=require"], ["validate"]))
     return command(title, [*reader, *CONFIG], changed_byte=changed)
 
 

@@ -41,7 +41,7 @@ def test_the_card_states_the_provenances_numbers() -> None:
     for fact in (
         "12,345 documents",
         "245,760 tokens",
-        "14 steps (ended by early stopping), weights of step 10",
+        "14 steps (ended early), weights of step 10",
         "0.001",
     ):
         assert fact in card, fact

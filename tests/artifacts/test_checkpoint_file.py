@@ -12,9 +12,11 @@ import torch
 from logos_pl.artifacts.checkpoint_file import check_checkpoint, checkpoint_bytes, read_checkpoint
 from logos_pl.errors import InputError
 
+MISSING = object()
+
 
 def make_checkpoint(**changes: Any) -> dict[str, Any]:
-    """What a fit saves, as far as it is looked at; None leaves a part out."""
+    """What a fit saves, as far as it is looked at; MISSING leaves a part out."""
     weights = OrderedDict({"translators.U": torch.arange(6.0).view(2, 3), "translators.c": torch.ones(2)})
     checkpoint = {
         "epoch": 3,
@@ -28,9 +30,10 @@ def make_checkpoint(**changes: Any) -> dict[str, Any]:
         "LensDataModule": {"cursors": {0: (0, "a.jsonl", 7)}},
         "lens_identity": {"model_id": "demo", "betas": [0.9, 0.999]},
         "lens_start": None,
+        "lens_basis": {"left": torch.eye(2), "right": torch.eye(2)},
         "lens_validation": {"norm": {"kl_to_final_bits": [1.5, 0.5]}},
     }
-    return {name: value for name, value in (checkpoint | changes).items() if value is not None}
+    return {name: value for name, value in (checkpoint | changes).items() if value is not MISSING}
 
 
 @pytest.fixture
@@ -85,7 +88,7 @@ def test_one_that_another_program_wrote_is_refused(path: Path) -> None:
     ("changes", "problem"),
     [
         *[
-            ({name: None}, f"has no {name}")
+            ({name: MISSING}, f"has no {name}")
             for name in (
                 "state_dict",
                 "loops",
@@ -94,6 +97,8 @@ def test_one_that_another_program_wrote_is_refused(path: Path) -> None:
                 "callbacks",
                 "optimizer_states",
                 "lens_identity",
+                "lens_start",
+                "lens_basis",
             )
         ],
         ({"global_step": "8"}, "has global_step of another kind"),
@@ -105,6 +110,9 @@ def test_one_that_another_program_wrote_is_refused(path: Path) -> None:
         ({"hyper_parameters": {"lr": 1.0}}, "has settings of its own"),
         ({"lens_validation": {"norm": {"kl_to_final_bits": ["1.5"]}}}, "readings of another kind"),
         ({"lens_validation": {"norm": 1}}, "readings of another kind"),
+        ({"lens_start": [1]}, "has lens_start of another kind"),
+        ({"lens_basis": {"left": torch.eye(2)}}, "lens_basis of something else than two tensors"),
+        ({"lens_basis": {"left": torch.eye(2), "right": 1.0}}, "lens_basis of something else than two tensors"),
         ({"state_dict": {"U": torch.zeros(1).expand(10**6, 10**6)}}, "declares a tensor of shape"),
         ({"state_dict": {"U": torch.eye(2).to_sparse()}}, "only plain dense tensors"),
         ({"lens_start": {1, 2}}, "only plain dense tensors and values"),

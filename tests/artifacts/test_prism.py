@@ -104,6 +104,12 @@ def test_another_decoding_norm_is_refused_by_name(artifact: Path) -> None:
         load_prism(artifact, make_lm(), "next")
 
 
+def test_a_prism_shares_the_unembedding_of_a_head_that_is_there(artifact: Path) -> None:
+    lm = make_lm()
+    head = Head(lm.anatomy, fp32_unembed=False)
+    assert load_prism(artifact, lm, "final", head)[0].head.unembedding is head.unembedding
+
+
 def test_a_prism_decodes_with_the_norm_it_was_fitted_with(tmp_path: Path) -> None:
     lm = make_lm()
     save_prism(tmp_path / "tiny", make_map(), prism_provenance(lm, norm="next"))

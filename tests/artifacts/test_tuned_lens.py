@@ -70,6 +70,17 @@ def test_a_lens_trained_under_the_next_rule_decodes_under_it(tmp_path: Path, lm:
     assert loaded.head.decoding_norm == "next"
 
 
+def test_a_lens_shares_the_unembedding_of_a_head_that_is_there_whatever_its_norm(
+    with_companion: Path, lm: FrozenLM
+) -> None:
+    head = Head(lm.anatomy, decoding_norm="next", fp32_unembed=False)
+    loaded = load_lenses(with_companion, lm, head)
+    for lens in (loaded.tuned, loaded.companion):
+        assert lens is not None
+        assert lens.head.unembedding is head.unembedding
+        assert lens.head.decoding_norm == "final"
+
+
 def test_without_a_model_the_lens_waits_for_a_head(artifact: Path, lm: FrozenLM) -> None:
     lens, provenance = load_tuned_lens(str(artifact))
     with pytest.raises(InputError, match="no head"):

@@ -13,4 +13,4 @@ def test_the_tables_of_the_documentation_are_what_the_arithmetic_says(capsys: py
     written = DOCS.read_text(encoding="utf-8")
     for table in (example, cards):
         assert table in written, "run `python -m benchmarks.cards` and renew docs/memory.md"
-    assert "| Meta-Llama-3-8B             |               – | 16 × 2, 256 MiB |" in cards
+    assert "| Meta-Llama-3-8B             |               – |  16 × 2, 64 MiB |" in cards

@@ -28,7 +28,7 @@ def test_every_row_of_both_lenses_and_every_temperature_has_a_curve(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = LensTuning("any")
-    module.translators = Translators(1, 4, 2)
+    module.averages = torch.nn.ModuleDict({"translators": Translators(1, 4, 2)})
     readings = {"kl_from_final_bits": torch.tensor([3.0, 2.0, 0.0]), "kl_to_final_bits": torch.ones(3)}
     module.validation = {"norm": readings, "tuned": readings | {"kl_from_final_bits": torch.tensor([3.0, 1.0, 0.0])}}
     logger = TensorBoardLogger(tmp_path)

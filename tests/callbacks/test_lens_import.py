@@ -1,9 +1,10 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 import torch
 
-from logos_pl.artifacts import save_tuned_lens
+from logos_pl.artifacts import save_tuned_lens, tuned_lens
 from logos_pl.callbacks.lens_import import LensImport
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.modules.tuning import LensTuning
@@ -28,6 +29,12 @@ def test_an_evaluation_takes_both_lenses_from_the_artifact(tmp_path: Path) -> No
     assert module.companion is not None
     assert torch.equal(module.companion.c, make_translators(rank=0).c)
     assert module.lenses["bias"].head is module.lenses["tuned"].head is module.head
+
+
+def test_an_evaluation_makes_no_second_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would hold a large unembedding once more, and not in the number format that the run asks for."""
+    monkeypatch.delattr(tuned_lens, "Head")
+    evaluated(tmp_path / "tiny", with_companion=True)
 
 
 def test_an_untrained_companion_never_stands_in_for_one_that_the_artifact_lacks(tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ from logos_pl.errors import InputError
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"copy_threshold": 0.0}, r"--sweep.copy_threshold must be above 0 and at most 1 \(got 0\)"),
+        ({"copy_threshold": 0.0}, r"--sweep.copy_threshold must be above 0 and at most 1 \(got 0.0\)"),
         ({"copy_threshold": 1.01}, r"at most 1 \(got 1.01\)"),
         ({"copy_threshold": math.nan}, r"at most 1 \(got nan\)"),
         ({"copy_margin": -0.1}, r"--sweep.copy_margin must be at least 0 and below 1 \(got -0.1\)"),
-        ({"copy_margin": 1.0}, r"below 1 \(got 1\)"),
+        ({"copy_margin": 1.0}, r"below 1 \(got 1.0\)"),
         ({"copy_margin": math.nan}, r"below 1 \(got nan\)"),
     ],
 )

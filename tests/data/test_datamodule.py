@@ -9,13 +9,16 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerFast
 
+from logos_pl.data import datamodule
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.data.packed_text import TextBatch
 from logos_pl.data.shards import Shard
 from logos_pl.errors import InputError
 from logos_pl.functional.positions import sample_positions
+from logos_pl.lm.frozen import read_config
+from logos_pl.lm.sources import Source
 from tests.data.texts import expected_side, make_texts
 
 Corpus = Callable[..., tuple[Shard, ...]]
@@ -193,8 +196,15 @@ def test_the_opening_is_read_without_moving_the_cursor(make: Make) -> None:
 def test_auto_is_settled_by_set_up(make: Make) -> None:
     auto = {"micro_batch_seqs": "auto", "positions_per_seq": "auto", "position_range": "auto", "tokens": "auto"}
     module = make(**auto, seq_len=64, val_seqs=2, test_seqs=2)
-    assert (module.micro_batch_seqs, module.positions_per_seq, module.drawn_range) == (8, 32, (8 / 64, 1.0))
+    assert (module.micro_batch_seqs, module.positions_per_seq, module.drawn_range) == (8, 56, (8 / 64, 1.0))
     assert module.tokens == 32_000_000
+    (batch,) = module.val_dataloader()
+    assert batch.positions.shape == (2, 32), "held-out text is read at as many positions whatever is trained on"
+    module = make(**auto, effective_batch_seqs="auto", seq_len=64, val_seqs=2, test_seqs=2)
+    assert (module.effective_batch_seqs, module.positions_per_seq) == (32, 32)
+    small = auto | {"tokens": 3 * 64}
+    module = make(**small, effective_batch_seqs="auto", seq_len=64, val_seqs=2, test_seqs=2)
+    assert (module.effective_batch_seqs, module.micro_batch_seqs, module.total_steps) == (2, 2, 2)
     module = make(**auto, schedule="spec", seq_len=64, val_seqs=2, test_seqs=2)
     assert (module.positions_per_seq, module.drawn_range) == (16, (0.60, 0.95))
 
@@ -208,6 +218,22 @@ def test_the_tokenizer_is_the_models_own(make: Make, tokenizer: PreTrainedTokeni
     first = make_texts(0, 1)[0]
     expected = module.tokenizer(first)["input_ids"]
     assert batch.input_ids[0, : len(expected)].tolist() == expected[:16]
+
+
+def test_the_models_configuration_is_read_once_and_not_at_every_interval(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def reading(source: Source) -> PreTrainedConfig:
+        read.append(source.model_id)
+        return read_config(source)
+
+    monkeypatch.setattr(datamodule, "read_config", reading)
+    module = make(val_seqs=1, test_seqs=1, validate_every_steps=1)
+    train(module, 12)  # three steps, and so many intervals
+    module.setup("validate")
+    assert read == ["demo"]
 
 
 @pytest.mark.parametrize(

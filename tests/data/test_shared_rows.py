@@ -79,6 +79,15 @@ def test_a_shard_is_read_once_in_each_pass_whatever_the_number_of_lanes(corpus: 
     assert readings == [0] * passes
 
 
+def test_a_reading_that_goes_on_begins_where_the_last_of_its_lanes_is(corpus: Corpus, readings: list[int]) -> None:
+    shards = corpus(1, 60)
+    cursors = [lane[-1][1] for lane in shared(shards, [LaneCursor()] * LANES, 10)]
+    readings.clear()
+    shared(shards, cursors, 1)
+    assert readings == [min(cursor.row for cursor in cursors)]
+    assert readings[0] > 0
+
+
 def test_a_lane_has_a_shard_of_its_own_to_itself(corpus: Corpus, readings: list[int]) -> None:
     shared(corpus(LANES, 20), [LaneCursor()] * LANES, 2)
     assert readings == [0] * LANES

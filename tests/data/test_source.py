@@ -239,7 +239,8 @@ def folder_with(root: Path, **files: str | bytes) -> Path:
         ("configs: " + "[" * 100_000, r"mine/README\.md is nested deeper than 64 levels"),
         ("a: \x07", r"mine/README\.md holds the character U\+0007 in line 1"),
         ("configs: []\nconfigs: []", r"mine/README\.md has the key 'configs' twice"),
-        ("a: 2026-02-31", r"mine/README\.md holds a value that cannot be read"),
+        ("a: !!int many", r"mine/README\.md holds a value that cannot be read"),
+        ("a: 2026-02-31", "mine cannot be read: day is out of range"),  # a word for us, a date for `datasets`
         ("- a", r"mine/README\.md is no mapping"),
         (b"\xff", r"mine/README\.md is not UTF-8 text \(.* in line 2\)"),
         ("configs: [1]", r"card of dataset .*mine does not describe its files .*TypeError.*mend its README\.md"),

@@ -58,6 +58,6 @@ def test_small_budgets_take_smaller_steps_with_more_positions_of_each_sequence(
     assert scheduled_positions("full", 32_000, 512, seqs)[0] == positions
 
 
-@pytest.mark.parametrize(("d_model", "lr"), [(64, 1e-2), (192, 1e-2), (384, 5e-3), (1920, 1e-3), (4096, 1e-3)])
+@pytest.mark.parametrize(("d_model", "lr"), [(64, 1e-2), (128, 1e-2), (256, 5e-3), (1280, 1e-3), (4096, 1e-3)])
 def test_narrow_models_take_larger_steps_and_wide_ones_those_of_the_spec(d_model: int, lr: float) -> None:
     assert scheduled_lr("full", d_model) == pytest.approx(lr)

@@ -204,7 +204,7 @@ def in_a_basis() -> tuple[Translators, AffineStart]:
 
 
 def mapped(x: Tensor, U: Tensor, V: Tensor, c: Tensor) -> Tensor:
-    """SPEC §2, in float64."""
+    """docs/method.md §2, in float64."""
     return x.double() + x.double() @ U.double() @ V.double().mT + c.double()[:, None]
 
 

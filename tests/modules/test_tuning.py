@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from logos_pl.data.packed_text import TextBatch
 from logos_pl.errors import InputError, RunError
+from logos_pl.functional.training_basis import TrainingBasis
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import NormLens
 from logos_pl.lenses.translator import Translators
@@ -59,7 +60,7 @@ def batch() -> TextBatch:
 
 
 def brute_force_loss(lm: FrozenLM, module: LensTuning, batch: TextBatch, rows: list[int]) -> Tensor:
-    """SPEC §2.1 in float64, one row, one sequence and one position at a time, from transformers' own outputs.
+    """docs/method.md §2.1 in float64, one row, one sequence and one position at a time, from transformers' own outputs.
 
     Of the tuned lens and, where there is one, of the lens of bias and temperature alone beside it: the sum.
     """
@@ -466,6 +467,18 @@ def test_a_checkpoint_of_another_run_is_refused_naming_what_differs(lm: FrozenLM
         refuse_other_run(module.identity(), built(lm, companion=False).identity())
     with pytest.raises(InputError, match="not written by logos-pl fit"):
         module.on_load_checkpoint({"state_dict": {}})
+
+
+def test_a_resumed_lens_has_its_basis_on_the_device_of_the_run(lm: FrozenLM) -> None:
+    """Lightning restores while the parameters are still on the CPU: from there it would be copied at every step."""
+    module = built(lm, init="closed_form")
+    basis = TrainingBasis(torch.eye(lm.d_model), torch.eye(lm.d_model))
+    checkpoint = {"lens_identity": module.identity(), "lens_start": None, "lens_basis": basis._asdict()}
+    module._device = torch.device("meta")
+    module.on_load_checkpoint(checkpoint)
+    for lens in (module.translators, module.average("translators")):
+        assert lens.basis is not None
+        assert {part.device.type for part in lens.basis} == {"meta"}
 
 
 def test_a_rank_beyond_the_width_is_refused(lm: FrozenLM, tmp_path: Path) -> None:

@@ -1,0 +1,83 @@
+"""What both sides are judged by: means that brute force gives too, over documents counted from the text."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import quality
+from benchmarks.quality import documents_of, judge, quality_table, read_held_out, train_package
+from logos_pl.data.datamodule import LensDataModule
+from logos_pl.lenses.head import Head
+from logos_pl.lenses.norm import NormLens
+from logos_pl.lm.frozen import FrozenLM
+
+
+@pytest.fixture(scope="module")
+def lm() -> FrozenLM:
+    return FrozenLM.load("demo")
+
+
+@pytest.fixture(scope="module")
+def data() -> LensDataModule:
+    made = LensDataModule(
+        dataset="demo",
+        seq_len=64,
+        model_id="demo",
+        val_seqs=1,
+        test_seqs=3,
+        effective_batch_seqs=32,
+        micro_batch_seqs=8,
+    )
+    made.setup("fit")
+    return made
+
+
+def test_every_rows_figure_is_the_mean_of_brute_force_and_the_last_is_the_mean_of_the_rows(
+    lm: FrozenLM, data: LensDataModule
+) -> None:
+    held_out, head = read_held_out(lm, data), Head(lm.anatomy)
+    found = judge(lm, NormLens(head), held_out)
+    log_p = torch.log_softmax(head.logits(head.normalise(held_out.h, range(1, 9))).double(), dim=-1)
+    kl = (log_p[-1].exp() * (log_p[-1] - log_p[:-1])).sum(-1).mean(1) / torch.log(torch.tensor(2.0))
+    estimates = [estimate for estimate, _, _ in found]
+    assert estimates == pytest.approx([*kl.tolist(), float(kl.mean())], abs=1e-4)
+    assert all(low < estimate < high for estimate, low, high in found)
+
+
+def test_a_document_begins_with_its_bos_and_goes_on_in_the_next_sequence(data: LensDataModule) -> None:
+    assert data.tokenizer is not None
+    bos = data.tokenizer.bos_token_id
+    ids = torch.tensor([[bos, 7, 8, bos], [9, 9, bos, 7]])
+    assert documents_of(ids, data).tolist() == [[1, 1, 1, 2], [2, 2, 3, 3]]
+    assert documents_of(torch.full((2, 3), bos + 1), data).tolist() == [[1, 1, 1], [2, 2, 2]], "then by sequence"
+
+
+def test_the_packages_recipe_counts_its_tokens_and_lowers_the_divergence(lm: FrozenLM, data: LensDataModule) -> None:
+    pytest.importorskip("tuned_lens", reason="the tuned-lens package is not installed")
+    run = train_package(lm, data, tokens=2 * 32 * 64 + 100)
+    assert run.tokens == 2 * 32 * 64
+    assert run.parameters == lm.num_blocks * (lm.d_model**2 + lm.d_model)
+    held_out = read_held_out(lm, data)
+    assert judge(lm, run.lens, held_out)[-1][0] < judge(lm, NormLens(Head(lm.anatomy)), held_out)[-1][0]
+
+
+def test_without_the_package_one_sentence_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "tuned_lens", None)
+    options = ["--json", str(tmp_path / "figures.json"), "--seq_len", "64", "--test_seqs", "2", "--tokens"]
+    assert quality.main([*options, "--package_tokens", "5000"]) == 2
+    assert "The tuned-lens package is not installed; `pip install" in capsys.readouterr().err
+
+
+def test_the_table_has_every_row_and_the_interval_of_the_mean() -> None:
+    facts = {"tokens": 1000, "cpu_seconds": 12.4, "parameters": 5, "bytes": 20}
+    text = quality_table({"ours": facts | {"kl_bits": [[1.0, 0.9, 1.1], [0.5, 0.4, 0.6], [0.75, 0.7, 0.8]]}})
+    assert "0.700 to 0.800" in text
+    assert [word for word in text.split() if word.startswith(("1.000", "0.500", "0.750"))] == [
+        "1.000",
+        "0.500",
+        "0.750",
+    ]
