@@ -6,7 +6,8 @@ import sys
 from logos_pl.commands import answer_at_once
 from logos_pl.errors import InputError
 from logos_pl.processes import check_launcher
-from logos_pl.terminal import complain, say
+from logos_pl.sentences import describe
+from logos_pl.terminal import complain, open_closed_streams, say
 
 
 def main() -> int:
@@ -15,6 +16,7 @@ def main() -> int:
     # makes 50 steps in the time in which it makes one with the spinning default.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ["MPLBACKEND"] = "agg"  # plots are saved, never shown; a backend that is not there ends the import
+    open_closed_streams()
     try:
         answer = answer_at_once(sys.argv[1:])
         if answer is not None:
@@ -31,9 +33,10 @@ def main() -> int:
         from logos_pl.entry import main as run
 
         return run()
-    except InputError as error:
-        complain(str(error))
-        return error.exit_status
+    except (InputError, OSError) as error:
+        message, status = describe(error)
+        complain(message)
+        return status
     except KeyboardInterrupt:
         complain("Interrupted before the first step; there is nothing to resume.")
         return 130

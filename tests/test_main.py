@@ -1,5 +1,6 @@
 """What the entry says before any library is loaded, and what it sets for those that are."""
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -41,3 +42,18 @@ def test_a_backend_for_plots_that_is_not_there_is_never_asked_for(
     monkeypatch.setenv("RANK", "first")
     refused(monkeypatch, capsys)
     assert os.environ["MPLBACKEND"] == "agg"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_help_that_nobody_can_read_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["logos-pl", "--help"])
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert entry.main() == 1
+        monkeypatch.undo()
+        with contextlib.suppress(OSError):
+            full.close()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("logos-pl: No space left on device")
