@@ -165,7 +165,7 @@ def describe(error: Exception) -> tuple[str, int]:
 
 
 def _file_of(error: OSError) -> str:
-    return "" if error.filename is None else f" ({os.fsdecode(error.filename)})"
+    return "" if error.filename is None else f" ({shortened(os.fsdecode(error.filename), MAX_GIVEN)})"
 
 
 def _is(error: Exception, package: str, name: str) -> bool:

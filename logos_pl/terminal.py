@@ -84,6 +84,17 @@ class Console(RichConsole):
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=printable(segment.text))
 
+    def on_broken_pipe(self) -> None:
+        """Say so, as for any other stream that fails: rich would end the process without a word.
+
+        Raises:
+            BrokenPipeError: The one that has been met.
+        """
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # else what is still buffered fails once more at the end
+        os.close(nowhere)
+        raise
+
 
 def _is_sensible(size: str | None) -> bool:
     """Whether rich may read a size from the environment: with 0 columns there is no room for anything."""

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import subprocess
 import sys
 import unicodedata
 import warnings
@@ -124,3 +125,15 @@ def test_streams_that_are_closed_lead_nowhere(monkeypatch: pytest.MonkeyPatch) -
     assert not sys.stdout.isatty()
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         stream.close()
+
+
+def test_a_reader_that_has_gone_is_said_and_not_passed_over() -> None:
+    program = "from logos_pl.terminal import say\nfor _ in range(10_000):\n    say('x' * 1000)"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(1)
+        process.stdout.close()
+        said = process.stderr.read().decode()
+    assert "BrokenPipeError" in said  # which the entry says in a sentence
+    assert "Exception ignored" not in said
