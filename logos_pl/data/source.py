@@ -4,9 +4,13 @@ The `datasets` library does the resolving, so that configurations, splits and fi
 everywhere else; the shards themselves are read by `data.shards`, because a cursor has to name a file and a row in it.
 """
 
+import lzma
 import os
 import re
+import tarfile
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -249,6 +253,12 @@ def _explained(shown: str, name: str | None) -> Iterator[None]:
         raise InputError(
             f"The card of dataset {shown} does not describe its files as `datasets` wants it "
             f"({type(error).__name__}: {_flat(error)}); mend its README.md, or give a folder or file without one."
+        ) from error
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError) as error:
+        # It looks into archives for their kind of data before any file is asked for.
+        raise InputError(
+            f"An archive in dataset {shown} cannot be read ({type(error).__name__}: {_flat(error)}); remove it: wanted "
+            f"is one of {KINDS} files."
         ) from error
     except ValueError as error:  # an unknown or missing configuration
         raise _choose_configuration(shown, name, error) from error

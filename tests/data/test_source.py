@@ -352,3 +352,12 @@ def test_a_disk_or_a_home_folder_is_not_searched_for_text(tmp_path: Path, monkey
         (tmp_path / f"{number}.jsonl").write_text('{"text": "sun"}\n')
     with pytest.raises(InputError, match=r"holds more than 20 files and folders; give the folder of the text alone"):
         resolve(str(tmp_path), None, "train", None)
+
+
+@pytest.mark.parametrize("name", ["a.zip", "b.tar"])
+def test_an_archive_that_is_none_is_refused_in_a_sentence(tmp_path: Path, name: str) -> None:
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only" / name).write_bytes(b"no archive")
+    with pytest.raises(InputError, match="only") as caught:
+        resolve(str(tmp_path / "only"))
+    assert "\n" not in str(caught.value)
