@@ -12,6 +12,7 @@ from logos_pl.artifacts.tuned_lens import load_lenses
 from logos_pl.callbacks.lens_table import print_kl_table
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.errors import InputError
+from logos_pl.lenses.tuned import TunedLens
 from logos_pl.modules.tuning import LensTuning
 from logos_pl.terminal import say
 
@@ -65,6 +66,8 @@ class LensImport(Callback):
             lens, companion, self.provenance = load_lenses(self.folder, module.frozen, module.head)
             module.adopt(lens)
             module.adopt_companion(companion)
+        else:  # a checkpoint's lens is read as it would be exported: to the last bit what its artifact gives
+            module.adopt(TunedLens(module.average("translators").in_plain_basis(), module.head))
 
     def _identity(self) -> dict[str, str]:
         """Which lens was read: another run may have replaced it between two processes' looks."""

@@ -107,7 +107,7 @@ def odd_tensor(rng: Random, like: torch.Tensor) -> tuple[Any, str]:
     wide = like.reshape(-1, 1) if like.ndim < 2 else like
     made: dict[str, Any] = {
         "sparse": lambda: wide.to_sparse(),
-        "sparse rows": lambda: wide.reshape(-1, wide.shape[-1]).to_sparse_csr(),
+        "sparse rows": lambda: wide.flatten(0, -2).to_sparse_csr() if wide.numel() else wide.to_sparse(),
         "on meta": lambda: torch.empty(like.shape, device="meta"),
         "vast on meta": lambda: torch.empty(2**40, device="meta"),
         "a number expanded": lambda: torch.zeros(1).expand(2**34),
