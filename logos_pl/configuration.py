@@ -25,6 +25,9 @@ FOLLOWING = {
 }
 """Settings that follow another option and are none of their own."""
 
+ENDLESS_NUMBER = re.compile(r"[-+]?[0-9][0-9_]{300,}")
+"""An integer that has no float, which the parser makes of it where an option takes one."""
+
 SEXAGESIMAL = re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?")
 """What YAML 1.1 reads as a number to the base of 60, and nobody means."""
 
@@ -166,6 +169,8 @@ def _refuse_misread(option: str, value: str) -> None:
         raise InputError(f"{option} {shortened(value, MAX_DEPTH)} is no number: write it in decimal digits.")
     if len(value) <= MAX_DEPTH:
         return
+    if ENDLESS_NUMBER.fullmatch(value):
+        raise InputError(f"{option} {shortened(value, MAX_DEPTH)} is a number beyond all bounds: give a smaller one.")
     try:
         compose_yaml(value, f"The value of {option}")
     except BoundsError:

@@ -1,5 +1,8 @@
 """The errors a user can act on: one sentence each, and the exit status the command line ends with."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class LogosError(Exception):
     """An error whose message is meant for the user: what went wrong and what to do, in one sentence.
@@ -37,3 +40,22 @@ class InterruptedRunError(LogosError):
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
         self.exit_status = 128 + signal_number
+
+
+@contextmanager
+def state_of_a_checkpoint(what: str) -> Iterator[None]:
+    """Inside, a part of a checkpoint is taken up, and nothing else: where it is not what a fit writes, that is said.
+
+    Args:
+        what: Which part.
+
+    Raises:
+        InputError: The part lacks something, or something of it is of another kind.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise InputError(
+            f"The checkpoint's {what} is not what a fit writes ({type(error).__name__}: {error}): give another "
+            "checkpoint, or start anew."
+        ) from error

@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from logos_pl.artifacts.checkpoint_file import checkpoint_bytes
-from logos_pl.errors import RunError
+from logos_pl.errors import RunError, state_of_a_checkpoint
 from logos_pl.files import replace_file
 
 
@@ -78,7 +78,8 @@ class RunCheckpoint(ModelCheckpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the best score, with every path taken from where the run is now."""
         here = str(self.path)
-        moved = {key: here if state_dict[key] else "" for key in ("best_model_path", "kth_best_model_path")}
-        scores = list(state_dict["best_k_models"].values())  # one, or none before the first save
-        best = {here: scores[0]} if scores else {}
-        super().load_state_dict({**state_dict, **moved, "best_k_models": best, "dirpath": self.dirpath})
+        with state_of_a_checkpoint("record of checkpoints"):
+            moved = {key: here if state_dict[key] else "" for key in ("best_model_path", "kth_best_model_path")}
+            scores = list(state_dict["best_k_models"].values())  # one, or none before the first save
+            best = {here: scores[0]} if scores else {}
+            super().load_state_dict({**state_dict, **moved, "best_k_models": best, "dirpath": self.dirpath})

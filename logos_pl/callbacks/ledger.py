@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from logos_pl.data.packed_text import TextBatch
-from logos_pl.errors import InputError
+from logos_pl.errors import InputError, state_of_a_checkpoint
 
 
 class Counts(NamedTuple):
@@ -83,13 +83,14 @@ class Ledger(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on counting from a checkpoint: the first process with what all have counted, the others with nothing."""
         mine = int(self.trainer.is_global_zero)
-        totals = dict(state_dict["totals"])
-        self._steps = totals.pop("steps")
-        self._own = {name: mine * total for name, total in totals.items()}
-        self._sequences_in_step = mine * state_dict["sequences_in_step"]
-        self._sequences_of_steps = []
-        self._sequences_before = list(state_dict["sequences_per_step"])
-        self._rows_per_step = list(state_dict["rows_per_step"])
+        with state_of_a_checkpoint("account of what was trained on"):
+            totals = {name: int(total) for name, total in state_dict["totals"].items()}
+            self._steps = totals.pop("steps")
+            self._own = {name: mine * totals[name] for name in self._own}
+            self._sequences_in_step = mine * int(state_dict["sequences_in_step"])
+            self._sequences_of_steps = []
+            self._sequences_before = [int(count) for count in state_dict["sequences_per_step"]]
+            self._rows_per_step = [int(count) for count in state_dict["rows_per_step"]]
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Where the number of processes has changed, let the optimiser steps go on from whole ones.
@@ -100,11 +101,13 @@ class Ledger(Callback):
         Raises:
             InputError: The checkpoint was written inside a step, whose gradients are lost.
         """
-        before, now = checkpoint["callbacks"][self.state_key]["grad_accum"], trainer.accumulate_grad_batches
-        if before == now:
-            return
-        done = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
-        steps, rest = divmod(done["ready"], before)
+        now = trainer.accumulate_grad_batches
+        with state_of_a_checkpoint("count of micro-batches"):
+            before = int(checkpoint["callbacks"][self.state_key]["grad_accum"])
+            if before == now:
+                return
+            done = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
+            steps, rest = divmod(int(done["ready"]), max(before, 1))
         if rest != 0:
             raise InputError(
                 "The checkpoint was written inside an optimiser step: resume it with the same --trainer.devices."

@@ -6,6 +6,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 
 from logos_pl.bounds import check_number
+from logos_pl.errors import state_of_a_checkpoint
 from logos_pl.modules.tuning import PERCENTILE_KL
 
 
@@ -35,7 +36,8 @@ class PercentileStopping(EarlyStopping):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on counting, with the patience of this run rather than the checkpoint's."""
-        super().load_state_dict({**state_dict, "patience": self.patience})
+        with state_of_a_checkpoint("early stopping"):
+            super().load_state_dict({**state_dict, "patience": self.patience})
 
     @property
     def has_stopped(self) -> bool:

@@ -23,7 +23,7 @@ from logos_pl.data.prompts import AskedPrompt, PromptBatches, ask, remarks
 from logos_pl.data.source import Source, resolve
 from logos_pl.data.suites import FACTS, PROBE, prompts_of, read_suite
 from logos_pl.data.tokenizing import Tokenizer
-from logos_pl.errors import InputError
+from logos_pl.errors import InputError, state_of_a_checkpoint
 from logos_pl.functional import budget
 from logos_pl.functional.positions import position_bounds
 from logos_pl.functional.schedules import SCHEDULES, ScheduleName, scheduled_batch, scheduled_positions
@@ -483,8 +483,9 @@ class LensDataModule(LightningDataModule):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Puts every lane where it was; the next `train_dataloader` goes on from there."""
-        self._cursors = {int(lane): LaneCursor(*cursor) for lane, cursor in state_dict["cursors"].items()}
-        self._restored_identity = state_dict["identity"]
+        with state_of_a_checkpoint("place in the text"):
+            self._cursors = {int(lane): LaneCursor(*cursor) for lane, cursor in state_dict["cursors"].items()}
+            self._restored_identity = state_dict["identity"]
 
     def ledger(self) -> DataLedger:
         """What was trained on so far, over all processes; every process must call it."""

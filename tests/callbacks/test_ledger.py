@@ -121,3 +121,14 @@ def checkpoint_of(ledger: Ledger, grad_accum: int, done: dict[str, int]) -> dict
         "callbacks": {ledger.state_key: {"grad_accum": grad_accum}},
         "loops": {"fit_loop": {"epoch_loop.batch_progress": {"current": done}}},
     }
+
+
+@pytest.mark.parametrize(
+    "damage", [{"totals": 3}, {"totals": {}}, {"sequences_per_step": [None]}, {"rows_per_step": 1}]
+)
+def test_an_account_that_no_fit_wrote_is_refused(damage: dict[str, Any]) -> None:
+    trainer = FakeTrainer()
+    ledger = ledger_of(trainer)
+    train(ledger, trainer, [(4, 4)], [7])
+    with pytest.raises(InputError, match="account of what was trained on is not what a fit writes"):
+        ledger_of(trainer).load_state_dict(ledger.state_dict() | damage)
