@@ -279,7 +279,8 @@ def parse_yaml(text: str, name: str, max_bytes: int = MAX_YAML_BYTES) -> Any:
     loader = _CoreLoader("")
     try:
         return loader.construct_document(root)
-    except (yaml.MarkedYAMLError, ValueError, OverflowError) as error:
+    except (yaml.MarkedYAMLError, ValueError, OverflowError, KeyError, AttributeError) as error:
+        # The constructors of `!!bool x` and `!!timestamp x` raise the last two.
         problem = getattr(error, "problem", None) or error
         raise InputError(f"{name} holds a value that cannot be read ({problem}): mend it.") from error
     finally:

@@ -296,8 +296,8 @@ def _step_aside(latest: Path) -> None:
 def _started(folder: Path) -> datetime:
     """When a run was started; where that was not written down, when its folder last changed."""
     try:
-        return datetime.fromisoformat(read_text(folder / STARTED, 100).strip())
-    except (FileNotFoundError, ValueError, InputError):  # made by hand, or killed before it was written
+        return datetime.fromisoformat(read_text(folder / STARTED, 100).strip()).astimezone(UTC)
+    except (FileNotFoundError, ValueError, OverflowError, InputError):  # made by hand, or killed before it was written
         return datetime.fromtimestamp(os.lstat(folder).st_mtime, UTC)
 
 

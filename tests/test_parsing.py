@@ -60,6 +60,8 @@ def test_json_is_read_as_python_reads_it(value: object) -> None:
         ("a: 1\n--- \nb: 2\n", "not valid YAML"),
         ("a: *nobody", "not valid YAML"),
         ("a: \x00", "U\\+0000"),
+        ("a: !!bool x", "cannot be read"),
+        ("a: !!timestamp x", "cannot be read"),
         ("a: !!python/object/apply:os.getcwd []", "cannot be read"),
         ("a: !!timestamp 2026-02-31", "cannot be read"),
         ("a: !!int many", "cannot be read"),
