@@ -31,7 +31,20 @@ PLAIN = (
 )
 """Its other messages, and the same in plain words."""
 
-DISK_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EIO}
+DISK_ERRORS = {
+    errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EIO, errno.EBUSY,
+    errno.ETXTBSY, errno.ENXIO, errno.ENODEV, errno.ETIMEDOUT, errno.ENOTCONN,
+}  # fmt: skip
+"""What a disk refuses with, one of a network included."""
+
+SHORT_OF = {
+    errno.EMFILE: "raise the limit with `ulimit -n`",
+    errno.ENFILE: "end other programs",
+    errno.ENOMEM: "end other programs, or take fewer or shorter sequences",
+    errno.EAGAIN: "end other programs, or raise the limits of `ulimit`",
+}
+"""What the system may be short of, with the remedy."""
+
 PATH_ERRORS = {
     errno.ENOENT: 1,
     errno.ESTALE: 1,
@@ -144,6 +157,8 @@ def describe(error: Exception) -> tuple[str, int]:
     if isinstance(error, OSError) and error.errno in DISK_ERRORS:
         reason = f"{error.strerror}{_file_of(error)}: free space, or choose folders that can be written."
         return reason, RunError.exit_status
+    if isinstance(error, OSError) and error.errno in SHORT_OF:
+        return f"{error.strerror}{_file_of(error)}: {SHORT_OF[error.errno]}.", RunError.exit_status
     if isinstance(error, OSError) and error.errno in PATH_ERRORS:
         status = PATH_ERRORS[error.errno]
         remedy = "keep files and folders in place while a command uses them" if status == 1 else "give another path"

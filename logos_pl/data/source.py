@@ -30,7 +30,7 @@ from huggingface_hub.utils import httpx
 from logos_pl.data.shards import FORMATS, PARQUET, Shard, shard_format
 from logos_pl.data.streams import DECOMPRESSORS
 from logos_pl.errors import InputError
-from logos_pl.files import real_path
+from logos_pl.files import is_utf8, real_path
 from logos_pl.lm.hub_call import ask_hub
 from logos_pl.parsing import parse_json, parse_yaml, read_text
 
@@ -115,6 +115,8 @@ def _local(dataset: str) -> Path | None:
 
 def _resolve_local(path: Path, name: str | None, split: str) -> Source:
     repo_id = real_path(path).name
+    if not is_utf8(repo_id):
+        raise InputError(f"{path} leads to {repo_id!r}, which cannot be recorded, as it is not UTF-8; rename it.")
     if path.is_file():
         if name is not None or split != "train":
             raise InputError(
@@ -173,6 +175,8 @@ def _check_folder(root: Path, shown: str) -> None:
                 raise InputError(
                     f"{file!r} in {shown} cannot be read, as its name holds :: or a line break; rename it."
                 )
+            if not is_utf8(os.path.relpath(path, root)):
+                raise InputError(f"{file!r} in {shown} cannot be recorded, as its name is not UTF-8; rename it.")
 
 
 def _check_card(path: Path, shown: str) -> None:

@@ -28,7 +28,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import httpx
 
 from logos_pl.errors import InputError, LogosError, RunError
-from logos_pl.files import real_path
+from logos_pl.files import is_utf8, real_path
 from logos_pl.lm.hub_call import ask_hub
 from logos_pl.lm.model_files import ADAPTER_FILE, TOKENIZER_FILES, VOCABULARY_FILES, read_json_object, refuse_strange
 
@@ -69,8 +69,17 @@ def clean_name(model_id: str) -> str:
 
 
 def filed_under(model_id: str) -> str:
-    """What results of a model are filed under, as ``Source.model_id``; asks neither the Hub nor the folder's files."""
-    return model_id if model_id == DEMO or not _path(model_id).is_dir() else real_path(_path(model_id)).name
+    """What results of a model are filed under, as ``Source.model_id``; asks neither the Hub nor the folder's files.
+
+    Raises:
+        InputError: A folder's name cannot be written down.
+    """
+    if model_id == DEMO or not _path(model_id).is_dir():
+        return model_id
+    name = real_path(_path(model_id)).name
+    if not is_utf8(name):
+        raise InputError(f"{model_id} leads to {name!r}, which cannot be recorded, as it is not UTF-8; rename it.")
+    return name
 
 
 def locate(model_id: str, revision: str | None = None) -> Source:

@@ -351,4 +351,15 @@ def test_a_disk_or_a_home_folder_is_not_searched_for_text(tmp_path: Path, monkey
     for number in range(21):
         (tmp_path / f"{number}.jsonl").write_text('{"text": "sun"}\n')
     with pytest.raises(InputError, match=r"holds more than 20 files and folders; give the folder of the text alone"):
-        resolve(str(tmp_path), None, "train", None)
+        resolve(str(tmp_path))
+
+
+def test_a_name_that_is_not_utf8_is_refused_before_it_would_be_recorded(tmp_path: Path) -> None:
+    name = os.fsdecode(b"\xff.jsonl")
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / name).write_text('{"text": "sun"}\n')
+    (tmp_path / os.fsdecode(b"\xfe")).mkdir()
+    (tmp_path / "link").symlink_to(os.fsdecode(b"\xfe"))
+    for path in ("text", "link"):
+        with pytest.raises(InputError, match=r"cannot be recorded, as .* not UTF-8; rename it"):
+            resolve(str(tmp_path / path))
