@@ -56,6 +56,10 @@ PATH_ERRORS = {
 """What a path may be that no file can be read from or written to, with the exit status: a missing one may have gone."""
 
 
+NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
+"""What torch says in a RuntimeError where the host is out of memory."""
+
+
 class PlainRecord(logging.LogRecord):
     """A line of a log, other libraries' too, that quotes names as `printable` does."""
 
@@ -166,7 +170,7 @@ def describe(error: Exception) -> tuple[str, int]:
     if isinstance(error, UnicodeDecodeError):
         reason = f"A file that was given is not UTF-8 text ({error.reason}): save it as UTF-8."
         return reason, InputError.exit_status
-    if _is(error, "torch", "OutOfMemoryError"):
+    if _is(error, "torch", "OutOfMemoryError") or isinstance(error, MemoryError) or NO_MEMORY in str(error):
         reason = " ".join(str(error).split())
         return f"Out of memory ({reason}): take fewer or shorter sequences, or another device.", RunError.exit_status
     if _is(error, "torch", "DistError") or (isinstance(error, RuntimeError) and "gloo/transport" in str(error)):

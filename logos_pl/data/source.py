@@ -88,11 +88,16 @@ def resolve(dataset: str, name: str | None = None, split: str = "train", revisio
         InputError: If there is no such dataset, configuration, split or revision, if it cannot be reached or read
             without a login, or if it holds files of a kind that is not read here.
     """
+    path = None if dataset == DEMO else _local(dataset)
+    if revision is not None and (dataset == DEMO or path is not None):
+        raise InputError(
+            f"The revision {revision} is of a dataset on the Hub, and {dataset} is a local one: leave out "
+            "--data.revision, or give it as null."
+        )
     if dataset == DEMO:
         from logos_pl.demo import TEXT_DIR
 
         return _resolve_local(Path(TEXT_DIR), name, split)._replace(repo_id=DEMO)
-    path = _local(dataset)
     if path is not None:
         return _resolve_local(path, name, split)
     if dataset.startswith(("/", ".", "~")):

@@ -88,14 +88,21 @@ def locate(model_id: str, revision: str | None = None) -> Source:
     Within a process a revision of the Hub stands for one commit: that of the first time it was asked for.
 
     Raises:
-        InputError: Unknown id or revision, no access, no network, or a folder without configuration.
+        InputError: Unknown id or revision, no access, no network, or a folder without configuration or with a
+            revision, which only repositories have.
     """
+    is_local = model_id == DEMO or _path(model_id).is_dir()
+    if is_local and revision is not None:
+        raise InputError(
+            f"The revision {revision} is of a repository on the Hub, and {model_id} is a folder: leave out "
+            "--model.revision, or give it as null."
+        )
     if model_id == DEMO:
         from logos_pl.demo import MODEL_DIR
 
         return _local(DEMO, Path(MODEL_DIR))
     path = _path(model_id)
-    if path.is_dir():
+    if is_local:
         return _local(filed_under(model_id), path)
     if path.exists() or model_id.startswith((".", "/", "~")) or model_id.count("/") > 1:
         raise InputError(f"{model_id} is not a folder; give a folder with a model's files, a Hub id or `{DEMO}`.")

@@ -319,3 +319,9 @@ def test_a_link_to_a_folder_whose_name_cannot_be_recorded_is_refused(tmp_path: P
     (tmp_path / "link").symlink_to(name)
     with pytest.raises(InputError, match=r"link leads to .* not UTF-8; rename it"):
         filed_under(str(tmp_path / "link"))
+
+
+def test_a_revision_of_a_folder_is_refused_rather_than_passed_over(tmp_path: Path) -> None:
+    for model in ("demo", str(tmp_path)):
+        with pytest.raises(InputError, match=r"revision v1 is of a repository on the Hub, and .* is a folder: leave"):
+            locate(model, "v1")
