@@ -12,6 +12,7 @@ from typing import Any
 from jsonargparse import set_loader, set_parsing_settings
 
 from logos_pl.errors import InputError
+from logos_pl.files import is_utf8
 from logos_pl.parsing import MAX_DEPTH, BoundsError, compose_yaml, parse_yaml, read_text
 from logos_pl.terminal import shortened
 
@@ -217,7 +218,7 @@ def _check_text(option: str, text: str) -> None:
         raise InputError(f"--{option} is empty: give a value, or leave it out.")
     if "\0" in text:
         raise InputError(f"--{option} holds the character NUL: remove it.")
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if not is_utf8(text):
         raise InputError(f"--{option} {text!r} is not UTF-8 text: give it in UTF-8.")
     if option not in TEXTS and text.startswith("~"):
         try:

@@ -18,7 +18,7 @@ from logos_pl.quiet import silence_third_parties
 from logos_pl.sentences import DISK_ERRORS, describe, speak_plainly
 from logos_pl.terminal import complain, say
 
-FORESEEN = (LogosError, MisconfigurationException, OSError, UnicodeDecodeError, RuntimeError)
+FORESEEN = (LogosError, MisconfigurationException, OSError, UnicodeDecodeError, RuntimeError, MemoryError)
 """What may go wrong through no fault of the program; `describe` tells those of them that are one."""
 
 

@@ -20,6 +20,11 @@ def real_path(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
+def is_utf8(name: str) -> bool:
+    """Whether a file's name can be written down: on Linux it may be any bytes, which Python reads as surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
 def take_lock(descriptor: int, wait: bool) -> bool | None:
     """Lock an open file or folder until it is closed; a kill releases it, too.
 

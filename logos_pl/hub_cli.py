@@ -62,7 +62,7 @@ def main(args: Sequence[str]) -> int:
         check_settings(settings.items(), {})
         expand_home(settings)
         COMMANDS[given.subcommand](settings)
-    except (LogosError, OSError, UnicodeDecodeError, RuntimeError) as error:
+    except (LogosError, OSError, UnicodeDecodeError, RuntimeError, MemoryError) as error:
         message, status = describe(error)
         complain(message)
         return status

@@ -12,6 +12,7 @@ WARNINGS = (
     "The '.*_dataloader' does not have many workers",  # one worker tokenises faster than the model reads
     "It is recommended to use `self.log\\(.*sync_dist=True",  # the metrics have merged the processes already
     "Be aware that when using `ckpt_path`, callbacks used to create the checkpoint",  # evaluation needs none of them
+    "Initializing zero-element tensors is a no-op",  # of a model whose weights do not fit, which is said
     "Found .* module\\(s\\) in eval mode at the start of training",
     "(?s)Checkpoint directory .* exists and is not empty",  # resumed runs go on in their folder
     "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # lightning 2.6 on torch 2.13

@@ -31,7 +31,20 @@ PLAIN = (
 )
 """Its other messages, and the same in plain words."""
 
-DISK_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EIO}
+DISK_ERRORS = {
+    errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EIO, errno.EBUSY,
+    errno.ETXTBSY, errno.ENXIO, errno.ENODEV, errno.ETIMEDOUT, errno.ENOTCONN,
+}  # fmt: skip
+"""What a disk refuses with, one of a network included."""
+
+SHORT_OF = {
+    errno.EMFILE: "raise the limit with `ulimit -n`",
+    errno.ENFILE: "end other programs",
+    errno.ENOMEM: "end other programs, or take fewer or shorter sequences",
+    errno.EAGAIN: "end other programs, or raise the limits of `ulimit`",
+}
+"""What the system may be short of, with the remedy."""
+
 PATH_ERRORS = {
     errno.ENOENT: 1,
     errno.ESTALE: 1,
@@ -41,6 +54,10 @@ PATH_ERRORS = {
     errno.ELOOP: 2,
 }
 """What a path may be that no file can be read from or written to, with the exit status: a missing one may have gone."""
+
+
+NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
+"""What torch says in a RuntimeError where the host is out of memory."""
 
 
 class PlainRecord(logging.LogRecord):
@@ -144,6 +161,8 @@ def describe(error: Exception) -> tuple[str, int]:
     if isinstance(error, OSError) and error.errno in DISK_ERRORS:
         reason = f"{error.strerror}{_file_of(error)}: free space, or choose folders that can be written."
         return reason, RunError.exit_status
+    if isinstance(error, OSError) and error.errno in SHORT_OF:
+        return f"{error.strerror}{_file_of(error)}: {SHORT_OF[error.errno]}.", RunError.exit_status
     if isinstance(error, OSError) and error.errno in PATH_ERRORS:
         status = PATH_ERRORS[error.errno]
         remedy = "keep files and folders in place while a command uses them" if status == 1 else "give another path"
@@ -151,7 +170,7 @@ def describe(error: Exception) -> tuple[str, int]:
     if isinstance(error, UnicodeDecodeError):
         reason = f"A file that was given is not UTF-8 text ({error.reason}): save it as UTF-8."
         return reason, InputError.exit_status
-    if _is(error, "torch", "OutOfMemoryError"):
+    if _is(error, "torch", "OutOfMemoryError") or isinstance(error, MemoryError) or NO_MEMORY in str(error):
         reason = " ".join(str(error).split())
         return f"Out of memory ({reason}): take fewer or shorter sequences, or another device.", RunError.exit_status
     if _is(error, "torch", "DistError") or (isinstance(error, RuntimeError) and "gloo/transport" in str(error)):

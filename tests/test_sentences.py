@@ -66,6 +66,10 @@ def test_the_parsers_messages_become_one_sentence(message: str, sentence: str) -
         (torch.OutOfMemoryError("CUDA out of\nmemory"), 1, "Out of memory (CUDA out of memory): take fewer or shorter"),
         (OSError(errno.ENAMETOOLONG, "File name too long", "xxx"), 2, "File name too long (xxx): give another path"),
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "gone"), 1, "No such file or directory (gone)"),
+        (OSError(errno.EFBIG, "File too large"), 1, "File too large: free space, or choose folders"),
+        (OSError(errno.EMFILE, "Too many open files", "x"), 1, "Too many open files (x): raise the limit with"),
+        (MemoryError("Cannot allocate memory"), 1, "Out of memory (Cannot allocate memory): take fewer"),
+        (RuntimeError("[x] DefaultCPUAllocator: can't allocate memory: 9 bytes"), 1, "Out of memory ([x] Default"),
         (BrokenPipeError(), 1, "Whoever read the output has gone"),
         (torch.distributed.DistBackendError("NCCL"), 1, "Another process of the run has ended"),
         (

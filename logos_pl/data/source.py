@@ -34,7 +34,7 @@ from huggingface_hub.utils import httpx
 from logos_pl.data.shards import FORMATS, PARQUET, Shard, shard_format
 from logos_pl.data.streams import DECOMPRESSORS
 from logos_pl.errors import InputError
-from logos_pl.files import real_path
+from logos_pl.files import is_utf8, real_path
 from logos_pl.lm.hub_call import ask_hub
 from logos_pl.parsing import parse_json, parse_yaml, read_text
 
@@ -92,11 +92,16 @@ def resolve(dataset: str, name: str | None = None, split: str = "train", revisio
         InputError: If there is no such dataset, configuration, split or revision, if it cannot be reached or read
             without a login, or if it holds files of a kind that is not read here.
     """
+    path = None if dataset == DEMO else _local(dataset)
+    if revision is not None and (dataset == DEMO or path is not None):
+        raise InputError(
+            f"The revision {revision} is of a dataset on the Hub, and {dataset} is a local one: leave out "
+            "--data.revision, or give it as null."
+        )
     if dataset == DEMO:
         from logos_pl.demo import TEXT_DIR
 
         return _resolve_local(Path(TEXT_DIR), name, split)._replace(repo_id=DEMO)
-    path = _local(dataset)
     if path is not None:
         return _resolve_local(path, name, split)
     if dataset.startswith(("/", ".", "~")):
@@ -119,6 +124,8 @@ def _local(dataset: str) -> Path | None:
 
 def _resolve_local(path: Path, name: str | None, split: str) -> Source:
     repo_id = real_path(path).name
+    if not is_utf8(repo_id):
+        raise InputError(f"{path} leads to {repo_id!r}, which cannot be recorded, as it is not UTF-8; rename it.")
     if path.is_file():
         if name is not None or split != "train":
             raise InputError(
@@ -177,6 +184,8 @@ def _check_folder(root: Path, shown: str) -> None:
                 raise InputError(
                     f"{file!r} in {shown} cannot be read, as its name holds :: or a line break; rename it."
                 )
+            if not is_utf8(os.path.relpath(path, root)):
+                raise InputError(f"{file!r} in {shown} cannot be recorded, as its name is not UTF-8; rename it.")
 
 
 def _check_card(path: Path, shown: str) -> None:

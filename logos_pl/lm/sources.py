@@ -28,7 +28,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import httpx
 
 from logos_pl.errors import InputError, LogosError, RunError
-from logos_pl.files import real_path
+from logos_pl.files import is_utf8, real_path
 from logos_pl.lm.hub_call import ask_hub
 from logos_pl.lm.model_files import ADAPTER_FILE, TOKENIZER_FILES, VOCABULARY_FILES, read_json_object, refuse_strange
 
@@ -69,8 +69,17 @@ def clean_name(model_id: str) -> str:
 
 
 def filed_under(model_id: str) -> str:
-    """What results of a model are filed under, as ``Source.model_id``; asks neither the Hub nor the folder's files."""
-    return model_id if model_id == DEMO or not _path(model_id).is_dir() else real_path(_path(model_id)).name
+    """What results of a model are filed under, as ``Source.model_id``; asks neither the Hub nor the folder's files.
+
+    Raises:
+        InputError: A folder's name cannot be written down.
+    """
+    if model_id == DEMO or not _path(model_id).is_dir():
+        return model_id
+    name = real_path(_path(model_id)).name
+    if not is_utf8(name):
+        raise InputError(f"{model_id} leads to {name!r}, which cannot be recorded, as it is not UTF-8; rename it.")
+    return name
 
 
 def locate(model_id: str, revision: str | None = None) -> Source:
@@ -79,14 +88,21 @@ def locate(model_id: str, revision: str | None = None) -> Source:
     Within a process a revision of the Hub stands for one commit: that of the first time it was asked for.
 
     Raises:
-        InputError: Unknown id or revision, no access, no network, or a folder without configuration.
+        InputError: Unknown id or revision, no access, no network, or a folder without configuration or with a
+            revision, which only repositories have.
     """
+    is_local = model_id == DEMO or _path(model_id).is_dir()
+    if is_local and revision is not None:
+        raise InputError(
+            f"The revision {revision} is of a repository on the Hub, and {model_id} is a folder: leave out "
+            "--model.revision, or give it as null."
+        )
     if model_id == DEMO:
         from logos_pl.demo import MODEL_DIR
 
         return _local(DEMO, Path(MODEL_DIR))
     path = _path(model_id)
-    if path.is_dir():
+    if is_local:
         return _local(filed_under(model_id), path)
     if path.exists() or model_id.startswith((".", "/", "~")) or model_id.count("/") > 1:
         raise InputError(f"{model_id} is not a folder; give a folder with a model's files, a Hub id or `{DEMO}`.")

@@ -361,3 +361,21 @@ def test_an_archive_that_is_none_is_refused_in_a_sentence(tmp_path: Path, name: 
     with pytest.raises(InputError, match="only") as caught:
         resolve(str(tmp_path / "only"))
     assert "\n" not in str(caught.value)
+
+
+def test_a_name_that_is_not_utf8_is_refused_before_it_would_be_recorded(tmp_path: Path) -> None:
+    name = os.fsdecode(b"\xff.jsonl")
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / name).write_text('{"text": "sun"}\n')
+    (tmp_path / os.fsdecode(b"\xfe")).mkdir()
+    (tmp_path / "link").symlink_to(os.fsdecode(b"\xfe"))
+    for path in ("text", "link"):
+        with pytest.raises(InputError, match=r"cannot be recorded, as .* not UTF-8; rename it"):
+            resolve(str(tmp_path / path))
+
+
+def test_a_revision_of_a_local_dataset_is_refused_rather_than_passed_over(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "a.jsonl", ["sun"])
+    for dataset in ("demo", str(tmp_path)):
+        with pytest.raises(InputError, match=r"revision v1 is of a dataset on the Hub, and .* is a local one: leave"):
+            resolve(dataset, revision="v1")

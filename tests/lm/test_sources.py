@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import os
 import shutil
 import socket
 import time
@@ -311,3 +312,17 @@ def test_a_name_that_the_file_system_refuses_is_bad_input(name: str) -> None:
 @pytest.mark.parametrize(("model_id", "name"), [("org/model-7b", "model-7b"), ("gpt2", "gpt2"), ("org/m/", "m")])
 def test_the_clean_name_is_the_last_part(model_id: str, name: str) -> None:
     assert clean_name(model_id) == name
+
+
+def test_a_link_to_a_folder_whose_name_cannot_be_recorded_is_refused(tmp_path: Path) -> None:
+    name = os.fsdecode(b"\xff")
+    (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to(name)
+    with pytest.raises(InputError, match=r"link leads to .* not UTF-8; rename it"):
+        filed_under(str(tmp_path / "link"))
+
+
+def test_a_revision_of_a_folder_is_refused_rather_than_passed_over(tmp_path: Path) -> None:
+    for model in ("demo", str(tmp_path)):
+        with pytest.raises(InputError, match=r"revision v1 is of a repository on the Hub, and .* is a folder: leave"):
+            locate(model, "v1")
