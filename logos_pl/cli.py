@@ -15,7 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from logos_pl.artifacts.checkpoint_file import check_checkpoint
-from logos_pl.callbacks.checkpoint_io import AtomicCheckpointIO, RunCheckpoint
+from logos_pl.callbacks.checkpoint_io import AtomicCheckpointIO, Resuming, RunCheckpoint
 from logos_pl.callbacks.depth_figure import DepthFigure
 from logos_pl.callbacks.gate_writer import GateWriter
 from logos_pl.callbacks.graceful_stop import GracefulStop
@@ -309,6 +309,22 @@ class LogosCLI(LightningCLI):
             trainer.callbacks = [c for c in trainer.callbacks if not isinstance(c, others)]  # type: ignore[attr-defined]
         return trainer
 
+    def fit(self, **arguments: Any) -> None:
+        """Fit; what Lightning meets in a checkpoint whose parts are none of a fit's is said of the checkpoint.
+
+        Raises:
+            InputError: a part of the checkpoint is not what a fit writes.
+        """
+        try:
+            self.trainer.fit(**arguments)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            if self.resuming.done or not self.checkpoint_io.has_loaded:
+                raise
+            raise InputError(
+                f"{os.path.relpath(arguments['ckpt_path'])} holds a part that is not what a fit writes "
+                f"({type(error).__name__}: {first_sentence(error)[:-1]}): give another checkpoint, or start anew."
+            ) from error
+
     def prism(self, model: LensTuning, datamodule: LensDataModule) -> None:
         """Fit a prism with the settings of its own group of options."""
         assert isinstance(self.trainer, LogosTrainer)
@@ -330,8 +346,10 @@ class LogosCLI(LightningCLI):
     def _fit_parts(self) -> dict[str, Any]:
         folder = self.run_folder
         given = self._get(self.config_init, "trainer")
+        self.resuming, self.checkpoint_io = Resuming(), AtomicCheckpointIO()
         callbacks: list[Callback] = [
-            Ledger(),  # first: the others save what it has counted
+            self.resuming,
+            Ledger(),  # before those that save what it has counted
             SameRun(),
             GracefulStop(folder / "last.ckpt"),  # listens while the start is read, and stops after it
             LensStart(),
@@ -343,7 +361,7 @@ class LogosCLI(LightningCLI):
             callbacks.append(FitProgress())
         parts: dict[str, Any] = {
             "callbacks": callbacks,
-            "plugins": [AtomicCheckpointIO(), *(given["plugins"] or [])],
+            "plugins": [self.checkpoint_io, *(given["plugins"] or [])],
             "max_steps": self.plan.steps,
             "max_epochs": -1,
             "accumulate_grad_batches": self.plan.batching.grad_accum,

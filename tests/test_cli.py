@@ -6,12 +6,16 @@ import json
 import os
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from logos_pl.callbacks.checkpoint_io import AtomicCheckpointIO, Resuming
+from logos_pl.cli import LogosCLI
 from logos_pl.entry import main
+from logos_pl.errors import InputError
 from tests.tiny import fit_arguments, make_corpus, make_model
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -389,3 +393,20 @@ def test_text_that_was_not_held_out_from_the_fit_judges_no_lens(
         status, sentence = refused([subcommand, *fit_arguments(**tiny, logs=fitted, **options)], capsys)
         assert status == 2
         assert "give --data.held_out_frac 0.1" in sentence
+
+
+@pytest.mark.parametrize(
+    ("has_loaded", "begun", "said"), [(True, False, True), (True, True, False), (False, False, False)]
+)
+def test_what_lightning_meets_in_a_checkpoint_before_the_first_step_is_said_of_the_checkpoint(
+    has_loaded: bool, begun: bool, said: bool
+) -> None:
+    def fit(**arguments: Any) -> None:
+        raise TypeError("object of type 'int' has no len()")
+
+    cli = LogosCLI.__new__(LogosCLI)
+    cli.resuming, cli.checkpoint_io = Resuming(), AtomicCheckpointIO()
+    cli.resuming.done, cli.checkpoint_io.has_loaded = begun, has_loaded
+    cli.trainer = SimpleNamespace(fit=fit)
+    with pytest.raises(InputError if said else TypeError, match="last.ckpt holds a part" if said else "no len"):
+        cli.fit(ckpt_path="last.ckpt")

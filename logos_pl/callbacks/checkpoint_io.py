@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
@@ -18,6 +19,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     Lightning's own writer stages the file in the system's temporary folder; where that is another file system the
     final move is a copy, and a kill in the middle of it leaves half a checkpoint under the final name.
     """
+
+    has_loaded = False
+    """Whether a checkpoint has been read: what fails from then to the first step fails over what is in it."""
+
+    def load_checkpoint(self, *args: Any, **options: Any) -> dict[str, Any]:
+        """As Lightning reads it."""
+        read: dict[str, Any] = super().load_checkpoint(*args, **options)
+        self.has_loaded = True
+        return read
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
@@ -37,6 +47,20 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 f"The checkpoint {target.name} could not be written to {os.path.relpath(target.parent)}: "
                 f"{error.strerror}; {_what_is_left(target)}."
             ) from error
+
+
+class Resuming(Callback):
+    """Knows when the first step of a fit begins, and everything of a checkpoint has been taken up.
+
+    Attributes:
+        done: Whether it has begun.
+    """
+
+    done = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note it."""
+        self.done = True
 
 
 def _what_is_left(target: Path) -> str:
