@@ -407,6 +407,6 @@ def test_what_lightning_meets_in_a_checkpoint_before_the_first_step_is_said_of_t
     cli = LogosCLI.__new__(LogosCLI)
     cli.resuming, cli.checkpoint_io = Resuming(), AtomicCheckpointIO()
     cli.resuming.done, cli.checkpoint_io.has_loaded = begun, has_loaded
-    cli.trainer = SimpleNamespace(fit=fit)
+    cli.trainer = SimpleNamespace(fit=fit)  # type: ignore[assignment]
     with pytest.raises(InputError if said else TypeError, match="last.ckpt holds a part" if said else "no len"):
         cli.fit(ckpt_path="last.ckpt")
