@@ -10,6 +10,7 @@ from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin,
 
 from logos_pl.errors import InputError
 from logos_pl.parsing import parse_json
+from logos_pl.terminal import shortened
 
 T = TypeVar("T")
 
@@ -123,7 +124,8 @@ def _of_type(kind: type, value: Any, where: str) -> Any:
 
 
 def _refuse(value: Any, wanted: str, where: str) -> NoReturn:
-    raise InputError(f"{where} is {value!r}, but must be {wanted}: the file was altered, or is of another version.")
+    shown = shortened(repr(value), 120)
+    raise InputError(f"{where} is {shown}, but must be {wanted}: the file was altered, or is of another version.")
 
 
 def _leaves(value: Any, where: str) -> Iterator[tuple[str, Any]]:

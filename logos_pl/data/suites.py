@@ -27,6 +27,7 @@ import yaml
 from logos_pl.errors import InputError
 from logos_pl.parsing import MAX_YAML_BYTES, compose_yaml, read_text
 from logos_pl.records import Prompt
+from logos_pl.terminal import shortened
 
 PROBE = Path(__file__).parent / "suites" / "probe.yaml"
 """The capital-city probe with its variants. Source: docs/method.md §4."""
@@ -155,8 +156,8 @@ class _Reader:
         if not _ID.fullmatch(prompt_id) or prompt_id in READ_AS_MISSING:
             raise self._error(
                 fields.get("id", node),
-                f"`id` cannot be {prompt_id!r}; begin with a letter, go on with letters, digits, `.`, `_` or `-`, 100 "
-                f"characters at most, and avoid what reads as a missing value ({', '.join(sorted(READ_AS_MISSING))})",
+                f"`id` cannot be {shortened(prompt_id, 100)!r}; begin with a letter, go on with letters, digits, `.`, "
+                f"`_` or `-`, 100 characters at most, and avoid what reads as a missing value ({', '.join(sorted(READ_AS_MISSING))})",
             )
         self._refuse_second(node, prompt_id, self._lines_of_ids, "the id")
         return prompt_id
