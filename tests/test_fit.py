@@ -52,7 +52,7 @@ def assert_learned(arguments: list[str], folder: Path) -> None:
 
 
 def test_on_the_demo_the_tuned_lens_wins_at_every_row(tmp_path: Path) -> None:
-    assert_learned([*DEMO, "--data.tokens=100_000", "--data.val_seqs=16"], tmp_path)
+    assert_learned([*DEMO, "--data.tokens=100_000", "--data.val_seqs=16", "--data.effective_batch_seqs=16"], tmp_path)
 
 
 def test_on_the_reference_model_and_corpus_the_tuned_lens_wins_at_every_row(shared: Path, tmp_path: Path) -> None:
@@ -62,6 +62,7 @@ def test_on_the_reference_model_and_corpus_the_tuned_lens_wins_at_every_row(shar
         "data.name": "CC-MAIN-2025-26",
         "data.tokens": 60_000,
         "data.seq_len": 128,
+        "data.effective_batch_seqs": 16,
         "data.val_seqs": 16,
         "trainer.accelerator": "cpu",
     }

@@ -157,7 +157,8 @@ class _Reader:
             raise self._error(
                 fields.get("id", node),
                 f"`id` cannot be {shortened(prompt_id, 100)!r}; begin with a letter, go on with letters, digits, `.`, "
-                f"`_` or `-`, 100 characters at most, and avoid what reads as a missing value ({', '.join(sorted(READ_AS_MISSING))})",
+                "`_` or `-`, 100 characters at most, and avoid what reads as a missing value "
+                f"({', '.join(sorted(READ_AS_MISSING))})",
             )
         self._refuse_second(node, prompt_id, self._lines_of_ids, "the id")
         return prompt_id
