@@ -15,6 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from logos_pl.artifacts.checkpoint_file import check_checkpoint
+from logos_pl.bounds import MAX_SEED, check_number
 from logos_pl.callbacks.checkpoint_io import AtomicCheckpointIO, Resuming, RunCheckpoint
 from logos_pl.callbacks.depth_figure import DepthFigure
 from logos_pl.callbacks.gate_writer import GateWriter
@@ -213,6 +214,7 @@ class LogosCLI(LightningCLI):
         command = self.config.subcommand
         defaults = self._subcommand_parsers[command].get_defaults()
         check_settings(self.config[command].items(), dict(defaults.items()))
+        check_number("--seed_everything", self.config[command].seed_everything, at_least=0, at_most=MAX_SEED)
         expand_home(self.config[command])
         given = self.config[command].get("ckpt_path")
         if given is not None and Path(given).is_file():
