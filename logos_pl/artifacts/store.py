@@ -22,6 +22,7 @@ from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
+from logos_pl.artifacts.names import PROVENANCE_FILE
 from logos_pl.errors import InputError, RunError
 from logos_pl.files import fsync_folder, real_path, take_lock
 
@@ -101,8 +102,13 @@ def check_destination(folder: Path, known: Set[str]) -> None:
         known: Names of the files an artifact may consist of.
 
     Raises:
-        InputError: It is a file, a link that leads nowhere, or a folder with other files.
+        InputError: It is a file, a link that leads nowhere, a folder with other files, or within another artifact.
     """
+    if os.path.lexists(folder.parent / PROVENANCE_FILE):
+        raise InputError(
+            f"{os.path.relpath(folder)} would lie within the artifact in {os.path.relpath(folder.parent)}: choose "
+            "another folder."
+        )
     if folder.is_symlink() and not folder.exists():
         raise InputError(
             f"{os.path.relpath(folder)} is a link that leads nowhere: mend it, remove it, or choose another folder."
@@ -237,13 +243,15 @@ def _mend(target: Path) -> None:
     """Undo or finish what a crash left: never lose the only whole copy, nor one that was to be kept."""
     new, old, kept = (_beside(target, suffix) for suffix in ("new", *_ASIDE))
     for aside in (old, kept):
-        if aside.exists() and not target.exists():
+        if aside.is_dir() and not target.exists():
             os.rename(aside, target)
     if kept.exists():
         os.rename(kept, _dated(target))
     for leftover in (old, new):
-        if leftover.exists():
+        if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover)
+        else:
+            leftover.unlink(missing_ok=True)
 
 
 def _build(new: Path, files: Contents) -> None:

@@ -15,6 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from logos_pl.analysis.copy_collapse import COPY_RULE, CopyRule
 from logos_pl.analysis.milestones import Milestones, milestones
 from logos_pl.analysis.report_input import ReportInput
+from logos_pl.artifacts.names import PROVENANCE_FILE
 from logos_pl.bounds import check_number
 from logos_pl.callbacks.graceful_stop import SIGNALS
 from logos_pl.callbacks.imported_lens import ImportedLens
@@ -24,7 +25,7 @@ from logos_pl.callbacks.prism_import import PrismImport
 from logos_pl.callbacks.sweep_files import SweepFiles
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.data.token_strings import TokenStrings
-from logos_pl.errors import InterruptedRunError, RunError
+from logos_pl.errors import InputError, InterruptedRunError, RunError
 from logos_pl.modules.decomposing import Decomposer
 from logos_pl.modules.reading import BatchReading
 from logos_pl.modules.recording import records_of
@@ -75,11 +76,13 @@ class SweepDestination:
         """The folder, made the first time.
 
         Raises:
-            InputError: A file is in the way, or results of one of the models are.
+            InputError: A file is in the way, or results of one of the models are, or the folder is a lens's.
             RunError: The disk refuses.
         """
         if self._folder is None:
             if self._out_dir:
+                if os.path.lexists(Path(self._out_dir) / PROVENANCE_FILE):
+                    raise InputError(f"{self._out_dir} holds a lens: choose another --sweep.out_dir.")
                 self._folder = open_given_folder(Path(self._out_dir), self._names)
             else:
                 self._folder = open_sweep_folder(self._root, datetime.now(UTC))

@@ -10,6 +10,7 @@ from logos_pl.artifacts.names import ARTIFACT_FILES
 from logos_pl.artifacts.prism import PRISM_FILES
 from logos_pl.artifacts.sealed import ANY_SIZE, read_file
 from logos_pl.errors import InputError
+from logos_pl.files import is_utf8
 from logos_pl.hub.checkpoints import LocalArtifact, find_artifacts
 from logos_pl.hub.index import Entry, Index, Licence, entry_of, read_index
 from logos_pl.hub.layout import INDEX_FILE, LICENCES_FOLDER, WORDS, model_path
@@ -25,10 +26,14 @@ def index_folder(root: Path, tag: str) -> Index:
         tag: The release that what is new or changed belongs to.
 
     Raises:
-        InputError: There is nothing, or an artifact is not where its model's belongs, or is none.
+        InputError: There is nothing, or an artifact is not where its model's belongs, or is none, or a licence has a
+            name that cannot be recorded.
     """
     before = read_index(root) if (root / INDEX_FILE).exists() else Index(tag)
     paths = [path for path in sorted((root / LICENCES_FOLDER).rglob("*")) if not path.is_dir()]
+    strange = next((path for path in paths if not is_utf8(path.name)), None)
+    if strange is not None:
+        raise InputError(f"{os.path.relpath(strange)} cannot be recorded, as its name is not UTF-8: rename it.")
     licences = {
         path.relative_to(root).as_posix(): hashlib.sha256(read_file(path, MAX_TEXT_BYTES)).hexdigest() for path in paths
     }

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from logos_pl.artifacts.names import PROVENANCE_FILE
 from logos_pl.artifacts.store import find_folder
 from logos_pl.errors import InputError
 from logos_pl.hub.index import Index, read_index
@@ -37,6 +38,11 @@ def lens_folder(source: str | os.PathLike[str], model_id: str | None = None, rev
     if revision is not None:
         raise InputError(f"Revision {revision} cannot be read from {path}, which is a folder: leave it out.")
     if not (folder / INDEX_FILE).is_file():
+        if not os.path.lexists(folder / PROVENANCE_FILE):
+            raise InputError(
+                f"{os.path.relpath(folder)} holds no lens ({PROVENANCE_FILE}) and no {INDEX_FILE}: give the folder of "
+                "a lens, such as checkpoints/tuned_lenses/demo, or one in the layout of the Hub."
+            )
         return folder
     index = read_index(folder)
     model_id = _whose(index, model_id, os.path.relpath(folder))

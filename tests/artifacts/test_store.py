@@ -390,3 +390,17 @@ def test_a_link_that_leads_nowhere_is_no_artifact_and_no_destination(tmp_path: P
         find_folder(folder)
     with pytest.raises(InputError, match="link that leads nowhere"):
         check_destination(folder, {"a"})
+
+
+def test_a_place_within_another_artifact_is_no_destination(tmp_path: Path) -> None:
+    replace_folder(tmp_path / "artifact", {"provenance.json": b"{}"})
+    with pytest.raises(InputError, match=r"would lie within the artifact in .*artifact: choose another folder"):
+        check_destination(tmp_path / "artifact" / "artifact", {"a"})
+
+
+def test_files_under_the_names_of_what_a_crash_leaves_are_cleared_like_folders(tmp_path: Path) -> None:
+    (tmp_path / ".artifact.new").touch()
+    (tmp_path / ".artifact.old").symlink_to("nowhere")
+    replace_folder(tmp_path / "artifact", OLD)
+    assert [path.name for path in tmp_path.iterdir()] == ["artifact"]
+    assert contents(tmp_path / "artifact") == OLD

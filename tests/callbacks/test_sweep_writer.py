@@ -1,10 +1,11 @@
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from logos_pl.analysis.copy_collapse import CopyRule
-from logos_pl.callbacks.sweep_writer import SweepWriter
+from logos_pl.callbacks.sweep_writer import SweepDestination, SweepWriter
 from logos_pl.errors import InputError
 
 
@@ -27,3 +28,12 @@ def test_a_copy_threshold_or_margin_that_is_no_probability_is_refused(options: d
 def test_the_bounds_themselves_are_taken_and_the_defaults_are_the_specified_ones() -> None:
     assert SweepWriter(copy_threshold=1.0, copy_margin=0.0).copy_rule == CopyRule(1.0, 0.0)
     assert SweepWriter().copy_rule == CopyRule(0.95, 0.10)
+
+
+def test_a_sweep_does_not_write_into_a_lens(tmp_path: Path) -> None:
+    """A lens's folder with other files in it is neither replaced by a fit nor published."""
+    (tmp_path / "provenance.json").touch()
+    destination = SweepDestination()
+    destination.settle(tmp_path, str(tmp_path), ["tiny"])
+    with pytest.raises(InputError, match=r"holds a lens: choose another --sweep\.out_dir"):
+        destination.open()

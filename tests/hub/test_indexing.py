@@ -1,3 +1,4 @@
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -86,4 +87,10 @@ def test_what_is_no_artifact_is_refused(root: Path) -> None:
     (root / "INDEX.json").unlink()
     (root / "INDEX.json").mkdir()
     with pytest.raises(InputError, match=r"INDEX\.json is not a regular file"):
+        index_folder(root, TAG)
+
+
+def test_a_licence_whose_name_is_not_utf8_is_refused(root: Path) -> None:
+    (root / "LICENSES" / os.fsdecode(b"\xff")).write_text("Do what you like.")
+    with pytest.raises(InputError, match=r"cannot be recorded, as its name is not UTF-8: rename it"):
         index_folder(root, TAG)

@@ -67,3 +67,8 @@ def test_what_cannot_be_a_repository_is_looked_for_on_this_machine_alone(
         with pytest.raises(InputError, match="There is no artifact at"):
             lens_folder(source)
     assert hub.asked == []
+
+
+def test_a_folder_around_lenses_is_not_taken_for_a_lens_that_was_damaged(checkpoints: Path) -> None:
+    with pytest.raises(InputError, match=r"holds no lens .* and no INDEX\.json: give the folder of a lens, such as"):
+        lens_folder(checkpoints)
