@@ -21,6 +21,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 from random import Random
@@ -126,8 +127,10 @@ def run_all(plan: Plan, cases: list[tuple[str, int]], processes: int) -> Iterato
     if processes == 1:
         yield from map(_run, given)
         return
-    with get_context("fork").Pool(processes) as pool:
-        yield from pool.imap_unordered(_run, given)
+    # Not a Pool, whose processes are daemons: a case whose text is read by workers could have none.
+    with ProcessPoolExecutor(processes, mp_context=get_context("fork")) as executor:
+        for done in as_completed([executor.submit(_run, one) for one in given]):
+            yield done.result()
 
 
 def replay(result: Result, seed: int) -> str:
