@@ -2,9 +2,9 @@
 
 import importlib.util
 import threading
-import time
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import IO
 
 import pytest
 
@@ -27,21 +27,29 @@ def dev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_of_two_commands_at_once_one_sets_up_and_the_other_waits_and_says_so(
     dev: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("fcntl")
+    fcntl = pytest.importorskip("fcntl")
+    setting_up, waiting = threading.Event(), threading.Event()
     ran: list[str] = []
 
     def run(*command: str | Path) -> None:
         ran.append(str(command[2]))
         if "venv" in command:
             dev.VENV.mkdir(exist_ok=True)
-            (dev.VENV / "set-up").unlink(missing_ok=True)
-        time.sleep(0.1)
+            setting_up.set()
+            assert waiting.wait(30), "the second command did not wait for the first"
+
+    def flock(lock: IO[str], operation: int) -> None:
+        if operation == fcntl.LOCK_EX:  # asked for only once the first attempt, which does not wait, has failed
+            waiting.set()
+        fcntl.flock(lock, operation)
 
     monkeypatch.setattr(dev, "run", run)
-    commands = [threading.Thread(target=dev.set_up) for _ in range(2)]
-    for command in commands:
-        command.start()
-    for command in commands:
+    monkeypatch.setattr(dev, "fcntl", SimpleNamespace(flock=flock, LOCK_EX=fcntl.LOCK_EX, LOCK_NB=fcntl.LOCK_NB))
+    first, second = (threading.Thread(target=dev.set_up) for _ in range(2))
+    first.start()
+    assert setting_up.wait(30)
+    second.start()
+    for command in (first, second):
         command.join()
 
     assert ran == ["venv", "pip", "pip", "pip"]
