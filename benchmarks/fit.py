@@ -23,8 +23,8 @@ from benchmarks.step import StepFigures, measure_step
 from benchmarks.step_memory import StepMemory
 from benchmarks.step_memory import measure_memory as measure_step_memory
 from benchmarks.tuned_lens_package import PackageFigures, measure_package, package_table
+from logos_pl.cli.quiet import silence_third_parties
 from logos_pl.errors import InputError, LogosError
-from logos_pl.quiet import silence_third_parties
 
 
 class Figures(NamedTuple):

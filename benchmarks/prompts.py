@@ -6,16 +6,16 @@ from typing import Any
 
 import torch
 
-from logos_pl.data.prompts import TOKENS_PER_BATCH, AskedPrompt, PromptBatch, batches
+from logos_pl.data.prompt_types import AnswerTokens, Prompt
+from logos_pl.data.prompts import TOKENS_PER_BATCH, PromptBatch, TokenizedPrompt, batches
 from logos_pl.errors import InputError
-from logos_pl.functional.low_rank import settle_rank
+from logos_pl.functional.low_rank import resolve_rank
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import Lens, NormLens
 from logos_pl.lenses.translator import Translators
 from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.modules.reading import PromptReader
-from logos_pl.records import Gold, Prompt
+from logos_pl.sweep.reader import PromptReader
 
 ANSWER_TOKENS = 2
 # Size of the entries of V and c next to the identity, whose entries are 1.
@@ -68,8 +68,8 @@ def make_batches(setting: PromptSetting, count: int, vocab_size: int) -> list[Pr
         length = int(torch.randint(setting.min_tokens, setting.max_tokens + 1, (), generator=generator))
         ids, answer = draw(length), draw(ANSWER_TOKENS)
         prompt = Prompt(f"p{number}", "orig", "", fact=f"fact {number}")
-        gold = Gold("resolved", "with_space", answer, tuple(map(token_string, answer)))
-        asked.append(AskedPrompt(prompt, ids, tuple(map(token_string, ids)), gold, Gold("none")))
+        gold = AnswerTokens("resolved", "with_space", answer, tuple(map(token_string, answer)))
+        asked.append(TokenizedPrompt(prompt, ids, tuple(map(token_string, ids)), gold, AnswerTokens("none")))
     return batches(asked, TOKENS_PER_BATCH)
 
 
@@ -81,7 +81,7 @@ def token_string(token_id: int) -> str:
 def make_reader(lm: FrozenLM, model: dict[str, Any]) -> PromptReader:
     """Reads by the norm lens and a tuned one of random translators; ``model`` has arguments of `LensTuning`."""
     head = Head(lm.anatomy, decoding_norm=model["decoding_norm"])
-    translators = Translators(lm.num_blocks - 1, lm.d_model, settle_rank(model["rank"], lm.d_model))
+    translators = Translators(lm.num_blocks - 1, lm.d_model, resolve_rank(model["rank"], lm.d_model))
     generator = torch.Generator().manual_seed(316)
     with torch.no_grad():
         for moved in (translators.V, translators.c):

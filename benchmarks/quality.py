@@ -25,6 +25,7 @@ from benchmarks.report import table
 from benchmarks.schedules import fit
 from benchmarks.tuned_lens_package import PACKAGE, make_package_lens
 from logos_pl.artifacts import load_tuned_lens
+from logos_pl.cli.quiet import silence_third_parties
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.errors import LogosError
 from logos_pl.functional.bootstrap import bootstrap_interval
@@ -35,7 +36,6 @@ from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import Lens, NormLens
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
-from logos_pl.quiet import silence_third_parties
 
 SEED = -3  # of the positions: no fit and no validation draws with it
 POSITIONS = 32

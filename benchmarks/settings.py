@@ -13,7 +13,7 @@ from benchmarks.loss import LossSetting
 from benchmarks.timing import Clock
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.errors import InputError
-from logos_pl.functional.low_rank import settle_rank
+from logos_pl.functional.low_rank import resolve_rank
 from logos_pl.lm.devices import StepSize, choose_device, measure_memory, shape_of
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.loading import read_config, resolve_dtype
@@ -177,7 +177,7 @@ def make_data(settings: Settings, lm: FrozenLM) -> LensDataModule:
     data.settle(lm.vocab_size)
     if data.micro_batch_seqs == "auto":
         step = StepSize(
-            rank=settle_rank(settings.model["rank"], lm.d_model),
+            rank=resolve_rank(settings.model["rank"], lm.d_model),
             seq_len=data.seq_len,
             positions_per_seq=int(data.positions_per_seq),
             loss_block_mib=settings.model["loss_block_mib"],

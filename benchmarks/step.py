@@ -15,9 +15,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from benchmarks.flop import count_flop
 from benchmarks.machine import Product, peaks_flop_per_s, products, short
 from benchmarks.timing import Clock, Ratio, Times, alternate, ratio
-from logos_pl.callbacks.progress import FitProgress
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.data.packed_text import TextBatch
+from logos_pl.fit.progress import FitProgress
 from logos_pl.functional.positions import sample_positions
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.modules.tuning import LensTuning

@@ -18,10 +18,10 @@ from benchmarks.reading import Subject, SweepTime, measure_reading
 from benchmarks.settings import make_model
 from benchmarks.sweep_memory import SweepMemory, measure_memory
 from benchmarks.sweep_settings import SweepSettings, parse
+from logos_pl.cli.quiet import silence_third_parties
 from logos_pl.errors import InputError, LogosError
 from logos_pl.lenses.tuned import TunedLens
-from logos_pl.modules.reading import PromptReader
-from logos_pl.quiet import silence_third_parties
+from logos_pl.sweep.reader import PromptReader
 
 
 class SweepFigures(NamedTuple):

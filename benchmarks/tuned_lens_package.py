@@ -26,10 +26,10 @@ from benchmarks.report import as_text, machine_lines, ms, plain, table
 from benchmarks.settings import make_data, make_model, parse
 from benchmarks.step import make_batch, make_training
 from benchmarks.timing import Clock, Ratio, alternate, ratio
+from logos_pl.cli.quiet import silence_third_parties
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.errors import InputError, LogosError
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.quiet import silence_third_parties
 
 PACKAGE = "tuned-lens"
 OURS, THEIRS, THEIRS_FP32 = "ours", f"{PACKAGE}, autocast to bfloat16", f"{PACKAGE}, float32"

@@ -3,15 +3,15 @@
 import os
 import sys
 
-from logos_pl.commands import answer_at_once
+from logos_pl.cli.commands import answer_at_once
+from logos_pl.cli.error_messages import describe
+from logos_pl.cli.processes import check_launcher
 from logos_pl.errors import InputError
-from logos_pl.processes import check_launcher
-from logos_pl.sentences import describe
-from logos_pl.terminal import complain, open_closed_streams, say
+from logos_pl.io.terminal import complain, open_closed_streams, say
 
 
 def main() -> int:
-    """Run the command line; see `logos_pl.entry.main` and `logos_pl.hub_cli.main`."""
+    """Run the command line; see `logos_pl.cli.entry.main` and `logos_pl.cli.hub.main`."""
     # Threads that wait for each other without spinning: on two cores that another program uses too, a fit of the demo
     # makes 50 steps in the time in which it makes one with the spinning default.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -26,11 +26,11 @@ def main() -> int:
         if sys.flags.optimize > 1:
             raise InputError("PYTHONOPTIMIZE=2 takes away the docstrings that transformers reads: unset it.")
         if sys.argv[1:2] == ["hub"]:  # to list a repository takes neither torch nor lightning
-            from logos_pl.hub_cli import main as run_hub
+            from logos_pl.cli.hub import main as run_hub
 
             return run_hub(sys.argv[2:])
         check_launcher()
-        from logos_pl.entry import main as run
+        from logos_pl.cli.entry import main as run
 
         return run()
     except (InputError, OSError) as error:

@@ -14,10 +14,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from logos_pl.analysis.milestones import Milestones, milestones
 from logos_pl.artifacts import load_lenses, load_prism
 from logos_pl.artifacts.provenance import Provenance
 from logos_pl.artifacts.tuned_lens_format import load_imported_lens
+from logos_pl.data.prompt_types import Prompt
 from logos_pl.data.prompts import TOKENS_PER_BATCH, ask, batches, remarks
 from logos_pl.data.token_strings import TokenStrings
 from logos_pl.data.tokenizing import Tokenizer
@@ -30,10 +30,11 @@ from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.devices import StepSize, choose_device, measure_memory
 from logos_pl.lm.frozen import FrozenLM, model_shape
 from logos_pl.lm.residuals import residuals
-from logos_pl.modules.decomposing import Decomposer
-from logos_pl.modules.reading import SWEPT, PromptReader, refuse_other_model
-from logos_pl.modules.recording import records_of
-from logos_pl.records import ContributionRecord, NextTokenRecord, PositionRecord, Prompt, PromptRecords
+from logos_pl.sweep.attribution import Decomposer
+from logos_pl.sweep.milestones import Milestones, milestones
+from logos_pl.sweep.reader import SWEPT, PromptReader, refuse_other_model
+from logos_pl.sweep.recording import records_of
+from logos_pl.sweep.records import ContributionRecord, NextTokenRecord, PositionRecord, PromptRecords
 
 __all__ = [
     "Sweep",

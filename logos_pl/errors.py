@@ -1,7 +1,14 @@
 """The errors a user can act on: one sentence each, and the exit status the command line ends with."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+DISK_ERRORS = {
+    errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EIO, errno.EBUSY,
+    errno.ETXTBSY, errno.ENXIO, errno.ENODEV, errno.ETIMEDOUT, errno.ENOTCONN,
+}  # fmt: skip
+"""What a disk refuses with, one of a network included."""
 
 
 class LogosError(Exception):

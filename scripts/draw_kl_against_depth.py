@@ -7,7 +7,7 @@ import sys
 
 import torch
 
-from logos_pl.callbacks.depth_figure import kl_against_depth
+from logos_pl.fit.depth_figure import kl_against_depth
 
 
 def main(checkpoint: str, picture: str) -> None:

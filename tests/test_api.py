@@ -18,12 +18,12 @@ from logos_pl.api import (
 )
 from logos_pl.artifacts import save_tuned_lens
 from logos_pl.artifacts.card import model_card
+from logos_pl.data.prompt_types import Prompt
 from logos_pl.errors import InputError
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.record_csv import flat, next_token_header
-from logos_pl.records import Prompt
+from logos_pl.sweep.record_csv import flat, next_token_header
 from tests.artifacts.lenses import make_lm, make_provenance, make_translators
 from tests.tiny import make_imported_lens, make_model
 

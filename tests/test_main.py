@@ -13,7 +13,7 @@ from logos_pl import __main__ as entry
 def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
     """The sentence of a command that loads nothing."""
     monkeypatch.setattr(sys, "argv", ["logos-pl", "fit"])
-    monkeypatch.setitem(sys.modules, "logos_pl.entry", None)  # to import it is an error
+    monkeypatch.setitem(sys.modules, "logos_pl.cli.entry", None)  # to import it is an error
     assert entry.main() == 2
     (line,) = capsys.readouterr().err.splitlines()
     return line

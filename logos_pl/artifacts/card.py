@@ -5,8 +5,7 @@ import re
 from typing import NamedTuple
 
 from logos_pl.artifacts.checks import OfModel
-from logos_pl.artifacts.groups import Divergence, Init
-from logos_pl.artifacts.names import (
+from logos_pl.artifacts.filenames import (
     DEPTH_FIGURE_FILE,
     DIGEST_FILE,
     GATE_ROWS_FIGURE_FILE,
@@ -14,9 +13,10 @@ from logos_pl.artifacts.names import (
     PROVENANCE_FILE,
 )
 from logos_pl.artifacts.provenance import Described, Provenance
+from logos_pl.artifacts.provenance_schema import Divergence, Init
 from logos_pl.artifacts.verdict import Baseline, Check, EvaluatedOn, Figure
+from logos_pl.io.markdown import code, escaped, literal, table
 from logos_pl.lm.sources import DEMO
-from logos_pl.markdown import code, escaped, literal, table
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 HUB_COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -182,7 +182,7 @@ def _interval(found: Figure | None) -> str:
 
 def _judged_on(on: EvaluatedOn) -> str:
     return (
-        f"Judged on {on.facts} facts of {code(on.suite)} (sha256 {code(on.suite_sha256[:12] + '…')}) and on "
+        f"GateReadings on {on.facts} facts of {code(on.suite)} (sha256 {code(on.suite_sha256[:12] + '…')}) and on "
         f"{on.sequences} sequences of {on.seq_len} tokens of {code(on.dataset)} that were held out, "
         f"in {escaped(on.dtype)} on {escaped(on.device)}.\n"
     )

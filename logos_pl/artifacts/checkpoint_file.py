@@ -17,7 +17,7 @@ from torch import Tensor
 
 from logos_pl.artifacts.torch_files import load_torch_file
 from logos_pl.errors import InputError
-from logos_pl.parsing import open_regular
+from logos_pl.io.parsing import open_regular
 
 _MARK = b"logos-pl sha256 "
 _DIGITS = 64

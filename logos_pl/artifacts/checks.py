@@ -6,11 +6,11 @@ from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Protocol
 
-from logos_pl.artifacts.names import PROVENANCE_FILE, UNHASHED_FILES
+from logos_pl.artifacts.filenames import PROVENANCE_FILE, UNHASHED_FILES
 from logos_pl.artifacts.sealed import read_file
 from logos_pl.errors import InputError
+from logos_pl.io.parsing import MIB
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.parsing import MIB
 
 MAX_FILE_BYTES = 64 * MIB
 """Of a file that holds no tensors: card, tables, pictures."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from logos_pl.artifacts.groups import Environment
+from logos_pl.artifacts.provenance_schema import Environment
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 

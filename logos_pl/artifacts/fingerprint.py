@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from logos_pl.artifacts.groups import FINGERPRINT_TOKENS, Fingerprint
+from logos_pl.artifacts.provenance_schema import FINGERPRINT_TOKENS, Fingerprint
 from logos_pl.errors import InputError
 from logos_pl.lenses.head import Head
 from logos_pl.lm.frozen import FrozenLM

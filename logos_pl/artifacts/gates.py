@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from logos_pl.artifacts.card import model_card
+from logos_pl.artifacts.filenames import CARD_FILE, COMPANION_FILE, GATE_FILES, GATES_FILE, WEIGHTS_FILE
 from logos_pl.artifacts.gates_file import verdict_of
-from logos_pl.artifacts.names import CARD_FILE, COMPANION_FILE, GATE_FILES, GATES_FILE, WEIGHTS_FILE
 from logos_pl.artifacts.provenance import Provenance
 from logos_pl.artifacts.sealed import sealed
 from logos_pl.artifacts.store import rewrite_folder

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-from logos_pl.artifacts import plain
-from logos_pl.artifacts.names import GATES_FILE, PROVENANCE_FILE
+from logos_pl.artifacts import json_codec
+from logos_pl.artifacts.filenames import GATES_FILE, PROVENANCE_FILE
 from logos_pl.artifacts.provenance import Provenance
 from logos_pl.artifacts.verdict import Acceptance, Kpis
 from logos_pl.errors import InputError
-from logos_pl.parsing import parse_json
+from logos_pl.io.parsing import parse_json
 
 SCHEMA_VERSION = 1
 
@@ -51,9 +51,9 @@ def verdict_of(data: bytes, model_id: str, model_commit: str) -> tuple[Acceptanc
         raise InputError(f"{GATES_FILE} is no verdict that this version of logos-pl reads: {_REMEDY}.")
     if document.get("model") != {"model_id": model_id, "model_commit": model_commit}:
         raise InputError(f"{GATES_FILE} is the verdict on a lens of another model than {model_id}: {_REMEDY}.")
-    acceptance: Acceptance = plain.from_plain(Acceptance, document.get("acceptance"), f"{GATES_FILE}: acceptance")
+    acceptance: Acceptance = json_codec.from_plain(Acceptance, document.get("acceptance"), f"{GATES_FILE}: acceptance")
     acceptance.refuse_nonsense(GATES_FILE)
-    return acceptance, plain.from_plain(Kpis, document.get("kpis"), f"{GATES_FILE}: kpis")
+    return acceptance, json_codec.from_plain(Kpis, document.get("kpis"), f"{GATES_FILE}: kpis")
 
 
 _REMEDY = "test the lens again, or fetch it again"

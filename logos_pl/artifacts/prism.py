@@ -9,17 +9,17 @@ from typing import NamedTuple
 import torch
 
 from logos_pl.artifacts.checks import check_model, read_verified, refuse_other_owner
+from logos_pl.artifacts.filenames import CARD_FILE, DIGEST_FILE, NOTICE_FILE, PROVENANCE_FILE
 from logos_pl.artifacts.fingerprint import check_fingerprint
-from logos_pl.artifacts.names import CARD_FILE, DIGEST_FILE, NOTICE_FILE, PROVENANCE_FILE
 from logos_pl.artifacts.prism_provenance import PrismProvenance, prism_card
 from logos_pl.artifacts.sealed import read_sealed, sealed
 from logos_pl.artifacts.store import check_destination, check_writable, read_steadily, replace_and_keep
 from logos_pl.artifacts.weights import Weights, decode, encode
 from logos_pl.errors import InputError
+from logos_pl.io.parsing import MIB
 from logos_pl.lenses.head import DecodingNorm, Head
 from logos_pl.lenses.prism import PrismLens, PrismMap
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.parsing import MIB
 
 WHITEN_FILE, ROTATION_FILE = "whiten.pt", "rotation.pt"
 FILES = {WHITEN_FILE: ("mean", "whiten"), ROTATION_FILE: ("rotation", "unwhiten_final", "mean_final")}

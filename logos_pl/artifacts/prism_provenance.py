@@ -3,12 +3,20 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from logos_pl.artifacts import plain
+from logos_pl.artifacts import json_codec
 from logos_pl.artifacts.card import front_matter, quick_start, side_by_side
-from logos_pl.artifacts.groups import Budget, Dataset, Environment, Fingerprint, Precision, PrismCandidate, PrismKl
-from logos_pl.artifacts.names import PROVENANCE_FILE
+from logos_pl.artifacts.filenames import PROVENANCE_FILE
 from logos_pl.artifacts.provenance import refuse, refuse_nonsense
-from logos_pl.markdown import code, escaped, literal, table
+from logos_pl.artifacts.provenance_schema import (
+    Budget,
+    Dataset,
+    Environment,
+    Fingerprint,
+    Precision,
+    PrismCandidate,
+    PrismKl,
+)
+from logos_pl.io.markdown import code, escaped, literal, table
 
 SCHEMA_VERSION = 1
 
@@ -62,7 +70,7 @@ class PrismProvenance:
         Raises:
             InputError: A number that is not finite, or a path that holds only on this machine; both named.
         """
-        return plain.to_json(self)
+        return json_codec.to_json(self)
 
     @classmethod
     def from_json(cls, text: str) -> "PrismProvenance":
@@ -72,7 +80,7 @@ class PrismProvenance:
             InputError: Not JSON, another schema, or a field unknown, missing, of another type or beyond its range;
                 named.
         """
-        provenance = plain.from_versioned(cls, text, PROVENANCE_FILE, SCHEMA_VERSION)
+        provenance = json_codec.from_versioned(cls, text, PROVENANCE_FILE, SCHEMA_VERSION)
         last_row = len(provenance.fingerprint.residual_norms) - 2
         refuse_nonsense(provenance, {at.row for at in provenance.val_kl_bits.values()}, last_row)
         if not provenance.rows or not all(0 <= row <= last_row + 1 for row in provenance.rows):

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import Literal, NoReturn, Protocol
 
-from logos_pl.artifacts import plain
-from logos_pl.artifacts.groups import (
+from logos_pl.artifacts import json_codec
+from logos_pl.artifacts.filenames import COMPANION_FILE, PROVENANCE_FILE
+from logos_pl.artifacts.provenance_schema import (
     FINGERPRINT_TOKENS,
     Batching,
     Budget,
@@ -25,7 +26,6 @@ from logos_pl.artifacts.groups import (
     Regularizers,
     Temperature,
 )
-from logos_pl.artifacts.names import COMPANION_FILE, PROVENANCE_FILE
 from logos_pl.artifacts.verdict import Acceptance, Kpis
 from logos_pl.errors import InputError
 from logos_pl.lm.sources import clean_name
@@ -92,7 +92,7 @@ class Provenance:
         Raises:
             InputError: A number that is not finite, or a path that holds only on this machine; both named.
         """
-        return plain.to_json(self)
+        return json_codec.to_json(self)
 
     @classmethod
     def from_json(cls, text: str) -> "Provenance":
@@ -102,7 +102,7 @@ class Provenance:
             InputError: Not JSON, another schema, or a field unknown, missing, of another type or beyond its range;
                 named.
         """
-        provenance = plain.from_versioned(cls, text, PROVENANCE_FILE, SCHEMA_VERSION)
+        provenance = json_codec.from_versioned(cls, text, PROVENANCE_FILE, SCHEMA_VERSION)
         if not -(2**63) <= provenance.seed < 2**64:
             refuse("seed", provenance.seed)
         if min(provenance.capacity.rows, provenance.capacity.parameters) < 1 or provenance.capacity.rank_k < 0:

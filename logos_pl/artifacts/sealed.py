@@ -9,9 +9,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from logos_pl.artifacts.names import DIGEST_FILE, PROVENANCE_FILE
+from logos_pl.artifacts.filenames import DIGEST_FILE, PROVENANCE_FILE
 from logos_pl.errors import InputError
-from logos_pl.parsing import MAX_TEXT_BYTES, read_bytes
+from logos_pl.io.parsing import MAX_TEXT_BYTES, read_bytes
 
 REMEDY = "fetch the artifact again, or fit anew"
 ANY_SIZE = 2**40

@@ -22,9 +22,9 @@ from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
-from logos_pl.artifacts.names import PROVENANCE_FILE
+from logos_pl.artifacts.filenames import PROVENANCE_FILE
 from logos_pl.errors import InputError, RunError
-from logos_pl.files import fsync_folder, real_path, take_lock
+from logos_pl.io.files import fsync_folder, real_path, take_lock
 
 Contents = Mapping[str, bytes | memoryview]
 T = TypeVar("T")

@@ -6,22 +6,22 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from logos_pl.artifacts.bias_only import companion_files, companion_of, companion_record
 from logos_pl.artifacts.card import model_card
 from logos_pl.artifacts.checks import check_model, read_verified, refuse_other_owner
-from logos_pl.artifacts.companion import companion_files, companion_of, companion_record
+from logos_pl.artifacts.filenames import ARTIFACT_FILES, CARD_FILE, COMPANION_FILE, WEIGHTS_FILE
 from logos_pl.artifacts.fingerprint import check_fingerprint
 from logos_pl.artifacts.gates_file import check_verdict
-from logos_pl.artifacts.names import ARTIFACT_FILES, CARD_FILE, COMPANION_FILE, WEIGHTS_FILE
 from logos_pl.artifacts.provenance import Provenance
 from logos_pl.artifacts.sealed import read_sealed, sealed
 from logos_pl.artifacts.store import check_destination, check_writable, read_steadily, replace_and_keep
 from logos_pl.artifacts.weights import check_weights, decode, encode, translators_of, weights_of
 from logos_pl.errors import InputError
+from logos_pl.io.parsing import MIB
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.translator import Translators
 from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.parsing import MIB
 
 
 class Saved(NamedTuple):

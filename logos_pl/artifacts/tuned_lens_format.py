@@ -22,15 +22,15 @@ from huggingface_hub.errors import (
 )
 from torch import Tensor
 
-from logos_pl.artifacts import plain
+from logos_pl.artifacts import json_codec
 from logos_pl.artifacts.unembed_hash import unembed_hash
 from logos_pl.artifacts.weights import Weights, decode
 from logos_pl.errors import InputError
+from logos_pl.io.parsing import MIB, parse_json, read_bytes, read_text
 from logos_pl.lenses.affine import AffineLens
 from logos_pl.lenses.head import Head
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.sources import clean_name, explain
-from logos_pl.parsing import MIB, parse_json, read_bytes, read_text
 
 CONFIG_FILE, PARAMS_FILE = "config.json", "params.pt"
 HUB_FOLDER = "lens"
@@ -155,7 +155,8 @@ def read_config(path: Path) -> FormatConfig:
     required = {"base_model_name_or_path", "d_model", "num_hidden_layers"}
     if not isinstance(given, dict) or not required <= given.keys():
         raise InputError(f"{shown} is no configuration of a lens, which has {', '.join(sorted(required))}: {_WANTED}.")
-    config: FormatConfig = plain.from_plain(FormatConfig, {key: given.get(key, known[key]) for key in known}, shown)
+    values = {key: given.get(key, known[key]) for key in known}
+    config: FormatConfig = json_codec.from_plain(FormatConfig, values, shown)
     if config.lens_type != LENS_TYPE:
         raise InputError(f"{shown} is of lens_type {config.lens_type!r}, and only {LENS_TYPE!r} can be read.")
     return config

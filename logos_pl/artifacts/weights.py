@@ -5,7 +5,7 @@ import io
 import torch
 from torch import Tensor
 
-from logos_pl.artifacts.groups import Capacity, Temperature
+from logos_pl.artifacts.provenance_schema import Capacity, Temperature
 from logos_pl.artifacts.torch_files import load_torch_file
 from logos_pl.errors import InputError
 from logos_pl.lenses.translator import Translators

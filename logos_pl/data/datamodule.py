@@ -19,7 +19,8 @@ from logos_pl.data.lanes import LaneCursor, TrainText, content_hash
 from logos_pl.data.layout import Cursors, Layout, check_layout
 from logos_pl.data.ledger import DataLedger, count_consumed, gather_cursors
 from logos_pl.data.packed_text import HeldOutBatches, PositionDraw, TextBatch, TrainLoader, TrainStream, in_order
-from logos_pl.data.prompts import AskedPrompt, PromptBatches, ask, remarks
+from logos_pl.data.prompt_types import Prompt
+from logos_pl.data.prompts import PromptBatches, TokenizedPrompt, ask, remarks
 from logos_pl.data.source import Source, resolve
 from logos_pl.data.suites import FACTS, PROBE, prompts_of, read_suite
 from logos_pl.data.tokenizing import Tokenizer
@@ -27,10 +28,9 @@ from logos_pl.errors import InputError, state_of_a_checkpoint
 from logos_pl.functional import budget
 from logos_pl.functional.positions import position_bounds
 from logos_pl.functional.schedules import SCHEDULES, ScheduleName, scheduled_batch, scheduled_positions
+from logos_pl.io.parsing import MAX_YAML_BYTES, read_bytes
 from logos_pl.lm.frozen import context_length, load_tokenizer, read_config, vocabulary_size
 from logos_pl.lm.sources import locate
-from logos_pl.parsing import MAX_YAML_BYTES, read_bytes
-from logos_pl.records import Prompt
 
 DEFAULT_MICRO_BATCH_SEQS = 8
 MAX_TOKENS = 10**15
@@ -170,7 +170,7 @@ class LensDataModule(LightningDataModule):
         self._held_out: dict[Side, list[list[int]]] = {}
         self._longest: int | None = None
         self._num_ids: int | None = None
-        self.asked: list[AskedPrompt] = []
+        self.asked: list[TokenizedPrompt] = []
         self._begin()
 
     # Set-up
@@ -362,7 +362,7 @@ class LensDataModule(LightningDataModule):
         """Prompts that a prediction reads, variants and controls included."""
         return len(self.asked)
 
-    def _ask(self, prompts: list[Prompt]) -> list[AskedPrompt]:
+    def _ask(self, prompts: list[Prompt]) -> list[TokenizedPrompt]:
         """The prompts as the model's tokenizer has them.
 
         Raises:

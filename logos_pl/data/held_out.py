@@ -15,7 +15,7 @@ from logos_pl.data.shards import Shard, read_rows
 from logos_pl.data.tokenizing import TextRefusedError
 from logos_pl.errors import InputError
 from logos_pl.functional.packing import pack
-from logos_pl.terminal import say
+from logos_pl.io.terminal import say
 
 Side = Literal["train", "val", "test"]
 Tokenize = Callable[[str], Sequence[int]]

@@ -9,10 +9,10 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from logos_pl.data.prompt_types import AnswerTokens, Prompt
 from logos_pl.data.token_strings import TokenStrings
 from logos_pl.data.tokenizing import TextRefusedError, Tokenizer
 from logos_pl.errors import InputError
-from logos_pl.records import Gold, Prompt
 
 TOKENS_PER_BATCH = 2048
 """Tokens of prompts, padding included, that one forward pass of a sweep reads."""
@@ -21,7 +21,7 @@ MAX_PROMPTS_PER_BATCH = 64
 """However short they are: some checks hold a few whole distributions per prompt."""
 
 
-class AskedPrompt(NamedTuple):
+class TokenizedPrompt(NamedTuple):
     """A prompt in a model's tokens.
 
     Attributes:
@@ -36,8 +36,8 @@ class AskedPrompt(NamedTuple):
     prompt: Prompt
     ids: tuple[int, ...]
     tokens: tuple[str, ...]
-    gold: Gold
-    contrast: Gold
+    gold: AnswerTokens
+    contrast: AnswerTokens
     left_out: tuple[str, ...] = ()
 
     @property
@@ -55,14 +55,14 @@ class PromptBatch(NamedTuple):
         attention_mask: 1 where there is a token, 0 on padding.
     """
 
-    prompts: tuple[AskedPrompt, ...]
+    prompts: tuple[TokenizedPrompt, ...]
     input_ids: Int[Tensor, "batch seq"]
     attention_mask: Int[Tensor, "batch seq"]
 
 
 def ask(
     tokenizer: PreTrainedTokenizerBase, prompt: Prompt, context_length: int | None, vocab_size: int | None = None
-) -> AskedPrompt:
+) -> TokenizedPrompt:
     """A prompt in the model's tokens, its answer and its contrast aligned.
 
     Args:
@@ -83,7 +83,9 @@ def ask(
         left_out, ids = _with_special_tokens(encode, prompt.text)
     gold = _gold(encode, prompt.text, prompt.answer, f"the answer of {name}")
     contrast = _gold(encode, prompt.text, prompt.contrast, f"the contrast of {name}")
-    asked = AskedPrompt(prompt, ids, tuple(map(strings, ids)), gold, contrast, left_out=tuple(map(strings, left_out)))
+    asked = TokenizedPrompt(
+        prompt, ids, tuple(map(strings, ids)), gold, contrast, left_out=tuple(map(strings, left_out))
+    )
     if context_length is not None and len(asked.input_ids) > context_length:
         raise InputError(
             f"{name} has {len(asked.input_ids)} tokens, its answer's included, and the model takes {context_length}: "
@@ -92,7 +94,7 @@ def ask(
     return asked
 
 
-def remarks(asked: Sequence[AskedPrompt]) -> list[str]:
+def remarks(asked: Sequence[TokenizedPrompt]) -> list[str]:
     """What was done with the prompts that a user may not expect, a sentence for each kind."""
     doubled = [prompt for prompt in asked if prompt.left_out]
     merged = [prompt for prompt in asked if prompt.gold.status == "unresolved" and prompt.prompt.text[-1:].isspace()]
@@ -110,14 +112,14 @@ def remarks(asked: Sequence[AskedPrompt]) -> list[str]:
     return found
 
 
-def _named(asked: Sequence[AskedPrompt], one: str, several: str) -> str:
+def _named(asked: Sequence[TokenizedPrompt], one: str, several: str) -> str:
     """The first prompts by their ids, how many more there are, and the verb that fits."""
     names = list(dict.fromkeys(repr(prompt.prompt.prompt_id) for prompt in asked))
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"prompt {names[0]} {one}" if len(names) == 1 else f"prompts {', '.join(names[:3])}{more} {several}"
 
 
-def align_answer(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str) -> Gold:
+def align_answer(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str) -> AnswerTokens:
     """The answer's tokens after the prompt: with a space in between or, failing that, without.
 
     Source: docs/method.md §4.
@@ -138,7 +140,7 @@ def align_answer(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str) -
     return _gold(Tokenizer(tokenizer), prompt, answer, "the answer")
 
 
-def _align(encode: Tokenizer, prompt: str, answer: str) -> Gold:
+def _align(encode: Tokenizer, prompt: str, answer: str) -> AnswerTokens:
     before = encode.plain(prompt)
     unknown = encode.tokenizer.unk_token_id
     for form, joined in _forms(encode, prompt, before, answer.strip()):
@@ -146,8 +148,8 @@ def _align(encode: Tokenizer, prompt: str, answer: str) -> Gold:
         ids = whole[len(before) :]
         if ids and whole[: len(before)] == before and unknown not in ids:
             strings = TokenStrings(encode.tokenizer)
-            return Gold("resolved", form, ids, tuple(map(strings, ids)))
-    return Gold("unresolved")
+            return AnswerTokens("resolved", form, ids, tuple(map(strings, ids)))
+    return AnswerTokens("unresolved")
 
 
 def _forms(encode: Tokenizer, prompt: str, before: tuple[int, ...], answer: str) -> list[tuple[str, str]]:
@@ -160,14 +162,14 @@ def _forms(encode: Tokenizer, prompt: str, before: tuple[int, ...], answer: str)
     return [with_space, no_space]
 
 
-def batches(asked: Sequence[AskedPrompt], tokens_per_batch: int) -> list[PromptBatch]:
+def batches(asked: Sequence[TokenizedPrompt], tokens_per_batch: int) -> list[PromptBatch]:
     """Consecutive prompts in batches, in order.
 
     Args:
         asked: The prompts.
         tokens_per_batch: The most tokens of a batch, padding included; a longer prompt stands alone.
     """
-    groups: list[list[AskedPrompt]] = []
+    groups: list[list[TokenizedPrompt]] = []
     width = 0
     for prompt in asked:
         width = max(width, len(prompt.input_ids))
@@ -190,7 +192,11 @@ class PromptBatches:
     """
 
     def __init__(
-        self, asked: Sequence[AskedPrompt], tokens_per_batch: int = TOKENS_PER_BATCH, rank: int = 0, world_size: int = 1
+        self,
+        asked: Sequence[TokenizedPrompt],
+        tokens_per_batch: int = TOKENS_PER_BATCH,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         self.batches = batches(asked[rank::world_size], tokens_per_batch)
 
@@ -201,7 +207,7 @@ class PromptBatches:
         return iter(self.batches)
 
 
-def _padded(group: list[AskedPrompt]) -> PromptBatch:
+def _padded(group: list[TokenizedPrompt]) -> PromptBatch:
     width = max(len(prompt.input_ids) for prompt in group)
     # 0 is in every vocabulary; the mask keeps whatever it stands for from being read.
     ids = [[*prompt.input_ids, *[0] * (width - len(prompt.input_ids))] for prompt in group]
@@ -210,9 +216,9 @@ def _padded(group: list[AskedPrompt]) -> PromptBatch:
     return PromptBatch(tuple(group), torch.tensor(ids, dtype=torch.long), mask)
 
 
-def _gold(encode: Tokenizer, prompt: str, answer: str | None, name: str) -> Gold:
+def _gold(encode: Tokenizer, prompt: str, answer: str | None, name: str) -> AnswerTokens:
     if answer is None:
-        return Gold("none")
+        return AnswerTokens("none")
     _refuse_no_text(answer, name)
     with _speaking_of(name):
         return _align(encode, prompt, answer)

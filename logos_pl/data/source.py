@@ -34,9 +34,9 @@ from huggingface_hub.utils import httpx
 from logos_pl.data.shards import FORMATS, PARQUET, Shard, shard_format
 from logos_pl.data.streams import DECOMPRESSORS
 from logos_pl.errors import InputError
-from logos_pl.files import is_utf8, real_path
+from logos_pl.io.files import is_utf8, real_path
+from logos_pl.io.parsing import parse_json, parse_yaml, read_text
 from logos_pl.lm.hub_call import ask_hub
-from logos_pl.parsing import parse_json, parse_yaml, read_text
 
 DEMO = "demo"
 # The configuration and revision used for a Hub dataset when neither is given.

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import fsspec
 import pyarrow as pa
 
-from logos_pl.parsing import open_regular
+from logos_pl.io.parsing import open_regular
 
 MAX_ROW_BYTES = 2**25
 """Of one line, paragraph or parquet value: no document is nearly as long, and to tokenise it takes some gigabytes."""

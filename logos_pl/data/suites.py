@@ -24,10 +24,10 @@ from typing import NamedTuple
 
 import yaml
 
+from logos_pl.data.prompt_types import Prompt
 from logos_pl.errors import InputError
-from logos_pl.parsing import MAX_YAML_BYTES, compose_yaml, read_text
-from logos_pl.records import Prompt
-from logos_pl.terminal import shortened
+from logos_pl.io.parsing import MAX_YAML_BYTES, compose_yaml, read_text
+from logos_pl.io.terminal import shortened
 
 PROBE = Path(__file__).parent / "suites" / "probe.yaml"
 """The capital-city probe with its variants. Source: docs/method.md §4."""

@@ -28,7 +28,7 @@ def check_rank(rank: int, d_model: int) -> int:
     return rank
 
 
-def settle_rank(rank: int | Literal["auto"], d_model: int) -> int:
+def resolve_rank(rank: int | Literal["auto"], d_model: int) -> int:
     """The rank meant: ``default_rank`` for ``auto``, else ``rank`` once it is known to fit.
 
     Raises:

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from huggingface_hub import DatasetCardData
 from matplotlib.figure import Figure
 
-from logos_pl.analysis.glyphs import drawable
-from logos_pl.artifacts.groups import PercentileKl
 from logos_pl.artifacts.provenance import Provenance
+from logos_pl.artifacts.provenance_schema import PercentileKl
 from logos_pl.hub.index import VERDICTS, Index, Licence
 from logos_pl.hub.layout import INDEX_FILE, LICENCES_FOLDER, WORDS, Kind
+from logos_pl.io.glyphs import drawable
+from logos_pl.io.markdown import code, link, plain_line, table
 from logos_pl.lm.sources import clean_name
-from logos_pl.markdown import code, link, plain_line, table
 
 WEB_ADDRESS = re.compile(r"https?://[\w.~:/?#@!&'+,;=%-]+")
 CITATION = """\

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from logos_pl.artifacts.names import PROVENANCE_FILE
+from logos_pl.artifacts.filenames import PROVENANCE_FILE
 from logos_pl.artifacts.sealed import read_file
 from logos_pl.artifacts.store import REPLACED
 from logos_pl.errors import InputError
 from logos_pl.hub.layout import KINDS, WORDS, Kind
-from logos_pl.parsing import MAX_TEXT_BYTES, parse_json
+from logos_pl.io.parsing import MAX_TEXT_BYTES, parse_json
 
 
 class LocalArtifact(NamedTuple):

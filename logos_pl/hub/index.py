@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from logos_pl.artifacts import plain
+from logos_pl.artifacts import json_codec
+from logos_pl.artifacts.filenames import GATES_FILE, PROVENANCE_FILE
 from logos_pl.artifacts.gates_file import verdict_of
-from logos_pl.artifacts.names import GATES_FILE, PROVENANCE_FILE
 from logos_pl.errors import InputError
 from logos_pl.hub.layout import (
     INDEX_FILE,
@@ -20,7 +20,7 @@ from logos_pl.hub.layout import (
     refuse_unsafe_name,
     refuse_unsafe_path,
 )
-from logos_pl.parsing import parse_json, read_text
+from logos_pl.io.parsing import parse_json, read_text
 
 SCHEMA_VERSION = 1
 VERDICTS = {True: "passed", False: "not passed", None: "not judged"}
@@ -109,7 +109,7 @@ class Index:
 
     def to_json(self) -> str:
         """As JSON."""
-        return plain.to_json(self)
+        return json_codec.to_json(self)
 
     @classmethod
     def from_json(cls, text: str) -> "Index":
@@ -126,7 +126,7 @@ class Index:
                 f"{INDEX_FILE} has schema_version {version}, but this logos-pl reads {SCHEMA_VERSION}: "
                 "use the version of logos-pl that wrote it."
             )
-        index: Index = plain.from_plain(cls, given, INDEX_FILE)
+        index: Index = json_codec.from_plain(cls, given, INDEX_FILE)
         _refuse_other_tag(index.release, f"{INDEX_FILE}: release")
         for kind, model_id, entry in index:
             _refuse_other_paths(kind, model_id, entry)

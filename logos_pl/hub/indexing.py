@@ -6,16 +6,16 @@ import os
 from pathlib import Path
 
 from logos_pl.artifacts import load_lenses, load_prism
-from logos_pl.artifacts.names import ARTIFACT_FILES
+from logos_pl.artifacts.filenames import ARTIFACT_FILES
 from logos_pl.artifacts.prism import PRISM_FILES
 from logos_pl.artifacts.sealed import ANY_SIZE, read_file
 from logos_pl.errors import InputError
-from logos_pl.files import is_utf8
 from logos_pl.hub.checkpoints import LocalArtifact, find_artifacts
 from logos_pl.hub.index import Entry, Index, Licence, entry_of, read_index
 from logos_pl.hub.layout import INDEX_FILE, LICENCES_FOLDER, WORDS, model_path
 from logos_pl.hub.verify import check_provenance
-from logos_pl.parsing import MAX_TEXT_BYTES
+from logos_pl.io.files import is_utf8
+from logos_pl.io.parsing import MAX_TEXT_BYTES
 
 
 def index_folder(root: Path, tag: str) -> Index:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import RemoteEntryNotFoundError
 
-from logos_pl.artifacts.names import PROVENANCE_FILE
+from logos_pl.artifacts.filenames import PROVENANCE_FILE
 from logos_pl.artifacts.sealed import ANY_SIZE, read_file
 from logos_pl.artifacts.store import replace_folder
 from logos_pl.errors import InputError
@@ -18,8 +18,8 @@ from logos_pl.hub.errors import speaking_of
 from logos_pl.hub.index import Entry, Index, read_index
 from logos_pl.hub.layout import INDEX_FILE, KINDS, WORDS, Kind
 from logos_pl.hub.verify import artifact_files, licence_files
+from logos_pl.io.parsing import MAX_TEXT_BYTES, parse_json
 from logos_pl.lm.sources import clean_name
-from logos_pl.parsing import MAX_TEXT_BYTES, parse_json
 
 REPO_TYPE = "dataset"
 

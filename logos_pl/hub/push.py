@@ -10,7 +10,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ge
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
 from logos_pl.artifacts.card import Release
-from logos_pl.artifacts.names import CARD_FILE, PROVENANCE_FILE
+from logos_pl.artifacts.filenames import CARD_FILE, PROVENANCE_FILE
 from logos_pl.artifacts.provenance import Provenance
 from logos_pl.artifacts.sealed import read_file
 from logos_pl.errors import InputError
@@ -23,8 +23,8 @@ from logos_pl.hub.licences import UNKNOWN, FoundLicence, licence_of
 from logos_pl.hub.pull import REPO_TYPE, Snapshot, fetch_file, open_repository
 from logos_pl.hub.staging import Staged, stage
 from logos_pl.hub.verify import artifact_files
+from logos_pl.io.parsing import MAX_TEXT_BYTES
 from logos_pl.lm.sources import DEMO
-from logos_pl.parsing import MAX_TEXT_BYTES
 
 NOT_OURS = {".gitattributes", CARD_FILE}
 """What a new repository may hold already."""

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from logos_pl.artifacts.names import PROVENANCE_FILE
+from logos_pl.artifacts.filenames import PROVENANCE_FILE
 from logos_pl.artifacts.store import find_folder
 from logos_pl.errors import InputError
 from logos_pl.hub.index import Index, read_index

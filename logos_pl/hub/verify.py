@@ -7,15 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from logos_pl.artifacts.filenames import CARD_FILE, GATES_FILE, PROVENANCE_FILE, UNHASHED_FILES
 from logos_pl.artifacts.gates_file import check_verdict
-from logos_pl.artifacts.names import CARD_FILE, GATES_FILE, PROVENANCE_FILE, UNHASHED_FILES
 from logos_pl.artifacts.provenance import Provenance
 from logos_pl.artifacts.sealed import sealed_text
 from logos_pl.errors import InputError
-from logos_pl.files import real_path
 from logos_pl.hub.index import Entry, Index, commits_of, gates_passed
 from logos_pl.hub.layout import INDEX_FILE, WORDS, Kind
-from logos_pl.parsing import MAX_TEXT_BYTES, parse_json, read_bytes
+from logos_pl.io.files import real_path
+from logos_pl.io.parsing import MAX_TEXT_BYTES, parse_json, read_bytes
 
 if TYPE_CHECKING:
     from logos_pl.artifacts.prism_provenance import PrismProvenance

@@ -76,7 +76,7 @@ class Anatomy:
         return self.lm_head.out_features
 
 
-def dissect(model: PreTrainedModel) -> Anatomy:
+def find_parts(model: PreTrainedModel) -> Anatomy:
     """The anatomy of a causal language model, from one forward over eight tokens.
 
     Raises:

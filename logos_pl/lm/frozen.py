@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from logos_pl.errors import InputError
 from logos_pl.functional.compiled import can_compile
-from logos_pl.lm.anatomy import Anatomy, dissect
+from logos_pl.lm.anatomy import Anatomy, find_parts
 from logos_pl.lm.loading import (
     context_length,
     count_parameters,
@@ -62,7 +62,7 @@ class FrozenLM:
         self.model_id = model_id
         self.model_commit = model_commit
         self.tokenizer_commit = tokenizer_commit
-        self.anatomy: Anatomy = dissect(self.model)
+        self.anatomy: Anatomy = find_parts(self.model)
         verify(self.model, self.anatomy)
         self._takes_positions = takes_position_ids(self.anatomy.body)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from huggingface_hub import constants
 
-from logos_pl.terminal import complain
+from logos_pl.io.terminal import complain
 
 SAY_AFTER_S = 3.0
 """Seconds of silence before the user hears what is waited for."""

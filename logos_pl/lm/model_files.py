@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from logos_pl.errors import InputError
-from logos_pl.parsing import MAX_TEXT_BYTES, MIB, open_regular, parse_json, read_text
+from logos_pl.io.parsing import MAX_TEXT_BYTES, MIB, open_regular, parse_json, read_text
 
 ADAPTER_FILE = "adapter_config.json"
 TOKENIZER_FILES = (

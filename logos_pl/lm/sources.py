@@ -28,7 +28,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import httpx
 
 from logos_pl.errors import InputError, LogosError, RunError
-from logos_pl.files import is_utf8, real_path
+from logos_pl.io.files import is_utf8, real_path
 from logos_pl.lm.hub_call import ask_hub
 from logos_pl.lm.model_files import ADAPTER_FILE, TOKENIZER_FILES, VOCABULARY_FILES, read_json_object, refuse_strange
 

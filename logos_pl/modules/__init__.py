@@ -1,1 +1,1 @@
-"""LightningModules."""
+"""What the LightningModules of all commands share."""

@@ -16,16 +16,18 @@ from logos_pl.data.datamodule import LensDataModule
 from logos_pl.data.packed_text import TextBatch
 from logos_pl.data.prompts import PromptBatch
 from logos_pl.errors import InputError, RunError
+from logos_pl.fit.closed_form import ClosedFormStart
 from logos_pl.functional.bias_loss import bias_cross_entropy
 from logos_pl.functional.budget import average_weight, lr_factor, warmup_factor, warmup_steps
 from logos_pl.functional.depth import depth_percentile_rows
 from logos_pl.functional.divergence import RowDivergence
 from logos_pl.functional.lens_loss import lens_loss
-from logos_pl.functional.low_rank import settle_rank
+from logos_pl.functional.low_rank import resolve_rank
 from logos_pl.functional.positions import sample_rows
 from logos_pl.functional.row_index import row_index
 from logos_pl.functional.schedules import SCHEDULES, Anneal, Init, ScheduleName, scheduled_lr, scheduled_rows
 from logos_pl.functional.training_basis import TrainingBasis
+from logos_pl.gates.evaluator import GateEvaluator, GateReadings
 from logos_pl.lenses.calibration import TemperedLens, fit_temperatures
 from logos_pl.lenses.decoding import lens_divergence
 from logos_pl.lenses.head import Head
@@ -36,11 +38,9 @@ from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.devices import Fp32Unembed
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
-from logos_pl.metrics.row_means import RowMeans
-from logos_pl.modules.closed_form_start import ClosedFormStart
-from logos_pl.modules.decomposing import Decomposer
-from logos_pl.modules.judging import Judged, Judging
-from logos_pl.modules.reading import BatchReading, PromptReader
+from logos_pl.modules.row_means import RowMeans
+from logos_pl.sweep.attribution import Decomposer
+from logos_pl.sweep.reader import BatchReading, PromptReader
 
 PERCENTILE_KL = "val/kl_from_final_bits_percentile_mean"
 """The logged figure that decides on stopping and on the best checkpoint: the tuned lens's KL(P_final‖P_L) in bits,
@@ -174,8 +174,8 @@ class LensTuning(LightningModule):
         self.keep_residuals = False
         self.decomposer: Decomposer | None = None
         self.prompt_reader: PromptReader | None = None
-        self.judging: Judging | None = None
-        self.judged: Judged | None = None
+        self.evaluator: GateEvaluator | None = None
+        self.gate_readings: GateReadings | None = None
 
     # Set-up
 
@@ -251,7 +251,7 @@ class LensTuning(LightningModule):
         Raises:
             InputError: the rank or the number of rows does not fit the model.
         """
-        rank = settle_rank(self.rank, lm.d_model)
+        rank = resolve_rank(self.rank, lm.d_model)
         self.init = SCHEDULES[self.schedule].init if self.init == "auto" else self.init
         self.lr = scheduled_lr(self.schedule, lm.d_model) if self.lr == "auto" else self.lr
         self.rows_in_step = self._count_rows(lm)
@@ -426,9 +426,9 @@ class LensTuning(LightningModule):
         lenses = {"tuned": tuned, "norm": norm, "norm_tau": TemperedLens(norm, inv_tau), "bias": bias}
         if "imported" in self.lenses:
             lenses["imported"] = self.lenses["imported"]
-        self.judging = Judging(self.frozen, lenses, data.asked, self.loss_block_bytes)
+        self.evaluator = GateEvaluator(self.frozen, lenses, data.asked, self.loss_block_bytes)
         if self.device.type != "mps":  # which has no float64: there the sums stay on the CPU
-            self.judging.to(self.device)
+            self.evaluator.to(self.device)
 
     def _validation_residuals(self, batches: Sequence[TextBatch]) -> Float[Tensor, "rows pos d_model"]:
         """Every row at the positions of held-out text: once, and on the CPU, as it is looked at only in pieces."""
@@ -444,11 +444,11 @@ class LensTuning(LightningModule):
 
     def test_step(self, batch: TextBatch | PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Read a batch of either evaluation set."""
-        assert self.judging is not None
+        assert self.evaluator is not None
         if isinstance(batch, TextBatch):
-            self.judging.read_text(batch)
+            self.evaluator.read_text(batch)
         else:
-            self.judging.read_prompts(batch)
+            self.evaluator.read_prompts(batch)
 
     def on_predict_start(self) -> None:
         """Make ready what every batch is read with, now that the lenses are in place."""
@@ -479,8 +479,8 @@ class LensTuning(LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Merge what the processes have read."""
-        assert self.judging is not None
-        self.judged = self.judging.compute()
+        assert self.evaluator is not None
+        self.gate_readings = self.evaluator.compute()
 
     def _take_readings(self) -> Readings:
         readings: Readings = {}

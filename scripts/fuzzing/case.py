@@ -8,8 +8,8 @@ from random import Random
 from typing import NamedTuple
 
 from fuzzing.child import Stdout
-from logos_pl import hub_cli
-from logos_pl.entry import main
+from logos_pl.cli import hub
+from logos_pl.cli.entry import main
 from logos_pl.errors import LogosError
 
 
@@ -62,7 +62,7 @@ def command(
     if arguments[:1] == ["hub"]:
 
         def call() -> int:
-            return hub_cli.main(arguments[1:])
+            return hub.main(arguments[1:])
 
     else:
 

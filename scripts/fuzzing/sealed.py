@@ -20,11 +20,11 @@ from fuzzing.inputs import CONFIG
 from fuzzing.values import ESCAPES, NUMBERS, at, edited, shown, to_json
 from fuzzing.workspace import COMMIT, REPO
 from logos_pl.artifacts import load_lenses, load_prism
-from logos_pl.callbacks.checkpoint_io import AtomicCheckpointIO
+from logos_pl.cli.run_folder import find_checkpoint
+from logos_pl.fit.checkpoint import AtomicCheckpointIO
 from logos_pl.hub.index import read_index
 from logos_pl.hub.verify import artifact_files
-from logos_pl.record_csv import read_records
-from logos_pl.run_folder import find_checkpoint
+from logos_pl.sweep.record_csv import read_records
 
 LENS, PRISM, HUB = "checkpoints/tuned_lenses/tiny", "checkpoints/prisms/tiny", "hub"
 CACHE = f"cache/hub/datasets--{REPO.replace('/', '--')}/snapshots/{COMMIT}"

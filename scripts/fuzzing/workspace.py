@@ -21,8 +21,8 @@ from transformers import (
     PreTrainedModel,
 )
 
-from logos_pl import hub_cli
-from logos_pl.entry import main
+from logos_pl.cli import hub
+from logos_pl.cli.entry import main
 from tests.tiny import WORDS, make_corpus, make_imported_lens, make_model
 
 COMMANDS = ("fit", "prism", "validate", "test", "predict", "selftest")
@@ -115,14 +115,14 @@ def _make_hub() -> None:
     licence = Path("hub/LICENSES/_local/tiny/LICENSE")
     licence.parent.mkdir(parents=True)
     licence.write_text("Do what you like.\n")
-    if hub_cli.main(["index", "hub"]) != 0:
+    if hub.main(["index", "hub"]) != 0:
         raise RuntimeError("hub index fails on a folder that is whole")
     cache = Path("cache/hub") / f"datasets--{REPO.replace('/', '--')}"
     (cache / "refs").mkdir(parents=True)
     (cache / "refs" / "main").write_text(COMMIT)
     shutil.copytree("hub", cache / "snapshots" / COMMIT)
     for command in (["verify", "hub"], ["pull", "--repo_id", REPO, "--all", "--folder", "pulled"]):
-        if hub_cli.main(command) != 0:
+        if hub.main(command) != 0:
             raise RuntimeError(f"hub {command[0]} fails on a release that is whole")
     shutil.rmtree("pulled")
 
@@ -138,7 +138,7 @@ def _listed(command: Sequence[str]) -> list[str]:
     with redirect_stdout(said):
         try:
             if command[0] == "hub":
-                hub_cli.main([*command[1:], "--help"])
+                hub.main([*command[1:], "--help"])
             else:
                 main([*command, "--help"])
         except SystemExit:

@@ -10,7 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from logos_pl.artifacts import Provenance
 from logos_pl.artifacts.fingerprint import fingerprint
-from logos_pl.artifacts.groups import (
+from logos_pl.artifacts.provenance_schema import (
     Batching,
     Budget,
     Capacity,

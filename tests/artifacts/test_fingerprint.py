@@ -9,7 +9,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from logos_pl.artifacts.fingerprint import check_fingerprint, fingerprint, fixed_tokens
-from logos_pl.artifacts.groups import Fingerprint
+from logos_pl.artifacts.provenance_schema import Fingerprint
 from logos_pl.errors import InputError
 from logos_pl.lenses.head import Head
 from logos_pl.lm.frozen import FrozenLM

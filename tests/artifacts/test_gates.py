@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from logos_pl.artifacts import Provenance, load_tuned_lens, save_tuned_lens
+from logos_pl.artifacts.filenames import GATE_FILES
 from logos_pl.artifacts.gates import record_gates
-from logos_pl.artifacts.names import GATE_FILES
 from logos_pl.errors import InputError, RunError
 from tests.artifacts.lenses import contents, make_lm, make_provenance, make_translators
 from tests.artifacts.verdicts import gate_files, make_acceptance, make_kpis
@@ -52,7 +52,7 @@ def test_files_figures_verdict_and_card_lie_beside_an_untouched_lens(lens: tuple
     assert "## Gates: passed" in card
     assert "0.457 [0.100, 0.900] bits (n = 7)" in card
     assert "The model has 4 blocks." in card
-    assert "Judged on 94 facts of `facts.yaml`" in card
+    assert "GateReadings on 94 facts of `facts.yaml`" in card
     assert "| perplexity without its last 2 blocks | – |" in card
     check_whole(folder)
 

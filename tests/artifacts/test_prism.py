@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from logos_pl.artifacts.fingerprint import fingerprint
-from logos_pl.artifacts.groups import Divergence, PrismCandidate, PrismKl
 from logos_pl.artifacts.prism import (
     check_prism_destination,
     load_prism,
@@ -14,6 +13,7 @@ from logos_pl.artifacts.prism import (
     save_prism,
 )
 from logos_pl.artifacts.prism_provenance import PrismProvenance
+from logos_pl.artifacts.provenance_schema import Divergence, PrismCandidate, PrismKl
 from logos_pl.errors import InputError
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.prism import PrismLens, PrismMap

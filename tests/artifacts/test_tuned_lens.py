@@ -21,7 +21,7 @@ from logos_pl.artifacts import (
     tuned_lens,
 )
 from logos_pl.artifacts.fingerprint import fingerprint
-from logos_pl.artifacts.groups import Preconditioner
+from logos_pl.artifacts.provenance_schema import Preconditioner
 from logos_pl.artifacts.tuned_lens import check_destination_of, check_tuned_lens_folder
 from logos_pl.errors import InputError, RunError
 from logos_pl.lenses.head import Head

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from logos_pl.artifacts.groups import Capacity
+from logos_pl.artifacts.provenance_schema import Capacity
 from logos_pl.artifacts.weights import (
     capacity_of,
     check_weights,

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from logos_pl.artifacts.names import GATE_FILES, GATES_FILE
+from logos_pl.artifacts.filenames import GATE_FILES, GATES_FILE
 from logos_pl.artifacts.verdict import Acceptance, Check, DeltaKl, EvaluatedOn, Figure, Gate, Kpis, SkipLayers
 
 GAIN = Figure(estimate=0.25, low=0.0, high=0.5, num=7)

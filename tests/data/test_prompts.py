@@ -8,10 +8,10 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from logos_pl.data.prompts import AskedPrompt, align_answer, ask, batches, remarks
+from logos_pl.data.prompt_types import AnswerTokens, Prompt
+from logos_pl.data.prompts import TokenizedPrompt, align_answer, ask, batches, remarks
 from logos_pl.errors import InputError
 from logos_pl.lm.frozen import load_tokenizer
-from logos_pl.records import Gold, Prompt
 from tests.data.test_tokenizing import with_prefix
 from tests.data.toy_tokenizers import KINDS, toy_tokenizer
 
@@ -39,7 +39,7 @@ def test_the_model_sees_the_tokenizers_own_special_tokens(tokenizer: PreTrainedT
     assert asked.ids[0] == tokenizer.bos_token_id
     assert asked.tokens[0] == "<s>"
     assert "".join(asked.tokens[1:]) == CAPITAL
-    assert asked.gold == asked.contrast == Gold("none")
+    assert asked.gold == asked.contrast == AnswerTokens("none")
     assert asked.input_ids == asked.ids
 
 
@@ -78,13 +78,13 @@ def test_all_tokens_of_a_long_answer_are_kept_and_the_model_reads_all_but_the_la
 def test_an_answer_whose_space_merges_with_the_prompt_is_taken_without_a_space() -> None:
     gold = align_answer(characters("_A:B", [(":", "_")]), "A:", "B")
 
-    assert gold == Gold("resolved", "no_space", (3,), ("B",))
+    assert gold == AnswerTokens("resolved", "no_space", (3,), ("B",))
 
 
 def test_the_form_with_a_space_wins_where_both_extend_the_prompt() -> None:
     gold = align_answer(characters("_A:B", []), "A:", "B")
 
-    assert gold == Gold("resolved", "with_space", (0, 3), ("_", "B"))
+    assert gold == AnswerTokens("resolved", "with_space", (0, 3), ("_", "B"))
 
 
 def test_an_answer_that_merges_is_unresolved() -> None:
@@ -93,14 +93,14 @@ def test_an_answer_that_merges_is_unresolved() -> None:
 
     asked = ask(tokenizer, Prompt("x", "orig", "A ", "B"), None)
 
-    assert asked.gold == Gold("unresolved")
+    assert asked.gold == AnswerTokens("unresolved")
     assert asked.gold.first_id is None
     assert asked.input_ids == asked.ids == (1, 0)
 
 
 @pytest.mark.parametrize("kind", ["word_level", "word_piece"])
 def test_an_answer_that_the_vocabulary_cannot_spell_is_unresolved(kind: str) -> None:
-    assert align_answer(toy_tokenizer(kind), CAPITAL, "Ωmega") == Gold("unresolved")
+    assert align_answer(toy_tokenizer(kind), CAPITAL, "Ωmega") == AnswerTokens("unresolved")
 
 
 def test_an_answer_without_tokens_is_unresolved() -> None:
@@ -108,7 +108,7 @@ def test_an_answer_without_tokens_is_unresolved() -> None:
     silent = Tokenizer(models.BPE({"a": 0}, []))
     silent.normalizer = normalizers.Sequence([normalizers.Replace("\u200b", ""), normalizers.Replace(" ", "")])
 
-    assert align_answer(PreTrainedTokenizerFast(tokenizer_object=silent), "a", "\u200b") == Gold("unresolved")
+    assert align_answer(PreTrainedTokenizerFast(tokenizer_object=silent), "a", "\u200b") == AnswerTokens("unresolved")
 
 
 def test_a_contrast_is_aligned_like_an_answer(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -183,14 +183,16 @@ def test_a_text_without_tokens_is_refused() -> None:
         ask(PreTrainedTokenizerFast(tokenizer_object=silent), Prompt("x", "orig", "\u200b"), None)
 
 
-def of_lengths(lengths: list[int]) -> list[AskedPrompt]:
+def of_lengths(lengths: list[int]) -> list[TokenizedPrompt]:
     """Prompts that the model reads so many tokens of; every second one ends in an answer of three tokens."""
     asked = []
     for number, length in enumerate(lengths):
         answer = (901, 902, 903) if number % 2 and length > 2 else ()
         ids = tuple(range(1, length + 1 - max(len(answer) - 1, 0)))
-        gold = Gold("resolved", "with_space", answer, ("a", "b", "c")) if answer else Gold("none")
-        asked.append(AskedPrompt(Prompt(f"p{number}", "orig", "t"), ids, ("t",) * len(ids), gold, Gold("none")))
+        gold = AnswerTokens("resolved", "with_space", answer, ("a", "b", "c")) if answer else AnswerTokens("none")
+        asked.append(
+            TokenizedPrompt(Prompt(f"p{number}", "orig", "t"), ids, ("t",) * len(ids), gold, AnswerTokens("none"))
+        )
     return asked
 
 
@@ -248,7 +250,7 @@ def test_after_a_line_feed_the_answer_is_looked_for_without_a_space(kind: str, e
 def test_after_a_space_an_answer_that_does_not_merge_is_taken_without_another_space() -> None:
     gold = align_answer(characters("_A:B", []), "A: ", "B")
 
-    assert gold == Gold("resolved", "no_space", (3,), ("B",))
+    assert gold == AnswerTokens("resolved", "no_space", (3,), ("B",))
 
 
 def test_after_a_space_that_merges_with_the_answer_it_is_not_looked_for_behind_another_space(
@@ -256,7 +258,7 @@ def test_after_a_space_that_merges_with_the_answer_it_is_not_looked_for_behind_a
 ) -> None:
     asked = ask(tokenizer, Prompt("x", "orig", f"{CAPITAL} ", "Berlin"), None)
 
-    assert asked.gold == Gold("unresolved")
+    assert asked.gold == AnswerTokens("unresolved")
     assert remarks([asked]) == [
         "prompt 'x' ends in white space that merges with the answer, which is not looked for: leave the white space "
         "out."

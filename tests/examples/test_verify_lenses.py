@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from logos_pl.hub_cli import hub_parser, main
+from logos_pl.cli.hub import hub_parser, main
 from tests.hub.publishing import REPO, SMALL, TAG, UPLOADS, checkpoints, hub, made
 from tests.hub.stand_in import Hub
 

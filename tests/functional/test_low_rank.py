@@ -9,7 +9,7 @@ from logos_pl.functional.low_rank import (
     balanced,
     check_rank,
     default_rank,
-    settle_rank,
+    resolve_rank,
     shared_draw,
     turned,
 )
@@ -71,10 +71,10 @@ def test_the_draw_leaves_the_global_generator_alone() -> None:
 
 
 def test_auto_and_a_number_settle_to_a_rank_that_fits() -> None:
-    assert settle_rank("auto", 4096) == 256
-    assert settle_rank(0, 4096) == 0
+    assert resolve_rank("auto", 4096) == 256
+    assert resolve_rank(0, 4096) == 0
     with pytest.raises(InputError, match="Rank 17 does not fit a model of width 16"):
-        settle_rank(17, 16)
+        resolve_rank(17, 16)
 
 
 def draw(seed: int, *shape: int) -> Tensor:

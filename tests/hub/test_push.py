@@ -9,14 +9,14 @@ from huggingface_hub import constants, metadata_load
 from huggingface_hub.utils import close_session
 
 from logos_pl.artifacts import load_tuned_lens
+from logos_pl.artifacts.filenames import GATE_FILES
 from logos_pl.artifacts.gates import record_gates
-from logos_pl.artifacts.names import GATE_FILES
+from logos_pl.cli.hub import main
 from logos_pl.errors import InputError, RunError
 from logos_pl.hub.index import Index
 from logos_pl.hub.layout import today
 from logos_pl.hub.pull import open_repository, pull
 from logos_pl.hub.push import Plan, plan_release, publish, refuse_without_login
-from logos_pl.hub_cli import main
 from tests.artifacts.lenses import contents, reseal
 from tests.artifacts.verdicts import gate_files
 from tests.hub.publishing import LICENCE, REPO, SMALL, TAG, TINY, UPLOADS

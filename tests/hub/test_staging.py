@@ -10,6 +10,7 @@ import torch
 from logos_pl.artifacts import load_prism
 from logos_pl.artifacts.card import Release
 from logos_pl.artifacts.prism import save_prism
+from logos_pl.cli.hub import main
 from logos_pl.errors import InputError
 from logos_pl.hub.checkpoints import find_artifacts
 from logos_pl.hub.index import Licence
@@ -18,7 +19,6 @@ from logos_pl.hub.licences import FoundLicence
 from logos_pl.hub.push import plan_release
 from logos_pl.hub.staging import stage
 from logos_pl.hub.verify import artifact_files
-from logos_pl.hub_cli import main
 from tests.artifacts.lenses import contents, reseal, write_sealed
 from tests.artifacts.test_prism import make_map, prism_provenance
 from tests.hub.publishing import REPO, TAG, reindex

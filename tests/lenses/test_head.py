@@ -13,7 +13,7 @@ from torch import nn
 from logos_pl.errors import InputError
 from logos_pl.lenses import head as head_module
 from logos_pl.lenses.head import Head, RowNorms
-from logos_pl.lm.anatomy import dissect
+from logos_pl.lm.anatomy import find_parts
 from logos_pl.lm.devices import Fp32Unembed
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.norms import NormWeights, apply_norm, norm_weights
@@ -34,7 +34,7 @@ def decode(head: Head, h: torch.Tensor) -> torch.Tensor:
 def test_row_n_in_fp32_is_within_a_ten_thousandth_bit_of_the_model_and_of_float64(name: str) -> None:
     family, model = FAMILIES[name], tiny_model(name, seed=3)
     h = last_row(model, family, IDS)
-    logits = decode(Head(dissect(model)), h)
+    logits = decode(Head(find_parts(model)), h)
     assert logits.dtype == torch.float32
     assert kl_bits(model(input_ids=IDS, use_cache=False).logits, logits) < 1e-4
     oracle = head_logits(model, family, h)
@@ -46,7 +46,7 @@ def test_row_n_in_fp32_is_within_a_ten_thousandth_bit_of_the_model_and_of_float6
 def test_a_half_precision_model_is_decoded_as_its_weights_say_in_float64(name: str) -> None:
     family, model = FAMILIES[name], tiny_model(name, torch.bfloat16, seed=3)
     h = last_row(model, family, IDS)
-    assert kl_bits(head_logits(model, family, h), decode(Head(dissect(model)), h)) < 1e-4
+    assert kl_bits(head_logits(model, family, h), decode(Head(find_parts(model)), h)) < 1e-4
 
 
 def without_bias(layer: nn.Linear) -> nn.Linear:
@@ -68,7 +68,7 @@ MUTATIONS = {
 def test_a_head_without_a_part_is_not_the_models(part: str) -> None:
     name, change = MUTATIONS[part]
     model = tiny_model(name)
-    anatomy = dissect(model)
+    anatomy = find_parts(model)
     wrong = Head(dataclasses.replace(anatomy, **change(anatomy)))
     wanted = model(input_ids=IDS, use_cache=False).logits
     assert kl_bits(wanted, decode(wrong, last_row(model, FAMILIES[name], IDS))) > 1e-2
@@ -76,7 +76,7 @@ def test_a_head_without_a_part_is_not_the_models(part: str) -> None:
 
 def test_a_head_without_the_projection_does_not_even_fit() -> None:
     model = tiny_model("opt_project")
-    wrong = Head(dissect(model))
+    wrong = Head(find_parts(model))
     wrong.projection = None
     with pytest.raises(RuntimeError):
         decode(wrong, last_row(model, FAMILIES["opt_project"], IDS))
@@ -86,7 +86,7 @@ def test_a_head_without_the_projection_does_not_even_fit() -> None:
 def test_epsilon_counts_where_the_residual_is_small(name: str) -> None:
     family, model = FAMILIES[name], tiny_model(name)
     h = last_row(model, family, IDS) * 1e-4
-    head = Head(dissect(model))
+    head = Head(find_parts(model))
     wanted = head_logits(model, family, h)
     assert kl_bits(wanted, decode(head, h)) < 1e-8
     head._norms.eps = torch.zeros_like(head._norms.eps)
@@ -127,12 +127,12 @@ def test_row_norms_of_different_kinds_stand_side_by_side() -> None:
 
 def test_next_is_refused_where_no_norm_reads_the_rows() -> None:
     with pytest.raises(InputError, match="`next` is not defined for Olmo2ForCausalLM: none of its norms reads"):
-        Head(dissect(tiny_model("olmo2")), decoding_norm="next")
+        Head(find_parts(tiny_model("olmo2")), decoding_norm="next")
 
 
 def test_normalise_widens_half_precision_before_it_squares() -> None:
     """A residual whose square overflows fp16 must still be normalised."""
-    head = Head(dissect(tiny_model("llama", torch.float16)))
+    head = Head(find_parts(tiny_model("llama", torch.float16)))
     h = torch.full((1, 2, D_MODEL), 2e4, dtype=torch.float16)
     x = head.normalise(h, [1])
     assert x.dtype == torch.float32
@@ -141,7 +141,7 @@ def test_normalise_widens_half_precision_before_it_squares() -> None:
 
 def test_an_fp32_head_shares_the_models_memory_and_never_trains() -> None:
     model = tiny_model("llama")
-    head = Head(dissect(model))
+    head = Head(find_parts(model))
     assert head.unembedding.weight.data_ptr() == model.lm_head.weight.data_ptr()
     assert not head.unembedding.weight.requires_grad
 
@@ -149,7 +149,7 @@ def test_an_fp32_head_shares_the_models_memory_and_never_trains() -> None:
 @pytest.mark.parametrize(("fp32", "wanted"), [("auto", torch.float32), (True, torch.float32), (False, torch.bfloat16)])
 def test_the_unembedding_is_held_as_asked_and_its_logits_are_fp32(fp32: Fp32Unembed, wanted: torch.dtype) -> None:
     model = tiny_model("gemma2", torch.bfloat16)
-    head, exact = Head(dissect(model), fp32_unembed=fp32), Head(dissect(model))
+    head, exact = Head(find_parts(model), fp32_unembed=fp32), Head(find_parts(model))
     shares = head.unembedding.weight.data_ptr() == model.lm_head.weight.data_ptr()
     assert (head.unembedding.weight.dtype, shares) == (wanted, wanted == torch.bfloat16)
     x = torch.randn(4, D_MODEL, generator=torch.Generator().manual_seed(0))
@@ -161,17 +161,17 @@ def test_the_unembedding_is_held_as_asked_and_its_logits_are_fp32(fp32: Fp32Unem
 
 def test_a_model_in_fp32_has_its_unembedding_in_fp32_whatever_is_asked() -> None:
     model = tiny_model("llama")
-    assert Head(dissect(model), fp32_unembed=False).unembedding.weight.data_ptr() == model.lm_head.weight.data_ptr()
+    assert Head(find_parts(model), fp32_unembed=False).unembedding.weight.data_ptr() == model.lm_head.weight.data_ptr()
 
 
 def test_the_hash_does_not_depend_on_the_dtype_loaded_when_the_cast_is_lossless() -> None:
     half = tiny_model("opt_project", torch.bfloat16)
-    digest = Head(dissect(half)).sha256()
-    assert Head(dissect(half.float())).sha256() == digest
+    digest = Head(find_parts(half)).sha256()
+    assert Head(find_parts(half.float())).sha256() == digest
 
 
 def test_the_hash_does_not_depend_on_the_decoding_norm_or_on_the_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    anatomy = dissect(tiny_model("phi"))
+    anatomy = find_parts(tiny_model("phi"))
     digest = Head(anatomy).sha256()
     assert Head(anatomy, decoding_norm="next").sha256() == digest
     monkeypatch.setattr(head_module, "HASH_CHUNK", 7)
@@ -181,14 +181,14 @@ def test_the_hash_does_not_depend_on_the_decoding_norm_or_on_the_chunks(monkeypa
 @pytest.mark.parametrize("path", ["lm_head.weight", "lm_head.bias", "model.final_layernorm.weight"])
 def test_one_changed_number_anywhere_in_the_head_changes_the_hash(path: str) -> None:
     model = tiny_model("phi")
-    before = Head(dissect(model)).sha256()
+    before = Head(find_parts(model)).sha256()
     tensor = model.get_parameter(path).data.view(-1)
     tensor[-1] = torch.nextafter(tensor[-1], torch.tensor(10.0))
-    assert Head(dissect(model)).sha256() != before
+    assert Head(find_parts(model)).sha256() != before
 
 
 def test_a_changed_constant_changes_the_hash() -> None:
-    anatomy = dissect(tiny_model("gemma2"))
+    anatomy = find_parts(tiny_model("gemma2"))
     digests = {
         Head(dataclasses.replace(anatomy, **change)).sha256()
         for change in ({}, {"softcap": 3.5}, {"softcap": None}, {"logit_multiplier": 2.0}, {"logit_divisor": 2.0})
@@ -240,7 +240,7 @@ def test_next_token_rows_of_trained_models_match_the_reference(shared: Path, ref
 
 def test_norm_weights_used_by_the_head_are_those_of_the_module() -> None:
     model = tiny_model("cohere2")
-    assert torch.equal(Head(dissect(model)).final.gamma, norm_weights(model.model.norm).gamma)
+    assert torch.equal(Head(find_parts(model)).final.gamma, norm_weights(model.model.norm).gamma)
 
 
 def test_a_shift_is_projected_without_the_projections_bias() -> None:
@@ -249,6 +249,6 @@ def test_a_shift_is_projected_without_the_projections_bias() -> None:
     assert head.projection[1] is not None
     x, shift = torch.randn(4, 3, 8), torch.randn(4, 3, 8)
     torch.testing.assert_close(head.project(x) + head.project_shift(shift), head.project(x + shift))
-    plain = Head(dissect(tiny_model("llama")))
+    plain = Head(find_parts(tiny_model("llama")))
     wide = torch.randn(2, D_MODEL)
     assert plain.project_shift(wide) is wide

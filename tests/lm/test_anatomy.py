@@ -16,7 +16,7 @@ from transformers import (
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from logos_pl.errors import InputError
-from logos_pl.lm.anatomy import dissect, exact_logits
+from logos_pl.lm.anatomy import exact_logits, find_parts
 from logos_pl.lm.verify import verify
 from tests.lm.families import BLOCKS, D_MODEL, FAMILIES, NAMES, VOCAB, build, tiny_model
 from tests.lm.oracle import last_row
@@ -27,7 +27,7 @@ IDS = torch.randint(0, VOCAB, (3, 11), generator=torch.Generator().manual_seed(5
 @pytest.mark.parametrize("name", NAMES)
 def test_every_family_is_taken_apart_as_its_own_code_says(name: str) -> None:
     family, model = FAMILIES[name], tiny_model(name)
-    anatomy = dissect(model)
+    anatomy = find_parts(model)
     assert (anatomy.num_blocks, anatomy.d_model, anatomy.vocab_size) == (BLOCKS, D_MODEL, VOCAB)
     assert anatomy.final_norm is (None if family.final_norm is None else model.get_submodule(family.final_norm))
     assert (anatomy.project is not None) == family.project
@@ -42,7 +42,7 @@ def test_every_family_is_taken_apart_as_its_own_code_says(name: str) -> None:
 def test_the_last_row_decoded_exactly_is_bitwise_the_models_own_logits(name: str, dtype: torch.dtype) -> None:
     model = tiny_model(name, dtype, seed=1)
     h = last_row(model, FAMILIES[name], IDS)
-    logits = exact_logits(dissect(model), h)
+    logits = exact_logits(find_parts(model), h)
     assert torch.equal(logits, model(input_ids=IDS, use_cache=False).logits)
 
 
@@ -50,7 +50,7 @@ def test_the_last_row_decoded_exactly_is_bitwise_the_models_own_logits(name: str
 @pytest.mark.parametrize("name", NAMES)
 def test_the_next_norm_is_the_one_that_reads_the_row(name: str, dtype: torch.dtype) -> None:
     family, model = FAMILIES[name], tiny_model(name, dtype)
-    norms = dissect(model).next_norms
+    norms = find_parts(model).next_norms
     if family.next_norm is None:
         assert norms is None
         return
@@ -62,7 +62,7 @@ def test_the_next_norm_is_the_one_that_reads_the_row(name: str, dtype: torch.dty
 def test_a_post_norm_block_decodes_its_row_with_its_own_second_norm() -> None:
     model = tiny_model("opt_post_norm")
     blocks = model.model.decoder.layers
-    norms = dissect(model).next_norms
+    norms = find_parts(model).next_norms
     assert norms == [blocks[0].self_attn_layer_norm, blocks[0].final_layer_norm, blocks[1].final_layer_norm]
 
 
@@ -72,7 +72,7 @@ def llama(**changes: object) -> LlamaConfig:
 
 def refusal(model: nn.Module) -> str:
     with pytest.raises(InputError) as caught:
-        verify(model, dissect(model))
+        verify(model, find_parts(model))
     return str(caught.value)
 
 
@@ -139,7 +139,7 @@ def test_a_forward_that_fails_in_half_precision_is_refused_with_the_advice_of_fl
     message = refusal(build(lambda: MixedForCausalLM(llama()), torch.bfloat16))
     assert message.startswith("MixedForCausalLM is not supported in bfloat16: it does not run on token ids alone (")
     assert "; in float32 it may run, give --model.dtype float32; " in message
-    dissect(build(lambda: MixedForCausalLM(llama())))
+    find_parts(build(lambda: MixedForCausalLM(llama())))
 
 
 def test_memory_that_runs_out_is_not_the_architectures_fault(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +149,7 @@ def test_memory_that_runs_out_is_not_the_architectures_fault(monkeypatch: pytest
     model = tiny_model("llama")
     monkeypatch.setattr(model, "forward", fail)
     with pytest.raises(torch.OutOfMemoryError):
-        dissect(model)
+        find_parts(model)
 
 
 def test_an_encoder_decoder_model_is_refused() -> None:
@@ -190,7 +190,7 @@ def test_a_configuration_that_lies_about_the_number_of_blocks_is_refused() -> No
 
 def test_no_hook_stays_on_the_model() -> None:
     model = tiny_model("llama")
-    verify(model, dissect(model))
+    verify(model, find_parts(model))
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
@@ -202,4 +202,4 @@ def test_a_declared_soft_cap_is_kept_even_where_rounding_hides_it() -> None:
     model.config.final_logit_softcapping = None
     assert torch.equal(model(input_ids=IDS, use_cache=False).logits, logits)
     model.config.final_logit_softcapping = 1024.0
-    assert dissect(model).softcap == 1024.0
+    assert find_parts(model).softcap == 1024.0

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers import BloomConfig, BloomForCausalLM, PreTrainedModel
 
 from logos_pl.errors import InputError
-from logos_pl.lm.anatomy import dissect
+from logos_pl.lm.anatomy import find_parts
 from logos_pl.lm.branches import find_branches, keeping_branches
 from tests.lm.families import BLOCKS, D_MODEL, NAMES, VOCAB, build, tiny_model
 
@@ -34,7 +34,7 @@ BY_HAND = {
 
 def kept_of(model: PreTrainedModel) -> tuple[Tensor, Tensor]:
     """What the branches add and the stream at the ends, [blocks, 2, pos, d] and [2, pos, d], from one forward."""
-    anatomy = dissect(model)
+    anatomy = find_parts(model)
     branches = find_branches(model, anatomy)
     ends: list[Tensor] = []
     first, last = anatomy.blocks[0], anatomy.blocks[-1]
@@ -62,18 +62,18 @@ def test_in_every_family_the_branches_add_up_to_what_the_blocks_add(name: str) -
 @pytest.mark.parametrize("name", DECOMPOSED)
 def test_the_branches_are_found_in_half_precision_too(name: str) -> None:
     model = tiny_model(name, torch.bfloat16)
-    anatomy = dissect(model)
+    anatomy = find_parts(model)
     wanted = tiny_model(name)
     paths = {module: path for path, module in model.named_modules()}
     in_fp32 = {module: path for path, module in wanted.named_modules()}
-    for half, full in zip(find_branches(model, anatomy), find_branches(wanted, dissect(wanted)), strict=True):
+    for half, full in zip(find_branches(model, anatomy), find_branches(wanted, find_parts(wanted)), strict=True):
         assert [paths[half.attention], paths[half.mlp]] == [in_fp32[full.attention], in_fp32[full.mlp]]
 
 
 @pytest.mark.parametrize("name", BY_HAND)
 def test_the_branches_are_the_modules_that_the_familys_code_adds(name: str) -> None:
     model = tiny_model(name)
-    anatomy = dissect(model)
+    anatomy = find_parts(model)
     for block, branches in zip(anatomy.blocks, find_branches(model, anatomy), strict=True):
         assert [branches.attention, branches.mlp] == [block.get_submodule(path) for path in BY_HAND[name]]
         assert branches.multiplier == (0.5 if name == "granite" else 1.0)
@@ -92,19 +92,19 @@ def test_blocks_that_normalise_the_stream_itself_are_refused_by_name() -> None:
     with pytest.raises(
         InputError, match=r"logits of OPTForCausalLM cannot be decomposed: block 1 .*without `decompose`"
     ):
-        find_branches(model, dissect(model))
+        find_branches(model, find_parts(model))
 
 
 def test_a_block_with_a_further_branch_is_refused_by_its_number() -> None:
     model = tiny_model("llama")
     model.model.layers[1].register_forward_hook(lambda m, args, out: out + 0.01 * args[0])
     with pytest.raises(InputError, match="LlamaForCausalLM cannot be decomposed: block 2 "):
-        find_branches(model, dissect(model))
+        find_branches(model, find_parts(model))
 
 
 def test_the_hooks_go_away_also_when_the_forward_fails() -> None:
     model = tiny_model("gpt2")
-    anatomy = dissect(model)
+    anatomy = find_parts(model)
     branches = find_branches(model, anatomy)
 
     def hooks() -> int:

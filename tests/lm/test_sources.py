@@ -15,12 +15,12 @@ import pytest
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
+from logos_pl.cli.plan import plan_run
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.errors import InputError, LogosError, RunError
 from logos_pl.lm import hub_call, sources
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.sources import clean_name, explain, filed_under, files_digest, locate
-from logos_pl.plan import plan_run
 from tests.lm.hub_stand_in import COMMIT, REFUSALS, HubStandIn
 from tests.tiny import make_model, namespace
 

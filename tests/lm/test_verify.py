@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from logos_pl.errors import InputError
 from logos_pl.lm import verify as verify_module
-from logos_pl.lm.anatomy import Anatomy, dissect
+from logos_pl.lm.anatomy import Anatomy, find_parts
 from logos_pl.lm.norms import norm_weights
 from logos_pl.lm.verify import verify
 from tests.lm.families import FAMILIES, LLAMA_LIKE, NAMES, build, tiny_model
@@ -22,7 +22,7 @@ from tests.lm.families import FAMILIES, LLAMA_LIKE, NAMES, build, tiny_model
 @pytest.mark.parametrize("name", NAMES)
 def test_every_family_is_proved(name: str, dtype: torch.dtype) -> None:
     model = tiny_model(name, dtype, seed=2)
-    verify(model, dissect(model))
+    verify(model, find_parts(model))
 
 
 def without_bias(layer: nn.Linear) -> nn.Linear:
@@ -57,14 +57,14 @@ MUTATIONS = {
 def test_an_anatomy_without_a_part_is_refused(part: str) -> None:
     name, change = MUTATIONS[part]
     model = tiny_model(name)
-    anatomy = dissect(model)
+    anatomy = find_parts(model)
     with pytest.raises(InputError, match=f"^{type(model).__name__} is not supported: "):
         verify(model, dataclasses.replace(anatomy, **change(anatomy)))
 
 
 def test_an_anatomy_without_the_projection_is_refused() -> None:
     model = tiny_model("opt_project")
-    anatomy = dissect(model)
+    anatomy = find_parts(model)
     other = nn.Linear(32, 24, bias=False, dtype=torch.float32)
     with pytest.raises(InputError, match="OPTForCausalLM is not supported"):
         verify(model, dataclasses.replace(anatomy, project=other))
@@ -80,7 +80,7 @@ def test_a_model_that_changes_the_stream_between_blocks_is_refused() -> None:
 
     model.model.layers[1].register_forward_pre_hook(nudge)
     with pytest.raises(InputError) as caught:
-        verify(model, dissect(model))
+        verify(model, find_parts(model))
     assert str(caught.value) == (
         "LlamaForCausalLM is not supported: the output of block 1 is not the input of block 2."
     )
@@ -100,7 +100,7 @@ def test_a_model_that_reads_later_tokens_is_refused(name: str, dtype: torch.dtyp
     config = AutoConfig.for_model(model_type, **{**LLAMA_LIKE, **settings})
     model = build(lambda: AutoModelForCausalLM.from_config(config), dtype)
     with pytest.raises(InputError) as caught:
-        verify(model, dissect(model))
+        verify(model, find_parts(model))
     assert str(caught.value) == (
         f"{name} is not supported: row 1 reads tokens that come later (bidirectional attention); take a causal "
         "language model."
@@ -123,7 +123,7 @@ def test_large_embeddings_do_not_hide_what_the_blocks_read(dtype: torch.dtype) -
     model = build(lambda: AutoModelForCausalLM.from_config(config), dtype)
     model.model.embed_tokens.weight *= 40
     with pytest.raises(InputError, match="reads tokens that come later"):
-        verify(model, dissect(model))
+        verify(model, find_parts(model))
 
 
 def test_one_block_that_looks_a_single_token_ahead_is_found_wherever_it_stands() -> None:
@@ -131,7 +131,7 @@ def test_one_block_that_looks_a_single_token_ahead_is_found_wherever_it_stands()
         model = tiny_model("llama")
         with_output(model.model.layers[place], lambda h: h + 0.05 * h.roll(-1, dims=1))
         with pytest.raises(InputError, match=f"row {place + 1} reads tokens that come later"):
-            verify(model, dissect(model))
+            verify(model, find_parts(model))
 
 
 @pytest.mark.parametrize(("dtype", "noise"), [(torch.float32, 1e-7), (torch.bfloat16, 4e-3)], ids=str)
@@ -140,7 +140,7 @@ def test_a_kernel_that_rounds_otherwise_each_time_is_no_reading_of_later_tokens(
 ) -> None:
     """As a mixture of experts on CUDA adds in no fixed order; only the body's own run is disturbed here."""
     model = tiny_model("mixtral", dtype)
-    anatomy = dissect(model)
+    anatomy = find_parts(model)
     generator = torch.Generator().manual_seed(0)
     real = model.model.forward
     runs: list[int] = []
@@ -160,7 +160,7 @@ def test_a_kernel_that_rounds_otherwise_each_time_is_no_reading_of_later_tokens(
 
 def test_a_stream_of_a_wider_type_than_the_anatomy_says_is_refused() -> None:
     model = tiny_model("mamba", torch.bfloat16)
-    anatomy = dissect(model)
+    anatomy = find_parts(model)
     assert anatomy.stream_dtype == torch.float32
     with pytest.raises(InputError, match=r"block 1 has numbers in torch.float32, which torch.bfloat16 does not hold"):
         verify(model, dataclasses.replace(anatomy, stream_dtype=torch.bfloat16))
@@ -168,7 +168,7 @@ def test_a_stream_of_a_wider_type_than_the_anatomy_says_is_refused() -> None:
 
 def test_a_refusal_in_half_precision_says_that_float32_may_do() -> None:
     model = tiny_model("gemma2", torch.bfloat16)
-    anatomy = dataclasses.replace(dissect(model), softcap=None)
+    anatomy = dataclasses.replace(find_parts(model), softcap=None)
     with pytest.raises(InputError) as caught:
         verify(model, anatomy)
     assert str(caught.value).startswith("Gemma2ForCausalLM is not supported in bfloat16: final norm, projection")
@@ -191,14 +191,14 @@ def test_gemma_3n_with_its_four_streams_is_refused() -> None:
     )
     model = build(lambda: AutoModelForCausalLM.from_config(config))
     with pytest.raises(InputError, match=r"^Gemma3nForCausalLM is not supported: "):
-        verify(model, dissect(model))
+        verify(model, find_parts(model))
 
 
 def test_a_soft_cap_that_ordinary_logits_do_not_show_is_missed_by_no_one() -> None:
     """Logits of the model's own rows far below the cap: dropping it must still be seen, on the large probe rows."""
     model = tiny_model("gemma2")
     model.config.final_logit_softcapping = 1e3
-    anatomy = dissect(model)
+    anatomy = find_parts(model)
     assert anatomy.softcap == 1e3
     with pytest.raises(InputError, match="Gemma2ForCausalLM is not supported"):
         verify(model, dataclasses.replace(anatomy, softcap=None))
@@ -207,7 +207,7 @@ def test_a_soft_cap_that_ordinary_logits_do_not_show_is_missed_by_no_one() -> No
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2"])
 def test_the_fp32_path_with_a_wrong_epsilon_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model(name, torch.bfloat16)
-    anatomy = dissect(model)
+    anatomy = find_parts(model)
 
     def forgetful(module: nn.Module, d_model: int | None = None) -> Any:
         return dataclasses.replace(norm_weights(module, d_model), eps=0.0)
@@ -219,7 +219,7 @@ def test_the_fp32_path_with_a_wrong_epsilon_is_refused(name: str, monkeypatch: p
 
 def test_the_fp32_path_without_its_beta_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model("opt")
-    anatomy = dissect(model)
+    anatomy = find_parts(model)
     monkeypatch.setattr(verify_module, "norm_weights", lambda m, d: dataclasses.replace(norm_weights(m, d), beta=None))
     with pytest.raises(InputError, match="bits away"):
         verify(model, anatomy)
@@ -229,11 +229,11 @@ def test_a_norm_without_a_readable_epsilon_is_refused_by_the_models_name() -> No
     config = AutoConfig.for_model("olmo", **LLAMA_LIKE)
     model = build(lambda: AutoModelForCausalLM.from_config(config))
     with pytest.raises(InputError, match=r"^OlmoForCausalLM is not supported: the norm OlmoLayerNorm .* has no ε"):
-        verify(model, dissect(model))
+        verify(model, find_parts(model))
 
 
 def test_families_cover_every_kind_of_head() -> None:
-    found: list[Anatomy] = [dissect(tiny_model(name)) for name in NAMES]
+    found: list[Anatomy] = [find_parts(tiny_model(name)) for name in NAMES]
     assert any(a.softcap is not None for a in found)
     assert any(a.logit_multiplier != 1 for a in found)
     assert any(a.logit_divisor != 1 for a in found)

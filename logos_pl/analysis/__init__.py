@@ -1,1 +1,0 @@
-"""Rows in, verdicts and pictures out, no model."""

@@ -1,1 +1,0 @@
-"""Lightning callbacks: what a run does beside computing."""

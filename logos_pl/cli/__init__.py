@@ -1,0 +1,1 @@
+"""All that a user types: commands, options, messages."""

@@ -1,0 +1,227 @@
+"""Options and configuration files before and after the parser: bounded, plain, whole, and naming no foreign code.
+
+jsonargparse reads every value as YAML, opens what a value names as a file, and imports what it names as a class.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import set_loader, set_parsing_settings
+
+from logos_pl.errors import InputError
+from logos_pl.io.files import is_utf8
+from logos_pl.io.parsing import MAX_DEPTH, BoundsError, compose_yaml, parse_yaml, read_text
+from logos_pl.io.terminal import shortened
+
+FOLLOWING = {
+    "model.schedule": "schedule",
+    "model.seed": "seed_everything",
+    "data.schedule": "schedule",
+    "data.model_id": "model.model_id",
+    "data.model_revision": "model.revision",
+    "data.seed": "seed_everything",
+}
+"""Settings that follow another option and are none of their own."""
+
+ENDLESS_NUMBER = re.compile(r"[-+]?[0-9][0-9_]{300,}")
+"""An integer that has no float, which the parser makes of it where an option takes one."""
+
+SEXAGESIMAL = re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?")
+"""What YAML 1.1 reads as a number to the base of 60, and nobody means."""
+
+MAX_BYTES = 2**16
+"""Largest configuration; all options with their help are a tenth of it."""
+
+TEXTS = ("data.prompt", "data.answer")
+"""Options that are text, which may look like anything."""
+
+FILES_AND_FOLDERS = (
+    "ckpt_path", "data.prompts", "data.suite", "export.folder", "prism.folder", "sweep.out_dir",
+    "trainer.default_root_dir", "dir", "folder", "text",
+)  # fmt: skip
+"""Options of all commands that are paths and nothing else."""
+
+
+def guard_values() -> None:
+    """Let the parser read values within bounds; what is no YAML, or goes beyond them, is the text that it is."""
+    set_loader("yaml", _read_value, exceptions=(InputError,))
+
+
+def guard_imports(allowed: Sequence[str]) -> None:
+    """Let a configuration name classes by these paths and nothing else that could be imported, and no remote file."""
+    set_parsing_settings(
+        import_path_denylist=["*"],
+        import_path_allowlist=list(allowed),
+        instantiate_subclass_spec_in_any=False,
+        config_read_mode_urls_enabled=False,
+        config_read_mode_fsspec_enabled=False,
+    )
+
+
+def _read_value(text: str) -> Any:
+    value = parse_yaml(text, "the value")
+    if isinstance(value, dict) and value and all(part is None for part in value.values()):
+        # `Paris:` and `{name, date}` are text; so the parser's own loader takes them.
+        keys = [str(key) for key in value]
+        if text.strip() == f"{keys[0]}:" or set(text.strip(" {}").replace(" ", "").split(",")) == set(keys):
+            return text
+    return value
+
+
+def check_arguments(arguments: Sequence[str], sections: Sequence[str], commands: Sequence[str]) -> None:
+    """Look at all that is given before the parser does: it would follow any nesting and open any file.
+
+    Args:
+        arguments: The command line.
+        sections: Groups of options.
+        commands: Subcommands, which may be the outermost keys of a configuration.
+
+    Raises:
+        InputError: A configuration cannot be read, a value goes beyond the bounds, or a section is given as a whole.
+    """
+    for number, argument in enumerate(arguments):
+        if not argument.startswith("-"):
+            continue
+        option, equals, value = argument.partition("=")
+        if not equals:
+            value = arguments[number + 1] if number + 1 < len(arguments) else ""
+        if argument.startswith("-c") and len(argument) > 2:
+            option, value = "-c", argument[2:].removeprefix("=")
+        if option in ("-c", "--config"):
+            if equals and not value:
+                raise InputError(f"{option} needs the path of a configuration, such as configs/demo.yaml.")
+            if value and not value.startswith("--"):
+                read_configuration(value, sections, commands)
+        elif option.removeprefix("--") in sections:
+            raise InputError(f"{option} is a group of options: give them one by one, as {option}.NAME; see --help.")
+        elif option.count(".") > MAX_DEPTH:
+            raise InputError(f"{option[:60]}… is no option: see --help.")
+        elif option.removeprefix("--") not in TEXTS:
+            _refuse_misread(option, value)
+
+
+def read_configuration(path: str, sections: Sequence[str], commands: Sequence[str] = ()) -> dict[str, Any]:
+    """A configuration file as plain values.
+
+    Raises:
+        InputError: It cannot be read, is no YAML or JSON within bounds, or is not made of sections of options.
+    """
+    try:
+        text = read_text(Path(path), MAX_BYTES, name=f"--config {path}")
+    except (OSError, ValueError) as error:  # a path may hold a NUL
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(
+            f"--config {path} cannot be read ({reason}): give a file, such as configs/demo.yaml."
+        ) from error
+    content = parse_yaml(text, path, MAX_BYTES)
+    if not isinstance(content, dict) or not content:
+        raise InputError(f"{path} holds no options: begin with a section, such as `model:`, and its options under it.")
+    _check_sections(content, path, sections, commands)
+    return content
+
+
+def _check_sections(content: dict[Any, Any], path: str, sections: Sequence[str], commands: Sequence[str]) -> None:
+    for key, value in content.items():
+        if key in (*sections, *commands) and not isinstance(value, dict):
+            given = "nothing" if value is None else shortened(repr(value), MAX_DEPTH)
+            raise InputError(f"{path}: `{key}` must hold options, one a line under it (got {given}).")
+        if key == "models" and not isinstance(value, list | None):
+            raise InputError(f"{path}: `models` must be a list (got {value!r}).")
+        if key == "config":
+            raise InputError(f"{path}: `config` names another configuration: give both with --config.")
+        if key in commands:
+            _check_sections(value, path, sections, ())
+        else:
+            _check_values(f"{path}: `{key}`", key, value)
+            _refuse_following(path, key, value)
+
+
+def _refuse_following(path: str, section: str, options: Any) -> None:
+    """Refuse what would be set to another option's value without a word."""
+    for option, leader in FOLLOWING.items():
+        group, _, name = option.partition(".")
+        if option == section or (group == section and isinstance(options, dict) and name in options):
+            raise InputError(f"{path}: `{option}` follows --{leader}: give that instead.")
+
+
+def _check_values(shown: str, key: Any, value: Any) -> None:
+    if not isinstance(key, str) or key.startswith("__"):
+        raise InputError(f"{shown} holds the key {key!r}, which is no option: remove it.")
+    if isinstance(value, dict):
+        for name, part in value.items():
+            _check_values(shown, name, part)
+    elif isinstance(value, list):
+        for part in value:
+            _check_values(shown, key, part)
+    elif isinstance(value, str) and key not in ("prompt", "answer"):
+        _refuse_misread(f"{shown}: {key}", value)
+
+
+def _refuse_misread(option: str, value: str) -> None:
+    """Refuse a value that the parser would follow without end or take for another one; what is no YAML at all is text.
+
+    Raises:
+        InputError: naming the option.
+    """
+    if SEXAGESIMAL.fullmatch(value):
+        raise InputError(f"{option} {shortened(value, MAX_DEPTH)} is no number: write it in decimal digits.")
+    if len(value) <= MAX_DEPTH:
+        return
+    if ENDLESS_NUMBER.fullmatch(value):
+        raise InputError(f"{option} {shortened(value, MAX_DEPTH)} is a number beyond all bounds: give a smaller one.")
+    try:
+        compose_yaml(value, f"The value of {option}")
+    except BoundsError:
+        raise
+    except InputError:
+        pass
+
+
+def check_settings(settings: Iterable[tuple[str, Any]], defaults: Mapping[str, Any]) -> None:
+    """Refuse what the parser lets through: null for an option that takes none, and text that nothing can be named.
+
+    Args:
+        settings: Options with their values.
+        defaults: What each is when it is left out.
+
+    Raises:
+        InputError: naming the option.
+    """
+    for option, value in settings:
+        if ".init_args" in option or ".dict_kwargs" in option:
+            continue  # of a class that is named, which has defaults of its own
+        default = defaults.get(option)
+        if value is None and default is not None:
+            raise InputError(f"--{option} takes no null: leave it out for {default}, or give another value.")
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str):
+                _check_text(option, text)
+
+
+def expand_home(settings: MutableMapping[str, Any]) -> None:
+    """Put the home folder for a leading `~`, which shells leave as it is in `--option=~/folder`, and YAML does.
+
+    Args:
+        settings: Options with their values, which are replaced.
+    """
+    for option in FILES_AND_FOLDERS:
+        path = settings.get(option)
+        if isinstance(path, str) and path.startswith("~"):
+            settings[option] = os.path.expanduser(path)
+
+
+def _check_text(option: str, text: str) -> None:
+    if not text.strip() and option not in TEXTS:
+        raise InputError(f"--{option} is empty: give a value, or leave it out.")
+    if "\0" in text:
+        raise InputError(f"--{option} holds the character NUL: remove it.")
+    if not is_utf8(text):
+        raise InputError(f"--{option} {text!r} is not UTF-8 text: give it in UTF-8.")
+    if option not in TEXTS and text.startswith("~"):
+        try:
+            os.fspath(Path(text).expanduser())
+        except RuntimeError as error:
+            raise InputError(f"--{option} {text}: there is no such user's home folder.") from error

@@ -1,0 +1,294 @@
+"""Publish, fetch and verify lenses on the Hub: `logos-pl hub push | pull | index | verify | list`."""
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.utils import disable_progress_bars
+from jsonargparse import ArgumentParser, Namespace
+from rich.table import Table
+
+from logos_pl.cli.configuration import check_arguments, check_settings, expand_home, guard_values
+from logos_pl.cli.error_messages import describe, one_sentence, speak_plainly
+from logos_pl.cli.quiet import silence_third_parties
+from logos_pl.errors import InputError, LogosError
+from logos_pl.hub.index import VERDICTS, Index, read_index
+from logos_pl.hub.layout import INDEX_FILE, WORDS, Kind, check_tag, today
+from logos_pl.hub.pull import fetch_artifact, fetch_licences, open_repository, pull, releases, select
+from logos_pl.hub.verify import artifact_files, check_licences, refuse_foreign_files
+from logos_pl.io.files import replace_file
+from logos_pl.io.terminal import Console, complain, say
+from logos_pl.lm.sources import DEMO, locate
+
+MODELS_HELP = "ids of the models; for a model of a local folder, that folder"
+
+
+class HubParser(ArgumentParser):
+    """A parser whose errors are one sentence."""
+
+    def error(self, message: str, ex: Exception | None = None) -> Any:
+        """Refuse what was given.
+
+        Raises:
+            InputError: always.
+        """
+        plain = re.sub(r"\b(?:push|pull|index|verify|list)\.(?=\w)", "--", message)
+        raise InputError(one_sentence(plain, "`logos-pl hub --help`")) from ex
+
+
+def main(args: Sequence[str]) -> int:
+    """Run one of the commands.
+
+    Args:
+        args: What stands after `logos-pl hub`.
+
+    Returns:
+        Exit status: 0, 1 for a failure, 2 for bad input, 130 after Ctrl-C.
+    """
+    silence_third_parties()
+    speak_plainly()
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+    try:
+        if not args:
+            raise InputError("Say what to do: `logos-pl hub push`, `pull`, `index`, `verify` or `list`.")
+        guard_values()
+        check_arguments(args, (), ())
+        given = hub_parser().parse_args(list(args))
+        settings = given[given.subcommand]
+        check_settings(settings.items(), {})
+        expand_home(settings)
+        COMMANDS[given.subcommand](settings)
+    except (LogosError, OSError, UnicodeDecodeError, RuntimeError, MemoryError) as error:
+        message, status = describe(error)
+        complain(message)
+        return status
+    except KeyboardInterrupt:
+        complain("Interrupted; nothing is half-written, and the same command goes on.")
+        return 130
+    return 0
+
+
+def hub_parser() -> HubParser:
+    """The options of all commands."""
+    parser = HubParser(prog="logos-pl hub", description=__doc__, allow_abbrev=False)
+    commands = parser.add_subcommands()
+    for name, does, where in (
+        ("push", "publish lenses as a release", "repo"),
+        ("pull", "fetch lenses into the folder of checkpoints", "repo"),
+        ("index", f"write {INDEX_FILE} for a folder in the layout of the Hub", "folder"),
+        ("verify", "compare a folder or a repository with its index, file by file", "either"),
+        ("list", "show what a repository holds; fetches its index alone", "repo"),
+    ):
+        command = HubParser(description=f"{does[0].upper()}{does[1:]}.", allow_abbrev=False)
+        if where in ("folder", "either"):
+            command.add_argument("dir", type=str, nargs="?" if where == "either" else None, help="the folder")
+        if where in ("repo", "either"):
+            command.add_argument("--repo_id", type=str, required=where == "repo", help="organisation/name on the Hub")
+        OPTIONS[name](command)
+        commands.add_subcommand(name, command, help=does)
+    return parser
+
+
+def _push_options(command: HubParser) -> None:
+    command.add_argument("--models", nargs="+", type=str, help=f"{MODELS_HELP}; left out: all there are")
+    command.add_argument("--tag", type=str, help="the release, vYYYY.MM.DD; left out: today's first free one")
+    command.add_argument("--private", action="store_true", help="make a new repository a private one")
+    command.add_argument("--dry_run", action="store_true", help="build and verify the release, and send nothing")
+    command.add_argument("--folder", type=str, default="checkpoints", help="folder of the checkpoints")
+
+
+def _pull_options(command: HubParser) -> None:
+    command.add_argument("--models", nargs="+", type=str, help="ids of the models whose lenses are wanted")
+    command.add_argument("--all", action="store_true", help="fetch the lenses of all models")
+    _revision_option(command)
+    command.add_argument("--replace", action="store_true", help="put them in the place of other lenses of these models")
+    command.add_argument("--folder", type=str, default="checkpoints", help="folder of the checkpoints")
+
+
+def _index_options(command: HubParser) -> None:
+    command.add_argument("--tag", type=str, help="the release of what is new or changed; left out: today's date")
+
+
+def _verify_options(command: HubParser) -> None:
+    command.add_argument("--models", nargs="+", type=str, help=f"{MODELS_HELP}; left out: all there are")
+    _revision_option(command)
+    command.add_argument("--decode", action="store_true", help="load each model, and decode random rows of text")
+    command.add_argument("--text", type=str, default=DEMO, help="what --decode reads: folder, file or data set")
+
+
+def _revision_option(command: HubParser) -> None:
+    command.add_argument("--revision", type=str, help="release, branch or commit; left out: the newest state")
+
+
+OPTIONS = {
+    "push": _push_options,
+    "pull": _pull_options,
+    "index": _index_options,
+    "verify": _verify_options,
+    "list": _revision_option,
+}
+
+
+def _push(given: Namespace) -> None:
+    from logos_pl.hub.push import plan_release, publish, refuse_without_login  # torch, matplotlib
+
+    if not given.dry_run:
+        refuse_without_login()
+    models = None if given.models is None else dict(_named(model) for model in given.models)
+    plan = plan_release(given.repo_id, Path(given.folder), models, given.tag, only_build=given.dry_run)
+    if not plan.published.is_known:
+        say("note: the Hub cannot be reached: what it has is not known, and the release is built as if it had nothing.")
+    for found in plan.licences.values():
+        if found.remark is not None:
+            say(f"note: {found.remark}")
+    for artifact in plan.staged.unchanged:
+        version = _version(plan.staged.index, artifact.kind, artifact.model_id)
+        say(f"{artifact.model_id}: {WORDS[artifact.kind]} unchanged since {version}")
+    if plan.changes:
+        say(f"release {plan.release.version} of {given.repo_id}:")
+        for path in plan.additions:
+            say(f"  {path}  ({(plan.folder / path).stat().st_size:,} bytes)")
+        for path in plan.staged.deleted:
+            say(f"  {path}  (removed)")
+    if given.dry_run:
+        say(f"built and verified, nothing sent: {os.path.relpath(plan.folder)}")
+        return
+    unfinished = plan.published.unfinished
+    commit = publish(plan, given.private)
+    if unfinished is not None:
+        say(f"finished the interrupted release {unfinished}")
+    if plan.changes:
+        say(f"published: {given.repo_id} at {plan.release.version} (commit {commit})")
+    elif unfinished is None:
+        say(f"nothing to publish: {given.repo_id} has it all")
+
+
+def _pull(given: Namespace) -> None:
+    if bool(given.models) == bool(given.all):
+        raise InputError("Say what to pull: --models with ids, or --all.")
+    snapshot, count = open_repository(given.repo_id, given.revision), 0
+    for lens in pull(snapshot, given.models, Path(given.folder), given.replace):
+        count += 1
+        state = "" if lens.is_new else ", as it was"
+        say(
+            f"{lens.model_id}: {WORDS[lens.kind]} {lens.entry.tl_version}, {lens.entry.size}, in "
+            f"{os.path.relpath(lens.folder)}{state}"
+        )
+    say(f"verified: {count} of {given.repo_id} at commit {snapshot.commit}")
+
+
+def _index(given: Namespace) -> None:
+    from logos_pl.hub.indexing import index_folder
+
+    root = Path(given.dir)
+    tag = today() if given.tag is None else check_tag(given.tag)
+    if not root.is_dir():
+        raise InputError(f"{given.dir} is not a folder: give one in the layout of the Hub.")
+    index = index_folder(root, tag)
+    replace_file(root / INDEX_FILE, index.to_json().encode())
+    _print_index(index)
+    say(f"index: {os.path.relpath(root / INDEX_FILE)}")
+
+
+def _list(given: Namespace) -> None:
+    snapshot = open_repository(given.repo_id, given.revision)
+    _print_index(snapshot.index)
+    try:
+        tags = ", ".join(releases(given.repo_id)) or "none"
+    except LogosError as error:  # the index may be from the cache, and the tags never are
+        tags = f"not known. {error}"
+    say(f"{given.repo_id} at commit {snapshot.commit}; releases: {tags}")
+
+
+def _verify(given: Namespace) -> None:
+    if (given.dir is None) == (given.repo_id is None):
+        raise InputError("Say what to verify: a folder, or --repo_id with a repository on the Hub.")
+    if given.dir is not None and given.revision is not None:
+        raise InputError("--revision is for a repository on the Hub: leave it out for a folder.")
+    places = dict(_named(model) for model in given.models or ())
+    where = given.dir or given.repo_id
+    snapshot = None if given.repo_id is None else open_repository(given.repo_id, given.revision)
+    root = Path(given.dir) if snapshot is None else snapshot.root
+    index = read_index(root) if snapshot is None else snapshot.index
+    wanted = select(index, list(places) if given.models else None, where)
+    if snapshot is not None:
+        fetch_licences(snapshot, [model_id for _, model_id in wanted])
+    check_licences(root, index, [model_id for _, model_id in wanted], None if snapshot is None else snapshot.cache)
+    if snapshot is None and not given.models:
+        refuse_foreign_files(root, index)
+    refused = 0
+    for kind, model_id in wanted:
+        try:
+            if snapshot is not None:
+                fetch_artifact(snapshot, kind, model_id)
+            else:
+                artifact_files(root, kind, model_id, index.entries(kind)[model_id])
+            folder = root / index.entries(kind)[model_id].path
+            found = "as published" + _loads(kind, folder, model_id, places.get(model_id), given)
+        except InputError as error:
+            refused += 1
+            found = f"REFUSED: {error}"
+        say(f"{model_id}: {WORDS[kind]} {_version(index, kind, model_id)}: {found}")
+    if refused:
+        raise InputError(f"{refused} of {len(wanted)} in {where} are refused, for the reasons above.")
+    say(f"{len(wanted)} of {len(wanted)} in {where} are as published.")
+
+
+def _loads(kind: Kind, folder: Path, model_id: str, place: str | None, given: Namespace) -> str:
+    """What is found out about a lens by loading it, and with its model where that is asked for.
+
+    Raises:
+        InputError: It cannot be loaded, or does not decode as it should.
+    """
+    from logos_pl.artifacts import Provenance, load_lenses, load_prism  # torch and transformers
+
+    tuned = kind == "tuned_lenses"
+    provenance = load_lenses(folder).provenance if tuned else load_prism(folder)[1]
+    if not given.decode:
+        return ""
+    from logos_pl.api import load_model
+    from logos_pl.hub.decode import decode_check, held_out_documents
+
+    if "/" not in model_id and place is None and model_id != DEMO:
+        raise InputError(f"{model_id} is a model of a local folder: name that folder in --models to decode with it.")
+    lm = load_model(place or model_id, revision=provenance.model_commit if "/" in model_id else None)
+    lens = load_lenses(folder, lm).tuned if tuned else load_prism(folder, lm)[0]
+    documents = held_out_documents(given.text, provenance.dataset.held_out_frac)
+    check = decode_check(lm, lens, documents, provenance.seed if isinstance(provenance, Provenance) else 0)
+    exact = "exact" if check.is_exact else f"differs in {check.differing_logits} logits"
+    found = (
+        f"row {lm.num_blocks} {exact}, median gain over the norm lens {check.median_gain_bits:.3f} bits at "
+        f"{check.num_pairs} random rows and positions of {check.num_documents} documents"
+    )
+    if not (check.is_exact and (check.gains or not tuned)):  # a prism may lose at some rows: one map is for all
+        raise InputError(f"{model_id} does not decode as it should: {found}.")
+    return f"; {found}"
+
+
+COMMANDS = {"push": _push, "pull": _pull, "index": _index, "verify": _verify, "list": _list}
+
+
+def _named(model: str) -> tuple[str, str | None]:
+    """A model's id and, for one of a local folder, the folder."""
+    if model == DEMO or Path(model).expanduser().is_dir():
+        return locate(model).model_id, model
+    return model, None
+
+
+def _version(index: Index, kind: Kind, model_id: str) -> str:
+    return index.entries(kind)[model_id].tl_version
+
+
+def _print_index(index: Index) -> None:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("model", "", "version", "size", "gates", "model commit"):
+        table.add_column(heading, no_wrap=True, justify="right" if heading == "size" else "left")
+    for kind, model_id, entry in index:
+        verdict = VERDICTS[entry.gates_passed] if kind == "tuned_lenses" else "–"
+        commit = entry.model_commit.removeprefix("sha256:")[:12]
+        table.add_row(model_id, WORDS[kind], entry.tl_version, entry.size, verdict, commit)
+    Console(soft_wrap=True, markup=False).print(table)

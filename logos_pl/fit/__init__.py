@@ -1,0 +1,1 @@
+"""`logos-pl fit` and `logos-pl prism`: how lenses are trained and written."""

@@ -1,0 +1,284 @@
+"""The end of a fit: the best checkpoint becomes an artifact with its provenance, and the user sees what came out."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+
+from logos_pl.agreement import together
+from logos_pl.artifacts import provenance_schema
+from logos_pl.artifacts.checkpoint_file import check_checkpoint, read_checkpoint
+from logos_pl.artifacts.environment import environment, git_sha, project_version
+from logos_pl.artifacts.fingerprint import fingerprint
+from logos_pl.artifacts.provenance import Provenance
+from logos_pl.artifacts.tuned_lens import check_destination_of, save_tuned_lens
+from logos_pl.artifacts.weights import capacity_of, temperature_of
+from logos_pl.data.datamodule import LensDataModule
+from logos_pl.data.ledger import DataLedger
+from logos_pl.errors import InputError, RunError
+from logos_pl.fit.checkpoint import RunCheckpoint
+from logos_pl.fit.ledger import Counts, Ledger
+from logos_pl.functional.budget import warmup_steps
+from logos_pl.functional.depth import depth_percentile_rows
+from logos_pl.functional.schedules import Anneal
+from logos_pl.functional.training_basis import DAMPING
+from logos_pl.io.terminal import say
+from logos_pl.lenses.head import Head
+from logos_pl.lenses.translator import Translators
+from logos_pl.lm.frozen import FrozenLM
+from logos_pl.modules.kl_table import print_kl_table
+from logos_pl.modules.tuning import LensTuning, Readings, basis_of, refuse_other_run
+
+
+class LensExport(Callback):
+    """Writes the artifact when the fit has ended by itself.
+
+    Args:
+        folder: folder of the artifacts; the lens goes into its subfolder named after the model. Another lens that is
+            there is kept beside it, as <model>.replaced-<YYYYMMDD-HHMM> (UTC).
+    """
+
+    def __init__(self, folder: str = "checkpoints/tuned_lenses") -> None:
+        self.folder = folder
+
+    def destination(self, clean_model_name: str) -> Path:
+        """Where the lens of a model goes."""
+        return Path(self.folder) / clean_model_name
+
+    @together
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find out now, not after hours, whether the artifact could be written.
+
+        Raises:
+            InputError: the folder holds something else or another model's lens, or a resumed run's best checkpoint is
+                gone, was altered or is another run's.
+            RunError: the folder cannot be written.
+        """
+        assert isinstance(pl_module, LensTuning)
+        lm = pl_module.frozen
+        if trainer.is_global_zero:
+            check_destination_of(self.destination(lm.clean_model_name), lm.model_id, lm.model_commit)
+        best = best_checkpoint(trainer)
+        if not best.best_model_path:
+            return
+        if not best.path.is_file():
+            raise InputError(
+                f"{os.path.relpath(best.path)} is missing, and the resumed run had it: put it back, or start anew."
+            )
+        if trainer.is_global_zero:
+            refuse_other_run(check_checkpoint(best.path)["lens_identity"], pl_module.identity(), best.path.name)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Export the best checkpoint; every process takes part in counting, the first one writes."""
+        assert isinstance(pl_module, LensTuning)
+        data_module: LensDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        counts = only(trainer, Ledger).counts()
+        consumed = data_module.ledger()
+        if counts.tokens != consumed.tokens:
+            raise RunError(
+                f"The trainer counted {counts.tokens} tokens and the data {consumed.tokens}: the artifact would record "
+                "what did not happen, so it is not written; please report this."
+            )
+        if trainer.is_global_zero:
+            self._export(trainer, pl_module, data_module, counts, consumed)
+
+    def _export(
+        self, trainer: Trainer, module: LensTuning, data_module: LensDataModule, counts: Counts, consumed: DataLedger
+    ) -> None:
+        best = read_checkpoint(best_checkpoint(trainer).path)
+        trained = _from_checkpoint(best, "translators", module.translators)
+        trained.basis = basis_of(best)
+        translators = trained.in_plain_basis()
+        companion = None if module.companion is None else _from_checkpoint(best, "companion", module.companion)
+        readings: Readings = {
+            lens: {quantity: torch.tensor(values, dtype=torch.float64) for quantity, values in reading.items()}
+            for lens, reading in best["lens_validation"].items()
+        }
+        provenance = Provenance(
+            **identity_of(module.frozen),
+            seed=module.seed,
+            decoding_norm=module.decoding_norm,
+            **_what_was_read(data_module, counts, consumed, trainer.world_size, trainer.accumulate_grad_batches),
+            **_how(module, translators, counts),
+            optim=_optim(module, data_module.total_steps, counts.steps, best["global_step"]),
+            environment=environment(module.device),
+            val_kl_bits=_at_percentiles(readings, module.frozen.num_blocks),
+            fingerprint=fingerprint(module.frozen, module.head),
+        )
+        destination = self.destination(module.frozen.clean_model_name)
+        saved = save_tuned_lens(destination, translators, provenance, companion)
+        self._report(trainer, provenance, readings, destination)
+        if saved.earlier is not None:
+            say_where_kept("lens", saved.earlier)
+
+    def _report(self, trainer: Trainer, provenance: Provenance, readings: Readings, destination: Path) -> None:
+        step = provenance.optim.exported_step
+        print_kl_table(readings, f"KL divergence in bits on held-out text, {provenance.model_id}, step {step}:")
+        say(ending(provenance))
+        say(f"lens:        {os.path.relpath(destination)}")
+        if isinstance(trainer.logger, TensorBoardLogger):  # trainer.log_dir would wait for the other processes
+            say(f"TensorBoard: tensorboard --logdir {os.path.relpath(trainer.logger.log_dir)}")
+
+
+def say_where_kept(what: str, earlier: Path) -> None:
+    """Tell the user where what was in the artifact's place is now."""
+    say(f"the earlier {what} is kept in {os.path.relpath(earlier)}")
+
+
+def _from_checkpoint(checkpoint: dict[str, Any], name: str, like: Translators) -> Translators:
+    """The average that a checkpoint holds of the module's attribute ``name``."""
+    translators = Translators(like.num_rows, like.d_model, like.rank)
+    prefix = f"averages.{name}."
+    translators.load_state_dict(
+        {key.removeprefix(prefix): value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)}
+    )
+    return translators
+
+
+def only(trainer: Trainer, kind: type[Any]) -> Any:
+    """The trainer's one callback of a kind."""
+    (callback,) = (callback for callback in trainer.callbacks if isinstance(callback, kind))  # type: ignore[attr-defined]
+    return callback
+
+
+def best_checkpoint(trainer: Trainer) -> RunCheckpoint:
+    """The callback that keeps the best validation's checkpoint."""
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    (best,) = (call for call in callbacks if isinstance(call, RunCheckpoint) and call.monitor is not None)
+    return best
+
+
+def identity_of(lm: FrozenLM) -> dict[str, Any]:
+    """Which model, and which version of this project: fields of every provenance."""
+    return {
+        "model_id": lm.model_id,
+        "clean_model_name": lm.clean_model_name,
+        "model_commit": lm.model_commit,
+        "tokenizer_commit": lm.tokenizer_commit,
+        "project_version": project_version(),
+        "git_sha": git_sha(),
+    }
+
+
+def dataset_of(consumed: DataLedger, held_out_frac: float) -> provenance_schema.Dataset:
+    """The text that was consumed, as a provenance records it."""
+    return provenance_schema.Dataset(
+        repo_id=consumed.repo_id,
+        name=consumed.name,
+        split=consumed.split,
+        revision=consumed.commit or consumed.revision,
+        sample_description=consumed.sample_description,
+        content_hash=consumed.content_hash,
+        documents=consumed.documents,
+        held_out_frac=held_out_frac,
+    )
+
+
+def precision_of(lm: FrozenLM, head: Head) -> provenance_schema.Precision:
+    """The number formats that were computed in."""
+    return provenance_schema.Precision(
+        model=_format_name(lm.dtype), unembed=_format_name(head.unembedding.weight.dtype), loss="float32"
+    )
+
+
+def _what_was_read(
+    data: LensDataModule, counts: Counts, consumed: DataLedger, world_size: int, grad_accum: int
+) -> dict[str, Any]:
+    per_sequence, rest = divmod(counts.positions, counts.sequences)
+    assert rest == 0, "every sequence has the same number of positions"
+    return {
+        "dataset": dataset_of(consumed, data.held_out_frac),
+        "budget": provenance_schema.Budget(
+            tokens=counts.tokens,
+            tokens_asked=int(data.tokens),
+            seq_len=data.seq_len,
+            positions_per_seq=per_sequence,
+            position_range=data.drawn_range,
+        ),
+        "batching": provenance_schema.Batching(
+            micro_batch_seqs=int(data.micro_batch_seqs),
+            grad_accum=grad_accum,
+            effective_batch_seqs=counts.most_sequences_per_step,
+            fewest_batch_seqs=counts.fewest_sequences_per_step,
+            world_size=world_size,
+        ),
+    }
+
+
+def _how(module: LensTuning, translators: Translators, counts: Counts) -> dict[str, Any]:
+    return {
+        "capacity": capacity_of(translators),
+        "schedule": module.schedule,
+        "layers_per_step": counts.most_rows_per_step,
+        "temperature": temperature_of(translators, enabled=module.temperature),
+        "regularizers": provenance_schema.Regularizers(l2=module.l2, smoothness=module.smoothness),
+        "preconditioner": provenance_schema.Preconditioner("whitened", None, DAMPING) if module.in_basis else None,
+        "init": provenance_schema.Init("random", 0, 0, 0, [])
+        if module.start is None
+        else provenance_schema.Init("closed_form", *module.start),
+        "precision": precision_of(module.frozen, module.head),
+    }
+
+
+def _format_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def ending(provenance: Provenance) -> str:
+    """How the fit ended, for the user; where that is at its own start, why."""
+    optim, budget = provenance.optim, provenance.budget
+    outcome = "stopped early after" if optim.stopped_early else "done:"
+    said = (
+        f"{outcome} {optim.steps_done} of {optim.total_steps} steps, {budget.tokens:,} tokens, "
+        f"{provenance.dataset.documents:,} documents; exported step {optim.exported_step}, the best validation."
+    )
+    if optim.exported_step > 0:
+        return said
+    return (
+        f"{said} That is the start: no validation after it was better. Validate sooner (--data.validate_every_steps), "
+        f"take smaller steps (--model.lr below {optim.lr:g}), or give more text (--data.tokens)."
+    )
+
+
+COURSES: dict[Anneal, str] = {
+    "average": "linear warm-up, then constant; of the weights the average over all steps, each weighted by its number",
+    "cosine": "linear warm-up, cosine to 0",
+}
+
+
+def _optim(module: LensTuning, total: int, steps_done: int, exported_step: int) -> provenance_schema.Optim:
+    return provenance_schema.Optim(
+        lr=float(module.lr),
+        betas=module.betas,
+        weight_decay=module.weight_decay,
+        schedule=COURSES[module.anneal],
+        total_steps=total,
+        warmup_steps=warmup_steps(total),
+        steps_done=steps_done,
+        exported_step=exported_step,
+        stopped_early=steps_done < total,
+    )
+
+
+def at_row(reading: Mapping[str, Float[Tensor, " rows"]], row: int) -> provenance_schema.Divergence:
+    """One lens at one row, as a provenance records it."""
+    return provenance_schema.Divergence(
+        kl_to_final_bits=float(reading["kl_to_final_bits"][row]),
+        kl_from_final_bits=float(reading["kl_from_final_bits"][row]),
+        top1_agree_frac=float(reading["top1_agree"][row]),
+    )
+
+
+def _at_percentiles(readings: Readings, num_blocks: int) -> dict[str, provenance_schema.PercentileKl]:
+    return {
+        str(percentile): provenance_schema.PercentileKl(
+            row, *(at_row(readings[lens], row) for lens in ("norm", "tuned"))
+        )
+        for percentile, row in depth_percentile_rows(num_blocks).items()
+    }

@@ -1,0 +1,184 @@
+"""A prism on its way to disk: progress while its text is read, the tables and the artifact at the end."""
+
+import os
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from rich.table import Table
+
+from logos_pl.agreement import together
+from logos_pl.artifacts import provenance_schema
+from logos_pl.artifacts.environment import environment
+from logos_pl.artifacts.fingerprint import fingerprint
+from logos_pl.artifacts.prism import check_prism_destination, save_prism
+from logos_pl.artifacts.prism_provenance import PrismProvenance
+from logos_pl.data.datamodule import LensDataModule
+from logos_pl.data.ledger import DataLedger
+from logos_pl.errors import InterruptedRunError
+from logos_pl.fit.export import at_row, dataset_of, identity_of, precision_of, say_where_kept
+from logos_pl.fit.prism import PrismFit
+from logos_pl.fit.progress import SECONDS_BETWEEN_LINES, clock
+from logos_pl.functional.depth import depth_percentile_rows
+from logos_pl.io.terminal import Console, say
+from logos_pl.modules.graceful_stop import SIGNALS
+from logos_pl.modules.kl_table import print_kl_table
+
+
+class PrismExport(Callback):
+    """Shows how far the fit is, and writes the artifact when it has ended.
+
+    Args:
+        destination: The model's folder.
+    """
+
+    def __init__(self, destination: Path) -> None:
+        self.destination = destination
+        self._start = self._last_line = 0.0
+        self._handlers: dict[int, Any] = {}
+
+    @together
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find out now whether the artifact could be written.
+
+        Raises:
+            InputError: the folder holds something else or another model's prism.
+            RunError: the folder cannot be written.
+        """
+        assert isinstance(pl_module, PrismFit)
+        lm = pl_module.frozen
+        if trainer.is_global_zero:
+            check_prism_destination(self.destination, lm.model_id, lm.model_commit)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock, and listen for Ctrl-C and SIGTERM."""
+        self._start = self._last_line = time.monotonic()
+        self._handlers = {number: signal.signal(number, self._stop) for number in SIGNALS}
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        """End the fit where it stands; a second signal ends the process at once.
+
+        Raises:
+            InterruptedRunError: always.
+        """
+        for listened in SIGNALS:
+            signal.signal(listened, signal.SIG_DFL)
+        name = signal.Signals(number).name
+        raise InterruptedRunError(f"Stopped by {name} before there was a prism; nothing was written.", number)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give the signals back."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Give the signals back: Lightning tears nothing down after a failure."""
+        self.teardown(trainer, pl_module, "fit")
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """A line now and then on how far it is."""
+        assert isinstance(pl_module, PrismFit)
+        now = time.monotonic()
+        if now - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._last_line = now
+            asked = pl_module.settings.positions
+            done = min(pl_module.num_positions * trainer.world_size, asked)
+            rate = done / (now - self._start)
+            self._say(
+                trainer,
+                f"{done:,} of {asked:,} positions · {rate:,.0f} positions/s · {clock((asked - done) / rate)} left",
+            )
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say that the algebra, and then the validation, take their time."""
+        assert isinstance(pl_module, PrismFit)
+        self._say(trainer, f"fitting maps of width {pl_module.frozen.d_model}, and reading them on held-out text …")
+
+    def _say(self, trainer: Trainer, text: str) -> None:
+        if trainer.is_global_zero:
+            say(text)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the artifact and show what came out; every process takes part in counting, the first one writes."""
+        assert isinstance(pl_module, PrismFit)
+        assert pl_module.chosen is not None
+        data: LensDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        consumed = data.ledger()
+        if not trainer.is_global_zero:
+            return
+        provenance = _provenance(pl_module, data, consumed, trainer.world_size)
+        saved = save_prism(self.destination, pl_module.prisms[pl_module.chosen].prism, provenance)
+        say("\nKL(final‖row) on held-out text, in bits, by whitening and depths pooled; * is taken:")
+        Console(markup=False).print(candidate_table(pl_module))
+        print_kl_table(
+            pl_module.validation, f"KL divergence in bits on held-out text, {provenance.model_id}:", ("norm", "prism")
+        )
+        counted = f"{provenance.positions:,} distinct positions, {consumed.tokens:,} tokens"
+        say(f"{counted}, {consumed.documents:,} documents.")
+        say(f"prism: {os.path.relpath(self.destination)}")
+        if saved.earlier is not None:
+            say_where_kept("prism", saved.earlier)
+
+
+def candidate_table(module: PrismFit) -> Table:
+    """One line per candidate: divergence at the depth percentiles and their mean."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("whitening")
+    table.add_column("depths pooled")
+    for heading in (*(f"{percent}%" for percent in depth_percentile_rows(module.frozen.num_blocks)), "mean", ""):
+        table.add_column(heading, justify="right")
+    for candidate, divergences in module.divergences.items():
+        figures = [f"{bits:.3f}" for bits in (*divergences.values(), module.mean_divergence(candidate))]
+        depths = ", ".join(f"{depth}%" for depth in candidate.depths)
+        table.add_row(candidate.whiten, depths, *figures, "*" if candidate == module.chosen else "")
+    return table
+
+
+def _provenance(module: PrismFit, data: LensDataModule, consumed: DataLedger, world_size: int) -> PrismProvenance:
+    chosen = module.chosen
+    assert chosen is not None
+    return PrismProvenance(
+        **identity_of(module.frozen),
+        decoding_norm=module.decoding_norm,
+        dataset=dataset_of(consumed, data.held_out_frac),
+        budget=provenance_schema.Budget(
+            tokens=consumed.tokens,
+            tokens_asked=int(data.tokens),
+            seq_len=data.seq_len,
+            positions_per_seq=module.total_positions // consumed.sequences,
+            position_range=data.drawn_range,
+        ),
+        positions=module.total_positions,
+        positions_asked=module.settings.positions,
+        world_size=world_size,
+        whiten=chosen.whiten,
+        depths=list(chosen.depths),
+        rows=[module.rows[depth] for depth in chosen.depths],
+        shrinkage=module.shrinkage,
+        rank=module.rank,
+        candidates=[
+            provenance_schema.PrismCandidate(
+                whiten=candidate.whiten,
+                depths=list(candidate.depths),
+                rows=[module.rows[depth] for depth in candidate.depths],
+                kl_from_final_bits={str(percent): bits for percent, bits in divergences.items()},
+                mean_kl_from_final_bits=module.mean_divergence(candidate),
+            )
+            for candidate, divergences in module.divergences.items()
+        ],
+        precision=precision_of(module.frozen, module.head),
+        environment=environment(module.device),
+        val_kl_bits={
+            str(percent): provenance_schema.PrismKl(
+                row, *(at_row(module.validation[lens], row) for lens in ("norm", "prism"))
+            )
+            for percent, row in depth_percentile_rows(module.frozen.num_blocks).items()
+        },
+        fingerprint=fingerprint(module.frozen, module.head),
+    )

@@ -1,0 +1,50 @@
+"""The configuration of a fit, kept beside its checkpoints."""
+
+from itertools import count
+from pathlib import Path
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.cli import SaveConfigCallback
+
+from logos_pl.errors import RunError
+from logos_pl.fit.export import best_checkpoint
+from logos_pl.io.files import replace_file
+from logos_pl.io.parsing import MAX_TEXT_BYTES, read_bytes
+
+
+class RunConfig(SaveConfigCallback):
+    """Writes `config.yaml` into the run's folder, whatever the logger; one that goes on adds `config-2.yaml`, ….
+
+    Lightning's own goes by the logger, and without one writes into the folder the command is called in.
+    """
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write what the run was asked for, unless the last one asked for the same.
+
+        Raises:
+            InputError: a configuration that is there is no regular file.
+            RunError: the disk refuses.
+        """
+        text = self.parser.dump(self.config, skip_none=False)
+        folder = best_checkpoint(trainer).path.parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            path, last = _next_free(folder)
+            if last is None or read_bytes(last, MAX_TEXT_BYTES) != text.encode():
+                replace_file(path, text.encode())
+        except OSError as error:
+            raise RunError(
+                f"The configuration could not be written to {folder.name}: {error.strerror}; mend the disk, or choose "
+                "another folder with --trainer.default_root_dir."
+            ) from error
+
+
+def _next_free(folder: Path) -> tuple[Path, Path | None]:
+    """The next name for a configuration, and the last one that is taken."""
+    last = None
+    for k in count(1):
+        path = folder / ("config.yaml" if k == 1 else f"config-{k}.yaml")
+        if not path.exists():
+            return path, last
+        last = path
+    raise AssertionError("the names never end")

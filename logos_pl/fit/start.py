@@ -1,0 +1,113 @@
+"""Where the lens begins: the closed-form start, taken from the run's opening text before its first step."""
+
+import time
+from collections.abc import Iterator
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from logos_pl.data.datamodule import LensDataModule
+from logos_pl.fit.checkpoint import RunCheckpoint
+from logos_pl.fit.closed_form import OpeningText, closed_form_start
+from logos_pl.fit.progress import validation_line
+from logos_pl.fit.stopping import PercentileStopping
+from logos_pl.functional.budget import opening_sequences, sequences_set_aside
+from logos_pl.io.terminal import say
+from logos_pl.lm.devices import free_memory
+from logos_pl.modules.all_sum import all_sum
+from logos_pl.modules.tuning import LensTuning
+
+SECONDS_BETWEEN_LINES = 5.0
+
+
+class LensStart(Callback):
+    """Lets a new run's translators begin where least squares puts them; a resumed run has begun already."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Read the opening text and solve, unless the start is random or the run is resumed.
+
+        Raises:
+            RunError: The text cannot be read, or the model's numbers are not finite.
+        """
+        assert isinstance(pl_module, LensTuning)
+        if pl_module.init != "closed_form" or trainer.ckpt_path is not None:
+            return
+        data: LensDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        total = opening_sequences(
+            data.total_steps, int(data.effective_batch_seqs), data.lanes, data.seq_len, pl_module.frozen.d_model
+        )
+        set_aside = sequences_set_aside(total, data.lanes)
+        began = time.monotonic()
+        start = closed_form_start(
+            pl_module.frozen,
+            pl_module.head,
+            lambda: self._text(trainer, data, total, set_aside),
+            pl_module.translators.rank,
+            num_set_aside=set_aside,
+            temperature=pl_module.temperature,
+            seed=pl_module.seed,
+            rows_per_pass=self._rows_per_pass(trainer, pl_module),
+            block_bytes=pl_module.loss_block_bytes,
+            all_sum=lambda tensor: all_sum(trainer, tensor),
+        )
+        # The same numbers everywhere give the same start; where devices differ, the first process's counts.
+        pl_module.begin_at(trainer.strategy.broadcast(start))
+        self._say(
+            trainer,
+            f"closed-form start from {start.positions:,} positions of the first {start.tokens:,} tokens, in "
+            f"{time.monotonic() - began:.1f} s",
+        )
+        figures = pl_module.read_validation(data.val_dataloader())
+        self._say(trainer, validation_line(pl_module))
+        if trainer.logger is not None:
+            trainer.logger.log_metrics(figures, step=0)
+        self._count_as_validation(trainer, pl_module, figures)
+
+    def _rows_per_pass(self, trainer: Trainer, module: LensTuning) -> int:
+        """As many rows as every process has room for: they sum up pass by pass, so the passes have to be the same."""
+        own = rows_at_once(module.frozen.d_model, module.device, trainer.num_devices)
+        return int(trainer.strategy.reduce(torch.tensor(own, device=trainer.strategy.root_device), reduce_op="min"))
+
+    def _count_as_validation(self, trainer: Trainer, pl_module: LensTuning, figures: dict[str, float]) -> None:
+        """Let the start be the best so far, which training has to beat, and a checkpoint that a run can go on from."""
+        trainer.callback_metrics.update({name: torch.tensor(figure) for name, figure in figures.items()})
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, RunCheckpoint | PercentileStopping):
+                callback.on_validation_end(trainer, pl_module)
+
+    def _text(self, trainer: Trainer, data: LensDataModule, total: int, set_aside: int) -> Iterator[OpeningText]:
+        """This process's share of the opening, with a line on how far it is now and then."""
+        began = last = time.monotonic()
+        read = 0
+        for batch, numbers in data.opening(total):
+            yield OpeningText(batch.input_ids, [number >= total - set_aside for number in numbers])
+            read += len(numbers) * trainer.world_size
+            now = time.monotonic()
+            if now - last >= SECONDS_BETWEEN_LINES:
+                last = now
+                rate = read * data.seq_len / (now - began)
+                left = (total - read) * data.seq_len / rate
+                self._say(
+                    trainer, f"closed-form start: {read}/{total} sequences · {rate:,.0f} tokens/s · {left:.0f} s left"
+                )
+
+    def _say(self, trainer: Trainer, line: str) -> None:
+        if trainer.is_global_zero:
+            say(line)
+
+
+def rows_at_once(d_model: int, device: torch.device, processes: int) -> int:
+    """How many rows' moments may be held together: half of what is free now; how many makes no difference to them.
+
+    Args:
+        d_model: Width of the model.
+        device: This process's device.
+        processes: Processes on this machine, which share its memory.
+    """
+    square = d_model * d_model
+    # Of each row two matrices: sums in fp32 on the device, totals in fp64 and as much to carry over on the host.
+    host = free_memory(torch.device("cpu")) // processes
+    fits = host // 2 // (2 * square * (16 if device.type != "cpu" else 20))
+    if device.type != "cpu":
+        fits = min(fits, free_memory(device) // 2 // (2 * square * 4))
+    return max(1, fits)

@@ -1,0 +1,1 @@
+"""`logos-pl test`: a lens judged on held-out prompts and text."""

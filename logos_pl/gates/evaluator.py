@@ -1,0 +1,234 @@
+"""What the gates are judged by, read from held-out text and from the suite. Source: docs/method.md §6."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from logos_pl.data.packed_text import TextBatch
+from logos_pl.data.prompts import PromptBatch, TokenizedPrompt
+from logos_pl.functional.depth import depth_percentile_rows
+from logos_pl.functional.divergence import RowDivergence
+from logos_pl.functional.last_row import last_row
+from logos_pl.functional.next_token import next_token_nats
+from logos_pl.gates.keyed_rows import KeyedRows
+from logos_pl.gates.measurements import LENSES, LensMeasurements, PromptMeasurements, TextMeasurements
+from logos_pl.gates.token_sums import TokenSums
+from logos_pl.lenses.calibration import TemperedLens
+from logos_pl.lenses.decoding import lens_divergence, lens_readings, position_pieces
+from logos_pl.lenses.norm import Lens
+from logos_pl.lenses.skipping import next_token_sums, skip_rows
+from logos_pl.lm.anatomy import exact_logits
+from logos_pl.lm.frozen import FrozenLM
+from logos_pl.lm.residuals import residuals, sampled_and_whole_residuals
+from logos_pl.modules.row_means import RowMeans
+
+SHOWN = ("norm", "tuned", "imported")
+"""The lenses whose rows are shown one by one, where they are there."""
+
+KLS = ("kl_to_final_bits", "kl_from_final_bits")
+
+
+class SkipReading(NamedTuple):
+    """Perplexity on held-out text when the last m blocks are replaced by the tuned lens.
+
+    Attributes:
+        num_tokens: Tokens predicted.
+        perplexity: By m; 0 is the model itself.
+        not_applicable: Why an m cannot be skipped, by m.
+    """
+
+    num_tokens: int
+    perplexity: dict[int, float]
+    not_applicable: dict[int, str]
+
+
+class GateReadings(NamedTuple):
+    """All that was read, merged over processes.
+
+    Attributes:
+        rows: By lens and quantity, means over held-out positions for rows 0 … n.
+        next_token_nats: By lens, mean cross-entropy to the true next token for rows 0 … n.
+        prompts: The suite's figures, in its order.
+        text: Figures at the positions of held-out text.
+        skips: The skip-layers check.
+        norm_inv_tau: 1/τ of the norm lens with one temperature per row, for rows 0 … n.
+    """
+
+    rows: dict[str, dict[str, Float[Tensor, " rows"]]]
+    next_token_nats: dict[str, Float[Tensor, " rows"]]
+    prompts: list[PromptMeasurements]
+    text: TextMeasurements
+    skips: SkipReading
+    norm_inv_tau: list[float]
+
+
+class GateEvaluator(nn.Module):
+    """Reads both evaluation sets with the judged lenses and the three baselines; holds the metrics, and no weights.
+
+    Args:
+        lm: The frozen model.
+        lenses: Each of `LENSES` by name, and `imported` where there is one.
+        asked: The whole suite, whichever part of it this process reads.
+        block_bytes: Upper bound on one block of logits.
+    """
+
+    def __init__(
+        self, lm: FrozenLM, lenses: Mapping[str, Lens], asked: Sequence[TokenizedPrompt], block_bytes: int
+    ) -> None:
+        super().__init__()
+        self.lenses = {name: lenses[name] for name in (*LENSES, "imported") if name in lenses}
+        tempered = lenses["norm_tau"]
+        assert isinstance(tempered, TemperedLens)
+        self.norm_inv_tau: list[float] = tempered.inv_tau.tolist()
+        self.asked = list(asked)
+        self.block_bytes = block_bytes
+        self.num_rows = lm.num_blocks + 1
+        self.depths = list(depth_percentile_rows(lm.num_blocks).values())
+        self.skipped = skip_rows(lm.num_blocks)
+        self.whole_rows = [lm.num_blocks, *self.skipped.rows.values()]
+        tokenizer = lm.tokenizer
+        self._special = torch.tensor([] if tokenizer is None else tokenizer.all_special_ids, dtype=torch.int64)
+        self._lm = [lm]  # in a list, so that the frozen model is no part of this module
+        self._numbers = {_name(prompt): number for number, prompt in enumerate(self.asked)}
+        shown = [name for name in SHOWN if name in self.lenses]
+        means = {name: RowMeans(self.num_rows, RowDivergence._fields) for name in shown}
+        next_token = {name: RowMeans(self.num_rows, ["nats"]) for name in shown}
+        # Registered, so that they move along.
+        self.means = cast(Mapping[str, RowMeans], nn.ModuleDict(means))
+        self.next_token = cast(Mapping[str, RowMeans], nn.ModuleDict(next_token))
+        self.skips = TokenSums(len(self.whole_rows))
+        self.num_pos = 1
+        self.samples = KeyedRows(len(self.lenses) * len(KLS) * len(self.depths))
+        self.answers = KeyedRows(2 + len(self.lenses) * 3 * self.num_rows)
+
+    @property
+    def lm(self) -> FrozenLM:
+        """The frozen model."""
+        return self._lm[0]
+
+    @torch.no_grad()
+    def read_text(self, batch: TextBatch) -> None:
+        """One forward pass: every row at the sampled positions, and every position at the rows of the skip check."""
+        rows = list(range(self.num_rows))
+        sampled, whole = sampled_and_whole_residuals(self.lm, batch.input_ids, batch.positions, rows, self.whole_rows)
+        h = sampled.flatten(1, 2)
+        samples = [self._read_lens(name, lens, h, batch) for name, lens in self.lenses.items()]
+        num_pos = self.num_pos = batch.positions.shape[1]
+        first = torch.tensor(batch.indices) * num_pos
+        self.samples.update((first[:, None] + torch.arange(num_pos)).flatten(), torch.cat(samples).T)
+        targets = batch.input_ids[:, 1:].flatten().to(h.device)
+        skipped = whole[:, :, :-1].flatten(1, 2)
+        self.skips.update(
+            next_token_sums(self.lenses["tuned"], skipped, self.whole_rows, targets, block_bytes=self.block_bytes)
+        )
+
+    def _read_lens(self, name: str, lens: Lens, h: Tensor, batch: TextBatch) -> Float[Tensor, "figures pos"]:
+        """Add the lens's rows to the means; both divergences at the depth percentiles come back."""
+        found = lens_divergence(lens, h, block_bytes=self.block_bytes)
+        if name in self.means:
+            self.means[name].update(**found._asdict())
+            self.next_token[name].update(nats=self._next_token_nats(lens, h, batch))
+        return torch.cat([getattr(found, kl)[self.depths] for kl in KLS])
+
+    def _next_token_nats(self, lens: Lens, h: Tensor, batch: TextBatch) -> Float[Tensor, "rows pos"]:
+        """Cross-entropy of every row to the token that follows, where one does."""
+        at, targets = (tensor.to(h.device) for tensor in _followed(batch, self._special))
+        h, parts = h[:, at], [h.new_empty(self.num_rows, 0, dtype=torch.float32)]
+        for part in position_pieces(h, self.block_bytes):
+            x, inv_tau = lens.decode_inputs(h[:, part], list(range(self.num_rows)))
+            parts.append(
+                next_token_nats(x, inv_tau, targets[part], lens.head.unembedding, block_bytes=self.block_bytes)
+            )
+        return torch.cat(parts, dim=1)
+
+    @torch.no_grad()
+    def read_prompts(self, batch: PromptBatch) -> None:
+        """One forward pass, read after each prompt's last token by every lens."""
+        rows = list(range(self.num_rows))
+        ends = torch.tensor([[len(prompt.ids) - 1] for prompt in batch.prompts])
+        h = residuals(self.lm, batch.input_ids, ends, rows, batch.attention_mask).flatten(1, 2)
+        targets = torch.tensor([-1 if p.gold.first_id is None else p.gold.first_id for p in batch.prompts]).to(h.device)
+        figures, final_rank = [], torch.zeros(len(batch.prompts))
+        for name, lens in self.lenses.items():
+            found = lens_readings(lens, h, targets, torch.full_like(targets, -1), top_k=1, block_bytes=self.block_bytes)
+            parts = (found.kl_to_final_bits, found.kl_from_final_bits, found.target_rank)
+            figures += [part.float() for part in parts]
+            if name == "norm":
+                final_rank = found.target_rank[-1].float()
+        norm = self.lenses["norm"]
+        last = last_row(norm.logits(h[-1:], rows[-1:])[0], exact_logits(self.lm.anatomy, h[-1]).float())
+        own = torch.stack([final_rank, last.kl_after_temp_bits.float().cpu()])
+        keys = torch.tensor([self._numbers[_name(prompt)] for prompt in batch.prompts])
+        self.answers.update(keys, torch.cat([own, *figures]).T)
+
+    def compute(self) -> GateReadings:
+        """Everything that was read, merged over processes; every process must call it."""
+        found = self.skips.compute()
+        perplexity = dict(zip((0, *self.skipped.rows), found.by_row, strict=True))
+        return GateReadings(
+            rows={name: _on_cpu(means.compute()) for name, means in self.means.items()},
+            next_token_nats={name: means.compute()["nats"].cpu() for name, means in self.next_token.items()},
+            prompts=self._prompt_figures(),
+            text=self._text_figures(),
+            skips=SkipReading(found.num_tokens, perplexity, self.skipped.not_applicable),
+            norm_inv_tau=self.norm_inv_tau,
+        )
+
+    def _prompt_figures(self) -> list[PromptMeasurements]:
+        table = self.answers.compute()
+        missing = set(range(len(self.asked))) - set(table.keys.tolist())
+        assert not missing, f"prompts {sorted(missing)} were never read"
+        return [
+            self._figures_of(prompt, row)
+            for prompt, row in zip(self.asked, table.values.double().tolist(), strict=True)
+        ]
+
+    def _figures_of(self, prompt: TokenizedPrompt, row: list[float]) -> PromptMeasurements:
+        resolved = prompt.gold.status == "resolved"
+        final_rank, after_temp, *rest = row
+        n = self.num_rows
+        lenses = {}
+        for number, name in enumerate(self.lenses):
+            to_final, from_final, rank = (
+                rest[n * (3 * number + part) : n * (3 * number + part + 1)] for part in range(3)
+            )
+            lenses[name] = LensMeasurements(to_final, from_final, [int(r) for r in rank] if resolved else None)
+        status = prompt.gold.status
+        assert status in ("resolved", "unresolved", "none")
+        return PromptMeasurements(
+            prompt_id=prompt.prompt.prompt_id,
+            answer_status=status,  # type: ignore[arg-type]
+            final_rank=int(final_rank) if resolved else None,
+            last_layer_kl_after_temp_bits=after_temp,
+            lenses=lenses,
+        )
+
+    def _text_figures(self) -> TextMeasurements:
+        table = self.samples.compute()
+        num_pos = self.num_pos
+        per_lens = table.values.cpu().T.reshape(len(self.lenses), len(KLS), len(self.depths), -1)
+        kls = [{name: per_lens[i, kl] for i, name in enumerate(self.lenses)} for kl in range(len(KLS))]
+        return TextMeasurements((table.keys.cpu() // num_pos), *kls)
+
+
+def _name(prompt: TokenizedPrompt) -> tuple[str, str]:
+    return prompt.prompt.prompt_id, prompt.prompt.variant
+
+
+def _on_cpu(values: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value.cpu() for key, value in values.items()}
+
+
+def _followed(batch: TextBatch, special: Tensor) -> tuple[Tensor, Tensor]:
+    """Which of the flat sampled positions have a next token of the text in their sequence, and those tokens.
+
+    Special tokens stand for no text, and so for no bytes that their cost could be set against.
+    """
+    last = batch.input_ids.shape[1] - 1
+    inside = (batch.positions < last).flatten()
+    following = batch.input_ids.gather(1, (batch.positions + 1).clamp(max=last)).flatten()
+    at = (inside & ~torch.isin(following, special.to(following.device))).nonzero().flatten()
+    return at, following[at]

@@ -1,0 +1,226 @@
+"""The figures the gates decide on, each with its bootstrap interval. Source: docs/method.md §6."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from logos_pl.functional.bootstrap import Interval, Statistic, bootstrap_interval
+from logos_pl.functional.depth import depth_percentile_rows
+from logos_pl.gates.measurements import (
+    BASELINES,
+    FIRST_TRANSLATED_ROW,
+    RANKS,
+    PromptMeasurements,
+    TextMeasurements,
+    check,
+    qualifies,
+    sort,
+    text_is_finite,
+)
+
+SUITE, TEXT = "suite", "held_out_text"
+
+
+class DeltaKl(NamedTuple):
+    """Median of how many bits a lens is closer to the model than a baseline; above 0: the lens is better.
+
+    Attributes:
+        to_final: Of KL(P_L ‖ P_final), which decides.
+        from_final: Of KL(P_final ‖ P_L), beside it.
+    """
+
+    to_final: Interval
+    from_final: Interval
+
+    @property
+    def signs_agree(self) -> bool:
+        """Whether both medians are above, at, or below 0."""
+        a, b = self.to_final.estimate, self.from_final.estimate
+        return (a > 0) == (b > 0) and (a < 0) == (b < 0)
+
+
+DeltaByDepth = dict[int, DeltaKl | None]
+"""By depth percentile; None without samples."""
+
+
+class Earliness(NamedTuple):
+    """By how many rows an answer is found earlier, per prompt, and how early that could be.
+
+    Attributes:
+        shift: First row of the norm lens minus first row of the judged lens.
+        largest: The largest shift possible: no answer can be found before the first row that has a translator, which is
+            row 1 of a tuned lens, and an answer that the norm lens finds before it cannot be found earlier.
+    """
+
+    shift: int
+    largest: int
+
+
+class Kpis(NamedTuple):
+    """The figures of a lens. Where there are no samples, an interval is None.
+
+    Attributes:
+        num_blocks: Number n of blocks.
+        num_prompts: Prompts given.
+        num_used: Prompts that are neither unresolved nor broken by values that are not finite.
+        num_sequences: Sequences of held-out text.
+        median_delta_kl_bits: By baseline, by `SUITE` or `TEXT`, by depth percentile.
+        gain_bits: By baseline: median over held-out positions of the difference of KL(P_L ‖ P_final), mean over the
+            three depths.
+        earliness_shift: By rank: median shift over prompts where the model's own rank of the answer qualifies.
+        last_layer_kl_after_temp_bits: Median over prompts.
+        last_layer_kl_after_temp_bits_max: Largest over prompts.
+        rank1_coverage_gain: Mean over prompts of the share of rows at rank 1, judged lens minus norm lens.
+        early: By prompt whose answer the model itself ranks 5 or better: earliness for ranks 10 and 5.
+        left_out: By reason, the prompts that some figures are without.
+        text_is_finite: Whether every value of the held-out text is finite.
+    """
+
+    num_blocks: int
+    num_prompts: int
+    num_used: int
+    num_sequences: int
+    median_delta_kl_bits: dict[str, dict[str, DeltaByDepth]]
+    gain_bits: dict[str, Interval | None]
+    earliness_shift: dict[int, Interval | None]
+    last_layer_kl_after_temp_bits: Interval | None
+    last_layer_kl_after_temp_bits_max: float | None
+    rank1_coverage_gain: Interval | None
+    early: list[tuple[Earliness, Earliness]]
+    left_out: dict[str, list[str]]
+    text_is_finite: bool
+
+
+def first_row_within(ranks: Sequence[int], rank: int) -> int:
+    """The first row where the answer's rank is at most ``rank``; n + 1 where none is.
+
+    With a head that is exact, row n is the model itself, and a row is always found where the model's own rank
+    qualifies; a tie broken by rounding can still make it differ.
+    """
+    return next((row for row, found in enumerate(ranks) if found <= rank), len(ranks))
+
+
+def earliness(prompt: PromptMeasurements, rank: int, lens: str = "tuned") -> Earliness:
+    """By how many rows a lens finds the answer earlier than the norm lens.
+
+    Raises:
+        ValueError: If the prompt's answer is not resolved.
+    """
+    norm, judged = (first_row_within(_ranks(prompt, name), rank) for name in ("norm", lens))
+    return Earliness(norm - judged, max(norm - FIRST_TRANSLATED_ROW[lens], 0))
+
+
+def measure(
+    prompts: Sequence[PromptMeasurements], text: TextMeasurements, num_blocks: int, lens: str = "tuned"
+) -> Kpis:
+    """All figures of a lens.
+
+    A prompt whose answer is unresolved is left out of every figure, and so is one with a value that is not finite; one
+    without an answer is left out of those that need it. `Kpis.left_out` names them.
+
+    Args:
+        prompts: The suite.
+        text: Positions of held-out text; there may be none.
+        num_blocks: Number n of blocks.
+        lens: The lens that is judged.
+
+    Raises:
+        ValueError: If a lens or a row is missing.
+    """
+    check(prompts, text, num_blocks, lens)
+    used, answered, left_out = sort(prompts, lens)
+    last = [prompt.last_layer_kl_after_temp_bits for prompt in used]
+    early = {rank: [earliness(p, rank, lens) for p in answered if qualifies(p, rank)] for rank in RANKS}
+    ok = text_is_finite(text, lens)
+    return Kpis(
+        num_blocks=num_blocks,
+        num_prompts=len(prompts),
+        num_used=len(used),
+        num_sequences=len(text.sequences.unique()),
+        median_delta_kl_bits={
+            baseline: {
+                SUITE: _suite_delta(used, baseline, lens, num_blocks),
+                TEXT: _text_delta(text, baseline, lens, num_blocks) if ok else dict.fromkeys(_depths(num_blocks)),
+            }
+            for baseline in BASELINES
+        },
+        gain_bits={baseline: _gain(text, baseline, lens) if ok else None for baseline in BASELINES},
+        earliness_shift={rank: interval([float(e.shift) for e in shifts]) for rank, shifts in early.items()},
+        last_layer_kl_after_temp_bits=interval(last),
+        last_layer_kl_after_temp_bits_max=max(last, default=None),
+        rank1_coverage_gain=interval([_coverage_gain(prompt, lens) for prompt in answered], "mean"),
+        early=[(earliness(p, 10, lens), earliness(p, 5, lens)) for p in answered if qualifies(p, 5)],
+        left_out=left_out,
+        text_is_finite=ok,
+    )
+
+
+def interval(samples: Sequence[float], statistic: Statistic = "median") -> Interval | None:
+    """The statistic of independent samples with its bootstrap interval; None without samples."""
+    return bootstrap_interval(_fp64(samples), statistic)
+
+
+def _fp64(numbers: Sequence[float] | Sequence[Sequence[float]]) -> Tensor:
+    return torch.tensor(numbers, dtype=torch.float64)
+
+
+def _depths(num_blocks: int) -> dict[int, int]:
+    """The row at each depth percentile."""
+    return depth_percentile_rows(num_blocks)
+
+
+def _delta(to_final: Tensor, from_final: Tensor, clusters: Tensor | None) -> DeltaKl | None:
+    a = bootstrap_interval(to_final, "median", clusters=clusters)
+    b = bootstrap_interval(from_final, "median", clusters=clusters)
+    return None if a is None or b is None else DeltaKl(a, b)
+
+
+def _suite_delta(prompts: Sequence[PromptMeasurements], baseline: str, lens: str, num_blocks: int) -> DeltaByDepth:
+    """The differences after the prompts, which are independent of each other."""
+
+    def of(name: str) -> tuple[Tensor, Tensor]:
+        figures = [prompt.lenses[name] for prompt in prompts]
+        to_final, from_final = ([f.kl_to_final_bits for f in figures], [f.kl_from_final_bits for f in figures])
+        shape = (len(prompts), num_blocks + 1)
+        return _fp64(to_final).view(shape), _fp64(from_final).view(shape)
+
+    to_final, from_final = (base - judged for base, judged in zip(of(baseline), of(lens), strict=True))
+    return {depth: _delta(to_final[:, row], from_final[:, row], None) for depth, row in _depths(num_blocks).items()}
+
+
+def _text_differences(text: TextMeasurements, baseline: str, lens: str) -> tuple[Tensor, Tensor]:
+    """Both differences at every percentile and position, in fp64."""
+    to_final, from_final = (
+        values[baseline].double() - values[lens].double() for values in (text.kl_to_final_bits, text.kl_from_final_bits)
+    )
+    return to_final, from_final
+
+
+def _text_delta(text: TextMeasurements, baseline: str, lens: str, num_blocks: int) -> DeltaByDepth:
+    """The differences at positions of text, resampled by sequence."""
+    to_final, from_final = _text_differences(text, baseline, lens)
+    return {
+        depth: _delta(to_final[slot], from_final[slot], text.sequences)
+        for slot, depth in enumerate(_depths(num_blocks))
+    }
+
+
+def _gain(text: TextMeasurements, baseline: str, lens: str) -> Interval | None:
+    return bootstrap_interval(_text_differences(text, baseline, lens)[0].mean(0), "median", clusters=text.sequences)
+
+
+def _coverage_gain(prompt: PromptMeasurements, lens: str) -> float:
+    """The share of rows at rank 1 under a lens minus under the norm lens."""
+    share = {
+        name: sum(rank == 1 for rank in _ranks(prompt, name)) / len(_ranks(prompt, name)) for name in ("norm", lens)
+    }
+    return share[lens] - share["norm"]
+
+
+def _ranks(prompt: PromptMeasurements, name: str) -> Sequence[int]:
+    ranks = prompt.lenses[name].answer_rank
+    if ranks is None:
+        raise ValueError(f"prompt {prompt.prompt_id} has no resolved answer.")
+    return ranks

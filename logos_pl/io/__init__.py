@@ -1,0 +1,1 @@
+"""Files, text of other people, and the terminal."""

@@ -1,0 +1,81 @@
+"""Markdown that shows any text as it is: tables, numbers, and where each number comes from."""
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from urllib.parse import quote
+
+from logos_pl.io.terminal import printable
+
+SPECIAL = re.compile(r"([\\`*_\[\]|~$])")
+HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+"""As entities, not after a backslash: what reads Markdown loosely takes only these for text."""
+
+
+def in_one_line(text: str) -> str:
+    """The text with line ends, control characters, joiners and marks of direction as escapes."""
+    return printable(text, keep="")
+
+
+def plain_line(text: str) -> str:
+    """One line for a file that is no Markdown: the marks of HTML as escapes, too, for who shows it as a page."""
+    return "".join(f"\\x{ord(c):02x}" if c in HTML else c for c in in_one_line(text))
+
+
+def escaped(text: str) -> str:
+    """The text in one line, with all that Markdown would take for its own, formulas and HTML included, escaped."""
+    marked = SPECIAL.sub(r"\\\1", in_one_line(text))
+    return "".join(HTML.get(character, character) for character in marked)
+
+
+def quoted(text: str) -> str:
+    """The same as a JSON string literal, so that spaces at the ends and line feeds are seen."""
+    return escaped(json.dumps(text, ensure_ascii=False))
+
+
+def code(text: str) -> str:
+    """The text as code, in or outside a table; with marks of HTML, which code cannot escape, as escaped text."""
+    if any(mark in text for mark in HTML):
+        return escaped(text)
+    text = in_one_line(text)
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence, space = "`" * (longest + 1), " " if longest else ""
+    return f"{fence}{space}{text}{space}{fence}".replace("|", r"\|")
+
+
+def literal(text: str) -> str:
+    """The text as a string literal of Python and JSON that a block of code can hold, whatever is in it."""
+    plain = json.dumps(text)
+    for mark in (*HTML, "`"):
+        plain = plain.replace(mark, f"\\u{ord(mark):04x}")
+    return plain
+
+
+def link(text: str, target: str) -> str:
+    """A link to an address, or to a file of the same folder or one below it."""
+    return f"[{escaped(text)}]({quote(target, safe='/:')})"
+
+
+def number(value: float | None) -> str:
+    """Yes or no, a whole number, three decimals or, where these would be 0, two digits; – where there is none."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return str(value)
+    if not math.isfinite(value):
+        return "not finite"
+    return f"{value:.3f}" if value == 0.0 or abs(value) >= 0.001 else f"{value:.1e}"
+
+
+def cite(file: str, *place: str) -> str:
+    """Where a number stands: `[file: column or key, which line]`."""
+    return code(f"[{file}: {', '.join(place)}]")
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table with a line per row."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"

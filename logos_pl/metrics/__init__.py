@@ -1,1 +1,0 @@
-"""torchmetrics classes over the pure functions."""

@@ -1,0 +1,44 @@
+"""KL in bits at every row on held-out text, as a table on the terminal."""
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from logos_pl.functional.depth import depth_percentile_rows
+from logos_pl.io.terminal import Console, say
+from logos_pl.modules.tuning import Readings
+
+FIGURES = (
+    ("KL(final‖row)", "kl_from_final_bits", ".3f"),
+    ("KL(row‖final)", "kl_to_final_bits", ".3f"),
+    ("top-1 agree", "top1_agree", ".1%"),
+)
+
+
+def kl_table(readings: Readings, lenses: Sequence[str] = ("norm", "tuned")) -> Table:
+    """One line per row, two or three lenses: KL(P_final‖P_row), KL(P_row‖P_final) and top-1 agreement.
+
+    The first of them is what a lens is trained on.
+    """
+    num_blocks = len(readings["norm"]["kl_from_final_bits"]) - 1
+    marks = {row: f"{percentile}%" for percentile, row in depth_percentile_rows(num_blocks).items()}
+    three = len(lenses) > 2  # narrower columns, so that three lenses fit into 80
+    gap = 1 if three or max(map(len, lenses)) > len("tuned") else 2
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0))
+    table.add_column("\n\nrow" if three else "\nrow", justify="right")
+    table.add_column("\n\ndepth" if three else "\ndepth", justify="right")
+    for heading, _, _ in FIGURES:
+        lines = heading.replace("KL(", "KL\n(").replace(" ", "\n") if three else heading
+        for number, lens in enumerate(lenses):
+            above = lines if number == 0 else "\n" * lines.count("\n")
+            table.add_column(f"{above}\n{lens}", justify="right", no_wrap=True)
+    for row in range(num_blocks + 1):
+        figures = [f"{float(readings[lens][quantity][row]):{form}}" for _, quantity, form in FIGURES for lens in lenses]
+        table.add_row(str(row), marks.get(row, ""), *figures)
+    return table
+
+
+def print_kl_table(readings: Readings, title: str, lenses: Sequence[str] = ("norm", "tuned")) -> None:
+    """Print the table to the terminal under a title."""
+    say(f"\n{title}")
+    Console().print(kl_table(readings, lenses))

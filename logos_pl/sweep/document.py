@@ -1,0 +1,282 @@
+"""The JSON document of one model's sweep: prompts are added one at a time, and little of each is kept.
+
+`output.schema.json`, beside this file, is the document's schema. What is kept grows with the prompts, their tokens and
+their milestones, never with rows × positions. Source: docs/method.md §5.7.
+"""
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from logos_pl.errors import InputError
+from logos_pl.sweep.document_prompt import (
+    RawLens,
+    asked,
+    control_prompt,
+    decomposed_logit,
+    diagnosis,
+    final_prediction,
+    gold_answer,
+)
+from logos_pl.sweep.document_schema import (
+    NO_FILES,
+    SCHEMA_VERSION,
+    Files,
+    ImportedLensOrigin,
+    ModelIdentity,
+    ModelStats,
+    Output,
+    PrismOrigin,
+    Run,
+    RunFacts,
+    TunedLensOrigin,
+)
+from logos_pl.sweep.document_summaries import (
+    PRISM_THRESHOLD_BITS,
+    PackedValues,
+    PromptSummary,
+    SweptPrompts,
+    ablation_summary,
+    control_summary,
+    gain_summaries,
+    prism_verdict,
+    prompt_summary,
+)
+from logos_pl.sweep.milestones import milestones
+from logos_pl.sweep.records import PromptRecords
+
+SCHEMA_FILE = Path(__file__).with_name("output.schema.json")
+
+ABSOLUTE_PATH = re.compile(r"""(?<![^\s'"`=(,;:\[<>])(?:~?/(?=[^\s/])|[A-Za-z]:[\\/]|\\\\|file:/)[^\s'"`,;)\]>]*""")
+"""A path of this machine, also inside a sentence; the slashes of `and/or`, `org/name` and `https://` are none."""
+
+SAID_BY_THE_RUN = ("reason", "model", "run", "model_stats", "tuned_lens", "prism_summary", "imported_lens")
+"""Sections where a path of this machine has no place. The others quote prompts and tokens, which may be `/etc/`."""
+
+
+class OutputBuilder:
+    """Collects what a sweep's document says.
+
+    Args:
+        raw_lens: Rows at which norm lens and raw lens are listed side by side: `sample`, four of them, or `full`.
+    """
+
+    def __init__(self, raw_lens: RawLens = "sample") -> None:
+        self._raw_lens: RawLens = raw_lens
+        self._prompts = PackedValues()
+        self._gold = PackedValues()
+        self._diagnostics = PackedValues()
+        self._final = PackedValues()
+        self._controls = PackedValues()
+        self._decomposed = PackedValues()
+        self._summaries: dict[tuple[str, str], PromptSummary] = {}
+
+    def add(self, record: PromptRecords) -> None:
+        """Take in one prompt; the record itself is not kept.
+
+        Raises:
+            InputError: This variant of this prompt was taken in before.
+        """
+        key = (record.prompt.prompt_id, record.prompt.variant)
+        if key in self._summaries:
+            raise InputError(f"The prompt {key[0]} ({key[1]}) was asked twice: give every prompt an id of its own.")
+        reached = {lens: milestones(rows) for lens, rows in record.next_token.items()}
+        self._summaries[key] = prompt_summary(record, reached)
+        self._prompts.append(asked(record))
+        self._gold.append(gold_answer(record))
+        self._diagnostics.append(diagnosis(record, reached, self._raw_lens))
+        self._final.append(final_prediction(record))
+        if record.prompt.contrast is not None:
+            self._controls.append(control_prompt(record))
+        if record.decomposition is not None:
+            self._decomposed.append(decomposed_logit(record, record.decomposition))
+
+    def swept(self) -> SweptPrompts:
+        """What the document says of the prompts taken in, for a report."""
+        return SweptPrompts(self._prompts, self._gold, self._diagnostics, self._final, list(self._summaries.values()))
+
+    def finish(
+        self,
+        model: ModelIdentity,
+        run: RunFacts,
+        files: Files,
+        stats: ModelStats,
+        tuned_lens: TunedLensOrigin | None,
+        imported_lens: ImportedLensOrigin | None = None,
+        prism: PrismOrigin | None = None,
+    ) -> Output:
+        """The document of a sweep that went through.
+
+        Args:
+            model: Which model.
+            run: How it was read.
+            files: What lies beside the document.
+            stats: What the model is made of.
+            tuned_lens: Where the tuned lens comes from; None without one.
+            imported_lens: Where the imported lens comes from; None without one.
+            prism: Where the prism comes from; None without one.
+        """
+        prompts = list(self._summaries.values())
+        return Output(
+            schema_version=SCHEMA_VERSION,
+            status="ok",
+            reason=None,
+            model=model,
+            run=_run(run, self.swept().lenses, preferred_lens(tuned_lens), len(prompts), files),
+            model_stats=stats,
+            prompts=list(self._prompts),
+            gold_answer=list(self._gold),
+            diagnostics=list(self._diagnostics),
+            final_prediction=list(self._final),
+            ablation_summary=ablation_summary(prompts),
+            control_prompt=list(self._controls),
+            control_summary=control_summary(prompts),
+            decomposition=list(self._decomposed),
+            tuned_lens=_tuned_lens(tuned_lens, prompts, stats.num_blocks),
+            prism_summary=_prism_summary(prism, prompts, stats.num_blocks),
+            imported_lens=_imported_lens(imported_lens, prompts, stats.num_blocks),
+        )
+
+
+def skipped_output(model: ModelIdentity, run: RunFacts, reason: str) -> Output:
+    """The document of a model that was not swept.
+
+    Args:
+        model: Which model.
+        run: As far as it is known.
+        reason: Why, in one sentence; of paths of this machine, only the last part is kept.
+    """
+    return _without_results("skipped", model, run, reason)
+
+
+def failed_output(model: ModelIdentity, run: RunFacts, reason: str) -> Output:
+    """The document of a sweep that ended in an error.
+
+    Args:
+        model: Which model.
+        run: As far as it is known.
+        reason: Why, in one sentence; of paths of this machine, only the last part is kept.
+    """
+    return _without_results("failed", model, run, reason)
+
+
+def to_json(output: Output) -> str:
+    """The document as ASCII text that ends in a newline; what is not finite becomes null.
+
+    Raises:
+        InputError: It names a path that holds only on this machine.
+    """
+    plain = _finite(dataclasses.asdict(output))
+    for where, text in _texts({section: plain[section] for section in SAID_BY_THE_RUN}, ""):
+        if ABSOLUTE_PATH.search(text):
+            raise InputError(f"{where} would name a path of this machine, {text!r}: give a name or a relative path.")
+    return json.dumps(plain, indent=1, allow_nan=False) + "\n"
+
+
+def _without_results(status: Literal["skipped", "failed"], model: ModelIdentity, run: RunFacts, reason: str) -> Output:
+    return Output(
+        schema_version=SCHEMA_VERSION,
+        status=status,
+        # A message of the operating system names paths in full, and must not keep the document from being written.
+        reason=ABSOLUTE_PATH.sub(lambda path: "…/" + re.split(r"[\\/]", path[0].rstrip("\\/"))[-1], reason),
+        model=model,
+        run=_run(run, [], None, 0, NO_FILES),
+        model_stats=None,
+        prompts=[],
+        gold_answer=[],
+        diagnostics=[],
+        final_prediction=[],
+        ablation_summary=[],
+        control_prompt=[],
+        control_summary=[],
+        decomposition=[],
+        tuned_lens=None,
+        prism_summary=None,
+        imported_lens=None,
+    )
+
+
+def preferred_lens(tuned_lens: TunedLensOrigin | None) -> Literal["norm", "tuned"]:
+    """The lens that summaries go by: the tuned one only once it has passed all gates. Source: docs/method.md §6."""
+    return "tuned" if tuned_lens is not None and tuned_lens.all_gates_passed else "norm"
+
+
+def _run(
+    facts: RunFacts, lenses: list[str], preferred: Literal["norm", "tuned"] | None, num_prompts: int, files: Files
+) -> Run:
+    return Run(
+        started_utc=_utc(facts.started),
+        finished_utc=_utc(facts.finished),
+        seconds=(facts.finished - facts.started).total_seconds(),
+        project_version=facts.project_version,
+        git_sha=facts.git_sha,
+        device=facts.device,
+        dtype=facts.dtype,
+        unembed_dtype=facts.unembed_dtype,
+        decoding_norm=facts.decoding_norm,
+        copy_threshold=facts.copy_threshold,
+        copy_margin=facts.copy_margin,
+        lenses=lenses,
+        preferred_lens=preferred,
+        num_prompts=num_prompts,
+        environment=facts.environment,
+        files=files,
+    )
+
+
+def _utc(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _tuned_lens(origin: TunedLensOrigin | None, prompts: list[PromptSummary], num_blocks: int) -> dict[str, Any] | None:
+    if origin is None and not any("tuned" in prompt.milestones for prompt in prompts):
+        return None
+    return {
+        "provenance": None if origin is None else dataclasses.asdict(origin),
+        "summaries": gain_summaries(prompts, "tuned", num_blocks),
+    }
+
+
+def _prism_summary(origin: PrismOrigin | None, prompts: list[PromptSummary], num_blocks: int) -> dict[str, Any] | None:
+    if origin is None and not any("prism" in prompt.milestones for prompt in prompts):
+        return None
+    summaries = gain_summaries(prompts, "prism", num_blocks)
+    return {
+        "provenance": None if origin is None else dataclasses.asdict(origin),
+        "summaries": summaries,
+        "verdict": prism_verdict(summaries),
+        "verdict_threshold_bits": PRISM_THRESHOLD_BITS,
+    }
+
+
+def _imported_lens(
+    origin: ImportedLensOrigin | None, prompts: list[PromptSummary], num_blocks: int
+) -> dict[str, Any] | None:
+    if origin is None:
+        return None
+    return {"origin": dataclasses.asdict(origin), "summaries": gain_summaries(prompts, "imported", num_blocks)}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _texts(value: Any, where: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield where or "a key", key
+            yield from _texts(item, f"{where}.{key}".lstrip("."))
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            yield from _texts(item, f"{where}[{i}]")
+    elif isinstance(value, str):
+        yield where, value

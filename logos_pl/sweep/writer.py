@@ -1,0 +1,286 @@
+"""A prediction's results: tables on the terminal, and CSV, JSON, plots, report and page in the run directory."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from logos_pl.artifacts.filenames import PROVENANCE_FILE
+from logos_pl.bounds import check_number
+from logos_pl.data.datamodule import LensDataModule
+from logos_pl.data.token_strings import TokenStrings
+from logos_pl.errors import DISK_ERRORS, InputError, InterruptedRunError, RunError
+from logos_pl.io.terminal import Console, say
+from logos_pl.modules.graceful_stop import SIGNALS
+from logos_pl.modules.imported_lens import ImportedLens
+from logos_pl.modules.lens_import import LensImport
+from logos_pl.modules.prism_import import PrismImport
+from logos_pl.modules.tuning import LensTuning
+from logos_pl.sweep.attribution import Decomposer
+from logos_pl.sweep.copy_collapse import COPY_RULE, CopyRule
+from logos_pl.sweep.files import SweepFiles
+from logos_pl.sweep.folder import SweepFolder, open_given_folder, open_sweep_folder
+from logos_pl.sweep.milestones import Milestones, milestones
+from logos_pl.sweep.reader import BatchReading
+from logos_pl.sweep.recording import records_of
+from logos_pl.sweep.records import PromptRecords
+from logos_pl.sweep.report_input import ReportInput
+from logos_pl.sweep.tables import print_prompt_table, summary_line, summary_table
+
+TABLES = 12
+"""Prompts whose tables are printed; of more, the summary is."""
+
+SECONDS_BETWEEN_LINES = 10.0
+"""A sweep that takes longer says how far it is in this time."""
+
+
+@contextmanager
+def _saying_that_disk_refuses(folder: Path) -> Iterator[None]:
+    """Inside, files of a sweep are written: a disk that refuses names none of them."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        raise RunError(
+            f"The sweep could not be written to {os.path.relpath(folder)}: {error.strerror}; what was read before is "
+            "there, as .partial: mend the disk, or choose another folder with --sweep.out_dir."
+        ) from error
+
+
+class SweepDestination:
+    """Where the sweeps of one command write; made when the first of them begins, so that bad input rotates nothing.
+
+    Attributes:
+        reports: What was read of each model, in order: what a comparison of them is made of.
+    """
+
+    def __init__(self) -> None:
+        self._root, self._out_dir, self._names = Path("lightning_logs"), "", [""]
+        self._folder: SweepFolder | None = None
+        self.reports: list[ReportInput] = []
+
+    def settle(self, root: Path, out_dir: str | None, model_names: Sequence[str]) -> None:
+        """Note what the command says: the folder of all logs, the user's own folder, the models' clean names."""
+        self._root, self._out_dir, self._names = root, out_dir or "", list(model_names)
+
+    def open(self) -> SweepFolder:
+        """The folder, made the first time.
+
+        Raises:
+            InputError: A file is in the way, or results of one of the models are, or the folder is a lens's.
+            RunError: The disk refuses.
+        """
+        if self._folder is None:
+            if self._out_dir:
+                if os.path.lexists(Path(self._out_dir) / PROVENANCE_FILE):
+                    raise InputError(f"{self._out_dir} holds a lens: choose another --sweep.out_dir.")
+                self._folder = open_given_folder(Path(self._out_dir), self._names)
+            else:
+                self._folder = open_sweep_folder(self._root, datetime.now(UTC))
+            if self._folder.note is not None:
+                say(self._folder.note)
+        return self._folder
+
+    def close(self) -> None:
+        """Let the next sweep move the folder."""
+        if self._folder is not None:
+            self._folder.close()
+
+
+class SweepWriter(Callback):
+    """Writes what a prediction reads, batch by batch, and sums it up at its end.
+
+    Args:
+        tuned: `auto`: sweep without a tuned lens where there is none; `require`: refuse to.
+        prism: `auto`: read the prism, too, where there is one; `require`: refuse to go on without; `off`: leave it.
+        out_dir: folder to write to; left out: `sweeps/run-latest` of the logs, whose earlier runs are kept.
+        raw_lens: rows at which the norm lens is set against the bare unembedding: `sample`, four of them, or `full`.
+        keep_residuals: keep the residual stream of every prompt, too.
+        decompose: take the answers' logits apart, too, into what embedding, attention, MLP and biases contribute.
+        copy_threshold: probability of the top-1 token above which a row that repeats the prompt counts as a copy.
+        copy_margin: what that probability has to exceed the second by, for every kind of copy.
+
+    Raises:
+        InputError: threshold or margin is no probability.
+    """
+
+    def __init__(
+        self,
+        tuned: Literal["auto", "require"] = "auto",
+        prism: Literal["auto", "require", "off"] = "auto",
+        out_dir: str | None = None,
+        raw_lens: Literal["sample", "full"] = "sample",
+        keep_residuals: bool = False,
+        decompose: bool = False,
+        copy_threshold: float = COPY_RULE.threshold,
+        copy_margin: float = COPY_RULE.margin,
+    ) -> None:
+        check_number("--sweep.copy_threshold", copy_threshold, above=0, at_most=1)
+        check_number("--sweep.copy_margin", copy_margin, at_least=0, below=1)
+        self.tuned = tuned
+        self.prism = prism
+        self.out_dir = out_dir
+        self.raw_lens = raw_lens
+        self.keep_residuals = keep_residuals
+        self.decompose = decompose
+        self.copy_rule = CopyRule(copy_threshold, copy_margin)
+        self.destination = SweepDestination()
+        self._files: SweepFiles | None = None
+        self._handlers: dict[int, Any] = {}
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Find out before the model is loaded whether the folder that the user names can be written to.
+
+        Raises:
+            InputError: results of the model are there, or a file is.
+            RunError: the disk refuses.
+        """
+        if stage == "predict" and self.out_dir:
+            self.destination.open()
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open the files, once the model is there and its lens has been verified; listen for Ctrl-C and SIGTERM.
+
+        Raises:
+            InputError: the model's logits are to be taken apart, and its blocks cannot be.
+            RunError: the disk refuses.
+        """
+        assert isinstance(pl_module, LensTuning)
+        if self.decompose:
+            pl_module.decomposer = Decomposer(pl_module.frozen, pl_module.head)
+        pl_module.keep_residuals = self.keep_residuals
+        tokenizer = pl_module.frozen.tokenizer
+        assert tokenizer is not None, "the data module has read the prompts with it"
+        self._strings, self._special = TokenStrings(tokenizer), set(tokenizer.all_special_ids)
+        self._lines: list[tuple[str, ...]] = []
+        self._done, self._start, self._last_line = 0, time.monotonic(), time.monotonic()
+        self._data: LensDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        provenance = next((c.provenance for c in callbacks if isinstance(c, LensImport)), None)
+        imported = next((c.origin for c in callbacks if isinstance(c, ImportedLens)), None)
+        prism = next((c.provenance for c in callbacks if isinstance(c, PrismImport)), None)
+        folder = self.destination.open()
+        with _saying_that_disk_refuses(folder.path):
+            self._files = SweepFiles(
+                folder,
+                pl_module,
+                provenance,
+                self.raw_lens,
+                imported,
+                prism,
+                decompose=self.decompose,
+                copy_rule=self.copy_rule,
+            )
+        self._handlers = {number: signal.signal(number, self._stop) for number in SIGNALS}
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        """End the sweep where it stands; a second signal ends the process at once.
+
+        Raises:
+            InterruptedRunError: always.
+        """
+        for listened in SIGNALS:
+            signal.signal(listened, signal.SIG_DFL)
+        where = (
+            "" if self._files is None else f"; what was read is in {os.path.relpath(self._files.folder)}, as .partial"
+        )
+        raise InterruptedRunError(
+            f"Stopped by {signal.Signals(number).name} after {self._done} of {self._data.num_prompts} prompts{where}.",
+            number,
+        )
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give the signals back."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Write and show the batch's prompts.
+
+        Raises:
+            RunError: the disk refuses.
+        """
+        assert isinstance(pl_module, LensTuning)
+        assert isinstance(outputs, BatchReading)
+        assert self._files is not None
+        tied = pl_module.frozen.tied_embeddings
+        read = records_of(outputs, self._strings, self._special, tied, self.copy_rule)
+        for number, records in enumerate(read):
+            reached = {lens: milestones(rows) for lens, rows in records.next_token.items()}
+            with _saying_that_disk_refuses(self._files.folder):
+                self._files.add(records, reached)
+                if outputs.residuals is not None:
+                    start = outputs.starts[number]
+                    self._files.add_residuals(records, outputs.residuals[:, start : start + len(records.ids)])
+            self._show(records, reached)
+        self._progress()
+
+    def _show(self, records: PromptRecords, reached: dict[str, Milestones]) -> None:
+        self._done += 1
+        self._lines.append(summary_line(records, reached))
+        total = self._data.num_prompts
+        if total <= TABLES:
+            if self._done == 1:
+                say("KL is KL(row‖final), H the entropy, in bits; * where a milestone is reached.")
+            print_prompt_table(records, reached)
+
+    def _progress(self) -> None:
+        """Where no tables show it, a line now and then on how far it is."""
+        now, total = time.monotonic(), self._data.num_prompts
+        if total > TABLES and (now - self._last_line >= SECONDS_BETWEEN_LINES or self._done == total):
+            self._last_line = now
+            rate = self._done / max(now - self._start, 1e-9)
+            left = (total - self._done) / rate
+            say(f"{self._done} of {total} prompts · {rate:,.1f} prompts/s · {left:.0f} s left")
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Sum up, draw, and say where everything is.
+
+        Raises:
+            RunError: the disk refuses.
+        """
+        assert self._files is not None
+        files = self._files
+        with _saying_that_disk_refuses(files.folder):
+            written = files.finish()
+        self._files = None
+        self.destination.reports.append(files.report)
+        if len(self._lines) > 1:
+            say("\nFirst row with the answer at rank 1, and with KL(row‖final) below 1 bit:")
+            Console().print(summary_table(self._lines, files.lenses))
+        if self._data.num_prompts > TABLES:
+            say(f"More than {TABLES} prompts: their tables, row by row, are in the CSV files and on the page.")
+        if self.decompose:
+            say(files.exactness())
+        if preference := files.preference():
+            say(preference)
+        folder = os.path.relpath(files.folder)
+        say(f"\nsweep: {folder}")
+        width = max(len(name) for name, _ in written)
+        for name, what in written:
+            say(f"  {name:{width}}  {what}")
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Put the failure on record; what was read so far stays in files whose names end in `.partial`."""
+        if self._files is not None:
+            files, self._files = self._files, None
+            with suppress(OSError):  # the disk refuses even that, or the folder has vanished: the exception says why
+                files.fail(exception)
+        self.teardown(trainer, pl_module, "predict")  # Lightning tears nothing down after a failure

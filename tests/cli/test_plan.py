@@ -1,0 +1,168 @@
+"""What is settled before anything is loaded, on the demo: sizes, device, batches, refusals."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from logos_pl.cli import plan
+from logos_pl.errors import InputError
+from logos_pl.lm.devices import DeviceMemory, ModelShape
+from tests.tiny import make_model, namespace
+
+MEMORY = [DeviceMemory("cuda:1", 10**11, 10**11), DeviceMemory("cpu", 10**10, 10**10)]
+
+
+@pytest.fixture(autouse=True)
+def memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "measure_memory", lambda cards: MEMORY)
+
+
+def settings(**overrides: Any) -> SimpleNamespace:
+    nested: dict[str, dict[str, Any]] = {
+        "data": {"seq_len": 512, "effective_batch_seqs": "auto", "micro_batch_seqs": "auto"},
+        "model": {"model_id": "demo", "revision": None, "rank": "auto", "dtype": "auto", "loss_block_mib": 256}
+        | {"fp32_unembed": "auto"},
+        "trainer": {"accelerator": "auto", "devices": "auto", "num_nodes": 1},
+    }
+    nested["data"] |= {"tokens": "auto", "positions_per_seq": "auto"}
+    for key, value in overrides.items():
+        section, name = key.split("__")
+        nested[section][name] = value
+    return namespace(nested | {"schedule": "full"})
+
+
+def test_auto_settles_to_the_first_device_with_room_and_its_format() -> None:
+    config = settings()
+    run = plan.plan_run(config)
+    run.settle(config)
+
+    assert (config.trainer.accelerator, config.trainer.devices) == ("cuda", [1])
+    assert run.choice.dtype == torch.bfloat16
+    assert (config.data.micro_batch_seqs, run.batching.grad_accum) == (32, 1)
+    assert config.model.dtype == "bfloat16"
+    assert (run.steps, config.data.tokens) == (1954, 32_000_000)
+    assert run.sentence().startswith("demo: 2.3M parameters, 8 blocks, on cuda:1 in bfloat16 (about ")
+
+
+def test_what_the_user_names_is_kept() -> None:
+    config = settings(
+        model__dtype="float32",
+        trainer__accelerator="cpu",
+        trainer__devices=2,
+        data__tokens=16_385,
+        data__effective_batch_seqs=32,
+    )
+    run = plan.plan_run(config)
+    run.settle(config)
+
+    assert (config.trainer.accelerator, config.trainer.devices) == ("cpu", 2)
+    assert (config.data.micro_batch_seqs, run.batching.grad_accum) == (8, 2)
+    assert (run.steps, config.data.tokens) == (2, 16_385)
+    assert run.choice.dtype == torch.float32
+
+
+def test_the_estimate_is_for_the_format_that_is_used() -> None:
+    half = plan.plan_run(settings(trainer__accelerator="cuda")).choice
+    full = plan.plan_run(settings(trainer__accelerator="cuda", model__dtype="float32")).choice
+
+    assert full.dtype == torch.float32
+    assert full.needed_bytes > half.needed_bytes
+
+
+def test_the_micro_batch_follows_the_card_and_not_what_is_free_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for free in (1_050_000_000, 1_100_000_000):
+        card = DeviceMemory("cuda:0", free, 1_100_000_000)
+        monkeypatch.setattr(plan, "measure_memory", lambda cards, card=card: [card])
+        run = plan.plan_run(settings(data__positions_per_seq=12))
+        assert (run.batching.micro_batch_seqs, run.batching.grad_accum) == (16, 2)
+        assert run.choice.needed_bytes < 1_050_000_000
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ({"data__seq_len": 513}, r"seq_len 513 is beyond the context of demo, 512 tokens"),
+        ({"data__tokens": 1_023}, "too few for one step of 2 sequences"),
+        ({"model__rank": 129}, "Rank 129 does not fit a model of width 128"),
+        ({"data__micro_batch_seqs": 5}, "multiple of 5"),
+        ({"data__micro_batch_seqs": 0}, "give three positive numbers"),
+        ({"trainer__accelerator": "tpu"}, "there is no device 'tpu'"),
+        ({"model__model_id": "./nowhere"}, "not a folder"),
+        ({"trainer__devices": "many"}, "--trainer.devices many is not understood"),
+        ({"trainer__devices": 0}, "--trainer.devices 0 is not understood"),
+        ({"trainer__devices": -1}, "--trainer.devices -1 is not understood"),
+        ({"trainer__devices": 10**12}, "--trainer.devices 1000000000000 is not understood"),
+        ({"trainer__devices": "0,one"}, "--trainer.devices 0,one is not understood"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_any_weight_is_read(override: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        plan.plan_run(settings(**override))
+
+
+def test_a_model_that_fits_nowhere_is_refused_with_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "measure_memory", lambda cards: [DeviceMemory("cpu", 10**6, 10**6)])
+
+    with pytest.raises(
+        InputError, match=r"fits on no device here: cpu has 0\.0 GiB free of the .* GiB needed in float32"
+    ):
+        plan.plan_run(settings())
+
+
+@pytest.mark.parametrize(
+    ("devices", "processes"), [("0,1", 2), ([0, 1], 2), ("4", 4), ("auto", 1), ("0,", 1), ([3], 1), (1, 1)]
+)
+def test_devices_are_counted_however_they_are_named(
+    devices: str | list[int], processes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "measure_memory", lambda cards: MEMORY)
+    assert plan.plan_run(settings(trainer__devices=devices)).batching.world_size == processes
+
+
+def test_the_memory_of_the_devices_that_are_named_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def of_one(cards: Any) -> list[DeviceMemory]:
+        asked.append(cards)
+        return MEMORY
+
+    def of_each(processes: int, cards: Any) -> list[DeviceMemory]:
+        asked.append((processes, cards))
+        return MEMORY
+
+    monkeypatch.setattr(plan, "measure_memory", of_one)
+    monkeypatch.setattr(plan, "memory_of_each", of_each)
+    for devices in ("auto", 1, [1], "2", [0, 3]):
+        plan.plan_run(settings(trainer__devices=devices))
+    plan.plan_run(settings(trainer__devices=2, trainer__num_nodes=2))
+    plan.plan_run(settings(trainer__devices=2, trainer__accelerator="cpu"))
+    assert asked == [None, [0], [1], (2, [0, 1]), (2, [0, 3]), (2, [0, 1]), (2, [])]
+
+
+def test_an_automatic_micro_batch_divides_the_effective_batch() -> None:
+    run = plan.plan_run(settings(trainer__accelerator="cpu", data__effective_batch_seqs=12))
+
+    assert (run.batching.micro_batch_seqs, run.batching.grad_accum) == (6, 2)
+
+
+def test_a_head_that_is_to_be_held_in_fp32_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = ModelShape("llama", 8_030_261_248, 32, 4096, 128_256)
+    monkeypatch.setattr(plan, "shape_of", lambda config: shape)
+    monkeypatch.setattr(plan, "measure_memory", lambda cards: [DeviceMemory("cuda:0", 2**37, 2**37)])
+    needed = {
+        fp32: plan.plan_run(settings(model__fp32_unembed=fp32)).choice.needed_bytes for fp32 in ("auto", True, False)
+    }
+    assert needed[True] - needed["auto"] == 128_256 * 4096 * 4
+    assert needed[False] == needed["auto"]
+
+
+@pytest.mark.parametrize("init", ["closed_form", "random"])
+def test_a_model_with_one_block_is_refused_by_name_however_the_lens_starts(init: str, tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "one", num_hidden_layers=1)
+    config = settings(model__model_id=str(folder), model__init=init)
+    with pytest.raises(InputError, match="one has 1 block, hence no row between"):
+        plan.plan_run(config)
+    assert plan.plan_run(config, reads_text=False).shape.num_blocks == 1, "it can be swept with the norm lens"

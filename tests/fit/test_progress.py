@@ -1,0 +1,95 @@
+import io
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from logos_pl.data.packed_text import TextBatch
+from logos_pl.fit.progress import FitProgress
+from logos_pl.io.terminal import Console
+from logos_pl.modules.tuning import LensTuning, StepReading
+
+
+class Trainer:
+    """Three steps of two micro-batches of 4 × 100 tokens, logging into a list."""
+
+    def __init__(self) -> None:
+        self.logged: list[tuple[dict[str, float], int]] = []
+        self.logger = SimpleNamespace(log_metrics=lambda scalars, step: self.logged.append((scalars, step)))
+        self.global_step, self.max_steps, self.world_size, self.accumulate_grad_batches = 0, 3, 2, 2
+        self.optimizers = [SimpleNamespace(param_groups=[{"lr": 0.5}])]
+
+
+def fit(
+    progress: FitProgress, trainer: Any, monkeypatch: pytest.MonkeyPatch, readings: list[StepReading] | None = None
+) -> None:
+    clock = iter(range(0, 1000, 2))
+    monkeypatch.setattr("logos_pl.fit.progress.time", SimpleNamespace(monotonic=lambda: float(next(clock))))
+    module = LensTuning("any")
+    module.reading = StepReading(torch.tensor(1.5), torch.log(torch.tensor([2.0, 8.0])), [1, 2])
+    batch = TextBatch(torch.zeros(4, 100), torch.zeros(4, 3), {})
+    progress.on_train_start(trainer, module)
+    for index in range(6):
+        progress.on_train_batch_start(trainer, module, batch, index)
+        trainer.optimizers[0].param_groups[0]["lr"] += index % 2  # the schedule moves on within the step
+        trainer.global_step += index % 2
+        module.reading = module.reading if readings is None else readings[index]
+        progress.on_train_batch_end(trainer, module, None, batch, index)
+
+
+def test_rate_and_kl_are_those_of_the_steps_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    progress, trainer = FitProgress(every_n_steps=1), Trainer()
+    progress.console = Console(file=io.StringIO())
+    fit(progress, trainer, monkeypatch)
+
+    assert [step for _, step in trainer.logged] == [1, 2, 3]
+    scalars = trainer.logged[0][0]
+    assert scalars["train/kl_from_final_bits"] == pytest.approx(2.0)  # mean of one and three bits
+    assert scalars["train/cross_entropy_nats"] == 1.5
+    assert [read["train/lr"] for read, _ in trainer.logged] == [0.5, 1.5, 2.5]
+    assert scalars["train/tokens_per_second"] == pytest.approx(
+        2 * 2 * 400 / 2
+    )  # two processes, two batches, two seconds
+    assert scalars["memory/process_gib"] > 0
+
+
+def test_every_row_is_logged_as_the_mean_over_the_micro_batches_that_trained_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Six micro-batches of two of three rows; the last step's reading covers the last two of them only."""
+    rows = [[1, 2], [1, 3], [2, 3], [1, 2], [1, 3], [1, 2]]
+    bits = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0], [7.0, 8.0], [9.0, 10.0], [11.0, 13.0]]
+    readings = [StepReading(torch.tensor(float(k)), math.log(2) * torch.tensor(bits[k]), rows[k]) for k in range(6)]
+    progress, trainer = FitProgress(every_n_steps=2), Trainer()
+    progress.console = Console(file=io.StringIO())
+    fit(progress, trainer, monkeypatch, readings)
+
+    (first, _), (last, _) = trainer.logged
+    by_row = {name: value for name, value in first.items() if name.startswith("train_kl_from_final_bits/")}
+    wanted = {"row_01": (1 + 3 + 7) / 3, "row_02": (2 + 5 + 8) / 3, "row_03": (4 + 6) / 2}
+    assert by_row == pytest.approx({f"train_kl_from_final_bits/{row}": value for row, value in wanted.items()})
+    assert first["train/kl_from_final_bits"] == pytest.approx(4.5)
+    assert first["train/cross_entropy_nats"] == pytest.approx(1.5)
+    assert last["train_kl_from_final_bits/row_01"] == pytest.approx(10)
+    assert last["train/kl_from_final_bits"] == pytest.approx(43 / 4)
+
+
+def test_where_there_is_no_terminal_the_last_step_gets_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    progress = FitProgress(every_n_steps=1)
+    progress.console = Console(file=io.StringIO(), soft_wrap=True)
+    fit(progress, Trainer(), monkeypatch)
+
+    lines = progress.console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert lines[-1].startswith("step 3/3 · KL 2.000 bits · ")
+    assert lines[-1].endswith("0:00 left")
+
+
+def test_other_processes_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    progress = FitProgress(every_n_steps=1)
+    progress.console = Console(file=io.StringIO())
+    progress.disable()
+    fit(progress, Trainer(), monkeypatch)
+
+    assert progress.console.file.getvalue() == ""  # type: ignore[attr-defined]

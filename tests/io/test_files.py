@@ -1,0 +1,96 @@
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from logos_pl.io.files import real_path, remove_leftovers, replace_file, take_lock
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    target = tmp_path / "a.bin"
+    target.write_bytes(b"old")
+
+    replace_file(target, b"new")
+
+    assert target.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_full_disk_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "a.bin"
+    target.write_bytes(b"old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        replace_file(target, b"new")
+
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_kill_between_write_and_rename_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "a.bin"
+    target.write_bytes(b"old")
+
+    class Killed(BaseException):
+        pass
+
+    def kill(source: Path, destination: Path) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", kill)
+        with pytest.raises(Killed):
+            replace_file(target, b"new")
+    assert target.read_bytes() == b"old"
+
+    replace_file(target, b"newer")
+    assert target.read_bytes() == b"newer"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_a_kill_left_is_removed_and_what_is_being_written_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".left.partial").write_bytes(b"half")
+    replaced = os.replace
+    seen: list[list[str]] = []
+
+    def replace(source: Path, destination: Path) -> None:
+        remove_leftovers(tmp_path)  # as another process does, just before the file gets its name
+        seen.append(sorted(os.listdir(tmp_path)))
+        replaced(source, destination)
+
+    monkeypatch.setattr(os, "replace", replace)
+    replace_file(tmp_path / "a.bin", b"new")
+    assert seen == [[".a.bin.partial"]]
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_a_file_removed_between_opening_and_locking_is_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = [0]
+
+    def take(descriptor: int, wait: bool) -> bool | None:
+        taken[0] += 1
+        if taken[0] == 1:
+            (tmp_path / ".a.bin.partial").unlink()
+        return take_lock(descriptor, wait)
+
+    monkeypatch.setattr("logos_pl.io.files.take_lock", take)
+    replace_file(tmp_path / "a.bin", b"new")
+    assert (taken[0], (tmp_path / "a.bin").read_bytes()) == (2, b"new")
+
+
+def test_links_that_lead_in_a_circle_are_left_to_whoever_opens_them(tmp_path: Path) -> None:
+    loop, straight = tmp_path / "loop", tmp_path / "straight"
+    loop.symlink_to("loop")
+    straight.symlink_to("target")
+
+    assert real_path(loop) == loop
+    assert real_path(straight) == tmp_path / "target"

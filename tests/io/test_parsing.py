@@ -1,0 +1,192 @@
+"""What a stranger's JSON, YAML or special file can bring, and is refused in one sentence."""
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from logos_pl.errors import InputError
+from logos_pl.io.parsing import MAX_DEPTH, compose_yaml, parse_json, parse_yaml, read_bytes, read_text
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[" * 100_000, "nested deeper"),
+        ('{"a": ' * 100_000, "nested deeper"),
+        ("[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1), "nested deeper"),
+        ('{"a": 1, "a": 2}', "'a' twice"),
+        ("NaN", "NaN"),
+        ("-Infinity", "-Infinity"),
+        ("1e999", "range of a float"),
+        ("1" + "0" * 400, "beyond 64 bits"),
+        ("1" + "0" * 5000, "beyond 64 bits"),
+        (str(2**64), "beyond 64 bits"),
+        ('"\\ud800"', "surrogate"),
+        ('{"\\udc00": 1}', "surrogate"),
+        ("{", "not valid JSON"),
+        ("", "not valid JSON"),
+    ],
+)
+def test_json_that_later_code_could_not_hold_is_refused(text: str, says: str) -> None:
+    with pytest.raises(InputError, match=says) as caught:
+        parse_json(text, "a.json")
+    assert str(caught.value).startswith("a.json ")
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, 0, -1.5, "[[[" * 100, {"a": ["\\", '"', "{"], "b": [[[]]]}, 2**64 - 1, [[]] * 1000, "\U0001f600"],
+)
+def test_json_is_read_as_python_reads_it(value: object) -> None:
+    assert parse_json(json.dumps(value), "a.json") == value
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[" * 100_000, "nested deeper than 64 levels in line 1"),
+        ("{a: " * 100_000, "nested deeper"),
+        ("- " * 100_000, "nested deeper"),
+        ("a: 1\nb: 2\na: 3\n", "'a' twice, in lines 1 and 3"),
+        ("x:\n  a: 1\n  a: 2\n", "'a' twice, in lines 2 and 3"),
+        ("a: &a [*a]", "holds itself"),
+        ("a: [", "not valid YAML"),
+        ("a: 1\n--- \nb: 2\n", "not valid YAML"),
+        ("a: *nobody", "not valid YAML"),
+        ("a: \x00", "U\\+0000"),
+        ("a: !!bool x", "cannot be read"),
+        ("a: !!timestamp x", "cannot be read"),
+        ("a: !!python/object/apply:os.getcwd []", "cannot be read"),
+        ("a: !!timestamp 2026-02-31", "cannot be read"),
+        ("a: !!int many", "cannot be read"),
+        ("a: 1" + "0" * 21, "beyond 64 bits"),
+        ("a: 1" + "0" * 5000, "beyond 64 bits"),
+        ("? [a]\n: 1", "cannot be read"),
+        ("x" * (2**23 + 1), "at most"),
+    ],
+)
+def test_yaml_that_would_harm_or_drop_something_is_refused(text: str, says: str) -> None:
+    with pytest.raises(InputError, match=says) as caught:
+        parse_yaml(text, "a.yaml")
+    assert str(caught.value).startswith("a.yaml ")
+    assert len(str(caught.value)) < 200
+
+
+def test_aliases_that_stand_for_billions_of_values_are_refused_at_once() -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]" for k in range(1, 12)]
+    began = time.monotonic()
+    with pytest.raises(InputError, match="with its aliases"):
+        parse_yaml("\n".join(lines), "a.yaml")
+    assert time.monotonic() - began < 5  # it would take hours, and gigabytes
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("off", "off"),
+        ("yes", "yes"),
+        ("true", True),
+        ("False", False),
+        ("010", 10),
+        ("1_000", 1000),
+        ("-5", -5),
+        ("1:30", "1:30"),
+        ("0x10", "0x10"),
+        ("1e-3", 0.001),
+        ("8e3", 8000.0),
+        ("1.5E+2", 150.0),
+        (".5", 0.5),
+        ("-.inf", float("-inf")),
+        ("nan", "nan"),
+        ("2026-02-31", "2026-02-31"),
+        ("~", None),
+        ("", None),
+        ("'1'", "1"),
+        ("12a", "12a"),
+    ],
+)
+def test_scalars_are_those_of_yaml_1_2(text: str, value: object) -> None:
+    read = parse_yaml(f"a: {text}", "a.yaml")["a"]
+    assert read == value
+    assert type(read) is type(value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "a: {b: [1, 2.5, null, true]}", "base: &b {x: 1}\nmore:\n  <<: *b\n  y: 2\n", "a: '*b'\n", "- é\n- 🙂\n"],
+)
+def test_yaml_is_read_as_the_library_reads_it(text: str) -> None:
+    assert parse_yaml(text, "a.yaml") == yaml.safe_load(text)
+
+
+def test_nodes_know_their_lines() -> None:
+    root = compose_yaml("a: 1\nb: 2\n", "a.yaml")
+    assert isinstance(root, yaml.MappingNode)
+    assert [key.start_mark.line for key, _ in root.value] == [0, 1]
+
+
+def test_a_pipe_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "p")
+    with pytest.raises(InputError, match="not a regular file"):
+        read_bytes(tmp_path / "p", 100)
+
+
+def test_a_folder_a_device_and_a_link_to_one_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    for path in (tmp_path, Path("/dev/zero"), tmp_path / "zero"):
+        with pytest.raises(InputError, match="not a regular file"):
+            read_bytes(path, 100)
+
+
+def test_a_file_beyond_the_bound_is_refused_and_one_at_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"x" * 101)
+    with pytest.raises(InputError, match="101 bytes"):
+        read_bytes(path, 100)
+    assert read_bytes(path, 101) == b"x" * 101
+
+
+def test_text_that_is_not_utf8_is_refused_by_the_name_it_is_given(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes("é\n\n".encode() + b"\xff")
+    with pytest.raises(InputError, match=r"^the card is not UTF-8 text \(invalid start byte in line 3\)"):
+        read_text(tmp_path / "f", name="the card")
+
+
+def test_a_missing_file_is_the_callers_to_name(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        read_bytes(tmp_path / "f", 100)
+
+
+def test_a_surrogate_in_yaml_is_refused_in_a_sentence() -> None:
+    with pytest.raises(InputError, match=r"^c\.yaml holds half of a surrogate pair"):
+        parse_yaml("a: \ud800", "c.yaml")
+
+
+def test_what_transformers_writes_is_read_where_it_is_of_transformers() -> None:
+    text = '{"limit": [0.0, Infinity, -Infinity], "no_bound": 1000000000000000019884624838656, "half": "\\ud800"}'
+    read = parse_json(text, "a.json", of_transformers=True)
+    assert read == {"limit": [0.0, math.inf, -math.inf], "no_bound": 10**30 + 19884624838656, "half": "\ud800"}
+    with pytest.raises(InputError, match=r"a\.json holds"):
+        parse_json(text, "a.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"), [("NaN", "NaN"), ("1" * 401, "beyond"), ("[" * 65, "nested"), ("1e999", "range")]
+)
+def test_the_rest_is_refused_there_too(text: str, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        parse_json(text, "a.json", of_transformers=True)
+
+
+def test_the_depth_of_a_text_of_quotes_is_measured_in_one_pass() -> None:
+    began = time.monotonic()
+    with pytest.raises(InputError, match="not valid JSON"):
+        parse_json('"' + '\\"' * 1_000_000, "a.json")
+    assert time.monotonic() - began < 5
