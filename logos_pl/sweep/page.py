@@ -125,7 +125,7 @@ def _halves(model_name: str) -> tuple[str, str]:
 
     The policy lets the browser run this script and no other, and load nothing.
     """
-    template = files("logos_pl.analysis").joinpath("page.html").read_text(encoding="utf-8")
+    template = files("logos_pl.sweep").joinpath("page.html").read_text(encoding="utf-8")
     hashes = {tag: _source_hash(template, tag) for tag in ("script", "style")}
     policy = (
         f"default-src 'none'; script-src {hashes['script']}; style-src {hashes['style']}; "
