@@ -60,7 +60,7 @@ def budgets(tokens: list[int]) -> dict[str, list[str]]:
 def fit(options: list[str], folder: Path) -> tuple[float, Path]:
     """CPU seconds of one fit, and its artifact, which lies in ``folder``."""
     places = [f"trainer.default_root_dir={folder / 'logs'}", f"export.folder={folder / 'lenses'}"]
-    fixed = ["trainer.accelerator=cpu", "model.companion=false", "early_stopping.patience=1000", *places]
+    fixed = ["trainer.accelerator=cpu", "model.bias_only=false", "early_stopping.patience=1000", *places]
     command = [sys.executable, "-m", "logos_pl", "fit", *(f"--{option}" for option in [*options, *fixed])]
     before = os.times()
     subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, check=True)

@@ -26,7 +26,7 @@ class StepMemory(NamedTuple):
     Attributes:
         vocab: Its size.
         model_bytes: The frozen model, and the head's copy in fp32 where there is one; counted.
-        lens_bytes: Translators and companion, and AdamW's moments of both; counted.
+        lens_bytes: Translators and bias-only lens, and AdamW's moments of both; counted.
         forward_peak_bytes: Most that the body alone takes beyond the model.
         step_peak_bytes: Most that a step takes beyond model, lens and moments, its gradients included.
         accumulated_peak_bytes: The same for a step of four micro-batches.

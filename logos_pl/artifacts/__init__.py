@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from logos_pl.artifacts.provenance import Provenance
     from logos_pl.artifacts.tuned_lens import (
         FittedLenses,
-        load_companion,
+        load_bias_only,
         load_lenses,
         load_tuned_lens,
         save_tuned_lens,
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FittedLenses",
     "Provenance",
-    "load_companion",
+    "load_bias_only",
     "load_lenses",
     "load_prism",
     "load_tuned_lens",

@@ -1,10 +1,10 @@
-"""``companion.pt``: the lens of bias and temperature alone that was fitted beside a tuned lens."""
+"""``bias_only.pt``: the bias-only lens that was fitted beside a tuned lens."""
 
 from collections.abc import Mapping
 
-from logos_pl.artifacts.filenames import COMPANION_FILE
+from logos_pl.artifacts.filenames import BIAS_ONLY_FILE
 from logos_pl.artifacts.provenance import Provenance
-from logos_pl.artifacts.provenance_schema import Capacity, Companion
+from logos_pl.artifacts.provenance_schema import BiasOnly, Capacity
 from logos_pl.artifacts.weights import (
     capacity_of,
     check_weights,
@@ -18,41 +18,41 @@ from logos_pl.lenses.translator import Translators
 from logos_pl.lenses.tuned import TunedLens
 
 
-def companion_record(companion: Translators | None) -> Companion | None:
+def bias_only_record(bias_only: Translators | None) -> BiasOnly | None:
     """What the provenance says of it; None where none was fitted."""
-    if companion is None:
+    if bias_only is None:
         return None
-    tau = temperature_of(companion, enabled=True).tau
-    return Companion(file=COMPANION_FILE, parameters=capacity_of(companion).parameters, tau=tau)
+    tau = temperature_of(bias_only, enabled=True).tau
+    return BiasOnly(file=BIAS_ONLY_FILE, parameters=capacity_of(bias_only).parameters, tau=tau)
 
 
-def companion_files(companion: Translators | None, provenance: Provenance) -> dict[str, bytes | memoryview]:
+def bias_only_files(bias_only: Translators | None, provenance: Provenance) -> dict[str, bytes | memoryview]:
     """Its file by name; none where none was fitted.
 
     Raises:
         InputError: It is not finite, not of rank 0, or has other rows than the tuned lens.
     """
-    if companion is None:
+    if bias_only is None:
         return {}
-    weights = weights_of(companion)
-    check_weights(weights, _capacity(provenance), "companion")
-    return {COMPANION_FILE: encode(weights)}
+    weights = weights_of(bias_only)
+    check_weights(weights, _capacity(provenance), "bias-only lens")
+    return {BIAS_ONLY_FILE: encode(weights)}
 
 
-def companion_of(files: Mapping[str, bytes], provenance: Provenance) -> TunedLens | None:
+def bias_only_of(files: Mapping[str, bytes], provenance: Provenance) -> TunedLens | None:
     """The lens in an artifact's verified files, without a head; None where none was fitted.
 
     Raises:
         InputError: The weights are not what the provenance says.
     """
-    if provenance.companion is None:
+    if provenance.bias_only is None:
         return None
-    name = provenance.companion.file
+    name = provenance.bias_only.file
     weights = decode(files[name], name)
-    check_weights(weights, _capacity(provenance), "companion")
+    check_weights(weights, _capacity(provenance), "bias-only lens")
     return TunedLens(translators_of(weights))
 
 
 def _capacity(provenance: Provenance) -> Capacity:
-    assert provenance.companion is not None
-    return Capacity(rank_k=0, rows=provenance.capacity.rows, parameters=provenance.companion.parameters)
+    assert provenance.bias_only is not None
+    return Capacity(rank_k=0, rows=provenance.capacity.rows, parameters=provenance.bias_only.parameters)

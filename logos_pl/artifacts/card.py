@@ -87,16 +87,18 @@ def _facts(p: Provenance, num_bytes: int, release: Release | None) -> str:
         if basis is None
         else f"a {escaped(basis.type)} basis, damping {basis.damping:g}",
         "Decoding norm": f"`{p.decoding_norm}`",
-        **_companion(p),
+        **_bias_only(p),
         "Made with": f"logos-pl {escaped(p.project_version)}",
     }
     return table(["", ""], [list(item) for item in facts.items()])
 
 
-def _companion(p: Provenance) -> dict[str, str]:
-    if p.companion is None:
+def _bias_only(p: Provenance) -> dict[str, str]:
+    if p.bias_only is None:
         return {}
-    return {"Companion": f"`{p.companion.file}`, bias and temperature alone: {p.companion.parameters:,} parameters"}
+    return {
+        "Bias-only lens": f"`{p.bias_only.file}`, bias and temperature alone: {p.bias_only.parameters:,} parameters"
+    }
 
 
 def _kl_table(p: Provenance) -> str:

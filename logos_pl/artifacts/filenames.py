@@ -1,7 +1,7 @@
 """The files an artifact consists of, by name."""
 
 WEIGHTS_FILE = "weights.pt"
-COMPANION_FILE = "companion.pt"
+BIAS_ONLY_FILE = "bias_only.pt"
 PROVENANCE_FILE = "provenance.json"
 DIGEST_FILE = "provenance.json.sha256"
 """The hash of the provenance, which has the hashes of the other files; as `sha256sum` writes and checks it."""
@@ -17,7 +17,7 @@ GATE_FILES = (GATES_FILE, "gates-prompts.csv", "gates-rows.csv", GATE_ROWS_FIGUR
 ARTIFACT_FILES = frozenset(
     {
         WEIGHTS_FILE,
-        COMPANION_FILE,
+        BIAS_ONLY_FILE,
         CARD_FILE,
         PROVENANCE_FILE,
         DIGEST_FILE,

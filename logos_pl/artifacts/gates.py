@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from logos_pl.artifacts.card import model_card
-from logos_pl.artifacts.filenames import CARD_FILE, COMPANION_FILE, GATE_FILES, GATES_FILE, WEIGHTS_FILE
+from logos_pl.artifacts.filenames import BIAS_ONLY_FILE, CARD_FILE, GATE_FILES, GATES_FILE, WEIGHTS_FILE
 from logos_pl.artifacts.gates_file import verdict_of
 from logos_pl.artifacts.provenance import Provenance
 from logos_pl.artifacts.sealed import sealed
@@ -58,7 +58,7 @@ def _refuse_another_lens(there: Provenance, judged: Provenance, path: Path) -> N
     Raises:
         RunError: The weights are others.
     """
-    if any(there.sha256.get(name) != judged.sha256.get(name) for name in (WEIGHTS_FILE, COMPANION_FILE)):
+    if any(there.sha256.get(name) != judged.sha256.get(name) for name in (WEIGHTS_FILE, BIAS_ONLY_FILE)):
         raise RunError(
             f"The lens in {os.path.relpath(path)} was replaced while the earlier one was judged, and nothing was "
             "recorded: run the test again."

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import Literal, NoReturn, Protocol
 
 from logos_pl.artifacts import json_codec
-from logos_pl.artifacts.filenames import COMPANION_FILE, PROVENANCE_FILE
+from logos_pl.artifacts.filenames import BIAS_ONLY_FILE, PROVENANCE_FILE
 from logos_pl.artifacts.provenance_schema import (
     FINGERPRINT_TOKENS,
     Batching,
+    BiasOnly,
     Budget,
     Capacity,
-    Companion,
     Dataset,
     Environment,
     Fingerprint,
@@ -51,7 +51,7 @@ class Provenance:
         init: How the translators started.
         preconditioner: The basis that U and V were trained in; None: the plain one.
         val_kl_bits: By depth percentile (``"25"``, …), for the exported weights.
-        companion: The lens of bias and temperature alone beside it; None where none was fitted. Filled on saving.
+        bias_only: The lens of bias and temperature alone beside it; None where none was fitted. Filled on saving.
         kpis: Figures of the gates, as in ``gates.json``; None until they were measured.
         acceptance: Verdicts of the gates, as in ``gates.json``; None until they were measured.
         sha256: Hash of every file beside this one; filled on saving.
@@ -80,7 +80,7 @@ class Provenance:
     environment: Environment
     val_kl_bits: dict[str, PercentileKl]
     fingerprint: Fingerprint
-    companion: Companion | None = None
+    bias_only: BiasOnly | None = None
     kpis: Kpis | None = None
     acceptance: Acceptance | None = None
     sha256: dict[str, str] = field(default_factory=dict)
@@ -108,8 +108,8 @@ class Provenance:
         if min(provenance.capacity.rows, provenance.capacity.parameters) < 1 or provenance.capacity.rank_k < 0:
             refuse("capacity", provenance.capacity)
         refuse_nonsense(provenance, {at.row for at in provenance.val_kl_bits.values()}, provenance.capacity.rows)
-        if provenance.companion is not None and provenance.companion.file != COMPANION_FILE:
-            refuse("companion: file", provenance.companion.file)
+        if provenance.bias_only is not None and provenance.bias_only.file != BIAS_ONLY_FILE:
+            refuse("bias-only lens: file", provenance.bias_only.file)
         if provenance.acceptance is not None:
             provenance.acceptance.refuse_nonsense(PROVENANCE_FILE)
         return provenance

@@ -87,7 +87,7 @@ class Capacity:
 
 
 @dataclass(frozen=True)
-class Companion:
+class BiasOnly:
     """The lens of bias and temperature alone that was fitted beside the tuned one, on the same rows and text.
 
     Attributes:

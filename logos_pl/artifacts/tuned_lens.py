@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from logos_pl.artifacts.bias_only import companion_files, companion_of, companion_record
+from logos_pl.artifacts.bias_only import bias_only_files, bias_only_of, bias_only_record
 from logos_pl.artifacts.card import model_card
 from logos_pl.artifacts.checks import check_model, read_verified, refuse_other_owner
-from logos_pl.artifacts.filenames import ARTIFACT_FILES, CARD_FILE, COMPANION_FILE, WEIGHTS_FILE
+from logos_pl.artifacts.filenames import ARTIFACT_FILES, BIAS_ONLY_FILE, CARD_FILE, WEIGHTS_FILE
 from logos_pl.artifacts.fingerprint import check_fingerprint
 from logos_pl.artifacts.gates_file import check_verdict
 from logos_pl.artifacts.provenance import Provenance
@@ -37,10 +37,10 @@ class Saved(NamedTuple):
 
 
 class FittedLenses(NamedTuple):
-    """All of an artifact: the tuned lens, its companion of bias and temperature alone if any, where they come from."""
+    """All of an artifact: the tuned lens, its bias-only lens if any, where they come from."""
 
     tuned: TunedLens
-    companion: TunedLens | None
+    bias_only: TunedLens | None
     provenance: Provenance
 
 
@@ -48,16 +48,16 @@ def save_tuned_lens(
     folder: str | os.PathLike[str],
     translators: Translators,
     provenance: Provenance,
-    companion: Translators | None = None,
+    bias_only: Translators | None = None,
 ) -> Saved:
     """Write a tuned lens with its provenance and model card, as a whole or not at all; an earlier one is kept, dated.
 
     Args:
         folder: Where, usually ``checkpoints/tuned_lenses/<clean_model_name>``.
         translators: The trained part, in the plain basis.
-        provenance: Everything but the record of the companion and the hashes of the files, which are filled in; a
+        provenance: Everything but the record of the bias-only lens and the hashes of the files, which are filled in; a
             verdict in it is left out.
-        companion: The lens of bias and temperature alone that was fitted beside it, if one was.
+        bias_only: The lens of bias and temperature alone that was fitted beside it, if one was.
 
     Raises:
         InputError: Weights that are not finite or not of the recorded capacity, a provenance that cannot be written, or
@@ -70,13 +70,13 @@ def save_tuned_lens(
     data = encode(weights)
     provenance = dataclasses.replace(
         provenance,
-        companion=companion_record(companion),
+        bias_only=bias_only_record(bias_only),
         kpis=None,  # a verdict is on the weights it was passed on, and comes with its files
         acceptance=None,
     )
     files: dict[str, bytes | memoryview] = {
         WEIGHTS_FILE: data,
-        **companion_files(companion, provenance),
+        **bias_only_files(bias_only, provenance),
         CARD_FILE: model_card(provenance, len(data)).encode(),
     }
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
@@ -150,7 +150,7 @@ def load_tuned_lens(path: str | os.PathLike[str], lm: FrozenLM | None = None) ->
     return lens, provenance
 
 
-def load_companion(path: str | os.PathLike[str], lm: FrozenLM | None = None) -> TunedLens | None:
+def load_bias_only(path: str | os.PathLike[str], lm: FrozenLM | None = None) -> TunedLens | None:
     """Read the lens of bias and temperature alone that was fitted beside a tuned lens; None where none was.
 
     All of the artifact is checked, as in ``load_tuned_lens``; ``load_lenses`` reads both and checks the model once.
@@ -162,11 +162,11 @@ def load_companion(path: str | os.PathLike[str], lm: FrozenLM | None = None) -> 
     Raises:
         InputError: As ``load_tuned_lens``.
     """
-    return load_lenses(path, lm).companion
+    return load_lenses(path, lm).bias_only
 
 
 def load_lenses(path: str | os.PathLike[str], lm: FrozenLM | None = None, head: Head | None = None) -> FittedLenses:
-    """Read a tuned lens and its companion, checked as in ``load_tuned_lens``; both share one head.
+    """Read a tuned lens and its bias-only lens, checked as in ``load_tuned_lens``; both share one head.
 
     Args:
         path: The artifact's folder.
@@ -186,15 +186,15 @@ def load_lenses(path: str | os.PathLike[str], lm: FrozenLM | None = None, head: 
     provenance, files = read_steadily(Path(path), read)
     weights = decode(files[WEIGHTS_FILE])
     check_weights(weights, provenance.capacity)
-    lens, companion = TunedLens(translators_of(weights)), companion_of(files, provenance)
+    lens, bias_only = TunedLens(translators_of(weights)), bias_only_of(files, provenance)
     if lm is not None:
         norm = provenance.decoding_norm
         head = Head(lm.anatomy, decoding_norm=norm) if head is None else head.decoding_with(norm)
         lens.bind(head)
-        if companion is not None:
-            companion.bind(head)
+        if bias_only is not None:
+            bias_only.bind(head)
         check_fingerprint(provenance.fingerprint, lm, head)
-    return FittedLenses(lens, companion, provenance)
+    return FittedLenses(lens, bias_only, provenance)
 
 
 def read_provenance(folder: Path) -> Provenance:
@@ -212,7 +212,7 @@ def verified_files(folder: Path, provenance: Provenance) -> dict[str, bytes]:
     Raises:
         InputError: A file is missing or altered, or the provenance has another verdict than ``gates.json``.
     """
-    needed = {WEIGHTS_FILE} if provenance.companion is None else {WEIGHTS_FILE, provenance.companion.file}
+    needed = {WEIGHTS_FILE} if provenance.bias_only is None else {WEIGHTS_FILE, provenance.bias_only.file}
     files = read_verified(folder, provenance.sha256, needed, ARTIFACT_FILES, _limits(provenance))
     check_verdict(provenance, files)
     return files
@@ -220,9 +220,9 @@ def verified_files(folder: Path, provenance: Provenance) -> dict[str, bytes]:
 
 def _limits(provenance: Provenance) -> dict[str, int]:
     """The most bytes that the files of tensors may have, from how many numbers are recorded."""
-    capacity, companion = provenance.capacity, provenance.companion
+    capacity, bias_only = provenance.capacity, provenance.bias_only
     numbers = {
         WEIGHTS_FILE: capacity.parameters,
-        COMPANION_FILE: 0 if companion is None else companion.parameters,
+        BIAS_ONLY_FILE: 0 if bias_only is None else bias_only.parameters,
     }
     return {name: MIB + 4 * count for name, count in numbers.items()}

@@ -1,4 +1,4 @@
-"""The numbers of a tuned lens as a plain state dict, and as the bytes of ``weights.pt`` or ``companion.pt``."""
+"""The numbers of a tuned lens as a plain state dict, and as the bytes of ``weights.pt`` or ``bias_only.pt``."""
 
 import io
 

@@ -56,7 +56,7 @@ class ClosedFormStart(NamedTuple):
 
     Attributes:
         tuned: Of the tuned lens.
-        companion: Of the lens of bias and temperature alone.
+        bias_only: Of the lens of bias and temperature alone.
         basis: To train the tuned lens in.
         sequences: Sequences read, those set aside included.
         tokens: Tokens in them.
@@ -65,7 +65,7 @@ class ClosedFormStart(NamedTuple):
     """
 
     tuned: AffineStart
-    companion: AffineStart
+    bias_only: AffineStart
     basis: TrainingBasis
     sequences: int
     tokens: int
@@ -96,7 +96,7 @@ def closed_form_start(
     block_bytes: int = 2**28,
     all_sum: AllSum = lambda tensor: tensor,
 ) -> ClosedFormStart:
-    """The closed-form translators of a model and of its companion. Source: docs/method.md §2.2.
+    """The closed-form translators of a model and of its bias-only lens. Source: docs/method.md §2.2.
 
     Args:
         lm: The frozen model.
@@ -131,9 +131,9 @@ def closed_form_start(
             found.append(closed_form(moments, root, k, ridges, like=like, temperature=temperature))
         shrinkage += ridges
     sequences, tokens = all_sum(torch.tensor([opening.sequences, opening.tokens], dtype=torch.float64)).tolist()
-    tuned, companion = (AffineStart(*map(torch.cat, zip(*parts[k], strict=True))) for k in (rank, 0))
+    tuned, bias_only = (AffineStart(*map(torch.cat, zip(*parts[k], strict=True))) for k in (rank, 0))
     basis = training_basis(covariance, fisher)
-    return ClosedFormStart(tuned, companion, basis, int(sequences), int(tokens), moments.num_pos, shrinkage)
+    return ClosedFormStart(tuned, bias_only, basis, int(sequences), int(tokens), moments.num_pos, shrinkage)
 
 
 def _read(lm: FrozenLM, head: Head, text: Iterable[OpeningText], rows: list[int], num_set_aside: int) -> Opening:

@@ -95,7 +95,7 @@ class LensExport(Callback):
         trained = _from_checkpoint(best, "translators", module.translators)
         trained.basis = basis_of(best)
         translators = trained.in_plain_basis()
-        companion = None if module.companion is None else _from_checkpoint(best, "companion", module.companion)
+        bias_only = None if module.bias_only is None else _from_checkpoint(best, "bias_only", module.bias_only)
         readings: Readings = {
             lens: {quantity: torch.tensor(values, dtype=torch.float64) for quantity, values in reading.items()}
             for lens, reading in best["lens_validation"].items()
@@ -112,7 +112,7 @@ class LensExport(Callback):
             fingerprint=fingerprint(module.frozen, module.head),
         )
         destination = self.destination(module.frozen.clean_model_name)
-        saved = save_tuned_lens(destination, translators, provenance, companion)
+        saved = save_tuned_lens(destination, translators, provenance, bias_only)
         self._report(trainer, provenance, readings, destination)
         if saved.earlier is not None:
             say_where_kept("lens", saved.earlier)

@@ -29,8 +29,8 @@ ACTIVATIONS_PER_TOKEN = 32
 RESIDUAL_BYTES = 18
 # The lens loss keeps at most so many blocks of logits, whatever the number of rows.
 LOSS_BLOCKS = 4.5
-# The companion's loss sums gradients over positions: so many fp32 numbers per row and token of the vocabulary.
-COMPANION_SUMS = 3
+# The bias-only lens's loss sums gradients over positions: so many fp32 numbers per row and token of the vocabulary.
+BIAS_ONLY_SUMS = 3
 # Translators in fp32: value, gradient, the two moments of AdamW, the average, and value and gradient out of the basis.
 TRANSLATOR_COPIES = 7
 MICRO_BATCH_SEQS = {"cuda": 32, "mps": 8, "cpu": 8}
@@ -114,10 +114,10 @@ class MemoryParts(NamedTuple):
     Attributes:
         weights: The frozen model.
         head: An fp32 copy of the unembedding, where one is made; else what of it is widened at a time, off CUDA.
-        lens: Translators and companion in fp32, their gradients and AdamW's moments.
+        lens: Translators and bias-only lens in fp32, their gradients and AdamW's moments.
         activations: The forward pass of one micro-batch.
         residuals: Rows at the sampled positions, normed and translated, with gradients.
-        loss: Blocks of logits, and the sums of the companion's loss.
+        loss: Blocks of logits, and the sums of the bias-only lens's loss.
         overhead: CUDA's context and workspaces.
     """
 
@@ -267,7 +267,7 @@ def memory_parts(shape: ModelShape, kind: str, dtype: torch.dtype, step: StepSiz
     """
     seqs = MICRO_BATCH_SEQS[kind] if step.micro_batch_seqs is None else step.micro_batch_seqs
     positions, rows = seqs * step.positions_per_seq, shape.num_blocks - 1
-    numbers = rows * (2 * min(step.rank, shape.d_model) + 2) * shape.d_model  # U, V, c, and the companion's c
+    numbers = rows * (2 * min(step.rank, shape.d_model) + 2) * shape.d_model  # U, V, c, and the bias-only lens's c
     # A small vocabulary fills no block.
     block = min(step.loss_block_mib * 2**20, positions * rows * shape.vocab_size * 4)
     return MemoryParts(
@@ -276,7 +276,7 @@ def memory_parts(shape: ModelShape, kind: str, dtype: torch.dtype, step: StepSiz
         lens=numbers * 4 * TRANSLATOR_COPIES + 2 * shape.d_model**2 * 4,  # and the two maps of the basis
         activations=seqs * step.seq_len * ACTIVATIONS_PER_TOKEN * shape.d_model * dtype.itemsize,
         residuals=(rows + 1) * positions * shape.d_model * RESIDUAL_BYTES,
-        loss=int(LOSS_BLOCKS * block) + COMPANION_SUMS * rows * shape.vocab_size * 4,
+        loss=int(LOSS_BLOCKS * block) + BIAS_ONLY_SUMS * rows * shape.vocab_size * 4,
         overhead=CUDA_OVERHEAD if kind == "cuda" else 0,
     )
 

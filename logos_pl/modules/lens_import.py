@@ -61,11 +61,11 @@ class LensImport(Callback):
     def _read(self, trainer: Trainer, module: LensTuning) -> None:
         if self.missing:
             del module.lenses["tuned"]
-            module.adopt_companion(None)
+            module.adopt_bias_only(None)
         elif self.folder is not None:
-            lens, companion, self.provenance = load_lenses(self.folder, module.frozen, module.head)
+            lens, bias_only, self.provenance = load_lenses(self.folder, module.frozen, module.head)
             module.adopt(lens)
-            module.adopt_companion(companion)
+            module.adopt_bias_only(bias_only)
         else:  # a checkpoint's lens is read as it would be exported: to the last bit what its artifact gives
             module.adopt(TunedLens(module.average("translators").in_plain_basis(), module.head))
 

@@ -95,7 +95,7 @@ class LensTuning(LightningModule):
         precond: basis that U and V are trained in: `auto`, one that is whitened by what the closed-form start has read,
             or at a random start the plain one; `off`, the plain one. The artifact holds them in the plain basis.
         temperature: learn a temperature for each row.
-        companion: fit a lens of bias and temperature alone beside the tuned one, which the gates compare with; it
+        bias_only: fit a lens of bias and temperature alone beside the tuned one, which the gates compare with; it
             changes nothing in the tuned lens, and costs about a fifth of a step on the demo, an eighth at the sizes of
             GPT-2, and less the larger the model. Not fitted at rank 0, where the lens itself is that.
         lr: peak learning rate of AdamW; `auto`: the schedule's.
@@ -129,7 +129,7 @@ class LensTuning(LightningModule):
         layers_per_step: int | Literal["auto", "all"] = "auto",
         precond: Literal["auto", "off"] = "auto",
         temperature: bool = True,
-        companion: bool = True,
+        bias_only: bool = True,
         lr: float | Literal["auto"] = "auto",
         anneal: Anneal | Literal["auto"] = "auto",
         betas: tuple[float, float] = (0.9, 0.999),
@@ -161,7 +161,7 @@ class LensTuning(LightningModule):
         self.fp32_unembed: Fp32Unembed = fp32_unembed
         self.with_compile = compile  # the bare name is a method of every module
         self.rank, self.layers_per_step, self.temperature = rank, layers_per_step, temperature
-        self.with_companion = companion
+        self.with_bias_only = bias_only
         self.precond = precond
         self.lr, self.betas, self.weight_decay = lr, betas, weight_decay
         self.loss_block_bytes = loss_block_mib * 2**20
@@ -180,7 +180,7 @@ class LensTuning(LightningModule):
     # Set-up
 
     translators: Translators
-    companion: Translators | None
+    bias_only: Translators | None
     averages: torch.nn.ModuleDict
     head: Head
     lenses: dict[str, Lens]
@@ -224,9 +224,9 @@ class LensTuning(LightningModule):
         self.translators = lens.translators
         self.lenses["tuned"] = lens.bind(self.head)  # one head serves all lenses
 
-    def adopt_companion(self, lens: TunedLens | None) -> None:
-        """Take over a fitted lens's companion in place of the one that was made; None: do without."""
-        self.companion = None if lens is None else lens.translators
+    def adopt_bias_only(self, lens: TunedLens | None) -> None:
+        """Take over a fitted lens's bias-only lens in place of the one that was made; None: do without."""
+        self.bias_only = None if lens is None else lens.translators
         self.lenses.pop("bias", None)
         if lens is not None:
             self.lenses["bias"] = lens.bind(self.head)
@@ -238,10 +238,10 @@ class LensTuning(LightningModule):
         self.row_means["prism"] = means if self.device.type == "mps" else means.to(self.device)
 
     def begin_at(self, start: ClosedFormStart) -> None:
-        """Let the translators and the companion begin where least squares put them."""
+        """Let the translators and the bias-only lens begin where least squares put them."""
         self.translators.start_at(start.tuned, start.basis if self.in_basis else None)
-        if self.companion is not None:
-            self.companion.start_at(start.companion)
+        if self.bias_only is not None:
+            self.bias_only.start_at(start.bias_only)
         self._start_averages()
         self.start = StartRecord(*start[3:])
 
@@ -259,16 +259,16 @@ class LensTuning(LightningModule):
         self.translators = Translators(lm.num_blocks - 1, lm.d_model, rank, seed=self.seed)
         self.translators.log_tau.requires_grad_(self.temperature)
         self.head = Head(lm.anatomy, decoding_norm=self.decoding_norm, fp32_unembed=self.fp32_unembed).to(self.device)
-        self.companion = None
-        if self.with_companion and rank > 0:
-            self.companion = Translators(lm.num_blocks - 1, lm.d_model, 0)
-            self.companion.log_tau.requires_grad_(self.temperature)
+        self.bias_only = None
+        if self.with_bias_only and rank > 0:
+            self.bias_only = Translators(lm.num_blocks - 1, lm.d_model, 0)
+            self.bias_only.log_tau.requires_grad_(self.temperature)
         self.averages = torch.nn.ModuleDict({name: copy.deepcopy(lens) for name, lens in self._trained().items()})
         self.averages.requires_grad_(False)
         self.lenses = {"norm": NormLens(self.head), "tuned": TunedLens(self.average("translators"), self.head)}
         means = {name: RowMeans(lm.num_blocks + 1, QUANTITIES) for name in self.lenses}
-        if self.companion is not None:
-            self.lenses["bias"] = TunedLens(self.average("companion"), self.head)
+        if self.bias_only is not None:
+            self.lenses["bias"] = TunedLens(self.average("bias_only"), self.head)
         # Registered, so that they move along; but MPS has no float64, so there they stay on the CPU.
         registered = means if self.device.type == "mps" else torch.nn.ModuleDict(means)
         self.row_means = cast(MutableMapping[str, RowMeans], registered)
@@ -277,10 +277,10 @@ class LensTuning(LightningModule):
     def _trained(self) -> dict[str, Translators]:
         """What the optimiser moves, by name."""
         lenses = {"translators": self.translators}
-        return lenses if self.companion is None else lenses | {"companion": self.companion}
+        return lenses if self.bias_only is None else lenses | {"bias_only": self.bias_only}
 
     def average(self, name: str) -> Translators:
-        """The running average of the translators or of the companion: what is validated and exported."""
+        """The running average of the translators or of the bias-only lens: what is validated and exported."""
         return cast(Translators, self.averages[name])
 
     def _start_averages(self) -> None:
@@ -303,7 +303,7 @@ class LensTuning(LightningModule):
         return self.layers_per_step
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW on the translators and the companion, linear warm-up, then as `anneal` says.
+        """AdamW on the translators and the bias-only lens, linear warm-up, then as `anneal` says.
 
         Weights decay, biases and temperatures don't: log τ would be pulled to 0, which is no particular temperature.
         """
@@ -340,7 +340,7 @@ class LensTuning(LightningModule):
     def training_step(self, batch: TextBatch, batch_idx: int) -> dict[str, Any]:
         """Cross-entropy of the sampled rows against the final distribution, plus the regularisers.
 
-        The companion's is added to it: the two have no parameter in common, so that neither sees the other's gradient.
+        The loss of the bias-only lens is added: the two share no parameter, so neither sees the other's gradient.
         """
         rows = self._rows_of_step()
         x, teacher, index = self._read(batch, rows)
@@ -355,27 +355,27 @@ class LensTuning(LightningModule):
         cross_entropy = loss.kl_nats.mean() + loss.teacher_entropy_nats.mean()
         self.reading = StepReading(cross_entropy.detach(), loss.kl_nats.detach().mean(dim=1), rows)
         total = cross_entropy + self._regularisers(self.translators)
-        if self.companion is not None:
-            total = total + self._companion_loss(self.companion, x, teacher, index)
+        if self.bias_only is not None:
+            total = total + self._bias_only_loss(self.bias_only, x, teacher, index)
         return {"loss": total, "rows": len(rows)}
 
-    def _companion_loss(
+    def _bias_only_loss(
         self,
-        companion: Translators,
+        bias_only: Translators,
         x: Float[Tensor, "rows pos d_model"],
         teacher: Float[Tensor, "pos d_head"],
         index: Int[Tensor, " rows"] | None,
     ) -> Float[Tensor, ""]:
-        """The companion's loss on what the tuned lens's step has read, at half the products of the tuned lens's."""
+        """The loss of the bias-only lens on what the step has read, at half the products of the tuned lens."""
         cross_entropy = bias_cross_entropy(
             self.head.project(x),
-            self.head.project_shift(companion.bias(index)),
-            companion.inv_tau(index),
+            self.head.project_shift(bias_only.bias(index)),
+            bias_only.inv_tau(index),
             teacher,
             self.head.unembedding,
             block_bytes=self.loss_block_bytes,
         )
-        return cross_entropy.mean() + self._regularisers(companion)
+        return cross_entropy.mean() + self._regularisers(bias_only)
 
     def _regularisers(self, translators: Translators) -> Float[Tensor, ""]:
         return self.l2 * translators.penalty() + self.smoothness * translators.smoothness()
@@ -416,8 +416,8 @@ class LensTuning(LightningModule):
         bias = self.lenses.get("bias", tuned if self.translators.rank == 0 else None)
         if bias is None:
             raise InputError(
-                "The lens was fitted without a companion, the bias-and-temperature lens that the gates compare with: "
-                "fit it again with --model.companion true."
+                "The lens was fitted without a bias-only lens, which the gates compare with: "
+                "fit it again with --model.bias_only true."
             )
         norm = NormLens(self.head)
         h = self._validation_residuals(list(data.all_validation_batches()))
@@ -519,7 +519,7 @@ class LensTuning(LightningModule):
             "rows_in_step": self.rows_in_step,
             "in_basis": self.in_basis,
             "temperature": self.temperature,
-            "companion": self.companion is not None,
+            "bias_only": self.bias_only is not None,
             "lr": float(self.lr),
             "anneal": self.anneal,
             "betas": list(self.betas),

@@ -108,7 +108,7 @@ GROUPS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 MORE_MODEL = {
     "revision": None, "dtype": "auto", "decoding_norm": "final", "init": "auto", "layers_per_step": "auto",
-    "precond": "auto", "temperature": True, "companion": True, "betas": [0.9, 0.999], "weight_decay": 1e-4, "l2": 1e-4,
+    "precond": "auto", "temperature": True, "bias_only": True, "betas": [0.9, 0.999], "weight_decay": 1e-4, "l2": 1e-4,
     "smoothness": 1e-4, "loss_block_mib": 256,
 }  # fmt: skip
 MORE_DATA = {

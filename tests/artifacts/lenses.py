@@ -12,9 +12,9 @@ from logos_pl.artifacts import Provenance
 from logos_pl.artifacts.fingerprint import fingerprint
 from logos_pl.artifacts.provenance_schema import (
     Batching,
+    BiasOnly,
     Budget,
     Capacity,
-    Companion,
     Dataset,
     Divergence,
     Environment,
@@ -97,7 +97,7 @@ def make_provenance(lm: FrozenLM | None = None, translators: Translators | None 
         environment=Environment("2.13.0", "5.23.0", "2.6.6", "cpu"),
         val_kl_bits={"25": PercentileKl(1, norm, tuned), "50": PercentileKl(2, tuned, norm)},
         fingerprint=mark,
-        companion=None if lm is not None else Companion("companion.pt", 51, [1.0, 1.1, 1.2]),
+        bias_only=None if lm is not None else BiasOnly("bias_only.pt", 51, [1.0, 1.1, 1.2]),
     )
 
 

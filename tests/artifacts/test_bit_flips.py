@@ -19,7 +19,7 @@ FLIPS_PER_FILE = 25
 
 
 def make_lens(folder: Path) -> None:
-    """A lens with a companion and a verdict."""
+    """A lens with a bias-only lens and a verdict."""
     translators = make_translators()
     provenance = make_provenance(make_lm(), translators)
     saved = save_tuned_lens(folder, translators, provenance, make_translators(rank=0))

@@ -18,7 +18,7 @@ from tests.artifacts.verdicts import gate_files, make_acceptance, make_kpis
 
 @pytest.fixture
 def lens(tmp_path: Path) -> tuple[Path, Provenance]:
-    """A lens with its companion, and its provenance as written."""
+    """A lens with its bias-only lens, and its provenance as written."""
     lm, translators = make_lm(), make_translators()
     folder = tmp_path / "tiny"
     saved = save_tuned_lens(folder, translators, make_provenance(lm, translators), make_translators(rank=0))
@@ -43,7 +43,7 @@ def test_files_figures_verdict_and_card_lie_beside_an_untouched_lens(lens: tuple
     after = contents(folder)
 
     assert after.keys() == before.keys() | set(GATE_FILES)
-    assert all(after[name] == before[name] for name in ("weights.pt", "companion.pt"))
+    assert all(after[name] == before[name] for name in ("weights.pt", "bias_only.pt"))
     assert {name: after[name] for name in GATE_FILES} == gate_files(b" ")
     assert (written.kpis, written.acceptance) == (make_kpis(), make_acceptance(True))
     assert written == load_tuned_lens(folder)[1]
@@ -75,27 +75,27 @@ def test_a_new_lens_has_no_verdict_of_the_old_one(lens: tuple[Path, Provenance])
     assert load_tuned_lens(kept)[1] == judged
 
     assert contents(lens[0]).keys() == {
-        "weights.pt", "companion.pt", "README.md", "provenance.json", "provenance.json.sha256"
+        "weights.pt", "bias_only.pt", "README.md", "provenance.json", "provenance.json.sha256"
     }  # fmt: skip
     assert b"Gates" not in contents(lens[0])["README.md"]
 
 
-@pytest.mark.parametrize("companion", [None, make_translators(rank=0)])
+@pytest.mark.parametrize("bias_only", [None, make_translators(rank=0)])
 @pytest.mark.parametrize("rank", [3, 4])
 def test_a_lens_that_took_the_judged_ones_place_gets_no_verdict(
-    rank: int, companion: Any, lens: tuple[Path, Provenance]
+    rank: int, bias_only: Any, lens: tuple[Path, Provenance]
 ) -> None:
-    if rank == 4 and companion is not None:
-        companion.c.data.add_(1)
+    if rank == 4 and bias_only is not None:
+        bias_only.c.data.add_(1)
     translators = make_translators(rank=rank)
-    save_tuned_lens(lens[0], translators, make_provenance(make_lm(), translators), companion)
+    save_tuned_lens(lens[0], translators, make_provenance(make_lm(), translators), bias_only)
     before = contents(lens[0])
     with pytest.raises(RunError, match="was replaced while the earlier one was judged"):
         record(lens)
     assert contents(lens[0]) == before
 
 
-@pytest.mark.parametrize("name", ["weights.pt", "companion.pt", "gates.json", "gates-rows.csv"])
+@pytest.mark.parametrize("name", ["weights.pt", "bias_only.pt", "gates.json", "gates-rows.csv"])
 def test_beside_a_file_that_was_altered_nothing_is_recorded(name: str, lens: tuple[Path, Provenance]) -> None:
     record(lens)
     (lens[0] / name).write_bytes((lens[0] / name).read_bytes() + b" ")

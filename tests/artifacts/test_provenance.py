@@ -104,7 +104,7 @@ def with_group(group: str, **changes: object) -> dict[str, object]:
         (with_group("capacity", rank_k=-1), "capacity"),
         (with_group("capacity", parameters=0), "capacity"),
         ({"val_kl_bits": {"<img>": json.loads(make_provenance().to_json())["val_kl_bits"]["25"]}}, "val_kl_bits"),
-        (with_group("companion", file="weights.pt"), "companion: file"),
+        (with_group("bias_only", file="weights.pt"), "bias-only lens: file"),
         (with_group("fingerprint", num_tokens=0, residual_norms=[[], [], []]), "fingerprint: num_tokens"),
         (with_group("fingerprint", num_tokens=10**18), "fingerprint: num_tokens"),
         (with_group("fingerprint", residual_norms=[]), "fingerprint: residual_norms"),

@@ -84,11 +84,11 @@ def test_a_run_from_end_to_end_counts_what_it_did(figures: dict[str, Any]) -> No
     assert step["forward"]["flop"] == BLOCKS * block
 
     # Per pair 4·d·V for the head, forward 4·d·rank and backward 6·d·rank for the translator (its input needs no
-    # gradient); per position 2·d·V for the teacher. The companion takes 2·d·V per pair, per row and per position.
+    # gradient); per position 2·d·V for the teacher. The bias-only lens takes 2·d·V per pair, per row and per position.
     for measured in step["steps"]:
         pairs, teacher = measured["pairs"], MICRO * POSITIONS * 2 * D * VOCAB
-        companion = 2 * D * VOCAB * (pairs + measured["rows"]) + teacher
-        assert measured["added_flop"] == pairs * (4 * D * VOCAB + 10 * D * RANK) + teacher + companion
+        bias_only = 2 * D * VOCAB * (pairs + measured["rows"]) + teacher
+        assert measured["added_flop"] == pairs * (4 * D * VOCAB + 10 * D * RANK) + teacher + bias_only
 
     loss = figures["loss_times"][0]
     assert loss["pairs"] == 300
@@ -114,8 +114,8 @@ def check_step_memory(narrow: dict[str, int], wide: dict[str, int]) -> None:
     block = 2 * D * D + 2 * D * (D // 2) + 3 * D * 32 + 2 * D
     rope = 2 * 4 * (D // 4)  # two buffers of half a head's width each
     assert narrow["model_bytes"] == 4 * (2 * VOCAB * D + BLOCKS * block + D) + rope
-    numbers = 3 * (2 * D * RANK + D + 1) + 3 * (D + 1)  # tuned lens and companion
-    counters = 4 * 6  # a step count for each of AdamW's tensors; the companion has no U and V, but counts for them
+    numbers = 3 * (2 * D * RANK + D + 1) + 3 * (D + 1)  # tuned lens and bias-only lens
+    counters = 4 * 6  # a step count for each of AdamW's tensors; the bias-only lens has no U and V, but counts for them
     # Weights, averages and two moments; at the start no gradient yet, and no basis.
     assert 0 <= narrow["lens_bytes"] - 4 * 4 * numbers - counters <= 2 * 4
     logits = 4 * 3 * MICRO * POSITIONS * wide["vocab"]

@@ -58,7 +58,7 @@ def test_a_fit_ends_with_a_table_per_row_and_says_where_everything_is(
     assert "lens:        lenses/tiny-llama" in printed
     assert "TensorBoard: tensorboard --logdir lightning_logs/tiny-llama/version_0" in printed
     assert sorted(os.listdir("lenses/tiny-llama")) == [
-        "README.md", "companion.pt", "provenance.json", "provenance.json.sha256", "weights.pt"
+        "README.md", "bias_only.pt", "provenance.json", "provenance.json.sha256", "weights.pt"
     ]  # fmt: skip
     assert {"best.ckpt", "last.ckpt", "config.yaml"} <= set(os.listdir("lightning_logs/tiny-llama/version_0"))
 
@@ -98,7 +98,7 @@ def test_checkpoints_hold_the_translators_and_never_the_model(fitted: Path) -> N
     checkpoint = torch.load(last, weights_only=True)
 
     names = ("U", "V", "c", "log_tau")
-    lenses = ("translators", "companion", "averages.translators", "averages.companion")
+    lenses = ("translators", "bias_only", "averages.translators", "averages.bias_only")
     assert set(checkpoint["state_dict"]) == {f"{lens}.{name}" for lens in lenses for name in names}
     numbers = sum(value.numel() for value in checkpoint["state_dict"].values())
     assert {name: part.shape for name, part in checkpoint["lens_basis"].items()} == {
@@ -113,9 +113,9 @@ def test_the_best_validation_is_exported_and_not_the_last(tiny: dict[str, Path],
     options = {"model.lr": 0.3, "data.validate_every_steps": 1}
     assert main(["fit", *fit_arguments(**tiny, logs=tmp_path, **options)]) == 0
     best, last = (torch.load(next(tmp_path.rglob(f"{name}.ckpt")), weights_only=True) for name in ("best", "last"))
-    weights, companion = (
+    weights, bias_only = (
         torch.load(tmp_path / "lenses" / "tiny-llama" / name, weights_only=True)
-        for name in ("weights.pt", "companion.pt")
+        for name in ("weights.pt", "bias_only.pt")
     )
     provenance = json.loads((tmp_path / "lenses" / "tiny-llama" / "provenance.json").read_text())
 
@@ -127,20 +127,20 @@ def test_the_best_validation_is_exported_and_not_the_last(tiny: dict[str, Path],
         trained = best["state_dict"][f"averages.translators.{name}"]
         plain = (basis[name] @ trained.double()).float() if name in basis else trained
         torch.testing.assert_close(tensor, plain, rtol=1e-6, atol=1e-7)
-        assert torch.equal(companion[name], best["state_dict"][f"averages.companion.{name}"])
+        assert torch.equal(bias_only[name], best["state_dict"][f"averages.bias_only.{name}"])
     assert provenance["preconditioner"] == {"type": "whitened", "path": None, "damping": 0.1}
     assert not torch.equal(weights["c"], last["state_dict"]["averages.translators.c"])
-    assert not torch.equal(companion["c"], last["state_dict"]["averages.companion.c"])
+    assert not torch.equal(bias_only["c"], last["state_dict"]["averages.bias_only.c"])
     row = provenance["val_kl_bits"]["50"]["row"]
     recorded = provenance["val_kl_bits"]["50"]["tuned"]["kl_from_final_bits"]
     assert recorded == best["lens_validation"]["tuned"]["kl_from_final_bits"][row]
 
 
-def test_without_a_companion_the_same_lens_is_written_and_can_be_evaluated(
+def test_without_a_bias_only_the_same_lens_is_written_and_can_be_evaluated(
     tiny: dict[str, Path], fitted: Path, tmp_path: Path
 ) -> None:
     arguments = fit_arguments(**tiny, logs=tmp_path)
-    assert main(["fit", *arguments, "--model.companion=false"]) == 0
+    assert main(["fit", *arguments, "--model.bias_only=false"]) == 0
     without, with_one = (folder / "lenses" / "tiny-llama" for folder in (tmp_path, fitted))
 
     assert sorted(os.listdir(without)) == ["README.md", "provenance.json", "provenance.json.sha256", "weights.pt"]

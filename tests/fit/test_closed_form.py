@@ -64,8 +64,8 @@ def test_it_lowers_the_divergence_on_new_text_at_every_inner_row_and_counts_what
     before = kl_bits(lm, TunedLens(Translators(lm.num_blocks - 1, lm.d_model, 0), Head(lm.anatomy)), new)
     after = kl_bits(lm, started(lm, start), new)
     assert (after[:-1] < before[:-1]).all(), f"{after} against {before}"
-    assert start.companion.U.shape[-1] == 0
-    assert (start.companion.c.norm(dim=1) > 0).all()
+    assert start.bias_only.U.shape[-1] == 0
+    assert (start.bias_only.c.norm(dim=1) > 0).all()
 
 
 def test_the_first_positions_are_left_out_but_in_very_short_sequences() -> None:
@@ -103,7 +103,7 @@ def test_rows_read_in_several_passes_start_where_they_start_when_read_at_once(lm
         for rows_per_pass in (None, 1)
     )
     assert one_by_one[3:] == at_once[3:]
-    parts = [[*start.tuned, *start.companion, *start.basis] for start in (one_by_one, at_once)]
+    parts = [[*start.tuned, *start.bias_only, *start.basis] for start in (one_by_one, at_once)]
     for got, wanted in zip(*parts, strict=True):
         torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-6)
 

@@ -58,7 +58,7 @@ def lenses(tiny: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> t
     return folder / "one" / "lenses" / "tiny-llama", folder / "two" / "lenses" / "tiny-llama"
 
 
-@pytest.mark.parametrize(("file", "trained"), [("weights.pt", "V"), ("companion.pt", "c")])
+@pytest.mark.parametrize(("file", "trained"), [("weights.pt", "V"), ("bias_only.pt", "c")])
 def test_two_processes_train_the_weights_that_one_trains(file: str, trained: str, lenses: tuple[Path, Path]) -> None:
     one, two = (torch.load(lens / file, weights_only=True) for lens in lenses)
 
@@ -107,7 +107,7 @@ def test_a_fit_of_one_process_then_two_then_one_counts_and_trains_the_same(
     provenance, wanted = (json.loads((lens / "provenance.json").read_text()) for lens in (resumed, lenses[0]))
     for part in ("dataset", "budget", "batching", "optim"):
         assert provenance[part] == wanted[part]
-    for file in ("weights.pt", "companion.pt"):
+    for file in ("weights.pt", "bias_only.pt"):
         weights, whole = (torch.load(lens / file, weights_only=True) for lens in (resumed, lenses[0]))
         for name, tensor in whole.items():
             torch.testing.assert_close(weights[name], tensor, rtol=1e-5, atol=1e-6)

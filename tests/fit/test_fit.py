@@ -40,15 +40,15 @@ def assert_learned(arguments: list[str], folder: Path) -> None:
         moved = (weights[name] - getattr(start, name)).flatten(1).norm(dim=1)
         assert (moved > 1e-3).all(), f"{name} has moved by {moved.tolist()}"
     assert (weights["log_tau"] != start.log_tau).all()
-    # After the same steps the companion is the lens of bias and temperature alone, without a fit of its own.
+    # After the same steps the bias-only lens is the lens of bias and temperature alone, without a fit of its own.
     beside, alone = (
         torch.load(next((folder / which).rglob("last.ckpt")), weights_only=True)["state_dict"]
         for which in ("tuned", "bias")
     )
     for name in ("c", "log_tau"):
         wanted = alone[f"translators.{name}"]
-        assert (beside[f"companion.{name}"] - wanted).norm() < 1e-3 * wanted.norm(), name
-    assert not list((folder / "bias").rglob("companion.pt"))
+        assert (beside[f"bias_only.{name}"] - wanted).norm() < 1e-3 * wanted.norm(), name
+    assert not list((folder / "bias").rglob("bias_only.pt"))
 
 
 def test_on_the_demo_the_tuned_lens_wins_at_every_row(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ MOMENTS = {
         LensTuning.validation_step = step
     """,
     "while writing a checkpoint": f"""
-        inner = checkpoint_io.replace_file
+        inner = checkpoint.replace_file
         calls = []
         def write(path, data):
             calls.append(path)
@@ -53,23 +53,23 @@ MOMENTS = {
                 path.with_name("." + path.name + ".partial").write_bytes(bytes(data)[: len(data) // 2])
                 {KILL}
             inner(path, data)
-        checkpoint_io.replace_file = write
+        checkpoint.replace_file = write
     """,
     "between best and last": f"""
-        inner = checkpoint_io.replace_file
+        inner = checkpoint.replace_file
         calls = []
         def write(path, data):
             calls.append(path)
             inner(path, data)
             if len(calls) == 3:  # the second `best` is there, the second `last` is not
                 {KILL}
-        checkpoint_io.replace_file = write
+        checkpoint.replace_file = write
     """,
     "while exporting": f"""
-        from logos_pl.callbacks import lens_export
+        from logos_pl.fit import export
         def save(*arguments):
             {KILL}
-        lens_export.save_tuned_lens = save
+        export.save_tuned_lens = save
     """,
 }
 STOP = """
@@ -100,7 +100,7 @@ def run_and_die(arguments: list[str], patch: str) -> subprocess.CompletedProcess
     lines = "\n".join(line[8:] for line in patch.splitlines())
     script = (
         "import os, signal, sys\n"
-        "from logos_pl.callbacks import checkpoint_io\n"
+        "from logos_pl.fit import checkpoint\n"
         "from logos_pl.modules.tuning import LensTuning\n"
         "from logos_pl.cli.entry import main\n"
         f"{lines}\n"
@@ -115,7 +115,7 @@ def artifact(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     (lens,) = (folder / "lenses").iterdir()
     weights = {
         f"{file}: {name}": tensor
-        for file in ("weights.pt", "companion.pt")
+        for file in ("weights.pt", "bias_only.pt")
         for name, tensor in torch.load(lens / file, weights_only=True).items()
     }
     return weights, json.loads((lens / "provenance.json").read_text())

@@ -52,7 +52,7 @@ def test_the_exported_start_is_that_of_the_first_sequences(
     data.setup("fit")
     text = [OpeningText(batch.input_ids, [n >= 4 for n in numbers]) for batch, numbers in data.opening(8)]
     start = closed_form_start(lm, Head(lm.anatomy), lambda: text, 4, num_set_aside=4)
-    for file, wanted, rank in (("weights.pt", start.tuned, 4), ("companion.pt", start.companion, 0)):
+    for file, wanted, rank in (("weights.pt", start.tuned, 4), ("bias_only.pt", start.bias_only, 0)):
         translators = Translators(3, lm.d_model, rank)
         translators.start_at(wanted)
         found = torch.load(lens / file, weights_only=True)

@@ -96,15 +96,15 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def lenses(trained: Run) -> dict[str, oracle.Lens]:
     """All four lenses in float64; the temperatures are found anew."""
-    weights, companion = (
-        torch.load(trained.lens / f"{name}.pt", weights_only=True) for name in ("weights", "companion")
+    weights, bias_only = (
+        torch.load(trained.lens / f"{name}.pt", weights_only=True) for name in ("weights", "bias_only")
     )
     inv_tau = {row: oracle.best_inv_tau(row, VAL_SEQS) for row in DEPTHS.values()}
     return {
         "tuned": oracle.Lens(weights),
         "norm": oracle.Lens(),
         "norm_tau": oracle.Lens(inv_tau=inv_tau),
-        "bias": oracle.Lens(companion),
+        "bias": oracle.Lens(bias_only),
     }
 
 
@@ -268,14 +268,14 @@ Make = Callable[..., Path]
 
 @pytest.fixture
 def make(trained: Run, tmp_path: Path) -> Make:
-    """Another lens in an artifact of its own, with the trained one's provenance and, unless given, companion."""
+    """Another lens in an artifact of its own, with the trained one's provenance and, unless given, bias-only lens."""
 
-    def made(name: str, translators: Translators, companion: Translators | None = None) -> Path:
+    def made(name: str, translators: Translators, bias_only: Translators | None = None) -> Path:
         _, own, provenance = load_lenses(trained.lens)
         assert own is not None
         provenance = dataclasses.replace(provenance, capacity=capacity_of(translators), kpis=None, acceptance=None)
         folder = tmp_path / name
-        save_tuned_lens(folder / "lenses" / "demo", translators, provenance, companion or own.translators)
+        save_tuned_lens(folder / "lenses" / "demo", translators, provenance, bias_only or own.translators)
         return folder
 
     return made
@@ -331,13 +331,13 @@ def test_a_lens_of_rank_0_is_its_own_baseline_and_calibration_only(bias_only: Pa
 
 
 def test_a_lens_whose_map_is_zero_is_calibration_only(bias_only: Path, make: Make, fast: None) -> None:
-    companion = load_tuned_lens(bias_only / "lenses" / "demo")[0].translators
+    alone = load_tuned_lens(bias_only / "lenses" / "demo")[0].translators
     translators = Translators(NUM_BLOCKS - 1, 128, 4)
     with torch.no_grad():
         translators.U.zero_()
-        translators.c.copy_(companion.c)
-        translators.log_tau.copy_(companion.log_tau)
-    check_calibration_only(judge(make("zero", translators, companion)))
+        translators.c.copy_(alone.c)
+        translators.log_tau.copy_(alone.log_tau)
+    check_calibration_only(judge(make("zero", translators, alone)))
 
 
 def test_a_lens_far_off_gives_a_verdict_and_no_number_that_json_lacks(make: Make, fast: None) -> None:

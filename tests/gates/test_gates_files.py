@@ -19,7 +19,7 @@ from logos_pl.cli.entry import main
 from tests.artifacts.lenses import contents
 from tests.tiny import WORDS, fit_arguments, make_corpus, make_imported_lens, make_model
 
-LENS_FILES = {"README.md", "companion.pt", "provenance.json", "provenance.json.sha256", "weights.pt"}
+LENS_FILES = {"README.md", "bias_only.pt", "provenance.json", "provenance.json.sha256", "weights.pt"}
 FACTS = [f"  - {{id: {WORDS[i]}, prompt: {' '.join(WORDS[i : i + 3])}, answer: {WORDS[i + 5]}}}" for i in range(8)]
 
 
@@ -80,8 +80,8 @@ def test_the_verdict_lies_beside_the_lens_in_its_provenance_and_in_its_card(
     said, after = capsys.readouterr(), contents(lens(logs))
 
     assert after.keys() == LENS_FILES | set(GATE_FILES)
-    assert {name: after[name] for name in ("weights.pt", "companion.pt")} == {
-        name: before[name] for name in ("weights.pt", "companion.pt")
+    assert {name: after[name] for name in ("weights.pt", "bias_only.pt")} == {
+        name: before[name] for name in ("weights.pt", "bias_only.pt")
     }
     provenance, document = json.loads(after["provenance.json"]), gates(lens(logs))
     assert provenance["sha256"] == {
@@ -302,7 +302,7 @@ def test_the_lens_of_another_model_is_refused(
     assert "The lens was trained for tiny-llama at commit" in said
 
 
-@pytest.mark.parametrize("name", ["weights.pt", "companion.pt", "gates.json"])
+@pytest.mark.parametrize("name", ["weights.pt", "bias_only.pt", "gates.json"])
 def test_a_lens_or_a_verdict_that_was_altered_by_one_byte_is_refused(
     name: str, tiny: dict[str, Path], logs: Path, fast: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -318,7 +318,7 @@ def test_a_lens_or_a_verdict_that_was_altered_by_one_byte_is_refused(
     assert contents(lens(logs)) == before
 
 
-def test_a_lens_without_a_companion_is_refused_with_the_remedy(
+def test_a_lens_without_a_bias_only_is_refused_with_the_remedy(
     tiny: dict[str, Path], logs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     read, provenance = load_tuned_lens(lens(logs))
@@ -326,7 +326,7 @@ def test_a_lens_without_a_companion_is_refused_with_the_remedy(
     status, said = refused(arguments(tiny, logs), capsys)
 
     assert status == 2
-    assert "--model.companion true" in said
+    assert "--model.bias_only true" in said
     assert "gates.json" not in contents(lens(logs))
 
 

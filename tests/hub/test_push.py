@@ -59,7 +59,7 @@ def test_a_release_is_one_commit_and_a_tag_on_it_in_the_layout_of_the_specificat
     assert len(repo.commits) == 2  # the one that made the repository, and the release
     assert repo.tags == {TAG: repo.commits[-1].oid}
     own = {"provenance.json", "provenance.json.sha256"}
-    lens = {"weights.pt", "companion.pt", "README.md", "NOTICE", "kl-at-depths.png"} | own
+    lens = {"weights.pt", "bias_only.pt", "README.md", "NOTICE", "kl-at-depths.png"} | own
     assert files.keys() == {".gitattributes", "INDEX.json", "README.md", f"LICENSES/{TINY}/LICENSE"} | {
         f"tuned_lenses/{model}/{name}" for model in (TINY, SMALL) for name in lens
     }
@@ -156,14 +156,14 @@ def test_a_file_that_a_lens_no_longer_has_is_removed(hub: Hub, checkpoints: Path
     push(checkpoints)
     folder = checkpoints / "tuned_lenses" / "small"
     provenance = json.loads((folder / "provenance.json").read_text())
-    (folder / "companion.pt").unlink()
-    del provenance["sha256"]["companion.pt"]
-    reseal(folder, sha256=provenance["sha256"], companion=None)
+    (folder / "bias_only.pt").unlink()
+    del provenance["sha256"]["bias_only.pt"]
+    reseal(folder, sha256=provenance["sha256"], bias_only=None)
 
     push(checkpoints, f"{TAG}.1")
 
-    assert f"tuned_lenses/{SMALL}/companion.pt" not in hub.files(REPO)
-    assert f"tuned_lenses/{TINY}/companion.pt" in hub.files(REPO)
+    assert f"tuned_lenses/{SMALL}/bias_only.pt" not in hub.files(REPO)
+    assert f"tuned_lenses/{TINY}/bias_only.pt" in hub.files(REPO)
 
 
 @pytest.mark.parametrize("tag", [TAG, "v2026.02.30", "latest", "v2026.1.31"])

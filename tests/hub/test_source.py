@@ -44,7 +44,7 @@ def test_a_folder_in_the_layout_of_the_hub_gives_the_models_lens_verified(hub: H
 
 def test_a_repository_gives_the_models_lens_and_nothing_of_another(published: Hub, tmp_path: Path) -> None:
     folder = lens_folder(REPO, TINY, TAG)
-    assert contents(folder).keys() >= {"weights.pt", "companion.pt", "provenance.json"}
+    assert contents(folder).keys() >= {"weights.pt", "bias_only.pt", "provenance.json"}
     assert all(path == "INDEX.json" or path.startswith(f"tuned_lenses/{TINY}/") for path in published.fetched())
     with pytest.raises(InputError, match="me/lenses has the lenses of several models"):
         lens_folder(REPO)

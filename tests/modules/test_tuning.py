@@ -64,7 +64,7 @@ def brute_force_loss(lm: FrozenLM, module: LensTuning, batch: TextBatch, rows: l
 
     Of the tuned lens and, where there is one, of the lens of bias and temperature alone beside it: the sum.
     """
-    lenses = [module.translators, *([] if module.companion is None else [module.companion])]
+    lenses = [module.translators, *([] if module.bias_only is None else [module.bias_only])]
     return torch.stack([brute_force_loss_of(lens, lm, batch, rows) for lens in lenses]).sum()
 
 
@@ -111,7 +111,7 @@ def test_the_loss_is_the_specified_one_and_its_gradient_too(lm: FrozenLM, batch:
 
     torch.testing.assert_close(loss.double(), wanted, rtol=1e-6, atol=1e-6)
     assert set(got) == {
-        f"{lens}.{name}" for lens in ("translators", "companion") for name in ("U", "V", "c", "log_tau")
+        f"{lens}.{name}" for lens in ("translators", "bias_only") for name in ("U", "V", "c", "log_tau")
     }
     for name, parameter in trained(module).items():
         torch.testing.assert_close(got[name], parameter.grad, rtol=1e-4, atol=1e-6)
@@ -157,12 +157,12 @@ def test_nothing_of_the_model_is_trained_or_saved(lm: FrozenLM, batch: TextBatch
         optimizer.step()
 
     names = ("U", "V", "c", "log_tau")
-    lenses = ("translators", "companion", "averages.translators", "averages.companion")
+    lenses = ("translators", "bias_only", "averages.translators", "averages.bias_only")
     assert set(module.state_dict()) == {f"{lens}.{name}" for lens in lenses for name in names}
     assert all(torch.equal(value, before[name]) for name, value in lm.model.state_dict().items())
     start = trained(built(lm))
     for name, parameter in trained(module).items():
-        if name in ("companion.U", "companion.V"):
+        if name in ("bias_only.U", "bias_only.V"):
             assert parameter.numel() == 0
             continue
         still = (parameter == start[name]).reshape(3, -1).all(dim=1)
@@ -176,8 +176,8 @@ def test_without_temperature_tau_stays_one(lm: FrozenLM, batch: TextBatch) -> No
     module.training_step(batch, 0)["loss"].backward()
     optimizer.step()
 
-    assert module.companion is not None
-    for lens in (module.translators, module.companion):
+    assert module.bias_only is not None
+    for lens in (module.translators, module.bias_only):
         assert torch.equal(lens.inv_tau(), torch.ones(3))
         assert lens.c.any()
 
@@ -197,12 +197,12 @@ def train(module: LensTuning, batch: TextBatch, steps: int) -> LensTuning:
 
 
 @pytest.mark.parametrize("rows", ["all", 2])
-def test_a_companion_changes_no_bit_of_the_tuned_lens_and_of_what_is_logged(
+def test_a_bias_only_changes_no_bit_of_the_tuned_lens_and_of_what_is_logged(
     rows: str | int, lm: FrozenLM, batch: TextBatch
 ) -> None:
-    with_one, without = (train(built(lm, layers_per_step=rows, companion=on), batch, 20) for on in (True, False))
+    with_one, without = (train(built(lm, layers_per_step=rows, bias_only=on), batch, 20) for on in (True, False))
 
-    assert without.companion is None
+    assert without.bias_only is None
     assert without.lenses.keys() == {"norm", "tuned"}
     for name, parameter in without.named_parameters():
         assert torch.equal(parameter, with_one.get_parameter(name)), name
@@ -212,50 +212,50 @@ def test_a_companion_changes_no_bit_of_the_tuned_lens_and_of_what_is_logged(
     assert torch.equal(with_one.reading.kl_nats, without.reading.kl_nats)
 
 
-def test_a_companion_learns_through_a_head_with_a_projection_and_a_soft_cap(batch: TextBatch) -> None:
+def test_a_bias_only_learns_through_a_head_with_a_projection_and_a_soft_cap(batch: TextBatch) -> None:
     """Its cross-entropy, against that of the logits which the lens itself decodes."""
     for family in ("opt_project", "gemma2"):
         lm = FrozenLM(tiny_model(family), None, model_id=family, model_commit="", tokenizer_commit="")
         module = moved(built(lm, l2=0.0))
-        assert module.companion is not None
+        assert module.bias_only is not None
         x, teacher, index = module._read(batch, [1, 2])
-        loss = module._companion_loss(module.companion, x, teacher, index)
-        found = torch.autograd.grad(loss, [module.companion.c, module.companion.log_tau])
+        loss = module._bias_only_loss(module.bias_only, x, teacher, index)
+        found = torch.autograd.grad(loss, [module.bias_only.c, module.bias_only.log_tau])
 
         h = residuals(lm, batch.input_ids, batch.positions, [1, 2, 3]).flatten(1, 2)
-        log_q = TunedLens(module.companion, module.head).log_probs(h[:2], [1, 2])
+        log_q = TunedLens(module.bias_only, module.head).log_probs(h[:2], [1, 2])
         p = module.lenses["norm"].log_probs(h[2:], [3]).exp()
         wanted_loss = -(p * log_q).sum(-1).mean()
-        wanted = torch.autograd.grad(wanted_loss, [module.companion.c, module.companion.log_tau])
+        wanted = torch.autograd.grad(wanted_loss, [module.bias_only.c, module.bias_only.log_tau])
         torch.testing.assert_close(loss, wanted_loss, rtol=1e-5, atol=1e-5)
         for one, other in zip(found, wanted, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("rows", ["all", 2])
-def test_a_companion_is_what_a_fit_at_rank_0_gives(rows: str | int, lm: FrozenLM, batch: TextBatch) -> None:
+def test_a_bias_only_is_what_a_fit_at_rank_0_gives(rows: str | int, lm: FrozenLM, batch: TextBatch) -> None:
     beside, alone = (train(built(lm, layers_per_step=rows, rank=rank, lr=1e-2), batch, 20) for rank in (3, 0))
 
-    assert alone.companion is None, "it would be the lens itself"
-    assert beside.companion is not None
+    assert alone.bias_only is None, "it would be the lens itself"
+    assert beside.bias_only is not None
     for name in ("c", "log_tau"):
-        fitted, start = (getattr(lens, name) for lens in (beside.companion, Translators(3, 16, 0)))
+        fitted, start = (getattr(lens, name) for lens in (beside.bias_only, Translators(3, 16, 0)))
         assert (fitted - start).abs().min() > 1e-5
         torch.testing.assert_close(fitted, getattr(alone.translators, name), rtol=1e-3, atol=1e-5)
 
 
-def test_a_fitted_companion_takes_the_place_of_the_untrained_one_or_leaves_none(lm: FrozenLM) -> None:
+def test_a_fitted_bias_only_takes_the_place_of_the_untrained_one_or_leaves_none(lm: FrozenLM) -> None:
     module = built(lm)
     assert module.lenses.keys() == {"norm", "tuned", "bias"}
 
     fitted = TunedLens(Translators(3, 16, 0), Head(lm.anatomy))
-    module.adopt_companion(fitted)
+    module.adopt_bias_only(fitted)
     assert module.lenses["bias"] is fitted
-    assert module.companion is fitted.translators
+    assert module.bias_only is fitted.translators
     assert fitted.head is module.head
 
-    module.adopt_companion(None)
-    assert module.companion is None
+    module.adopt_bias_only(None)
+    assert module.bias_only is None
     assert module.lenses.keys() == {"norm", "tuned"}
 
 
@@ -317,8 +317,8 @@ def test_from_residuals_to_gradients_no_number_is_looked_at(
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # which knows no meta device
     module.head.to("meta")
     module.translators.to("meta")
-    assert module.companion is not None
-    module.companion.to("meta")
+    assert module.bias_only is not None
+    module.bias_only.to("meta")
 
     module.training_step(batch, 0)["loss"].backward()
     assert all(parameter.grad is not None for parameter in trained(module).values())
@@ -378,7 +378,7 @@ def test_what_is_validated_is_the_average_over_the_steps_or_under_a_cosine_the_l
     assert isinstance(tuned, TunedLens)
     assert isinstance(bias, TunedLens)
     assert tuned.translators is module.average("translators")
-    assert bias.translators is module.average("companion")
+    assert bias.translators is module.average("bias_only")
 
 
 def test_factors_decay_and_biases_and_temperatures_do_not(lm: FrozenLM) -> None:
@@ -400,7 +400,7 @@ def test_validation_reads_every_row_and_the_last_agrees_with_the_model(lm: Froze
     module.validation_step(batch, 0)
     readings = module._take_readings()
 
-    assert readings.keys() == {"norm", "tuned"}, "the companion is read where the gates compare with it, not here"
+    assert readings.keys() == {"norm", "tuned"}, "the bias-only lens is read where the gates compare with it, not here"
     for lens in ("norm", "tuned"):
         assert readings[lens]["kl_from_final_bits"].shape == (5,)
         assert readings[lens]["kl_from_final_bits"][4] == pytest.approx(0, abs=1e-7)
@@ -463,8 +463,8 @@ def test_a_checkpoint_of_another_run_is_refused_naming_what_differs(lm: FrozenLM
 
     with pytest.raises(InputError, match=r"model_id 'other' \(asked for: 'tiny-llama'\), rank 8 \(asked for: 3\)"):
         refuse_other_run(module.identity() | {"model_id": "other", "rank": 8}, module.identity())
-    with pytest.raises(InputError, match=r"companion True \(asked for: False\)"):
-        refuse_other_run(module.identity(), built(lm, companion=False).identity())
+    with pytest.raises(InputError, match=r"bias_only True \(asked for: False\)"):
+        refuse_other_run(module.identity(), built(lm, bias_only=False).identity())
     with pytest.raises(InputError, match="not written by logos-pl fit"):
         module.on_load_checkpoint({"state_dict": {}})
 

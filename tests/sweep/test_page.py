@@ -177,7 +177,7 @@ def test_memory_does_not_grow_with_the_number_of_prompts(tmp_path: Path) -> None
 
 
 def test_the_template_refers_to_nothing_outside() -> None:
-    template = files("logos_pl.analysis").joinpath("page.html").read_text("utf-8")
+    template = files("logos_pl.sweep").joinpath("page.html").read_text("utf-8")
     addresses = re.findall(r"""(?:https?:|//)[^\s"'`)]+\.[^\s"'`)]+""", template)
     assert addresses == ["http://www.w3.org/2000/svg"]  # a name, never fetched
     assert re.findall(r"""(?:src|href|srcset|action)\s*=\s*["'][^"']*""", template) == ['href="data:,']

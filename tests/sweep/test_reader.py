@@ -283,7 +283,7 @@ def test_residuals_are_kept_on_demand_and_only_those_of_tokens(subject: Subject)
 
 
 def test_every_lens_that_is_swept_has_a_colour_in_plots_and_on_the_page_and_a_name_in_the_schema() -> None:
-    page = files("logos_pl.analysis").joinpath("page.html").read_text(encoding="utf-8")
+    page = files("logos_pl.sweep").joinpath("page.html").read_text(encoding="utf-8")
     schema = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
     run = schema["properties"]["run"]["properties"]
     assert tuple(LENS_COLOURS) == SWEPT == tuple(run["lenses"]["items"]["enum"])
