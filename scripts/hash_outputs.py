@@ -25,13 +25,13 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ["--config", str(ROOT / "configs" / "demo.yaml"), "--trainer.enable_progress_bar", "false"]
-TEXT = ["--data.num_workers", "0", "--data.val_seqs", "16", "--data.test_seqs", "16"]
+TEXT = ["--data.val_seqs", "16"]
 COMMANDS: dict[str, list[str]] = {
-    "prism": [*CONFIG, *TEXT, "--prism.positions", "20000"],
-    "fit": [*CONFIG, *TEXT, "--data.tokens", "100000", "--data.validate_every_steps", "10"],
+    "prism": [*CONFIG, *TEXT, "--data.num_workers", "0", "--prism.positions", "20000"],
+    "fit": [*CONFIG, *TEXT, "--data.num_workers", "0", "--data.tokens", "100000", "--data.validate_every_steps", "10"],
     "predict": [*CONFIG, "--sweep.out_dir", "sweep", "--sweep.decompose", "true", "--sweep.raw_lens", "full"],
     "validate": [*CONFIG, *TEXT],
-    "test": [*CONFIG, *TEXT],
+    "test": [*CONFIG, *TEXT, "--data.test_seqs", "16"],
 }
 """Each command's arguments; `test` ends with status 3, as the lens does not pass its gates."""
 

@@ -25,7 +25,7 @@ _HASH_BYTES = 2**24
 
 _PARTS: dict[str, type | tuple[type, ...]] = {
     "epoch": int, "global_step": int, "pytorch-lightning_version": str, "state_dict": dict, "loops": dict,
-    "callbacks": dict, "optimizer_states": list, "lr_schedulers": list, "LensDataModule": dict, "lens_identity": dict,
+    "callbacks": dict, "optimizer_states": list, "lr_schedulers": list, "TrainingText": dict, "lens_identity": dict,
     "lens_start": (dict, type(None)), "lens_basis": (dict, type(None)), "lens_validation": dict,
 }  # fmt: skip
 """What a checkpoint of a fit has, by kind; without one of them a run would begin that part anew, unsaid."""

@@ -9,22 +9,13 @@ from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonargparse import set_loader, set_parsing_settings
 
 from logos_pl.errors import InputError
 from logos_pl.io.files import is_utf8
 from logos_pl.io.parsing import MAX_DEPTH, BoundsError, compose_yaml, parse_yaml, read_text
 from logos_pl.io.terminal import shortened
-
-FOLLOWING = {
-    "model.schedule": "schedule",
-    "model.seed": "seed_everything",
-    "data.schedule": "schedule",
-    "data.model_id": "model.model_id",
-    "data.model_revision": "model.revision",
-    "data.seed": "seed_everything",
-}
-"""Settings that follow another option and are none of their own."""
 
 ENDLESS_NUMBER = re.compile(r"[-+]?[0-9][0-9_]{300,}")
 """An integer that has no float, which the parser makes of it where an option takes one."""
@@ -71,13 +62,12 @@ def _read_value(text: str) -> Any:
     return value
 
 
-def check_arguments(arguments: Sequence[str], sections: Sequence[str], commands: Sequence[str]) -> None:
+def check_arguments(arguments: Sequence[str], sections: Sequence[str]) -> None:
     """Look at all that is given before the parser does: it would follow any nesting and open any file.
 
     Args:
         arguments: The command line.
         sections: Groups of options.
-        commands: Subcommands, which may be the outermost keys of a configuration.
 
     Raises:
         InputError: A configuration cannot be read, a value goes beyond the bounds, or a section is given as a whole.
@@ -94,7 +84,7 @@ def check_arguments(arguments: Sequence[str], sections: Sequence[str], commands:
             if equals and not value:
                 raise InputError(f"{option} needs the path of a configuration, such as configs/demo.yaml.")
             if value and not value.startswith("--"):
-                read_configuration(value, sections, commands)
+                read_configuration(value, sections)
         elif option.removeprefix("--") in sections:
             raise InputError(f"{option} is a group of options: give them one by one, as {option}.NAME; see --help.")
         elif option.count(".") > MAX_DEPTH:
@@ -103,7 +93,7 @@ def check_arguments(arguments: Sequence[str], sections: Sequence[str], commands:
             _refuse_misread(option, value)
 
 
-def read_configuration(path: str, sections: Sequence[str], commands: Sequence[str] = ()) -> dict[str, Any]:
+def read_configuration(path: str, sections: Sequence[str]) -> dict[str, Any]:
     """A configuration file as plain values.
 
     Raises:
@@ -119,32 +109,25 @@ def read_configuration(path: str, sections: Sequence[str], commands: Sequence[st
     content = parse_yaml(text, path, MAX_BYTES)
     if not isinstance(content, dict) or not content:
         raise InputError(f"{path} holds no options: begin with a section, such as `model:`, and its options under it.")
-    _check_sections(content, path, sections, commands)
+    _check_sections(content, path, sections)
     return content
 
 
-def _check_sections(content: dict[Any, Any], path: str, sections: Sequence[str], commands: Sequence[str]) -> None:
+def as_yaml(content: Mapping[str, Any]) -> str:
+    """Plain values as YAML that reads back the same."""
+    return yaml.safe_dump(content, allow_unicode=True, sort_keys=False)
+
+
+def _check_sections(content: dict[Any, Any], path: str, sections: Sequence[str]) -> None:
     for key, value in content.items():
-        if key in (*sections, *commands) and not isinstance(value, dict):
+        if key in sections and not isinstance(value, dict):
             given = "nothing" if value is None else shortened(repr(value), MAX_DEPTH)
             raise InputError(f"{path}: `{key}` must hold options, one a line under it (got {given}).")
         if key == "models" and not isinstance(value, list | None):
             raise InputError(f"{path}: `models` must be a list (got {value!r}).")
         if key == "config":
             raise InputError(f"{path}: `config` names another configuration: give both with --config.")
-        if key in commands:
-            _check_sections(value, path, sections, ())
-        else:
-            _check_values(f"{path}: `{key}`", key, value)
-            _refuse_following(path, key, value)
-
-
-def _refuse_following(path: str, section: str, options: Any) -> None:
-    """Refuse what would be set to another option's value without a word."""
-    for option, leader in FOLLOWING.items():
-        group, _, name = option.partition(".")
-        if option == section or (group == section and isinstance(options, dict) and name in options):
-            raise InputError(f"{path}: `{option}` follows --{leader}: give that instead.")
+        _check_values(f"{path}: `{key}`", key, value)
 
 
 def _check_values(shown: str, key: Any, value: Any) -> None:

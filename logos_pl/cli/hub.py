@@ -56,7 +56,7 @@ def main(args: Sequence[str]) -> int:
         if not args:
             raise InputError("Say what to do: `logos-pl hub push`, `pull`, `index`, `verify` or `list`.")
         guard_values()
-        check_arguments(args, (), ())
+        check_arguments(args, ())
         given = hub_parser().parse_args(list(args))
         settings = given[given.subcommand]
         check_settings(settings.items(), {})

@@ -1,12 +1,13 @@
-"""What `auto` comes to before anything is loaded: the device, the batches, the steps, the positions."""
+"""Model, device and batches of a run, decided before anything is loaded: only the model's configuration is read."""
 
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeVar, cast
 
 from logos_pl.errors import InputError
 from logos_pl.functional.budget import Batching, plan_batching, total_steps
 from logos_pl.functional.low_rank import resolve_rank
 from logos_pl.functional.positions import position_bounds
-from logos_pl.functional.schedules import SCHEDULES, SPEC_BATCH_SEQS, scheduled_batch, scheduled_positions
+from logos_pl.functional.schedules import SPEC_BATCH_SEQS, ScheduleName
 from logos_pl.lm.devices import (
     GIB,
     DeviceChoice,
@@ -20,128 +21,161 @@ from logos_pl.lm.devices import (
 from logos_pl.lm.frozen import context_length, read_config
 from logos_pl.lm.loading import DTYPES
 from logos_pl.lm.sources import clean_name, locate
+from logos_pl.settings.lens import TuningSettings
+from logos_pl.settings.model import ModelSettings
+from logos_pl.settings.prism import PrismSettings
+from logos_pl.settings.resolve import resolve_text, resolve_tuning
+from logos_pl.settings.text import PrismTextSettings, TextSettings, TrainingTextSettings
 
 MOST_DEVICES = 1024
 """Of one machine; a larger number is a slip."""
 
+Model = TypeVar("Model", bound=ModelSettings)
+Text = TypeVar("Text", bound=TextSettings)
 
-class RunPlan(NamedTuple):
-    """A run with every `auto` settled.
+
+class KnownModel(NamedTuple):
+    """What a model's configuration says.
 
     Attributes:
-        model_id: the model as the user names it.
-        clean_model_name: name of the folders the run writes to.
-        shape: sizes of the model.
-        choice: device, number format, micro-batch and estimated memory.
-        batching: how a step's sequences are split.
-        steps: optimiser steps the token budget buys.
-        tokens: the token budget.
+        clean_name: Name of the folders that a run writes to.
+        shape: Sizes of the model.
+        context_length: The most tokens that it takes; None where nothing bounds them.
     """
 
-    model_id: str
-    clean_model_name: str
+    clean_name: str
     shape: ModelShape
-    choice: DeviceChoice
-    batching: Batching
-    steps: int
-    tokens: int
+    context_length: int | None
 
-    def settle(self, config: Any) -> None:
-        """Write the plan into a subcommand's configuration."""
-        device = self.choice.device
-        config.trainer.accelerator = device.type
-        if config.trainer.devices == "auto":
-            config.trainer.devices = 1 if device.index is None else [device.index]
-        config.model.dtype = str(self.choice.dtype).removeprefix("torch.")
-        config.data.effective_batch_seqs = self.batching.sequences
-        config.data.micro_batch_seqs = self.batching.micro_batch_seqs
-        config.data.tokens = self.tokens
+    @classmethod
+    def read(cls, settings: ModelSettings) -> "KnownModel":
+        """Read it.
+
+        Raises:
+            InputError: The model cannot be found or read.
+        """
+        source = locate(settings.model_id, settings.revision)
+        config = read_config(source)
+        return cls(clean_name(source.model_id), shape_of(config), context_length(config))
+
+
+class RunPlan(NamedTuple):
+    """A run with every `auto` resolved.
+
+    Attributes:
+        model: Options of the model, and in a fit of the lens.
+        known: What the model's configuration says.
+        choice: Device, number format, micro-batch and estimated memory.
+        devices: What the Trainer takes for `devices`.
+        world_size: Processes.
+        batching: How a step's sequences are split; None where no text is read.
+    """
+
+    model: ModelSettings
+    known: KnownModel
+    choice: DeviceChoice
+    devices: Any
+    world_size: int
+    batching: Batching | None
 
     def sentence(self) -> str:
         """The plan in one line, for the user."""
-        dtype = str(self.choice.dtype).removeprefix("torch.")
+        shape, dtype = self.known.shape, str(self.choice.dtype).removeprefix("torch.")
         return (
-            f"{self.clean_model_name}: {self.shape.num_parameters / 1e6:,.1f}M parameters, {self.shape.num_blocks} "
+            f"{self.known.clean_name}: {shape.num_parameters / 1e6:,.1f}M parameters, {shape.num_blocks} "
             f"blocks, on {self.choice.device} in {dtype} (about {self.choice.needed_bytes / GIB:.1f} GiB)"
         )
 
 
-def plan_run(config: Any, reads_text: bool = True) -> RunPlan:
-    """The plan for a subcommand's configuration; reads the model's configuration and no weights.
-
-    Args:
-        config: the subcommand's configuration.
-        reads_text: packed text is read, so its settings have to fit the model.
+def plan_prompts(model: ModelSettings, trainer: Any) -> RunPlan:
+    """The plan of a command that reads prompts alone.
 
     Raises:
-        InputError: the model is unknown or fits nowhere, or the data settings do not fit the model or each other.
+        InputError: The model is unknown or fits nowhere.
     """
-    source = locate(config.model.model_id, config.model.revision)
-    model_config = read_config(source)
-    shape, data = shape_of(model_config), config.data
-    tokens = SCHEDULES[config.schedule].tokens if data.tokens == "auto" else data.tokens
-    batch_seqs = data.effective_batch_seqs
-    if batch_seqs == "auto":
-        batch_seqs = scheduled_batch(config.schedule, tokens, data.seq_len)
-    if reads_text:
-        _check_blocks(config.model.model_id, shape.num_blocks)
-        _check_sequences(config.model.model_id, data.seq_len, batch_seqs, tokens, context_length(model_config))
-    world_size, positions = _world_size(config.trainer), data.positions_per_seq
-    if positions == "auto":
-        positions, _ = scheduled_positions(config.schedule, shape.vocab_size, data.seq_len, batch_seqs)
-    choice = _place(config, shape, positions, batch_seqs, world_size)
-    return RunPlan(
-        config.model.model_id,
-        clean_name(source.model_id),
-        shape,
-        choice,
-        plan_batching(batch_seqs, world_size, choice.micro_batch_seqs),
-        total_steps(tokens, data.seq_len, batch_seqs),
-        tokens,
+    known = KnownModel.read(model)
+    step = StepSize(rank=0, loss_block_mib=model.loss_block_mib, fp32_unembed=model.fp32_unembed)
+    return _planned(model, known, _place(model, known.shape, trainer, step), trainer, None)
+
+
+def plan_text(model: Model, text: Text, schedule: ScheduleName, trainer: Any) -> tuple[RunPlan, Model, Text]:
+    """The plan of a command that reads packed text, and its options with every `auto` resolved.
+
+    Raises:
+        InputError: The model is unknown or fits nowhere, or the options do not fit the model or each other.
+    """
+    known = KnownModel.read(model)
+    shape = known.shape
+    _check_blocks(model.model_id, shape.num_blocks)
+    _check_sequences(model.model_id, text, known.context_length)
+    asked_micro = text.micro_batch_seqs
+    text = resolve_text(text, schedule, shape.vocab_size)
+    rank = resolve_rank("auto", shape.d_model)
+    if isinstance(model, TuningSettings):
+        tuning = resolve_tuning(model, schedule, shape)
+        model, rank = cast(Model, tuning), int(tuning.rank)
+    batch_seqs = SPEC_BATCH_SEQS
+    if isinstance(text, TrainingTextSettings):
+        batch_seqs = int(text.effective_batch_seqs)
+        _check_budget(text)
+    world_size = _world_size(trainer)
+    step = StepSize(
+        rank=rank,
+        seq_len=text.seq_len,
+        positions_per_seq=int(text.positions_per_seq),
+        loss_block_mib=model.loss_block_mib,
+        step_seqs=max(1, batch_seqs // world_size),
+        micro_batch_seqs=None if asked_micro == "auto" else asked_micro,
+        fp32_unembed=model.fp32_unembed,
     )
+    choice = _place(model, shape, trainer, step)
+    batching = plan_batching(batch_seqs, world_size, choice.micro_batch_seqs)
+    text = replace(text, micro_batch_seqs=batching.micro_batch_seqs)
+    if isinstance(text, TrainingTextSettings):
+        text = replace(text, effective_batch_seqs=batching.sequences)
+    plan = _planned(model, known, choice, trainer, batching)
+    return plan, cast(Model, plan.model), text
 
 
-def resolve_prism_budget(config: Any) -> None:
-    """Set the text that a prism's positions need, in one interval, into a subcommand's configuration.
+def _planned(
+    model: ModelSettings, known: KnownModel, choice: DeviceChoice, trainer: Any, batching: Batching | None
+) -> RunPlan:
+    dtype: Any = str(choice.dtype).removeprefix("torch.")
+    devices = trainer.devices
+    if devices == "auto":
+        devices = 1 if choice.device.index is None else [choice.device.index]
+    return RunPlan(replace(model, dtype=dtype), known, choice, devices, _world_size(trainer), batching)
+
+
+def prism_budget(
+    prism: PrismSettings, text: PrismTextSettings, schedule: ScheduleName, vocab_size: int
+) -> TrainingTextSettings:
+    """The text that a prism's positions need, validated once, at its end.
 
     Every position within the range is used: their moments cost little beside the forward pass.
 
     Raises:
-        InputError: there are no positions to read, or the range holds none.
+        InputError: The range holds no position.
     """
-    data, positions = config.data, config.prism.positions
-    if positions < 1:
-        raise InputError(f"--prism.positions {positions} is no number of positions: give 100,000 or more.")
-    vocab_size = shape_of(read_config(locate(config.model.model_id, config.model.revision))).vocab_size
-    if data.effective_batch_seqs == "auto":
-        data.effective_batch_seqs = SPEC_BATCH_SEQS
-    scheduled = scheduled_positions(config.schedule, vocab_size, data.seq_len, data.effective_batch_seqs)[1]
-    first, last = position_bounds(data.seq_len, scheduled if data.position_range == "auto" else data.position_range)
-    data.tokens = -(-positions // (last - first + 1)) * data.seq_len
-    steps = total_steps(data.tokens, data.seq_len, data.effective_batch_seqs)
-    data.tokens = steps * data.seq_len * data.effective_batch_seqs
-    data.validate_every_steps = steps
-
-
-def _place(config: Any, shape: ModelShape, positions_per_seq: int, batch_seqs: int, world_size: int) -> DeviceChoice:
-    """Device, number format and micro-batch."""
-    data, micro = config.data, config.data.micro_batch_seqs
-    step = StepSize(
-        rank=resolve_rank(config.model.rank, shape.d_model),
-        seq_len=data.seq_len,
-        positions_per_seq=positions_per_seq,
-        loss_block_mib=config.model.loss_block_mib,
-        step_seqs=max(1, batch_seqs // world_size),
-        micro_batch_seqs=None if micro == "auto" else micro,
-        fp32_unembed=config.model.fp32_unembed,
+    resolved = resolve_text(text, schedule, vocab_size)
+    first, last = position_bounds(text.seq_len, resolved.drawn_range)
+    tokens = -(-prism.positions // (last - first + 1)) * text.seq_len
+    steps = total_steps(tokens, text.seq_len, SPEC_BATCH_SEQS)
+    return text.as_training(
+        tokens=steps * text.seq_len * SPEC_BATCH_SEQS, batch_seqs=SPEC_BATCH_SEQS, validate_every_steps=steps
     )
-    named = {"auto": None, "gpu": "cuda"}.get(config.trainer.accelerator, config.trainer.accelerator)
-    dtype = None if config.model.dtype == "auto" else DTYPES[config.model.dtype]
-    cards = [] if named == "cpu" else _devices(config.trainer)  # others are left alone
+
+
+def _place(model: ModelSettings, shape: ModelShape, trainer: Any, step: StepSize) -> DeviceChoice:
+    """Device, number format and micro-batch."""
+    world_size = _world_size(trainer)
+    named = {"auto": None, "gpu": "cuda"}.get(trainer.accelerator, trainer.accelerator)
+    dtype = None if model.dtype == "auto" else DTYPES[model.dtype]
+    cards = [] if named == "cpu" else _devices(trainer)  # others are left alone
     if world_size == 1:
         memory = measure_memory(cards)
     else:
-        memory = memory_of_each(world_size // config.trainer.num_nodes, cards=[0] if cards is None else cards)
+        memory = memory_of_each(world_size // _num_nodes(trainer), cards=[0] if cards is None else cards)
     return choose_device(shape, memory, override=named, step=step, dtype=dtype)
 
 
@@ -153,16 +187,20 @@ def _check_blocks(model_id: str, num_blocks: int) -> None:
         )
 
 
-def _check_sequences(model_id: str, seq_len: int, batch_seqs: int, tokens: int, longest: int | None) -> None:
-    if longest is not None and seq_len > longest:
+def _check_sequences(model_id: str, text: TextSettings, longest: int | None) -> None:
+    if longest is not None and text.seq_len > longest:
         raise InputError(
-            f"--data.seq_len {seq_len} is beyond the context of {model_id}, {longest} tokens: choose at most that."
+            f"--data.seq_len {text.seq_len} is beyond the context of {model_id}, {longest} tokens: choose at most that."
         )
-    one_step = seq_len * batch_seqs
+
+
+def _check_budget(text: TrainingTextSettings) -> None:
+    tokens, batch_seqs = int(text.tokens), int(text.effective_batch_seqs)
+    one_step = text.seq_len * batch_seqs
     if tokens < one_step:
         raise InputError(
-            f"--data.tokens {tokens} is too few for one step of {batch_seqs} sequences of {seq_len} tokens: give at "
-            f"least {one_step}, or smaller steps."
+            f"--data.tokens {tokens} is too few for one step of {batch_seqs} sequences of {text.seq_len} tokens: give "
+            f"at least {one_step}, or smaller steps."
         )
 
 
@@ -173,7 +211,12 @@ def _world_size(trainer: Any) -> int:
         InputError: `devices` is neither a number from 1 on, nor a list of devices, nor `auto`.
     """
     devices = _devices(trainer)
-    return (1 if devices is None else len(devices)) * trainer.num_nodes
+    return (1 if devices is None else len(devices)) * _num_nodes(trainer)
+
+
+def _num_nodes(trainer: Any) -> int:
+    """Machines of the run; one where the command does not ask."""
+    return int(getattr(trainer, "num_nodes", 1))
 
 
 def _devices(trainer: Any) -> list[int] | None:

@@ -1,17 +1,20 @@
 """Is the sweep right on this model? Checks that need no reference but the model itself; nothing is written."""
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
-from logos_pl.data.datamodule import LensDataModule
+from logos_pl.cli.command import Command
+from logos_pl.cli.plan import plan_prompts
+from logos_pl.data.prompt_data import PromptData
 from logos_pl.data.prompts import PromptBatch, TokenizedPrompt, batches
-from logos_pl.errors import RunError
+from logos_pl.errors import InputError, RunError
 from logos_pl.functional.divergence import NATS_TO_BITS, kl_nats
 from logos_pl.io.terminal import Console, say
 from logos_pl.lenses.head import Head
@@ -20,7 +23,9 @@ from logos_pl.lm.anatomy import exact_logits
 from logos_pl.lm.devices import Fp32Unembed
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
-from logos_pl.modules.tuning import LensTuning
+from logos_pl.settings.model import ModelSettings
+from logos_pl.settings.text import PromptSettings
+from logos_pl.sweep.module import SweepModule
 from logos_pl.sweep.reader import BatchReading, PromptReader
 
 KL_BOUND_BITS = 1e-4
@@ -49,7 +54,42 @@ class Check(NamedTuple):
     passed: bool
 
 
-def run_selftest(module: LensTuning, data: LensDataModule, device: torch.device) -> None:
+class Selftest(Command):
+    """Checks head, norm and sweep on the model at hand; writes nothing."""
+
+    name = "selftest"
+    groups: ClassVar = {"model": ModelSettings, "data": PromptSettings}
+
+    def prepare(self) -> None:
+        """Plan the run.
+
+        Raises:
+            InputError: The model is unknown or fits nowhere.
+        """
+        self.plan = plan_prompts(self.settings["model"], self.config.trainer)
+        if self.plan.world_size > 1:
+            raise InputError("selftest runs in one process: give --trainer.devices 1.")
+
+    def make(self) -> tuple[LightningModule, LightningDataModule]:
+        """Module and data module of the run."""
+        model = self.plan.model
+        return SweepModule(model), PromptData(self.settings["data"], model.model_id, model.revision)
+
+    def trainer_parts(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Nothing to watch, and nothing to write."""
+        return {"callbacks": [], "logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
+
+    def run(self, trainer: Trainer, module: LightningModule, data: LightningDataModule) -> None:
+        """Run all checks.
+
+        Raises:
+            RunError: A check failed.
+        """
+        assert isinstance(data, PromptData)
+        run_selftest(self.plan.model, data, trainer.strategy.root_device)
+
+
+def run_selftest(settings: ModelSettings, data: PromptData, device: torch.device) -> None:
     """Load the model, run all checks on the data module's prompts, and print them as a table.
 
     Raises:
@@ -57,9 +97,9 @@ def run_selftest(module: LensTuning, data: LensDataModule, device: torch.device)
         InputError: The model cannot be loaded, or its head is not exact.
     """
     data.setup("predict")
-    lm = FrozenLM.load(module.model_id, revision=module.revision, dtype=module.dtype_name, device=device)
+    lm = FrozenLM.load(settings.model_id, revision=settings.revision, dtype=settings.dtype, device=device)
     (prompts, *_) = batches(data.asked[:MAX_PROMPTS], 2**31)
-    done = list(checks(lm, prompts, module.fp32_unembed))
+    done = list(checks(lm, prompts, settings.fp32_unembed))
     Console().print(selftest_table(done))
     failed = [check.name for check in done if not check.passed]
     if failed:

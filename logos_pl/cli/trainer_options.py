@@ -9,12 +9,6 @@ from lightning.pytorch.plugins import environments
 from logos_pl.bounds import check_number
 from logos_pl.errors import InputError
 
-TRAINER_OPTIONS = {
-    "accelerator", "strategy", "devices", "num_nodes", "logger", "callbacks", "plugins", "profiler", "default_root_dir",
-    "enable_progress_bar", "detect_anomaly", "deterministic", "benchmark",
-}  # fmt: skip
-"""The options; steps, batches, validations and precision belong to the plan."""
-
 CLASSES: dict[ModuleType, tuple[str, ...]] = {
     # Those that watch a run. The others change what is trained or how (then the record would be wrong), take the place
     # of this project's own, or take functions.
@@ -81,14 +75,14 @@ def check_trainer(trainer: Any) -> None:
     Raises:
         InputError: naming the option.
     """
-    check_number("--trainer.num_nodes", trainer.num_nodes, at_least=1, at_most=MAX_NODES)
+    check_number("--trainer.num_nodes", getattr(trainer, "num_nodes", 1), at_least=1, at_most=MAX_NODES)
     _check_devices(trainer.devices)
     known = ["auto", *(name for name in strategies.StrategyRegistry.available_strategies() if name.startswith("ddp"))]
-    plugins = trainer.plugins if isinstance(trainer.plugins, list) else [trainer.plugins]
+    plugins = getattr(trainer, "plugins", None)
     for option, names, allowed in (
-        ("trainer.strategy", [trainer.strategy], known),
-        ("trainer.profiler", [trainer.profiler], PROFILERS),
-        ("trainer.plugins", plugins, ()),
+        ("trainer.strategy", [getattr(trainer, "strategy", None)], known),
+        ("trainer.profiler", [getattr(trainer, "profiler", None)], PROFILERS),
+        ("trainer.plugins", plugins if isinstance(plugins, list) else [plugins], ()),
     ):
         wrong = [name for name in names if isinstance(name, str) and name not in allowed]
         if wrong:

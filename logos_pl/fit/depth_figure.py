@@ -4,7 +4,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
 
-from logos_pl.modules.tuning import LensTuning, Readings
+from logos_pl.fit.module import TuningModule
+from logos_pl.modules.base import Readings
 
 
 class DepthFigure(Callback):
@@ -12,7 +13,7 @@ class DepthFigure(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw what the validation has read."""
-        assert isinstance(pl_module, LensTuning)
+        assert isinstance(pl_module, TuningModule)
         if trainer.sanity_checking or not isinstance(trainer.logger, TensorBoardLogger) or not trainer.is_global_zero:
             return
         writer = trainer.logger.experiment

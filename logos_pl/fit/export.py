@@ -14,42 +14,40 @@ from torch import Tensor
 from logos_pl.agreement import together
 from logos_pl.artifacts import provenance_schema
 from logos_pl.artifacts.checkpoint_file import check_checkpoint, read_checkpoint
+from logos_pl.artifacts.checkpoint_lens import bias_only_in, tuned_of
 from logos_pl.artifacts.environment import environment, git_sha, project_version
 from logos_pl.artifacts.fingerprint import fingerprint
 from logos_pl.artifacts.provenance import Provenance
 from logos_pl.artifacts.tuned_lens import check_destination_of, save_tuned_lens
 from logos_pl.artifacts.weights import capacity_of, temperature_of
-from logos_pl.data.datamodule import LensDataModule
 from logos_pl.data.ledger import DataLedger
+from logos_pl.data.training_text import TrainingText
 from logos_pl.errors import InputError, RunError
 from logos_pl.fit.checkpoint import RunCheckpoint
 from logos_pl.fit.ledger import Counts, Ledger
+from logos_pl.fit.module import TuningModule, refuse_other_run
 from logos_pl.functional.budget import warmup_steps
 from logos_pl.functional.depth import depth_percentile_rows
-from logos_pl.functional.schedules import Anneal
 from logos_pl.functional.training_basis import DAMPING
 from logos_pl.io.terminal import say
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.translator import Translators
 from logos_pl.lm.frozen import FrozenLM
+from logos_pl.modules.base import Readings
 from logos_pl.modules.kl_table import print_kl_table
-from logos_pl.modules.tuning import LensTuning, Readings, basis_of, refuse_other_run
 
 
 class LensExport(Callback):
     """Writes the artifact when the fit has ended by itself.
 
     Args:
-        folder: folder of the artifacts; the lens goes into its subfolder named after the model. Another lens that is
-            there is kept beside it, as <model>.replaced-<YYYYMMDD-HHMM> (UTC).
+        destination: The artifact's folder.
+        best: What keeps the best validation's checkpoint.
+        ledger: What has counted the steps.
     """
 
-    def __init__(self, folder: str = "checkpoints/tuned_lenses") -> None:
-        self.folder = folder
-
-    def destination(self, clean_model_name: str) -> Path:
-        """Where the lens of a model goes."""
-        return Path(self.folder) / clean_model_name
+    def __init__(self, destination: Path, best: RunCheckpoint, ledger: Ledger) -> None:
+        self.destination, self.best, self.ledger = destination, best, ledger
 
     @together
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -60,11 +58,11 @@ class LensExport(Callback):
                 gone, was altered or is another run's.
             RunError: the folder cannot be written.
         """
-        assert isinstance(pl_module, LensTuning)
+        assert isinstance(pl_module, TuningModule)
         lm = pl_module.frozen
         if trainer.is_global_zero:
-            check_destination_of(self.destination(lm.clean_model_name), lm.model_id, lm.model_commit)
-        best = best_checkpoint(trainer)
+            check_destination_of(self.destination, lm.model_id, lm.model_commit)
+        best = self.best
         if not best.best_model_path:
             return
         if not best.path.is_file():
@@ -76,9 +74,9 @@ class LensExport(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Export the best checkpoint; every process takes part in counting, the first one writes."""
-        assert isinstance(pl_module, LensTuning)
-        data_module: LensDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        counts = only(trainer, Ledger).counts()
+        assert isinstance(pl_module, TuningModule)
+        data_module: TrainingText = trainer.datamodule  # type: ignore[attr-defined]
+        counts = self.ledger.counts()
         consumed = data_module.ledger()
         if counts.tokens != consumed.tokens:
             raise RunError(
@@ -89,13 +87,10 @@ class LensExport(Callback):
             self._export(trainer, pl_module, data_module, counts, consumed)
 
     def _export(
-        self, trainer: Trainer, module: LensTuning, data_module: LensDataModule, counts: Counts, consumed: DataLedger
+        self, trainer: Trainer, module: TuningModule, data_module: TrainingText, counts: Counts, consumed: DataLedger
     ) -> None:
-        best = read_checkpoint(best_checkpoint(trainer).path)
-        trained = _from_checkpoint(best, "translators", module.translators)
-        trained.basis = basis_of(best)
-        translators = trained.in_plain_basis()
-        bias_only = None if module.bias_only is None else _from_checkpoint(best, "bias_only", module.bias_only)
+        best = read_checkpoint(self.best.path)
+        translators = tuned_of(best)
         readings: Readings = {
             lens: {quantity: torch.tensor(values, dtype=torch.float64) for quantity, values in reading.items()}
             for lens, reading in best["lens_validation"].items()
@@ -111,17 +106,16 @@ class LensExport(Callback):
             val_kl_bits=_at_percentiles(readings, module.frozen.num_blocks),
             fingerprint=fingerprint(module.frozen, module.head),
         )
-        destination = self.destination(module.frozen.clean_model_name)
-        saved = save_tuned_lens(destination, translators, provenance, bias_only)
-        self._report(trainer, provenance, readings, destination)
+        saved = save_tuned_lens(self.destination, translators, provenance, bias_only_in(best))
+        self._report(trainer, provenance, readings)
         if saved.earlier is not None:
             say_where_kept("lens", saved.earlier)
 
-    def _report(self, trainer: Trainer, provenance: Provenance, readings: Readings, destination: Path) -> None:
+    def _report(self, trainer: Trainer, provenance: Provenance, readings: Readings) -> None:
         step = provenance.optim.exported_step
         print_kl_table(readings, f"KL divergence in bits on held-out text, {provenance.model_id}, step {step}:")
         say(ending(provenance))
-        say(f"lens:        {os.path.relpath(destination)}")
+        say(f"lens:        {os.path.relpath(self.destination)}")
         if isinstance(trainer.logger, TensorBoardLogger):  # trainer.log_dir would wait for the other processes
             say(f"TensorBoard: tensorboard --logdir {os.path.relpath(trainer.logger.log_dir)}")
 
@@ -129,29 +123,6 @@ class LensExport(Callback):
 def say_where_kept(what: str, earlier: Path) -> None:
     """Tell the user where what was in the artifact's place is now."""
     say(f"the earlier {what} is kept in {os.path.relpath(earlier)}")
-
-
-def _from_checkpoint(checkpoint: dict[str, Any], name: str, like: Translators) -> Translators:
-    """The average that a checkpoint holds of the module's attribute ``name``."""
-    translators = Translators(like.num_rows, like.d_model, like.rank)
-    prefix = f"averages.{name}."
-    translators.load_state_dict(
-        {key.removeprefix(prefix): value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)}
-    )
-    return translators
-
-
-def only(trainer: Trainer, kind: type[Any]) -> Any:
-    """The trainer's one callback of a kind."""
-    (callback,) = (callback for callback in trainer.callbacks if isinstance(callback, kind))  # type: ignore[attr-defined]
-    return callback
-
-
-def best_checkpoint(trainer: Trainer) -> RunCheckpoint:
-    """The callback that keeps the best validation's checkpoint."""
-    callbacks = trainer.callbacks  # type: ignore[attr-defined]
-    (best,) = (call for call in callbacks if isinstance(call, RunCheckpoint) and call.monitor is not None)
-    return best
 
 
 def identity_of(lm: FrozenLM) -> dict[str, Any]:
@@ -188,21 +159,21 @@ def precision_of(lm: FrozenLM, head: Head) -> provenance_schema.Precision:
 
 
 def _what_was_read(
-    data: LensDataModule, counts: Counts, consumed: DataLedger, world_size: int, grad_accum: int
+    data: TrainingText, counts: Counts, consumed: DataLedger, world_size: int, grad_accum: int
 ) -> dict[str, Any]:
     per_sequence, rest = divmod(counts.positions, counts.sequences)
     assert rest == 0, "every sequence has the same number of positions"
     return {
-        "dataset": dataset_of(consumed, data.held_out_frac),
+        "dataset": dataset_of(consumed, data.settings.held_out_frac),
         "budget": provenance_schema.Budget(
             tokens=counts.tokens,
-            tokens_asked=int(data.tokens),
-            seq_len=data.seq_len,
+            tokens_asked=int(data.settings.tokens),
+            seq_len=data.settings.seq_len,
             positions_per_seq=per_sequence,
-            position_range=data.drawn_range,
+            position_range=data.settings.drawn_range,
         ),
         "batching": provenance_schema.Batching(
-            micro_batch_seqs=int(data.micro_batch_seqs),
+            micro_batch_seqs=int(data.settings.micro_batch_seqs),
             grad_accum=grad_accum,
             effective_batch_seqs=counts.most_sequences_per_step,
             fewest_batch_seqs=counts.fewest_sequences_per_step,
@@ -211,13 +182,15 @@ def _what_was_read(
     }
 
 
-def _how(module: LensTuning, translators: Translators, counts: Counts) -> dict[str, Any]:
+def _how(module: TuningModule, translators: Translators, counts: Counts) -> dict[str, Any]:
     return {
         "capacity": capacity_of(translators),
         "schedule": module.schedule,
         "layers_per_step": counts.most_rows_per_step,
-        "temperature": temperature_of(translators, enabled=module.temperature),
-        "regularizers": provenance_schema.Regularizers(l2=module.l2, smoothness=module.smoothness),
+        "temperature": temperature_of(translators, enabled=module.settings.temperature),
+        "regularizers": provenance_schema.Regularizers(
+            l2=float(module.settings.l2), smoothness=float(module.settings.smoothness)
+        ),
         "preconditioner": provenance_schema.Preconditioner("whitened", None, DAMPING) if module.in_basis else None,
         "init": provenance_schema.Init("random", 0, 0, 0, [])
         if module.start is None
@@ -246,18 +219,18 @@ def ending(provenance: Provenance) -> str:
     )
 
 
-COURSES: dict[Anneal, str] = {
+COURSES: dict[str, str] = {
     "average": "linear warm-up, then constant; of the weights the average over all steps, each weighted by its number",
     "cosine": "linear warm-up, cosine to 0",
 }
 
 
-def _optim(module: LensTuning, total: int, steps_done: int, exported_step: int) -> provenance_schema.Optim:
+def _optim(module: TuningModule, total: int, steps_done: int, exported_step: int) -> provenance_schema.Optim:
     return provenance_schema.Optim(
-        lr=float(module.lr),
-        betas=module.betas,
-        weight_decay=module.weight_decay,
-        schedule=COURSES[module.anneal],
+        lr=float(module.settings.lr),
+        betas=module.settings.betas,
+        weight_decay=module.settings.weight_decay,
+        schedule=COURSES[module.settings.anneal],
         total_steps=total,
         warmup_steps=warmup_steps(total),
         steps_done=steps_done,

@@ -16,11 +16,11 @@ from logos_pl.artifacts.environment import environment
 from logos_pl.artifacts.fingerprint import fingerprint
 from logos_pl.artifacts.prism import check_prism_destination, save_prism
 from logos_pl.artifacts.prism_provenance import PrismProvenance
-from logos_pl.data.datamodule import LensDataModule
 from logos_pl.data.ledger import DataLedger
+from logos_pl.data.training_text import TrainingText
 from logos_pl.errors import InterruptedRunError
 from logos_pl.fit.export import at_row, dataset_of, identity_of, precision_of, say_where_kept
-from logos_pl.fit.prism import PrismFit
+from logos_pl.fit.prism import PrismModule
 from logos_pl.fit.progress import SECONDS_BETWEEN_LINES, clock
 from logos_pl.functional.depth import depth_percentile_rows
 from logos_pl.io.terminal import Console, say
@@ -48,7 +48,7 @@ class PrismExport(Callback):
             InputError: the folder holds something else or another model's prism.
             RunError: the folder cannot be written.
         """
-        assert isinstance(pl_module, PrismFit)
+        assert isinstance(pl_module, PrismModule)
         lm = pl_module.frozen
         if trainer.is_global_zero:
             check_prism_destination(self.destination, lm.model_id, lm.model_commit)
@@ -83,11 +83,11 @@ class PrismExport(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """A line now and then on how far it is."""
-        assert isinstance(pl_module, PrismFit)
+        assert isinstance(pl_module, PrismModule)
         now = time.monotonic()
         if now - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = now
-            asked = pl_module.settings.positions
+            asked = pl_module.prism.positions
             done = min(pl_module.num_positions * trainer.world_size, asked)
             rate = done / (now - self._start)
             self._say(
@@ -97,7 +97,7 @@ class PrismExport(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say that the algebra, and then the validation, take their time."""
-        assert isinstance(pl_module, PrismFit)
+        assert isinstance(pl_module, PrismModule)
         self._say(trainer, f"fitting maps of width {pl_module.frozen.d_model}, and reading them on held-out text …")
 
     def _say(self, trainer: Trainer, text: str) -> None:
@@ -106,9 +106,9 @@ class PrismExport(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the artifact and show what came out; every process takes part in counting, the first one writes."""
-        assert isinstance(pl_module, PrismFit)
+        assert isinstance(pl_module, PrismModule)
         assert pl_module.chosen is not None
-        data: LensDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        data: TrainingText = trainer.datamodule  # type: ignore[attr-defined]
         consumed = data.ledger()
         if not trainer.is_global_zero:
             return
@@ -126,7 +126,7 @@ class PrismExport(Callback):
             say_where_kept("prism", saved.earlier)
 
 
-def candidate_table(module: PrismFit) -> Table:
+def candidate_table(module: PrismModule) -> Table:
     """One line per candidate: divergence at the depth percentiles and their mean."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("whitening")
@@ -140,33 +140,33 @@ def candidate_table(module: PrismFit) -> Table:
     return table
 
 
-def _provenance(module: PrismFit, data: LensDataModule, consumed: DataLedger, world_size: int) -> PrismProvenance:
+def _provenance(module: PrismModule, data: TrainingText, consumed: DataLedger, world_size: int) -> PrismProvenance:
     chosen = module.chosen
     assert chosen is not None
     return PrismProvenance(
         **identity_of(module.frozen),
         decoding_norm=module.decoding_norm,
-        dataset=dataset_of(consumed, data.held_out_frac),
+        dataset=dataset_of(consumed, data.settings.held_out_frac),
         budget=provenance_schema.Budget(
             tokens=consumed.tokens,
-            tokens_asked=int(data.tokens),
-            seq_len=data.seq_len,
+            tokens_asked=int(data.settings.tokens),
+            seq_len=data.settings.seq_len,
             positions_per_seq=module.total_positions // consumed.sequences,
-            position_range=data.drawn_range,
+            position_range=data.settings.drawn_range,
         ),
         positions=module.total_positions,
-        positions_asked=module.settings.positions,
+        positions_asked=module.prism.positions,
         world_size=world_size,
         whiten=chosen.whiten,
         depths=list(chosen.depths),
-        rows=[module.rows[depth] for depth in chosen.depths],
-        shrinkage=module.shrinkage,
+        rows=[module.pooled_rows[depth] for depth in chosen.depths],
+        shrinkage=module.prism.shrinkage,
         rank=module.rank,
         candidates=[
             provenance_schema.PrismCandidate(
                 whiten=candidate.whiten,
                 depths=list(candidate.depths),
-                rows=[module.rows[depth] for depth in candidate.depths],
+                rows=[module.pooled_rows[depth] for depth in candidate.depths],
                 kl_from_final_bits={str(percent): bits for percent, bits in divergences.items()},
                 mean_kl_from_final_bits=module.mean_divergence(candidate),
             )

@@ -13,10 +13,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from torch import Tensor
 
 from logos_pl.data.packed_text import TextBatch
+from logos_pl.fit.module import StepReading, TuningModule
 from logos_pl.functional.depth import depth_percentile_rows
 from logos_pl.functional.divergence import NATS_TO_BITS
 from logos_pl.io.terminal import Console
-from logos_pl.modules.tuning import LensTuning, StepReading
 
 SECONDS_BETWEEN_LINES = 10.0
 """On something that is not a terminal, one line of progress in this time."""
@@ -70,7 +70,7 @@ class FitProgress(ProgressBar):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: TextBatch, batch_idx: int
     ) -> None:
         """Take a reading every few optimiser steps."""
-        assert isinstance(pl_module, LensTuning)
+        assert isinstance(pl_module, TuningModule)
         assert pl_module.reading is not None
         self._tokens += batch.input_ids.numel() * trainer.world_size
         self._readings.append(pl_module.reading)
@@ -131,7 +131,7 @@ class FitProgress(ProgressBar):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """One line with the KL at the depth percentiles; time spent validating does not count as training."""
-        assert isinstance(pl_module, LensTuning)
+        assert isinstance(pl_module, TuningModule)
         if self._enabled and trainer.state.fn == "fit" and not trainer.sanity_checking:
             self.console.print(validation_line(pl_module))
         if self._bar is not None:
@@ -149,7 +149,7 @@ class FitProgress(ProgressBar):
             self._bar = None
 
 
-def validation_line(module: LensTuning) -> str:
+def validation_line(module: TuningModule) -> str:
     """What the last validation has read at the depth percentiles, in one line."""
     assert module.lm is not None
     norm, tuned = (module.validation[name]["kl_from_final_bits"] for name in ("norm", "tuned"))

@@ -3,11 +3,11 @@
 from itertools import count
 from pathlib import Path
 
+from jsonargparse import Namespace
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.cli import SaveConfigCallback
+from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 
 from logos_pl.errors import RunError
-from logos_pl.fit.export import best_checkpoint
 from logos_pl.io.files import replace_file
 from logos_pl.io.parsing import MAX_TEXT_BYTES, read_bytes
 
@@ -16,7 +16,16 @@ class RunConfig(SaveConfigCallback):
     """Writes `config.yaml` into the run's folder, whatever the logger; one that goes on adds `config-2.yaml`, ….
 
     Lightning's own goes by the logger, and without one writes into the folder the command is called in.
+
+    Args:
+        parser: What dumps the configuration.
+        config: The configuration.
+        folder: The run's folder.
     """
+
+    def __init__(self, parser: LightningArgumentParser, config: Namespace, folder: Path) -> None:
+        super().__init__(parser, config, save_to_log_dir=False)
+        self.folder = folder
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write what the run was asked for, unless the last one asked for the same.
@@ -26,7 +35,7 @@ class RunConfig(SaveConfigCallback):
             RunError: the disk refuses.
         """
         text = self.parser.dump(self.config, skip_none=False)
-        folder = best_checkpoint(trainer).path.parent
+        folder = self.folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
             path, last = _next_free(folder)

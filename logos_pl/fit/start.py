@@ -1,27 +1,32 @@
 """Where the lens begins: the closed-form start, taken from the run's opening text before its first step."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from logos_pl.data.datamodule import LensDataModule
-from logos_pl.fit.checkpoint import RunCheckpoint
+from logos_pl.data.training_text import TrainingText
 from logos_pl.fit.closed_form import OpeningText, closed_form_start
+from logos_pl.fit.module import TuningModule
 from logos_pl.fit.progress import validation_line
-from logos_pl.fit.stopping import PercentileStopping
 from logos_pl.functional.budget import opening_sequences, sequences_set_aside
 from logos_pl.io.terminal import say
 from logos_pl.lm.devices import free_memory
 from logos_pl.modules.all_sum import all_sum
-from logos_pl.modules.tuning import LensTuning
 
 SECONDS_BETWEEN_LINES = 5.0
 
 
 class LensStart(Callback):
-    """Lets a new run's translators begin where least squares puts them; a resumed run has begun already."""
+    """Initialises a new run's translators by least squares, and validates them; skipped when resuming.
+
+    Args:
+        after: Callbacks that the start counts as a validation for: those that keep the best, and stop.
+    """
+
+    def __init__(self, after: Sequence[Callback] = ()) -> None:
+        self.after = after
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Read the opening text and solve, unless the start is random or the run is resumed.
@@ -29,14 +34,18 @@ class LensStart(Callback):
         Raises:
             RunError: The text cannot be read, or the model's numbers are not finite.
         """
-        assert isinstance(pl_module, LensTuning)
-        if pl_module.init != "closed_form" or trainer.ckpt_path is not None:
+        assert isinstance(pl_module, TuningModule)
+        if pl_module.settings.init != "closed_form" or trainer.ckpt_path is not None:
             return
-        data: LensDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        data: TrainingText = trainer.datamodule  # type: ignore[attr-defined]
         total = opening_sequences(
-            data.total_steps, int(data.effective_batch_seqs), data.lanes, data.seq_len, pl_module.frozen.d_model
+            data.total_steps,
+            int(data.settings.effective_batch_seqs),
+            data.settings.lanes,
+            data.settings.seq_len,
+            pl_module.frozen.d_model,
         )
-        set_aside = sequences_set_aside(total, data.lanes)
+        set_aside = sequences_set_aside(total, data.settings.lanes)
         began = time.monotonic()
         start = closed_form_start(
             pl_module.frozen,
@@ -44,10 +53,10 @@ class LensStart(Callback):
             lambda: self._text(trainer, data, total, set_aside),
             pl_module.translators.rank,
             num_set_aside=set_aside,
-            temperature=pl_module.temperature,
+            temperature=pl_module.settings.temperature,
             seed=pl_module.seed,
             rows_per_pass=self._rows_per_pass(trainer, pl_module),
-            block_bytes=pl_module.loss_block_bytes,
+            block_bytes=pl_module.settings.block_bytes,
             all_sum=lambda tensor: all_sum(trainer, tensor),
         )
         # The same numbers everywhere give the same start; where devices differ, the first process's counts.
@@ -63,19 +72,18 @@ class LensStart(Callback):
             trainer.logger.log_metrics(figures, step=0)
         self._count_as_validation(trainer, pl_module, figures)
 
-    def _rows_per_pass(self, trainer: Trainer, module: LensTuning) -> int:
+    def _rows_per_pass(self, trainer: Trainer, module: TuningModule) -> int:
         """As many rows as every process has room for: they sum up pass by pass, so the passes have to be the same."""
         own = rows_at_once(module.frozen.d_model, module.device, trainer.num_devices)
         return int(trainer.strategy.reduce(torch.tensor(own, device=trainer.strategy.root_device), reduce_op="min"))
 
-    def _count_as_validation(self, trainer: Trainer, pl_module: LensTuning, figures: dict[str, float]) -> None:
+    def _count_as_validation(self, trainer: Trainer, pl_module: TuningModule, figures: dict[str, float]) -> None:
         """Let the start be the best so far, which training has to beat, and a checkpoint that a run can go on from."""
         trainer.callback_metrics.update({name: torch.tensor(figure) for name, figure in figures.items()})
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, RunCheckpoint | PercentileStopping):
-                callback.on_validation_end(trainer, pl_module)
+        for callback in self.after:
+            callback.on_validation_end(trainer, pl_module)
 
-    def _text(self, trainer: Trainer, data: LensDataModule, total: int, set_aside: int) -> Iterator[OpeningText]:
+    def _text(self, trainer: Trainer, data: TrainingText, total: int, set_aside: int) -> Iterator[OpeningText]:
         """This process's share of the opening, with a line on how far it is now and then."""
         began = last = time.monotonic()
         read = 0
@@ -85,8 +93,8 @@ class LensStart(Callback):
             now = time.monotonic()
             if now - last >= SECONDS_BETWEEN_LINES:
                 last = now
-                rate = read * data.seq_len / (now - began)
-                left = (total - read) * data.seq_len / rate
+                rate = read * data.settings.seq_len / (now - began)
+                left = (total - read) * data.settings.seq_len / rate
                 self._say(
                     trainer, f"closed-form start: {read}/{total} sequences · {rate:,.0f} tokens/s · {left:.0f} s left"
                 )

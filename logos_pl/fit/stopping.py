@@ -5,9 +5,9 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 
-from logos_pl.bounds import check_number
 from logos_pl.errors import state_of_a_checkpoint
-from logos_pl.modules.tuning import PERCENTILE_KL
+from logos_pl.fit.module import PERCENTILE_KL
+from logos_pl.settings.fit import StoppingSettings
 
 
 class PercentileStopping(EarlyStopping):
@@ -16,20 +16,14 @@ class PercentileStopping(EarlyStopping):
     The KL is the one the lens is trained on, KL(P_final‖P_L). Source: docs/method.md §2.1.
 
     Args:
-        patience: validations without improvement before the fit stops.
-        min_delta_bits: a smaller decrease than this does not count as an improvement.
-
-    Raises:
-        InputError: A number is out of its bounds.
+        settings: When to stop.
     """
 
-    def __init__(self, patience: int = 3, min_delta_bits: float = 0.0) -> None:
-        check_number("--early_stopping.patience", patience, at_least=1)
-        check_number("--early_stopping.min_delta_bits", min_delta_bits, at_least=0)
+    def __init__(self, settings: StoppingSettings) -> None:
         super().__init__(
             monitor=PERCENTILE_KL,
-            min_delta=min_delta_bits,
-            patience=patience,
+            min_delta=settings.min_delta_bits,
+            patience=settings.patience,
             mode="min",
             check_on_train_epoch_end=False,
         )

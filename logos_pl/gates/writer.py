@@ -16,12 +16,13 @@ from rich.table import Table
 from logos_pl.agreement import together
 from logos_pl.artifacts.gates import record_gates
 from logos_pl.artifacts.store import check_writable
-from logos_pl.data.datamodule import LensDataModule
+from logos_pl.data.evaluation_text import TestText
 from logos_pl.errors import GatesNotPassedError
 from logos_pl.functional.divergence import NATS_TO_BITS
 from logos_pl.gates.evaluator import GateReadings
 from logos_pl.gates.gates import judge
 from logos_pl.gates.kpis import measure
+from logos_pl.gates.module import GateModule
 from logos_pl.gates.plots import gains_figure, rows_figure
 from logos_pl.gates.report import GateReport
 from logos_pl.gates.tables import prompts_csv, rows_csv
@@ -30,7 +31,6 @@ from logos_pl.io.terminal import Console, say
 from logos_pl.modules.imported_lens import ImportedLens
 from logos_pl.modules.kl_table import print_kl_table
 from logos_pl.modules.lens_import import LensImport
-from logos_pl.modules.tuning import LensTuning
 
 
 class GateWriter(Callback):
@@ -48,7 +48,6 @@ class GateWriter(Callback):
         self.is_artifact = is_artifact
         self.report: GateReport | None = None
         self.imported: GateReport | None = None
-        self._checkpoint_step = 0
 
     @together
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -60,21 +59,17 @@ class GateWriter(Callback):
         if trainer.is_global_zero:
             check_writable(self.folder.parent if self.is_artifact else self.folder)
 
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Note which step's lens is judged, where it comes from a checkpoint."""
-        self._checkpoint_step = int(checkpoint["global_step"])
-
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Judge, in every process; the first one prints and writes."""
-        assert isinstance(pl_module, LensTuning)
+        assert isinstance(pl_module, GateModule)
         judged = pl_module.gate_readings
         assert judged is not None
         self.report = _report(judged, pl_module, "tuned")
         self.imported = _report(judged, pl_module, "imported") if "imported" in judged.rows else None
         if not trainer.is_global_zero:
             return
-        data: LensDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        bytes_per_token = data.test_bytes_per_token()
+        data: TestText = trainer.datamodule  # type: ignore[attr-defined]
+        bytes_per_token = data.bytes_per_token()
         self._print(judged, bytes_per_token)
         figures = self.report.figures() | {"skip_layers": _skip_layers(judged)}
         on = data.evaluated_on() | {"device": str(pl_module.frozen.device), "dtype": _dtype(pl_module)}
@@ -89,7 +84,8 @@ class GateWriter(Callback):
                 "kpis": self.imported.figures(),
             }
         files = self._files(judged, pl_module, document, bytes_per_token)
-        judged_lens = next(c.provenance for c in trainer.callbacks if isinstance(c, LensImport))  # type: ignore[attr-defined]
+        source = next(c for c in trainer.callbacks if isinstance(c, LensImport))  # type: ignore[attr-defined]
+        judged_lens = source.provenance
         if self.is_artifact:
             assert judged_lens is not None
             record_gates(self.folder, judged_lens, files)
@@ -97,7 +93,7 @@ class GateWriter(Callback):
             for name, content in files.items():
                 replace_file(self.folder / name, content)
         say(f"verdict: {os.path.relpath(self.folder)}/gates.json, with gates-prompts.csv, gates-rows.csv and two plots")
-        step = self._checkpoint_step if judged_lens is None else judged_lens.optim.exported_step
+        step = source.step if judged_lens is None else judged_lens.optim.exported_step
         self._log(trainer, judged, bytes_per_token, pl_module.frozen.clean_model_name, step)
 
     def raise_unless_passed(self) -> None:
@@ -110,7 +106,7 @@ class GateWriter(Callback):
             raise GatesNotPassedError(f"{self.report.summary()}: the table above says by how much.")
 
     def _files(
-        self, judged: GateReadings, module: LensTuning, document: dict[str, Any], bytes_per_token: float
+        self, judged: GateReadings, module: GateModule, document: dict[str, Any], bytes_per_token: float
     ) -> dict[str, bytes]:
         assert self.report is not None
         lm, bits = module.frozen, _bits_per_byte(judged, bytes_per_token)
@@ -156,7 +152,7 @@ class GateWriter(Callback):
         writer.flush()
 
 
-def _report(judged: GateReadings, module: LensTuning, lens: str) -> GateReport:
+def _report(judged: GateReadings, module: GateModule, lens: str) -> GateReport:
     kpis = measure(judged.prompts, judged.text, module.frozen.num_blocks, lens)
     return GateReport(kpis, judge(kpis))
 
@@ -215,7 +211,7 @@ def _skip_layers(judged: GateReadings) -> dict[str, Any]:
     }
 
 
-def _dtype(module: LensTuning) -> str:
+def _dtype(module: GateModule) -> str:
     return str(module.frozen.dtype).removeprefix("torch.")
 
 

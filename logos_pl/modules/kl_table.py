@@ -6,7 +6,7 @@ from rich.table import Table
 
 from logos_pl.functional.depth import depth_percentile_rows
 from logos_pl.io.terminal import Console, say
-from logos_pl.modules.tuning import Readings
+from logos_pl.modules.base import Readings
 
 FIGURES = (
     ("KL(final‖row)", "kl_from_final_bits", ".3f"),

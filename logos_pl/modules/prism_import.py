@@ -9,10 +9,10 @@ from logos_pl.agreement import gather, together
 from logos_pl.artifacts.prism import load_prism
 from logos_pl.artifacts.prism_provenance import PrismProvenance
 from logos_pl.artifacts.store import find_folder
-from logos_pl.data.datamodule import LensDataModule
+from logos_pl.data.evaluation_text import ValidationText
 from logos_pl.errors import InputError
 from logos_pl.io.terminal import say
-from logos_pl.modules.tuning import LensTuning
+from logos_pl.modules.base import LensModule
 
 
 class PrismImport(Callback):
@@ -57,16 +57,16 @@ class PrismImport(Callback):
 
     @together
     def _read(self, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, LensTuning)
+        assert isinstance(pl_module, LensModule)
         if self.found:
             lens, self.provenance = load_prism(self.folder, pl_module.frozen, pl_module.decoding_norm, pl_module.head)
-            pl_module.adopt_prism(lens)
+            pl_module.add_lens("prism", lens, self.provenance)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the prism in place."""
         self._read(pl_module)
         if self.provenance is not None:
-            data: LensDataModule = trainer.datamodule  # type: ignore[attr-defined]
+            data: ValidationText = trainer.datamodule  # type: ignore[attr-defined]
             data.refuse_other_share(self.provenance.dataset.held_out_frac)
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

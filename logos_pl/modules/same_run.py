@@ -8,10 +8,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
 from logos_pl.agreement import refuse_different
-from logos_pl.data.datamodule import LensDataModule
 from logos_pl.errors import LogosError
-from logos_pl.fit.prism import PrismFit
-from logos_pl.modules.tuning import LensTuning
+from logos_pl.modules.base import LensModule
 
 
 class SameRun(Callback):
@@ -58,13 +56,11 @@ class SameRun(Callback):
 
 def _settled(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
     """What has to be the same in every process, by name."""
-    assert isinstance(module, LensTuning | PrismFit)
-    data: LensDataModule = trainer.datamodule  # type: ignore[attr-defined]
+    assert isinstance(module, LensModule)
     return {
         "the checkpoint": trainer.ckpt_path,
         "max_steps": trainer.max_steps,
         "grad_accum": trainer.accumulate_grad_batches,
-        "the text consumed": data.place(),
-        **data.identity(),
+        **trainer.datamodule.same_in_all(),  # type: ignore[attr-defined]
         **module.identity(),
     }

@@ -4,6 +4,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence, Set
 from typing import NamedTuple
 
+from logos_pl.settings.sweep import COPY_MARGIN, COPY_THRESHOLD
 from logos_pl.sweep.records import COPY_THRESHOLDS, SOFT_WINDOWS
 
 SOFT_THRESHOLD = 0.33
@@ -19,8 +20,8 @@ class CopyRule(NamedTuple):
         margin: What it has to exceed the second by, in every variant; 0.10 can decide only below p = 0.55.
     """
 
-    threshold: float = 0.95
-    margin: float = 0.10
+    threshold: float = COPY_THRESHOLD
+    margin: float = COPY_MARGIN
 
 
 COPY_RULE = CopyRule()

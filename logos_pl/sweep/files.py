@@ -17,7 +17,7 @@ from logos_pl.artifacts.tuned_lens_format import ImportedOrigin
 from logos_pl.io.files import replace_file
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.sources import clean_name
-from logos_pl.modules.tuning import LensTuning
+from logos_pl.modules.base import LensModule
 from logos_pl.sweep import plots
 from logos_pl.sweep.attribution_plot import contribution_figure
 from logos_pl.sweep.copy_collapse import COPY_RULE, CopyRule
@@ -65,7 +65,7 @@ class SweepFiles:
     def __init__(
         self,
         folder: SweepFolder,
-        module: LensTuning,
+        module: LensModule,
         provenance: Provenance | None,
         raw_lens: RawLens,
         imported: ImportedOrigin | None = None,
@@ -330,7 +330,7 @@ def _dtype(lm: FrozenLM) -> str:
     return str(lm.dtype).removeprefix("torch.")
 
 
-def _stats(module: LensTuning) -> ModelStats:
+def _stats(module: LensModule) -> ModelStats:
     lm, head = module.frozen, module.head
     return ModelStats(
         architecture=lm.anatomy.architecture,

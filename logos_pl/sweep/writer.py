@@ -8,13 +8,12 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from logos_pl.artifacts.filenames import PROVENANCE_FILE
-from logos_pl.bounds import check_number
-from logos_pl.data.datamodule import LensDataModule
+from logos_pl.data.prompt_data import PromptData
 from logos_pl.data.token_strings import TokenStrings
 from logos_pl.errors import DISK_ERRORS, InputError, InterruptedRunError, RunError
 from logos_pl.io.terminal import Console, say
@@ -22,12 +21,12 @@ from logos_pl.modules.graceful_stop import SIGNALS
 from logos_pl.modules.imported_lens import ImportedLens
 from logos_pl.modules.lens_import import LensImport
 from logos_pl.modules.prism_import import PrismImport
-from logos_pl.modules.tuning import LensTuning
-from logos_pl.sweep.attribution import Decomposer
-from logos_pl.sweep.copy_collapse import COPY_RULE, CopyRule
+from logos_pl.settings.sweep import SweepSettings
+from logos_pl.sweep.copy_collapse import CopyRule
 from logos_pl.sweep.files import SweepFiles
 from logos_pl.sweep.folder import SweepFolder, open_given_folder, open_sweep_folder
 from logos_pl.sweep.milestones import Milestones, milestones
+from logos_pl.sweep.module import SweepModule
 from logos_pl.sweep.reader import BatchReading
 from logos_pl.sweep.recording import records_of
 from logos_pl.sweep.records import PromptRecords
@@ -99,40 +98,13 @@ class SweepWriter(Callback):
     """Writes what a prediction reads, batch by batch, and sums it up at its end.
 
     Args:
-        tuned: `auto`: sweep without a tuned lens where there is none; `require`: refuse to.
-        prism: `auto`: read the prism, too, where there is one; `require`: refuse to go on without; `off`: leave it.
-        out_dir: folder to write to; left out: `sweeps/run-latest` of the logs, whose earlier runs are kept.
-        raw_lens: rows at which the norm lens is set against the bare unembedding: `sample`, four of them, or `full`.
-        keep_residuals: keep the residual stream of every prompt, too.
-        decompose: take the answers' logits apart, too, into what embedding, attention, MLP and biases contribute.
-        copy_threshold: probability of the top-1 token above which a row that repeats the prompt counts as a copy.
-        copy_margin: what that probability has to exceed the second by, for every kind of copy.
-
-    Raises:
-        InputError: threshold or margin is no probability.
+        settings: What is written.
+        destination: Where.
     """
 
-    def __init__(
-        self,
-        tuned: Literal["auto", "require"] = "auto",
-        prism: Literal["auto", "require", "off"] = "auto",
-        out_dir: str | None = None,
-        raw_lens: Literal["sample", "full"] = "sample",
-        keep_residuals: bool = False,
-        decompose: bool = False,
-        copy_threshold: float = COPY_RULE.threshold,
-        copy_margin: float = COPY_RULE.margin,
-    ) -> None:
-        check_number("--sweep.copy_threshold", copy_threshold, above=0, at_most=1)
-        check_number("--sweep.copy_margin", copy_margin, at_least=0, below=1)
-        self.tuned = tuned
-        self.prism = prism
-        self.out_dir = out_dir
-        self.raw_lens = raw_lens
-        self.keep_residuals = keep_residuals
-        self.decompose = decompose
-        self.copy_rule = CopyRule(copy_threshold, copy_margin)
-        self.destination = SweepDestination()
+    def __init__(self, settings: SweepSettings, destination: SweepDestination) -> None:
+        self.settings, self.destination = settings, destination
+        self.copy_rule = CopyRule(settings.copy_threshold, settings.copy_margin)
         self._files: SweepFiles | None = None
         self._handlers: dict[int, Any] = {}
 
@@ -143,7 +115,7 @@ class SweepWriter(Callback):
             InputError: results of the model are there, or a file is.
             RunError: the disk refuses.
         """
-        if stage == "predict" and self.out_dir:
+        if self.settings.out_dir:
             self.destination.open()
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -153,16 +125,13 @@ class SweepWriter(Callback):
             InputError: the model's logits are to be taken apart, and its blocks cannot be.
             RunError: the disk refuses.
         """
-        assert isinstance(pl_module, LensTuning)
-        if self.decompose:
-            pl_module.decomposer = Decomposer(pl_module.frozen, pl_module.head)
-        pl_module.keep_residuals = self.keep_residuals
+        assert isinstance(pl_module, SweepModule)
         tokenizer = pl_module.frozen.tokenizer
         assert tokenizer is not None, "the data module has read the prompts with it"
         self._strings, self._special = TokenStrings(tokenizer), set(tokenizer.all_special_ids)
         self._lines: list[tuple[str, ...]] = []
         self._done, self._start, self._last_line = 0, time.monotonic(), time.monotonic()
-        self._data: LensDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        self._data: PromptData = trainer.datamodule  # type: ignore[attr-defined]
         callbacks = trainer.callbacks  # type: ignore[attr-defined]
         provenance = next((c.provenance for c in callbacks if isinstance(c, LensImport)), None)
         imported = next((c.origin for c in callbacks if isinstance(c, ImportedLens)), None)
@@ -173,10 +142,10 @@ class SweepWriter(Callback):
                 folder,
                 pl_module,
                 provenance,
-                self.raw_lens,
+                self.settings.raw_lens,
                 imported,
                 prism,
-                decompose=self.decompose,
+                decompose=self.settings.decompose,
                 copy_rule=self.copy_rule,
             )
         self._handlers = {number: signal.signal(number, self._stop) for number in SIGNALS}
@@ -217,7 +186,7 @@ class SweepWriter(Callback):
         Raises:
             RunError: the disk refuses.
         """
-        assert isinstance(pl_module, LensTuning)
+        assert isinstance(pl_module, SweepModule)
         assert isinstance(outputs, BatchReading)
         assert self._files is not None
         tied = pl_module.frozen.tied_embeddings
@@ -267,7 +236,7 @@ class SweepWriter(Callback):
             Console().print(summary_table(self._lines, files.lenses))
         if self._data.num_prompts > TABLES:
             say(f"More than {TABLES} prompts: their tables, row by row, are in the CSV files and on the page.")
-        if self.decompose:
+        if self.settings.decompose:
             say(files.exactness())
         if preference := files.preference():
             say(preference)

@@ -1,0 +1,154 @@
+"""`logos-pl fit`: train a tuned lens."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from logos_pl.cli.command import PROCESSES, SCHEDULE, SEED, WATCHING, Command, Option
+from logos_pl.cli.plan import plan_text
+from logos_pl.cli.processes import is_first_process
+from logos_pl.cli.run_folder import discard_run_folder, find_checkpoint, hold_run_folder, new_run_folder
+from logos_pl.data.training_text import TrainingText
+from logos_pl.errors import InputError
+from logos_pl.fit.checkpoint import AtomicCheckpointIO, Resuming, RunCheckpoint
+from logos_pl.fit.depth_figure import DepthFigure
+from logos_pl.fit.export import LensExport
+from logos_pl.fit.ledger import Ledger
+from logos_pl.fit.module import PERCENTILE_KL, TuningModule
+from logos_pl.fit.progress import FitProgress
+from logos_pl.fit.start import LensStart
+from logos_pl.fit.stopping import PercentileStopping
+from logos_pl.lm.sources import first_sentence
+from logos_pl.modules.graceful_stop import GracefulStop
+from logos_pl.modules.same_run import SameRun
+from logos_pl.settings.fit import ExportSettings, StoppingSettings
+from logos_pl.settings.lens import TuningSettings
+from logos_pl.settings.text import TrainingTextSettings
+
+
+class Fit(Command):
+    """Trains a tuned lens, keeps its checkpoints and writes its artifact."""
+
+    name = "fit"
+    groups: ClassVar = {
+        "model": TuningSettings,
+        "data": TrainingTextSettings,
+        "early_stopping": StoppingSettings,
+        "export": ExportSettings,
+    }
+    options: ClassVar = {
+        "schedule": SCHEDULE,
+        "seed_everything": SEED,
+        "ckpt_path": Option(str | None, None, "checkpoint to go on from: `last`, `best` or a path"),
+    }
+    trainer_options = PROCESSES | WATCHING | {"logger"}
+    writes_config = True
+
+    run_folder: Path
+    text: TrainingTextSettings
+    _claimed: Path | None = None  # the folder that this fit has made
+    _held: int | None = None  # what keeps other fits out of the run's folder
+
+    def prepare(self) -> None:
+        """Plan the run, and claim its folder.
+
+        Raises:
+            InputError: Something does not fit, or there is nothing to go on from.
+            RunError: The folder cannot be made.
+        """
+        config = self.config
+        self.plan, self.model, self.text = plan_text(
+            self.settings["model"], self.settings["data"], config.schedule, config.trainer
+        )
+        self._record()
+        name, first = self.plan.known.clean_name, is_first_process()
+        if config.ckpt_path is not None:
+            checkpoint = find_checkpoint(self.root, name, config.ckpt_path)
+            config.ckpt_path = str(checkpoint)
+            self.run_folder = checkpoint.parent
+        else:
+            self.run_folder = new_run_folder(self.root, name, create=first)
+            self._claimed = self.run_folder if first else None
+        if first:
+            self._held = hold_run_folder(self.run_folder)
+
+    def _record(self) -> None:
+        """Put what the plan has settled into the configuration that is kept."""
+        config = self.config
+        config.trainer.accelerator, config.trainer.devices = self.plan.choice.device.type, self.plan.devices
+        config.model.dtype = self.model.dtype
+        for option in ("tokens", "effective_batch_seqs", "micro_batch_seqs"):
+            config.data[option] = getattr(self.text, option)
+
+    def make(self) -> tuple[LightningModule, LightningDataModule]:
+        """Module and data module of the run."""
+        seed, model = self.config.seed_everything, self.model
+        return (
+            TuningModule(model, self.config.schedule, seed),
+            TrainingText(self.text, model.model_id, model.revision, seed),
+        )
+
+    def trainer_parts(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Checkpoints, callbacks and steps of the run."""
+        folder = self.run_folder
+        self.resuming, self.checkpoint_io = Resuming(), AtomicCheckpointIO()
+        best, last = RunCheckpoint(folder, "best", monitor=PERCENTILE_KL), RunCheckpoint(folder, "last")
+        ledger, stopping = Ledger(), PercentileStopping(self.settings["early_stopping"])
+        callbacks: list[Callback] = [
+            self.resuming,
+            ledger,  # before those that save what it has counted
+            SameRun(),
+            GracefulStop(folder / "last.ckpt"),  # listens while the start is read, and stops after it
+            LensStart(after=(stopping, best, last)),
+            DepthFigure(),
+            best,
+            last,
+            stopping,
+            LensExport(self.settings["export"].of(self.plan.known.clean_name), best, ledger),
+        ]
+        if given["enable_progress_bar"] is not False:
+            callbacks.append(FitProgress())
+        assert self.plan.batching is not None
+        parts: dict[str, Any] = {
+            "callbacks": callbacks,
+            "plugins": [self.checkpoint_io, *(given["plugins"] or [])],
+            "max_steps": self._total_steps(),
+            "max_epochs": -1,
+            "accumulate_grad_batches": self.plan.batching.grad_accum,
+            "num_sanity_val_steps": 0,
+        }
+        if given["logger"] in (None, True):
+            parts["logger"] = TensorBoardLogger(folder.parent.parent, name=folder.parent.name, version=folder.name)
+        return parts
+
+    def _total_steps(self) -> int:
+        return TrainingText(self.text, self.model.model_id).total_steps
+
+    def run(self, trainer: Trainer, module: LightningModule, data: LightningDataModule) -> None:
+        """Fit; what Lightning meets in a checkpoint whose parts are none of a fit's is said of the checkpoint.
+
+        Raises:
+            InputError: A part of the checkpoint is not what a fit writes.
+        """
+        checkpoint = self.config.ckpt_path
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            if self.resuming.done or not self.checkpoint_io.has_loaded:
+                raise
+            raise InputError(
+                f"{os.path.relpath(checkpoint)} holds a part that is not what a fit writes "
+                f"({type(error).__name__}: {first_sentence(error)[:-1]}): give another checkpoint, or start anew."
+            ) from error
+
+    def release(self, failed: bool) -> None:
+        """Let other fits into the folder; one without a checkpoint is of no use after a failure."""
+        if failed and self._claimed is not None:
+            discard_run_folder(self._claimed)
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None

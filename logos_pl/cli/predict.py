@@ -1,0 +1,163 @@
+"""`logos-pl predict`: sweep prompts through every row and lens."""
+
+import gc
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import torch
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+
+from logos_pl.cli.command import MACHINE, WATCHING, Option
+from logos_pl.cli.error_messages import describe
+from logos_pl.cli.evaluation import CHECKPOINT, Evaluation
+from logos_pl.cli.foreseen import FORESEEN
+from logos_pl.cli.plan import plan_prompts
+from logos_pl.data.prompt_data import PromptData
+from logos_pl.errors import DISK_ERRORS, InputError, InterruptedRunError, RunError
+from logos_pl.io.terminal import complain, say
+from logos_pl.lm.sources import clean_name, filed_under
+from logos_pl.modules.imported_lens import ImportedLens
+from logos_pl.settings.fit import ExportSettings
+from logos_pl.settings.model import ModelSettings
+from logos_pl.settings.sweep import LensSources, PrismFolder, SweepSettings
+from logos_pl.settings.text import PromptSettings
+from logos_pl.sweep.files import record_skips, write_cross_report
+from logos_pl.sweep.module import SweepModule
+from logos_pl.sweep.writer import SweepDestination, SweepWriter
+
+
+class SeveralModelsAskedError(Exception):
+    """The command names several models, and each is a run of its own; no failure, and never shown to a user."""
+
+    def __init__(self, models: list[str]) -> None:
+        super().__init__(*models)
+        self.models = models
+
+
+class Predict(Evaluation):
+    """Reads prompts, and writes tables, plots, a report and a page."""
+
+    name = "predict"
+    groups: ClassVar = {
+        "model": ModelSettings,
+        "data": PromptSettings,
+        "sweep": SweepSettings,
+        "lens": LensSources,
+        "export": ExportSettings,
+        "prism": PrismFolder,
+    }
+    options: ClassVar = {
+        "ckpt_path": CHECKPOINT,
+        "models": Option(list[str] | None, None, "models to read one after the other", nargs="+"),
+    }
+    trainer_options = MACHINE | WATCHING | {"default_root_dir", "enable_progress_bar"}
+
+    destination: SweepDestination
+    one_of_several = False
+    """Whether this is one of several models that the command names."""
+
+    def prepare(self) -> None:
+        """Plan the run, and find the lens.
+
+        Raises:
+            SeveralModelsAskedError: There are several models to read, one run each.
+            InputError: Something does not fit, or there is no such lens.
+        """
+        models = self.config.models or [self.settings["model"].model_id]
+        if self.config.models and not self.one_of_several:
+            raise SeveralModelsAskedError(models)
+        self.destination.settle(self.root, self.settings["sweep"].out_dir, [file_name(model) for model in models])
+        self.plan = plan_prompts(self.settings["model"], self.config.trainer)
+        if self.plan.world_size > 1:
+            raise InputError("predict runs in one process: give --trainer.devices 1.")
+        self.find_lens()
+
+    def make(self) -> tuple[LightningModule, LightningDataModule]:
+        """Module and data module of the run."""
+        model, sweep = self.plan.model, self.settings["sweep"]
+        module = SweepModule(model, decompose=sweep.decompose, keep_residuals=sweep.keep_residuals)
+        return module, PromptData(self.settings["data"], model.model_id, model.revision)
+
+    def trainer_parts(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The callbacks of the run."""
+        sweep, lens = self.settings["sweep"], self.settings["lens"]
+        callbacks = self.lens_callbacks(required=sweep.tuned == "require", prism=sweep.prism)
+        if lens.imported is not None:
+            callbacks.append(ImportedLens(lens.imported))
+        callbacks.append(SweepWriter(sweep, self.destination))
+        return {"callbacks": callbacks, "logger": False, "enable_progress_bar": False}
+
+    def run(self, trainer: Trainer, module: LightningModule, data: LightningDataModule) -> None:
+        """Read the prompts; they are written as they come, so nothing has to be kept."""
+        trainer.predict(module, datamodule=data, return_predictions=False)
+
+
+def file_name(model: str) -> str:
+    """What a model's files are named after."""
+    return clean_name(filed_under(model))
+
+
+def each_model(models: list[str], destination: SweepDestination, read: Callable[[str], None]) -> int:
+    """Sweep one model after the other; one that fails or does not fit is skipped, with its reason on record.
+
+    Args:
+        models: The models.
+        destination: Where they write.
+        read: Sweeps one model.
+
+    Returns:
+        0 if all were read, 2 if only bad input was in the way of some, else 1.
+    """
+    statuses: list[int] = []
+    skipped: list[tuple[str, str]] = []
+    for number, model in enumerate(models, start=1):
+        say(f"\nmodel {number} of {len(models)}: {model}")
+        try:
+            read(model)
+        except InterruptedRunError:
+            raise
+        except Exception as error:  # whatever it is, the others go on
+            disk = error.__cause__ if isinstance(error, RunError) else error
+            if isinstance(disk, OSError) and disk.errno in DISK_ERRORS:
+                raise  # the next one would meet the same
+            message, status = _reason(error)
+            complain(f"{model} is skipped: {message}")
+            skipped.append((model, message))
+            statuses.append(status)
+        if destination.reports:  # bad input alone rotates nothing
+            record_skips(destination.open(), skipped)
+            skipped.clear()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    if len(destination.reports) > 1:
+        written = write_cross_report(destination.open(), destination.reports)
+        say(f"\nmodels side by side: {os.path.relpath(written)}")
+    if statuses:
+        say(f"\n{len(models) - len(statuses)} of {len(models)} models were read; the others are named above.")
+    return 0 if not statuses else InputError.exit_status if set(statuses) == {InputError.exit_status} else 1
+
+
+def _reason(error: Exception) -> tuple[str, int]:
+    """Why a model is skipped, and the status that it leaves."""
+    if isinstance(error, FORESEEN):
+        try:
+            return describe(error)
+        except FORESEEN:
+            pass  # one of these kinds, but none of those that are known
+    return f"{type(error).__name__}: {' '.join(str(error).split())} (unforeseen: please report it).", 1
+
+
+def refuse_same_names(models: list[str]) -> None:
+    """Make sure that no two models write to the same files.
+
+    Raises:
+        InputError: Two have the same clean name.
+    """
+    seen: dict[str, str] = {}
+    for model in models:
+        name = file_name(model)
+        if name in seen:
+            raise InputError(f"{seen[name]} and {model} would write the same files: sweep them in two commands.")
+        seen[name] = model

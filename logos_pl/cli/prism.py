@@ -1,0 +1,60 @@
+"""`logos-pl prism`: fit a Prism lens, one map shared by all rows."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+
+from logos_pl.cli.command import PROCESSES, SCHEDULE, SEED, WATCHING, Command
+from logos_pl.cli.plan import KnownModel, plan_text, prism_budget
+from logos_pl.data.training_text import TrainingText
+from logos_pl.fit.prism import PrismModule
+from logos_pl.fit.prism_export import PrismExport
+from logos_pl.modules.same_run import SameRun
+from logos_pl.settings.model import ModelSettings
+from logos_pl.settings.prism import PrismSettings
+from logos_pl.settings.text import PrismTextSettings
+
+
+class Prism(Command):
+    """Fits a Prism lens and writes its artifact."""
+
+    name = "prism"
+    groups: ClassVar = {"model": ModelSettings, "data": PrismTextSettings, "prism": PrismSettings}
+    options: ClassVar = {"schedule": SCHEDULE, "seed_everything": SEED}
+    trainer_options = PROCESSES | WATCHING
+
+    def prepare(self) -> None:
+        """Plan the run.
+
+        Raises:
+            InputError: Something does not fit.
+        """
+        model, schedule = self.settings["model"], self.config.schedule
+        shape = KnownModel.read(model).shape
+        text = prism_budget(self.settings["prism"], self.settings["data"], schedule, shape.vocab_size)
+        self.plan, self.model, self.text = plan_text(model, text, schedule, self.config.trainer)
+
+    def make(self) -> tuple[LightningModule, LightningDataModule]:
+        """Module and data module of the run."""
+        model = self.model
+        text = TrainingText(self.text, model.model_id, model.revision, self.config.seed_everything)
+        return PrismModule(model, self.settings["prism"]), text
+
+    def trainer_parts(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The callbacks of the run, which is one epoch long."""
+        folder = Path(self.settings["prism"].folder) / self.plan.known.clean_name
+        assert self.plan.batching is not None
+        return {
+            "callbacks": [SameRun(), PrismExport(folder)],
+            "max_epochs": 1,  # an epoch ends at the validation, and that is due when all positions are read
+            "num_sanity_val_steps": 0,
+            "logger": False,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+        }
+
+    def run(self, trainer: Trainer, module: LightningModule, data: LightningDataModule) -> None:
+        """Fit the prism."""
+        trainer.fit(module, datamodule=data)

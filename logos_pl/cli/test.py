@@ -1,0 +1,71 @@
+"""`logos-pl test`: evaluate a lens against the acceptance gates."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from logos_pl.cli.command import PROCESSES, SCHEDULE
+from logos_pl.cli.evaluation import CHECKPOINT, Evaluation
+from logos_pl.cli.plan import plan_text
+from logos_pl.data.evaluation_text import TestText
+from logos_pl.gates.module import GateModule
+from logos_pl.gates.writer import GateWriter
+from logos_pl.modules.imported_lens import ImportedLens
+from logos_pl.settings.fit import ExportSettings
+from logos_pl.settings.model import ModelSettings
+from logos_pl.settings.sweep import LensSources
+from logos_pl.settings.text import TestTextSettings
+
+
+class Test(Evaluation):
+    """Measures the gates, and records the verdict beside the lens."""
+
+    __test__ = False  # no test of pytest's
+
+    name = "test"
+    groups: ClassVar = {"model": ModelSettings, "data": TestTextSettings, "lens": LensSources, "export": ExportSettings}
+    options: ClassVar = {"schedule": SCHEDULE, "ckpt_path": CHECKPOINT}
+    trainer_options = PROCESSES
+
+    def prepare(self) -> None:
+        """Plan the run, and find the lens.
+
+        Raises:
+            InputError: Something does not fit, or there is no such lens.
+        """
+        self.plan, self.model, self.text = plan_text(
+            self.settings["model"], self.settings["data"], self.config.schedule, self.config.trainer
+        )
+        self.find_lens()
+
+    def make(self) -> tuple[LightningModule, LightningDataModule]:
+        """Module and data module of the run."""
+        return GateModule(self.model), TestText(self.text, self.model.model_id, self.model.revision)
+
+    def trainer_parts(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The callbacks of the run; of a published lens, which is not written to, the verdict stays with the logs."""
+        logger = TensorBoardLogger(self.root, name=self.plan.known.clean_name, version="gates")
+        lens = self.settings["lens"]
+        if lens.source is not None:
+            self.gates = GateWriter(Path(logger.log_dir), is_artifact=False)
+        elif self.checkpoint is not None:
+            self.gates = GateWriter(self.checkpoint.parent, is_artifact=False)
+        else:
+            assert self.folder is not None
+            self.gates = GateWriter(self.folder, is_artifact=True)
+        callbacks = self.lens_callbacks(required=True, prism="off")
+        if lens.imported is not None:
+            callbacks.append(ImportedLens(lens.imported))
+        return {"callbacks": [*callbacks, self.gates], "logger": logger, "enable_progress_bar": self.bar(given)}
+
+    def run(self, trainer: Trainer, module: LightningModule, data: LightningDataModule) -> None:
+        """Test, without Lightning's own table.
+
+        Raises:
+            GatesNotPassedError: A gate was not passed.
+        """
+        trainer.test(module, datamodule=data, verbose=False)
+        self.gates.raise_unless_passed()

@@ -1,0 +1,55 @@
+"""`logos-pl validate`: KL per row on the text that decided on stopping."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+
+from logos_pl.cli.command import PROCESSES, SCHEDULE
+from logos_pl.cli.evaluation import CHECKPOINT, Evaluation
+from logos_pl.cli.plan import plan_text
+from logos_pl.data.evaluation_text import ValidationText
+from logos_pl.modules.validation import ValidationModule
+from logos_pl.settings.fit import ExportSettings
+from logos_pl.settings.model import ModelSettings
+from logos_pl.settings.sweep import LensSource, PrismFolder
+from logos_pl.settings.text import TextSettings
+
+
+class Validate(Evaluation):
+    """Prints the divergences of the fitted lenses."""
+
+    name = "validate"
+    groups: ClassVar = {
+        "model": ModelSettings,
+        "data": TextSettings,
+        "lens": LensSource,
+        "export": ExportSettings,
+        "prism": PrismFolder,
+    }
+    options: ClassVar = {"schedule": SCHEDULE, "ckpt_path": CHECKPOINT}
+    trainer_options = PROCESSES
+
+    def prepare(self) -> None:
+        """Plan the run, and find the lens.
+
+        Raises:
+            InputError: Something does not fit, or there is no such lens.
+        """
+        self.plan, self.model, self.text = plan_text(
+            self.settings["model"], self.settings["data"], self.config.schedule, self.config.trainer
+        )
+        self.find_lens()
+
+    def make(self) -> tuple[LightningModule, LightningDataModule]:
+        """Module and data module of the run."""
+        return ValidationModule(self.model), ValidationText(self.text, self.model.model_id, self.model.revision)
+
+    def trainer_parts(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The callbacks of the run."""
+        callbacks = self.lens_callbacks(required=True, prism="auto")
+        return {"callbacks": callbacks, "logger": False, "enable_progress_bar": self.bar(given)}
+
+    def run(self, trainer: Trainer, module: LightningModule, data: LightningDataModule) -> None:
+        """Validate, without Lightning's own table."""
+        trainer.validate(module, datamodule=data, verbose=False)

@@ -1,0 +1,161 @@
+"""Held-out text for `validate`, and with a suite of facts for `test`, as Lightning reads them."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningDataModule
+
+from logos_pl.agreement import together
+from logos_pl.data.held_out import Side
+from logos_pl.data.held_out_text import HeldOutText, num_text_bytes, rank_and_world_size, refuse_other_share
+from logos_pl.data.model_tokenizer import ModelTokenizer
+from logos_pl.data.packed_text import HeldOutBatches, TextBatch
+from logos_pl.data.prompt_types import Prompt
+from logos_pl.data.prompts import PromptBatches, TokenizedPrompt
+from logos_pl.data.suites import FACTS, prompts_of, read_suite
+from logos_pl.errors import InputError
+from logos_pl.io.parsing import MAX_YAML_BYTES, read_bytes
+from logos_pl.settings.text import TestTextSettings, TextSettings
+
+
+class ValidationText(LightningDataModule):
+    """Held-out validation text, packed with the model's own tokenizer.
+
+    Args:
+        settings: The options, every `auto` resolved.
+        model_id: Model whose tokenizer is used.
+        revision: Revision of that model.
+    """
+
+    def __init__(self, settings: TextSettings, model_id: str, revision: str | None = None) -> None:
+        super().__init__()
+        self.settings, self.model_id, self.revision = settings, model_id, revision
+
+    text: HeldOutText
+    model: ModelTokenizer
+
+    @together
+    def setup(self, stage: str | None = None) -> None:
+        """Find the text and pack what is held out of it.
+
+        Raises:
+            InputError: The text or the settings cannot be used.
+        """
+        self.model = ModelTokenizer.load(self.model_id, self.revision)
+        self.text = HeldOutText.find(self.settings, self.model, self._wanted())
+
+    def _wanted(self) -> dict[Side, int]:
+        return {"val": self.settings.val_seqs}
+
+    @together
+    def val_dataloader(self) -> HeldOutBatches:
+        """This process's share of the validation sequences.
+
+        Raises:
+            InputError: The processes cannot share them evenly.
+        """
+        return self.text.batches("val", self.trainer)
+
+    def refuse_other_share(self, trained_with: float) -> None:
+        """Make sure that as much text was held out from the lens's training.
+
+        Raises:
+            InputError: It was another share of the documents.
+        """
+        refuse_other_share(self.settings.held_out_frac, trained_with)
+
+    def same_in_all(self) -> dict[str, Any]:
+        """What has to be the same in every process of a run, by name."""
+        return self.text.identity()
+
+
+class TestText(ValidationText):
+    """Validation text, other held-out text, and a suite of facts.
+
+    Args:
+        settings: The options, every `auto` resolved.
+        model_id: Model whose tokenizer is used.
+        revision: Revision of that model.
+
+    Attributes:
+        asked: The whole suite; there from `setup` on.
+    """
+
+    __test__ = False  # no test of pytest's
+    allow_zero_length_dataloader_with_multiple_devices = True  # a short suite may leave a process without a fact
+
+    settings: TestTextSettings
+
+    def __init__(self, settings: TestTextSettings, model_id: str, revision: str | None = None) -> None:
+        super().__init__(settings, model_id, revision)
+        self.asked: list[TokenizedPrompt] = []
+
+    @together
+    def setup(self, stage: str | None = None) -> None:
+        """Find the text, and read the suite.
+
+        Raises:
+            InputError: The text, the suite or the settings cannot be used.
+        """
+        self.model = ModelTokenizer.load(self.model_id, self.revision)
+        self.asked = self.model.ask(self._facts(), speaks=rank_and_world_size(self.trainer)[0] == 0)
+        self.text = HeldOutText.find(self.settings, self.model, self._wanted())
+
+    def _wanted(self) -> dict[Side, int]:
+        return {"val": self.settings.val_seqs, "test": self.settings.test_seqs}
+
+    @together
+    def test_dataloader(self) -> tuple[HeldOutBatches, PromptBatches]:
+        """This process's share of the held-out test sequences, and of the suite.
+
+        Raises:
+            InputError: The processes cannot share the sequences evenly.
+        """
+        rank, world_size = rank_and_world_size(self.trainer)
+        return self.text.batches("test", self.trainer), PromptBatches(self.asked, rank=rank, world_size=world_size)
+
+    def all_validation_batches(self) -> Iterable[TextBatch]:
+        """All validation sequences, the same in every process: what temperatures are fitted on."""
+        return self.text.all_batches("val")
+
+    def evaluated_on(self) -> dict[str, Any]:
+        """What a verdict is passed on, for its record."""
+        source = self.text.source
+        suite = self._suite_file()
+        return {
+            "suite": suite.name,
+            "suite_sha256": hashlib.sha256(read_bytes(suite, MAX_YAML_BYTES)).hexdigest(),
+            "facts": len(self.asked),
+            "dataset": source.repo_id,
+            "name": source.name,
+            "split": source.split,
+            "revision": source.commit or source.revision,
+            "held_out_frac": self.settings.held_out_frac,
+            "sequences": len(self.text.sequences["test"]),
+            "seq_len": self.settings.seq_len,
+            "positions_per_seq": self.text.draw("test").num_positions,
+            "position_range": list(self.settings.drawn_range),
+        }
+
+    def bytes_per_token(self) -> float:
+        """Bytes of UTF-8 text that a token of the test sequences stands for, special tokens aside."""
+        num_bytes, tokens = num_text_bytes(self.text.sequences["test"], self.model)
+        return num_bytes / tokens
+
+    def _suite_file(self) -> Path:
+        return FACTS if self.settings.suite == "facts" else Path(self.settings.suite)
+
+    def _facts(self) -> list[Prompt]:
+        """The suite's facts, without the variants and controls that only a prediction reads.
+
+        Raises:
+            InputError: The file is not as it should be, or a fact has no answer.
+        """
+        facts = read_suite(self._suite_file())
+        mute = next((fact for fact in facts if fact.answer is None), None)
+        if mute is not None:
+            raise InputError(f"--data.suite: the fact {mute.fact_id} (line {mute.line}) has no answer: give it one.")
+        own = {fact.fact_id for fact in facts}
+        return [prompt for prompt in prompts_of(facts) if prompt.prompt_id in own and prompt.variant == "orig"]

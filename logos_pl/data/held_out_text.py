@@ -1,0 +1,118 @@
+"""A dataset that was found, with the sequences of it that are held out for evaluation."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from lightning.pytorch import Trainer
+
+from logos_pl.data.held_out import Side, held_out_sequences
+from logos_pl.data.model_tokenizer import ModelTokenizer
+from logos_pl.data.packed_text import HeldOutBatches, PositionDraw
+from logos_pl.data.source import Source, resolve
+from logos_pl.errors import InputError
+from logos_pl.settings.text import TextSettings
+
+# Held-out positions depend on the side alone, never on the run's seed, so that runs of different seeds are measured on
+# the same ones.
+HELD_OUT_SEEDS: dict[Side, int] = {"val": -1, "test": -2}
+MOST_HELD_OUT_POSITIONS = 32
+"""Of a held-out sequence: more of the same text say little more, however many are trained on."""
+
+
+class HeldOutText(NamedTuple):
+    """A dataset and its held-out sequences.
+
+    Attributes:
+        settings: The options, every `auto` resolved.
+        source: The dataset's shards.
+        sequences: Packed token ids by side.
+    """
+
+    settings: TextSettings
+    source: Source
+    sequences: dict[Side, list[list[int]]]
+
+    @classmethod
+    def find(cls, settings: TextSettings, model: ModelTokenizer, wanted: dict[Side, int]) -> "HeldOutText":
+        """Find the dataset, and pack so many sequences of each side.
+
+        Raises:
+            InputError: The dataset cannot be read, or holds too little text.
+        """
+        source = resolve(settings.dataset, settings.name, settings.split, settings.revision)
+        sequences = held_out_sequences(
+            wanted, source.shards, settings.text_column, settings.held_out_frac, settings.seq_len, model.encoder()
+        )
+        return cls(settings, source, sequences)
+
+    def draw(self, which: Side) -> PositionDraw:
+        """Where the held-out sequences are read."""
+        positions = min(int(self.settings.positions_per_seq), MOST_HELD_OUT_POSITIONS)
+        return PositionDraw(HELD_OUT_SEEDS[which], positions, self.settings.drawn_range)
+
+    def all_batches(self, which: Side) -> HeldOutBatches:
+        """All sequences of a side, the same in every process."""
+        return HeldOutBatches(self.sequences[which], self.draw(which), int(self.settings.micro_batch_seqs), 0, 1)
+
+    def batches(self, which: Side, trainer: Trainer | None) -> HeldOutBatches:
+        """This process's share of a side's sequences.
+
+        Raises:
+            InputError: The processes cannot share them evenly.
+        """
+        sequences = self.sequences[which]
+        rank, world_size = rank_and_world_size(trainer)
+        if len(sequences) % world_size != 0:
+            raise InputError(
+                f"{len(sequences)} held-out sequences cannot be shared evenly by {world_size} processes; "
+                f"make --data.{which}_seqs a multiple of {world_size}."
+            )
+        return HeldOutBatches(sequences, self.draw(which), int(self.settings.micro_batch_seqs), rank, world_size)
+
+    def identity(self) -> dict[str, object]:
+        """What the text is, as plain values."""
+        source, settings = self.source, self.settings
+        return {
+            "dataset": source.repo_id,
+            "name": source.name,
+            "split": source.split,
+            "commit": source.commit,
+            "text_column": settings.text_column,
+            "held_out_frac": settings.held_out_frac,
+            "seq_len": settings.seq_len,
+            "positions_per_seq": int(settings.positions_per_seq),
+            "position_range": list(settings.drawn_range),
+            "micro_batch_seqs": int(settings.micro_batch_seqs),
+            "val_seqs": settings.val_seqs,
+        }
+
+
+def rank_and_world_size(trainer: Trainer | None) -> tuple[int, int]:
+    """Which process this is, and of how many; outside of a run the only one."""
+    return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
+
+
+def refuse_other_share(held_out_frac: float, trained_with: float) -> None:
+    """Make sure that the text held out here was held out from the lens's training, too.
+
+    Args:
+        held_out_frac: The share that is held out here.
+        trained_with: The share that was held out from training.
+
+    Raises:
+        InputError: They differ: other documents would be held out.
+    """
+    if held_out_frac != trained_with:
+        raise InputError(
+            f"The lens was fitted with {trained_with:g} of the documents held out, and with --data.held_out_frac "
+            f"{held_out_frac:g} it would be judged on text it has seen: give --data.held_out_frac {trained_with:g}."
+        )
+
+
+def num_text_bytes(sequences: Iterable[list[int]], model: ModelTokenizer) -> tuple[int, int]:
+    """Bytes of UTF-8 text that packed sequences stand for, and tokens in them, special ones aside."""
+    kept = list(sequences)
+    special = set(model.tokenizer.all_special_ids)
+    texts = model.tokenizer.batch_decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    tokens = sum(token not in special for sequence in kept for token in sequence)
+    return sum(len(text.encode()) for text in texts), tokens

@@ -1,0 +1,58 @@
+"""The model's own tokenizer, with what bounds it: the ids that the model has, and its context."""
+
+import warnings
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from transformers import PreTrainedTokenizerBase
+
+from logos_pl.data.prompt_types import Prompt
+from logos_pl.data.prompts import TokenizedPrompt, ask, remarks
+from logos_pl.data.tokenizing import Tokenizer
+from logos_pl.lm.frozen import context_length, load_tokenizer, read_config, vocabulary_size
+from logos_pl.lm.sources import locate
+
+
+class ModelTokenizer(NamedTuple):
+    """A model's tokenizer.
+
+    Attributes:
+        model_id: The model.
+        tokenizer: Its tokenizer.
+        num_ids: Token ids that the model has.
+        context_length: The most tokens that it takes; None where nothing bounds them.
+    """
+
+    model_id: str
+    tokenizer: PreTrainedTokenizerBase
+    num_ids: int
+    context_length: int | None
+
+    @classmethod
+    def load(cls, model_id: str, revision: str | None = None) -> "ModelTokenizer":
+        """Read tokenizer and configuration; once per run: the Hub may be gone later.
+
+        Raises:
+            InputError: The model or its tokenizer cannot be read.
+        """
+        config = read_config(locate(model_id, revision))
+        return cls(model_id, load_tokenizer(model_id, revision), vocabulary_size(config), context_length(config))
+
+    def encoder(self) -> Tokenizer:
+        """What turns text into tokens."""
+        return Tokenizer(self.tokenizer, self.num_ids)
+
+    def ask(self, prompts: Iterable[Prompt], speaks: bool = True) -> list[TokenizedPrompt]:
+        """Prompts in the model's tokens.
+
+        Args:
+            prompts: What is asked.
+            speaks: Warn of what a user may not expect.
+
+        Raises:
+            InputError: A prompt or its answer is empty, or a prompt is too long.
+        """
+        asked = [ask(self.tokenizer, prompt, self.context_length, self.num_ids) for prompt in prompts]
+        for remark in remarks(asked) if speaks else ():
+            warnings.warn(f"{self.model_id}: {remark}", stacklevel=2)
+        return asked

@@ -1,0 +1,58 @@
+"""The prompts of a prediction, as Lightning reads them."""
+
+from lightning.pytorch import LightningDataModule
+
+from logos_pl.agreement import together
+from logos_pl.data.model_tokenizer import ModelTokenizer
+from logos_pl.data.prompt_types import Prompt
+from logos_pl.data.prompts import PromptBatches, TokenizedPrompt
+from logos_pl.data.suites import FACTS, PROBE, prompts_of, read_suite
+from logos_pl.errors import InputError
+from logos_pl.settings.text import PromptSettings
+
+
+class PromptData(LightningDataModule):
+    """Prompts in the model's own tokens.
+
+    Args:
+        settings: Which prompts.
+        model_id: Model whose tokenizer is used.
+        revision: Revision of that model.
+
+    Attributes:
+        asked: The prompts; there from `setup` on.
+    """
+
+    def __init__(self, settings: PromptSettings, model_id: str, revision: str | None = None) -> None:
+        super().__init__()
+        self.settings, self.model_id, self.revision = settings, model_id, revision
+        self.asked: list[TokenizedPrompt] = []
+
+    @together
+    def setup(self, stage: str | None = None) -> None:
+        """Read the prompts.
+
+        Raises:
+            InputError: An answer comes without its prompt, the file is not as it should be, or a prompt does not fit
+                the model.
+        """
+        model = ModelTokenizer.load(self.model_id, self.revision)
+        self.asked = model.ask(self._prompts(), speaks=self.trainer is None or self.trainer.global_rank == 0)
+
+    def predict_dataloader(self) -> PromptBatches:
+        """The prompts, several at a time, in their order."""
+        return PromptBatches(self.asked)
+
+    @property
+    def num_prompts(self) -> int:
+        """Prompts that a prediction reads, variants and controls included."""
+        return len(self.asked)
+
+    def _prompts(self) -> list[Prompt]:
+        given = self.settings
+        if given.prompt is None and given.answer is not None:
+            raise InputError("--data.answer goes with --data.prompt: give the prompt, or a file with --data.prompts.")
+        if given.prompt is not None:
+            return [Prompt("prompt", "orig", given.prompt, given.answer)]
+        packaged = {"probe": PROBE, "facts": FACTS}
+        return prompts_of(read_suite(packaged.get(given.prompts, given.prompts)))

@@ -1,0 +1,323 @@
+"""The tuned lens as Lightning trains it: read the residual stream, compute, log."""
+
+import copy
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, cast
+
+import torch
+from jaxtyping import Float, Int
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
+
+from logos_pl.agreement import together
+from logos_pl.artifacts.checkpoint_lens import basis_of
+from logos_pl.data.packed_text import TextBatch
+from logos_pl.errors import InputError
+from logos_pl.fit.closed_form import ClosedFormStart
+from logos_pl.functional.bias_loss import bias_cross_entropy
+from logos_pl.functional.budget import average_weight, lr_factor, warmup_factor, warmup_steps
+from logos_pl.functional.depth import depth_percentile_rows
+from logos_pl.functional.lens_loss import lens_loss
+from logos_pl.functional.positions import sample_rows
+from logos_pl.functional.row_index import row_index
+from logos_pl.functional.schedules import ScheduleName
+from logos_pl.lenses.translator import Translators
+from logos_pl.lenses.tuned import TunedLens
+from logos_pl.lm.frozen import FrozenLM
+from logos_pl.lm.residuals import residuals
+from logos_pl.modules.base import LensModule
+from logos_pl.settings.lens import TuningSettings
+
+PERCENTILE_KL = "val/kl_from_final_bits_percentile_mean"
+"""The logged figure that decides on stopping and on the best checkpoint: the tuned lens's KL(P_final‖P_L) in bits,
+mean over the rows at 25, 50 and 75% depth. It is the divergence the lens is trained on."""
+
+VALIDATED = ("norm", "tuned")
+"""Lenses that a fit's validation reads."""
+
+
+class StepReading(NamedTuple):
+    """What the last training step saw; tensors stay on the device, so that nothing waits for them."""
+
+    cross_entropy_nats: Float[Tensor, ""]
+    kl_nats: Float[Tensor, " rows"]
+    rows: list[int]
+
+
+class StartRecord(NamedTuple):
+    """What the closed-form start was made from, for the provenance; as in ``ClosedFormStart``."""
+
+    sequences: int
+    tokens: int
+    positions: int
+    shrinkage: list[float]
+
+
+class TuningModule(LensModule):
+    """Trains the translators and temperatures of a tuned lens on a frozen model.
+
+    Source: docs/method.md §2; arXiv:2303.08112 §3.
+
+    Args:
+        settings: The frozen model, the lens and its training, every `auto` resolved.
+        schedule: What `auto` stood for.
+        seed: Seed of the initialisation and of the rows drawn in each step.
+
+    Attributes:
+        translators: What is trained.
+        bias_only: The bias-only lens beside it, or None.
+        averages: Their running averages: what is validated and exported.
+        start: What the closed-form start was made from; None without one.
+        reading: What the last training step saw.
+    """
+
+    settings: TuningSettings
+    translators: Translators
+    bias_only: Translators | None
+    averages: torch.nn.ModuleDict
+
+    def __init__(self, settings: TuningSettings, schedule: ScheduleName = "full", seed: int = 316) -> None:
+        super().__init__(settings)
+        self.schedule: ScheduleName = schedule
+        self.seed = seed
+        self.start: StartRecord | None = None
+        self.reading: StepReading | None = None
+
+    # Set-up
+
+    def build(self, lm: FrozenLM) -> None:
+        """Make the lens on a loaded model."""
+        super().build(lm)
+        given, inner = self.settings, lm.num_blocks - 1
+        self.translators = self._untrained(inner, lm.d_model, int(given.rank))
+        self.bias_only = None
+        if given.bias_only and given.rank != 0:
+            self.bias_only = self._untrained(inner, lm.d_model, 0)
+        self.averages = torch.nn.ModuleDict({name: copy.deepcopy(lens) for name, lens in self._trained().items()})
+        self.averages.requires_grad_(False)
+        self.lenses["tuned"] = TunedLens(self.average("translators"), self.head)
+        self.validate_lenses(VALIDATED)
+
+    def _untrained(self, rows: int, d_model: int, rank: int) -> Translators:
+        translators = Translators(rows, d_model, rank, seed=self.seed)
+        translators.log_tau.requires_grad_(self.settings.temperature)
+        return translators
+
+    @property
+    def in_basis(self) -> bool:
+        """Whether U and V are trained in a basis whitened by what the closed-form start has read."""
+        given = self.settings
+        return given.precond == "auto" and given.init == "closed_form" and given.rank != 0
+
+    def begin_at(self, start: ClosedFormStart) -> None:
+        """Let the translators and the bias-only lens begin where least squares put them."""
+        self.translators.start_at(start.tuned, start.basis if self.in_basis else None)
+        if self.bias_only is not None:
+            self.bias_only.start_at(start.bias_only)
+        for name, lens in self._trained().items():
+            self.average(name).load_state_dict(lens.state_dict())
+            self.average(name).basis = lens.basis
+        self.start = StartRecord(*start[3:])
+
+    def _trained(self) -> dict[str, Translators]:
+        """What the optimiser moves, by name."""
+        lenses = {"translators": self.translators}
+        return lenses if self.bias_only is None else lenses | {"bias_only": self.bias_only}
+
+    def average(self, name: str) -> Translators:
+        """The running average of the translators or of the bias-only lens."""
+        return cast(Translators, self.averages[name])
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """AdamW on the translators and the bias-only lens, linear warm-up, then as `anneal` says.
+
+        Weights decay, biases and temperatures don't: log τ would be pulled to 0, which is no particular temperature.
+        """
+        total = self.trainer.datamodule.total_steps  # type: ignore[attr-defined]
+        given = self.settings
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        groups = [
+            {"params": [part for part in trained if part.ndim == 3], "weight_decay": given.weight_decay},  # U and V
+            {"params": [part for part in trained if part.ndim < 3], "weight_decay": 0.0},  # c and log τ
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=float(given.lr), betas=given.betas, fused=True)
+        warmup = warmup_steps(total)
+        courses: dict[str, Callable[[int], float]] = {
+            "average": lambda step: warmup_factor(step, warmup),
+            "cosine": lambda step: lr_factor(step, total, warmup),
+        }
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, courses[given.anneal])
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    # Training
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """The step, and what it gives is taken into the average."""
+        super().optimizer_step(*args, **kwargs)
+        self.update_averages(self.global_step + 1)
+
+    @torch.no_grad()
+    def update_averages(self, step: int) -> None:
+        """Take the weights after optimiser step `step` (from 1) into their averages; under a cosine, as they are."""
+        weight = average_weight(step) if self.settings.anneal == "average" else 1.0
+        for name, lens in self._trained().items():
+            for mean, value in zip(self.average(name).parameters(), lens.parameters(), strict=True):
+                mean.lerp_(value, weight)
+
+    def training_step(self, batch: TextBatch, batch_idx: int) -> dict[str, Any]:
+        """Cross-entropy of the sampled rows against the final distribution, plus the regularisers.
+
+        The loss of the bias-only lens is added: the two share no parameter, so neither sees the other's gradient.
+        """
+        rows = self._rows_of_step()
+        x, teacher, index = self._read(batch, rows)
+        inv_tau = self.translators.inv_tau(index)
+        loss = lens_loss(
+            self.head.project(self.translators(x, index)),
+            teacher,
+            inv_tau,
+            self.head.unembedding,
+            block_bytes=self.settings.block_bytes,
+        )
+        cross_entropy = loss.kl_nats.mean() + loss.teacher_entropy_nats.mean()
+        self.reading = StepReading(cross_entropy.detach(), loss.kl_nats.detach().mean(dim=1), rows)
+        total = cross_entropy + self._regularisers(self.translators)
+        if self.bias_only is not None:
+            total = total + self._bias_only_loss(self.bias_only, x, teacher, index)
+        return {"loss": total, "rows": len(rows)}
+
+    def _bias_only_loss(
+        self,
+        bias_only: Translators,
+        x: Float[Tensor, "rows pos d_model"],
+        teacher: Float[Tensor, "pos d_head"],
+        index: Int[Tensor, " rows"] | None,
+    ) -> Float[Tensor, ""]:
+        """The loss of the bias-only lens on what the step has read, at half the products of the tuned lens."""
+        cross_entropy = bias_cross_entropy(
+            self.head.project(x),
+            self.head.project_shift(bias_only.bias(index)),
+            bias_only.inv_tau(index),
+            teacher,
+            self.head.unembedding,
+            block_bytes=self.settings.block_bytes,
+        )
+        return cross_entropy.mean() + self._regularisers(bias_only)
+
+    def _regularisers(self, translators: Translators) -> Float[Tensor, ""]:
+        given = self.settings
+        return float(given.l2) * translators.penalty() + float(given.smoothness) * translators.smoothness()
+
+    def _rows_of_step(self) -> list[int]:
+        inner, drawn = self.frozen.num_blocks - 1, int(self.settings.layers_per_step)
+        if drawn == inner:
+            return list(range(1, inner + 1))
+        return sample_rows(self.seed, self.global_step, drawn, inner).tolist()
+
+    def _read(
+        self, batch: TextBatch, rows: list[int]
+    ) -> tuple[Float[Tensor, "rows pos d_model"], Float[Tensor, "pos d_head"], Int[Tensor, " rows"] | None]:
+        """Normalised residuals of `rows`, the teacher's head input, and where the rows' translators stand."""
+        last = self.frozen.num_blocks
+        h = residuals(self.frozen, batch.input_ids, batch.positions, [*rows, last]).flatten(1, 2)
+        x = self.head.normalise(h[:-1], rows)
+        teacher = self.head.project(self.head.normalise(h[-1:], [last]))[0]
+        index = None if len(rows) == last - 1 else row_index([row - 1 for row in rows], h.device)
+        return x, teacher, index
+
+    # Validation
+
+    def read_validation(self, batches: Iterable[TextBatch]) -> dict[str, float]:
+        """Validate outside of Lightning's own loop, every process on its share; the figures it would log.
+
+        Raises:
+            RunError: A lens gave numbers that are not finite.
+        """
+        with torch.no_grad():
+            for index, batch in enumerate(batches):
+                self.validation_step(batch, index)
+        self.validation = self.take_readings()
+        return self._figures()
+
+    def on_validation_epoch_end(self) -> None:
+        """Merge the processes' readings and log the figures at the depth percentiles."""
+        self.validation = self.take_readings()
+        # "step" is what Lightning plots against; by itself it would take one less than the figures and temperatures.
+        self.log_dict(self._figures() | {"step": float(self.global_step)})
+
+    def _figures(self) -> dict[str, float]:
+        percentiles = depth_percentile_rows(self.frozen.num_blocks)
+        figures = {
+            f"val/{quantity}_{name}_depth{percentile}": float(reading[quantity][row])
+            for name, reading in self.validation.items()
+            for quantity in ("kl_from_final_bits", "kl_to_final_bits", "top1_agree")
+            for percentile, row in percentiles.items()
+        }
+        tuned = [figures[f"val/kl_from_final_bits_tuned_depth{percentile}"] for percentile in percentiles]
+        figures[PERCENTILE_KL] = sum(tuned) / len(tuned)
+        return figures
+
+    # Checkpoints
+
+    def identity(self) -> dict[str, Any]:
+        """What makes two runs the same run, as plain values: a checkpoint resumes only where all of it agrees."""
+        given = self.settings
+        return super().identity() | {
+            "rank": self.translators.rank,
+            "init": given.init,
+            "rows_in_step": given.layers_per_step,
+            "in_basis": self.in_basis,
+            "temperature": given.temperature,
+            "bias_only": self.bias_only is not None,
+            "lr": given.lr,
+            "anneal": given.anneal,
+            "betas": list(given.betas),
+            "weight_decay": given.weight_decay,
+            "l2": given.l2,
+            "smoothness": given.smoothness,
+            "seed": self.seed,
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add who made the checkpoint, where its lens began, and what the last validation read."""
+        checkpoint["lens_identity"] = self.identity()
+        checkpoint["lens_start"] = None if self.start is None else self.start._asdict()
+        basis = self.translators.basis
+        checkpoint["lens_basis"] = None if basis is None else basis.to(torch.device("cpu"))._asdict()
+        checkpoint["lens_validation"] = {
+            name: {key: value.tolist() for key, value in reading.items()} for name, reading in self.validation.items()
+        }
+
+    @together
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another model or another set of hyperparameters.
+
+        Raises:
+            InputError: naming every setting that differs.
+        """
+        refuse_other_run(checkpoint.get("lens_identity"), self.identity())
+        began = checkpoint["lens_start"]
+        self.start = None if began is None else StartRecord(**began)
+        basis = basis_of(checkpoint)
+        for lens in (self.translators, self.average("translators")):
+            # Lightning restores before it moves the lens, whose parameters then follow by themselves.
+            lens.basis = None if basis is None else basis.to(self.device)
+
+
+def refuse_other_run(recorded: dict[str, Any] | None, present: dict[str, Any], name: str = "The checkpoint") -> None:
+    """Compare a checkpoint's identity with the present run's.
+
+    Args:
+        recorded: The checkpoint's.
+        present: The run's.
+        name: What the checkpoint is called in messages.
+
+    Raises:
+        InputError: they differ, or the checkpoint records none.
+    """
+    if recorded is None:
+        raise InputError(f"{name} was not written by logos-pl fit: give one that was, or start anew.")
+    differing = [key for key in present if recorded.get(key) != present[key]]
+    if differing:
+        listed = ", ".join(f"{key} {recorded.get(key)!r} (asked for: {present[key]!r})" for key in differing)
+        raise InputError(f"{name} belongs to another run, with {listed}: give the same settings, or start anew.")

@@ -1,0 +1,90 @@
+"""`logos-pl test`: the lenses on held-out text and on a suite of facts, as Lightning runs them."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from logos_pl.agreement import together
+from logos_pl.data.evaluation_text import TestText
+from logos_pl.data.packed_text import TextBatch
+from logos_pl.data.prompts import PromptBatch
+from logos_pl.errors import InputError
+from logos_pl.gates.evaluator import GateEvaluator, GateReadings
+from logos_pl.lenses.calibration import TemperedLens, fit_temperatures
+from logos_pl.lenses.norm import NormLens
+from logos_pl.lenses.tuned import TunedLens
+from logos_pl.lm.residuals import residuals
+from logos_pl.modules.base import LensModule
+from logos_pl.settings.model import ModelSettings
+
+
+class GateModule(LensModule):
+    """Reads both evaluation sets with the judged lenses and their baselines.
+
+    Args:
+        settings: The frozen model, and how it is decoded.
+
+    Attributes:
+        evaluator: What the gates are measured by; None until the test starts.
+        gate_readings: What was measured, merged over processes; None until it has ended.
+    """
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__(settings)
+        self.evaluator: GateEvaluator | None = None
+        self.gate_readings: GateReadings | None = None
+
+    @together
+    def on_test_start(self) -> None:
+        """Fit the calibration baseline on the validation text, and set up what the gates are measured by.
+
+        Raises:
+            InputError: The lens has no bias-only lens beside it.
+        """
+        data: TestText = self.trainer.datamodule  # type: ignore[attr-defined]
+        tuned = self.lenses["tuned"]
+        assert isinstance(tuned, TunedLens)
+        # At rank 0 the lens is bias and temperature alone, and its own baseline.
+        bias = self.lenses.get("bias", tuned if tuned.translators.rank == 0 else None)
+        if bias is None:
+            raise InputError(
+                "The lens was fitted without a bias-only lens, which the gates compare with: "
+                "fit it again with --model.bias_only true."
+            )
+        norm = NormLens(self.head)
+        h = self._validation_residuals(list(data.all_validation_batches()))
+        inv_tau = fit_temperatures(norm, h, block_bytes=self.settings.block_bytes)
+        del h
+        lenses = {"tuned": tuned, "norm": norm, "norm_tau": TemperedLens(norm, inv_tau), "bias": bias}
+        if "imported" in self.lenses:
+            lenses["imported"] = self.lenses["imported"]
+        self.evaluator = GateEvaluator(self.frozen, lenses, data.asked, self.settings.block_bytes)
+        if self.device.type != "mps":  # which has no float64: there the sums stay on the CPU
+            self.evaluator.to(self.device)
+
+    def _validation_residuals(self, batches: Sequence[TextBatch]) -> Float[Tensor, "rows pos d_model"]:
+        """Every row at the positions of held-out text: once, and on the CPU, as it is looked at only in pieces."""
+        lm, rows = self.frozen, self.rows
+        num_pos = sum(batch.positions.numel() for batch in batches)
+        kept = torch.empty(len(rows), num_pos, lm.d_model, dtype=lm.stream_dtype, device="cpu")
+        start = 0
+        for batch in batches:
+            h = residuals(lm, batch.input_ids, batch.positions, rows).flatten(1, 2)
+            kept[:, start : start + h.shape[1]] = h
+            start += h.shape[1]
+        return kept
+
+    def test_step(self, batch: TextBatch | PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Read a batch of either evaluation set."""
+        assert self.evaluator is not None
+        if isinstance(batch, TextBatch):
+            self.evaluator.read_text(batch)
+        else:
+            self.evaluator.read_prompts(batch)
+
+    def on_test_epoch_end(self) -> None:
+        """Merge what the processes have read."""
+        assert self.evaluator is not None
+        self.gate_readings = self.evaluator.compute()

@@ -1,0 +1,183 @@
+"""What the LightningModules of all commands share: the frozen model, its head, the lenses, the one validation step."""
+
+from collections.abc import Iterable, Mapping, MutableMapping
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from logos_pl.agreement import together
+from logos_pl.data.packed_text import TextBatch
+from logos_pl.errors import InputError, RunError
+from logos_pl.functional.divergence import RowDivergence
+from logos_pl.lenses.decoding import lens_divergence
+from logos_pl.lenses.head import DecodingNorm, Head
+from logos_pl.lenses.norm import Lens, NormLens
+from logos_pl.lm.frozen import FrozenLM
+from logos_pl.lm.residuals import residuals
+from logos_pl.modules.row_means import RowMeans
+from logos_pl.settings.model import ModelSettings
+
+QUANTITIES = RowDivergence._fields
+
+Readings = dict[str, dict[str, Float[Tensor, " rows"]]]
+"""Means over the held-out positions for rows 0 to n, by lens and quantity."""
+
+
+class LensModule(LightningModule):
+    """A frozen model and the lenses that read it.
+
+    The frozen model is a plain attribute, outside the module registry: it is never trained, saved, summarised or
+    wrapped by a distributed strategy.
+
+    Args:
+        settings: The frozen model, and how it is decoded.
+
+    Attributes:
+        lm: The model; None until `configure_model`.
+        head: Its head.
+        lenses: By name; `norm` is there from `build` on.
+        origins: Where a lens that was loaded comes from, by name.
+        validation: What the last validation has read.
+    """
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.lm: FrozenLM | None = None
+        self.lenses: dict[str, Lens] = {}
+        self.origins: dict[str, Any] = {}
+        self.validation: Readings = {}
+        self.row_means: MutableMapping[str, RowMeans] = {}
+
+    head: Head
+
+    @together
+    def configure_model(self) -> None:
+        """Load and freeze the model; does nothing the second time.
+
+        Raises:
+            InputError: The model cannot be loaded, is not supported or cannot be compiled, or the settings do not fit.
+        """
+        if self.lm is not None:
+            return
+        given = self.settings
+        # Lightning calls this under `with torch.device(cuda)`, where transformers would ask for a device map and every
+        # new tensor of ours would land on the GPU; what goes there is moved on purpose.
+        with torch.device("cpu"):
+            lm = FrozenLM.load(given.model_id, revision=given.revision, dtype=given.dtype, device=self.device)
+            if given.compile:
+                lm.compile_blocks()
+            self.build(lm)
+
+    def build(self, lm: FrozenLM) -> None:
+        """Make ready for a loaded model.
+
+        Raises:
+            InputError: A setting does not fit the model.
+        """
+        given = self.settings
+        self.head = Head(lm.anatomy, decoding_norm=given.decoding_norm, fp32_unembed=given.fp32_unembed).to(self.device)
+        self.lenses = {"norm": NormLens(self.head)}
+        self.lm = lm
+
+    @property
+    def frozen(self) -> FrozenLM:
+        """The frozen model; there from `configure_model` on."""
+        assert self.lm is not None, "configure_model() has not run yet"
+        return self.lm
+
+    @property
+    def decoding_norm(self) -> DecodingNorm:
+        """Norm in front of the unembedding: `final` or `next`."""
+        return self.settings.decoding_norm
+
+    @property
+    def rows(self) -> list[int]:
+        """All rows, 0 to n."""
+        return list(range(self.frozen.num_blocks + 1))
+
+    def add_lens(self, name: str, lens: Lens, origin: Any = None) -> None:
+        """Take a lens in among those that are read, decoding with the module's own head.
+
+        Args:
+            name: What it is called.
+            lens: The lens, bound to the head.
+            origin: Where it comes from.
+
+        Raises:
+            InputError: It was trained with another decoding norm than the run's.
+        """
+        trained_with = lens.head.decoding_norm
+        if trained_with != self.decoding_norm:
+            raise InputError(
+                f"The lens was trained with decoding_norm {trained_with}, and the run asks for {self.decoding_norm}: "
+                f"give --model.decoding_norm {trained_with}."
+            )
+        self.lenses[name] = lens
+        if origin is not None:
+            self.origins[name] = origin
+
+    # Validation
+
+    def validate_lenses(self, names: Iterable[str]) -> None:
+        """Have the validation read these lenses."""
+        self.row_means = self.place_means({name: RowMeans(self.frozen.num_blocks + 1, QUANTITIES) for name in names})
+
+    def place_means(self, means: Mapping[str, RowMeans]) -> MutableMapping[str, RowMeans]:
+        """Put sums where the model is; MPS has no float64, so there they stay on the CPU."""
+        if self.device.type == "mps":
+            return dict(means)
+        # Registered, so that they move along.
+        return cast(MutableMapping[str, RowMeans], nn.ModuleDict(means).to(self.device))
+
+    def validation_step(self, batch: TextBatch, batch_idx: int) -> None:
+        """Divergences of every row from the final distribution, lens by lens."""
+        h = residuals(self.frozen, batch.input_ids, batch.positions, self.rows).flatten(1, 2)
+        for name in self.row_means:
+            divergence = lens_divergence(self.lenses[name], h, block_bytes=self.settings.block_bytes)
+            self.row_means[name].update(**divergence._asdict())
+
+    def take_readings(self) -> Readings:
+        """What the validation has read, merged over processes; the sums begin anew.
+
+        Raises:
+            RunError: A lens gave numbers that are not finite.
+        """
+        readings: Readings = {}
+        for name, means in self.row_means.items():
+            readings[name] = {key: value.cpu() for key, value in means.compute().items()}
+            means.reset()
+        refuse_nonfinite(readings)
+        return readings
+
+    def identity(self) -> dict[str, Any]:
+        """What has to be the same in every process of a run, as plain values."""
+        return {
+            "model_id": self.frozen.model_id,
+            "model_commit": self.frozen.model_commit,
+            "tokenizer_commit": self.frozen.tokenizer_commit,
+            "model_dtype": str(self.frozen.dtype),
+            "unembed_dtype": str(self.head.unembedding.weight.dtype),
+            "compile": self.settings.compile,
+            "decoding_norm": self.decoding_norm,
+        }
+
+
+@together
+def refuse_nonfinite(readings: Readings) -> None:
+    """Make sure that no figure was NaN or infinite anywhere.
+
+    Raises:
+        RunError: naming lens and rows.
+    """
+    for name, reading in readings.items():
+        rows = reading["nonfinite"].nonzero().flatten().tolist()
+        if rows:
+            count = int(reading["nonfinite"].sum())
+            raise RunError(
+                f"The {name} lens gave {count} values that are not finite, at rows {rows}: run the model in float32 or "
+                "bfloat16 (--model.dtype), or lower --model.lr."
+            )

@@ -1,0 +1,98 @@
+"""The one place where `auto` becomes a number: from the schedule and the model's sizes, before anything is loaded.
+
+Device, number format and micro-batch depend on the machine: `lm.devices.choose_device` chooses them, and `cli.plan`
+writes its choice into the same settings.
+"""
+
+from dataclasses import replace
+from typing import TypeVar
+
+from logos_pl.errors import InputError
+from logos_pl.functional.low_rank import resolve_rank
+from logos_pl.functional.positions import position_bounds
+from logos_pl.functional.schedules import (
+    SCHEDULES,
+    SPEC_BATCH_SEQS,
+    ScheduleName,
+    scheduled_batch,
+    scheduled_lr,
+    scheduled_positions,
+    scheduled_rows,
+)
+from logos_pl.lm.devices import ModelShape
+from logos_pl.settings.lens import TuningSettings
+from logos_pl.settings.text import TextSettings, TrainingTextSettings
+
+DEFAULT_MICRO_BATCH_SEQS = 8
+"""Sequences per forward pass where nobody has looked at the device."""
+
+Text = TypeVar("Text", bound=TextSettings)
+
+
+def resolve_tuning(settings: TuningSettings, schedule: ScheduleName, shape: ModelShape) -> TuningSettings:
+    """A fit's `model` options with the schedule's numbers in place of every `auto` of lens and training.
+
+    Raises:
+        InputError: The rank or the number of rows does not fit the model.
+    """
+    plan, inner = SCHEDULES[schedule], shape.num_blocks - 1
+    rows = settings.layers_per_step
+    if rows == "auto":
+        rows = scheduled_rows(schedule, shape.vocab_size, inner)
+    elif rows == "all":
+        rows = inner
+    elif rows > inner:
+        raise InputError(
+            f"--model.layers_per_step {rows} does not fit {settings.model_id}, which has {inner} rows with a "
+            f"translator: choose 1 to {inner}, `auto` or `all`."
+        )
+    return replace(
+        settings,
+        rank=resolve_rank(settings.rank, shape.d_model),
+        init=plan.init if settings.init == "auto" else settings.init,
+        layers_per_step=rows,
+        lr=scheduled_lr(schedule, shape.d_model) if settings.lr == "auto" else settings.lr,
+        anneal=plan.anneal if settings.anneal == "auto" else settings.anneal,
+        l2=plan.regulariser if settings.l2 == "auto" else settings.l2,
+        smoothness=plan.regulariser if settings.smoothness == "auto" else settings.smoothness,
+    )
+
+
+def resolve_text(settings: Text, schedule: ScheduleName, vocab_size: int) -> Text:
+    """`data` options with the schedule's numbers in place of every `auto`.
+
+    Of text that is only evaluated on, no more positions of a sequence are read than a full step would take.
+
+    Args:
+        settings: The options.
+        schedule: What `auto` stands for.
+        vocab_size: Tokens of the vocabulary.
+
+    Raises:
+        InputError: More positions are asked for than there are.
+    """
+    batch_seqs = SPEC_BATCH_SEQS
+    if isinstance(settings, TrainingTextSettings):
+        tokens = SCHEDULES[schedule].tokens if settings.tokens == "auto" else settings.tokens
+        given = settings.effective_batch_seqs
+        batch_seqs = scheduled_batch(schedule, tokens, settings.seq_len) if given == "auto" else given
+        settings = replace(settings, tokens=tokens, effective_batch_seqs=batch_seqs)
+    positions, position_range = scheduled_positions(schedule, vocab_size, settings.seq_len, batch_seqs)
+    micro = settings.micro_batch_seqs
+    resolved = replace(
+        settings,
+        positions_per_seq=positions if settings.positions_per_seq == "auto" else settings.positions_per_seq,
+        position_range=position_range if settings.position_range == "auto" else settings.position_range,
+        micro_batch_seqs=min(DEFAULT_MICRO_BATCH_SEQS, batch_seqs) if micro == "auto" else micro,
+    )
+    _check_positions(resolved)
+    return resolved
+
+
+def _check_positions(settings: TextSettings) -> None:
+    first, last = position_bounds(settings.seq_len, settings.drawn_range)
+    if not 1 <= int(settings.positions_per_seq) <= last - first + 1:
+        raise InputError(
+            f"--data.positions_per_seq is {settings.positions_per_seq}, but {settings.drawn_range} of "
+            f"{settings.seq_len} tokens holds {last - first + 1}; change it, --data.position_range or --data.seq_len."
+        )
