@@ -1,8 +1,9 @@
 """What a command is: options of its own, what it makes of them before anything is loaded, and what it runs."""
 
 import dataclasses
+import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -13,6 +14,10 @@ from logos_pl.cli.configuration import read_configuration
 from logos_pl.cli.plan import RunPlan
 from logos_pl.errors import InputError
 from logos_pl.functional.schedules import ScheduleName
+from logos_pl.io.terminal import shortened
+
+MAX_SHOWN = 60
+"""Characters of a mistyped option that are quoted."""
 
 
 class Option(NamedTuple):
@@ -131,10 +136,8 @@ class Command(ABC):
         )
 
 
-def refuse_other_commands_options(
-    command: type[Command], others: Mapping[str, type[Command]], given: list[str]
-) -> None:
-    """Refuse an option of another command by name.
+def check_options(command: type[Command], others: Mapping[str, type[Command]], given: Sequence[str]) -> None:
+    """Refuse options that the command does not have, with what was meant.
 
     Args:
         command: The command that was asked for.
@@ -142,16 +145,19 @@ def refuse_other_commands_options(
         given: The command line.
 
     Raises:
-        InputError: naming the option, and the commands that take it.
+        InputError: naming the option, and the commands that take it or the options that are alike.
     """
-    own = command.accepts()
+    own = command.accepts() | {"config", "help", "print_config"}
     for argument in given:
-        if not argument.startswith("--"):
+        if not argument.startswith("--") or argument == "--":
             continue
         option = argument.partition("=")[0].removeprefix("--").removesuffix("+")
-        if option in own:
+        if option in own or any(option.startswith(f"{name}.") for name in own):  # of a class that an option names
             continue
         takers = [name for name, other in others.items() if option in other.accepts()]
         if takers:
             listed = ", ".join(takers[:-1]) + " and " * (len(takers) > 1) + takers[-1]
             raise InputError(f"--{option} is an option of {listed}, and {command.name} does not use it: leave it out.")
+        near = difflib.get_close_matches(option[:MAX_SHOWN], own, n=1)
+        hint = f"did you mean --{near[0]}?" if near else f"see `logos-pl {command.name} --help`."
+        raise InputError(f"There is no option --{shortened(option, MAX_SHOWN)} of {command.name}: {hint}")

@@ -1,14 +1,15 @@
 """One command on Lightning's command line: its parser, its options, the Trainer it runs on."""
 
-import inspect
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from typing import Any
 
-from jsonargparse import ActionConfigFile, Namespace
+from jsonargparse import ActionConfigFile, DefaultHelpFormatter, Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from logos_pl.cli.command import Command, refuse_other_commands_options
+from logos_pl.cli.command import Command, check_options
 from logos_pl.cli.commands import COMMANDS
 from logos_pl.cli.configuration import (
     as_yaml,
@@ -26,7 +27,7 @@ from logos_pl.cli.prism import Prism
 from logos_pl.cli.processes import is_first_process, refuse_other_count
 from logos_pl.cli.selftest import Selftest
 from logos_pl.cli.test import Test
-from logos_pl.cli.trainer_options import TAKES, check_trainer, import_paths
+from logos_pl.cli.trainer_options import TAKES, TrainerSettings, check_trainer, import_paths
 from logos_pl.cli.validate import Validate
 from logos_pl.errors import InputError
 from logos_pl.fit.run_config import RunConfig
@@ -38,6 +39,13 @@ KINDS: dict[str, type[Command]] = {kind.name: kind for kind in (Fit, Prism, Vali
 
 SECTIONS = ("trainer", *dict.fromkeys(section for kind in KINDS.values() for section in kind.groups))
 """Sections of options of all commands."""
+
+
+class HelpFormatter(DefaultHelpFormatter):
+    """Help without the classes that a type knows: `trainer_options` says which may be named."""
+
+    def _expand_help(self, action: Any) -> str:
+        return re.sub(r", known subclasses: [^)]*", "", super()._expand_help(action))
 
 
 class CommandParser(LightningArgumentParser):
@@ -97,7 +105,12 @@ class LogosCLI(LightningCLI):
         CommandParser.command = kind
         super().__init__(
             parser_class=CommandParser,
-            parser_kwargs={"prog": f"logos-pl {kind.name}", "description": COMMANDS[kind.name], "allow_abbrev": False},
+            parser_kwargs={
+                "prog": f"logos-pl {kind.name}",
+                "description": COMMANDS[kind.name],
+                "allow_abbrev": False,
+                "formatter_class": HelpFormatter,
+            },
             save_config_callback=RunConfig if kind.writes_config else None,
             seed_everything_default=False,
             auto_configure_optimizers=False,
@@ -121,10 +134,13 @@ class LogosCLI(LightningCLI):
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The Trainer's options that are the user's, and the command's own sections."""
-        others = set(inspect.signature(Trainer.__init__).parameters) - {"self"} - self.kind.trainer_options
-        parser.add_class_arguments(Trainer, "trainer", skip=others, fail_untyped=False, instantiate=False)
-        for section, settings in self.kind.groups.items():
-            parser.add_class_arguments(settings, section, instantiate=False)
+        others = {part.name for part in fields(TrainerSettings)} - self.kind.trainer_options
+        for section, settings, left_out in (
+            *((section, settings, set()) for section, settings in self.kind.groups.items()),
+            ("trainer", TrainerSettings, others),
+        ):
+            group = parser.add_argument_group(_title(settings), name=section)
+            group.add_class_arguments(settings, section, as_group=False, instantiate=False, skip=left_out)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, and refuse what the parser lets through.
@@ -133,7 +149,7 @@ class LogosCLI(LightningCLI):
             InputError: an option, a configuration or its value cannot be used.
         """
         check_arguments(args, SECTIONS)
-        refuse_other_commands_options(self.kind, KINDS, args)
+        check_options(self.kind, KINDS, args)
         super().parse_arguments(parser, args)
         check_settings(self.config.items(), dict(parser.get_defaults().items()))
         expand_home(self.config)
@@ -219,3 +235,8 @@ def run_command(name: str, args: Sequence[str], configure: Callable[[Command], N
 
 def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
+
+
+def _title(settings: type) -> str:
+    """The first sentence of a group's docstring, without its full stop."""
+    return (settings.__doc__ or "").strip().splitlines()[0].removesuffix(".")

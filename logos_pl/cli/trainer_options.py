@@ -1,10 +1,15 @@
 """What of Lightning's Trainer a user may set, and the classes that a configuration may name for it."""
 
+from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
-from lightning.pytorch import callbacks, loggers, profilers, strategies
+from lightning.pytorch import Callback, callbacks, loggers, profilers, strategies
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins import environments
+from lightning.pytorch.plugins.environments import ClusterEnvironment
+from lightning.pytorch.profilers import Profiler
+from lightning.pytorch.strategies import Strategy
 
 from logos_pl.bounds import check_number
 from logos_pl.errors import InputError
@@ -53,6 +58,41 @@ TAKES = {
 PROFILERS = ("simple", "advanced", "pytorch")
 MAX_NODES = 10_000
 MAX_DEVICES = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerSettings:
+    """Where a command runs, and what watches it.
+
+    Args:
+        accelerator: kind of device: `cpu`, `gpu`, `cuda` or `mps`; `auto`: the first with room for the model.
+        strategy: how several processes work together: `auto`, `ddp`, or one of Lightning's strategies.
+        devices: devices, each with a process of its own: how many, or which, such as 0,1; `auto`: one.
+        num_nodes: machines.
+        logger: where figures are logged: `true`, TensorBoard; `false`, nowhere; or Lightning's loggers.
+        callbacks: Lightning's callbacks that watch a run, each as class_path with init_args.
+        enable_progress_bar: show progress; left out: as suits the terminal.
+        deterministic: use deterministic algorithms: `true`, or `warn` where there is none.
+        benchmark: let cuDNN try its algorithms.
+        profiler: `simple`, `advanced`, `pytorch`, or one of Lightning's profilers.
+        detect_anomaly: stop at the operation whose gradient is NaN.
+        plugins: Lightning's cluster environments, each as class_path with init_args.
+        default_root_dir: folder of the logs; left out: lightning_logs.
+    """
+
+    accelerator: str = "auto"
+    strategy: str | Strategy = "auto"
+    devices: list[int] | str | int = "auto"
+    num_nodes: int = 1
+    logger: Logger | list[Logger] | bool | None = None
+    callbacks: list[Callback] | Callback | None = None
+    enable_progress_bar: bool | None = None
+    deterministic: bool | Literal["warn"] | None = None
+    benchmark: bool | None = None
+    profiler: Profiler | str | None = None
+    detect_anomaly: bool = False
+    plugins: ClusterEnvironment | list[ClusterEnvironment] | None = None
+    default_root_dir: str | None = None
 
 
 def import_paths() -> list[str]:
