@@ -4,7 +4,7 @@ import time
 from statistics import median
 from typing import NamedTuple
 
-from logos_pl.data.datamodule import PREFETCH_BATCHES, LensDataModule
+from logos_pl.data.training_text import PREFETCH_BATCHES, TrainingText
 from logos_pl.errors import RunError
 
 MAX_BATCHES_PER_REPEAT = 20
@@ -34,7 +34,7 @@ class DataFigures(NamedTuple):
     to_step: float
 
 
-def measure_data(data: LensDataModule, repeats: int, step_tokens_per_s: float) -> DataFigures:
+def measure_data(data: TrainingText, repeats: int, step_tokens_per_s: float) -> DataFigures:
     """Take batches as fast as they come, telling the data module of each as training does.
 
     Raises:
@@ -44,7 +44,7 @@ def measure_data(data: LensDataModule, repeats: int, step_tokens_per_s: float) -
     data.setup("fit")
     batches = data.train_dataloader()
     # Never pausing, so that no batch is handed out which the queue had ready.
-    skipped = data.num_workers * PREFETCH_BATCHES
+    skipped = data.settings.num_workers * PREFETCH_BATCHES
     per_repeat = min(MAX_BATCHES_PER_REPEAT, (data.batches_to_validation() - 1 - skipped) // repeats)
     if per_repeat < 1:
         raise RunError("--data.tokens is too small to time the data pipeline: give at least a hundred micro-batches.")
@@ -68,9 +68,9 @@ def measure_data(data: LensDataModule, repeats: int, step_tokens_per_s: float) -
         data.teardown()
     rate = median(taken / passed for taken, passed in zip(tokens, seconds, strict=True))
     return DataFigures(
-        data.dataset,
+        data.settings.dataset,
         data.model_id,
-        data.num_workers,
+        data.settings.num_workers,
         per_repeat * repeats,
         sum(tokens),
         first,

@@ -18,7 +18,7 @@ from benchmarks.data import DataFigures, measure_data
 from benchmarks.loss import LossTime, measure_times
 from benchmarks.machine import Machine, describe, load_average
 from benchmarks.memory import LossMemory, measure_memory
-from benchmarks.settings import Settings, make_data, make_model, parse
+from benchmarks.settings import Settings, make_data, make_model, make_tuning, parse
 from benchmarks.step import StepFigures, measure_step
 from benchmarks.step_memory import StepMemory
 from benchmarks.step_memory import measure_memory as measure_step_memory
@@ -57,15 +57,15 @@ def measure(settings: Settings, arguments: list[str]) -> Figures:
     steps, step_memory = [], []
     for vocab_size in settings.vocab_sizes:
         lm = make_model(settings.model, run, vocab_size)
-        data = make_data(settings, lm)
-        steps.append(measure_step(lm, settings.model, data, run.repeats, run.clock))
+        tuning, data = make_tuning(settings, lm), make_data(settings, lm)
+        steps.append(measure_step(lm, tuning, data, run.repeats, run.clock))
         try:
             step_memory.append(measure_step_memory(settings, arguments, lm, vocab_size))
         except InputError as error:
             not_measured["memory"] = str(error)
     package = None
     try:
-        package = measure_package(lm, settings.model, data, run.repeats, run.clock)
+        package = measure_package(lm, tuning, data, run.repeats, run.clock)
     except InputError as error:
         not_measured["package"] = str(error)
     device, head_dtype = lm.device, getattr(torch, steps[-1].head_dtype)

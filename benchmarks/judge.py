@@ -6,16 +6,27 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from logos_pl.data.datamodule import LensDataModule
+from logos_pl.data.held_out_text import HeldOutText
+from logos_pl.data.model_tokenizer import ModelTokenizer
 from logos_pl.functional.divergence import row_divergence
 from logos_pl.functional.positions import FIRST_SETTLED_POSITION, sample_positions
 from logos_pl.lenses.norm import Lens
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
+from logos_pl.settings.text import TextSettings
 
-SEQUENCES = 128
 PROMPT_TOKENS = (16, 30)
 SEED = -3  # of the positions: no fit and no validation draws with it
+
+
+def test_sequences(settings: TextSettings, model_id: str, count: int) -> Int[Tensor, "batch seq"]:
+    """The first packed sequences of the test side, which no fit and no choice has seen.
+
+    Raises:
+        InputError: The text or the tokenizer cannot be had, or there is too little text.
+    """
+    text = HeldOutText.find(settings, ModelTokenizer.load(model_id), {"test": count})
+    return torch.tensor(text.sequences["test"])
 
 
 class Judge:
@@ -23,15 +34,15 @@ class Judge:
 
     Args:
         lm: The model.
-        data: Its data module, set up.
+        sequences: Held-out text, packed.
     """
 
-    def __init__(self, lm: FrozenLM, data: LensDataModule) -> None:
+    def __init__(self, lm: FrozenLM, sequences: Int[Tensor, "batch seq"]) -> None:
         self.lm = lm
         self.rows = list(range(1, lm.num_blocks + 1))
-        sequences = torch.cat([batch.input_ids for batch in data.test_dataloader()[0]])[:SEQUENCES]
+        settled = FIRST_SETTLED_POSITION / sequences.shape[1]
         self.residuals = {
-            "text": self._read([(sequences, _positions(sequences, FIRST_SETTLED_POSITION / data.seq_len, 1.0))]),
+            "text": self._read([(sequences, _positions(sequences, settled, 1.0))]),
             "late text": self._read([(sequences, _positions(sequences, 0.6, 0.95))]),
             "prompts": self._read(self._prompts(sequences)),
         }

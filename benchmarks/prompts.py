@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
@@ -15,6 +14,7 @@ from logos_pl.lenses.norm import Lens, NormLens
 from logos_pl.lenses.translator import Translators
 from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.frozen import FrozenLM
+from logos_pl.settings.lens import TuningSettings
 from logos_pl.sweep.reader import PromptReader
 
 ANSWER_TOKENS = 2
@@ -78,16 +78,16 @@ def token_string(token_id: int) -> str:
     return f" t{token_id}"
 
 
-def make_reader(lm: FrozenLM, model: dict[str, Any]) -> PromptReader:
-    """Reads by the norm lens and a tuned one of random translators; ``model`` has arguments of `LensTuning`."""
-    head = Head(lm.anatomy, decoding_norm=model["decoding_norm"])
-    translators = Translators(lm.num_blocks - 1, lm.d_model, resolve_rank(model["rank"], lm.d_model))
+def make_reader(lm: FrozenLM, model: TuningSettings) -> PromptReader:
+    """Reads by the norm lens and a tuned one of random translators."""
+    head = Head(lm.anatomy, decoding_norm=model.decoding_norm)
+    translators = Translators(lm.num_blocks - 1, lm.d_model, resolve_rank(model.rank, lm.d_model))
     generator = torch.Generator().manual_seed(316)
     with torch.no_grad():
         for moved in (translators.V, translators.c):
             moved.copy_(TRANSLATION * torch.randn(moved.shape, generator=generator))
     lenses: dict[str, Lens] = {"norm": NormLens(head), "tuned": TunedLens(translators).bind(head)}
-    return PromptReader(lm, lenses, model["loss_block_mib"] * 2**20)
+    return PromptReader(lm, lenses, model.block_bytes)
 
 
 def tokens_in(made: Sequence[PromptBatch]) -> int:

@@ -21,12 +21,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from benchmarks.judge import test_sequences
 from benchmarks.report import table
 from benchmarks.schedules import fit
 from benchmarks.tuned_lens_package import PACKAGE, make_package_lens
 from logos_pl.artifacts import load_tuned_lens
 from logos_pl.cli.quiet import silence_third_parties
-from logos_pl.data.datamodule import LensDataModule
+from logos_pl.data.training_text import TrainingText
 from logos_pl.errors import LogosError
 from logos_pl.functional.bootstrap import bootstrap_interval
 from logos_pl.functional.divergence import row_divergence
@@ -36,6 +37,8 @@ from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import Lens, NormLens
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
+from logos_pl.settings.resolve import resolve_text
+from logos_pl.settings.text import TrainingTextSettings
 
 SEED = -3  # of the positions: no fit and no validation draws with it
 POSITIONS = 32
@@ -54,24 +57,23 @@ class HeldOut(NamedTuple):
     documents: Int[Tensor, "pos"]
 
 
-def read_held_out(lm: FrozenLM, data: LensDataModule) -> HeldOut:
-    """The test side's sequences, which no fit and no choice has seen."""
-    ids = torch.cat([batch.input_ids for batch in data.test_dataloader()[0]])
-    span = FIRST_SETTLED_POSITION / data.seq_len, 1.0
-    at = torch.stack([sample_positions(SEED, g, data.seq_len, POSITIONS, span) for g in range(len(ids))])
+def read_held_out(lm: FrozenLM, ids: Int[Tensor, "batch seq"]) -> HeldOut:
+    """Every row at some positions of packed sequences."""
+    assert lm.tokenizer is not None
+    seq_len = ids.shape[1]
+    span = FIRST_SETTLED_POSITION / seq_len, 1.0
+    at = torch.stack([sample_positions(SEED, g, seq_len, POSITIONS, span) for g in range(len(ids))])
     rows = list(range(1, lm.num_blocks + 1))
     parts = zip(ids.split(MICRO_SEQS), at.split(MICRO_SEQS), strict=True)
     h = torch.cat([residuals(lm, some, places, rows).flatten(1, 2) for some, places in parts], dim=1)
-    return HeldOut(h, documents_of(ids, data).gather(1, at).flatten())
+    return HeldOut(h, documents_of(ids, lm.tokenizer.bos_token_id).gather(1, at).flatten())
 
 
-def documents_of(ids: Int[Tensor, "batch seq"], data: LensDataModule) -> Int[Tensor, "batch seq"]:
+def documents_of(ids: Int[Tensor, "batch seq"], bos: int | None) -> Int[Tensor, "batch seq"]:
     """Number of the document that each token is of: packed from left to right, each begins with the BOS token.
 
     Of a tokenizer without one, every sequence counts as a document.
     """
-    assert data.tokenizer is not None
-    bos = data.tokenizer.bos_token_id
     begins = torch.zeros_like(ids) if bos is None else (ids == bos).long()
     if not begins.any():
         begins[:, 0] = 1
@@ -107,7 +109,7 @@ class PackageRun(NamedTuple):
     cpu_seconds: float
 
 
-def train_package(lm: FrozenLM, data: LensDataModule, tokens: int) -> PackageRun:
+def train_package(lm: FrozenLM, data: TrainingText, tokens: int) -> PackageRun:
     """The package's recipe on the run's opening text.
 
     Raises:
@@ -115,7 +117,8 @@ def train_package(lm: FrozenLM, data: LensDataModule, tokens: int) -> PackageRun
     """
     began = time.process_time()
     lens = make_package_lens(lm)
-    steps = max(1, tokens // (STEP_SEQS * data.seq_len))
+    step_tokens = STEP_SEQS * data.settings.seq_len
+    steps = max(1, tokens // step_tokens)
     trained = [parameter for parameter in lens.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-3)
     decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
@@ -133,7 +136,7 @@ def train_package(lm: FrozenLM, data: LensDataModule, tokens: int) -> PackageRun
     return PackageRun(
         AffineLens(Head(lm.anatomy), weight, bias),
         sum(parameter.numel() for parameter in trained),
-        steps * STEP_SEQS * data.seq_len,
+        steps * step_tokens,
         seconds,
     )
 
@@ -160,12 +163,13 @@ class Bench:
     def __init__(self, given: argparse.Namespace) -> None:
         self.given = given
         self.lm = FrozenLM.load(given.model)
-        self.data = LensDataModule(
-            dataset=given.dataset, name=given.name, seq_len=given.seq_len, model_id=given.model,
-            effective_batch_seqs=STEP_SEQS, micro_batch_seqs=MICRO_SEQS, test_seqs=given.test_seqs,
+        text = TrainingTextSettings(
+            dataset=given.dataset, name=given.name, seq_len=given.seq_len, effective_batch_seqs=STEP_SEQS,
+            micro_batch_seqs=MICRO_SEQS, val_seqs=1,
         )  # fmt: skip
+        self.data = TrainingText(resolve_text(text, "full", self.lm.vocab_size), given.model)
         self.data.setup("fit")
-        self.held_out = read_held_out(self.lm, self.data)
+        self.held_out = read_held_out(self.lm, test_sequences(text, given.model, given.test_seqs))
         self.figures: dict[str, Any] = json.loads(given.json.read_text()) if given.json.exists() else {}
 
     def record(self, name: str, lens: Lens, **facts: float) -> None:

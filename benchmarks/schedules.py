@@ -17,13 +17,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.judge import Judge
+from benchmarks.judge import Judge, test_sequences
 from benchmarks.report import table
 from logos_pl.artifacts import load_tuned_lens
-from logos_pl.data.datamodule import LensDataModule
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import NormLens
 from logos_pl.lm.frozen import FrozenLM
+from logos_pl.settings.text import TextSettings
+
+SEQUENCES = 128  # of held-out text
 
 
 def grid(tokens: int, seq_len: int) -> dict[str, list[str]]:
@@ -92,9 +94,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="settings to run, by their first words; all where left out")
     given = parser.parse_args()
     lm = FrozenLM.load(given.model)
-    data = LensDataModule(dataset=given.dataset, name=given.name, seq_len=given.seq_len, model_id=given.model)
-    data.setup("fit")
-    judge = Judge(lm, data)
+    text = TextSettings(dataset=given.dataset, name=given.name, seq_len=given.seq_len)
+    judge = Judge(lm, test_sequences(text, given.model, SEQUENCES))
     common = [f"model.model_id={given.model}", f"data.dataset={given.dataset}", f"data.seq_len={given.seq_len}"]
     common += [] if given.name is None else [f"data.name={given.name}"]
     figures = json.loads(given.json.read_text()) if given.json.exists() else {}

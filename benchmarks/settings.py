@@ -2,24 +2,30 @@
 
 import copy
 import time
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
-from jsonargparse import ActionConfigFile, ArgumentParser
+from jsonargparse import ArgumentParser
 from transformers import AutoModelForCausalLM
 
 from benchmarks.architectures import ARCHITECTURES, SMALL
 from benchmarks.loss import LossSetting
 from benchmarks.timing import Clock
-from logos_pl.data.datamodule import LensDataModule
+from logos_pl.cli.command import SCHEDULE
+from logos_pl.cli.run import ConfigFile
+from logos_pl.data.training_text import TrainingText
 from logos_pl.errors import InputError
-from logos_pl.functional.low_rank import resolve_rank
+from logos_pl.functional.schedules import ScheduleName
 from logos_pl.lm.devices import StepSize, choose_device, measure_memory, shape_of
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.loading import read_config, resolve_dtype
 from logos_pl.lm.quiet import quiet
 from logos_pl.lm.sources import locate
-from logos_pl.modules.tuning import LensTuning
+from logos_pl.settings.lens import TuningSettings
+from logos_pl.settings.model import ModelSettings
+from logos_pl.settings.resolve import resolve_text, resolve_tuning
+from logos_pl.settings.text import TrainingTextSettings
 
 SMALL_VOCABULARIES = [8192, 32768]
 
@@ -52,15 +58,19 @@ class Settings(NamedTuple):
 
     Attributes:
         run: How it is measured.
-        model: Arguments of `LensTuning`.
-        data: Arguments of `LensDataModule`.
+        schedule: What `auto` stands for.
+        model: The frozen model, the lens and its training.
+        data: The text and how it is read.
+        tokenizer: Model whose tokenizer reads the text, and its revision.
         loss: What the losses are compared on.
         vocab_sizes: Vocabularies that the step is measured at; None is the model's own.
     """
 
     run: RunSettings
-    model: dict[str, Any]
-    data: dict[str, Any]
+    schedule: ScheduleName
+    model: TuningSettings
+    data: TrainingTextSettings
+    tokenizer: tuple[str, str | None]
     loss: LossSetting
     vocab_sizes: list[int | None]
 
@@ -72,17 +82,17 @@ def parse(arguments: list[str] | None) -> Settings:
         InputError: They make no sense together.
     """
     given = _parser().parse_args(arguments)
-    run, model, data = measured(given), given.model.as_dict(), given.data.as_dict()
+    run, model = measured(given), TuningSettings(**given.model)
+    data = TrainingTextSettings(**given.data, val_seqs=1)  # nothing is judged here; the least there can be
     vocab_sizes = given.vocab_sizes
     if vocab_sizes is None:
-        vocab_sizes = SMALL_VOCABULARIES if model["model_id"] == SMALL else [None]
-    data |= {"model_id": model["model_id"], "model_revision": model["revision"]}
-    if _made_in_memory(model["model_id"], run.random_weights):
-        data |= {"model_id": "demo", "model_revision": None}
-        if data["dataset"] == LensDataModule().dataset:
-            data["dataset"] = "demo"
-    data |= {"val_seqs": 1, "test_seqs": 1}  # nothing is judged here; the least there can be
-    return Settings(run, model, data, LossSetting(**given.loss.as_dict()), vocab_sizes)
+        vocab_sizes = SMALL_VOCABULARIES if model.model_id == SMALL else [None]
+    tokenizer = model.model_id, model.revision
+    if _made_in_memory(model.model_id, run.random_weights):
+        tokenizer = "demo", None
+        if data.dataset == TrainingTextSettings.dataset:
+            data = replace(data, dataset="demo")
+    return Settings(run, given.schedule, model, data, tokenizer, LossSetting(**given.loss), vocab_sizes)
 
 
 def measured(given: Any) -> RunSettings:
@@ -96,9 +106,22 @@ def measured(given: Any) -> RunSettings:
     return RunSettings(given.random_weights, given.device, given.repeats, given.cpu_time, given.json)
 
 
-def add_run_arguments(parser: ArgumentParser) -> None:
+class BenchmarkParser(ArgumentParser):
+    """A parser of a benchmark's options; `--config` takes of a fit's configuration what the benchmark uses."""
+
+    @property
+    def command(self) -> "BenchmarkParser":
+        """What `ConfigFile` asks which options there are."""
+        return self
+
+    def accepts(self) -> set[str]:
+        """All options, without the dashes."""
+        return set(self.get_defaults().keys())
+
+
+def add_run_arguments(parser: BenchmarkParser) -> None:
     """The options of every benchmark."""
-    parser.add_argument("--config", action=ActionConfigFile, help="configuration of a fit, such as configs/gpt2.yaml")
+    parser.add_argument("--config", action=ConfigFile, help="configuration of a fit, such as configs/gpt2.yaml")
     parser.add_argument(
         "--random_weights", action="store_true", help="draw the weights; of models in configs/ no file is read"
     )
@@ -110,8 +133,8 @@ def add_run_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--json", type=str | None, default=None, help="file to write the figures to")
 
 
-def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
+def _parser() -> BenchmarkParser:
+    parser = BenchmarkParser(
         prog="python -m benchmarks.fit",
         description="Time and memory of a training step against the model's forward pass, of the lens loss against a "
         f"naive one, and the rate of the data pipeline. Without a model: a random Llama made in memory (`{SMALL}`).",
@@ -123,11 +146,10 @@ def _parser() -> ArgumentParser:
         default=None,
         help="vocabularies to measure a model of random weights at; its own, where none are given",
     )
-    parser.add_class_arguments(LensTuning, "model", skip={"layers_per_step"})
-    parser.add_class_arguments(LensDataModule, "data", skip={"model_id", "model_revision", "val_seqs", "test_seqs"})
-    parser.add_class_arguments(LossSetting, "loss")
-    for section in ("trainer", "export", "early_stopping"):
-        parser.add_argument(f"--{section}", type=dict | None, default=None, help="of a fit; not used here")
+    parser.add_argument("--schedule", **SCHEDULE._asdict())
+    parser.add_class_arguments(TuningSettings, "model", instantiate=False, skip={"layers_per_step"})
+    parser.add_class_arguments(TrainingTextSettings, "data", instantiate=False, skip={"val_seqs"})
+    parser.add_class_arguments(LossSetting, "loss", instantiate=False)
     parser.set_defaults({"model.model_id": SMALL})
     return parser
 
@@ -136,11 +158,11 @@ def _made_in_memory(model_id: str, random_weights: bool) -> bool:
     return model_id == SMALL or (random_weights and model_id in ARCHITECTURES)
 
 
-def make_model(given: dict[str, Any], run: RunSettings, vocab_size: int | None = None) -> FrozenLM:
+def make_model(given: ModelSettings, run: RunSettings, vocab_size: int | None = None) -> FrozenLM:
     """The model on its device: made in memory, drawn from its configuration, or loaded as a fit loads it.
 
     Args:
-        given: Arguments of `LensTuning`.
+        given: The frozen model.
         run: Whether the weights are drawn, and where the model runs.
         vocab_size: Vocabulary of a model of random weights; None: its own.
 
@@ -148,7 +170,7 @@ def make_model(given: dict[str, Any], run: RunSettings, vocab_size: int | None =
         InputError: The configuration or the weights cannot be had, no device has room, or the clock or the vocabulary
             does not go with the model.
     """
-    model_id, revision, dtype = (given[key] for key in ("model_id", "revision", "dtype"))
+    model_id, revision, dtype = given.model_id, given.revision, given.dtype
     in_memory = _made_in_memory(model_id, run.random_weights)
     config = copy.deepcopy(ARCHITECTURES[model_id]) if in_memory else read_config(locate(model_id, revision))
     random = in_memory or run.random_weights
@@ -166,30 +188,42 @@ def make_model(given: dict[str, Any], run: RunSettings, vocab_size: int | None =
         lm = FrozenLM.from_model(model, model_id=model_id)
     else:
         lm = FrozenLM.load(model_id, revision=revision, dtype=dtype, device=device)
-    if given["compile"]:
+    if given.compile:
         lm.compile_blocks()
     return lm
 
 
-def make_data(settings: Settings, lm: FrozenLM) -> LensDataModule:
-    """The data module with every `auto` settled as a fit settles it; nothing is read yet."""
-    data = LensDataModule(**settings.data)
-    data.settle(lm.vocab_size)
-    if data.micro_batch_seqs == "auto":
+def make_tuning(settings: Settings, lm: FrozenLM) -> TuningSettings:
+    """What a fit would train, every `auto` resolved.
+
+    Raises:
+        InputError: It does not fit the model.
+    """
+    return resolve_tuning(settings.model, settings.schedule, shape_of(lm.model.config))
+
+
+def make_data(settings: Settings, lm: FrozenLM) -> TrainingText:
+    """The text with every `auto` resolved as a fit resolves it; nothing is read yet.
+
+    Raises:
+        InputError: It does not fit the model.
+    """
+    data = resolve_text(settings.data, settings.schedule, lm.vocab_size)
+    if settings.data.micro_batch_seqs == "auto":
         step = StepSize(
-            rank=resolve_rank(settings.model["rank"], lm.d_model),
+            rank=int(make_tuning(settings, lm).rank),
             seq_len=data.seq_len,
             positions_per_seq=int(data.positions_per_seq),
-            loss_block_mib=settings.model["loss_block_mib"],
+            loss_block_mib=settings.model.loss_block_mib,
             step_seqs=int(data.effective_batch_seqs),
-            fp32_unembed=settings.model["fp32_unembed"],
+            fp32_unembed=settings.model.fp32_unembed,
         )
         shape = shape_of(lm.model.config)
         choice = choose_device(shape, measure_memory(), override=lm.device.type, step=step, dtype=lm.dtype)
-        data.micro_batch_seqs = choice.micro_batch_seqs
+        data = replace(data, micro_batch_seqs=choice.micro_batch_seqs)
     if lm.context_length is not None and data.seq_len > lm.context_length:
         raise InputError(
             f"--data.seq_len {data.seq_len} is beyond the context of {lm.model_id}, {lm.context_length} tokens: "
             "choose at most that."
         )
-    return data
+    return TrainingText(data, *settings.tokenizer)

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from statistics import median
 from types import SimpleNamespace
@@ -15,12 +16,13 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from benchmarks.flop import count_flop
 from benchmarks.machine import Product, peaks_flop_per_s, products, short
 from benchmarks.timing import Clock, Ratio, Times, alternate, ratio
-from logos_pl.data.datamodule import LensDataModule
 from logos_pl.data.packed_text import TextBatch
+from logos_pl.data.training_text import TrainingText
+from logos_pl.fit.module import TuningModule
 from logos_pl.fit.progress import FitProgress
 from logos_pl.functional.positions import sample_positions
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.modules.tuning import LensTuning
+from logos_pl.settings.lens import TuningSettings
 
 FORWARD, LOG = "forward", "log"
 LOGGED_STEPS = 10
@@ -111,11 +113,12 @@ def row_counts(num_blocks: int) -> list[int]:
     return sorted({1, max(1, inner // 2), inner})
 
 
-def make_batch(lm: FrozenLM, data: LensDataModule) -> TextBatch:
-    """Random tokens, and positions as the data module draws them; `auto` must be settled."""
-    size, positions = int(data.micro_batch_seqs), int(data.positions_per_seq)
-    ids = torch.randint(0, lm.vocab_size, (size, data.seq_len), generator=torch.Generator().manual_seed(316))
-    drawn = [sample_positions(data.seed, index, data.seq_len, positions, data.drawn_range) for index in range(size)]
+def make_batch(lm: FrozenLM, data: TrainingText) -> TextBatch:
+    """Random tokens, and positions as a fit draws them."""
+    text = data.settings
+    size, positions = int(text.micro_batch_seqs), int(text.positions_per_seq)
+    ids = torch.randint(0, lm.vocab_size, (size, text.seq_len), generator=torch.Generator().manual_seed(316))
+    drawn = [sample_positions(data.seed, index, text.seq_len, positions, text.drawn_range) for index in range(size)]
     return TextBatch(ids.to(lm.device), torch.stack(drawn).to(lm.device), {})
 
 
@@ -128,14 +131,14 @@ class Training(NamedTuple):
         step: Forward and backward over this many micro-batches, optimiser and schedule.
     """
 
-    module: LensTuning
+    module: TuningModule
     optimizer: torch.optim.Optimizer
     step: Callable[[int], None]
 
 
-def make_training(lm: FrozenLM, settings: dict[str, Any], rows: int, batch: TextBatch) -> Training:
+def make_training(lm: FrozenLM, tuning: TuningSettings, rows: int, batch: TextBatch) -> Training:
     """Training of `rows` rows on one and the same micro-batch."""
-    module = LensTuning(**(settings | {"layers_per_step": rows})).to(lm.device)
+    module = TuningModule(replace(tuning, layers_per_step=rows)).to(lm.device)
     module.build(lm)
     module.to(lm.device)
     # What the module asks its trainer for; a real one would add its loop to the time.
@@ -155,12 +158,10 @@ def make_training(lm: FrozenLM, settings: dict[str, Any], rows: int, batch: Text
     return Training(module, optimizer, step)
 
 
-def measure_step(
-    lm: FrozenLM, settings: dict[str, Any], data: LensDataModule, repeats: int, clock: Clock
-) -> StepFigures:
+def measure_step(lm: FrozenLM, tuning: TuningSettings, data: TrainingText, repeats: int, clock: Clock) -> StepFigures:
     """Forward, the steps, what is logged, and the plain products, in turns."""
     batch = make_batch(lm, data)
-    made = {rows: make_training(lm, settings, rows, batch) for rows in row_counts(lm.num_blocks)}
+    made = {rows: make_training(lm, tuning, rows, batch) for rows in row_counts(lm.num_blocks)}
     module = made[max(made)].module
     plain = _plain_products(lm, module, batch)
     variants: dict[str, Callable[[], object]] = {FORWARD: lambda: lm.body(batch.input_ids)}
@@ -178,7 +179,7 @@ def measure_step(
         lm.vocab_size,
         short(lm.dtype),
         short(weight.dtype),
-        data.seq_len,
+        data.settings.seq_len,
         batch.input_ids.shape[0],
         batch.positions.shape[1],
         module.translators.rank,
@@ -190,7 +191,7 @@ def measure_step(
 
 
 @contextmanager
-def logging_of(module: LensTuning, batch: TextBatch) -> Iterator[Callable[[], None]]:
+def logging_of(module: TuningModule, batch: TextBatch) -> Iterator[Callable[[], None]]:
     """What a fit's progress does in `LOGGED_STEPS` steps: from one reading, written to TensorBoard, to the next."""
     with tempfile.TemporaryDirectory(prefix="logos-pl-log-") as folder:
         progress, logger = FitProgress(every_n_steps=LOGGED_STEPS), TensorBoardLogger(folder)
@@ -220,7 +221,7 @@ def _name(rows: int) -> str:
     return f"step with {rows} rows"
 
 
-def _plain_products(lm: FrozenLM, module: LensTuning, batch: TextBatch) -> list[Product]:
+def _plain_products(lm: FrozenLM, module: TuningModule, batch: TextBatch) -> list[Product]:
     """For the lens a product like its own, for the body one of a gated MLP's shape; both with a large square."""
     vocab, d_head = module.head.unembedding.weight.shape
     pairs = (lm.num_blocks - 1) * batch.positions.numel()

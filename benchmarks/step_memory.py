@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.peak import peak_here, peaks_apart
-from benchmarks.settings import Settings, make_data, make_model, parse
+from benchmarks.settings import Settings, make_data, make_model, make_tuning, parse
 from benchmarks.step import Training, make_batch, make_training
 from logos_pl.data.packed_text import TextBatch
 from logos_pl.lm.frozen import FrozenLM
@@ -74,7 +74,7 @@ def storage_bytes(tensors: Iterable[Tensor]) -> int:
 def prepare(settings: Settings, lm: FrozenLM) -> tuple[Training, TextBatch]:
     """Training of all rows, and the micro-batch that it trains on."""
     batch = make_batch(lm, make_data(settings, lm))
-    return make_training(lm, settings.model, lm.num_blocks - 1, batch), batch
+    return make_training(lm, make_tuning(settings, lm), lm.num_blocks - 1, batch), batch
 
 
 def peaks_here(lm: FrozenLM, training: Training, batch: TextBatch) -> list[int]:

@@ -1,13 +1,12 @@
 """The command line of the sweep's benchmark: the model of a configuration, and what to measure on it."""
 
-from typing import Any, NamedTuple
-
-from jsonargparse import ArgumentParser
+from dataclasses import fields
+from typing import NamedTuple
 
 from benchmarks.architectures import SMALL
 from benchmarks.prompts import PromptSetting
-from benchmarks.settings import RunSettings, add_run_arguments, measured
-from logos_pl.modules.tuning import LensTuning
+from benchmarks.settings import BenchmarkParser, RunSettings, add_run_arguments, measured
+from logos_pl.settings.lens import LensSettings, OptimSettings, TuningSettings
 
 
 class SweepSettings(NamedTuple):
@@ -15,13 +14,13 @@ class SweepSettings(NamedTuple):
 
     Attributes:
         run: How it is measured.
-        model: Arguments of `LensTuning`.
+        model: The frozen model, and the rank of the lens.
         prompts: What the sweep is measured on.
         vocab_size: Vocabulary of a model of random weights; None: its own.
     """
 
     run: RunSettings
-    model: dict[str, Any]
+    model: TuningSettings
     prompts: PromptSetting
     vocab_size: int | None
 
@@ -33,12 +32,13 @@ def parse(arguments: list[str] | None) -> SweepSettings:
         InputError: They make no sense.
     """
     given = _parser().parse_args(arguments)
-    prompts = PromptSetting(**given.prompts.as_dict())
-    return SweepSettings(measured(given), given.model.as_dict(), prompts, given.vocab_size)
+    return SweepSettings(
+        measured(given), TuningSettings(**given.model), PromptSetting(**given.prompts), given.vocab_size
+    )
 
 
-def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
+def _parser() -> BenchmarkParser:
+    parser = BenchmarkParser(
         prog="python -m benchmarks.sweep",
         description="Time of a sweep against the model's forward pass with bare products with the unembedding, of its "
         f"records and files, and its peak memory. Without a model: the demo; `{SMALL}` is a random Llama made in "
@@ -48,9 +48,8 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "--vocab_size", type=int | None, default=None, help="vocabulary of a model of random weights; else its own"
     )
-    parser.add_class_arguments(LensTuning, "model", skip={"layers_per_step"})
-    parser.add_class_arguments(PromptSetting, "prompts")
-    for section in ("data", "trainer", "export", "sweep", "early_stopping"):
-        parser.add_argument(f"--{section}", type=dict | None, default=None, help="of a fit or a sweep; not used here")
+    of_training = {part.name for kind in (LensSettings, OptimSettings) for part in fields(kind)} - {"rank"}
+    parser.add_class_arguments(TuningSettings, "model", instantiate=False, skip=of_training)
+    parser.add_class_arguments(PromptSetting, "prompts", instantiate=False)
     parser.set_defaults({"model.model_id": "demo"})
     return parser

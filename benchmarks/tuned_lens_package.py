@@ -23,13 +23,14 @@ from torch import Tensor
 
 from benchmarks.machine import describe, load_average, short
 from benchmarks.report import as_text, machine_lines, ms, plain, table
-from benchmarks.settings import make_data, make_model, parse
+from benchmarks.settings import make_data, make_model, make_tuning, parse
 from benchmarks.step import make_batch, make_training
 from benchmarks.timing import Clock, Ratio, alternate, ratio
 from logos_pl.cli.quiet import silence_third_parties
-from logos_pl.data.datamodule import LensDataModule
+from logos_pl.data.training_text import TrainingText
 from logos_pl.errors import InputError, LogosError
 from logos_pl.lm.frozen import FrozenLM
+from logos_pl.settings.lens import TuningSettings
 
 PACKAGE = "tuned-lens"
 OURS, THEIRS, THEIRS_FP32 = "ours", f"{PACKAGE}, autocast to bfloat16", f"{PACKAGE}, float32"
@@ -82,14 +83,14 @@ class PackageFigures(NamedTuple):
 
 
 def measure_package(
-    lm: FrozenLM, settings: dict[str, Any], data: LensDataModule, repeats: int, clock: Clock = time.perf_counter
+    lm: FrozenLM, tuning: TuningSettings, data: TrainingText, repeats: int, clock: Clock = time.perf_counter
 ) -> PackageFigures:
     """Our step with all rows and the package's, in turns.
 
     Args:
         lm: The frozen model.
-        settings: Arguments of `LensTuning`.
-        data: The data module, every `auto` settled.
+        tuning: What is trained, every `auto` resolved.
+        data: The text, every `auto` resolved.
         repeats: Rounds.
         clock: What to read.
 
@@ -99,7 +100,7 @@ def measure_package(
     made = {name: make_package_lens(lm) for name in (THEIRS, THEIRS_FP32)}
     batch = make_batch(lm, data)
     seqs, seq_len = batch.input_ids.shape
-    training = make_training(lm, settings, lm.num_blocks - 1, batch)
+    training = make_training(lm, tuning, lm.num_blocks - 1, batch)
     variants: dict[str, Callable[[], object]] = {
         OURS: partial(training.step, 1),
         THEIRS: make_package_step(lm, made[THEIRS], batch.input_ids, torch.bfloat16),
@@ -202,7 +203,8 @@ def main(arguments: list[str] | None = None) -> int:
         settings = parse(arguments)
         run = settings.run
         lm = make_model(settings.model, run, settings.vocab_sizes[-1])
-        figures = measure_package(lm, settings.model, make_data(settings, lm), run.repeats, run.clock)
+        tuning, data = make_tuning(settings, lm), make_data(settings, lm)
+        figures = measure_package(lm, tuning, data, run.repeats, run.clock)
     except LogosError as error:
         print(f"benchmarks.tuned_lens_package: {error}", file=sys.stderr)
         return error.exit_status

@@ -10,6 +10,14 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from logos_pl.cli.run import KINDS
+from logos_pl.fit.module import TuningModule
+from logos_pl.functional.schedules import ScheduleName
+from logos_pl.lm.devices import ModelShape
+from logos_pl.lm.frozen import FrozenLM
+from logos_pl.settings.lens import TuningSettings
+from logos_pl.settings.resolve import resolve_tuning
+
 WORDS = [
     "sun", "moon", "river", "stone", "bird", "tree", "cloud", "fire", "snow", "wind",
     "light", "dark", "song", "road", "hill", "sea", "leaf", "rain", "star", "door",
@@ -78,6 +86,29 @@ def fit_arguments(model: Path, corpus: Path, logs: Path, **overrides: Any) -> li
         "export.folder": logs / "lenses",
     } | overrides
     return [f"--{key}={value}" for key, value in options.items()]
+
+
+def accepted(command: str, arguments: list[str]) -> list[str]:
+    """A command line of another command's options: those of them that it takes, too."""
+    own = KINDS[command].accepts()
+    return [command, *(part for part in arguments if part.partition("=")[0].removeprefix("--") in own)]
+
+
+SHAPE = ModelShape("llama", 10_000, 4, 16, 23)
+"""Sizes of `make_model`'s models."""
+
+
+def resolved(schedule: ScheduleName = "full", shape: ModelShape = SHAPE, **settings: Any) -> TuningSettings:
+    """A fit's options of the model with every `auto` resolved."""
+    return resolve_tuning(TuningSettings(**settings), schedule, shape)
+
+
+def tuning_module(lm: FrozenLM, seed: int = 316, **settings: Any) -> TuningModule:
+    """The module of a fit on a loaded model."""
+    shape = ModelShape("llama", 10_000, lm.num_blocks, lm.d_model, lm.vocab_size)
+    module = TuningModule(resolved(shape=shape, model_id=lm.model_id, **settings), seed=seed)
+    module.build(lm)
+    return module
 
 
 def namespace(nested: dict[str, Any]) -> SimpleNamespace:

@@ -48,8 +48,10 @@ def answer_at_once(args: list[str]) -> str | None:
         return f"logos-pl {version('logos-pl')}"
     if not args:
         raise InputError("The command is missing: see `logos-pl --help`.")
-    if first in COMMANDS or first.startswith("-"):  # options before the command are the parser's to read
+    if first in COMMANDS:
         return None
+    if first.startswith("-"):
+        raise InputError("The command comes before its options: logos-pl COMMAND [--config FILE] …; see `logos-pl --help`.")
     near = difflib.get_close_matches(first[:MAX_SHOWN], COMMANDS, n=1)
     hint = f"did you mean {near[0]}?" if near else f"choose among {', '.join(COMMANDS)}."
     raise InputError(f"There is no command {shortened(first, MAX_SHOWN)!r}: {hint}")

@@ -30,6 +30,10 @@ from logos_pl.settings.lens import TuningSettings
 from logos_pl.settings.text import TrainingTextSettings
 
 
+OTHER_SHAPES = "Error(s) in loading state_dict"
+"""What torch says in a RuntimeError of weights that do not fit a module."""
+
+
 class Fit(Command):
     """Trains a tuned lens, keeps its checkpoints and writes its artifact."""
 
@@ -137,8 +141,9 @@ class Fit(Command):
         checkpoint = self.config.ckpt_path
         try:
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            if self.resuming.done or not self.checkpoint_io.has_loaded:
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+            taken_up = self.resuming.done or not self.checkpoint_io.has_loaded
+            if taken_up or (isinstance(error, RuntimeError) and OTHER_SHAPES not in str(error)):
                 raise
             raise InputError(
                 f"{os.path.relpath(checkpoint)} holds a part that is not what a fit writes "

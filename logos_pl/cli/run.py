@@ -72,17 +72,18 @@ class ConfigFile(ActionConfigFile):
             InputError: It cannot be read as a configuration.
         """
         own, known = parser.command.accepts(), {name for kind in KINDS.values() for name in kind.accepts()}
-        content = read_configuration(values, SECTIONS)
-        for section, options in list(content.items()):
-            if not isinstance(options, dict):
-                if section in known - own:
-                    del content[section]
-                continue
-            for option in list(options):
-                if f"{section}.{option.removesuffix('+')}" in known - own:
-                    del options[option]
-            if not options and not any(name.startswith(f"{section}.") for name in own):
-                del content[section]
+        content: dict[str, Any] = {}
+        for section, options in read_configuration(values, SECTIONS).items():
+            grouped = section in SECTIONS
+            for option, value in options.items() if grouped else [(section, options)]:
+                name = f"{section}.{option}" if grouped else option
+                if name.removesuffix("+") in known - own:
+                    continue  # another command's
+                check_options(parser.command, KINDS, [f"--{name}"])
+                if grouped:
+                    content.setdefault(section, {})[option] = value
+                else:
+                    content[option] = value
         self.apply_config(parser, cfg, self.dest, as_yaml(content))
         cfg[self.dest][-1] = values
 

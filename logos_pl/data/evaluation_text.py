@@ -68,7 +68,7 @@ class ValidationText(LightningDataModule):
 
     def same_in_all(self) -> dict[str, Any]:
         """What has to be the same in every process of a run, by name."""
-        return self.text.identity()
+        return {**self.text.identity(), **self.text.reading(), "val_seqs": self.settings.val_seqs}
 
 
 class TestText(ValidationText):

@@ -1,5 +1,6 @@
 """A dataset that was found, with the sequences of it that are held out for evaluation."""
 
+import hashlib
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -70,9 +71,11 @@ class HeldOutText(NamedTuple):
         return HeldOutBatches(sequences, self.draw(which), int(self.settings.micro_batch_seqs), rank, world_size)
 
     def identity(self) -> dict[str, object]:
-        """What the text is, as plain values."""
+        """Which text it is, and how it is cut and held out, as plain values."""
         source, settings = self.source, self.settings
+        names = "\n".join(shard.name for shard in source.shards)
         return {
+            "shards": hashlib.sha256(names.encode()).hexdigest(),
             "dataset": source.repo_id,
             "name": source.name,
             "split": source.split,
@@ -80,10 +83,15 @@ class HeldOutText(NamedTuple):
             "text_column": settings.text_column,
             "held_out_frac": settings.held_out_frac,
             "seq_len": settings.seq_len,
+        }
+
+    def reading(self) -> dict[str, object]:
+        """How many of its sequences are read at a time, and where, as plain values."""
+        settings = self.settings
+        return {
+            "micro_batch_seqs": int(settings.micro_batch_seqs),
             "positions_per_seq": int(settings.positions_per_seq),
             "position_range": list(settings.drawn_range),
-            "micro_batch_seqs": int(settings.micro_batch_seqs),
-            "val_seqs": settings.val_seqs,
         }
 
 

@@ -1,6 +1,5 @@
 """The text that a fit learns from, as Lightning reads it, with a cursor that comes back exactly."""
 
-import hashlib
 import os
 from collections.abc import Iterator
 from itertools import islice
@@ -57,7 +56,7 @@ class TrainingText(LightningDataModule):
             self.model = ModelTokenizer.load(self.model_id, self.revision)
         if self._text is None:
             self._text = HeldOutText.find(self.settings, self.model, {"val": self.settings.val_seqs})
-        if self.trainer is not None and self.trainer.global_step == 0:
+        if stage == "fit" and self.trainer is not None and self.trainer.global_step == 0:
             self._begin()
 
     def _begin(self) -> None:
@@ -194,15 +193,16 @@ class TrainingText(LightningDataModule):
     def identity(self) -> dict[str, Any]:
         """What makes two runs read the same: shards, how they are dealt out, cut and held out, positions, budget."""
         settings = self.settings
-        names = "\n".join(shard.name for shard in self.text.source.shards)
+        # The first that differs is named, so what is given stands before what `auto` makes of it.
         return {
-            "shards": hashlib.sha256(names.encode()).hexdigest(),
             **self.text.identity(),
             "lanes": settings.lanes,
             "tokens": int(settings.tokens),
             "effective_batch_seqs": int(settings.effective_batch_seqs),
+            **self.text.reading(),
             "seed": self.seed,
             "validate_every_steps": settings.validate_every_steps,
+            "val_seqs": settings.val_seqs,
         }
 
     def same_in_all(self) -> dict[str, Any]:

@@ -148,18 +148,19 @@ def test_random_weights_of_a_shipped_configuration_need_no_file_and_no_network(
     """Sizes shrunk; the architecture, its head and the step are the real ones."""
     config = Path(__file__).parents[2] / "configs" / f"{name}.yaml"
     asked = settings.parse(["--config", str(config), "--random_weights", "--device", "cpu", "--data.seq_len", "48"])
-    assert (asked.data["dataset"], asked.data["model_id"]) == ("demo", "demo")
-    shrunk = copy.deepcopy(ARCHITECTURES[asked.model["model_id"]])
+    assert (asked.data.dataset, asked.tokenizer) == ("demo", ("demo", None))
+    shrunk = copy.deepcopy(ARCHITECTURES[asked.model.model_id])
     widths = {"hidden_size": 32, "intermediate_size": 64, "head_dim": 8, "num_hidden_layers": 3}
     for key, value in (widths | {"num_attention_heads": 4, "num_key_value_heads": 2}).items():
         if hasattr(shrunk, key):
             setattr(shrunk, key, value)
-    monkeypatch.setitem(ARCHITECTURES, asked.model["model_id"], shrunk)
+    monkeypatch.setitem(ARCHITECTURES, asked.model.model_id, shrunk)
     monkeypatch.setattr("benchmarks.settings.locate", lambda *_: pytest.fail("a file was looked for"))
 
     lm = settings.make_model(asked.model, asked.run, vocab_size=300)
     assert (lm.vocab_size, lm.num_blocks, shrunk.vocab_size > 300) == (300, 3, True)
-    figures = measure_step(lm, asked.model, settings.make_data(asked, lm), repeats=1, clock=asked.run.clock)
+    tuning, data = settings.make_tuning(asked, lm), settings.make_data(asked, lm)
+    figures = measure_step(lm, tuning, data, repeats=1, clock=asked.run.clock)
     assert figures.micro_batch_seqs == 8
     assert [step.rows for step in figures.steps] == [1, 2]
 

@@ -7,11 +7,14 @@ import pytest
 import torch
 
 from benchmarks import quality
-from benchmarks.quality import documents_of, judge, quality_table, read_held_out, train_package
-from logos_pl.data.datamodule import LensDataModule
+from benchmarks.judge import test_sequences
+from benchmarks.quality import HeldOut, documents_of, judge, quality_table, read_held_out, train_package
+from logos_pl.data.training_text import TrainingText
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import NormLens
 from logos_pl.lm.frozen import FrozenLM
+from logos_pl.settings.resolve import resolve_text
+from logos_pl.settings.text import TextSettings, TrainingTextSettings
 
 
 @pytest.fixture(scope="module")
@@ -20,24 +23,22 @@ def lm() -> FrozenLM:
 
 
 @pytest.fixture(scope="module")
-def data() -> LensDataModule:
-    made = LensDataModule(
-        dataset="demo",
-        seq_len=64,
-        model_id="demo",
-        val_seqs=1,
-        test_seqs=3,
-        effective_batch_seqs=32,
-        micro_batch_seqs=8,
-    )
+def held_out(lm: FrozenLM) -> HeldOut:
+    return read_held_out(lm, test_sequences(TextSettings(dataset="demo", seq_len=64), "demo", 3))
+
+
+@pytest.fixture(scope="module")
+def data(lm: FrozenLM) -> TrainingText:
+    settings = TrainingTextSettings(dataset="demo", seq_len=64, val_seqs=1, effective_batch_seqs=32, micro_batch_seqs=8)
+    made = TrainingText(resolve_text(settings, "full", lm.vocab_size), "demo")
     made.setup("fit")
     return made
 
 
 def test_every_rows_figure_is_the_mean_of_brute_force_and_the_last_is_the_mean_of_the_rows(
-    lm: FrozenLM, data: LensDataModule
+    lm: FrozenLM, held_out: HeldOut
 ) -> None:
-    held_out, head = read_held_out(lm, data), Head(lm.anatomy)
+    head = Head(lm.anatomy)
     found = judge(lm, NormLens(head), held_out)
     log_p = torch.log_softmax(head.logits(head.normalise(held_out.h, range(1, 9))).double(), dim=-1)
     kl = (log_p[-1].exp() * (log_p[-1] - log_p[:-1])).sum(-1).mean(1) / torch.log(torch.tensor(2.0))
@@ -46,20 +47,21 @@ def test_every_rows_figure_is_the_mean_of_brute_force_and_the_last_is_the_mean_o
     assert all(low < estimate < high for estimate, low, high in found)
 
 
-def test_a_document_begins_with_its_bos_and_goes_on_in_the_next_sequence(data: LensDataModule) -> None:
-    assert data.tokenizer is not None
-    bos = data.tokenizer.bos_token_id
+def test_a_document_begins_with_its_bos_and_goes_on_in_the_next_sequence(lm: FrozenLM) -> None:
+    assert lm.tokenizer is not None
+    bos = lm.tokenizer.bos_token_id
     ids = torch.tensor([[bos, 7, 8, bos], [9, 9, bos, 7]])
-    assert documents_of(ids, data).tolist() == [[1, 1, 1, 2], [2, 2, 3, 3]]
-    assert documents_of(torch.full((2, 3), bos + 1), data).tolist() == [[1, 1, 1], [2, 2, 2]], "then by sequence"
+    assert documents_of(ids, bos).tolist() == [[1, 1, 1, 2], [2, 2, 3, 3]]
+    assert documents_of(torch.full((2, 3), bos + 1), bos).tolist() == [[1, 1, 1], [2, 2, 2]], "then by sequence"
 
 
-def test_the_packages_recipe_counts_its_tokens_and_lowers_the_divergence(lm: FrozenLM, data: LensDataModule) -> None:
+def test_the_packages_recipe_counts_its_tokens_and_lowers_the_divergence(
+    lm: FrozenLM, data: TrainingText, held_out: HeldOut
+) -> None:
     pytest.importorskip("tuned_lens", reason="the tuned-lens package is not installed")
     run = train_package(lm, data, tokens=2 * 32 * 64 + 100)
     assert run.tokens == 2 * 32 * 64
     assert run.parameters == lm.num_blocks * (lm.d_model**2 + lm.d_model)
-    held_out = read_held_out(lm, data)
     assert judge(lm, run.lens, held_out)[-1][0] < judge(lm, NormLens(Head(lm.anatomy)), held_out)[-1][0]
 
 

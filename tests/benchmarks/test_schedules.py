@@ -6,13 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import judge as judging
 from benchmarks import schedules
-from benchmarks.judge import PROMPT_TOKENS, Judge
-from logos_pl.data.datamodule import LensDataModule
+from benchmarks.judge import PROMPT_TOKENS, Judge, test_sequences
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import NormLens
 from logos_pl.lm.frozen import FrozenLM
+from logos_pl.settings.text import TextSettings
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +21,7 @@ def lm() -> FrozenLM:
 
 @pytest.fixture(scope="module")
 def judge(lm: FrozenLM) -> Judge:
-    data = LensDataModule(dataset="demo", seq_len=64, model_id="demo", val_seqs=1, test_seqs=3)
-    data.setup("fit")
-    return Judge(lm, data)
+    return Judge(lm, test_sequences(TextSettings(dataset="demo", seq_len=64), "demo", 3))
 
 
 def test_the_mean_of_every_row_is_that_of_brute_force(lm: FrozenLM, judge: Judge) -> None:
@@ -56,7 +53,7 @@ def test_what_is_in_the_file_is_not_run_again(
     figures = tmp_path / "figures.json"
     known = {"cpu_seconds": 7.0, "tokens": 8, "kl_bits": {"text": [1.0, 2.0], "late text": [3.0], "prompts": [4.0]}}
     figures.write_text(json.dumps(dict.fromkeys(schedules.grid(1, 128), known)))
-    monkeypatch.setattr(judging, "SEQUENCES", 1)
+    monkeypatch.setattr(schedules, "SEQUENCES", 1)
     monkeypatch.setattr("sys.argv", ["schedules", f"--json={figures}"])
     monkeypatch.delattr(schedules, "fit")
     schedules.main()

@@ -17,6 +17,7 @@ from benchmarks.sweep_settings import parse
 from benchmarks.timing import alternate
 from logos_pl.data.prompts import TOKENS_PER_BATCH
 from logos_pl.lm.frozen import FrozenLM
+from logos_pl.settings.lens import TuningSettings
 from logos_pl.sweep.record_csv import read_records
 from tests.tiny import make_model
 
@@ -126,8 +127,9 @@ def test_few_prompts_are_the_first_of_many_and_batches_are_a_sweeps_own() -> Non
 
 
 def test_the_tuned_lens_of_the_benchmark_reads_something_else_than_the_norm_lens(tmp_path: Path) -> None:
-    lm = FrozenLM.load(str(make_model(tmp_path / "tiny-llama")))
-    reader = make_reader(lm, {"decoding_norm": "final", "rank": RANK, "loss_block_mib": 1})
+    model_id = str(make_model(tmp_path / "tiny-llama"))
+    lm = FrozenLM.load(model_id)
+    reader = make_reader(lm, TuningSettings(model_id=model_id, rank=RANK, loss_block_mib=1))
     (batch,) = make_batches(PromptSetting(min_tokens=4, max_tokens=7), 2, VOCAB)
     reading = reader.read(batch)
     differ = (reading.lenses["norm"].entropy_bits != reading.lenses["tuned"].entropy_bits).any(1)

@@ -1,6 +1,7 @@
 """Every shipped configuration parses under every subcommand, says only what differs, and settles to the figures."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,11 +11,13 @@ from transformers import PreTrainedConfig
 from benchmarks.architectures import ARCHITECTURES
 from logos_pl.cli import plan
 from logos_pl.cli.entry import main
-from logos_pl.data.datamodule import LensDataModule
+from logos_pl.cli.run import KINDS
+from logos_pl.data.training_text import TrainingText
+from logos_pl.functional.budget import Batching
 from logos_pl.lm.devices import DeviceMemory
 from logos_pl.lm.sources import Source
-from logos_pl.modules.tuning import LensTuning
-from tests.tiny import namespace
+from logos_pl.settings.lens import TuningSettings
+from logos_pl.settings.text import TrainingTextSettings
 
 CONFIGS = {path.stem: path for path in sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))}
 
@@ -56,24 +59,24 @@ def printed(subcommand: str, path: Path, capsys: pytest.CaptureFixture[str], *mo
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_a_configuration_parses_under_every_subcommand_and_instantiates(
+def test_a_configuration_parses_under_every_command_and_its_options_are_taken(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for subcommand in ("fit", "validate", "test", "predict", "selftest"):
-        settings = printed(subcommand, CONFIGS[name], capsys)
     given = yaml.safe_load(CONFIGS[name].read_text())
-    module, data = LensTuning(**settings["model"]), LensDataModule(**settings["data"])
-
-    assert module.model_id == given["model"]["model_id"]
-    assert (data.tokens, data.seq_len) == (settings["data"]["tokens"], settings["data"]["seq_len"])
+    for command, kind in KINDS.items():
+        settings = printed(command, CONFIGS[name], capsys)
+        made = {section: options(**settings[section]) for section, options in kind.groups.items()}
+        assert made["model"].model_id == given["model"]["model_id"]
+        if "data" in given and command == "fit":
+            assert {key: getattr(made["data"], key) for key in given["data"]} == given["data"]
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_configuration_says_only_what_differs_from_the_defaults(name: str) -> None:
     given = yaml.safe_load(CONFIGS[name].read_text())
-    module, data = LensTuning("unnamed"), LensDataModule()
+    defaults = TuningSettings(model_id="unnamed"), TrainingTextSettings()
 
-    for section, made in (("model", module), ("data", data)):
+    for section, made in zip(("model", "data"), defaults, strict=True):
         for key, value in given.get(section, {}).items():
             assert getattr(made, key) != value, f"{section}.{key} repeats the default"
 
@@ -87,34 +90,38 @@ def test_the_command_line_overrides_a_configuration_and_reads_underscored_number
     assert settings["data"]["tokens"] == 1_000_000
 
 
+def planned(settings: dict[str, Any]) -> tuple[plan.RunPlan, TuningSettings, TrainingTextSettings]:
+    model, text = TuningSettings(**settings["model"]), TrainingTextSettings(**settings["data"])
+    return plan.plan_text(model, text, settings["schedule"], SimpleNamespace(**settings["trainer"]))
+
+
 @pytest.mark.parametrize("name", BILLIONS)
 def test_a_configuration_settles_to_the_devices_and_the_steps_of_the_spec(
     name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = namespace(printed("fit", CONFIGS[name], capsys))
+    settings = printed("fit", CONFIGS[name], capsys)
     monkeypatch.setattr(plan, "locate", lambda model_id, revision: Source(model_id, model_id, None, Path()))
     monkeypatch.setattr(plan, "read_config", lambda source: architecture(name))
     monkeypatch.setattr(plan, "measure_memory", lambda cards: MEMORY)
 
-    run = plan.plan_run(settings)
-    run.settle(settings)
+    run, _, text = planned(settings)
 
-    assert run.shape.num_parameters / 1e9 == pytest.approx(BILLIONS[name], rel=0.01)
-    assert run.steps == {32_000_000: 1954, 4_000_000: 245}[settings.data.tokens]
-    assert (settings.data.micro_batch_seqs, run.batching.grad_accum) == (32, 1)
-    assert (settings.trainer.accelerator, settings.trainer.devices) == ("cuda", [0])
+    assert run.known.shape.num_parameters / 1e9 == pytest.approx(BILLIONS[name], rel=0.01)
+    steps = TrainingText(text, "demo").total_steps
+    assert steps == {32_000_000: 1954, 4_000_000: 245}[int(text.tokens)]
+    assert run.batching == Batching(32, 1, 1)
+    assert (run.choice.device.type, run.devices) == ("cuda", [0])
 
 
 def test_on_the_cpu_micro_batches_are_eight_and_accumulated_to_the_effective_batch(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = namespace(printed("fit", CONFIGS["gpt2"], capsys))
+    settings = printed("fit", CONFIGS["gpt2"], capsys)
     monkeypatch.setattr(plan, "locate", lambda model_id, revision: Source(model_id, model_id, None, Path()))
     monkeypatch.setattr(plan, "read_config", lambda source: architecture("gpt2"))
     monkeypatch.setattr(plan, "measure_memory", lambda cards: MEMORY[1:])
 
-    run = plan.plan_run(settings)
-    run.settle(settings)
+    run, _, _ = planned(settings)
 
-    assert (settings.data.micro_batch_seqs, run.batching.grad_accum) == (8, 4)
-    assert settings.trainer.accelerator == "cpu"
+    assert run.batching == Batching(8, 4, 1)
+    assert run.choice.device.type == "cpu"

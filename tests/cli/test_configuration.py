@@ -2,22 +2,25 @@
 
 import math
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import MISSING, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from huggingface_hub import constants
 
-from logos_pl.cli.configuration import FOLLOWING, check_arguments, read_configuration
+from logos_pl.cli.command import Command
+from logos_pl.cli.configuration import check_arguments, read_configuration
 from logos_pl.cli.entry import main
-from logos_pl.cli.run import SECTIONS, LogosCLI, LogosParser
+from logos_pl.cli.predict import Predict
+from logos_pl.cli.run import KINDS, SECTIONS, LogosCLI
+from logos_pl.cli.trainer_options import TrainerSettings
 from logos_pl.errors import InputError
 from logos_pl.sweep.writer import SweepDestination
 
-COMMANDS = tuple(LogosCLI.subcommands())
 DEMO = "data: {dataset: demo, seq_len: 128, tokens: 1_000_000}\nmodel: {model_id: demo}\n"
 
 IN_A_FILE = ("null", ".nan", "0", '""', "[1, 2]", "8e3")
@@ -25,43 +28,35 @@ ON_THE_COMMAND_LINE = ("-1", "9" * 30, "true", "{a: 1}", "many")
 
 
 @pytest.fixture(scope="module")
-def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LogosCLI]:
-    """The command line with the demo's configuration, up to the plan: nothing is made or run."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A working folder with the demo's configuration, where nothing is made or run."""
     folder = tmp_path_factory.mktemp("parsed")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(sys, "argv", ["logos-pl"])
         patch.setattr(constants, "HF_HUB_OFFLINE", True)
-        patch.setattr("logos_pl.cli.run.new_run_folder", lambda root, name, create: Path("run"))
-        patch.setattr("logos_pl.cli.run.hold_run_folder", lambda folder: None)
-        for step in ("instantiate_classes", "after_instantiate_classes", "_run_subcommand"):
-            patch.setattr(LogosCLI, step, lambda *given: None)
+        patch.setattr("logos_pl.cli.fit.new_run_folder", lambda root, name, create: Path("run"))
+        patch.setattr("logos_pl.cli.fit.hold_run_folder", lambda folder: None)
+        patch.setattr(LogosCLI, "instantiate_classes", lambda cli: None)
         Path("demo.yaml").write_text(DEMO)
-        yield LogosCLI(
-            destination=SweepDestination(),
-            parser_class=LogosParser,
-            parser_kwargs={"prog": "logos-pl", "allow_abbrev": False},
-            seed_everything_default=316,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-            args=["fit", "--config=demo.yaml"],
-        )
+        yield folder
 
 
 @pytest.fixture
-def settled(cli: LogosCLI, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+def settled(folder: Path) -> Callable[..., Any]:
     """What the arguments come to with the demo's configuration, once they are parsed and planned with."""
 
+    def configure(command: Command) -> None:
+        if isinstance(command, Predict):
+            command.destination = SweepDestination()
+
     def settle(*arguments: str, command: str = "fit") -> Any:
-        cli.parse_arguments(cli.parser, [command, "--config=demo.yaml", *arguments])
-        cli.before_instantiate_classes()
-        return cli.config[command]
+        return LogosCLI(KINDS[command], ["--config=demo.yaml", *arguments], configure).config
 
     return settle
 
 
 @pytest.fixture
-def written(cli: LogosCLI) -> Callable[[str | bytes], str]:
+def written(folder: Path) -> Callable[[str | bytes], str]:
     """A configuration file with a text, as an argument."""
 
     def write(text: str | bytes) -> str:
@@ -79,24 +74,39 @@ def assert_plain(message: str) -> None:
         assert foreign not in message
 
 
-def options_of(cli: LogosCLI, section: str) -> dict[str, Any]:
-    """A section's options with their defaults; those outside of all sections for an empty name."""
-    defaults = dict(cli._subcommand_parsers["fit"].get_defaults().items())
-    return {name: value for name, value in defaults.items() if name.rpartition(".")[0] == section and name != "config"}
+CASES = [
+    *(("fit", section) for section in ("model", "data", "early_stopping", "export", "trainer", "")),
+    *(("predict", section) for section in ("data", "sweep", "lens", "export", "trainer", "")),
+    *(("prism", section) for section in ("data", "prism")),
+    ("test", "data"),
+    ("test", "lens"),
+    ("validate", "prism"),
+]
+"""Commands, and sections of their options; the empty one stands for options outside of all sections."""
 
 
-@pytest.mark.parametrize("section", [*SECTIONS, ""])
+def options_of(command: str, section: str) -> dict[str, Any]:
+    """A section's options with their defaults."""
+    kind = KINDS[command]
+    if section == "":
+        return {name: option.default for name, option in kind.options.items()}
+    settings = TrainerSettings if section == "trainer" else kind.groups[section]
+    own = {f"{section}.{part.name}": part.default for part in fields(settings)}
+    return {name: None if value is MISSING else value for name, value in own.items() if name in kind.accepts()}
+
+
+@pytest.mark.parametrize(("command", "section"), CASES)
 def test_a_value_of_every_kind_is_taken_rightly_or_refused_in_one_sentence(
-    section: str, cli: LogosCLI, settled: Callable[..., Any], written: Callable[[str], str]
+    command: str, section: str, settled: Callable[..., Any], written: Callable[[str], str]
 ) -> None:
-    options = options_of(cli, section)
-    assert len(options) >= 2 or section == "export"
+    options = options_of(command, section)
+    assert options
     for option, default in options.items():
         for value in (*IN_A_FILE, *ON_THE_COMMAND_LINE):
             argument = f"--{option}={value}"
             if value in IN_A_FILE:
                 argument = written(nested(option, value))
-            message, taken = refused_or_taken(settled, argument, option)
+            message, taken = refused_or_taken(partial(settled, command=command), argument, option)
             if message is not None:
                 assert_plain(message)
                 assert option in message or value in message, message
@@ -108,6 +118,11 @@ def test_a_value_of_every_kind_is_taken_rightly_or_refused_in_one_sentence(
             if not isinstance(taken, str | bool | None):
                 numbers = taken if isinstance(taken, list | tuple) else [taken]
                 assert all(number >= 0 and math.isfinite(number) for number in numbers), (option, value)
+
+
+def test_every_option_of_every_command_is_tried_above() -> None:
+    tried = {name for command, section in CASES for name in options_of(command, section)}
+    assert {name for kind in KINDS.values() for name in kind.accepts()} == tried
 
 
 def nested(option: str, value: str) -> str:
@@ -141,17 +156,15 @@ def refused_or_taken(settled: Callable[..., Any], argument: str, option: str) ->
         ("model: 3", "c.yaml: `model` must hold options, one a line under it (got 3)."),
         ("model:\n", "c.yaml: `model` must hold options, one a line under it (got nothing)."),
         ("data: [1]", "c.yaml: `data` must hold options"),
-        ("fit: {model: 3}", "c.yaml: `model` must hold options"),
         ("model: other.yaml", "c.yaml: `model` must hold options"),
         ("config: other.yaml", "c.yaml: `config` names another configuration"),
         ("1: 2", "the key 1, which is no option"),
         ("model: {__path__: x}", "the key '__path__', which is no option"),
         ("models: demo", "c.yaml: `models` must be a list (got 'demo')."),
-        ("models: [null]", "--models null is not what it takes: text."),
         ("foo: 3", "There is no option --foo of fit"),
         ("trainer: {max_steps: 3}", "There is no option --trainer.max_steps of fit"),
         ("data: {seq_len: 1:30}", "seq_len 1:30 is no number"),
-        ("data: {answer: 4}", "--data.answer 4 is not what it takes: text or null (put it in quotes)."),
+        ("data: {name: 4}", "--data.name 4 is not what it takes: text or null (put it in quotes)."),
         ("data: {tokens: 8e3}", "--data.tokens 8000.0 is not what it takes: a whole number or 'auto' (write 8000)."),
         ("!!python/object/apply:os.system [ls]", "c.yaml holds a value that cannot be read"),
     ],
@@ -165,14 +178,42 @@ def test_a_configuration_that_cannot_be_read_as_one_is_refused(
     assert_plain(str(caught.value))
 
 
-@pytest.mark.parametrize("option", FOLLOWING)
-def test_a_setting_that_follows_another_option_is_not_dropped_without_a_word(
-    option: str, settled: Callable[..., Any], written: Callable[[str], str]
+@pytest.mark.parametrize(("command", "text", "says"), [
+    ("fit", "data: {model_id: demo}", "There is no option --data.model_id of fit: did you mean --model.model_id?"),
+    ("fit", "data: {seed: 5}", "There is no option --data.seed of fit"),
+    ("predict", "model: {rnak: 3}", "There is no option --model.rnak of predict"),
+])  # fmt: skip
+def test_what_is_no_option_in_a_configuration_is_not_dropped_without_a_word(
+    command: str, text: str, says: str, settled: Callable[..., Any], written: Callable[[str], str]
 ) -> None:
-    section, name = option.split(".")
-    for text in (f"{section}: {{{name}: 5}}", f"{option}: 5"):
-        with pytest.raises(InputError, match=f"`{option}` follows --{FOLLOWING[option]}: give that instead"):
-            settled(written(text))
+    with pytest.raises(InputError) as caught:
+        settled(written(text), command=command)
+    assert str(caught.value).startswith(says)
+
+
+def test_one_configuration_serves_all_commands_and_each_takes_what_is_its_own(
+    settled: Callable[..., Any], written: Callable[[str], str]
+) -> None:
+    argument = written("data: {tokens: 20_000, prompts: facts}\nsweep: {prism: off}\nschedule: quick\nmodels: [demo]\n")
+    fit, selftest = settled(argument), settled(argument, command="selftest")
+    assert (fit["data.tokens"], fit.schedule) == (20_000, "quick")
+    assert "prompts" not in fit.data
+    assert selftest.data.as_dict() == {"prompts": "facts", "prompt": None, "answer": None}
+
+
+@pytest.mark.parametrize(("command", "argument", "takers"), [
+    ("predict", "--data.tokens=5", "fit"),
+    ("fit", "--data.suite=x", "test"),
+    ("fit", "--sweep.prism=off", "predict"),
+    ("validate", "--data.prompt=x", "predict and selftest"),
+    ("selftest", "--ckpt_path=last", "fit, validate, test and predict"),
+])  # fmt: skip
+def test_an_option_of_another_command_is_refused_by_name(
+    command: str, argument: str, takers: str, settled: Callable[..., Any]
+) -> None:
+    option = argument.partition("=")[0]
+    with pytest.raises(InputError, match=f"{option} is an option of {takers}, and {command} does not use it"):
+        settled(argument, command=command)
 
 
 def test_aliases_that_stand_for_billions_are_refused_at_once(
@@ -217,13 +258,11 @@ def test_aliases_that_stand_for_billions_are_refused_at_once(
         (["--model.model_id="], "--model.model_id is empty"),
         (["--export.folder= "], "--export.folder is empty"),
         (["--model.model_id=\udcff"], "--model.model_id '\\udcff' is not UTF-8 text"),
-        (["--data.prompt=\udcff"], "--data.prompt '\\udcff' is not UTF-8 text"),
-        (["--data.prompt=a\0"], "--data.prompt holds the character NUL"),
-        (["--unknown"], "unrecognized arguments: --unknown"),
+        (["--unknown"], "There is no option --unknown of fit: see"),
     ],
 )
 def test_arguments_that_cannot_be_used_are_refused(
-    arguments: list[str], says: str, settled: Callable[..., Any], cli: LogosCLI
+    arguments: list[str], says: str, settled: Callable[..., Any]
 ) -> None:
     if not Path("fifo").exists():
         os.mkfifo("fifo")
@@ -234,16 +273,24 @@ def test_arguments_that_cannot_be_used_are_refused(
 
 
 @pytest.mark.parametrize(
+    ("text", "says"), [("\udcff", "--data.prompt '\\udcff' is not UTF-8 text"), ("a\0", "holds the character NUL")]
+)
+def test_a_prompt_that_is_no_text_is_refused(text: str, says: str, settled: Callable[..., Any]) -> None:
+    with pytest.raises(InputError) as caught:
+        settled(f"--data.prompt={text}", command="predict")
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
     "text", ["[" * 1000, "Paris:", "{a, b}", "a: b", "- x", "-", "1:30", "010", "*x", "!!int x", "don't [", "5"]
 )
 def test_a_prompt_is_the_text_that_was_typed(text: str, settled: Callable[..., Any]) -> None:
-    assert settled(f"--data.prompt={text}")["data.prompt"] == text
+    assert settled(f"--data.prompt={text}", command="predict")["data.prompt"] == text
 
 
 @pytest.mark.parametrize(
     ("given", "option", "value"),
     [
-        ("sweep: {prism: off}", "sweep.prism", "off"),
         ("model: {precond: off}", "model.precond", "off"),
         ("data: {tokens: 020_000}", "data.tokens", 20_000),
         ("data: {seq_len: 0100}", "data.seq_len", 100),
@@ -260,7 +307,7 @@ def test_a_configuration_means_what_it_says(
 
 
 def test_arguments_that_are_no_options_are_left_to_the_parser() -> None:
-    check_arguments(["fit", "model", "--data.answer", "[" * 1000, "--config"], SECTIONS, COMMANDS)
+    check_arguments(["fit", "model", "--data.answer", "[" * 1000, "--config"], SECTIONS)
 
 
 def test_a_configuration_is_read_as_plain_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,7 +320,7 @@ def test_a_configuration_is_read_as_plain_values(tmp_path: Path, monkeypatch: py
     ("arguments", "says"),
     [
         ([], "The command is missing: see"),
-        (["ft"], "There is no command ft: choose among 'selftest', 'prism', 'fit'"),
+        (["ft"], "There is no command 'ft': did you mean fit?"),
         (["fit", "extra"], "unrecognized arguments: extra"),
     ],
 )
@@ -289,6 +336,7 @@ def test_a_tilde_is_the_home_folder_in_every_option_that_is_a_path(
 ) -> None:
     """Shells leave it in `--option=~/folder`; a folder of the name `~` is a trap for who removes it."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    config = settled("--export.folder=~/lenses", "--trainer.default_root_dir=~/logs", "--data.prompt=~/text")
+    options = ("--export.folder=~/lenses", "--trainer.default_root_dir=~/logs", "--data.prompt=~/text")
+    config = settled(*options, command="predict")
     assert (config.export.folder, config.trainer.default_root_dir) == (f"{tmp_path}/lenses", f"{tmp_path}/logs")
     assert config.data.prompt == "~/text"

@@ -34,5 +34,5 @@ def test_what_all_processes_meet_the_first_says_and_the_others_leave_in_peace(
 
     monkeypatch.setenv("LOCAL_RANK", rank)
     monkeypatch.setattr(entry, "run_command", fail)
-    assert entry.main([]) == status
+    assert entry.main(["fit"]) == status
     assert capsys.readouterr().err == said

@@ -36,7 +36,7 @@ from tests.hub.publishing import (
     release,
 )
 from tests.hub.stand_in import WRITER, Hub
-from tests.tiny import fit_arguments, make_corpus
+from tests.tiny import accepted, fit_arguments, make_corpus
 
 __all__ = ["checkpoints", "hub", "made", "published", "release"]
 
@@ -266,7 +266,7 @@ def test_a_sweep_and_the_gates_read_a_published_lens_and_leave_the_cache_as_it_i
     corpus = make_corpus(tmp_path / "corpus")
     options = {"lens.source": REPO, "lens.revision": TAG, "data.held_out_frac": 0.02}
     arguments = fit_arguments(Path(TINY), corpus, tmp_path, **options)
-    assert run(["predict", *arguments, "--data.prompt=sun moon", "--sweep.tuned=require"]) == 0
+    assert run([*accepted("predict", arguments), "--data.prompt=sun moon", "--sweep.tuned=require"]) == 0
     document = json.loads((tmp_path / "lightning_logs/sweeps/run-latest/output-tiny.json").read_text())
     assert document["run"]["lenses"] == ["norm", "tuned"]
     assert document["tuned_lens"]["provenance"]["rank_k"] == 4
@@ -276,7 +276,7 @@ def test_a_sweep_and_the_gates_read_a_published_lens_and_leave_the_cache_as_it_i
     suite.write_text(
         "facts:\n- {id: one, prompt: sun moon, answer: river}\n- {id: two, prompt: sea hill, answer: star}\n"
     )
-    assert run(["test", *arguments, f"--data.suite={suite}"]) == 3
+    assert run([*accepted("test", arguments), f"--data.suite={suite}"]) == 3
     assert "verdict: lightning_logs/tiny/gates/gates.json" in capsys.readouterr().out
     assert (tmp_path / "lightning_logs" / "tiny" / "gates" / "gates.json").is_file()
     assert load_tuned_lens(REPO, model_id=TINY, revision=TAG)[1] == before

@@ -9,8 +9,12 @@ import torch
 
 from logos_pl.cli import plan
 from logos_pl.errors import InputError
+from logos_pl.functional.budget import Batching
 from logos_pl.lm.devices import DeviceMemory, ModelShape
-from tests.tiny import make_model, namespace
+from logos_pl.settings.lens import TuningSettings
+from logos_pl.settings.model import ModelSettings
+from logos_pl.settings.text import TrainingTextSettings
+from tests.tiny import make_model
 
 MEMORY = [DeviceMemory("cuda:1", 10**11, 10**11), DeviceMemory("cpu", 10**10, 10**10)]
 
@@ -20,53 +24,63 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "measure_memory", lambda cards: MEMORY)
 
 
-def settings(**overrides: Any) -> SimpleNamespace:
-    nested: dict[str, dict[str, Any]] = {
-        "data": {"seq_len": 512, "effective_batch_seqs": "auto", "micro_batch_seqs": "auto"},
-        "model": {"model_id": "demo", "revision": None, "rank": "auto", "dtype": "auto", "loss_block_mib": 256}
-        | {"fp32_unembed": "auto"},
+def options(**overrides: Any) -> tuple[TuningSettings, TrainingTextSettings, SimpleNamespace]:
+    """Options of a fit on the demo; `overrides` as section__option."""
+    given: dict[str, dict[str, Any]] = {
+        "model": {"model_id": "demo"},
+        "data": {},
         "trainer": {"accelerator": "auto", "devices": "auto", "num_nodes": 1},
     }
-    nested["data"] |= {"tokens": "auto", "positions_per_seq": "auto"}
     for key, value in overrides.items():
         section, name = key.split("__")
-        nested[section][name] = value
-    return namespace(nested | {"schedule": "full"})
+        given[section][name] = value
+    return (
+        TuningSettings(**given["model"]),
+        TrainingTextSettings(**given["data"]),
+        SimpleNamespace(**given["trainer"]),
+    )
+
+
+def planned(**overrides: Any) -> tuple[plan.RunPlan, TuningSettings, TrainingTextSettings]:
+    model, text, trainer = options(**overrides)
+    return plan.plan_text(model, text, "full", trainer)
+
+
+def batching(**overrides: Any) -> Batching:
+    found = planned(**overrides)[0].batching
+    assert found is not None
+    return found
 
 
 def test_auto_settles_to_the_first_device_with_room_and_its_format() -> None:
-    config = settings()
-    run = plan.plan_run(config)
-    run.settle(config)
+    run, model, text = planned()
 
-    assert (config.trainer.accelerator, config.trainer.devices) == ("cuda", [1])
+    assert (run.choice.device.type, run.devices) == ("cuda", [1])
     assert run.choice.dtype == torch.bfloat16
-    assert (config.data.micro_batch_seqs, run.batching.grad_accum) == (32, 1)
-    assert config.model.dtype == "bfloat16"
-    assert (run.steps, config.data.tokens) == (1954, 32_000_000)
+    assert run.batching == Batching(32, 1, 1)
+    assert (model.dtype, model.rank) == ("bfloat16", 64)
+    assert (text.tokens, text.effective_batch_seqs, text.micro_batch_seqs) == (32_000_000, 32, 32)
     assert run.sentence().startswith("demo: 2.3M parameters, 8 blocks, on cuda:1 in bfloat16 (about ")
 
 
 def test_what_the_user_names_is_kept() -> None:
-    config = settings(
+    run, _, text = planned(
         model__dtype="float32",
         trainer__accelerator="cpu",
         trainer__devices=2,
         data__tokens=16_385,
         data__effective_batch_seqs=32,
     )
-    run = plan.plan_run(config)
-    run.settle(config)
 
-    assert (config.trainer.accelerator, config.trainer.devices) == ("cpu", 2)
-    assert (config.data.micro_batch_seqs, run.batching.grad_accum) == (8, 2)
-    assert (run.steps, config.data.tokens) == (2, 16_385)
+    assert (run.choice.device.type, run.devices) == ("cpu", 2)
+    assert run.batching == Batching(8, 2, 2)
+    assert (text.tokens, text.effective_batch_seqs) == (16_385, 32)
     assert run.choice.dtype == torch.float32
 
 
 def test_the_estimate_is_for_the_format_that_is_used() -> None:
-    half = plan.plan_run(settings(trainer__accelerator="cuda")).choice
-    full = plan.plan_run(settings(trainer__accelerator="cuda", model__dtype="float32")).choice
+    half = planned(trainer__accelerator="cuda")[0].choice
+    full = planned(trainer__accelerator="cuda", model__dtype="float32")[0].choice
 
     assert full.dtype == torch.float32
     assert full.needed_bytes > half.needed_bytes
@@ -76,8 +90,8 @@ def test_the_micro_batch_follows_the_card_and_not_what_is_free_on_it(monkeypatch
     for free in (1_050_000_000, 1_100_000_000):
         card = DeviceMemory("cuda:0", free, 1_100_000_000)
         monkeypatch.setattr(plan, "measure_memory", lambda cards, card=card: [card])
-        run = plan.plan_run(settings(data__positions_per_seq=12))
-        assert (run.batching.micro_batch_seqs, run.batching.grad_accum) == (16, 2)
+        run = planned(data__positions_per_seq=12)[0]
+        assert run.batching == Batching(16, 2, 1)
         assert run.choice.needed_bytes < 1_050_000_000
 
 
@@ -88,7 +102,7 @@ def test_the_micro_batch_follows_the_card_and_not_what_is_free_on_it(monkeypatch
         ({"data__tokens": 1_023}, "too few for one step of 2 sequences"),
         ({"model__rank": 129}, "Rank 129 does not fit a model of width 128"),
         ({"data__micro_batch_seqs": 5}, "multiple of 5"),
-        ({"data__micro_batch_seqs": 0}, "give three positive numbers"),
+        ({"data__micro_batch_seqs": 0}, "--data.micro_batch_seqs must be at least 1"),
         ({"trainer__accelerator": "tpu"}, "there is no device 'tpu'"),
         ({"model__model_id": "./nowhere"}, "not a folder"),
         ({"trainer__devices": "many"}, "--trainer.devices many is not understood"),
@@ -100,7 +114,7 @@ def test_the_micro_batch_follows_the_card_and_not_what_is_free_on_it(monkeypatch
 )
 def test_what_does_not_fit_is_refused_before_any_weight_is_read(override: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        plan.plan_run(settings(**override))
+        planned(**override)
 
 
 def test_a_model_that_fits_nowhere_is_refused_with_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +123,7 @@ def test_a_model_that_fits_nowhere_is_refused_with_numbers(monkeypatch: pytest.M
     with pytest.raises(
         InputError, match=r"fits on no device here: cpu has 0\.0 GiB free of the .* GiB needed in float32"
     ):
-        plan.plan_run(settings())
+        planned()
 
 
 @pytest.mark.parametrize(
@@ -119,7 +133,7 @@ def test_devices_are_counted_however_they_are_named(
     devices: str | list[int], processes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plan, "measure_memory", lambda cards: MEMORY)
-    assert plan.plan_run(settings(trainer__devices=devices)).batching.world_size == processes
+    assert batching(trainer__devices=devices).world_size == processes
 
 
 def test_the_memory_of_the_devices_that_are_named_decides(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,25 +150,21 @@ def test_the_memory_of_the_devices_that_are_named_decides(monkeypatch: pytest.Mo
     monkeypatch.setattr(plan, "measure_memory", of_one)
     monkeypatch.setattr(plan, "memory_of_each", of_each)
     for devices in ("auto", 1, [1], "2", [0, 3]):
-        plan.plan_run(settings(trainer__devices=devices))
-    plan.plan_run(settings(trainer__devices=2, trainer__num_nodes=2))
-    plan.plan_run(settings(trainer__devices=2, trainer__accelerator="cpu"))
+        planned(trainer__devices=devices)
+    planned(trainer__devices=2, trainer__num_nodes=2)
+    planned(trainer__devices=2, trainer__accelerator="cpu")
     assert asked == [None, [0], [1], (2, [0, 1]), (2, [0, 3]), (2, [0, 1]), (2, [])]
 
 
 def test_an_automatic_micro_batch_divides_the_effective_batch() -> None:
-    run = plan.plan_run(settings(trainer__accelerator="cpu", data__effective_batch_seqs=12))
-
-    assert (run.batching.micro_batch_seqs, run.batching.grad_accum) == (6, 2)
+    assert batching(trainer__accelerator="cpu", data__effective_batch_seqs=12) == Batching(6, 2, 1)
 
 
 def test_a_head_that_is_to_be_held_in_fp32_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     shape = ModelShape("llama", 8_030_261_248, 32, 4096, 128_256)
     monkeypatch.setattr(plan, "shape_of", lambda config: shape)
     monkeypatch.setattr(plan, "measure_memory", lambda cards: [DeviceMemory("cuda:0", 2**37, 2**37)])
-    needed = {
-        fp32: plan.plan_run(settings(model__fp32_unembed=fp32)).choice.needed_bytes for fp32 in ("auto", True, False)
-    }
+    needed = {fp32: planned(model__fp32_unembed=fp32)[0].choice.needed_bytes for fp32 in ("auto", True, False)}
     assert needed[True] - needed["auto"] == 128_256 * 4096 * 4
     assert needed[False] == needed["auto"]
 
@@ -162,7 +172,8 @@ def test_a_head_that_is_to_be_held_in_fp32_is_counted(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("init", ["closed_form", "random"])
 def test_a_model_with_one_block_is_refused_by_name_however_the_lens_starts(init: str, tmp_path: Path) -> None:
     folder = make_model(tmp_path / "one", num_hidden_layers=1)
-    config = settings(model__model_id=str(folder), model__init=init)
+    model, text, trainer = options(model__model_id=str(folder), model__init=init)
     with pytest.raises(InputError, match="one has 1 block, hence no row between"):
-        plan.plan_run(config)
-    assert plan.plan_run(config, reads_text=False).shape.num_blocks == 1, "it can be swept with the norm lens"
+        plan.plan_text(model, text, "full", trainer)
+    swept = plan.plan_prompts(ModelSettings(model_id=str(folder)), trainer)
+    assert swept.known.shape.num_blocks == 1, "it can be swept with the norm lens"

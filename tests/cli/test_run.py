@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import LightningDataModule, LightningModule
 
 from logos_pl.cli.entry import main
-from logos_pl.cli.run import LogosCLI
+from logos_pl.cli.fit import Fit
 from logos_pl.errors import InputError
 from logos_pl.fit.checkpoint import AtomicCheckpointIO, Resuming
-from tests.tiny import fit_arguments, make_corpus, make_model
+from tests.tiny import accepted, fit_arguments, make_corpus, make_model
 
+NO_LENGTH = TypeError("object of type 'int' has no len()")
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
@@ -145,8 +147,8 @@ def test_without_a_bias_only_the_same_lens_is_written_and_can_be_evaluated(
 
     assert sorted(os.listdir(without)) == ["README.md", "provenance.json", "provenance.json.sha256", "weights.pt"]
     assert (without / "weights.pt").read_bytes() == (with_one / "weights.pt").read_bytes()
-    assert main(["validate", *arguments]) == 0
-    assert main(["test", *arguments]) == 2, "the gates have nothing to compare it with"
+    assert main(accepted("validate", arguments)) == 0
+    assert main(accepted("test", arguments)) == 2, "the gates have nothing to compare it with"
 
 
 def test_the_last_step_is_validated_whatever_the_interval_and_a_run_without_a_logger_keeps_its_configuration_too(
@@ -203,7 +205,7 @@ def test_a_validation_leaves_nothing_where_it_is_called(
     monkeypatch.chdir(tmp_path)
     arguments = fit_arguments(**tiny, logs=Path("nothing"), **{"export.folder": fitted / "lenses"})
 
-    assert main(["validate", *[part for part in arguments if "default_root_dir" not in part]]) == 0
+    assert main([part for part in accepted("validate", arguments) if "default_root_dir" not in part]) == 0
 
     assert list(tmp_path.iterdir()) == []
 
@@ -211,7 +213,7 @@ def test_a_validation_leaves_nothing_where_it_is_called(
 def test_evaluating_without_a_lens_says_how_to_fit_one(
     tiny: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status, sentence = refused(["test", *fit_arguments(**tiny, logs=tmp_path)], capsys)
+    status, sentence = refused(accepted("test", fit_arguments(**tiny, logs=tmp_path)), capsys)
 
     assert status == 2
     assert "There is no tuned lens at" in sentence
@@ -236,13 +238,13 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "lanes that cannot be shared": ({"data.num_workers": 3}, "make --data.lanes a multiple of 3"),
     "nothing to resume": ({"ckpt_path": "last"}, "start without --ckpt_path"),
     "no such checkpoint": ({"ckpt_path": "nowhere.ckpt"}, "--ckpt_path nowhere.ckpt is not a file"),
-    "misspelt option": ({"model.rnak": 3}, "unrecognized arguments: --model.rnak=3"),
-    "abbreviated option": ({"trainer.max_step": 3}, "unrecognized arguments: --trainer.max_step=3"),
+    "misspelt option": ({"model.rnak": 3}, "There is no option --model.rnak of fit: did you mean --model.rank?"),
+    "abbreviated option": ({"trainer.max_step": 3}, "There is no option --trainer.max_step of fit"),
     "no such device": ({"trainer.accelerator": "cuda"}, "there is no device 'cuda' on this machine"),
     "no decoding norm of that name": ({"model.decoding_norm": "first"}, "'final', 'next'"),
     "too few held-out texts": ({"data.val_seqs": 4000}, "--data.val_seqs"),
-    "a step limit beside the budget": ({"trainer.max_steps": 3}, "unrecognized arguments: --trainer.max_steps=3"),
-    "another precision": ({"trainer.precision": "bf16-true"}, "unrecognized arguments: --trainer.precision=bf16-true"),
+    "a step limit beside the budget": ({"trainer.max_steps": 3}, "There is no option --trainer.max_steps of fit"),
+    "another precision": ({"trainer.precision": "bf16-true"}, "There is no option --trainer.precision of fit"),
     "no validation at all": ({"data.val_seqs": 0}, "--data.val_seqs must be at least 1"),
     "no patience": ({"early_stopping.patience": 0}, "--early_stopping.patience must be at least 1"),
     "learning backwards": ({"model.lr": -1}, "--model.lr must be above 0 (got -1.0)."),
@@ -319,7 +321,7 @@ def test_a_lens_is_not_read_with_another_norm_than_it_was_trained_with(
 ) -> None:
     arguments = fit_arguments(**tiny, logs=fitted, **{"model.decoding_norm": "next"})
 
-    status, sentence = refused(["test", *arguments], capsys)
+    status, sentence = refused(accepted("test", arguments), capsys)
 
     assert status == 2
     assert "was trained with decoding_norm final" in sentence
@@ -345,7 +347,7 @@ def test_a_checkpoint_is_evaluated_where_there_is_no_artifact(
 ) -> None:
     (best,) = fitted.rglob("best.ckpt")
 
-    assert main(["validate", *fit_arguments(**tiny, logs=tmp_path), f"--ckpt_path={best}"]) == 0
+    assert main([*accepted("validate", fit_arguments(**tiny, logs=tmp_path)), f"--ckpt_path={best}"]) == 0
     assert "best.ckpt" in capsys.readouterr().out
 
 
@@ -396,17 +398,26 @@ def test_text_that_was_not_held_out_from_the_fit_judges_no_lens(
 
 
 @pytest.mark.parametrize(
-    ("has_loaded", "begun", "said"), [(True, False, True), (True, True, False), (False, False, False)]
+    ("error", "has_loaded", "begun", "said"),
+    [
+        (NO_LENGTH, True, False, True),
+        (NO_LENGTH, True, True, False),
+        (NO_LENGTH, False, False, False),
+        (RuntimeError("Error(s) in loading state_dict for TuningModule: size mismatch"), True, False, True),
+        (RuntimeError("CUDA error"), True, False, False),
+    ],
 )
 def test_what_lightning_meets_in_a_checkpoint_before_the_first_step_is_said_of_the_checkpoint(
-    has_loaded: bool, begun: bool, said: bool
+    error: Exception, has_loaded: bool, begun: bool, said: bool
 ) -> None:
-    def fit(**arguments: Any) -> None:
-        raise TypeError("object of type 'int' has no len()")
+    def fit(module: Any, **arguments: Any) -> None:
+        raise error
 
-    cli = LogosCLI.__new__(LogosCLI)
-    cli.resuming, cli.checkpoint_io = Resuming(), AtomicCheckpointIO()
-    cli.resuming.done, cli.checkpoint_io.has_loaded = begun, has_loaded
-    cli.trainer = SimpleNamespace(fit=fit)  # type: ignore[assignment]
-    with pytest.raises(InputError if said else TypeError, match="last.ckpt holds a part" if said else "no len"):
-        cli.fit(ckpt_path="last.ckpt")
+    command = Fit.__new__(Fit)
+    command.config = SimpleNamespace(ckpt_path="last.ckpt")
+    command.resuming, command.checkpoint_io = Resuming(), AtomicCheckpointIO()
+    command.resuming.done, command.checkpoint_io.has_loaded = begun, has_loaded
+    trainer: Any = SimpleNamespace(fit=fit)
+    said_so = "last.ckpt holds a part" if said else str(error)
+    with pytest.raises(InputError if said else type(error), match=re.escape(said_so)):
+        command.run(trainer, LightningModule(), LightningDataModule())

@@ -8,6 +8,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
+from logos_pl.data.model_tokenizer import ModelTokenizer
 from logos_pl.data.shards import Shard
 from tests.data.texts import make_texts, write_parquet
 
@@ -22,6 +23,12 @@ def tokenizer() -> PreTrainedTokenizerFast:
     raw.pre_tokenizer = ByteLevel(add_prefix_space=False, use_regex=False)
     raw.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", BOS)])
     return PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<s>")
+
+
+@pytest.fixture(scope="session")
+def byte_model(tokenizer: PreTrainedTokenizerFast) -> ModelTokenizer:
+    """A model of that tokenizer whose context nothing bounds."""
+    return ModelTokenizer("demo", tokenizer, len(tokenizer), None)
 
 
 @pytest.fixture

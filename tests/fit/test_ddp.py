@@ -12,22 +12,22 @@ import pytest
 import torch
 
 from logos_pl.cli.entry import main
-from logos_pl.modules.tuning import LensTuning
-from tests.tiny import fit_arguments, make_corpus, make_model
+from logos_pl.fit.module import TuningModule
+from tests.tiny import accepted, fit_arguments, make_corpus, make_model
 
 TWO = {"trainer.devices": 2, "trainer.strategy": "ddp"}
 
 
 STOPPED_IN_STEP_7 = """
 import os, signal, sys
-from logos_pl.modules.tuning import LensTuning
+from logos_pl.fit.module import TuningModule
 from logos_pl.cli.entry import main
-inner = LensTuning.training_step
+inner = TuningModule.training_step
 def step(self, batch, index):
     if self.global_step == 6 and os.environ.get("LOCAL_RANK", "0") == "0":
         os.kill(os.getpid(), signal.SIGTERM)
     return inner(self, batch, index)
-LensTuning.training_step = step
+TuningModule.training_step = step
 if __name__ == "__main__":
     sys.exit(main())
 """
@@ -86,14 +86,14 @@ def test_a_fit_of_one_process_then_two_then_one_counts_and_trains_the_same(
     """Each is stopped in the middle of an interval, after an odd number of steps: 1, and 7."""
     one, two = (["fit", *fit_arguments(**tiny, logs=tmp_path, **options)] for options in ({}, TWO))
     with monkeypatch.context() as patch:
-        inner = LensTuning.training_step
+        inner = TuningModule.training_step
 
-        def step(self: LensTuning, batch: Any, index: int) -> Any:
+        def step(self: TuningModule, batch: Any, index: int) -> Any:
             if index == 0:
                 os.kill(os.getpid(), signal.SIGTERM)
             return inner(self, batch, index)
 
-        patch.setattr(LensTuning, "training_step", step)
+        patch.setattr(TuningModule, "training_step", step)
         assert main(one) == 128 + signal.SIGTERM
     script = tmp_path / "stopped.py"
     script.write_text(STOPPED_IN_STEP_7)
@@ -126,7 +126,7 @@ def test_what_the_first_process_refuses_ends_both_with_one_sentence(
 def test_two_processes_fit_the_prism_that_one_fits(tiny: dict[str, Path], tmp_path: Path) -> None:
     maps, provenances = [], []
     arguments = fit_arguments(**tiny, logs=tmp_path, **{"prism.positions": 1500})
-    assert main(["prism", *arguments, f"--prism.folder={tmp_path / 'one'}"]) == 0
+    assert main([*accepted("prism", arguments), f"--prism.folder={tmp_path / 'one'}"]) == 0
     run(
         "prism", [*arguments, f"--prism.folder={tmp_path / 'two'}", *(f"--{key}={value}" for key, value in TWO.items())]
     )

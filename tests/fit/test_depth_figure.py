@@ -7,8 +7,9 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from logos_pl.fit.depth_figure import DepthFigure, kl_against_depth
+from logos_pl.fit.module import TuningModule
 from logos_pl.lenses.translator import Translators
-from logos_pl.modules.tuning import LensTuning
+from tests.tiny import resolved
 
 
 def test_the_figure_draws_both_lenses_and_both_directions() -> None:
@@ -27,7 +28,7 @@ def test_the_figure_draws_both_lenses_and_both_directions() -> None:
 def test_every_row_of_both_lenses_and_every_temperature_has_a_curve(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = LensTuning("any")
+    module = TuningModule(resolved(model_id="any"))
     module.averages = torch.nn.ModuleDict({"translators": Translators(1, 4, 2)})
     readings = {"kl_from_final_bits": torch.tensor([3.0, 2.0, 0.0]), "kl_to_final_bits": torch.ones(3)}
     module.validation = {"norm": readings, "tuned": readings | {"kl_from_final_bits": torch.tensor([3.0, 1.0, 0.0])}}

@@ -7,24 +7,26 @@ import pytest
 import torch
 
 from logos_pl.fit import prism as prism_fit
-from logos_pl.fit.prism import PrismFit, PrismSettings
+from logos_pl.fit.prism import PrismModule
 from logos_pl.functional.moments import MomentStream
 from logos_pl.lenses import prism as prism_lens
 from logos_pl.lm.frozen import FrozenLM
+from logos_pl.settings.model import ModelSettings
+from logos_pl.settings.prism import PrismSettings
 from tests.lm.families import D_MODEL, tiny_model
 
 
 def test_the_last_row_is_whitened_once_for_each_kind_and_not_for_each_candidate(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    module = PrismFit(PrismSettings(positions=200), "tiny")
+    module = PrismModule(ModelSettings(model_id="tiny"), PrismSettings(positions=200))
     module.build(FrozenLM.from_model(tiny_model("llama")))
-    stream = MomentStream(len(module.rows), D_MODEL)
-    x = torch.randn(len(module.rows) + 1, 200, D_MODEL, generator=torch.Generator().manual_seed(0))
+    stream = MomentStream(len(module.pooled_rows), D_MODEL)
+    x = torch.randn(len(module.pooled_rows) + 1, 200, D_MODEL, generator=torch.Generator().manual_seed(0))
     stream.add(x[:-1], x[-1])
     module._stream = stream
     monkeypatch.setattr(prism_fit, "all_sum", lambda trainer, tensor: tensor)
-    monkeypatch.setattr(PrismFit, "trainer", SimpleNamespace())
+    monkeypatch.setattr(PrismModule, "trainer", SimpleNamespace())
     calls: list[str] = []
 
     def counted(covariance: Any, kind: str, shrinkage: float) -> Any:
@@ -37,6 +39,6 @@ def test_the_last_row_is_whitened_once_for_each_kind_and_not_for_each_candidate(
     assert len(module.prisms) == 8
     assert {kind: calls.count(kind) for kind in ("diagonal", "full")} == {"diagonal": 5, "full": 5}
     for candidate, lens in module.prisms.items():
-        places = [list(module.rows).index(depth) for depth in candidate.depths]
-        alone = prism_lens.fit_prism(stream.moments(), places, candidate.whiten, module.shrinkage, module.rank)
+        places = [list(module.pooled_rows).index(depth) for depth in candidate.depths]
+        alone = prism_lens.fit_prism(stream.moments(), places, candidate.whiten, module.prism.shrinkage, module.rank)
         assert all(torch.equal(a, b) for a, b in zip(lens.prism, alone, strict=True))

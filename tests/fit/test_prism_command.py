@@ -11,13 +11,15 @@ import torch
 from logos_pl.api import sweep
 from logos_pl.artifacts.prism import load_prism
 from logos_pl.cli.entry import main
-from logos_pl.data.datamodule import LensDataModule
 from logos_pl.data.packed_text import in_order
+from logos_pl.data.training_text import TrainingText
 from logos_pl.lenses.head import Head
 from logos_pl.lm.frozen import FrozenLM, load_tokenizer
 from logos_pl.lm.residuals import residuals
+from logos_pl.settings.resolve import resolve_text
+from logos_pl.settings.text import TrainingTextSettings
 from logos_pl.sweep.document import SCHEMA_FILE
-from tests.tiny import fit_arguments, make_corpus, make_model
+from tests.tiny import accepted, fit_arguments, make_corpus, make_model
 
 POSITIONS = 1_000
 
@@ -30,7 +32,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def prism_arguments(tiny: dict[str, Path], logs: Path, **options: Any) -> list[str]:
     own = {"prism.folder": logs / "prisms", "prism.positions": POSITIONS}
-    return ["prism", *fit_arguments(**tiny, logs=logs, **(own | options))]
+    return accepted("prism", fit_arguments(**tiny, logs=logs, **(own | options)))
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +46,14 @@ def test_the_map_is_the_textbooks_on_every_position_that_was_read(fitted: Path, 
     lm = FrozenLM.load(str(tiny["model"]), dtype="float32")
     lens, provenance = load_prism(fitted, lm)
     head, rows = Head(lm.anatomy), [*provenance.rows, 4]
-    data = LensDataModule(
-        dataset=str(tiny["corpus"]), model_id=str(tiny["model"]), seq_len=32, held_out_frac=0.1, lanes=4, num_workers=0,
-        effective_batch_seqs=8, micro_batch_seqs=4, positions_per_seq=4, val_seqs=8, test_seqs=8,
-        tokens=10**5,
+    settings = TrainingTextSettings(
+        dataset=str(tiny["corpus"]), seq_len=32, held_out_frac=0.1, lanes=4, num_workers=0, effective_batch_seqs=8,
+        micro_batch_seqs=4, positions_per_seq=4, val_seqs=8, tokens=10**5,
     )  # fmt: skip
+    data = TrainingText(resolve_text(settings, "full", lm.vocab_size), str(tiny["model"]))
     data.setup("fit")
     sequences: list[torch.Tensor] = []
-    batches = iter(in_order(data._stream().chunks(0), 1, int(data.micro_batch_seqs)))
+    batches = iter(in_order(data._stream().chunks(0), 1, 4))
     while len(sequences) * 24 < provenance.positions:  # positions 8 to 31 of 32, which the schedule draws from
         sequences.extend(next(batches).input_ids)
     positions = torch.arange(8, 32).expand(len(sequences), -1)
@@ -141,7 +143,7 @@ def test_a_model_whose_norm_silences_a_direction_needs_shrinkage(
 
 def sweep_arguments(tiny: dict[str, Path], fitted: Path, logs: Path, **options: Any) -> list[str]:
     own = {"prism.folder": fitted.parent, "data.prompt": "sun moon river", "data.answer": "stone"}
-    return ["predict", *fit_arguments(**tiny, logs=logs, **(own | options))]
+    return accepted("predict", fit_arguments(**tiny, logs=logs, **(own | options)))
 
 
 def test_a_sweep_reads_the_prism_beside_the_others_and_sums_it_up(
@@ -202,7 +204,7 @@ def test_a_validation_prints_norm_tuned_and_prism_side_by_side(
     options = {"prism.folder": fitted.parent, "data.tokens": 4 * 8 * 32}
     assert main(["fit", *fit_arguments(**tiny, logs=tmp_path, **options)]) == 0
     capsys.readouterr()
-    assert main(["validate", *fit_arguments(**tiny, logs=tmp_path, **options)]) == 0
+    assert main(accepted("validate", fit_arguments(**tiny, logs=tmp_path, **options))) == 0
     lines = capsys.readouterr().out.split("held-out validation text")[1].splitlines()
     heading = next(line for line in lines if "depth" in line)
     assert heading.split() == ["row", "depth", *("norm", "tuned", "prism") * 3]

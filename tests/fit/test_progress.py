@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from logos_pl.data.packed_text import TextBatch
+from logos_pl.fit.module import StepReading, TuningModule
 from logos_pl.fit.progress import FitProgress
 from logos_pl.io.terminal import Console
-from logos_pl.modules.tuning import LensTuning, StepReading
+from tests.tiny import resolved
 
 
 class Trainer:
@@ -27,7 +28,7 @@ def fit(
 ) -> None:
     clock = iter(range(0, 1000, 2))
     monkeypatch.setattr("logos_pl.fit.progress.time", SimpleNamespace(monotonic=lambda: float(next(clock))))
-    module = LensTuning("any")
+    module = TuningModule(resolved(model_id="any"))
     module.reading = StepReading(torch.tensor(1.5), torch.log(torch.tensor([2.0, 8.0])), [1, 2])
     batch = TextBatch(torch.zeros(4, 100), torch.zeros(4, 3), {})
     progress.on_train_start(trainer, module)

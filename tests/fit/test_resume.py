@@ -21,28 +21,28 @@ KILL = "os.kill(os.getpid(), signal.SIGKILL)"
 # Each runs in the process to be killed, before the command line does: what is patched is only the moment of the kill.
 MOMENTS = {
     "before the first validation": f"""
-        inner = LensTuning.training_step
+        inner = TuningModule.training_step
         def step(self, batch, index):
             if self.global_step == 2:
                 {KILL}
             return inner(self, batch, index)
-        LensTuning.training_step = step
+        TuningModule.training_step = step
     """,
     "in a step": f"""
-        inner = LensTuning.training_step
+        inner = TuningModule.training_step
         def step(self, batch, index):
             if self.global_step == 6:
                 {KILL}
             return inner(self, batch, index)
-        LensTuning.training_step = step
+        TuningModule.training_step = step
     """,
     "in a validation": f"""
-        inner = LensTuning.validation_step
+        inner = TuningModule.validation_step
         def step(self, batch, index):
             if self.global_step == 8 and index == 1:
                 {KILL}
             return inner(self, batch, index)
-        LensTuning.validation_step = step
+        TuningModule.validation_step = step
     """,
     "while writing a checkpoint": f"""
         inner = checkpoint.replace_file
@@ -73,12 +73,12 @@ MOMENTS = {
     """,
 }
 STOP = """
-        inner = LensTuning.training_step
+        inner = TuningModule.training_step
         def step(self, batch, index):
             if self.global_step == {step} and index % 2 == 0:
                 os.kill(os.getpid(), signal.{name})
             return inner(self, batch, index)
-        LensTuning.training_step = step
+        TuningModule.training_step = step
 """
 
 
@@ -101,7 +101,7 @@ def run_and_die(arguments: list[str], patch: str) -> subprocess.CompletedProcess
     script = (
         "import os, signal, sys\n"
         "from logos_pl.fit import checkpoint\n"
-        "from logos_pl.modules.tuning import LensTuning\n"
+        "from logos_pl.fit.module import TuningModule\n"
         "from logos_pl.cli.entry import main\n"
         f"{lines}\n"
         f"sys.exit(main({arguments!r}))\n"
@@ -133,7 +133,7 @@ def assert_same_outcome(folder: Path, reference: Path) -> None:
             assert all(torch.equal(value, other["state"][key][name]) for name, value in slots.items())
     assert last["lr_schedulers"] == wanted_last["lr_schedulers"]
     assert last["callbacks"].keys() == wanted_last["callbacks"].keys()
-    assert last["LensDataModule"] == wanted_last["LensDataModule"]
+    assert last["TrainingText"] == wanted_last["TrainingText"]
 
 
 @pytest.mark.parametrize("moment", MOMENTS)

@@ -5,20 +5,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from jsonargparse import Namespace
+from lightning.pytorch import LightningModule, Trainer
 
 from logos_pl.errors import InputError, RunError
-from logos_pl.fit.checkpoint import RunCheckpoint
 from logos_pl.fit.run_config import RunConfig
 
 
 def save(folder: Path, text: str) -> None:
     """Write a configuration as a fit does when it starts."""
     parser: Any = SimpleNamespace(dump=lambda config, skip_none: text)
-    callback = RunConfig(parser, SimpleNamespace(), save_to_log_dir=False)
-    trainer: Any = SimpleNamespace(
-        callbacks=[RunCheckpoint(folder, "best", monitor="x"), RunCheckpoint(folder, "last")]
-    )
-    callback.save_config(trainer, SimpleNamespace(), "fit")
+    RunConfig(parser, Namespace(), folder).save_config(Trainer.__new__(Trainer), LightningModule(), "fit")
 
 
 def test_a_run_that_goes_on_with_other_settings_leaves_the_earlier_ones_as_they_were(tmp_path: Path) -> None:

@@ -9,13 +9,15 @@ import pytest
 import torch
 
 from logos_pl.cli.entry import main
-from logos_pl.data.datamodule import LensDataModule
+from logos_pl.data.training_text import TrainingText
 from logos_pl.fit import start
 from logos_pl.fit.closed_form import OpeningText, closed_form_start
 from logos_pl.fit.start import LensStart, rows_at_once
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.translator import Translators
 from logos_pl.lm.frozen import FrozenLM
+from logos_pl.settings.resolve import resolve_text
+from logos_pl.settings.text import TrainingTextSettings
 from tests.tiny import fit_arguments, make_corpus, make_model
 
 GIB = 2**30
@@ -45,10 +47,11 @@ def test_the_exported_start_is_that_of_the_first_sequences(
     assert step_0[6:] == step_1[6:], "a step without learning rate changes nothing"
 
     lm = FrozenLM.load(str(tiny["model"]))
-    data = LensDataModule(
+    settings = TrainingTextSettings(
         dataset=str(tiny["corpus"]), seq_len=32, effective_batch_seqs=8, micro_batch_seqs=4, positions_per_seq=4,
-        held_out_frac=0.1, val_seqs=8, test_seqs=8, lanes=4, num_workers=0, model_id=str(tiny["model"]),
+        held_out_frac=0.1, val_seqs=8, lanes=4, num_workers=0,
     )  # fmt: skip
+    data = TrainingText(resolve_text(settings, "full", lm.vocab_size), str(tiny["model"]))
     data.setup("fit")
     text = [OpeningText(batch.input_ids, [n >= 4 for n in numbers]) for batch, numbers in data.opening(8)]
     start = closed_form_start(lm, Head(lm.anatomy), lambda: text, 4, num_set_aside=4)

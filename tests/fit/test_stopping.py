@@ -4,8 +4,9 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
+from logos_pl.fit.module import PERCENTILE_KL
 from logos_pl.fit.stopping import PercentileStopping
-from logos_pl.modules.tuning import PERCENTILE_KL
+from logos_pl.settings.fit import StoppingSettings
 
 
 def trainer_reading(kl_bits: float) -> Trainer:
@@ -32,24 +33,24 @@ def validations(stopping: PercentileStopping, readings: list[float]) -> int:
 
 
 def test_three_validations_without_improvement_stop_the_fit() -> None:
-    assert validations(PercentileStopping(), [2.0, 1.0, 1.1, 1.0, 1.2, 0.5]) == 5
+    assert validations(PercentileStopping(StoppingSettings()), [2.0, 1.0, 1.1, 1.0, 1.2, 0.5]) == 5
 
 
 def test_an_improvement_starts_the_count_anew() -> None:
-    assert validations(PercentileStopping(), [2.0, 2.1, 2.1, 1.9, 2.0, 2.0]) == 0
+    assert validations(PercentileStopping(StoppingSettings()), [2.0, 2.1, 2.1, 1.9, 2.0, 2.0]) == 0
 
 
 def test_an_improvement_below_the_margin_does_not_count() -> None:
-    assert validations(PercentileStopping(patience=2, min_delta_bits=0.1), [2.0, 1.95, 1.91]) == 3
+    assert validations(PercentileStopping(StoppingSettings(patience=2, min_delta_bits=0.1)), [2.0, 1.95, 1.91]) == 3
 
 
 def test_a_figure_that_is_not_finite_stops_at_once() -> None:
-    assert validations(PercentileStopping(), [float("nan")]) == 1
+    assert validations(PercentileStopping(StoppingSettings()), [float("nan")]) == 1
 
 
 @pytest.mark.parametrize(("readings", "stops"), [([1.0, 1.0, 1.0, 1.0], True), ([1.0, 1.0, 1.0], False)])
 def test_a_resumed_run_remembers_whether_it_had_stopped(readings: list[float], stops: bool) -> None:
-    before, after = PercentileStopping(), PercentileStopping()
+    before, after = PercentileStopping(StoppingSettings()), PercentileStopping(StoppingSettings())
     validations(before, readings)
     after.load_state_dict(before.state_dict())
     trainer = trainer_reading(1.0)

@@ -17,7 +17,7 @@ from logos_pl.artifacts import load_tuned_lens, save_tuned_lens
 from logos_pl.artifacts.filenames import GATE_FILES, UNHASHED_FILES
 from logos_pl.cli.entry import main
 from tests.artifacts.lenses import contents
-from tests.tiny import WORDS, fit_arguments, make_corpus, make_imported_lens, make_model
+from tests.tiny import WORDS, accepted, fit_arguments, make_corpus, make_imported_lens, make_model
 
 LENS_FILES = {"README.md", "bias_only.pt", "provenance.json", "provenance.json.sha256", "weights.pt"}
 FACTS = [f"  - {{id: {WORDS[i]}, prompt: {' '.join(WORDS[i : i + 3])}, answer: {WORDS[i + 5]}}}" for i in range(8)]
@@ -60,7 +60,7 @@ def suite(folder: Path, *lines: str) -> Path:
 def arguments(tiny: dict[str, Path], logs: Path, **options: Any) -> list[str]:
     if "data.suite" not in options:
         options["data.suite"] = suite(logs.parent, *FACTS)
-    return ["test", *fit_arguments(**tiny, logs=logs, **options)]
+    return accepted("test", fit_arguments(**tiny, logs=logs, **options))
 
 
 def lens(logs: Path) -> Path:

@@ -9,9 +9,10 @@ from logos_pl.errors import GatesNotPassedError, RunError
 from logos_pl.gates.evaluator import GateReadings, SkipReading
 from logos_pl.gates.gates import judge
 from logos_pl.gates.kpis import measure
+from logos_pl.gates.module import GateModule
 from logos_pl.gates.report import GateReport
 from logos_pl.gates.writer import GateWriter, baseline_table, gate_table
-from logos_pl.modules.tuning import LensTuning
+from logos_pl.settings.model import ModelSettings
 from tests.artifacts.lenses import make_lm
 from tests.gates.lens_suite import WORSE_BITS, prompt, text
 
@@ -28,7 +29,7 @@ def judged(good: bool) -> GateReadings:
 
 def ended(folder: Path, good: bool) -> GateWriter:
     """The callback after a test, in a process that is not the first."""
-    module = LensTuning("org/tiny", rank=2)
+    module = GateModule(ModelSettings(model_id="org/tiny"))
     module.build(make_lm())
     module.gate_readings = judged(good)
     writer = GateWriter(folder, is_artifact=True)

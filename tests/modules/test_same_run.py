@@ -7,20 +7,21 @@ import pytest
 from logos_pl import agreement
 from logos_pl.errors import RunError
 from logos_pl.modules import same_run
+from logos_pl.modules.base import LensModule
 from logos_pl.modules.same_run import SameRun
-from logos_pl.modules.tuning import LensTuning
+from logos_pl.settings.model import ModelSettings
 from tests.artifacts.lenses import make_lm
 
 
 def trainer(**more: Any) -> Any:
-    data = SimpleNamespace(place=lambda: "start", identity=lambda: {"commit": "c0ffee"})
+    data = SimpleNamespace(same_in_all=lambda: {"the text consumed": "start", "commit": "c0ffee"})
     return SimpleNamespace(ckpt_path=None, max_steps=12, accumulate_grad_batches=2, datamodule=data, **more)
 
 
 @pytest.mark.parametrize("name", ["grad_accum", "commit", "the text consumed", "model_dtype", "the checkpoint"])
 def test_what_another_process_has_settled_differently_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agreement, "gather", lambda own: [own, own | {name: "other"}])
-    module = LensTuning("org/tiny", rank=2)
+    module = LensModule(ModelSettings(model_id="org/tiny"))
     module.build(make_lm())
     with pytest.raises(RunError, match=rf"differ: {name} is .* in the first and other in process 1;"):
         SameRun().on_fit_start(trainer(), module)

@@ -8,7 +8,7 @@ from typing import cast
 import torch
 
 from logos_pl.data.prompt_types import Prompt
-from logos_pl.modules.tuning import LensTuning
+from logos_pl.modules.base import LensModule
 from logos_pl.sweep.document import OutputBuilder
 from logos_pl.sweep.document_summaries import PromptSummary
 from logos_pl.sweep.files import SweepFiles
@@ -34,7 +34,7 @@ def read(i: int) -> PromptRecords:
 
 def files_in(folder: Path, *, decompose: bool = False) -> SweepFiles:
     frozen = SimpleNamespace(clean_model_name="m", num_blocks=NUM_BLOCKS, dtype=torch.float32)
-    module = cast(LensTuning, SimpleNamespace(frozen=frozen, lenses=dict.fromkeys(LENSES)))
+    module = cast(LensModule, SimpleNamespace(frozen=frozen, lenses=dict.fromkeys(LENSES)))
     return SweepFiles(SweepFolder(folder), module, None, "sample", decompose=decompose)
 
 

@@ -20,7 +20,7 @@ from logos_pl.cli.entry import main
 from logos_pl.sweep.document import SCHEMA_FILE
 from logos_pl.sweep.record_csv import next_token_header, position_header
 from tests.lm.families import tiny_model
-from tests.tiny import fit_arguments, make_corpus, make_imported_lens, make_model
+from tests.tiny import accepted, fit_arguments, make_corpus, make_imported_lens, make_model
 
 PROMPTS = """\
 facts:
@@ -56,7 +56,7 @@ def prompts(tmp_path: Path) -> Path:
 
 
 def arguments(tiny: dict[str, Path], lenses: Path, logs: Path, **options: Any) -> list[str]:
-    return ["predict", *fit_arguments(**tiny, logs=logs, **({"export.folder": lenses / "lenses"} | options))]
+    return accepted("predict", fit_arguments(**tiny, logs=logs, **({"export.folder": lenses / "lenses"} | options)))
 
 
 def latest(logs: Path) -> Path:

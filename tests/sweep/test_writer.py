@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from logos_pl.errors import InputError
+from logos_pl.settings.sweep import SweepSettings
 from logos_pl.sweep.copy_collapse import CopyRule
 from logos_pl.sweep.writer import SweepDestination, SweepWriter
 
@@ -22,12 +23,13 @@ from logos_pl.sweep.writer import SweepDestination, SweepWriter
 )
 def test_a_copy_threshold_or_margin_that_is_no_probability_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        SweepWriter(**options)
+        SweepSettings(**options)
 
 
 def test_the_bounds_themselves_are_taken_and_the_defaults_are_the_specified_ones() -> None:
-    assert SweepWriter(copy_threshold=1.0, copy_margin=0.0).copy_rule == CopyRule(1.0, 0.0)
-    assert SweepWriter().copy_rule == CopyRule(0.95, 0.10)
+    bounds = SweepSettings(copy_threshold=1.0, copy_margin=0.0)
+    assert SweepWriter(bounds, SweepDestination()).copy_rule == CopyRule(1.0, 0.0)
+    assert SweepWriter(SweepSettings(), SweepDestination()).copy_rule == CopyRule(0.95, 0.10)
 
 
 def test_a_sweep_does_not_write_into_a_lens(tmp_path: Path) -> None:

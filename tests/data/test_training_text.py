@@ -1,4 +1,4 @@
-import inspect
+import hashlib
 import io
 import re
 from collections.abc import Callable, Iterator
@@ -11,18 +11,23 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from transformers import PreTrainedConfig, PreTrainedTokenizerFast
 
-from logos_pl.data import datamodule
-from logos_pl.data.datamodule import LensDataModule
+from logos_pl.data import model_tokenizer
+from logos_pl.data.held_out_text import HeldOutText
+from logos_pl.data.model_tokenizer import ModelTokenizer
 from logos_pl.data.packed_text import TextBatch
 from logos_pl.data.shards import Shard
+from logos_pl.data.training_text import TrainingText
 from logos_pl.errors import InputError
 from logos_pl.functional.positions import sample_positions
+from logos_pl.functional.schedules import ScheduleName
 from logos_pl.lm.frozen import read_config
 from logos_pl.lm.sources import Source
+from logos_pl.settings.resolve import resolve_text
+from logos_pl.settings.text import TrainingTextSettings
 from tests.data.texts import expected_side, make_texts
 
 Corpus = Callable[..., tuple[Shard, ...]]
-Make = Callable[..., LensDataModule]
+Make = Callable[..., TrainingText]
 SMALL: dict[str, Any] = {
     "seq_len": 16,
     "effective_batch_seqs": 8,
@@ -31,7 +36,6 @@ SMALL: dict[str, Any] = {
     "position_range": (0.60, 0.95),
     "held_out_frac": 0.1,
     "val_seqs": 6,
-    "test_seqs": 4,
     "lanes": 4,
     "num_workers": 0,
     "tokens": 16 * 8 * 1000,
@@ -39,14 +43,24 @@ SMALL: dict[str, Any] = {
 
 
 @pytest.fixture
-def make(corpus: Corpus, tokenizer: PreTrainedTokenizerFast) -> Iterator[Make]:
+def make(corpus: Corpus, byte_model: ModelTokenizer) -> Iterator[Make]:
     """A data module over 3 shards of 40 texts, set up unless told otherwise."""
     folder = str(Path(corpus(3, 40)[0].url).parent)
-    made: list[LensDataModule] = []
+    made: list[TrainingText] = []
 
-    def build(*, rank: int | None = None, world_size: int = 2, ready: bool = True, **settings: Any) -> LensDataModule:
-        module = LensDataModule(**{"dataset": folder, **SMALL, **settings})
-        module.tokenizer = tokenizer
+    def build(
+        *,
+        rank: int | None = None,
+        world_size: int = 2,
+        ready: bool = True,
+        model: ModelTokenizer | None = byte_model,
+        schedule: ScheduleName = "full",
+        seed: int = 316,
+        **options: Any,
+    ) -> TrainingText:
+        settings = TrainingTextSettings(**{"dataset": folder, **SMALL, **options})
+        module = TrainingText(resolve_text(settings, schedule, byte_model.num_ids), "demo", seed=seed)
+        module.model = model
         if rank is not None:
             root = SimpleNamespace(root_device=torch.device("cpu"))
             trainer: Any = SimpleNamespace(global_rank=rank, world_size=world_size, strategy=root, global_step=0)
@@ -61,7 +75,7 @@ def make(corpus: Corpus, tokenizer: PreTrainedTokenizerFast) -> Iterator[Make]:
         module.teardown()
 
 
-def train(module: LensDataModule, count: int) -> list[TextBatch]:
+def train(module: TrainingText, count: int) -> list[TextBatch]:
     """Trains on `count` micro-batches, epoch after epoch."""
     batches: list[TextBatch] = []
     loader = module.train_dataloader()
@@ -134,13 +148,16 @@ def test_the_content_hash_tells_runs_apart_that_consumed_different_text(make: Ma
     assert len({*hashes, other.ledger().content_hash}) == 3
 
 
-def test_train_validation_and_test_have_no_text_in_common(make: Make, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_train_validation_and_test_have_no_text_in_common(
+    make: Make, tokenizer: PreTrainedTokenizerFast, byte_model: ModelTokenizer
+) -> None:
     module = make()
+    tested = HeldOutText.find(module.settings, byte_model, {"val": 6, "test": 4}).batches("test", None)
     numbered = [ids for batch in train(module, 500) for ids in batch.input_ids.tolist()]
     trained = texts_in([ids for lane in range(4) for ids in numbered[lane::4]], tokenizer)
     held_out = {
         "val": texts_in([ids for batch in module.val_dataloader() for ids in batch.input_ids.tolist()], tokenizer),
-        "test": texts_in([ids for batch in module.test_dataloader()[0] for ids in batch.input_ids.tolist()], tokenizer),
+        "test": texts_in([ids for batch in tested for ids in batch.input_ids.tolist()], tokenizer),
     }
     assert module.ledger().passes > 0
     texts = [text for shard in range(3) for text in make_texts(shard, 40)]
@@ -151,18 +168,6 @@ def test_train_validation_and_test_have_no_text_in_common(make: Make, tokenizer:
             assert side == which or f"<s>{text}<s>" not in stream
     assert sum(f"<s>{text}<s>" in trained for text in texts) > 50
     assert all(sum(f"<s>{text}<s>" in stream for text in texts) > 0 for stream in held_out.values())
-
-
-def test_processes_share_validation_sequences_and_measure_the_same_positions_as_one(make: Make) -> None:
-    one = [row for batch in make().val_dataloader() for row in zip(*map(torch.Tensor.tolist, batch[:2]), strict=True)]
-    two = [
-        row
-        for rank in range(2)
-        for batch in make(rank=rank).val_dataloader()
-        for row in zip(*map(torch.Tensor.tolist, batch[:2]), strict=True)
-    ]
-    assert len(one) == 6
-    assert sorted(two) == sorted(one)
 
 
 def test_held_out_positions_do_not_depend_on_the_seed_and_training_ones_do(make: Make) -> None:
@@ -193,30 +198,20 @@ def test_the_opening_is_read_without_moving_the_cursor(make: Make) -> None:
     assert [ids for batch in train(module, 4) for ids in batch.input_ids.tolist()] == opening
 
 
-def test_auto_is_settled_by_set_up(make: Make) -> None:
-    auto = {"micro_batch_seqs": "auto", "positions_per_seq": "auto", "position_range": "auto", "tokens": "auto"}
-    module = make(**auto, seq_len=64, val_seqs=2, test_seqs=2)
-    assert (module.micro_batch_seqs, module.positions_per_seq, module.drawn_range) == (8, 56, (8 / 64, 1.0))
-    assert module.tokens == 32_000_000
-    (batch,) = module.val_dataloader()
-    assert batch.positions.shape == (2, 32), "held-out text is read at as many positions whatever is trained on"
-    module = make(**auto, effective_batch_seqs="auto", seq_len=64, val_seqs=2, test_seqs=2)
-    assert (module.effective_batch_seqs, module.positions_per_seq) == (32, 32)
-    small = auto | {"tokens": 3 * 64}
-    module = make(**small, effective_batch_seqs="auto", seq_len=64, val_seqs=2, test_seqs=2)
-    assert (module.effective_batch_seqs, module.micro_batch_seqs, module.total_steps) == (2, 2, 2)
-    module = make(**auto, schedule="spec", seq_len=64, val_seqs=2, test_seqs=2)
-    assert (module.positions_per_seq, module.drawn_range) == (16, (0.60, 0.95))
+def test_the_steps_are_those_that_the_budget_buys(make: Make) -> None:
+    assert make(tokens=16 * 8 * 3).total_steps == 3
+    assert make(tokens=16 * 8 * 3 + 1).total_steps == 4, "a step that is not full counts"
+    small = {"tokens": 3 * 64, "seq_len": 64, "val_seqs": 2, "positions_per_seq": "auto", "position_range": "auto"}
+    module = make(**small, effective_batch_seqs="auto", micro_batch_seqs="auto")
+    assert (module.settings.effective_batch_seqs, module.settings.micro_batch_seqs, module.total_steps) == (2, 2, 2)
 
 
-def test_the_tokenizer_is_the_models_own(make: Make, tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
-    module = make(ready=False, model_id="demo", val_seqs=1, test_seqs=1)
-    module.tokenizer = None
-    module.setup("fit")
-    assert module.tokenizer is not None
+def test_the_tokenizer_is_the_models_own(make: Make) -> None:
+    module = make(model=None, val_seqs=1)
+    assert module.model is not None
     (batch,) = train(module, 1)
     first = make_texts(0, 1)[0]
-    expected = module.tokenizer(first)["input_ids"]
+    expected = module.model.tokenizer(first)["input_ids"]
     assert batch.input_ids[0, : len(expected)].tolist() == expected[:16]
 
 
@@ -229,8 +224,8 @@ def test_the_models_configuration_is_read_once_and_not_at_every_interval(
         read.append(source.model_id)
         return read_config(source)
 
-    monkeypatch.setattr(datamodule, "read_config", reading)
-    module = make(val_seqs=1, test_seqs=1, validate_every_steps=1)
+    monkeypatch.setattr(model_tokenizer, "read_config", reading)
+    module = make(model=None, val_seqs=1, validate_every_steps=1)
     train(module, 12)  # three steps, and so many intervals
     module.setup("validate")
     assert read == ["demo"]
@@ -239,24 +234,13 @@ def test_the_models_configuration_is_read_once_and_not_at_every_interval(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"tokens": 0}, "--data.tokens must be at least 1 and at most 1,000,000,000,000,000 (got 0)."),
-        ({"lanes": 0}, "--data.lanes must be at least 1"),
-        ({"num_workers": -1}, "--data.num_workers must be at least 0"),
-        ({"held_out_frac": 0.0}, "--data.held_out_frac must be above 0 and below 0.5 (got 0.0)."),
-        ({"held_out_frac": 0.5}, "--data.held_out_frac must be"),
-        ({"positions_per_seq": 7}, "--data.positions_per_seq is 7, but (0.6, 0.95) of 16 tokens holds 6;"),
-        ({"positions_per_seq": 0}, "--data.positions_per_seq must be at least 1"),
-        (
-            {"position_range": (0.9, 0.1)},
-            "--data.position_range is [0.9, 0.1]; give two increasing fractions from 0 to 1.",
-        ),
         ({"val_seqs": 5000}, "lower --data.val_seqs, or raise --data.held_out_frac."),
         ({"text_column": "content"}, "only id, text; name the one that holds the text with --data.text_column."),
         ({"dataset": "./nowhere"}, "There is no folder or file ./nowhere"),
         ({"split": "test"}, "no split 'test', only train"),
     ],
 )
-def test_settings_that_cannot_work_are_refused_at_set_up(make: Make, settings: dict[str, Any], message: str) -> None:
+def test_text_that_cannot_be_read_is_refused_at_set_up(make: Make, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
         make(**settings)
 
@@ -295,6 +279,71 @@ def test_a_checkpoint_of_another_dataset_is_refused(make: Make, corpus: Corpus) 
         after.train_dataloader()
 
 
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"tokens": 100 * 2 * 96 * 16}, "tokens 12288 and this run has 307200"),
+        ({"effective_batch_seqs": 4}, "effective_batch_seqs 2 and this run has 4"),
+        ({"seq_len": 32}, "seq_len 16 and this run has 32"),
+    ],
+)
+def test_what_was_given_is_named_and_not_what_auto_makes_of_it(make: Make, changed: dict[str, Any], field: str) -> None:
+    auto = {"effective_batch_seqs": "auto", "positions_per_seq": "auto", "micro_batch_seqs": "auto"}
+    own = auto | {"position_range": "auto", "tokens": 12288}
+    before, after = make(**own), make(**own | changed)
+    assert before.identity().keys() == after.identity().keys()
+    after.load_state_dict(before.state_dict())
+    with pytest.raises(InputError, match=f"The checkpoint was written with data {field}; resume with"):
+        after.train_dataloader()
+
+
+def test_the_identity_of_a_run_is_what_it_reads_as_plain_values(make: Make) -> None:
+    names = b"000.parquet\n001.parquet\n002.parquet"
+    module = make(seed=7)
+    wanted = {
+        "shards": hashlib.sha256(names).hexdigest(),
+        "dataset": "corpus",
+        "name": None,
+        "split": "train",
+        "commit": None,
+        "text_column": "text",
+        "held_out_frac": 0.1,
+        "seq_len": 16,
+        "lanes": 4,
+        "tokens": 128_000,
+        "effective_batch_seqs": 8,
+        "micro_batch_seqs": 2,
+        "positions_per_seq": 3,
+        "position_range": [0.60, 0.95],
+        "seed": 7,
+        "validate_every_steps": 100,
+        "val_seqs": 6,
+    }
+    assert module.identity() == wanted
+    assert through_a_file(module.state_dict())["identity"] == wanted
+
+
+def test_processes_of_one_run_have_read_the_same(make: Make) -> None:
+    one, other = make(rank=0), make(rank=1)
+    assert one.same_in_all() == other.same_in_all()
+    assert one.same_in_all().items() > one.identity().items()
+    train(other, 1)
+    differing = {name for name, value in one.same_in_all().items() if value != other.same_in_all()[name]}
+    assert differing == {"the text consumed"}
+
+
+def test_a_lens_is_not_validated_on_what_it_was_trained_on(make: Make) -> None:
+    before, after = make(), make(held_out_frac=0.2)
+    after.load_state_dict(before.state_dict())
+    with pytest.raises(
+        InputError, match=r"fitted with 0\.1 of the documents held out, and with .*held_out_frac 0\.2 it"
+    ):
+        after.val_dataloader()
+    same = make()
+    same.load_state_dict(before.state_dict())
+    assert len(same.val_dataloader()) == 3
+
+
 class Reader(LightningModule):
     """Trains nothing and remembers what it was given."""
 
@@ -318,7 +367,7 @@ class Reader(LightningModule):
         return torch.optim.SGD([self.weight], lr=0.1)
 
 
-def fit(module: LensDataModule, steps: int, ckpt_path: Path | None = None) -> tuple[Reader, Trainer]:
+def fit(module: TrainingText, steps: int, ckpt_path: Path | None = None) -> tuple[Reader, Trainer]:
     reader = Reader()
     trainer = Trainer(
         accelerator="cpu",
@@ -346,14 +395,10 @@ def test_lightnings_own_checkpoint_carries_the_cursor(make: Make, tmp_path: Path
     assert whole.validated == 3 * 6  # after steps 2, 4 and 6
 
 
-def test_every_setting_is_explained_for_the_help_text() -> None:
-    documented = set(re.findall(r"^ {4}(\w+): ", str(inspect.getdoc(LensDataModule)), re.M))
-    assert set(inspect.signature(LensDataModule).parameters) <= documented
-
-
 def test_the_reference_corpus_is_streamed_with_the_reference_tokenizer(shared: Path) -> None:
     corpus, model = shared / "corpus" / "fineweb-edu-local", shared / "models" / "tiny-llama"
-    module = LensDataModule(str(corpus), name="CC-MAIN-2025-26", tokens=10**6, model_id=str(model))
+    settings = TrainingTextSettings(dataset=str(corpus), name="CC-MAIN-2025-26", tokens=10**6)
+    module = TrainingText(resolve_text(settings, "full", ModelTokenizer.load(str(model)).num_ids), str(model))
     module.setup("fit")
     batches = train(module, 8)
     module.teardown()
@@ -384,3 +429,22 @@ def test_a_fit_that_goes_on_keeps_its_place(make: Make) -> None:
     module.trainer.global_step = 2
     module.setup("fit")
     assert first + content(train(module, 4)) == content(train(whole, 8))
+
+
+def test_a_validation_in_between_leaves_the_place_where_it_is(make: Make) -> None:
+    module, whole = make(rank=0, world_size=1), make(rank=0, world_size=1)
+    first = content(train(module, 4))
+    module.setup("validate")
+    assert first + content(train(module, 4)) == content(train(whole, 8))
+    restored = make(rank=0, world_size=1)
+    restored.load_state_dict(module.state_dict() | {"identity": module.identity() | {"held_out_frac": 0.2}})
+    restored.setup("validate")
+    with pytest.raises(InputError, match="it would be judged on text it has seen"):
+        restored.val_dataloader()
+
+
+def test_a_state_that_no_fit_has_written_is_refused(make: Make) -> None:
+    module = make()
+    for state in ({}, {"cursors": {}}, {"cursors": {0: (1, 2, 3, 4, 5, 6, 7, 8, 9)}, "identity": {}}, {"cursors": 3}):
+        with pytest.raises(InputError, match="The checkpoint's place in the text is not what a fit writes"):
+            module.load_state_dict(state)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
-
 from logos_pl.data.datamodule import LensDataModule
+
 from logos_pl.data.suites import FACTS
 from logos_pl.errors import InputError
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from logos_pl.data.packed_text import TextBatch
-from logos_pl.errors import InputError, RunError
+from logos_pl.errors import InputError
+from logos_pl.fit.module import TuningModule, refuse_other_run
 from logos_pl.functional.training_basis import TrainingBasis
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import NormLens
@@ -19,10 +20,8 @@ from logos_pl.lenses.translator import Translators
 from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
-from logos_pl.modules.tuning import LensTuning, refuse_nonfinite, refuse_other_run
-from tests.largest_tensor import LargestTensor
 from tests.lm.families import tiny_model
-from tests.tiny import make_model
+from tests.tiny import make_model, resolved, tuning_module
 
 
 @pytest.fixture(scope="module")
@@ -30,14 +29,12 @@ def lm(tmp_path_factory: pytest.TempPathFactory) -> FrozenLM:
     return FrozenLM.load(str(make_model(tmp_path_factory.mktemp("model") / "tiny-llama")))
 
 
-def built(lm: FrozenLM, **settings: Any) -> LensTuning:
+def built(lm: FrozenLM, **settings: Any) -> TuningModule:
     regularised = {"l2": 1e-4, "smoothness": 1e-4}
-    module = LensTuning(lm.model_id, **({"rank": 3, "layers_per_step": "all"} | regularised | settings))
-    module.build(lm)
-    return module
+    return tuning_module(lm, **({"rank": 3, "layers_per_step": "all"} | regularised | settings))
 
 
-def moved(module: LensTuning) -> LensTuning:
+def moved(module: TuningModule) -> TuningModule:
     """Away from the start, where half of the gradient is zero."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -47,7 +44,7 @@ def moved(module: LensTuning) -> LensTuning:
     return module
 
 
-def trained(module: LensTuning) -> dict[str, torch.nn.Parameter]:
+def trained(module: TuningModule) -> dict[str, torch.nn.Parameter]:
     """What the optimiser moves."""
     return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
 
@@ -59,7 +56,7 @@ def batch() -> TextBatch:
     return TextBatch(ids, torch.tensor([[12, 15], [3, 19], [0, 7]]), {})
 
 
-def brute_force_loss(lm: FrozenLM, module: LensTuning, batch: TextBatch, rows: list[int]) -> Tensor:
+def brute_force_loss(lm: FrozenLM, module: TuningModule, batch: TextBatch, rows: list[int]) -> Tensor:
     """docs/method.md §2.1 in float64, one row, one sequence and one position at a time, from transformers' own outputs.
 
     Of the tuned lens and, where there is one, of the lens of bias and temperature alone beside it: the sum.
@@ -122,7 +119,7 @@ def test_with_fewer_rows_the_loss_is_the_mean_over_those_drawn(
 ) -> None:
     module = moved(built(lm, layers_per_step=2))
     for step in range(4):
-        monkeypatch.setattr(LensTuning, "global_step", step)
+        monkeypatch.setattr(TuningModule, "global_step", step)
         drawn = module.training_step(batch, 0)
         assert module.reading is not None
         assert len(module.reading.rows) == drawn["rows"] == 2
@@ -134,14 +131,14 @@ def test_the_rows_drawn_depend_on_seed_and_step_alone(lm: FrozenLM, monkeypatch:
     one, again = built(lm, layers_per_step=2), built(lm, layers_per_step=2)
     drawn = []
     for step in range(12):
-        monkeypatch.setattr(LensTuning, "global_step", step)
+        monkeypatch.setattr(TuningModule, "global_step", step)
         assert one._rows_of_step() == again._rows_of_step()
         drawn.append(tuple(one._rows_of_step()))
     assert len(set(drawn)) == 3, "in twelve steps every pair of three rows comes up"
 
 
 def test_the_vocabulary_decides_how_many_rows_are_trained(lm: FrozenLM) -> None:
-    assert built(lm, layers_per_step="auto").rows_in_step == 3, "never more than there are"
+    assert built(lm, layers_per_step="auto").settings.layers_per_step == 3, "never more than there are"
     with pytest.raises(InputError, match=r"layers_per_step 4 does not fit .* 3 rows"):
         built(lm, layers_per_step=4)
 
@@ -182,7 +179,7 @@ def test_without_temperature_tau_stays_one(lm: FrozenLM, batch: TextBatch) -> No
         assert lens.c.any()
 
 
-def train(module: LensTuning, batch: TextBatch, steps: int) -> LensTuning:
+def train(module: TuningModule, batch: TextBatch, steps: int) -> TuningModule:
     trainer = SimpleNamespace(datamodule=SimpleNamespace(total_steps=steps), global_step=0)
     module.trainer = trainer  # type: ignore[assignment]
     made = module.configure_optimizers()
@@ -244,21 +241,6 @@ def test_a_bias_only_is_what_a_fit_at_rank_0_gives(rows: str | int, lm: FrozenLM
         torch.testing.assert_close(fitted, getattr(alone.translators, name), rtol=1e-3, atol=1e-5)
 
 
-def test_a_fitted_bias_only_takes_the_place_of_the_untrained_one_or_leaves_none(lm: FrozenLM) -> None:
-    module = built(lm)
-    assert module.lenses.keys() == {"norm", "tuned", "bias"}
-
-    fitted = TunedLens(Translators(3, 16, 0), Head(lm.anatomy))
-    module.adopt_bias_only(fitted)
-    assert module.lenses["bias"] is fitted
-    assert module.bias_only is fitted.translators
-    assert fitted.head is module.head
-
-    module.adopt_bias_only(None)
-    assert module.bias_only is None
-    assert module.lenses.keys() == {"norm", "tuned"}
-
-
 class Waits(TorchDispatchMode):
     """Collects what would make a CUDA device wait: a value read, or a shape that hangs on values."""
 
@@ -312,8 +294,8 @@ def test_from_residuals_to_gradients_no_number_is_looked_at(
     """On the meta device there are none to look at."""
     module = built(lm, layers_per_step=layers_per_step)
     module.trainer = SimpleNamespace(global_step=0)  # type: ignore[assignment]
-    kept = torch.empty(module.rows_in_step + 1, *batch.positions.shape, lm.d_model, device="meta")
-    monkeypatch.setattr("logos_pl.modules.tuning.residuals", lambda *_: kept)
+    kept = torch.empty(int(module.settings.layers_per_step) + 1, *batch.positions.shape, lm.d_model, device="meta")
+    monkeypatch.setattr("logos_pl.fit.module.residuals", lambda *_: kept)
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # which knows no meta device
     module.head.to("meta")
     module.translators.to("meta")
@@ -374,11 +356,9 @@ def test_what_is_validated_is_the_average_over_the_steps_or_under_a_cosine_the_l
         found = module.get_parameter(f"averages.{name}")
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
         assert not found.requires_grad
-    tuned, bias = module.lenses["tuned"], module.lenses["bias"]
+    tuned = module.lenses["tuned"]
     assert isinstance(tuned, TunedLens)
-    assert isinstance(bias, TunedLens)
     assert tuned.translators is module.average("translators")
-    assert bias.translators is module.average("bias_only")
 
 
 def test_factors_decay_and_biases_and_temperatures_do_not(lm: FrozenLM) -> None:
@@ -398,7 +378,7 @@ def test_factors_decay_and_biases_and_temperatures_do_not(lm: FrozenLM) -> None:
 def test_validation_reads_every_row_and_the_last_agrees_with_the_model(lm: FrozenLM, batch: TextBatch) -> None:
     module = moved(built(lm))
     module.validation_step(batch, 0)
-    readings = module._take_readings()
+    readings = module.take_readings()
 
     assert readings.keys() == {"norm", "tuned"}, "the bias-only lens is read where the gates compare with it, not here"
     for lens in ("norm", "tuned"):
@@ -422,39 +402,19 @@ class Pieces(NormLens):
         return super().decode_inputs(h, rows)
 
 
-def test_validation_decodes_no_more_at_a_time_than_the_budget_of_a_block(lm: FrozenLM, batch: TextBatch) -> None:
+def test_validation_decodes_no_more_at_a_time_than_the_budget_of_a_block(
+    lm: FrozenLM, batch: TextBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
     module = built(lm)
     module.validation_step(batch, 0)
     whole = module.row_means["norm"].compute()
     module.row_means["norm"].reset()
     module.lenses["norm"] = lens = Pieces(module.head)
-    module.loss_block_bytes = 4 * 5 * lm.d_model * 4
+    monkeypatch.setattr(type(module.settings), "block_bytes", 4 * 5 * lm.d_model * 4)
     module.validation_step(batch, 0)
     assert lens.sizes == [4, 2]
     for name, mean in module.row_means["norm"].compute().items():
         torch.testing.assert_close(mean, whole[name], rtol=1e-6, atol=1e-6)
-
-
-def test_the_residuals_that_temperatures_are_fitted_on_are_held_once(lm: FrozenLM) -> None:
-    generator = torch.Generator().manual_seed(0)
-    positions = torch.arange(20).repeat(3, 1)
-    texts = [TextBatch(torch.randint(0, 23, (3, 20), generator=generator), positions, {}) for _ in range(6)]
-    module, rows = built(lm), range(lm.num_blocks + 1)
-    mode = LargestTensor()
-    with mode:
-        kept = module._validation_residuals(texts)
-    wanted = [residuals(lm, text.input_ids, positions, rows).flatten(1, 2) for text in texts]
-    assert torch.equal(kept, torch.cat(wanted, dim=1))
-    assert (kept.dtype, kept.device.type) == (lm.stream_dtype, "cpu")
-    assert sorted(mode.sizes.values())[-1] == kept.nbytes
-    assert sorted(mode.sizes.values())[-2] < kept.nbytes / 2
-
-
-def test_a_figure_that_is_not_finite_is_named_by_lens_and_row() -> None:
-    fine = {"nonfinite": torch.tensor([0, 0, 0])}
-    refuse_nonfinite({"norm": fine})
-    with pytest.raises(RunError, match=r"tuned lens gave 7 values that are not finite, at rows \[1, 2\]"):
-        refuse_nonfinite({"norm": fine, "tuned": {"nonfinite": torch.tensor([0, 3, 4])}})
 
 
 def test_a_checkpoint_of_another_run_is_refused_naming_what_differs(lm: FrozenLM) -> None:
@@ -488,19 +448,10 @@ def test_a_rank_beyond_the_width_is_refused(lm: FrozenLM, tmp_path: Path) -> Non
 
 def test_the_model_is_loaded_as_it_is_inside_a_device_context(tmp_path: Path) -> None:
     """Lightning calls `configure_model` under the device of the run; the meta device shows what would land there."""
-    module = LensTuning(str(make_model(tmp_path / "tiny-llama")), rank=3)
+    module = TuningModule(resolved(model_id=str(make_model(tmp_path / "tiny-llama")), rank=3))
     with torch.device("meta"):
         module.configure_model()
 
     assert module.frozen.device == torch.device("cpu")
     tensors = [*module.translators.parameters(), module.head.unembedding.weight, *module.frozen.model.parameters()]
     assert all(tensor.device == torch.device("cpu") for tensor in tensors)
-
-
-@pytest.mark.parametrize(
-    "setting",
-    [{"lr": float("nan")}, {"betas": (0.9, 1.0)}, {"l2": -5.0}, {"weight_decay": -1.0}, {"loss_block_mib": 0}],
-)
-def test_numbers_that_no_optimiser_can_use_are_refused(setting: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=f"--model.{next(iter(setting))} "):
-        LensTuning("any", **setting)
