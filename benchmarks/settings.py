@@ -6,14 +6,15 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
-from jsonargparse import ArgumentParser
+from jsonargparse import ActionConfigFile, ArgumentParser
 from transformers import AutoModelForCausalLM
 
 from benchmarks.architectures import ARCHITECTURES, SMALL
 from benchmarks.loss import LossSetting
 from benchmarks.timing import Clock
 from logos_pl.cli.command import SCHEDULE
-from logos_pl.cli.run import ConfigFile
+from logos_pl.cli.configuration import as_yaml, read_configuration
+from logos_pl.cli.run import KINDS, SECTIONS
 from logos_pl.data.training_text import TrainingText
 from logos_pl.errors import InputError
 from logos_pl.functional.schedules import ScheduleName
@@ -106,22 +107,30 @@ def measured(given: Any) -> RunSettings:
     return RunSettings(given.random_weights, given.device, given.repeats, given.cpu_time, given.json)
 
 
-class BenchmarkParser(ArgumentParser):
-    """A parser of a benchmark's options; `--config` takes of a fit's configuration what the benchmark uses."""
+class FitConfig(ActionConfigFile):
+    """`--config FILE`: what a benchmark uses of a configuration; the commands' other options may stand there, too."""
 
-    @property
-    def command(self) -> "BenchmarkParser":
-        """What `ConfigFile` asks which options there are."""
-        return self
+    def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
+        """Take the file in.
 
-    def accepts(self) -> set[str]:
-        """All options, without the dashes."""
-        return set(self.get_defaults().keys())
+        Raises:
+            InputError: It cannot be read as a configuration.
+        """
+        others = {name for kind in KINDS.values() for name in kind.accepts()} - set(parser.get_defaults().keys())
+        content = {}
+        for section, given in read_configuration(values, SECTIONS).items():
+            if isinstance(given, dict):
+                own = {option: value for option, value in given.items() if f"{section}.{option}" not in others}
+                if own:
+                    content[section] = own
+            elif section not in others:
+                content[section] = given
+        self.apply_config(parser, cfg, self.dest, as_yaml(content))
 
 
-def add_run_arguments(parser: BenchmarkParser) -> None:
+def add_run_arguments(parser: ArgumentParser) -> None:
     """The options of every benchmark."""
-    parser.add_argument("--config", action=ConfigFile, help="configuration of a fit, such as configs/gpt2.yaml")
+    parser.add_argument("--config", action=FitConfig, help="configuration of a fit, such as configs/gpt2.yaml")
     parser.add_argument(
         "--random_weights", action="store_true", help="draw the weights; of models in configs/ no file is read"
     )
@@ -133,8 +142,8 @@ def add_run_arguments(parser: BenchmarkParser) -> None:
     parser.add_argument("--json", type=str | None, default=None, help="file to write the figures to")
 
 
-def _parser() -> BenchmarkParser:
-    parser = BenchmarkParser(
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
         prog="python -m benchmarks.fit",
         description="Time and memory of a training step against the model's forward pass, of the lens loss against a "
         f"naive one, and the rate of the data pipeline. Without a model: a random Llama made in memory (`{SMALL}`).",

@@ -3,9 +3,11 @@
 from dataclasses import fields
 from typing import NamedTuple
 
+from jsonargparse import ArgumentParser
+
 from benchmarks.architectures import SMALL
 from benchmarks.prompts import PromptSetting
-from benchmarks.settings import BenchmarkParser, RunSettings, add_run_arguments, measured
+from benchmarks.settings import RunSettings, add_run_arguments, measured
 from logos_pl.settings.lens import LensSettings, OptimSettings, TuningSettings
 
 
@@ -37,8 +39,8 @@ def parse(arguments: list[str] | None) -> SweepSettings:
     )
 
 
-def _parser() -> BenchmarkParser:
-    parser = BenchmarkParser(
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
         prog="python -m benchmarks.sweep",
         description="Time of a sweep against the model's forward pass with bare products with the unembedding, of its "
         f"records and files, and its peak memory. Without a model: the demo; `{SMALL}` is a random Llama made in "

@@ -14,7 +14,7 @@ from rich.console import Console as RichConsole
 from rich.console import ConsoleOptions
 from rich.segment import Segment
 
-MAX_MESSAGE = 1000
+MAX_MESSAGE = 500
 """Characters of an error or a warning that are printed: less than a screen."""
 
 DEFAULT_WIDTH = 80

@@ -10,12 +10,14 @@ from transformers.utils import logging
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Only errors from transformers inside, and no progress bar for reading weights; both as before afterwards.
+    """No notices from transformers inside, and no progress bar for reading weights; both as before afterwards.
+
+    Not even its errors: what it logs as one, it goes on to raise, and that is said in a sentence.
 
     Progress of downloads is the Hub library's and stays.
     """
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
+    logging.set_verbosity(logging.CRITICAL)
     logging.disable_progress_bar()
     try:
         yield

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from fuzzing.case import Case, Kind, command
 from fuzzing.damage import damaged, flipped, put, remove, replaced
-from fuzzing.inputs import CONFIG, YAMLS
+from fuzzing.inputs import CONFIG, NO_OTHER_LENS, YAMLS
 from fuzzing.sealed import files_of
 from fuzzing.values import ESCAPES, edited, odd_text, odd_value, shown, to_json
 from fuzzing.workspace import MODELS
@@ -71,7 +71,7 @@ def model(rng: Random, root: Path) -> Case:
     if changed and rng.random() < 0.5:  # the lens was fitted on another model
         return command(title, ["predict", *CONFIG, "--sweep.tuned=require"], changed_byte=True)
     reader = rng.choice(
-        (["selftest"], ["selftest"], ["selftest"], ["predict", "--data.prompt=sun moon", "--sweep.tuned=off"])
+        (["selftest"], ["selftest"], ["selftest"], ["predict", "--data.prompt=sun moon", *NO_OTHER_LENS])
     )
     return command(f"{name}/{title}", [*reader, *CONFIG, f"--model.model_id={name}"])
 
@@ -257,10 +257,11 @@ def text(rng: Random, root: Path) -> Case:
         put(source / name, data if name == "a.zip" else _json_lines(texts))
         title = f"file {name!r}"
     given = f"--data.dataset={'text' if rng.random() < 0.7 or not path.exists() else path.relative_to(root)}"
-    workers = ["--data.num_workers=1"] if rng.random() < 0.15 else []
+    reader = rng.choice(("validate", "validate", "fit", "prism"))
+    workers = ["--data.num_workers=1"] if reader != "validate" and rng.random() < 0.3 else []
     if rng.random() < 0.03:
         title, given = f"{title}; data set {(name := odd_text(rng))!r}", f"--data.dataset={name}".replace("\0", "")
-    return command(title, [rng.choice(("validate", "validate", "fit", "prism")), *CONFIG, given, *workers])
+    return command(title, [reader, *CONFIG, given, *workers])
 
 
 KINDS = (

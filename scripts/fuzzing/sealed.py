@@ -16,7 +16,7 @@ import torch
 
 from fuzzing.case import Case, Kind, command, from_python
 from fuzzing.damage import damaged, flipped, put, replaced
-from fuzzing.inputs import CONFIG
+from fuzzing.inputs import CONFIG, NO_OTHER_LENS
 from fuzzing.values import ESCAPES, NUMBERS, at, edited, shown, to_json
 from fuzzing.workspace import COMMIT, REPO
 from logos_pl.artifacts import load_lenses, load_prism
@@ -60,8 +60,9 @@ def reseal(folder: Path, changed: str) -> None:
 def _lens_reader(rng: Random, title: str, *, changed: bool) -> Case:
     if rng.random() < 0.7:
         return from_python(title, f"load_lenses({LENS!r})", lambda: load_lenses(LENS), changed_byte=changed)
-    reader = rng.choice((["predict", "--data.prompt", "sun moon"], ["predict"], ["validate"], ["test"]))
-    return command(title, [*reader, *CONFIG, "--sweep.tuned=require"], changed_byte=changed)
+    predict = ["predict", "--sweep.tuned=require"]
+    reader = rng.choice(([*predict, "--data.prompt", "sun moon"], predict, ["validate"], ["test"]))
+    return command(title, [*reader, *CONFIG], changed_byte=changed)
 
 
 def lens(rng: Random, root: Path) -> Case:
@@ -202,9 +203,7 @@ def imported(rng: Random, root: Path) -> Case:
         title = damaged(rng, rng.choice(files_of(folder)))
     else:
         title = replaced(rng, rng.choice(files_of(folder)))
-    return command(
-        title, ["predict", *CONFIG, "--data.prompt=sun moon", "--lens.imported=imported", "--sweep.tuned=off"]
-    )
+    return command(title, ["predict", *CONFIG, "--data.prompt=sun moon", "--lens.imported=imported", *NO_OTHER_LENS])
 
 
 def checkpoint(rng: Random, root: Path) -> Case:

@@ -282,16 +282,16 @@ def test_a_checkpoint_of_another_dataset_is_refused(make: Make, corpus: Corpus) 
 @pytest.mark.parametrize(
     ("changed", "field"),
     [
-        ({"tokens": 100 * 2 * 96 * 16}, "tokens 12288 and this run has 307200"),
-        ({"effective_batch_seqs": 4}, "effective_batch_seqs 2 and this run has 4"),
-        ({"seq_len": 32}, "seq_len 16 and this run has 32"),
+        ({"tokens": 96 * 32 * 128}, "tokens 98304 and this run has 393216"),
+        ({"effective_batch_seqs": 16}, "effective_batch_seqs 8 and this run has 16"),
+        ({"seq_len": 64}, "seq_len 128 and this run has 64"),
     ],
 )
 def test_what_was_given_is_named_and_not_what_auto_makes_of_it(make: Make, changed: dict[str, Any], field: str) -> None:
     auto = {"effective_batch_seqs": "auto", "positions_per_seq": "auto", "micro_batch_seqs": "auto"}
-    own = auto | {"position_range": "auto", "tokens": 12288}
+    own = auto | {"position_range": "auto", "tokens": 96 * 8 * 128, "seq_len": 128, "val_seqs": 1}
     before, after = make(**own), make(**own | changed)
-    assert before.identity().keys() == after.identity().keys()
+    assert before.settings.positions_per_seq != after.settings.positions_per_seq
     after.load_state_dict(before.state_dict())
     with pytest.raises(InputError, match=f"The checkpoint was written with data {field}; resume with"):
         after.train_dataloader()
