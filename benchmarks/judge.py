@@ -19,7 +19,7 @@ PROMPT_TOKENS = (16, 30)
 SEED = -3  # of the positions: no fit and no validation draws with it
 
 
-def test_sequences(settings: TextSettings, model_id: str, count: int) -> Int[Tensor, "batch seq"]:
+def unseen_sequences(settings: TextSettings, model_id: str, count: int) -> Int[Tensor, "batch seq"]:
     """The first packed sequences of the test side, which no fit and no choice has seen.
 
     Raises:

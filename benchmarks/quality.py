@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from benchmarks.judge import test_sequences
+from benchmarks.judge import unseen_sequences
 from benchmarks.report import table
 from benchmarks.schedules import fit
 from benchmarks.tuned_lens_package import PACKAGE, make_package_lens
@@ -169,7 +169,7 @@ class Bench:
         )  # fmt: skip
         self.data = TrainingText(resolve_text(text, "full", self.lm.vocab_size), given.model)
         self.data.setup("fit")
-        self.held_out = read_held_out(self.lm, test_sequences(text, given.model, given.test_seqs))
+        self.held_out = read_held_out(self.lm, unseen_sequences(text, given.model, given.test_seqs))
         self.figures: dict[str, Any] = json.loads(given.json.read_text()) if given.json.exists() else {}
 
     def record(self, name: str, lens: Lens, **facts: float) -> None:

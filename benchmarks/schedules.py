@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.judge import Judge, test_sequences
+from benchmarks.judge import Judge, unseen_sequences
 from benchmarks.report import table
 from logos_pl.artifacts import load_tuned_lens
 from logos_pl.lenses.head import Head
@@ -95,7 +95,7 @@ def main() -> None:
     given = parser.parse_args()
     lm = FrozenLM.load(given.model)
     text = TextSettings(dataset=given.dataset, name=given.name, seq_len=given.seq_len)
-    judge = Judge(lm, test_sequences(text, given.model, SEQUENCES))
+    judge = Judge(lm, unseen_sequences(text, given.model, SEQUENCES))
     common = [f"model.model_id={given.model}", f"data.dataset={given.dataset}", f"data.seq_len={given.seq_len}"]
     common += [] if given.name is None else [f"data.name={given.name}"]
     figures = json.loads(given.json.read_text()) if given.json.exists() else {}

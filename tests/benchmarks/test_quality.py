@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks import quality
-from benchmarks.judge import test_sequences
+from benchmarks.judge import unseen_sequences
 from benchmarks.quality import HeldOut, documents_of, judge, quality_table, read_held_out, train_package
 from logos_pl.data.training_text import TrainingText
 from logos_pl.lenses.head import Head
@@ -24,7 +24,7 @@ def lm() -> FrozenLM:
 
 @pytest.fixture(scope="module")
 def held_out(lm: FrozenLM) -> HeldOut:
-    return read_held_out(lm, test_sequences(TextSettings(dataset="demo", seq_len=64), "demo", 3))
+    return read_held_out(lm, unseen_sequences(TextSettings(dataset="demo", seq_len=64), "demo", 3))
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks import schedules
-from benchmarks.judge import PROMPT_TOKENS, Judge, test_sequences
+from benchmarks.judge import PROMPT_TOKENS, Judge, unseen_sequences
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import NormLens
 from logos_pl.lm.frozen import FrozenLM
@@ -21,7 +21,7 @@ def lm() -> FrozenLM:
 
 @pytest.fixture(scope="module")
 def judge(lm: FrozenLM) -> Judge:
-    return Judge(lm, test_sequences(TextSettings(dataset="demo", seq_len=64), "demo", 3))
+    return Judge(lm, unseen_sequences(TextSettings(dataset="demo", seq_len=64), "demo", 3))
 
 
 def test_the_mean_of_every_row_is_that_of_brute_force(lm: FrozenLM, judge: Judge) -> None:
