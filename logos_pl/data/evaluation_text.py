@@ -84,12 +84,13 @@ class TestText(ValidationText):
     """
 
     __test__ = False  # no test of pytest's
-    allow_zero_length_dataloader_with_multiple_devices = True  # a short suite may leave a process without a fact
 
     settings: TestTextSettings
 
     def __init__(self, settings: TestTextSettings, model_id: str, revision: str | None = None) -> None:
         super().__init__(settings, model_id, revision)
+        # A short suite may leave a process without a fact; Lightning puts False onto every new data module.
+        self.allow_zero_length_dataloader_with_multiple_devices = True
         self.asked: list[TokenizedPrompt] = []
 
     @together

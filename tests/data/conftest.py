@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer
+from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.processors import TemplateProcessing
@@ -21,6 +22,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     vocab = {"<s>": BOS, **{symbol: index for index, symbol in enumerate(sorted(ByteLevel.alphabet()), start=1)}}
     raw = Tokenizer(BPE(vocab=vocab, merges=[]))
     raw.pre_tokenizer = ByteLevel(add_prefix_space=False, use_regex=False)
+    raw.decoder = ByteLevelDecoder()
     raw.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", BOS)])
     return PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<s>")
 

@@ -241,6 +241,7 @@ class Reader(LightningModule):
         self.seen.append(batch.indices)
 
 
+@pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*")
 def test_lightning_validates_on_either() -> None:
     settings = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     trainer = Trainer(accelerator="cpu", enable_checkpointing=False, **settings)

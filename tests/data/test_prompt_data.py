@@ -29,7 +29,7 @@ def test_a_prediction_reads_its_own_prompt() -> None:
     data = reading(prompt="a cat")
     assert texts(data) == [asked.prompt.text for asked in data.asked] == ["a cat"]
     (asked,) = data.asked
-    assert (asked.prompt.prompt_id, asked.prompt.variant, asked.gold.status) == ("prompt", "orig", "absent")
+    assert (asked.prompt.prompt_id, asked.prompt.variant, asked.gold.status) == ("prompt", "orig", "none")
     assert reading(prompt="a cat", answer="sat").asked[0].prompt.answer == "sat"
 
 

@@ -445,6 +445,13 @@ def test_a_validation_in_between_leaves_the_place_where_it_is(make: Make) -> Non
 
 def test_a_state_that_no_fit_has_written_is_refused(make: Make) -> None:
     module = make()
-    for state in ({}, {"cursors": {}}, {"cursors": {0: (1, 2, 3, 4, 5, 6, 7, 8, 9)}, "identity": {}}, {"cursors": 3}):
+    broken: list[dict[str, Any]] = [
+        {},
+        {"cursors": {}},
+        {"cursors": 3, "identity": {}},
+        {"cursors": {"first": (0,)}, "identity": {}},
+        {"cursors": {0: tuple(range(99))}, "identity": {}},
+    ]
+    for state in broken:
         with pytest.raises(InputError, match="The checkpoint's place in the text is not what a fit writes"):
             module.load_state_dict(state)

@@ -8,19 +8,21 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import huggingface_hub
 import pytest
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
-from logos_pl.cli.plan import plan_run
-from logos_pl.data.datamodule import LensDataModule
+from logos_pl.cli.plan import RunPlan, plan_prompts
+from logos_pl.data.model_tokenizer import ModelTokenizer
+from logos_pl.data.prompt_data import PromptData
 from logos_pl.errors import InputError, LogosError, RunError
 from logos_pl.lm import hub_call, sources
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.sources import clean_name, explain, filed_under, files_digest, locate
+from logos_pl.settings.model import ModelSettings
+from logos_pl.settings.text import PromptSettings
 from tests.lm.hub_stand_in import COMMIT, REFUSALS, HubStandIn
 from tests.tiny import make_model, namespace
 
@@ -52,29 +54,10 @@ def published(hub: HubStandIn, two_models: dict[str, Path]) -> HubStandIn:
     return hub
 
 
-def run_configuration() -> Any:
-    """What a plan reads of a configuration, for a prediction."""
-    return namespace(
-        {
-            "schedule": "full",
-            "model": {
-                "model_id": "org/model",
-                "revision": None,
-                "rank": 4,
-                "loss_block_mib": 16,
-                "dtype": "float32",
-                "fp32_unembed": "auto",
-            },
-            "data": {
-                "tokens": 4096,
-                "seq_len": 32,
-                "effective_batch_seqs": 8,
-                "micro_batch_seqs": 4,
-                "positions_per_seq": 4,
-            },
-            "trainer": {"devices": 1, "num_nodes": 1, "accelerator": "cpu"},
-        }
-    )
+def plan() -> RunPlan:
+    """Of a prediction."""
+    model = ModelSettings(model_id="org/model", dtype="float32", loss_block_mib=16)
+    return plan_prompts(model, namespace({"devices": 1, "num_nodes": 1, "accelerator": "cpu"}))
 
 
 def closed_port() -> str:
@@ -135,15 +118,15 @@ def test_offline_mode_of_the_real_client_is_recognised(monkeypatch: pytest.Monke
 
 
 def test_configuration_tokenizer_and_weights_are_of_one_commit_though_main_moves(published: HubStandIn) -> None:
-    config = run_configuration()
-    assert plan_run(config, reads_text=False).shape.num_blocks == 4
+    assert plan().known.shape.num_blocks == 4
     published.main["org/model"] = OTHER
     lm = FrozenLM.load("org/model")
-    data = LensDataModule(model_id="org/model", prompt="sun moon")
+    tokenizer = ModelTokenizer.load("org/model").tokenizer
+    data = PromptData(PromptSettings(prompt="sun moon"), "org/model")
     data.setup("predict")
     assert (lm.model_commit, lm.tokenizer_commit, lm.num_blocks) == (COMMIT, COMMIT, 4)
-    assert data.tokenizer is not None
-    assert data.tokenizer("sun").input_ids == lm.tokenizer("sun").input_ids
+    assert tokenizer("sun").input_ids == lm.tokenizer("sun").input_ids
+    assert list(data.asked[0].ids) == lm.tokenizer("sun moon").input_ids
     assert not any(OTHER in asked for asked in published.asked)
     sources.forget()  # another process
     assert FrozenLM.load("org/model").model_commit == OTHER
@@ -158,7 +141,7 @@ def test_one_commit_is_read_from_the_cache_though_its_main_is_rewritten(
         FrozenLM.load("org/model")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     sources.forget()
-    assert plan_run(run_configuration(), reads_text=False).shape.num_blocks == 4
+    assert plan().known.shape.num_blocks == 4
     (tmp_path / "cache/models--org--model/refs/main").write_text(OTHER)
     lm = FrozenLM.load("org/model")
     assert (lm.model_commit, lm.num_blocks) == (COMMIT, 4)
