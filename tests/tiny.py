@@ -77,7 +77,6 @@ def fit_arguments(model: Path, corpus: Path, logs: Path, **overrides: Any) -> li
         "data.positions_per_seq": 4,
         "data.held_out_frac": 0.1,
         "data.val_seqs": 8,
-        "data.test_seqs": 8,
         "data.lanes": 4,
         "data.num_workers": 0,
         "data.validate_every_steps": 4,
@@ -89,9 +88,10 @@ def fit_arguments(model: Path, corpus: Path, logs: Path, **overrides: Any) -> li
 
 
 def accepted(command: str, arguments: list[str]) -> list[str]:
-    """A command line of another command's options: those of them that it takes, too."""
+    """A command line of a fit's options: those of them that the command takes, too, and a short test."""
     own = KINDS[command].accepts()
-    return [command, *(part for part in arguments if part.partition("=")[0].removeprefix("--") in own)]
+    more = ["--data.test_seqs=8"] if command == "test" else []
+    return [command, *more, *(part for part in arguments if part.partition("=")[0].removeprefix("--") in own)]
 
 
 SHAPE = ModelShape("llama", 10_000, 4, 16, 23)

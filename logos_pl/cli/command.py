@@ -9,7 +9,6 @@ from typing import Any, ClassVar, NamedTuple
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
-from logos_pl.bounds import MAX_SEED, check_number
 from logos_pl.cli.configuration import read_configuration
 from logos_pl.cli.plan import RunPlan
 from logos_pl.errors import InputError
@@ -78,8 +77,6 @@ class Command(ABC):
 
     def __init__(self, config: Any) -> None:
         self.config = config
-        if "seed_everything" in self.options:
-            check_number("--seed_everything", config.seed_everything, at_least=0, at_most=MAX_SEED)
         self.settings: dict[str, Any] = {name: kind(**config[name]) for name, kind in self.groups.items()}
 
     @classmethod

@@ -51,7 +51,9 @@ def answer_at_once(args: list[str]) -> str | None:
     if first in COMMANDS:
         return None
     if first.startswith("-"):
-        raise InputError("The command comes before its options: logos-pl COMMAND [--config FILE] …; see `logos-pl --help`.")
+        raise InputError(
+            "The command comes before its options, as in logos-pl fit --config FILE: see `logos-pl --help`."
+        )
     near = difflib.get_close_matches(first[:MAX_SHOWN], COMMANDS, n=1)
     hint = f"did you mean {near[0]}?" if near else f"choose among {', '.join(COMMANDS)}."
     raise InputError(f"There is no command {shortened(first, MAX_SHOWN)!r}: {hint}")

@@ -29,7 +29,6 @@ from logos_pl.settings.fit import ExportSettings, StoppingSettings
 from logos_pl.settings.lens import TuningSettings
 from logos_pl.settings.text import TrainingTextSettings
 
-
 OTHER_SHAPES = "Error(s) in loading state_dict"
 """What torch says in a RuntimeError of weights that do not fit a module."""
 

@@ -68,7 +68,7 @@ class RunPlan(NamedTuple):
         choice: Device, number format, micro-batch and estimated memory.
         devices: What the Trainer takes for `devices`.
         world_size: Processes.
-        batching: How a step's sequences are split; None where no text is read.
+        batching: How a step's sequences are split; None where nothing is trained.
     """
 
     model: ModelSettings
@@ -129,10 +129,10 @@ def plan_text(model: Model, text: Text, schedule: ScheduleName, trainer: Any) ->
         fp32_unembed=model.fp32_unembed,
     )
     choice = _place(model, shape, trainer, step)
-    batching = plan_batching(batch_seqs, world_size, choice.micro_batch_seqs)
-    text = replace(text, micro_batch_seqs=batching.micro_batch_seqs)
+    batching, text = None, replace(text, micro_batch_seqs=choice.micro_batch_seqs)
     if isinstance(text, TrainingTextSettings):
-        text = replace(text, effective_batch_seqs=batching.sequences)
+        batching = plan_batching(batch_seqs, world_size, choice.micro_batch_seqs)
+        text = replace(text, micro_batch_seqs=batching.micro_batch_seqs, effective_batch_seqs=batching.sequences)
     plan = _planned(model, known, choice, trainer, batching)
     return plan, cast(Model, plan.model), text
 
@@ -148,7 +148,7 @@ def _planned(
 
 
 def prism_budget(
-    prism: PrismSettings, text: PrismTextSettings, schedule: ScheduleName, vocab_size: int
+    prism: PrismSettings, text: PrismTextSettings, schedule: ScheduleName, vocab_size: int, trainer: Any
 ) -> TrainingTextSettings:
     """The text that a prism's positions need, validated once, at its end.
 
@@ -160,10 +160,10 @@ def prism_budget(
     resolved = resolve_text(text, schedule, vocab_size)
     first, last = position_bounds(text.seq_len, resolved.drawn_range)
     tokens = -(-prism.positions // (last - first + 1)) * text.seq_len
-    steps = total_steps(tokens, text.seq_len, SPEC_BATCH_SEQS)
-    return text.as_training(
-        tokens=steps * text.seq_len * SPEC_BATCH_SEQS, batch_seqs=SPEC_BATCH_SEQS, validate_every_steps=steps
-    )
+    together = _world_size(trainer) * (1 if text.micro_batch_seqs == "auto" else text.micro_batch_seqs)
+    batch_seqs = -(-SPEC_BATCH_SEQS // together) * together  # whole micro-batches of every process
+    steps = total_steps(tokens, text.seq_len, batch_seqs)
+    return text.as_training(tokens=steps * text.seq_len * batch_seqs, batch_seqs=batch_seqs, validate_every_steps=steps)
 
 
 def _place(model: ModelSettings, shape: ModelShape, trainer: Any, step: StepSize) -> DeviceChoice:

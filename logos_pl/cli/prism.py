@@ -33,7 +33,9 @@ class Prism(Command):
         """
         model, schedule = self.settings["model"], self.config.schedule
         shape = KnownModel.read(model).shape
-        text = prism_budget(self.settings["prism"], self.settings["data"], schedule, shape.vocab_size)
+        text = prism_budget(
+            self.settings["prism"], self.settings["data"], schedule, shape.vocab_size, self.config.trainer
+        )
         self.plan, self.model, self.text = plan_text(model, text, schedule, self.config.trainer)
 
     def make(self) -> tuple[LightningModule, LightningDataModule]:

@@ -9,6 +9,7 @@ from jsonargparse import ActionConfigFile, DefaultHelpFormatter, Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from logos_pl.bounds import MAX_SEED, check_number
 from logos_pl.cli.command import Command, check_options
 from logos_pl.cli.commands import COMMANDS
 from logos_pl.cli.configuration import (
@@ -84,7 +85,12 @@ class ConfigFile(ActionConfigFile):
                     content.setdefault(section, {})[option] = value
                 else:
                     content[option] = value
-        self.apply_config(parser, cfg, self.dest, as_yaml(content))
+        try:
+            self.apply_config(parser, cfg, self.dest, as_yaml(content))
+        except TypeError as error:
+            if isinstance(error.__cause__, InputError):  # wrapped as an error of --config
+                raise error.__cause__ from error
+            raise
         cfg[self.dest][-1] = values
 
 
@@ -151,10 +157,12 @@ class LogosCLI(LightningCLI):
         """
         check_arguments(args, SECTIONS)
         check_options(self.kind, KINDS, args)
-        super().parse_arguments(parser, args)
+        self.config = parser.parse_args(args)
         check_settings(self.config.items(), dict(parser.get_defaults().items()))
         expand_home(self.config)
-        if "seed_everything" not in self.kind.options:
+        if "seed_everything" in self.kind.options:
+            check_number("--seed_everything", self.config.seed_everything, at_least=0, at_most=MAX_SEED)
+        else:
             self.config.seed_everything = False  # nothing is drawn
 
     def before_instantiate_classes(self) -> None:

@@ -27,7 +27,7 @@ def make_checkpoint(**changes: Any) -> dict[str, Any]:
         "callbacks": {"Ledger": {"totals": {"steps": 8}}},
         "optimizer_states": [{"state": {0: {"step": torch.tensor(8.0), "exp_avg": torch.zeros(2, 3).T}}}],
         "lr_schedulers": [{"base_lrs": [0.01]}],
-        "LensDataModule": {"cursors": {0: (0, "a.jsonl", 7)}},
+        "TrainingText": {"cursors": {0: (0, "a.jsonl", 7)}},
         "lens_identity": {"model_id": "demo", "betas": [0.9, 0.999]},
         "lens_start": None,
         "lens_basis": {"left": torch.eye(2), "right": torch.eye(2)},
@@ -49,7 +49,7 @@ def test_a_checkpoint_comes_back_with_every_number_also_from_a_copy(path: Path, 
     read, wanted = read_checkpoint(tmp_path / "copy.ckpt"), make_checkpoint()
     assert read.keys() == wanted.keys()
     assert torch.equal(read["state_dict"]["translators.U"], wanted["state_dict"]["translators.U"])
-    assert read["LensDataModule"] == wanted["LensDataModule"]
+    assert read["TrainingText"] == wanted["TrainingText"]
 
 
 @pytest.mark.parametrize("mmap", [False, True])

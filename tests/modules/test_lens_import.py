@@ -3,11 +3,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from logos_pl.data.datamodule import TrainingText
+from logos_pl.modules.tuning import LensTuning
 
 from logos_pl.artifacts import save_tuned_lens, tuned_lens
-from logos_pl.data.datamodule import LensDataModule
 from logos_pl.modules.lens_import import LensImport
-from logos_pl.modules.tuning import LensTuning
 from tests.artifacts.lenses import make_lm, make_provenance, make_translators
 
 
@@ -18,7 +18,7 @@ def evaluated(folder: Path, with_bias_only: bool) -> LensTuning:
     save_tuned_lens(folder, translators, make_provenance(lm, translators), bias_only)
     module = LensTuning(lm.model_id, rank=2)
     module.build(lm)
-    data = LensDataModule(held_out_frac=0.02)
+    data = TrainingText(held_out_frac=0.02)
     LensImport(folder, "fit").on_test_start(SimpleNamespace(is_global_zero=True, datamodule=data), module)
     return module
 
