@@ -49,7 +49,7 @@ class Predict(Evaluation):
     }
     options: ClassVar = {
         "ckpt_path": CHECKPOINT,
-        "models": Option(list[str] | None, None, "models to read one after the other", nargs="+"),
+        "models": Option(str, None, "models to read one after the other", nargs="+"),
     }
     trainer_options = MACHINE | WATCHING | {"default_root_dir", "enable_progress_bar"}
 
