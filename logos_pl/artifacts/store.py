@@ -24,7 +24,7 @@ from typing import TypeVar
 
 from logos_pl.artifacts.filenames import PROVENANCE_FILE
 from logos_pl.errors import InputError, RunError
-from logos_pl.io.files import fsync_folder, real_path, take_lock
+from logos_pl.io.files import fsync_file, fsync_folder, real_path, take_lock
 
 Contents = Mapping[str, bytes | memoryview]
 T = TypeVar("T")
@@ -259,8 +259,7 @@ def _build(new: Path, files: Contents) -> None:
     for name, data in files.items():
         with (new / name).open("wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            fsync_file(file)
     fsync_folder(new)
 
 

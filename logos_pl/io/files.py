@@ -1,10 +1,11 @@
-"""Files that are whole or absent, and locks between processes."""
+"""Files that are whole or absent, whether written at once or piece by piece, and locks between processes."""
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from errno import EACCES, EAGAIN, EBADF, ENOLCK, ENOSYS, ENOTSUP
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO, TextIO
 
 try:
     import fcntl
@@ -51,6 +52,16 @@ def take_lock(descriptor: int, wait: bool) -> bool | None:
     return True
 
 
+def fsync_file(file: IO[str] | IO[bytes]) -> None:
+    """Flush an open file to disk.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    file.flush()
+    os.fsync(file.fileno())
+
+
 def fsync_folder(folder: Path) -> None:
     """Flush a folder's entries to disk, so that a rename in it survives a power cut.
 
@@ -74,8 +85,7 @@ def replace_file(path: Path, data: bytes | memoryview) -> None:
     try:
         with _open_locked(partial) as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            fsync_file(file)
             os.replace(partial, path)
     except OSError:
         partial.unlink(missing_ok=True)
@@ -93,6 +103,24 @@ def _open_locked(partial: Path) -> BinaryIO:
             if os.path.samestat(os.fstat(file.fileno()), partial.stat()):
                 return file
         file.close()
+
+
+@contextmanager
+def text_stream(path: Path) -> Iterator[TextIO]:
+    """A UTF-8 file that is written piece by piece, and has its name once the block has ended without an exception.
+
+    Until then, and for good after an exception, what was written is in `<name>.partial` beside it; line ends stay as
+    they are written.
+
+    Raises:
+        OSError: the disk refuses, here or at the end of the block.
+    """
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("w", encoding="utf-8", newline="") as file:
+        yield file
+        fsync_file(file)
+    os.replace(partial, path)
+    fsync_folder(path.parent)
 
 
 def remove_leftovers(folder: Path) -> None:
