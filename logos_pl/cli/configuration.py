@@ -13,8 +13,9 @@ from jsonargparse import set_loader, set_parsing_settings
 
 from logos_pl.errors import InputError
 from logos_pl.io.files import is_utf8
-from logos_pl.io.parsing import MAX_DEPTH, BoundsError, compose_yaml, parse_yaml, read_text
+from logos_pl.io.parsing import MAX_DEPTH, read_text
 from logos_pl.io.terminal import shortened
+from logos_pl.io.yaml_parsing import BoundsError, compose_yaml, parse_yaml
 
 FOLLOWING = {
     "model.schedule": "schedule",

@@ -33,7 +33,7 @@ from logos_pl.cli.run_folder import discard_run_folder, find_checkpoint, hold_ru
 from logos_pl.cli.selftest import run_selftest
 from logos_pl.cli.trainer_options import TAKES, TRAINER_OPTIONS, check_trainer, import_paths
 from logos_pl.data.datamodule import LensDataModule
-from logos_pl.errors import InputError
+from logos_pl.errors import InputError, first_sentence
 from logos_pl.fit.checkpoint import AtomicCheckpointIO, Resuming, RunCheckpoint
 from logos_pl.fit.depth_figure import DepthFigure
 from logos_pl.fit.export import LensExport
@@ -46,7 +46,7 @@ from logos_pl.fit.stopping import PercentileStopping
 from logos_pl.functional.schedules import ScheduleName
 from logos_pl.gates.writer import GateWriter
 from logos_pl.io.terminal import say
-from logos_pl.lm.sources import clean_name, filed_under, first_sentence
+from logos_pl.lm.sources import clean_name, filed_under
 from logos_pl.modules.graceful_stop import GracefulStop
 from logos_pl.modules.imported_lens import ImportedLens
 from logos_pl.modules.lens_import import LensImport

@@ -21,14 +21,15 @@ from logos_pl.data.ledger import DataLedger, count_consumed, gather_cursors
 from logos_pl.data.packed_text import HeldOutBatches, PositionDraw, TextBatch, TrainLoader, TrainStream, in_order
 from logos_pl.data.prompt_types import Prompt
 from logos_pl.data.prompts import PromptBatches, TokenizedPrompt, ask, remarks
-from logos_pl.data.source import Source, resolve
+from logos_pl.data.source import TextSource, resolve
 from logos_pl.data.suites import FACTS, PROBE, prompts_of, read_suite
 from logos_pl.data.tokenizing import Tokenizer
 from logos_pl.errors import InputError, state_of_a_checkpoint
 from logos_pl.functional import budget
 from logos_pl.functional.positions import position_bounds
 from logos_pl.functional.schedules import SCHEDULES, ScheduleName, scheduled_batch, scheduled_positions
-from logos_pl.io.parsing import MAX_YAML_BYTES, read_bytes
+from logos_pl.io.parsing import read_bytes
+from logos_pl.io.yaml_parsing import MAX_YAML_BYTES
 from logos_pl.lm.frozen import context_length, load_tokenizer, read_config, vocabulary_size
 from logos_pl.lm.sources import locate
 
@@ -164,7 +165,7 @@ class LensDataModule(LightningDataModule):
         self.model_id = model_id
         self.model_revision = model_revision
         self.seed = seed
-        self.source: Source | None = None
+        self.source: TextSource | None = None
         self._loader: TrainLoader | None = None
         self._intervals: ValidationIntervals | None = None
         self._held_out: dict[Side, list[list[int]]] = {}
@@ -426,7 +427,7 @@ class LensDataModule(LightningDataModule):
         text = TrainText(self._encoder(), self.text_column, self.held_out_frac, self.seq_len)
         return TrainStream(source.shards, text, self._draw(self.seed), layout, cursors)
 
-    def _ready(self) -> tuple[Source, PreTrainedTokenizerBase]:
+    def _ready(self) -> tuple[TextSource, PreTrainedTokenizerBase]:
         if self.source is None or self.tokenizer is None:
             raise RuntimeError("LensDataModule.setup() has not run yet")
         return self.source, self.tokenizer

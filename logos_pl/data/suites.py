@@ -26,8 +26,9 @@ import yaml
 
 from logos_pl.data.prompt_types import Prompt
 from logos_pl.errors import InputError
-from logos_pl.io.parsing import MAX_YAML_BYTES, compose_yaml, read_text
+from logos_pl.io.parsing import read_text
 from logos_pl.io.terminal import shortened
+from logos_pl.io.yaml_parsing import MAX_YAML_BYTES, compose_yaml
 
 PROBE = Path(__file__).parent / "suites" / "probe.yaml"
 """The capital-city probe with its variants. Source: docs/method.md §4."""

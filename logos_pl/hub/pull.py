@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from huggingface_hub import HfApi, hf_hub_download
-from huggingface_hub.errors import RemoteEntryNotFoundError
 
 from logos_pl.artifacts.filenames import PROVENANCE_FILE
 from logos_pl.artifacts.sealed import ANY_SIZE, read_file
 from logos_pl.artifacts.store import replace_folder
 from logos_pl.errors import InputError
-from logos_pl.hub.errors import speaking_of
 from logos_pl.hub.index import Entry, Index, read_index
 from logos_pl.hub.layout import INDEX_FILE, KINDS, WORDS, Kind
 from logos_pl.hub.verify import artifact_files, licence_files
+from logos_pl.io.hub_errors import Asked, explaining
 from logos_pl.io.parsing import MAX_TEXT_BYTES, parse_json
 from logos_pl.lm.sources import clean_name
 
@@ -78,15 +77,11 @@ def fetch_file(repo_id: str, path: str, revision: str | None) -> Path:
         InputError: It is not there, or cannot be reached.
         RunError: The disk or the Hub fails.
     """
-    with speaking_of(repo_id, revision):
-        try:
-            return Path(hf_hub_download(repo_id, path, repo_type=REPO_TYPE, revision=revision))
-        except RemoteEntryNotFoundError as error:
-            if path == INDEX_FILE:
-                raise InputError(f"{repo_id} has no {INDEX_FILE}, so it is no repository of lenses.") from error
-            raise InputError(
-                f"{path} is not in {repo_id}, although its {INDEX_FILE} names it: tell its owner."
-            ) from error
+    missing = f"{path} is not in {repo_id}, although its {INDEX_FILE} names it: tell its owner."
+    if path == INDEX_FILE:
+        missing = f"{repo_id} has no {INDEX_FILE}, so it is no repository of lenses."
+    with explaining(Asked("lenses", repo_id, revision, missing)):
+        return Path(hf_hub_download(repo_id, path, repo_type=REPO_TYPE, revision=revision))
 
 
 def fetch_artifact(snapshot: Snapshot, kind: Kind, model_id: str) -> dict[str, bytes]:
@@ -123,7 +118,7 @@ def entry_for(index: Index, kind: Kind, model_id: str, where: str) -> Entry:
 
 def releases(repo_id: str) -> list[str]:
     """The tags of a repository, newest last."""
-    with speaking_of(repo_id):
+    with explaining(Asked("lenses", repo_id)):
         return sorted(tag.name for tag in HfApi().list_repo_refs(repo_id, repo_type=REPO_TYPE).tags)
 
 

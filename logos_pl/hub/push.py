@@ -16,13 +16,13 @@ from logos_pl.artifacts.sealed import read_file
 from logos_pl.errors import InputError
 from logos_pl.hub.cards import dataset_card
 from logos_pl.hub.checkpoints import LocalArtifact, find_artifacts
-from logos_pl.hub.errors import HubUnreachableError, no_token, speaking_of
 from logos_pl.hub.index import Index
 from logos_pl.hub.layout import INDEX_FILE, check_repo_id, check_tag, today
 from logos_pl.hub.licences import UNKNOWN, FoundLicence, licence_of
 from logos_pl.hub.pull import REPO_TYPE, Snapshot, fetch_file, open_repository
 from logos_pl.hub.staging import Staged, stage
 from logos_pl.hub.verify import artifact_files
+from logos_pl.io.hub_errors import Asked, HubUnreachableError, explaining, failed
 from logos_pl.io.parsing import MAX_TEXT_BYTES
 from logos_pl.lm.sources import DEMO
 
@@ -85,9 +85,10 @@ def refuse_without_login() -> None:
     Raises:
         InputError: There is no token, or not a valid one.
     """
+    hub = Asked("lenses", "the Hub")
     if get_token() is None:
-        raise no_token()
-    with speaking_of("the Hub"):
+        raise failed("no token", hub)
+    with explaining(hub):
         HfApi().whoami()
 
 
@@ -160,7 +161,7 @@ def publish(plan: Plan, private: bool) -> str:
     if private and published.head is not None and not published.is_private:
         raise InputError(f"{repo_id} exists and is public: change that on its page, or leave out --private.")
     api, head = HfApi(), published.head
-    with speaking_of(repo_id, pushing=True):
+    with explaining(Asked("release", repo_id)):
         if head is None:
             api.create_repo(repo_id, repo_type=REPO_TYPE, private=private, exist_ok=True)
             head = api.dataset_info(repo_id).sha
@@ -194,7 +195,7 @@ def _commit(api: HfApi, plan: Plan, head: str | None) -> str:
 
 def _published(repo_id: str) -> Published:
     api = HfApi()
-    with speaking_of(repo_id):
+    with explaining(Asked("lenses", repo_id)):
         try:
             info = api.dataset_info(repo_id)
         except GatedRepoError:
