@@ -4,7 +4,6 @@ import json
 import re
 from typing import NamedTuple
 
-from logos_pl.artifacts.checks import OfModel
 from logos_pl.artifacts.filenames import (
     DEPTH_FIGURE_FILE,
     DIGEST_FILE,
@@ -12,8 +11,8 @@ from logos_pl.artifacts.filenames import (
     GATES_FILE,
     PROVENANCE_FILE,
 )
-from logos_pl.artifacts.provenance import Described, Provenance
-from logos_pl.artifacts.provenance_schema import Divergence, Init
+from logos_pl.artifacts.provenance import Described, OfModel, Provenance
+from logos_pl.artifacts.provenance_schema import Init, MeanDivergence
 from logos_pl.artifacts.verdict import Baseline, Check, EvaluatedOn, Figure
 from logos_pl.io.markdown import code, escaped, literal, table
 from logos_pl.lm.sources import DEMO
@@ -184,7 +183,7 @@ def _interval(found: Figure | None) -> str:
 
 def _judged_on(on: EvaluatedOn) -> str:
     return (
-        f"GateReadings on {on.facts} facts of {code(on.suite)} (sha256 {code(on.suite_sha256[:12] + '…')}) and on "
+        f"Judged on {on.facts} facts of {code(on.suite)} (sha256 {code(on.suite_sha256[:12] + '…')}) and on "
         f"{on.sequences} sequences of {on.seq_len} tokens of {code(on.dataset)} that were held out, "
         f"in {escaped(on.dtype)} on {escaped(on.device)}.\n"
     )
@@ -195,7 +194,7 @@ def _measured(check: Check) -> str:
     return "–" if found is None else f"{_interval(found)} {check.unit} (n = {found.num:,})"
 
 
-def side_by_side(norm: Divergence, lens: Divergence) -> list[str]:
+def side_by_side(norm: MeanDivergence, lens: MeanDivergence) -> list[str]:
     """Cells of a table: each figure of the norm lens, then of the other."""
     return [
         f"{norm.kl_to_final_bits:.3f}",

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from logos_pl.artifacts.checks import check_model, read_verified, refuse_other_owner
+from logos_pl.artifacts.checks import check_model, is_repeated, read_verified, refuse_other_owner
 from logos_pl.artifacts.filenames import CARD_FILE, DIGEST_FILE, NOTICE_FILE, PROVENANCE_FILE
 from logos_pl.artifacts.fingerprint import check_fingerprint
 from logos_pl.artifacts.prism_provenance import PrismProvenance, prism_card
@@ -63,21 +63,10 @@ def save_prism(folder: str | os.PathLike[str], prism: PrismMap, provenance: Pris
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     text = dataclasses.replace(provenance, sha256=hashes).to_json()
     written = PrismProvenance.from_json(text)  # what cannot be read back is not written
-    earlier = replace_and_keep(Path(folder), files | sealed(text), lambda there: _says_no_more(there, written))
+    earlier = replace_and_keep(
+        Path(folder), files | sealed(text), lambda there: is_repeated(there, written, read_prism_provenance)
+    )
     return SavedPrism(written, earlier)
-
-
-def _says_no_more(folder: Path, written: PrismProvenance) -> bool:
-    """Whether an earlier prism is the same, made by a run like this one."""
-    try:
-        there = read_prism_provenance(folder)
-    except InputError:
-        return False  # whatever it is, it is not for this run to remove
-    same_but_for = {
-        name: getattr(written, name) for name in ("project_version", "git_sha", "environment", "fingerprint", "sha256")
-    }
-    same_map = all(there.sha256.get(name) == written.sha256[name] for name in FILES)
-    return same_map and dataclasses.replace(there, **same_but_for) == written
 
 
 def check_prism_destination(folder: str | os.PathLike[str], model_id: str, model_commit: str) -> None:

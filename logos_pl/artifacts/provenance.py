@@ -11,7 +11,7 @@ from logos_pl.artifacts import json_codec
 from logos_pl.artifacts.filenames import BIAS_ONLY_FILE, PROVENANCE_FILE
 from logos_pl.artifacts.provenance_schema import (
     FINGERPRINT_TOKENS,
-    Batching,
+    BatchSizes,
     BiasOnly,
     Budget,
     Capacity,
@@ -67,7 +67,7 @@ class Provenance:
     decoding_norm: Literal["final", "next"]
     dataset: Dataset
     budget: Budget
-    batching: Batching
+    batching: BatchSizes
     capacity: Capacity
     optim: Optim
     schedule: str
@@ -115,8 +115,8 @@ class Provenance:
         return provenance
 
 
-class Described(Protocol):
-    """What the provenances of all kinds of lens have."""
+class OfModel(Protocol):
+    """A provenance of anything that was made for one model."""
 
     @property
     def model_id(self) -> str:
@@ -130,6 +130,10 @@ class Described(Protocol):
     def model_commit(self) -> str:
         """Commit on the Hub, or ``sha256:…`` over a folder's files."""
 
+
+class Described(OfModel, Protocol):
+    """What the provenances of all kinds of lens have."""
+
     @property
     def dataset(self) -> Dataset:
         """The text it was made with."""
@@ -141,6 +145,10 @@ class Described(Protocol):
     @property
     def val_kl_bits(self) -> Mapping[str, object]:
         """Figures by depth percentile."""
+
+    @property
+    def sha256(self) -> Mapping[str, str]:
+        """Hash of every file beside it."""
 
 
 def refuse_nonsense(provenance: Described, rows: Set[int], last_row: int) -> None:

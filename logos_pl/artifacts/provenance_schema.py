@@ -52,7 +52,7 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Batching:
+class BatchSizes:
     """What an optimiser step was made of.
 
     Attributes:
@@ -215,7 +215,7 @@ class Environment:
 
 
 @dataclass(frozen=True)
-class Divergence:
+class MeanDivergence:
     """One lens at one row on held-out text, mean over positions.
 
     Attributes:
@@ -234,8 +234,8 @@ class PercentileKl:
     """Norm lens and tuned lens at one depth percentile."""
 
     row: int
-    norm: Divergence
-    tuned: Divergence
+    norm: MeanDivergence
+    tuned: MeanDivergence
 
 
 @dataclass(frozen=True)
@@ -268,8 +268,8 @@ class PrismKl:
     """Norm lens and Prism lens at one depth percentile."""
 
     row: int
-    norm: Divergence
-    prism: Divergence
+    norm: MeanDivergence
+    prism: MeanDivergence
 
 
 @dataclass(frozen=True)

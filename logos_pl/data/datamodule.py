@@ -13,11 +13,11 @@ from transformers import PreTrainedTokenizerBase
 
 from logos_pl.agreement import together
 from logos_pl.bounds import check_number
+from logos_pl.data.consumed_text import ConsumedText, count_consumed, gather_cursors
 from logos_pl.data.held_out import Side, held_out_sequences
 from logos_pl.data.intervals import ValidationIntervals
 from logos_pl.data.lanes import LaneCursor, TrainText, content_hash
 from logos_pl.data.layout import Cursors, Layout, check_layout
-from logos_pl.data.ledger import DataLedger, count_consumed, gather_cursors
 from logos_pl.data.packed_text import HeldOutBatches, PositionDraw, TextBatch, TrainLoader, TrainStream, in_order
 from logos_pl.data.prompt_types import Prompt
 from logos_pl.data.prompts import PromptBatches, TokenizedPrompt, ask, remarks
@@ -488,7 +488,7 @@ class LensDataModule(LightningDataModule):
             self._cursors = {int(lane): LaneCursor(*cursor) for lane, cursor in state_dict["cursors"].items()}
             self._restored_identity = state_dict["identity"]
 
-    def ledger(self) -> DataLedger:
+    def ledger(self) -> ConsumedText:
         """What was trained on so far, over all processes; every process must call it."""
         source, _ = self._ready()
         return count_consumed(source, self._gathered(), self.held_out_frac, self.seq_len)

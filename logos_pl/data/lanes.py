@@ -70,7 +70,7 @@ def read_alone(part: Part, text_column: str, pass_index: int, start: int) -> Ite
     return read_rows(part.shard, text_column, start, part.stride)
 
 
-class Place(NamedTuple):
+class DocumentPlace(NamedTuple):
     """Where a document was found, and what it says."""
 
     pass_index: int
@@ -108,7 +108,7 @@ def lane_parts(shards: Sequence[Shard], lane: int, lanes: int) -> tuple[Part, ..
     return (Part(shards[shard], Stride(lane // len(shards), sharers)),)
 
 
-def chain_on(chain: str, place: Place) -> str:
+def chain_on(chain: str, place: DocumentPlace) -> str:
     """The running digest after one more document."""
     return hashlib.sha256(f"{chain}\n{place.shard}\n{place.row}\n{place.digest.hex()}".encode()).hexdigest()
 
@@ -120,7 +120,7 @@ def content_hash(cursors: dict[int, LaneCursor]) -> str:
 
 def lane_documents(
     parts: Sequence[Part], text: TrainText, cursor: LaneCursor, read: Read
-) -> Iterator[tuple[Place, Sequence[int]]]:
+) -> Iterator[tuple[DocumentPlace, Sequence[int]]]:
     """Yields a lane's train documents as (place, token ids), from the cursor on, pass after pass without end.
 
     Raises:
@@ -151,7 +151,7 @@ def lane_documents(
 
 def _train_documents(
     part: Part, text: TrainText, pass_index: int, rows: Iterator[Row]
-) -> Iterator[tuple[Place, Sequence[int]]]:
+) -> Iterator[tuple[DocumentPlace, Sequence[int]]]:
     for row, document in rows:
         if document is None or not document.strip():
             continue
@@ -163,7 +163,7 @@ def _train_documents(
         except TextRefusedError as error:
             raise error.of_row(part.shard.name, row) from error
         if len(ids) > 0:
-            yield Place(pass_index, part.shard.name, row, digest), ids
+            yield DocumentPlace(pass_index, part.shard.name, row, digest), ids
 
 
 def lane_sequences(
@@ -200,8 +200,8 @@ def lane_sequences(
 
 
 def _from_the_same_document(
-    documents: Iterator[tuple[Place, Sequence[int]]], cursor: LaneCursor
-) -> Iterator[tuple[Place, Sequence[int]]]:
+    documents: Iterator[tuple[DocumentPlace, Sequence[int]]], cursor: LaneCursor
+) -> Iterator[tuple[DocumentPlace, Sequence[int]]]:
     """The documents, after checking that a document half emitted is still where the cursor says."""
     for index, (place, ids) in enumerate(documents):
         same = (place.pass_index, place.shard, place.row) == (cursor.pass_index, cursor.shard, cursor.row)

@@ -119,7 +119,7 @@ def _named(asked: Sequence[TokenizedPrompt], one: str, several: str) -> str:
     return f"prompt {names[0]} {one}" if len(names) == 1 else f"prompts {', '.join(names[:3])}{more} {several}"
 
 
-def align_answer(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str) -> AnswerTokens:
+def _align(encode: Tokenizer, prompt: str, answer: str) -> AnswerTokens:
     """The answer's tokens after the prompt: with a space in between or, failing that, without.
 
     Source: docs/method.md §4.
@@ -130,17 +130,13 @@ def align_answer(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str) -
     is looked for, and after a special token it is looked for first: that is how the text goes on there.
 
     Args:
-        tokenizer: The model's tokenizer; none of its special tokens is added.
+        encode: By the model's tokenizer; none of its special tokens is added.
         prompt: A text.
         answer: What ought to come next; white space around it is dropped.
 
     Raises:
-        InputError: The answer is empty or no valid text, or the tokenizer cannot read it.
+        TextRefusedError: The tokenizer cannot read one of them.
     """
-    return _gold(Tokenizer(tokenizer), prompt, answer, "the answer")
-
-
-def _align(encode: Tokenizer, prompt: str, answer: str) -> AnswerTokens:
     before = encode.plain(prompt)
     unknown = encode.tokenizer.unk_token_id
     for form, joined in _forms(encode, prompt, before, answer.strip()):

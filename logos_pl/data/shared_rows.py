@@ -28,7 +28,7 @@ class Remainders(NamedTuple):
         return row % self.modulus in self.remainders
 
 
-class Reading:
+class ShardPass:
     """A pass over a shard, its rows dealt out to the strides that take part.
 
     Args:
@@ -107,7 +107,7 @@ class SharedRows:
     """
 
     def __init__(self, lanes: Iterable[tuple[Sequence[Part], LaneCursor]]) -> None:
-        self._readings: dict[tuple[str, int], Reading] = {}
+        self._readings: dict[tuple[str, int], ShardPass] = {}
         self._strides: dict[str, set[int]] = {}
         self._starts: dict[tuple[str, int], int] = {}
         for parts, cursor in lanes:
@@ -129,7 +129,7 @@ class SharedRows:
         if key not in self._readings:
             self._readings = {place: reading for place, reading in self._readings.items() if not reading.done}
             strides = Remainders(frozenset(remainders), part.stride.modulus)
-            self._readings[key] = Reading(part.shard, text_column, self._starts.get(key, 0), strides)
+            self._readings[key] = ShardPass(part.shard, text_column, self._starts.get(key, 0), strides)
         reading = self._readings[key]
         if start < reading.start:  # it has resumed in the pass before, and the others had begun this one
             reading.leave(part.stride.remainder)

@@ -16,8 +16,8 @@ from logos_pl.artifacts.environment import environment
 from logos_pl.artifacts.fingerprint import fingerprint
 from logos_pl.artifacts.prism import check_prism_destination, save_prism
 from logos_pl.artifacts.prism_provenance import PrismProvenance
+from logos_pl.data.consumed_text import ConsumedText
 from logos_pl.data.datamodule import LensDataModule
-from logos_pl.data.ledger import DataLedger
 from logos_pl.errors import InterruptedRunError
 from logos_pl.fit.export import at_row, dataset_of, identity_of, precision_of, say_where_kept
 from logos_pl.fit.prism import PrismFit
@@ -140,7 +140,7 @@ def candidate_table(module: PrismFit) -> Table:
     return table
 
 
-def _provenance(module: PrismFit, data: LensDataModule, consumed: DataLedger, world_size: int) -> PrismProvenance:
+def _provenance(module: PrismFit, data: LensDataModule, consumed: ConsumedText, world_size: int) -> PrismProvenance:
     chosen = module.chosen
     assert chosen is not None
     return PrismProvenance(

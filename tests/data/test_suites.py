@@ -8,7 +8,7 @@ import torch
 from pandas._libs.parsers import STR_NA_VALUES
 
 from logos_pl.data.prompt_types import Prompt
-from logos_pl.data.prompts import align_answer, ask, batches
+from logos_pl.data.prompts import ask, batches
 from logos_pl.data.suites import FACTS, PROBE, READ_AS_MISSING, Control, Fact, prompts_of, read_suite
 from logos_pl.demo import TEXT_DIR
 from logos_pl.errors import InputError
@@ -254,7 +254,7 @@ def test_every_answer_is_resolved_for_the_demo(path: Path) -> None:
     tokenizer = load_tokenizer("demo")
     prompts = prompts_of(read_suite(path))
 
-    assert {align_answer(tokenizer, prompt.text, str(prompt.answer)).form for prompt in prompts} == {"with_space"}
+    assert {ask(tokenizer, prompt, None).gold.form for prompt in prompts} == {"with_space"}
 
 
 @pytest.mark.parametrize("model", ["tiny-llama", "stories260K"])
@@ -263,7 +263,7 @@ def test_every_answer_is_resolved_for_the_reference_models(path: Path, model: st
     tokenizer = load_tokenizer(str(shared / "models" / model))
     prompts = prompts_of(read_suite(path))
 
-    assert {align_answer(tokenizer, prompt.text, str(prompt.answer)).form for prompt in prompts} == {"with_space"}
+    assert {ask(tokenizer, prompt, None).gold.form for prompt in prompts} == {"with_space"}
 
 
 def final_ranks(lm: FrozenLM, path: Path) -> list[int]:

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import torch.distributed as dist
 
+from logos_pl.data.consumed_text import count_consumed, gather_cursors
 from logos_pl.data.lanes import LaneCursor, content_hash
 from logos_pl.data.layout import Cursors
-from logos_pl.data.ledger import count_consumed, gather_cursors
 from logos_pl.data.shards import Shard
 from logos_pl.data.source import TextSource
 
