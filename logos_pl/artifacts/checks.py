@@ -114,7 +114,9 @@ def read_verified(
     files = {}
     for name, recorded in sha256.items():
         if name not in known or name in UNHASHED_FILES:
-            raise InputError(f"{PROVENANCE_FILE} names {name!r}, which is no file of a lens: fetch the artifact again.")
+            raise InputError(
+                f"{PROVENANCE_FILE} names {name!r}, which is not a file of a lens: fetch the artifact again."
+            )
         files[name] = read_file(folder / name, limits.get(name, MAX_FILE_BYTES))
         found = hashlib.sha256(files[name]).hexdigest()
         if found != recorded:

@@ -1,4 +1,4 @@
-"""The model's numbers on a fixed token sequence: what shows that a lens meets the model it was trained on.
+"""The model's numbers on a fixed token sequence, which show whether a lens has the model it was trained on.
 
 Names and commits pin files, not numbers: a library that reads a RoPE setting wrongly gives another model under the same
 commit. Measured on trained Llama models of 5 and 8 blocks: fp16 and bf16 against fp32 drift by at most 7e-3, RoPE

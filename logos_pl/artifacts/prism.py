@@ -25,7 +25,7 @@ WHITEN_FILE, ROTATION_FILE = "whiten.pt", "rotation.pt"
 FILES = {WHITEN_FILE: ("mean", "whiten"), ROTATION_FILE: ("rotation", "unwhiten_final", "mean_final")}
 """The parts of the map that each file holds."""
 PRISM_FILES = frozenset({*FILES, CARD_FILE, PROVENANCE_FILE, DIGEST_FILE, NOTICE_FILE})
-"""What a prism's folder may hold, and therefore what a new prism may take the place of."""
+"""All files that a prism's folder may hold; a folder with others is never replaced."""
 _LIMITS = dict.fromkeys(FILES, 8 * 1024 * MIB)  # of width 32768, the largest has 4 GiB
 
 
@@ -80,7 +80,7 @@ def check_prism_destination(folder: str | os.PathLike[str], model_id: str, model
     check_writable(Path(folder).parent)
     try:
         there = read_steadily(Path(folder), read_prism_provenance)
-    except InputError:  # nothing there, or nothing that can be read as a prism, and that is kept
+    except InputError:  # nothing there, or no readable prism, which saving will keep
         return
     refuse_other_owner(there, model_id, model_commit, Path(folder), "prism", "--prism.folder")
 

@@ -1,6 +1,6 @@
-"""Where a tuned lens comes from: everything ``provenance.json`` holds, as one tree of dataclasses.
+"""The provenance of a tuned lens: everything ``provenance.json`` holds, as a tree of dataclasses.
 
-Counts are counted by whoever trained the lens; nothing here derives one from a setting.
+Counts come from whoever trained the lens; none is derived from a setting here.
 """
 
 from collections.abc import Mapping, Set
@@ -152,7 +152,7 @@ class Described(OfModel, Protocol):
 
 
 def refuse_nonsense(provenance: Described, rows: Set[int], last_row: int) -> None:
-    """Refuse what has the right types and cannot be, before anything is computed from it.
+    """Refuse values of the right types that are impossible, before anything is computed from them.
 
     Args:
         provenance: Of any kind of lens.
@@ -179,7 +179,7 @@ def refuse_nonsense(provenance: Described, rows: Set[int], last_row: int) -> Non
 
 
 def refuse(where: str, value: object) -> NoReturn:
-    """Refuse a value that has the right type and cannot be.
+    """Refuse a value of the right type that is impossible.
 
     Raises:
         InputError: Always.

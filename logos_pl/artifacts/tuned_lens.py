@@ -37,7 +37,7 @@ class Saved(NamedTuple):
 
 
 class FittedLenses(NamedTuple):
-    """All of an artifact: the tuned lens, its bias-only lens if any, where they come from."""
+    """The lenses of an artifact, with their provenance; the bias-only lens is None where none was fitted."""
 
     tuned: TunedLens
     bias_only: TunedLens | None
@@ -92,7 +92,7 @@ def check_tuned_lens_folder(folder: str | os.PathLike[str]) -> None:
     """Refuse a folder that ``save_tuned_lens`` would refuse; ask before a long run, not after.
 
     Raises:
-        InputError: It is a file, or holds files that are no part of a lens.
+        InputError: It is a file, or holds files that do not belong to a lens.
     """
     check_destination(Path(folder), ARTIFACT_FILES)
 
@@ -113,7 +113,7 @@ def check_destination_of(folder: str | os.PathLike[str], model_id: str, model_co
     check_writable(Path(folder).parent)
     try:
         there = read_steadily(Path(folder), read_provenance)
-    except InputError:  # nothing there, or nothing that can be read as a lens, and that is kept
+    except InputError:  # nothing there, or no readable lens, which saving will keep
         return
     refuse_other_owner(there, model_id, model_commit, Path(folder), "lens", "--export.folder")
 

@@ -120,7 +120,7 @@ _WANTED = (
 
 def _fetch(repo_id: str, model_id: str, name: str) -> Path:
     path = f"{HUB_FOLDER}/{model_id}/{name}"
-    missing = f"The Space {repo_id} has no lens for {model_id}, that is no {path}: {_WANTED}."
+    missing = f"The Space {repo_id} has no lens for {model_id} ({path} is missing): {_WANTED}."
     with explaining(Asked("space", repo_id, no_file=missing, wanted=_WANTED)):
         return Path(hf_hub_download(repo_id, path, repo_type="space"))
 
@@ -139,7 +139,9 @@ def read_config(path: Path) -> FormatConfig:
     known = {field.name: field.default for field in fields(FormatConfig)}
     required = {"base_model_name_or_path", "d_model", "num_hidden_layers"}
     if not isinstance(given, dict) or not required <= given.keys():
-        raise InputError(f"{shown} is no configuration of a lens, which has {', '.join(sorted(required))}: {_WANTED}.")
+        raise InputError(
+            f"{shown} is not the configuration of a lens, which has {', '.join(sorted(required))}: {_WANTED}."
+        )
     values = {key: given.get(key, known[key]) for key in known}
     config: FormatConfig = json_codec.from_plain(FormatConfig, values, shown)
     if config.lens_type != LENS_TYPE:
@@ -243,7 +245,9 @@ def _translators(params: Weights, config: FormatConfig) -> tuple[Tensor, Tensor,
                 "fetch the lens again."
             )
         if params[name].dtype not in _STORED:
-            raise InputError(f"{PARAMS_FILE}: {name} is {params[name].dtype}, which is no format of a lens's weights.")
+            raise InputError(
+                f"{PARAMS_FILE}: {name} is {params[name].dtype}, and has to be float32, float16 or bfloat16."
+            )
         if not bool(params[name].isfinite().all()):
             raise InputError(f"{PARAMS_FILE}: {name} holds numbers that are NaN or infinite: fetch the lens again.")
     weight = torch.stack([params[f"{i}.weight"].float() for i in range(n)])

@@ -19,10 +19,10 @@ MAX_ENTRIES = 100_000
 """Files and folders in the folder of a dataset; a disk or a home folder has more, and is searched for minutes."""
 
 NO_FOLDER = re.compile(r"[*?\[\n\r]|::")
-"""What `datasets` takes for a pattern or a chain of addresses: it would read other folders' files, or none."""
+"""In a path, `datasets` takes these for a pattern or a chain of addresses, and reads other files or none."""
 
 NO_FILE = re.compile(r"[\n\r]|::")
-"""In the name of a file, which `datasets` would pass over in silence."""
+"""`datasets` silently skips a file with one of these in its name."""
 
 
 def check_folder(root: Path, shown: str) -> None:
@@ -33,8 +33,8 @@ def check_folder(root: Path, shown: str) -> None:
         shown: What it is called in messages.
 
     Raises:
-        InputError: It is no folder, or one of far more than text, a file that describes it is no bounded YAML, a file
-            of data is no regular one, or its path holds what is taken for a pattern.
+        InputError: It is not a folder or holds too many files, a card is not bounded YAML or JSON, a file of data is
+            not a regular file, or a path holds what `datasets` takes for a pattern.
     """
     if not root.is_dir():
         raise InputError(f"{shown} is neither a folder nor a regular file; give one of these with --data.dataset.")
@@ -62,7 +62,9 @@ def check_folder(root: Path, shown: str) -> None:
 def _check_file(path: Path, root: Path, shown: str) -> None:
     inside = os.path.relpath(path, root)
     if not os.path.isfile(path):
-        raise InputError(f"{inside} in {shown} is no regular file, or a link that leads to none; remove or mend it.")
+        raise InputError(
+            f"{inside} in {shown} is not a regular file, or is a link that leads nowhere; remove or mend it."
+        )
     if NO_FILE.search(str(path)):
         raise InputError(f"{path.name!r} in {shown} cannot be read, as its name holds :: or a line break; rename it.")
     if not is_utf8(inside):
@@ -80,4 +82,4 @@ def _check_card(path: Path, shown: str) -> None:
         block = REGEX_YAML_BLOCK.search(text)
         described = parse_yaml(text if path.suffix == ".yaml" else block[2] if block else "", shown)
     if described is not None and not isinstance(described, dict):
-        raise InputError(f"{shown} is no mapping that describes the dataset; mend or remove it.")
+        raise InputError(f"{shown} is not a mapping that describes the dataset; mend or remove it.")

@@ -1,7 +1,7 @@
 """Lanes: a fixed number of disjoint streams through the dataset, whatever the number of processes that read them.
 
-Were shards dealt out to processes directly, the order of training would depend on how many there are. So the dataset is
-dealt out to `lanes` (8 by default) once and for all, and sequence g of the run is the (g // lanes)-th of lane g %
+If shards were dealt out to processes, the order of training would depend on how many there are. So the dataset is
+dealt out to `lanes` (8 by default) instead, and sequence g of the run is the (g // lanes)-th of lane g %
 lanes. Processes and their workers only share the lanes between them: with 1, 2 or 4 processes every optimiser step sees
 the same sequences.
 
@@ -62,7 +62,7 @@ Read = Callable[[Part, str, int, int], Iterator[Row]]
 
 
 def read_alone(part: Part, text_column: str, pass_index: int, start: int) -> Iterator[Row]:
-    """A part's rows, whoever else reads the shard.
+    """A part's rows, read without sharing the shard with other lanes.
 
     Raises:
         LogosError: As `read_rows`.
@@ -80,7 +80,7 @@ class DocumentPlace(NamedTuple):
 
 
 class TrainText(NamedTuple):
-    """What all lanes have in common: how text becomes tokens, and which of it may be trained on.
+    """What all lanes share: how text becomes tokens, and which of it may be trained on.
 
     Attributes:
         tokenize: Text to token ids, with the tokenizer's own special tokens.
@@ -124,13 +124,14 @@ def lane_documents(
     """Yields a lane's train documents as (place, token ids), from the cursor on, pass after pass without end.
 
     Raises:
-        InputError: If a whole pass has no document to train on, or the cursor's shard is not the lane's.
+        InputError: If a whole pass has no document to train on, or the lane does not have the cursor's shard.
         RunError: If a shard cannot be read.
     """
     names = [part.shard.name for part in parts]
     if cursor.shard not in ("", *names):
         raise InputError(
-            f"The checkpoint goes on in shard {cursor.shard}, which is not where it was; resume with the same dataset."
+            f"The checkpoint goes on in shard {cursor.shard}, which is missing or was moved; resume with the same "
+            "dataset."
         )
     pass_index, row = cursor.pass_index, cursor.row
     first = names.index(cursor.shard) if cursor.shard else 0

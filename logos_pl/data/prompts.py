@@ -1,4 +1,4 @@
-"""Prompts as the model sees them, and where their answers stand in its vocabulary."""
+"""Prompts as the model reads them, with the tokens of their answers."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,7 +28,7 @@ class TokenizedPrompt(NamedTuple):
         prompt: What is asked.
         ids: The prompt's tokens, with the tokenizer's own special ones; the last is the prompt's own last.
         tokens: The same as strings.
-        gold: Where the answer stands in the vocabulary.
+        gold: The answer in tokens.
         contrast: The same for the contrast.
         left_out: The tokenizer's own special tokens that were not added, as the prompt begins with them.
     """
@@ -95,7 +95,7 @@ def ask(
 
 
 def remarks(asked: Sequence[TokenizedPrompt]) -> list[str]:
-    """What was done with the prompts that a user may not expect, a sentence for each kind."""
+    """What was done with the prompts that a user may not expect, one sentence for each kind of change."""
     doubled = [prompt for prompt in asked if prompt.left_out]
     merged = [prompt for prompt in asked if prompt.gold.status == "unresolved" and prompt.prompt.text[-1:].isspace()]
     found = []
@@ -222,7 +222,7 @@ def _gold(encode: Tokenizer, prompt: str, answer: str | None, name: str) -> Answ
 
 @contextmanager
 def _speaking_of(name: str) -> Iterator[None]:
-    """Inside, a text that is refused is called by its name."""
+    """Inside, a refusal of a text names it."""
     try:
         yield
     except TextRefusedError as error:
@@ -252,6 +252,6 @@ def _refuse_no_text(text: str, name: str) -> None:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise InputError(
-            f"{name} is no valid text: character {error.start + 1} is half of a surrogate pair "
+            f"{name} is not valid text: character {error.start + 1} is half of a surrogate pair "
             f"({text[error.start]!a}); remove it."
         ) from error

@@ -1,4 +1,4 @@
-"""One reading of a shard for all the lanes of a worker that take turns at its rows.
+"""One pass over a shard for all lanes of a worker that share its rows.
 
 With fewer shards than lanes, each lane would otherwise decode (and, from the Hub, fetch) the whole file for its part of
 it. The lanes move on at nearly the same pace, as each gives one sequence in turn; what one of them passes over on its
@@ -14,7 +14,7 @@ from logos_pl.data.shards import Row, Shard, read_rows
 from logos_pl.errors import LogosError
 
 MOST_KEPT_CHARS = 2**26
-"""Of one reading. A lane that falls further behind, its documents being so much longer, reads on by itself."""
+"""Kept in one pass. A lane that falls further behind, because its documents are longer, reads on by itself."""
 
 
 class Remainders(NamedTuple):
@@ -29,7 +29,7 @@ class Remainders(NamedTuple):
 
 
 class ShardPass:
-    """A pass over a shard, its rows dealt out to the strides that take part.
+    """A pass over a shard that deals its rows out to strides.
 
     Args:
         shard: The shard.
@@ -93,7 +93,7 @@ class ShardPass:
         return True
 
     def _send_off_the_last(self) -> None:
-        """Let the stride that is furthest behind read on by itself."""
+        """Let the stride that is furthest behind read its remaining rows itself."""
         behind = min((queue[0][0], remainder) for remainder, queue in self._kept.items() if queue)
         self._left_at[behind[1]] = behind[0]
         self.leave(behind[1])

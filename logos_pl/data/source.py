@@ -1,4 +1,4 @@
-"""From what a user names (a Hub dataset, a folder laid out like one, a single file) to an ordered list of shards.
+"""The ordered shards of what a user names: a Hub dataset, a folder laid out like one, or a single file.
 
 The `datasets` library does the resolving, so that configurations, splits and file patterns mean what they mean
 everywhere else; the shards themselves are read by `data.shards`, because a cursor has to name a file and a row in it.
@@ -204,7 +204,7 @@ def _checked(shards: tuple[Shard, ...], shown: str) -> tuple[Shard, ...]:
     strange = [shard.name for shard in shards if shard_format(shard.name) is None]
     if strange:
         raise InputError(
-            f"{shown} holds {strange[0]}, which is none of the kinds read here ({COMPRESSED}); "
+            f"{shown} holds {strange[0]}, which is not of a kind that is read here ({COMPRESSED}); "
             "convert it, or give another dataset with --data.dataset."
         )
     return shards

@@ -85,7 +85,7 @@ def _of_folder(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
 
 
 def _metadata_of(card: Path) -> dict[str, Any]:
-    """What stands between the two lines of dashes at a card's top; one that cannot be read states nothing."""
+    """The front matter of a card; nothing where it cannot be read."""
     try:
         head = FRONT_MATTER.match(read_text(card)) if card.is_file() else None
         found = None if head is None else parse_yaml(head[1], card.name)

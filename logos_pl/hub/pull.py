@@ -56,7 +56,7 @@ class Pulled(NamedTuple):
 
 
 def open_repository(repo_id: str, revision: str | None = None) -> Snapshot:
-    """A repository of lenses, of which only the index is fetched.
+    """A repository of lenses; only its index is fetched.
 
     Args:
         repo_id: Its id on the Hub.
@@ -79,7 +79,7 @@ def fetch_file(repo_id: str, path: str, revision: str | None) -> Path:
     """
     missing = f"{path} is not in {repo_id}, although its {INDEX_FILE} names it: tell its owner."
     if path == INDEX_FILE:
-        missing = f"{repo_id} has no {INDEX_FILE}, so it is no repository of lenses."
+        missing = f"{repo_id} has no {INDEX_FILE}, so it is not a repository of lenses."
     with explaining(Asked("lenses", repo_id, revision, missing)):
         return Path(hf_hub_download(repo_id, path, repo_type=REPO_TYPE, revision=revision))
 
@@ -88,7 +88,7 @@ def fetch_artifact(snapshot: Snapshot, kind: Kind, model_id: str) -> dict[str, b
     """The files of one artifact, by name, and of no other; verified.
 
     Raises:
-        InputError: There is none, or what came is not what the index says.
+        InputError: The index has no such artifact, or what was fetched is not what it says.
         RunError: The disk or the Hub fails.
     """
     entry = entry_for(snapshot.index, kind, model_id, snapshot.repo_id)
@@ -107,7 +107,7 @@ def entry_for(index: Index, kind: Kind, model_id: str, where: str) -> Entry:
     """What an index says of a model's artifact.
 
     Raises:
-        InputError: Nothing; the message lists what there is.
+        InputError: It has no entry; the message lists those it has.
     """
     entries = index.entries(kind)
     if model_id not in entries:
@@ -126,7 +126,7 @@ def select(index: Index, models: Sequence[str] | None, where: str) -> list[tuple
     """The artifacts of some models, of every kind there is; None selects all.
 
     Raises:
-        InputError: A model has none, or the index is of no artifact at all.
+        InputError: A model has none, or the index is empty.
     """
     if not (index.tuned_lenses or index.prisms):
         raise InputError(f"{where} holds no lens.")
@@ -174,16 +174,16 @@ def _pull_one(snapshot: Snapshot, kind: Kind, model_id: str, folder: Path, repla
 
 
 def _is_there(place: Path, kind: Kind, model_id: str, entry: Entry, replace: bool) -> bool:
-    """Whether just these files are in the place already.
+    """Whether exactly these files are in the place already.
 
     Raises:
-        InputError: Something else is, which may not be replaced.
+        InputError: Something else is there, and may not be replaced.
     """
     if not place.exists() or (place.is_dir() and not any(place.iterdir())):
         return False
     shown = os.path.relpath(place)
     if not (place / PROVENANCE_FILE).is_file():
-        raise InputError(f"{shown} is there and is no {WORDS[kind]}: move it away, or choose another --folder.")
+        raise InputError(f"{shown} exists and is not a {WORDS[kind]}: move it away, or choose another --folder.")
     text = read_file(place / PROVENANCE_FILE, MAX_TEXT_BYTES).decode(errors="replace")
     there = parse_json(text, f"{shown}/{PROVENANCE_FILE}")
     owner = there.get("model_id") if isinstance(there, dict) else None

@@ -14,7 +14,7 @@ except ImportError:  # Windows
 
 
 def real_path(path: Path) -> Path:
-    """Where links lead; those that lead in a circle stay, for whoever opens them to name.
+    """A path with its links resolved; links that lead in a circle stay, so that opening the path says so.
 
     ``Path.resolve`` raises RuntimeError on them before Python 3.13.
     """
@@ -22,7 +22,7 @@ def real_path(path: Path) -> Path:
 
 
 def is_utf8(name: str) -> bool:
-    """Whether a file's name can be written down: on Linux it may be any bytes, which Python reads as surrogates."""
+    """Whether a file's name is UTF-8: on Linux it may be any bytes, and Python reads others as surrogates."""
     return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
@@ -94,7 +94,7 @@ def replace_file(path: Path, data: bytes | memoryview) -> None:
 
 
 def _open_locked(partial: Path) -> BinaryIO:
-    """An empty file to write to, which ``remove_leftovers`` of another process leaves alone."""
+    """An empty file to write to, locked so that ``remove_leftovers`` of another process leaves it alone."""
     while True:
         file = partial.open("wb")
         if take_lock(file.fileno(), wait=True) is None:
@@ -124,7 +124,7 @@ def text_stream(path: Path) -> Iterator[TextIO]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed calls of ``replace_file`` have left in a folder; those that go on are left alone."""
+    """Remove what killed calls of ``replace_file`` have left in a folder, but no file that is being written."""
     for partial in folder.glob(".*.partial"):
         with suppress(OSError), partial.open("r+b") as file:
             if take_lock(file.fileno(), wait=False):

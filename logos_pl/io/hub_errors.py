@@ -94,7 +94,7 @@ _NO_DATASET = (
 )
 _NO_SPACE = "There is neither a folder nor a Space {name} that this machine may see: {wanted}."
 _DATASET_UNREACHABLE = (
-    "Dataset {name} is no local folder or file and the Hub cannot be reached ({error}); connect to the network, or "
+    "Dataset {name} is not a local folder or file, and the Hub cannot be reached ({error}); connect to the network, or "
     "give a local copy with --data.dataset."
 )
 
@@ -110,7 +110,7 @@ SENTENCES: Mapping[Failure, Row] = {
         model="{name!r} is not a model id; give `organisation/name`, a folder or `demo`.",
         space=_NO_SPACE,
         dataset=_NO_DATASET,
-        lenses="{name!r} is no repository on the Hub: give `organisation/name`.",
+        lenses="{name!r} is not the id of a repository: give `organisation/name`.",
     ),
     "gated": _row(
         InputError,

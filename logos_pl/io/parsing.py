@@ -100,13 +100,13 @@ def read_text(path: Path, max_bytes: int = MAX_TEXT_BYTES, name: str | None = No
 def parse_json(
     text: str, name: str, remedy: str = "fetch or make the file again", *, of_transformers: bool = False
 ) -> Any:
-    """JSON as plain values, without what Python's parser would let through and later code could not hold.
+    """JSON as plain values; what Python's parser lets through and later code cannot represent is refused.
 
     Args:
         text: The JSON.
         name: What it is called in messages, such as its file name.
         remedy: What to do about it.
-        of_transformers: It is a file that transformers has written and reads itself: Infinity (a bound on Mamba's time
+        of_transformers: The file is one that transformers writes and reads itself: Infinity (a bound on Mamba's time
             step), integers up to 400 digits (the tokenizers' 10³⁰ for "no bound") and halves of surrogate pairs stay.
 
     Raises:
@@ -152,7 +152,7 @@ def parse_json(
     except json.JSONDecodeError as error:
         refuse(f"is not valid JSON ({error.msg} in line {error.lineno})")
     if "\\u" in text and not of_transformers and _has_surrogate(value):
-        refuse("holds half of a surrogate pair, which is no character")
+        refuse("holds half of a surrogate pair, which is not a character")
     return value
 
 

@@ -36,7 +36,7 @@ class _CoreLoader(_YamlLoader):  # type: ignore[misc, valid-type]
         """A number in decimal, whatever it begins with.
 
         Raises:
-            ValueError: It is none, or beyond 64 bits.
+            ValueError: It is not a number, or is beyond 64 bits.
         """
         digits = str(self.construct_scalar(node))
         if len(digits) > 64 or abs(int(digits)) >= MAX_INTEGER:
@@ -78,7 +78,7 @@ def compose_yaml(text: str, name: str, max_bytes: int = MAX_YAML_BYTES) -> yaml.
     Raises:
         BoundsError: It is too large, nested deeper than ``MAX_DEPTH``, expands by its aliases to more than
             ``MAX_YAML_NODES``.
-        InputError: It is no YAML or several documents, or has a key twice in one mapping; with the line.
+        InputError: It is not YAML, is several documents, or has a key twice in one mapping; with the line.
     """
     if len(text) > max_bytes:
         raise BoundsError(too_large(name, len(text), max_bytes))
@@ -92,7 +92,7 @@ def compose_yaml(text: str, name: str, max_bytes: int = MAX_YAML_BYTES) -> yaml.
             f"{name} holds the character U+{code:04X} in line {line}, which YAML does not allow: remove it."
         ) from error
     except UnicodeEncodeError as error:
-        raise InputError(f"{name} holds half of a surrogate pair, which is no character: remove it.") from error
+        raise InputError(f"{name} holds half of a surrogate pair, which is not a character: remove it.") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = "" if mark is None else f" in line {mark.line + 1}"
@@ -106,7 +106,7 @@ def parse_yaml(text: str, name: str, max_bytes: int = MAX_YAML_BYTES) -> Any:
     """A YAML document as plain values, scalars as in YAML 1.2; None where it is empty.
 
     Raises:
-        InputError: As ``compose_yaml``, or a value is not of its tag's kind, such as ``!!int many``, or a key is none.
+        InputError: As ``compose_yaml``, or a value is not of its tag's kind, such as ``!!int many``, or no key.
     """
     root = compose_yaml(text, name, max_bytes)
     if root is None:

@@ -47,7 +47,7 @@ def test_a_provenance_cannot_name_files_elsewhere(artifact: Path, name: str) -> 
     plain = json.loads((artifact / "provenance.json").read_text())
     plain["sha256"][name] = "0" * 64
     write_sealed(artifact, plain)
-    with pytest.raises(InputError, match="is no file of a lens"):
+    with pytest.raises(InputError, match="is not a file of a lens"):
         load_tuned_lens(artifact)
 
 
@@ -97,7 +97,7 @@ def test_a_file_has_its_own_bound_or_that_of_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["provenance.json", "provenance.json.sha256"])
 def test_a_provenance_cannot_vouch_for_itself(tmp_path: Path, name: str) -> None:
     recorded = files_in(tmp_path, **{name: b"{}"})
-    with pytest.raises(InputError, match=f"names '{name}', which is no file of a lens"):
+    with pytest.raises(InputError, match=f"names '{name}', which is not a file of a lens"):
         read_verified(tmp_path, recorded, set(), {name}, {})
 
 

@@ -163,8 +163,13 @@ def test_a_prompt_beyond_the_tokenizers_own_limit_is_no_warning(
         ("The", "", None, "^the answer of prompt 'x' is empty"),
         ("The", " ", None, "^the answer of prompt 'x' is empty"),
         ("The", "end", "", "^the contrast of prompt 'x' is empty"),
-        ("The \ud83c", None, None, r"^prompt 'x' is no valid text: character 5 is half of a surrogate pair .'\\ud83c'"),
-        ("The", "\udf89", None, "^the answer of prompt 'x' is no valid text: character 1 "),
+        (
+            "The \ud83c",
+            None,
+            None,
+            r"^prompt 'x' is not valid text: character 5 is half of a surrogate pair .'\\ud83c'",
+        ),
+        ("The", "\udf89", None, "^the answer of prompt 'x' is not valid text: character 1 "),
     ],
 )
 def test_what_is_no_text_is_refused_by_the_prompts_id(

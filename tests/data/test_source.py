@@ -101,7 +101,7 @@ def test_a_single_file_has_no_configuration_and_no_other_split(tmp_path: Path, n
 def test_files_of_another_kind_are_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text\none\n")
     for given in (tmp_path, tmp_path / "a.csv"):
-        with pytest.raises(InputError, match=r"holds a\.csv, which is none of the kinds read here \(\.json, .*\)"):
+        with pytest.raises(InputError, match=r"holds a\.csv, which is not of a kind that is read here \(\.json, .*\)"):
             resolve(str(given))
 
 
@@ -243,7 +243,9 @@ def test_compressed_lines_and_text_are_datasets_and_compressed_parquet_is_none(t
     (shard,) = resolve(str(folder)).shards
     assert list(read_rows(shard, "text")) == [(0, "x")]
     (folder / "b.parquet.zst").write_bytes(b"")
-    with pytest.raises(InputError, match=r"b\.parquet\.zst, which is none .* also with \.gz, .* and \.parquet\)"):
+    with pytest.raises(
+        InputError, match=r"b\.parquet\.zst, which is not of a kind .* also with \.gz, .* and \.parquet\)"
+    ):
         resolve(str(folder / "b.parquet.zst"))
 
 
