@@ -49,6 +49,22 @@ class InterruptedRunError(LogosError):
         self.exit_status = 128 + signal_number
 
 
+def causes(error: BaseException) -> list[BaseException]:
+    """An error with what it was raised from, the error itself first."""
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in chain:
+        chain.append(link)
+        link = link.__cause__ or link.__context__
+    return chain
+
+
+def first_sentence(error: BaseException) -> str:
+    """The first line of an error, ended by one full stop."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].rstrip(" .:") + "."
+
+
 @contextmanager
 def state_of_a_checkpoint(what: str) -> Iterator[None]:
     """Inside, a part of a checkpoint is taken up, and nothing else: where it is not what a fit writes, that is said.

@@ -1,6 +1,6 @@
 import pytest
 
-from logos_pl.errors import InputError, state_of_a_checkpoint
+from logos_pl.errors import InputError, causes, first_sentence, state_of_a_checkpoint
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,17 @@ def test_what_is_said_already_stays_as_it_is_and_a_fault_of_ours_is_none_of_the_
     for error in (InputError("said"), RuntimeError("ours")):
         with pytest.raises(type(error), match=str(error)), state_of_a_checkpoint("place in the text"):
             raise error
+
+
+def test_the_causes_of_an_error_are_found_through_both_kinds_of_link_and_never_twice() -> None:
+    first, second, third = KeyError("a"), ValueError("b"), OSError("c")
+    first.__cause__, second.__context__, third.__cause__ = second, third, first
+    assert causes(first) == [first, second, third]
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [(OSError("odd thing.\nmore"), "odd thing."), (KeyError(), "KeyError."), (ValueError(" ends: "), "ends.")],
+)
+def test_the_first_line_of_an_error_is_a_sentence(error: Exception, sentence: str) -> None:
+    assert first_sentence(error) == sentence

@@ -19,7 +19,7 @@ from logos_pl.lenses.tuned import TunedLens
 
 
 def bias_only_record(bias_only: Translators | None) -> BiasOnly | None:
-    """What the provenance says of it; None where none was fitted."""
+    """The provenance's record of the lens; None where none was fitted."""
     if bias_only is None:
         return None
     tau = temperature_of(bias_only, enabled=True).tau
@@ -27,7 +27,7 @@ def bias_only_record(bias_only: Translators | None) -> BiasOnly | None:
 
 
 def bias_only_files(bias_only: Translators | None, provenance: Provenance) -> dict[str, bytes | memoryview]:
-    """Its file by name; none where none was fitted.
+    """The lens's file by name; empty where none was fitted.
 
     Raises:
         InputError: It is not finite, not of rank 0, or has other rows than the tuned lens.

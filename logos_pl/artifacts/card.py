@@ -4,7 +4,6 @@ import json
 import re
 from typing import NamedTuple
 
-from logos_pl.artifacts.checks import OfModel
 from logos_pl.artifacts.filenames import (
     DEPTH_FIGURE_FILE,
     DIGEST_FILE,
@@ -12,8 +11,8 @@ from logos_pl.artifacts.filenames import (
     GATES_FILE,
     PROVENANCE_FILE,
 )
-from logos_pl.artifacts.provenance import Described, Provenance
-from logos_pl.artifacts.provenance_schema import Divergence, Init
+from logos_pl.artifacts.provenance import Described, OfModel, Provenance
+from logos_pl.artifacts.provenance_schema import Init, MeanDivergence
 from logos_pl.artifacts.verdict import Baseline, Check, EvaluatedOn, Figure
 from logos_pl.io.markdown import code, escaped, literal, table
 from logos_pl.lm.sources import DEMO
@@ -40,7 +39,7 @@ def model_card(provenance: Provenance, num_bytes: int, release: Release | None =
     Args:
         provenance: Where the lens comes from.
         num_bytes: Size of ``weights.pt``.
-        release: Where it is published; None for a lens on this machine. A published lens that was not judged has
+        release: Where it is published; None for a lens on this machine. A published lens without a verdict has
             ``DEPTH_FIGURE_FILE`` beside it.
     """
     p = provenance
@@ -63,7 +62,7 @@ def model_card(provenance: Provenance, num_bytes: int, release: Release | None =
 
 
 def front_matter(p: Described, tags: list[str]) -> str:
-    """What the Hub reads."""
+    """The front matter, which the Hub reads."""
     # A JSON string is a YAML string, whatever is in it.
     lines = ["---", "library_name: logos-pl", "tags:", *(f"- {tag}" for tag in tags)]
     if HUB_ID.fullmatch(p.model_id):
@@ -119,7 +118,7 @@ def _kl_table(p: Provenance) -> str:
 
 
 def _gates(p: Provenance, published: bool) -> list[str]:
-    """The verdict of the gates with its figures; where the lens was not judged, that is what is published of it."""
+    """The verdict of the gates with its figures; a published lens without one says that it was not judged."""
     if p.acceptance is None:
         if not published:
             return []
@@ -158,7 +157,7 @@ _BASELINES: dict[Baseline, str] = {
 
 
 def _kpis(p: Provenance) -> list[str]:
-    """What the tuned lens gains, over each baseline and in rows; with intervals."""
+    """The gains of the tuned lens over each baseline, in bits and in rows, with intervals."""
     if p.kpis is None:
         return []
     rows = [
@@ -184,7 +183,7 @@ def _interval(found: Figure | None) -> str:
 
 def _judged_on(on: EvaluatedOn) -> str:
     return (
-        f"GateReadings on {on.facts} facts of {code(on.suite)} (sha256 {code(on.suite_sha256[:12] + '…')}) and on "
+        f"Judged on {on.facts} facts of {code(on.suite)} (sha256 {code(on.suite_sha256[:12] + '…')}) and on "
         f"{on.sequences} sequences of {on.seq_len} tokens of {code(on.dataset)} that were held out, "
         f"in {escaped(on.dtype)} on {escaped(on.device)}.\n"
     )
@@ -195,8 +194,8 @@ def _measured(check: Check) -> str:
     return "–" if found is None else f"{_interval(found)} {check.unit} (n = {found.num:,})"
 
 
-def side_by_side(norm: Divergence, lens: Divergence) -> list[str]:
-    """Cells of a table: each figure of the norm lens, then of the other."""
+def side_by_side(norm: MeanDivergence, lens: MeanDivergence) -> list[str]:
+    """Cells of a table: each figure of the norm lens, followed by the same of the other lens."""
     return [
         f"{norm.kl_to_final_bits:.3f}",
         f"{lens.kl_to_final_bits:.3f}",
@@ -250,7 +249,7 @@ def quick_start(p: OfModel, load: str, arguments: str, row: int) -> str:
         row: The row to read.
     """
     pinned = f', revision="{p.model_commit}"' if HUB_COMMIT.fullmatch(p.model_commit) else ""
-    # A folder's id is its name alone: where the folder stands is the reader's to know.
+    # The id of a local model is its folder's name; the reader has to fill in the path.
     local = p.model_commit.startswith("sha256:") and p.model_id != DEMO
     model = f"path/to/{p.model_id}" if local else p.model_id
     return (

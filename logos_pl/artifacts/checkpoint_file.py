@@ -28,7 +28,7 @@ _PARTS: dict[str, type | tuple[type, ...]] = {
     "callbacks": dict, "optimizer_states": list, "lr_schedulers": list, "TrainingText": dict, "lens_identity": dict,
     "lens_start": (dict, type(None)), "lens_basis": (dict, type(None)), "lens_validation": dict,
 }  # fmt: skip
-"""What a checkpoint of a fit has, by kind; without one of them a run would begin that part anew, unsaid."""
+"""The parts of a checkpoint of a fit and their types; a run would silently restart any part that is missing."""
 
 
 def checkpoint_bytes(checkpoint: Mapping[str, Any]) -> memoryview:
@@ -58,7 +58,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint of a fit, on the CPU, checked as in ``check_checkpoint``.
 
     Raises:
-        InputError: It is none, or was altered.
+        InputError: It is not a checkpoint of a fit, or was altered.
     """
     return _read(path, outline=False)
 
@@ -105,7 +105,7 @@ def _refuse_altered(file: BinaryIO, shown: str) -> None:
 
 
 def _problem(checkpoint: Any) -> str | None:
-    """What a checkpoint lacks or has of the wrong kind; None where it is as it should be."""
+    """What a checkpoint lacks, or has of the wrong type; None where it is as it should be."""
     if not isinstance(checkpoint, dict):
         return "is of another kind"
     for name, kind in _PARTS.items():
@@ -114,9 +114,9 @@ def _problem(checkpoint: Any) -> str | None:
         if not isinstance(checkpoint[name], kind) or isinstance(checkpoint[name], bool):
             return f"has {name} of another kind"
     if checkpoint["global_step"] < 0 or checkpoint["epoch"] < 0:
-        return "counts less than no step"
+        return "has a negative step or epoch"
     if "hyper_parameters" in checkpoint:  # they would take the place of the user's own
-        return "has settings of its own"
+        return "has hyperparameters, which would replace the user's"
     state: dict[Any, Any] = checkpoint["state_dict"]
     if not all(type(key) is str and isinstance(tensor, Tensor) for key, tensor in dict.items(state)):
         return "has a state_dict of something else than named tensors"

@@ -1,12 +1,14 @@
 """What every artifact is checked for: that its files are what it records, and that its model is the one at hand."""
 
+import dataclasses
 import hashlib
 import os
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
-from typing import Protocol
+from typing import Any, TypeVar
 
-from logos_pl.artifacts.filenames import PROVENANCE_FILE, UNHASHED_FILES
+from logos_pl.artifacts.filenames import CARD_FILE, PROVENANCE_FILE, UNHASHED_FILES
+from logos_pl.artifacts.provenance import Described, OfModel
 from logos_pl.artifacts.sealed import read_file
 from logos_pl.errors import InputError
 from logos_pl.io.parsing import MIB
@@ -15,21 +17,10 @@ from logos_pl.lm.frozen import FrozenLM
 MAX_FILE_BYTES = 64 * MIB
 """Of a file that holds no tensors: card, tables, pictures."""
 
+OF_THE_RUN = ("project_version", "git_sha", "environment", "fingerprint", "sha256")
+"""What a provenance records that may differ between two runs with the same result."""
 
-class OfModel(Protocol):
-    """A provenance of anything that was made for one model."""
-
-    @property
-    def model_id(self) -> str:
-        """Hub id, folder name, or ``demo``."""
-
-    @property
-    def clean_model_name(self) -> str:
-        """The id's last part."""
-
-    @property
-    def model_commit(self) -> str:
-        """Commit on the Hub, or ``sha256:…`` over a folder's files."""
+T = TypeVar("T", bound=Any)
 
 
 def check_model(recorded: OfModel, lm: FrozenLM, what: str = "lens") -> None:
@@ -79,6 +70,29 @@ def refuse_other_owner(there: OfModel, model_id: str, model_commit: str, folder:
         )
 
 
+def is_repeated(folder: Path, written: T, read: Callable[[Path], T]) -> bool:
+    """Whether an earlier artifact is the same as a new one, so that nothing is lost where the new one replaces it.
+
+    What may differ is the card, and what two runs that do the same record differently.
+
+    Args:
+        folder: Where the earlier one is.
+        written: The provenance of the new one.
+        read: What reads a provenance.
+    """
+    try:
+        there = read(folder)
+    except InputError:
+        return False  # whatever it is, it is not for this run to remove
+    same_files = _without_card(there) == _without_card(written)
+    of_this_run = {name: getattr(written, name) for name in OF_THE_RUN}
+    return same_files and dataclasses.replace(there, **of_this_run) == written
+
+
+def _without_card(provenance: Described) -> dict[str, str]:
+    return {name: digest for name, digest in provenance.sha256.items() if name != CARD_FILE}
+
+
 def read_verified(
     folder: Path, sha256: Mapping[str, str], needed: Set[str], known: Set[str], limits: Mapping[str, int]
 ) -> dict[str, bytes]:
@@ -100,7 +114,9 @@ def read_verified(
     files = {}
     for name, recorded in sha256.items():
         if name not in known or name in UNHASHED_FILES:
-            raise InputError(f"{PROVENANCE_FILE} names {name!r}, which is no file of a lens: fetch the artifact again.")
+            raise InputError(
+                f"{PROVENANCE_FILE} names {name!r}, which is not a file of a lens: fetch the artifact again."
+            )
         files[name] = read_file(folder / name, limits.get(name, MAX_FILE_BYTES))
         found = hashlib.sha256(files[name]).hexdigest()
         if found != recorded:

@@ -8,11 +8,11 @@ DIGEST_FILE = "provenance.json.sha256"
 CARD_FILE = "README.md"
 NOTICE_FILE = "NOTICE"
 DEPTH_FIGURE_FILE = "kl-at-depths.png"
-"""Drawn when a lens is published that no test has judged."""
+"""Drawn when a lens without a verdict is published."""
 GATE_ROWS_FIGURE_FILE = "gates-rows.png"
 GATES_FILE = "gates.json"
 GATE_FILES = (GATES_FILE, "gates-prompts.csv", "gates-rows.csv", GATE_ROWS_FIGURE_FILE, "gates-gains.png")
-"""What a test leaves beside the lens it has judged."""
+"""What `test` writes beside the lens."""
 
 ARTIFACT_FILES = frozenset(
     {
@@ -26,6 +26,6 @@ ARTIFACT_FILES = frozenset(
         *GATE_FILES,
     }
 )
-"""What a tuned lens's folder may hold, and therefore what a new one may take the place of."""
+"""All files that a tuned lens's folder may hold; a folder with others is never replaced."""
 UNHASHED_FILES = frozenset({PROVENANCE_FILE, DIGEST_FILE})
-"""What the hashes in a provenance cannot be of."""
+"""Files without a hash in the provenance: itself, and its own hash."""

@@ -1,4 +1,4 @@
-"""The model's numbers on a fixed token sequence: what shows that a lens meets the model it was trained on.
+"""The model's numbers on a fixed token sequence, which show whether a lens has the model it was trained on.
 
 Names and commits pin files, not numbers: a library that reads a RoPE setting wrongly gives another model under the same
 commit. Measured on trained Llama models of 5 and 8 blocks: fp16 and bf16 against fp32 drift by at most 7e-3, RoPE
@@ -28,7 +28,7 @@ TOLERATED_DRIFT = 2e-2
 ROTARY_TOLERANCE = 1e-2
 
 
-class Reading(NamedTuple):
+class ForwardPass(NamedTuple):
     """One forward on the fixed sequence."""
 
     norms: Float[Tensor, "rows pos"]
@@ -162,12 +162,12 @@ def _refuse_other_shape(recorded: Fingerprint, lm: FrozenLM) -> None:
 
 
 @torch.no_grad()
-def _read(lm: FrozenLM, head: Head, num_tokens: int) -> Reading:
+def _read(lm: FrozenLM, head: Head, num_tokens: int) -> ForwardPass:
     ids = fixed_tokens(lm.vocab_size, num_tokens)
     h = residuals(lm, ids, torch.tensor([_positions(num_tokens)]), range(lm.num_blocks + 1))[:, 0]
     logits = head.logits(head.normalise(h[-1:, -1:], [lm.num_blocks]))[0, 0]
     # To the CPU before the cast: not every device has float64.
-    return Reading(h.cpu().double().norm(dim=-1), logits.cpu().double())
+    return ForwardPass(h.cpu().double().norm(dim=-1), logits.cpu().double())
 
 
 def _positions(num_tokens: int) -> list[int]:

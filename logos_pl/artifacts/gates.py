@@ -1,4 +1,4 @@
-"""The gates' verdict goes into a tuned lens's folder: files, provenance and card, together or not at all."""
+"""Writes the verdict of the gates into a tuned lens's folder: files, provenance and card, all or none."""
 
 import dataclasses
 import hashlib
@@ -17,7 +17,7 @@ from logos_pl.errors import RunError
 
 
 def record_gates(path: str | os.PathLike[str], judged: Provenance, files: Mapping[str, bytes]) -> Provenance:
-    """Put a verdict beside the lens it was passed on; an earlier verdict is replaced, the lens is not touched.
+    """Record the verdict on a lens in its folder; an earlier verdict is replaced, the lens is not touched.
 
     Args:
         path: The lens's folder.
@@ -53,7 +53,7 @@ def record_gates(path: str | os.PathLike[str], judged: Provenance, files: Mappin
 
 
 def _refuse_another_lens(there: Provenance, judged: Provenance, path: Path) -> None:
-    """A fit may have replaced the lens while it was being judged; its verdict is not the new one's.
+    """Refuse to record a verdict on a lens that a fit has replaced while the earlier one was judged.
 
     Raises:
         RunError: The weights are others.

@@ -20,7 +20,7 @@ def check_verdict(provenance: Provenance, files: Mapping[str, bytes]) -> None:
         files: The artifact's files by name, compared with their hashes.
 
     Raises:
-        InputError: ``gates.json`` is none, of another model, or says something else.
+        InputError: ``gates.json`` is not a verdict, is of another model, or says something else.
     """
     given = files.get(GATES_FILE)
     if given is None:
@@ -41,14 +41,14 @@ def verdict_of(data: bytes, model_id: str, model_commit: str) -> tuple[Acceptanc
         model_commit: Its commit.
 
     Raises:
-        InputError: They are no such file, of another model, or a verdict that does not follow from its figures.
+        InputError: They are not a verdict, are of another model, or do not follow from their figures.
     """
     try:
         document = parse_json(data.decode(), GATES_FILE)
     except UnicodeDecodeError as error:
         raise InputError(f"{GATES_FILE} is not UTF-8 text: {_REMEDY}.") from error
     if not isinstance(document, dict) or document.get("schema_version") != SCHEMA_VERSION:
-        raise InputError(f"{GATES_FILE} is no verdict that this version of logos-pl reads: {_REMEDY}.")
+        raise InputError(f"{GATES_FILE} is not a verdict that this version of logos-pl reads: {_REMEDY}.")
     if document.get("model") != {"model_id": model_id, "model_commit": model_commit}:
         raise InputError(f"{GATES_FILE} is the verdict on a lens of another model than {model_id}: {_REMEDY}.")
     acceptance: Acceptance = json_codec.from_plain(Acceptance, document.get("acceptance"), f"{GATES_FILE}: acceptance")

@@ -14,7 +14,7 @@ from logos_pl.io.terminal import shortened
 
 T = TypeVar("T")
 
-# A path of this machine, also inside a sentence; the slashes of "and/or", "org/name" and "https://" are none.
+# A path of this machine, also inside a sentence, unlike the slashes of "and/or", "org/name" and "https://".
 ABSOLUTE_PATH = re.compile(r"(?:^|[\s'\"=(,;:])(?:/[^\s/]+/|[A-Za-z]:[\\/][^\s/]|~/)|^/")
 
 
@@ -119,7 +119,7 @@ def _sequence(origin: Any, arguments: tuple[Any, ...], value: Any, where: str) -
 
 
 def _of_type(kind: type, value: Any, where: str) -> Any:
-    # By type, not isinstance: True is no number here.
+    # By type, not isinstance: True must not count as a number.
     return value if type(value) is kind else _refuse(value, f"of type {kind.__name__}", where)
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from logos_pl.artifacts.checks import check_model, read_verified, refuse_other_owner
+from logos_pl.artifacts.checks import check_model, is_repeated, read_verified, refuse_other_owner
 from logos_pl.artifacts.filenames import CARD_FILE, DIGEST_FILE, NOTICE_FILE, PROVENANCE_FILE
 from logos_pl.artifacts.fingerprint import check_fingerprint
 from logos_pl.artifacts.prism_provenance import PrismProvenance, prism_card
@@ -25,7 +25,7 @@ WHITEN_FILE, ROTATION_FILE = "whiten.pt", "rotation.pt"
 FILES = {WHITEN_FILE: ("mean", "whiten"), ROTATION_FILE: ("rotation", "unwhiten_final", "mean_final")}
 """The parts of the map that each file holds."""
 PRISM_FILES = frozenset({*FILES, CARD_FILE, PROVENANCE_FILE, DIGEST_FILE, NOTICE_FILE})
-"""What a prism's folder may hold, and therefore what a new prism may take the place of."""
+"""All files that a prism's folder may hold; a folder with others is never replaced."""
 _LIMITS = dict.fromkeys(FILES, 8 * 1024 * MIB)  # of width 32768, the largest has 4 GiB
 
 
@@ -63,21 +63,10 @@ def save_prism(folder: str | os.PathLike[str], prism: PrismMap, provenance: Pris
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     text = dataclasses.replace(provenance, sha256=hashes).to_json()
     written = PrismProvenance.from_json(text)  # what cannot be read back is not written
-    earlier = replace_and_keep(Path(folder), files | sealed(text), lambda there: _says_no_more(there, written))
+    earlier = replace_and_keep(
+        Path(folder), files | sealed(text), lambda there: is_repeated(there, written, read_prism_provenance)
+    )
     return SavedPrism(written, earlier)
-
-
-def _says_no_more(folder: Path, written: PrismProvenance) -> bool:
-    """Whether an earlier prism is the same, made by a run like this one."""
-    try:
-        there = read_prism_provenance(folder)
-    except InputError:
-        return False  # whatever it is, it is not for this run to remove
-    same_but_for = {
-        name: getattr(written, name) for name in ("project_version", "git_sha", "environment", "fingerprint", "sha256")
-    }
-    same_map = all(there.sha256.get(name) == written.sha256[name] for name in FILES)
-    return same_map and dataclasses.replace(there, **same_but_for) == written
 
 
 def check_prism_destination(folder: str | os.PathLike[str], model_id: str, model_commit: str) -> None:
@@ -91,7 +80,7 @@ def check_prism_destination(folder: str | os.PathLike[str], model_id: str, model
     check_writable(Path(folder).parent)
     try:
         there = read_steadily(Path(folder), read_prism_provenance)
-    except InputError:  # nothing there, or nothing that can be read as a prism, and that is kept
+    except InputError:  # nothing there, or no readable prism, which saving will keep
         return
     refuse_other_owner(there, model_id, model_commit, Path(folder), "prism", "--prism.folder")
 

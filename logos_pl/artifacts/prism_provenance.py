@@ -1,4 +1,4 @@
-"""Where a Prism lens comes from: everything its ``provenance.json`` holds, and the card made of it."""
+"""The provenance of a Prism lens: everything its ``provenance.json`` holds, and the card made from it."""
 
 from dataclasses import dataclass, field
 from typing import Literal

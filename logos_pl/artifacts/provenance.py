@@ -1,6 +1,6 @@
-"""Where a tuned lens comes from: everything ``provenance.json`` holds, as one tree of dataclasses.
+"""The provenance of a tuned lens: everything ``provenance.json`` holds, as a tree of dataclasses.
 
-Counts are counted by whoever trained the lens; nothing here derives one from a setting.
+Counts come from whoever trained the lens; none is derived from a setting here.
 """
 
 from collections.abc import Mapping, Set
@@ -11,7 +11,7 @@ from logos_pl.artifacts import json_codec
 from logos_pl.artifacts.filenames import BIAS_ONLY_FILE, PROVENANCE_FILE
 from logos_pl.artifacts.provenance_schema import (
     FINGERPRINT_TOKENS,
-    Batching,
+    BatchSizes,
     BiasOnly,
     Budget,
     Capacity,
@@ -67,7 +67,7 @@ class Provenance:
     decoding_norm: Literal["final", "next"]
     dataset: Dataset
     budget: Budget
-    batching: Batching
+    batching: BatchSizes
     capacity: Capacity
     optim: Optim
     schedule: str
@@ -115,8 +115,8 @@ class Provenance:
         return provenance
 
 
-class Described(Protocol):
-    """What the provenances of all kinds of lens have."""
+class OfModel(Protocol):
+    """A provenance of anything that was made for one model."""
 
     @property
     def model_id(self) -> str:
@@ -130,6 +130,10 @@ class Described(Protocol):
     def model_commit(self) -> str:
         """Commit on the Hub, or ``sha256:…`` over a folder's files."""
 
+
+class Described(OfModel, Protocol):
+    """What the provenances of all kinds of lens have."""
+
     @property
     def dataset(self) -> Dataset:
         """The text it was made with."""
@@ -142,9 +146,13 @@ class Described(Protocol):
     def val_kl_bits(self) -> Mapping[str, object]:
         """Figures by depth percentile."""
 
+    @property
+    def sha256(self) -> Mapping[str, str]:
+        """Hash of every file beside it."""
+
 
 def refuse_nonsense(provenance: Described, rows: Set[int], last_row: int) -> None:
-    """Refuse what has the right types and cannot be, before anything is computed from it.
+    """Refuse values of the right types that are impossible, before anything is computed from them.
 
     Args:
         provenance: Of any kind of lens.
@@ -171,7 +179,7 @@ def refuse_nonsense(provenance: Described, rows: Set[int], last_row: int) -> Non
 
 
 def refuse(where: str, value: object) -> NoReturn:
-    """Refuse a value that has the right type and cannot be.
+    """Refuse a value of the right type that is impossible.
 
     Raises:
         InputError: Always.

@@ -52,7 +52,7 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Batching:
+class BatchSizes:
     """What an optimiser step was made of.
 
     Attributes:
@@ -149,7 +149,7 @@ class Init:
 
 @dataclass(frozen=True)
 class Temperature:
-    """Whether temperatures were learned, and what became of them.
+    """Whether temperatures were learned, and their values.
 
     Attributes:
         enabled: Learned, or all left at 1.
@@ -180,7 +180,7 @@ class Preconditioner:
     Attributes:
         type: ``whitened``: by the covariance of x on the one side, by the Fisher information of the final distribution
             on the other.
-        path: Its file; None: nothing needs it any more, ``weights.pt`` has U and V in the plain basis.
+        path: Always None: no file is needed, as ``weights.pt`` has U and V in the plain basis.
         damping: Share of the mean variance that was added in every direction.
     """
 
@@ -215,7 +215,7 @@ class Environment:
 
 
 @dataclass(frozen=True)
-class Divergence:
+class MeanDivergence:
     """One lens at one row on held-out text, mean over positions.
 
     Attributes:
@@ -234,13 +234,13 @@ class PercentileKl:
     """Norm lens and tuned lens at one depth percentile."""
 
     row: int
-    norm: Divergence
-    tuned: Divergence
+    norm: MeanDivergence
+    tuned: MeanDivergence
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What pins the model's numbers, where names and commits cannot.
+    """What identifies the model by its numbers, which name and commit do not fix.
 
     Attributes:
         head_sha256: Hash of final norm, unembedding and bias.
@@ -268,8 +268,8 @@ class PrismKl:
     """Norm lens and Prism lens at one depth percentile."""
 
     row: int
-    norm: Divergence
-    prism: Divergence
+    norm: MeanDivergence
+    prism: MeanDivergence
 
 
 @dataclass(frozen=True)

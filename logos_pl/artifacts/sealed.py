@@ -1,7 +1,7 @@
-"""``provenance.json`` and its hash in a file beside it: what holds the hashes of the other files is held itself.
+"""``provenance.json``, which has the hashes of the other files, and its own hash in a file beside it.
 
-Bytes that were damaged on a disk or on the way are found. Whoever rewrites both files on purpose is not: only a hash
-from elsewhere, such as the one in a repository's index, shows that.
+This finds bytes that were damaged on a disk or in transfer. It does not find a deliberate change of both files: only a
+hash from elsewhere, such as the one in a repository's index, does.
 """
 
 import hashlib
@@ -51,7 +51,7 @@ def sealed_text(files: Mapping[str, bytes], folder: Path) -> str:
         folder: Where they lie, for the message.
 
     Raises:
-        InputError: It has no hash, is not what that says, or is not UTF-8.
+        InputError: It has no hash, does not match it, or is not UTF-8.
     """
     path = os.path.relpath(folder / PROVENANCE_FILE)
     data, digest = files[PROVENANCE_FILE], files.get(DIGEST_FILE)
@@ -60,8 +60,8 @@ def sealed_text(files: Mapping[str, bytes], folder: Path) -> str:
     if digest != _digest(data):
         found = hashlib.sha256(data).hexdigest()[:12]
         raise InputError(
-            f"{path} or {DIGEST_FILE} was altered: the one has the sha256 {found}…, and the other says otherwise: "
-            f"{REMEDY}."
+            f"{path} or {DIGEST_FILE} was altered: the sha256 of the first is {found}…, and the second records "
+            f"another: {REMEDY}."
         )
     try:
         return data.decode()
@@ -73,7 +73,7 @@ def read_file(path: Path, max_bytes: int) -> bytes:
     """The content of an artifact's file.
 
     Raises:
-        InputError: It is missing, cannot be read, is no regular file or is larger than that.
+        InputError: It is missing, cannot be read, is not a regular file or is larger than that.
     """
     try:
         return read_bytes(path, max_bytes)

@@ -2,8 +2,8 @@
 
 POSIX cannot rename a folder over a full one, so there are two renames, and between them the name stands for nothing:
 ``.<name>.new`` is built and flushed, ``<name>`` steps aside, ``.<name>.new`` takes the name. What steps aside is called
-``.<name>.old`` where it is removed then, and ``.<name>.kept`` where it gets a dated name. Readers fall back on it. What
-a crash leaves, the next write mends.
+``.<name>.old`` where it is removed then, and ``.<name>.kept`` where it gets a dated name. Readers fall back on it, and
+the next write repairs what a crash has left.
 
 Writers of one folder exclude each other by a lock on the folder above it. Readers take none, as they may have no right
 to: ``read_steadily`` reads once more where the folder was replaced meanwhile.
@@ -24,7 +24,7 @@ from typing import TypeVar
 
 from logos_pl.artifacts.filenames import PROVENANCE_FILE
 from logos_pl.errors import InputError, RunError
-from logos_pl.io.files import fsync_folder, real_path, take_lock
+from logos_pl.io.files import fsync_file, fsync_folder, real_path, take_lock
 
 Contents = Mapping[str, bytes | memoryview]
 T = TypeVar("T")
@@ -65,7 +65,7 @@ def _aside(target: Path) -> Path | None:
 
 
 def read_steadily(path: Path, read: Callable[[Path], T]) -> T:
-    """What ``read`` makes of a folder; once more where it fails and the folder was replaced while it read.
+    """The result of ``read`` on a folder, repeated where it fails because the folder was replaced meanwhile.
 
     Args:
         path: The folder.
@@ -86,7 +86,7 @@ def read_steadily(path: Path, read: Callable[[Path], T]) -> T:
 
 
 def _identity(path: Path) -> tuple[int, int, int] | None:
-    """What tells a folder from one that takes its name; None where there is none."""
+    """What distinguishes a folder from a later one of the same name; None where there is no folder."""
     try:
         found = path.stat()
     except OSError:
@@ -156,7 +156,7 @@ def replace_and_keep(folder: Path, files: Contents, loses_nothing: Callable[[Pat
     Args:
         folder: The folder.
         files: Its new files, by name.
-        loses_nothing: Whether an earlier folder may be removed instead, as the new files say all that it does.
+        loses_nothing: Whether an earlier folder may be removed, because the new files hold all that it does.
 
     Returns:
         Where the earlier folder is kept; None where there was none, or it was removed.
@@ -172,7 +172,7 @@ def replace_and_keep(folder: Path, files: Contents, loses_nothing: Callable[[Pat
 
 
 def rewrite_folder(folder: Path, rewrite: Callable[[Path], Contents]) -> None:
-    """Replace a folder by what is made of it, while no other writer can come in between.
+    """Replace a folder by what ``rewrite`` makes of it, while no other writer can interfere.
 
     Args:
         folder: The folder.
@@ -188,7 +188,7 @@ def rewrite_folder(folder: Path, rewrite: Callable[[Path], Contents]) -> None:
 
 @contextmanager
 def _writing(folder: Path) -> Iterator[Path]:
-    """The folder that a path stands for, with the lock on the one above it, and with what a crash left mended."""
+    """The folder that a path leads to, with the folder above it locked and the traces of a crash repaired."""
     target = real_path(folder)  # a link to the folder stays a link
     with _saying_that_disk_refuses(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -240,7 +240,7 @@ def _dated(target: Path) -> Path:
 
 
 def _mend(target: Path) -> None:
-    """Undo or finish what a crash left: never lose the only whole copy, nor one that was to be kept."""
+    """Undo or finish what a crash interrupted, without losing the only whole copy or one that was to be kept."""
     new, old, kept = (_beside(target, suffix) for suffix in ("new", *_ASIDE))
     for aside in (old, kept):
         if aside.is_dir() and not target.exists():
@@ -259,8 +259,7 @@ def _build(new: Path, files: Contents) -> None:
     for name, data in files.items():
         with (new / name).open("wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            fsync_file(file)
     fsync_folder(new)
 
 

@@ -1,4 +1,4 @@
-"""Files of ``torch.save``, looked through before anything in them is made: what they declare must be what they hold.
+"""Files of ``torch.save``, checked before anything in them is built: what they declare must be what they hold.
 
 ``torch.load(weights_only=True)`` runs no code, but makes whatever is declared: sparse, quantised and nested tensors,
 views of terabytes over a few bytes, allocations of any size. Here a file holds plain values and plain dense tensors, no
@@ -28,7 +28,7 @@ _MAX_DIRECTORY_BYTES = 2**22
 
 _STORAGES = ("Float", "Half", "BFloat16", "Double", "Long", "Int", "Short", "Char", "Byte", "Bool")
 _NAMES = {"collections OrderedDict", "torch._utils _rebuild_tensor_v2"} | {f"torch {kind}Storage" for kind in _STORAGES}
-"""All that plain dense tensors, dictionaries, lists and numbers are made of."""
+"""The only globals that the pickle of plain dense tensors, dictionaries, lists and numbers needs."""
 _OPERATIONS = {
     "PROTO", "STOP", "MARK", "GLOBAL", "REDUCE", "BUILD", "BINPERSID", "BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET",
     "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "EMPTY_DICT",
@@ -57,7 +57,7 @@ def load_torch_file(file: BinaryIO, name: str, wanted: str, remedy: str, outline
         outline: Leave the numbers out: every tensor on the ``meta`` device, with shape and kind alone; else on the CPU.
 
     Raises:
-        InputError: It is no such file, is not whole, or holds or declares anything else.
+        InputError: It is not such a file, is incomplete, or holds or declares anything else.
     """
     try:
         _check_archive(file, with_contents=not outline)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from logos_pl.artifacts.bias_only import bias_only_files, bias_only_of, bias_only_record
 from logos_pl.artifacts.card import model_card
-from logos_pl.artifacts.checks import check_model, read_verified, refuse_other_owner
+from logos_pl.artifacts.checks import check_model, is_repeated, read_verified, refuse_other_owner
 from logos_pl.artifacts.filenames import ARTIFACT_FILES, BIAS_ONLY_FILE, CARD_FILE, WEIGHTS_FILE
 from logos_pl.artifacts.fingerprint import check_fingerprint
 from logos_pl.artifacts.gates_file import check_verdict
@@ -37,7 +37,7 @@ class Saved(NamedTuple):
 
 
 class FittedLenses(NamedTuple):
-    """All of an artifact: the tuned lens, its bias-only lens if any, where they come from."""
+    """The lenses of an artifact, with their provenance; the bias-only lens is None where none was fitted."""
 
     tuned: TunedLens
     bias_only: TunedLens | None
@@ -82,31 +82,17 @@ def save_tuned_lens(
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     text = dataclasses.replace(provenance, sha256=hashes).to_json()
     written = Provenance.from_json(text)  # what cannot be read back is not written
-    earlier = replace_and_keep(Path(folder), files | sealed(text), lambda there: _says_no_more(there, written))
+    earlier = replace_and_keep(
+        Path(folder), files | sealed(text), lambda there: is_repeated(there, written, read_provenance)
+    )
     return Saved(written, earlier)
-
-
-def _says_no_more(folder: Path, written: Provenance) -> bool:
-    """Whether an earlier lens is the same, made by the same run or one like it, and was not judged."""
-    try:
-        there = read_provenance(folder)
-    except InputError:
-        return False  # whatever it is, it is not for this run to remove
-    same_but_for = {
-        name: getattr(written, name) for name in ("project_version", "git_sha", "environment", "fingerprint", "sha256")
-    }
-    weights = [
-        {name: digest for name, digest in provenance.sha256.items() if name != CARD_FILE}
-        for provenance in (there, written)
-    ]
-    return weights[0] == weights[1] and dataclasses.replace(there, **same_but_for) == written
 
 
 def check_tuned_lens_folder(folder: str | os.PathLike[str]) -> None:
     """Refuse a folder that ``save_tuned_lens`` would refuse; ask before a long run, not after.
 
     Raises:
-        InputError: It is a file, or holds files that are no part of a lens.
+        InputError: It is a file, or holds files that do not belong to a lens.
     """
     check_destination(Path(folder), ARTIFACT_FILES)
 
@@ -127,7 +113,7 @@ def check_destination_of(folder: str | os.PathLike[str], model_id: str, model_co
     check_writable(Path(folder).parent)
     try:
         there = read_steadily(Path(folder), read_provenance)
-    except InputError:  # nothing there, or nothing that can be read as a lens, and that is kept
+    except InputError:  # nothing there, or no readable lens, which saving will keep
         return
     refuse_other_owner(there, model_id, model_commit, Path(folder), "lens", "--export.folder")
 

@@ -13,24 +13,18 @@ from typing import NamedTuple
 
 import torch
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-)
 from torch import Tensor
 
 from logos_pl.artifacts import json_codec
 from logos_pl.artifacts.unembed_hash import unembed_hash
 from logos_pl.artifacts.weights import Weights, decode
 from logos_pl.errors import InputError
+from logos_pl.io.hub_errors import Asked, explaining
 from logos_pl.io.parsing import MIB, parse_json, read_bytes, read_text
 from logos_pl.lenses.affine import AffineLens
 from logos_pl.lenses.head import Head
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.lm.sources import clean_name, explain
+from logos_pl.lm.sources import clean_name
 
 CONFIG_FILE, PARAMS_FILE = "config.json", "params.pt"
 HUB_FOLDER = "lens"
@@ -126,18 +120,9 @@ _WANTED = (
 
 def _fetch(repo_id: str, model_id: str, name: str) -> Path:
     path = f"{HUB_FOLDER}/{model_id}/{name}"
-    try:
+    missing = f"The Space {repo_id} has no lens for {model_id} ({path} is missing): {_WANTED}."
+    with explaining(Asked("space", repo_id, no_file=missing, wanted=_WANTED)):
         return Path(hf_hub_download(repo_id, path, repo_type="space"))
-    except (LocalEntryNotFoundError, GatedRepoError) as error:
-        raise explain(error, repo_id) from error
-    except EntryNotFoundError as error:
-        raise InputError(f"The Space {repo_id} has no lens for {model_id}, that is no {path}: {_WANTED}.") from error
-    except RepositoryNotFoundError as error:
-        raise InputError(
-            f"There is neither a folder nor a Space {repo_id} that this machine may see: {_WANTED}."
-        ) from error
-    except (OSError, HFValidationError) as error:
-        raise explain(error, repo_id) from error
 
 
 def read_config(path: Path) -> FormatConfig:
@@ -154,7 +139,9 @@ def read_config(path: Path) -> FormatConfig:
     known = {field.name: field.default for field in fields(FormatConfig)}
     required = {"base_model_name_or_path", "d_model", "num_hidden_layers"}
     if not isinstance(given, dict) or not required <= given.keys():
-        raise InputError(f"{shown} is no configuration of a lens, which has {', '.join(sorted(required))}: {_WANTED}.")
+        raise InputError(
+            f"{shown} is not the configuration of a lens, which has {', '.join(sorted(required))}: {_WANTED}."
+        )
     values = {key: given.get(key, known[key]) for key in known}
     config: FormatConfig = json_codec.from_plain(FormatConfig, values, shown)
     if config.lens_type != LENS_TYPE:
@@ -258,7 +245,9 @@ def _translators(params: Weights, config: FormatConfig) -> tuple[Tensor, Tensor,
                 "fetch the lens again."
             )
         if params[name].dtype not in _STORED:
-            raise InputError(f"{PARAMS_FILE}: {name} is {params[name].dtype}, which is no format of a lens's weights.")
+            raise InputError(
+                f"{PARAMS_FILE}: {name} is {params[name].dtype}, and has to be float32, float16 or bfloat16."
+            )
         if not bool(params[name].isfinite().all()):
             raise InputError(f"{PARAMS_FILE}: {name} holds numbers that are NaN or infinite: fetch the lens again.")
     weight = torch.stack([params[f"{i}.weight"].float() for i in range(n)])

@@ -1,4 +1,4 @@
-"""What the `tuned-lens` package tells models apart by: a hash of the unembedding, as it is printed."""
+"""The hash by which the `tuned-lens` package identifies a model: of its unembedding, as numpy prints it."""
 
 import hashlib
 from typing import Any
@@ -17,10 +17,10 @@ _NUMPYS_DEFAULTS: dict[str, Any] = {
 
 
 def unembed_hash(weight: Float[Tensor, "vocab d_model"], dtype: torch.dtype = torch.float32) -> str:
-    """SHA-256 of what numpy prints of an unembedding with one digit, by which the format tells models apart.
+    """SHA-256 of an unembedding as numpy prints it with one digit, which identifies a model in the format.
 
-    Of a large matrix those are the 36 numbers in its corners: they tell models apart, and not whether the rest is the
-    same.
+    Of a large matrix numpy prints the 36 numbers in the corners: two models differ in them, but equal corners do not
+    show that the rest is equal.
 
     Args:
         weight: The unembedding.

@@ -112,7 +112,7 @@ class Check:
 
     @property
     def makes_sense(self) -> bool:
-        """Whether it holds just where it is decidable and on the right side."""
+        """Whether it passes exactly where it is decidable and the margin is not negative."""
         return self.passed == (self.reason is None and self.margin is not None and self.margin >= 0)
 
 
@@ -126,7 +126,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class EvaluatedOn:
-    """What a verdict was passed on.
+    """The prompts and the text that a verdict is based on.
 
     Attributes:
         suite: File name of the prompts.
@@ -174,7 +174,7 @@ class Acceptance:
         min_samples: Samples from which on a figure decides.
         gate_b_rows: Thresholds of gate B in rows, by rank.
         gate_b_prompts_that_cannot_pass: Prompts that no lens could pass.
-        remarks: What a reader must know beside the verdict.
+        remarks: What a reader has to know besides the verdict.
         evaluated_on: Text and prompts.
     """
 

@@ -1,4 +1,4 @@
-"""The numbers of a tuned lens as a plain state dict, and as the bytes of ``weights.pt`` or ``bias_only.pt``."""
+"""The weights of a tuned lens as a plain state dict, and as the bytes of ``weights.pt`` or ``bias_only.pt``."""
 
 import io
 
@@ -16,7 +16,7 @@ Weights = dict[str, Tensor]
 def weights_of(translators: Translators) -> Weights:
     """Copies in fp32 on the CPU, contiguous; a copy, because a view would be saved with all it is a view of.
 
-    A lens that is still in its training basis is no lens to anyone who reads the file: `in_plain_basis` comes first.
+    The translators must be in the plain basis, in which the file is read: call `in_plain_basis` first.
     """
     assert translators.basis is None
     return {
@@ -26,7 +26,7 @@ def weights_of(translators: Translators) -> Weights:
 
 
 def capacity_of(translators: Translators) -> Capacity:
-    """Rank, rows and how many numbers the weights' file holds."""
+    """Rank, rows and the count of numbers in the weights' file."""
     numbers = sum(tensor.numel() for tensor in translators.state_dict().values())
     return Capacity(rank_k=translators.rank, rows=translators.num_rows, parameters=numbers)
 
@@ -92,7 +92,7 @@ def decode(data: bytes, name: str = "weights.pt") -> Weights:
         name: The file's name, for the message.
 
     Raises:
-        InputError: They are no plain dictionary of tensors.
+        InputError: They are not a plain dictionary of tensors.
     """
     wanted, remedy = "a state dict of tensors alone", "fetch the artifact from a source you trust"
     weights = load_torch_file(io.BytesIO(data), name, wanted, remedy)

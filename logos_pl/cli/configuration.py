@@ -14,8 +14,9 @@ from jsonargparse import set_loader, set_parsing_settings
 
 from logos_pl.errors import InputError
 from logos_pl.io.files import is_utf8
-from logos_pl.io.parsing import MAX_DEPTH, BoundsError, compose_yaml, parse_yaml, read_text
+from logos_pl.io.parsing import MAX_DEPTH, read_text
 from logos_pl.io.terminal import shortened
+from logos_pl.io.yaml_parsing import BoundsError, compose_yaml, parse_yaml
 
 ENDLESS_NUMBER = re.compile(r"[-+]?[0-9][0-9_]{300,}")
 """An integer that has no float, which the parser makes of it where an option takes one."""

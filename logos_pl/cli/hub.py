@@ -67,7 +67,7 @@ def main(args: Sequence[str]) -> int:
         complain(message)
         return status
     except KeyboardInterrupt:
-        complain("Interrupted; nothing is half-written, and the same command goes on.")
+        complain("Interrupted; nothing is half-written, and the same command can be run again.")
         return 130
     return 0
 

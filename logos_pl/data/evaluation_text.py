@@ -16,7 +16,8 @@ from logos_pl.data.prompt_types import Prompt
 from logos_pl.data.prompts import PromptBatches, TokenizedPrompt
 from logos_pl.data.suites import FACTS, prompts_of, read_suite
 from logos_pl.errors import InputError
-from logos_pl.io.parsing import MAX_YAML_BYTES, read_bytes
+from logos_pl.io.parsing import read_bytes
+from logos_pl.io.yaml_parsing import MAX_YAML_BYTES
 from logos_pl.settings.text import TestTextSettings, TextSettings
 
 

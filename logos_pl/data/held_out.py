@@ -1,7 +1,7 @@
 """Which documents are held out, decided by a hash of their text, and the held-out sequences that are measured on.
 
-A text that occurs twice in a dataset lands on one side both times, whatever shard, row, pass or process it is met in,
-so nothing that is measured on was ever trained on.
+A text that occurs twice in a dataset is on the same side both times, in whatever shard, row, pass or process, so that
+nothing that is measured on was ever trained on.
 """
 
 import hashlib

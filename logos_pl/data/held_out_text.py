@@ -9,7 +9,7 @@ from lightning.pytorch import Trainer
 from logos_pl.data.held_out import Side, held_out_sequences
 from logos_pl.data.model_tokenizer import ModelTokenizer
 from logos_pl.data.packed_text import HeldOutBatches, PositionDraw
-from logos_pl.data.source import Source, resolve
+from logos_pl.data.source import TextSource, resolve
 from logos_pl.errors import InputError
 from logos_pl.settings.text import TextSettings
 
@@ -30,7 +30,7 @@ class HeldOutText(NamedTuple):
     """
 
     settings: TextSettings
-    source: Source
+    source: TextSource
     sequences: dict[Side, list[list[int]]]
 
     @classmethod

@@ -7,7 +7,7 @@ from logos_pl.data.packed_text import TextBatch
 
 
 class ValidationIntervals:
-    """Each pass over this ends at the next validation, and goes on where training stands, not where reading stands.
+    """Each pass over this ends at the next validation, and starts where training has come to, not where reading has.
 
     Lightning validates at the end of an epoch and resumes best between epochs, so an epoch here is what lies between
     two validations (the last one is shorter). It also fetches one batch ahead and may start a pass over again: batches

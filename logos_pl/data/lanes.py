@@ -1,7 +1,7 @@
 """Lanes: a fixed number of disjoint streams through the dataset, whatever the number of processes that read them.
 
-Were shards dealt out to processes directly, the order of training would depend on how many there are. So the dataset is
-dealt out to `lanes` (8 by default) once and for all, and sequence g of the run is the (g // lanes)-th of lane g %
+If shards were dealt out to processes, the order of training would depend on how many there are. So the dataset is
+dealt out to `lanes` (8 by default) instead, and sequence g of the run is the (g // lanes)-th of lane g %
 lanes. Processes and their workers only share the lanes between them: with 1, 2 or 4 processes every optimiser step sees
 the same sequences.
 
@@ -62,7 +62,7 @@ Read = Callable[[Part, str, int, int], Iterator[Row]]
 
 
 def read_alone(part: Part, text_column: str, pass_index: int, start: int) -> Iterator[Row]:
-    """A part's rows, whoever else reads the shard.
+    """A part's rows, read without sharing the shard with other lanes.
 
     Raises:
         LogosError: As `read_rows`.
@@ -70,7 +70,7 @@ def read_alone(part: Part, text_column: str, pass_index: int, start: int) -> Ite
     return read_rows(part.shard, text_column, start, part.stride)
 
 
-class Place(NamedTuple):
+class DocumentPlace(NamedTuple):
     """Where a document was found, and what it says."""
 
     pass_index: int
@@ -80,7 +80,7 @@ class Place(NamedTuple):
 
 
 class TrainText(NamedTuple):
-    """What all lanes have in common: how text becomes tokens, and which of it may be trained on.
+    """What all lanes share: how text becomes tokens, and which of it may be trained on.
 
     Attributes:
         tokenize: Text to token ids, with the tokenizer's own special tokens.
@@ -108,7 +108,7 @@ def lane_parts(shards: Sequence[Shard], lane: int, lanes: int) -> tuple[Part, ..
     return (Part(shards[shard], Stride(lane // len(shards), sharers)),)
 
 
-def chain_on(chain: str, place: Place) -> str:
+def chain_on(chain: str, place: DocumentPlace) -> str:
     """The running digest after one more document."""
     return hashlib.sha256(f"{chain}\n{place.shard}\n{place.row}\n{place.digest.hex()}".encode()).hexdigest()
 
@@ -120,17 +120,18 @@ def content_hash(cursors: dict[int, LaneCursor]) -> str:
 
 def lane_documents(
     parts: Sequence[Part], text: TrainText, cursor: LaneCursor, read: Read
-) -> Iterator[tuple[Place, Sequence[int]]]:
+) -> Iterator[tuple[DocumentPlace, Sequence[int]]]:
     """Yields a lane's train documents as (place, token ids), from the cursor on, pass after pass without end.
 
     Raises:
-        InputError: If a whole pass has no document to train on, or the cursor's shard is not the lane's.
+        InputError: If a whole pass has no document to train on, or the lane does not have the cursor's shard.
         RunError: If a shard cannot be read.
     """
     names = [part.shard.name for part in parts]
     if cursor.shard not in ("", *names):
         raise InputError(
-            f"The checkpoint goes on in shard {cursor.shard}, which is not where it was; resume with the same dataset."
+            f"The checkpoint goes on in shard {cursor.shard}, which is missing or was moved; resume with the same "
+            "dataset."
         )
     pass_index, row = cursor.pass_index, cursor.row
     first = names.index(cursor.shard) if cursor.shard else 0
@@ -151,7 +152,7 @@ def lane_documents(
 
 def _train_documents(
     part: Part, text: TrainText, pass_index: int, rows: Iterator[Row]
-) -> Iterator[tuple[Place, Sequence[int]]]:
+) -> Iterator[tuple[DocumentPlace, Sequence[int]]]:
     for row, document in rows:
         if document is None or not document.strip():
             continue
@@ -163,7 +164,7 @@ def _train_documents(
         except TextRefusedError as error:
             raise error.of_row(part.shard.name, row) from error
         if len(ids) > 0:
-            yield Place(pass_index, part.shard.name, row, digest), ids
+            yield DocumentPlace(pass_index, part.shard.name, row, digest), ids
 
 
 def lane_sequences(
@@ -200,8 +201,8 @@ def lane_sequences(
 
 
 def _from_the_same_document(
-    documents: Iterator[tuple[Place, Sequence[int]]], cursor: LaneCursor
-) -> Iterator[tuple[Place, Sequence[int]]]:
+    documents: Iterator[tuple[DocumentPlace, Sequence[int]]], cursor: LaneCursor
+) -> Iterator[tuple[DocumentPlace, Sequence[int]]]:
     """The documents, after checking that a document half emitted is still where the cursor says."""
     for index, (place, ids) in enumerate(documents):
         same = (place.pass_index, place.shard, place.row) == (cursor.pass_index, cursor.shard, cursor.row)

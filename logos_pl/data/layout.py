@@ -1,4 +1,4 @@
-"""Who reads which lanes, in which order, so that the sequences of a step never depend on the number of processes.
+"""Which process reads which lanes, in which order: the sequences of a step never depend on how many there are.
 
 Sequence g of the run belongs to lane g % lanes. With R processes of W workers each, process r has the sequences with
 g % R = r, and its worker w those with g % (R·W) = r + R·w. As long as R·W divides `lanes`, these are whole lanes. The

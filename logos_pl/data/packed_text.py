@@ -1,4 +1,4 @@
-"""Micro-batches of packed text, read and tokenised ahead of training, and how a worker's failure reaches the user."""
+"""Micro-batches of packed text, read and tokenised ahead of training; a worker's failure is raised in training."""
 
 import signal
 from collections.abc import Callable, Generator, Iterable, Iterator

@@ -1,4 +1,4 @@
-"""What is asked of a model: a prompt, and its answer in tokens."""
+"""A prompt for a model, and the tokens of its answer."""
 
 from typing import NamedTuple
 
@@ -7,10 +7,10 @@ class Prompt(NamedTuple):
     """One text a model is to continue.
 
     Attributes:
-        prompt_id: What identifies it together with the variant, such as `pos` and `ctl` for the probe and its control.
+        prompt_id: Its id, unique together with the variant, such as `pos` and `ctl` for the probe and its control.
         variant: `orig` or `no_filler`.
         text: The prompt.
-        answer: What the model ought to say next, or None.
+        answer: The expected continuation, or None.
         contrast: On a control prompt, the answer of the prompt it controls; else None.
         fact: A label, such as `Germany → Berlin`; may be empty.
         relation: The relation the fact is an instance of, such as `capital`; may be empty.
@@ -26,7 +26,7 @@ class Prompt(NamedTuple):
 
 
 class AnswerTokens(NamedTuple):
-    """Where an answer stands in the vocabulary. Source: docs/method.md §4.
+    """The tokens of an answer after its prompt. Source: docs/method.md §4.
 
     Attributes:
         status: `resolved`; `unresolved`, where its letters merge with the prompt's last token or the vocabulary cannot

@@ -1,4 +1,4 @@
-"""Prompts as the model sees them, and where their answers stand in its vocabulary."""
+"""Prompts as the model reads them, with the tokens of their answers."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,7 +28,7 @@ class TokenizedPrompt(NamedTuple):
         prompt: What is asked.
         ids: The prompt's tokens, with the tokenizer's own special ones; the last is the prompt's own last.
         tokens: The same as strings.
-        gold: Where the answer stands in the vocabulary.
+        gold: The answer in tokens.
         contrast: The same for the contrast.
         left_out: The tokenizer's own special tokens that were not added, as the prompt begins with them.
     """
@@ -95,7 +95,7 @@ def ask(
 
 
 def remarks(asked: Sequence[TokenizedPrompt]) -> list[str]:
-    """What was done with the prompts that a user may not expect, a sentence for each kind."""
+    """What was done with the prompts that a user may not expect, one sentence for each kind of change."""
     doubled = [prompt for prompt in asked if prompt.left_out]
     merged = [prompt for prompt in asked if prompt.gold.status == "unresolved" and prompt.prompt.text[-1:].isspace()]
     found = []
@@ -119,7 +119,7 @@ def _named(asked: Sequence[TokenizedPrompt], one: str, several: str) -> str:
     return f"prompt {names[0]} {one}" if len(names) == 1 else f"prompts {', '.join(names[:3])}{more} {several}"
 
 
-def align_answer(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str) -> AnswerTokens:
+def _align(encode: Tokenizer, prompt: str, answer: str) -> AnswerTokens:
     """The answer's tokens after the prompt: with a space in between or, failing that, without.
 
     Source: docs/method.md §4.
@@ -130,17 +130,13 @@ def align_answer(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str) -
     is looked for, and after a special token it is looked for first: that is how the text goes on there.
 
     Args:
-        tokenizer: The model's tokenizer; none of its special tokens is added.
+        encode: By the model's tokenizer; none of its special tokens is added.
         prompt: A text.
         answer: What ought to come next; white space around it is dropped.
 
     Raises:
-        InputError: The answer is empty or no valid text, or the tokenizer cannot read it.
+        TextRefusedError: The tokenizer cannot read one of them.
     """
-    return _gold(Tokenizer(tokenizer), prompt, answer, "the answer")
-
-
-def _align(encode: Tokenizer, prompt: str, answer: str) -> AnswerTokens:
     before = encode.plain(prompt)
     unknown = encode.tokenizer.unk_token_id
     for form, joined in _forms(encode, prompt, before, answer.strip()):
@@ -226,7 +222,7 @@ def _gold(encode: Tokenizer, prompt: str, answer: str | None, name: str) -> Answ
 
 @contextmanager
 def _speaking_of(name: str) -> Iterator[None]:
-    """Inside, a text that is refused is called by its name."""
+    """Inside, a refusal of a text names it."""
     try:
         yield
     except TextRefusedError as error:
@@ -256,6 +252,6 @@ def _refuse_no_text(text: str, name: str) -> None:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise InputError(
-            f"{name} is no valid text: character {error.start + 1} is half of a surrogate pair "
+            f"{name} is not valid text: character {error.start + 1} is half of a surrogate pair "
             f"({text[error.start]!a}); remove it."
         ) from error

@@ -1,4 +1,4 @@
-"""One reading of a shard for all the lanes of a worker that take turns at its rows.
+"""One pass over a shard for all lanes of a worker that share its rows.
 
 With fewer shards than lanes, each lane would otherwise decode (and, from the Hub, fetch) the whole file for its part of
 it. The lanes move on at nearly the same pace, as each gives one sequence in turn; what one of them passes over on its
@@ -14,7 +14,7 @@ from logos_pl.data.shards import Row, Shard, read_rows
 from logos_pl.errors import LogosError
 
 MOST_KEPT_CHARS = 2**26
-"""Of one reading. A lane that falls further behind, its documents being so much longer, reads on by itself."""
+"""Kept in one pass. A lane that falls further behind, because its documents are longer, reads on by itself."""
 
 
 class Remainders(NamedTuple):
@@ -28,8 +28,8 @@ class Remainders(NamedTuple):
         return row % self.modulus in self.remainders
 
 
-class Reading:
-    """A pass over a shard, its rows dealt out to the strides that take part.
+class ShardPass:
+    """A pass over a shard that deals its rows out to strides.
 
     Args:
         shard: The shard.
@@ -93,7 +93,7 @@ class Reading:
         return True
 
     def _send_off_the_last(self) -> None:
-        """Let the stride that is furthest behind read on by itself."""
+        """Let the stride that is furthest behind read its remaining rows itself."""
         behind = min((queue[0][0], remainder) for remainder, queue in self._kept.items() if queue)
         self._left_at[behind[1]] = behind[0]
         self.leave(behind[1])
@@ -107,7 +107,7 @@ class SharedRows:
     """
 
     def __init__(self, lanes: Iterable[tuple[Sequence[Part], LaneCursor]]) -> None:
-        self._readings: dict[tuple[str, int], Reading] = {}
+        self._readings: dict[tuple[str, int], ShardPass] = {}
         self._strides: dict[str, set[int]] = {}
         self._starts: dict[tuple[str, int], int] = {}
         for parts, cursor in lanes:
@@ -129,7 +129,7 @@ class SharedRows:
         if key not in self._readings:
             self._readings = {place: reading for place, reading in self._readings.items() if not reading.done}
             strides = Remainders(frozenset(remainders), part.stride.modulus)
-            self._readings[key] = Reading(part.shard, text_column, self._starts.get(key, 0), strides)
+            self._readings[key] = ShardPass(part.shard, text_column, self._starts.get(key, 0), strides)
         reading = self._readings[key]
         if start < reading.start:  # it has resumed in the pass before, and the others had begun this one
             reading.leave(part.stride.remainder)

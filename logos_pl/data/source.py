@@ -1,4 +1,4 @@
-"""From what a user names (a Hub dataset, a folder laid out like one, a single file) to an ordered list of shards.
+"""The ordered shards of what a user names: a Hub dataset, a folder laid out like one, or a single file.
 
 The `datasets` library does the resolving, so that configurations, splits and file patterns mean what they mean
 everywhere else; the shards themselves are read by `data.shards`, because a cursor has to name a file and a row in it.
@@ -20,22 +20,14 @@ import datasets
 import yaml
 from datasets.exceptions import DatasetNotFoundError
 from huggingface_hub import HfApi
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
-from huggingface_hub.repocard import REGEX_YAML_BLOCK
 from huggingface_hub.utils import httpx
 
+from logos_pl.data.dataset_folder import check_folder
 from logos_pl.data.shards import FORMATS, PARQUET, Shard, shard_format
 from logos_pl.data.streams import DECOMPRESSORS
 from logos_pl.errors import InputError
 from logos_pl.io.files import is_utf8, real_path
-from logos_pl.io.parsing import parse_json, parse_yaml, read_text
+from logos_pl.io.hub_errors import Asked, explain, explaining, failed
 from logos_pl.lm.hub_call import ask_hub
 
 DEMO = "demo"
@@ -46,20 +38,9 @@ COMPRESSED = (
     f"{', '.join(sorted(kind for kind, form in FORMATS.items() if form != PARQUET))}, also with "
     f"{', '.join(DECOMPRESSORS)} after it, and .parquet"
 )
-CARDS = ("README.md", ".huggingface.yaml", "dataset_infos.json")
-"""Files in which a dataset says what it consists of."""
-
-MAX_ENTRIES = 100_000
-"""Files and folders in the folder of a dataset; a disk or a home folder has more, and is searched for minutes."""
-
-NO_FOLDER = re.compile(r"[*?\[\n\r]|::")
-"""What `datasets` takes for a pattern or a chain of addresses: it would read other folders' files, or none."""
-
-NO_FILE = re.compile(r"[\n\r]|::")
-"""In the name of a file, which `datasets` would pass over in silence."""
 
 
-class Source(NamedTuple):
+class TextSource(NamedTuple):
     """A dataset as it was found.
 
     Attributes:
@@ -79,7 +60,7 @@ class Source(NamedTuple):
     shards: tuple[Shard, ...]
 
 
-def resolve(dataset: str, name: str | None = None, split: str = "train", revision: str | None = None) -> Source:
+def resolve(dataset: str, name: str | None = None, split: str = "train", revision: str | None = None) -> TextSource:
     """Finds the shards of a dataset.
 
     Args:
@@ -122,7 +103,7 @@ def _local(dataset: str) -> Path | None:
         return None
 
 
-def _resolve_local(path: Path, name: str | None, split: str) -> Source:
+def _resolve_local(path: Path, name: str | None, split: str) -> TextSource:
     repo_id = real_path(path).name
     if not is_utf8(repo_id):
         raise InputError(f"{path} leads to {repo_id!r}, which cannot be recorded, as it is not UTF-8; rename it.")
@@ -132,9 +113,11 @@ def _resolve_local(path: Path, name: str | None, split: str) -> Source:
                 f"{path} is a single file, which has no configurations and only the split 'train'; "
                 "leave out --data.name and --data.split."
             )
-        return Source(repo_id, None, split, None, None, _checked((Shard(path.name, str(path.absolute())),), str(path)))
+        return TextSource(
+            repo_id, None, split, None, None, _checked((Shard(path.name, str(path.absolute())),), str(path))
+        )
     root = real_path(path)
-    _check_folder(root, str(path))
+    check_folder(root, str(path))
     config_name, urls = _data_files(str(root), str(path), name, split, None)
     shards = tuple(Shard(Path(os.path.relpath(url, root)).as_posix(), url) for url in urls)
     outside = [url for url, shard in zip(urls, shards, strict=True) if shard.name.startswith("../") or "://" in url]
@@ -143,91 +126,26 @@ def _resolve_local(path: Path, name: str | None, split: str) -> Source:
             f"{path} names {os.path.basename(outside[0])} as its data, which is not in it; put the files into the "
             "folder."
         )
-    return Source(repo_id, config_name, split, None, None, _checked(shards, str(path)))
+    return TextSource(repo_id, config_name, split, None, None, _checked(shards, str(path)))
 
 
-def _check_folder(root: Path, shown: str) -> None:
-    """What `datasets` would hang on, pass over in silence, or end in a traceback.
-
-    Raises:
-        InputError: It is no folder, or one of far more than text, a file that describes it is no bounded YAML, a file
-            of data is no regular one, or its path holds what is taken for a pattern.
-    """
-    if not root.is_dir():
-        raise InputError(f"{shown} is neither a folder nor a regular file; give one of these with --data.dataset.")
-    if NO_FOLDER.search(str(root)):
-        raise InputError(
-            f"The folder {shown} cannot be read as a dataset, as its path holds one of * ? [ :: or a line break; "
-            "rename it, or give a single file."
-        )
-    for card in CARDS:
-        if (root / card).exists() and not (root / card).is_dir():
-            _check_card(root / card, f"{shown}/{card}")
-    entries = 0
-    for folder, folders, files in os.walk(root):
-        entries += len(folders) + len(files)
-        if entries > MAX_ENTRIES:
-            raise InputError(
-                f"{shown} holds more than {MAX_ENTRIES:,} files and folders; give the folder of the text alone with "
-                "--data.dataset."
-            )
-        for file in files:
-            path = os.path.join(folder, file)
-            if shard_format(file) is None:
-                continue
-            if not os.path.isfile(path):
-                raise InputError(
-                    f"{os.path.relpath(path, root)} in {shown} is no regular file, or a link that leads to none; "
-                    "remove or mend it."
-                )
-            if NO_FILE.search(path):
-                raise InputError(
-                    f"{file!r} in {shown} cannot be read, as its name holds :: or a line break; rename it."
-                )
-            if not is_utf8(os.path.relpath(path, root)):
-                raise InputError(f"{file!r} in {shown} cannot be recorded, as its name is not UTF-8; rename it.")
-
-
-def _check_card(path: Path, shown: str) -> None:
-    try:
-        text = read_text(path, name=shown)
-    except OSError as error:
-        raise InputError(f"{shown} cannot be read ({error.strerror}); mend or remove it.") from error
-    if path.suffix == ".json":
-        described = parse_json(text, shown, "mend or remove it")
-    else:
-        block = REGEX_YAML_BLOCK.search(text)
-        described = parse_yaml(text if path.suffix == ".yaml" else block[2] if block else "", shown)
-    if described is not None and not isinstance(described, dict):
-        raise InputError(f"{shown} is no mapping that describes the dataset; mend or remove it.")
-
-
-def _resolve_hub(dataset: str, name: str | None, split: str, revision: str | None) -> Source:
+def _resolve_hub(dataset: str, name: str | None, split: str, revision: str | None) -> TextSource:
     known_name, known_revision = KNOWN_DATASETS.get(dataset, (None, None))
     name = known_name if name is None else name
     revision = known_revision if revision is None else revision
     commit = _commit(dataset, revision)
     config_name, urls = _data_files(dataset, dataset, name, split, commit)
     shards = tuple(Shard(url.split(f"@{commit}/", 1)[-1], url) for url in urls)
-    return Source(dataset, config_name, split, revision or "main", commit, _checked(shards, dataset))
+    return TextSource(dataset, config_name, split, revision or "main", commit, _checked(shards, dataset))
 
 
 def _commit(dataset: str, revision: str | None) -> str:
     """The commit that a Hub dataset's revision stands for at this moment; all shards are then read at that commit."""
-    try:
+    asked = Asked("dataset", dataset, revision)
+    with explaining(asked):
         info = ask_hub(f"about the data set {dataset}", lambda: HfApi().dataset_info(dataset, revision=revision))
-    except GatedRepoError as error:
-        raise _gated(dataset) from error
-    except RevisionNotFoundError as error:
-        raise InputError(
-            f"Dataset {dataset} has no revision '{revision}'; give a branch, tag or commit of it with --data.revision."
-        ) from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise _no_dataset(dataset) from error
-    except (OfflineModeIsEnabled, HfHubHTTPError, httpx.HTTPError, OSError) as error:
-        raise _unreachable(dataset, error) from error
     if info.sha is None:
-        raise _no_dataset(dataset)
+        raise failed("no repository", asked)
     return str(info.sha)
 
 
@@ -254,7 +172,7 @@ def _explained(shown: str, name: str | None) -> Iterator[None]:
     try:
         yield
     except DatasetNotFoundError as error:
-        raise (_gated(shown) if "gated" in str(error) else _no_dataset(shown)) from error
+        raise failed("gated" if "gated" in str(error) else "no repository", Asked("dataset", shown)) from error
     except FileNotFoundError as error:  # also datasets' EmptyDatasetError and DataFilesNotFoundError
         raise _no_files(shown) from error
     except (RecursionError, yaml.YAMLError, TypeError, KeyError, AttributeError, IndexError) as error:
@@ -273,8 +191,8 @@ def _explained(shown: str, name: str | None) -> Iterator[None]:
         raise _choose_configuration(shown, name, error) from error
     except RuntimeError as error:  # a dataset that is a Python script
         raise InputError(f"Dataset {shown} cannot be read: {_flat(error)}; wanted is one of {KINDS} files.") from error
-    except (HfHubHTTPError, httpx.HTTPError, ConnectionError, OfflineModeIsEnabled) as error:
-        raise _unreachable(shown, error) from error
+    except (httpx.HTTPError, ConnectionError) as error:  # all that huggingface_hub raises, offline mode too
+        raise explain(error, Asked("dataset", shown)) from error
     except OSError as error:
         raise InputError(
             f"Dataset {shown} cannot be read ({error.strerror or _flat(error)}); make it readable, or give another."
@@ -286,7 +204,7 @@ def _checked(shards: tuple[Shard, ...], shown: str) -> tuple[Shard, ...]:
     strange = [shard.name for shard in shards if shard_format(shard.name) is None]
     if strange:
         raise InputError(
-            f"{shown} holds {strange[0]}, which is none of the kinds read here ({COMPRESSED}); "
+            f"{shown} holds {strange[0]}, which is not of a kind that is read here ({COMPRESSED}); "
             "convert it, or give another dataset with --data.dataset."
         )
     return shards
@@ -310,25 +228,4 @@ def _choose_configuration(dataset: str, name: str | None, error: ValueError) -> 
 def _no_files(dataset: str) -> InputError:
     return InputError(
         f"{dataset} holds no data files; give a dataset of files of these kinds ({KINDS}) with --data.dataset."
-    )
-
-
-def _no_dataset(dataset: str) -> InputError:
-    return InputError(
-        f"There is no dataset {dataset} on the Hub that you may see, nor a folder or file of that name; "
-        "check --data.dataset, or log in with `hf auth login` if it is private."
-    )
-
-
-def _gated(dataset: str) -> InputError:
-    return InputError(
-        f"Dataset {dataset} is gated: accept its conditions on https://huggingface.co/datasets/{dataset} "
-        "and log in with `hf auth login`."
-    )
-
-
-def _unreachable(dataset: str, error: Exception) -> InputError:
-    return InputError(
-        f"Dataset {dataset} is no local folder or file and the Hub cannot be reached ({type(error).__name__}); "
-        "connect to the network, or give a local copy with --data.dataset."
     )

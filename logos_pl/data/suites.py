@@ -26,8 +26,9 @@ import yaml
 
 from logos_pl.data.prompt_types import Prompt
 from logos_pl.errors import InputError
-from logos_pl.io.parsing import MAX_YAML_BYTES, compose_yaml, read_text
+from logos_pl.io.parsing import read_text
 from logos_pl.io.terminal import shortened
+from logos_pl.io.yaml_parsing import MAX_YAML_BYTES, compose_yaml
 
 PROBE = Path(__file__).parent / "suites" / "probe.yaml"
 """The capital-city probe with its variants. Source: docs/method.md §4."""
@@ -48,9 +49,9 @@ class Control(NamedTuple):
     """The same question about another subject, whose answer is set against the fact's.
 
     Attributes:
-        prompt_id: What identifies it among all prompts of the file.
+        prompt_id: Its id, unique in the file.
         text: The prompt.
-        answer: What the model ought to say next.
+        answer: The expected continuation.
         label: Such as `France → Paris`; may be empty.
     """
 
@@ -64,9 +65,9 @@ class Fact(NamedTuple):
     """One item of a file of prompts.
 
     Attributes:
-        fact_id: What identifies it among all prompts of the file.
+        fact_id: Its id, unique in the file.
         text: The prompt.
-        answer: What the model ought to say next, or None.
+        answer: The expected continuation, or None.
         relation: Such as `capital`; may be empty.
         label: Such as `Germany → Berlin`; may be empty.
         no_filler: The prompt without its stylistic filler, or None.
@@ -91,8 +92,7 @@ def read_suite(path: str | Path) -> list[Fact]:
         path: A YAML file as described at the head of this module.
 
     Raises:
-        InputError: The file cannot be read, is no YAML, or does not say what it should; with the line where it can be
-            told.
+        InputError: The file cannot be read, is not YAML, or has a mistake, which is named with its line.
     """
     return _Reader(Path(path)).facts()
 
@@ -125,7 +125,7 @@ class _Reader:
             raise self._error(root, "holds no `facts:`; begin the file with that key and put a list under it")
         items = self._fields(root, ("facts",)).get("facts")
         if not isinstance(items, yaml.SequenceNode) or not items.value:
-            raise self._error(items or root, "`facts` is no list of prompts; put one after a dash on each line")
+            raise self._error(items or root, "`facts` is not a list of prompts; put one after a dash on each line")
         return [self._fact(item, f"p{number}") for number, item in enumerate(items.value, start=1)]
 
     def _fact(self, node: yaml.Node, default_id: str) -> Fact:
@@ -186,7 +186,7 @@ class _Reader:
         if node is None:
             return None
         if not isinstance(node, yaml.ScalarNode):
-            raise self._error(node, f"`{name}` is no text; put it in quotes")
+            raise self._error(node, f"`{name}` is not text; put it in quotes")
         if not node.value.strip():
             raise self._error(node, f"`{name}` is empty; give a text or leave the field out")
         # As written, whatever YAML takes it for: `no` is a word here, and 4 a numeral.

@@ -1,4 +1,4 @@
-"""Tokens as a person reads them, with the space they begin with."""
+"""Tokens as readable text, with the space they begin with."""
 
 from transformers import PreTrainedTokenizerBase
 

@@ -1,4 +1,4 @@
-"""Text to token ids: with the tokenizer's own special tokens, none of them doubled, and only ids that the model has."""
+"""Text to token ids: with the tokenizer's special tokens, none of them doubled, and only ids that the model has."""
 
 import warnings
 from collections.abc import Sequence

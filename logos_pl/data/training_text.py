@@ -8,11 +8,11 @@ from typing import Any
 from lightning.pytorch import LightningDataModule
 
 from logos_pl.agreement import together
+from logos_pl.data.consumed_text import ConsumedText, count_consumed, gather_cursors
 from logos_pl.data.held_out_text import HeldOutText, rank_and_world_size, refuse_other_share
 from logos_pl.data.intervals import ValidationIntervals
 from logos_pl.data.lanes import LaneCursor, TrainText, content_hash
 from logos_pl.data.layout import Cursors, Layout, check_layout
-from logos_pl.data.ledger import DataLedger, count_consumed, gather_cursors
 from logos_pl.data.model_tokenizer import ModelTokenizer
 from logos_pl.data.packed_text import HeldOutBatches, PositionDraw, TextBatch, TrainLoader, TrainStream, in_order
 from logos_pl.errors import InputError, state_of_a_checkpoint
@@ -181,7 +181,7 @@ class TrainingText(LightningDataModule):
             self._cursors = {int(lane): LaneCursor(*cursor) for lane, cursor in state_dict["cursors"].items()}
             self._restored_identity = state_dict["identity"]
 
-    def ledger(self) -> DataLedger:
+    def ledger(self) -> ConsumedText:
         """What was trained on so far, over all processes; every process must call it."""
         settings = self.settings
         return count_consumed(self.text.source, self._gathered(), settings.held_out_frac, settings.seq_len)

@@ -20,7 +20,7 @@ from logos_pl.artifacts.fingerprint import fingerprint
 from logos_pl.artifacts.provenance import Provenance
 from logos_pl.artifacts.tuned_lens import check_destination_of, save_tuned_lens
 from logos_pl.artifacts.weights import capacity_of, temperature_of
-from logos_pl.data.ledger import DataLedger
+from logos_pl.data.consumed_text import ConsumedText
 from logos_pl.data.training_text import TrainingText
 from logos_pl.errors import InputError, RunError
 from logos_pl.fit.checkpoint import RunCheckpoint
@@ -87,7 +87,7 @@ class LensExport(Callback):
             self._export(trainer, pl_module, data_module, counts, consumed)
 
     def _export(
-        self, trainer: Trainer, module: TuningModule, data_module: TrainingText, counts: Counts, consumed: DataLedger
+        self, trainer: Trainer, module: TuningModule, data_module: TrainingText, counts: Counts, consumed: ConsumedText
     ) -> None:
         best = read_checkpoint(self.best.path)
         translators = tuned_of(best)
@@ -137,7 +137,7 @@ def identity_of(lm: FrozenLM) -> dict[str, Any]:
     }
 
 
-def dataset_of(consumed: DataLedger, held_out_frac: float) -> provenance_schema.Dataset:
+def dataset_of(consumed: ConsumedText, held_out_frac: float) -> provenance_schema.Dataset:
     """The text that was consumed, as a provenance records it."""
     return provenance_schema.Dataset(
         repo_id=consumed.repo_id,
@@ -159,7 +159,7 @@ def precision_of(lm: FrozenLM, head: Head) -> provenance_schema.Precision:
 
 
 def _what_was_read(
-    data: TrainingText, counts: Counts, consumed: DataLedger, world_size: int, grad_accum: int
+    data: TrainingText, counts: Counts, consumed: ConsumedText, world_size: int, grad_accum: int
 ) -> dict[str, Any]:
     per_sequence, rest = divmod(counts.positions, counts.sequences)
     assert rest == 0, "every sequence has the same number of positions"
@@ -172,7 +172,7 @@ def _what_was_read(
             positions_per_seq=per_sequence,
             position_range=data.settings.drawn_range,
         ),
-        "batching": provenance_schema.Batching(
+        "batching": provenance_schema.BatchSizes(
             micro_batch_seqs=int(data.settings.micro_batch_seqs),
             grad_accum=grad_accum,
             effective_batch_seqs=counts.most_sequences_per_step,
@@ -239,9 +239,9 @@ def _optim(module: TuningModule, total: int, steps_done: int, exported_step: int
     )
 
 
-def at_row(reading: Mapping[str, Float[Tensor, " rows"]], row: int) -> provenance_schema.Divergence:
+def at_row(reading: Mapping[str, Float[Tensor, " rows"]], row: int) -> provenance_schema.MeanDivergence:
     """One lens at one row, as a provenance records it."""
-    return provenance_schema.Divergence(
+    return provenance_schema.MeanDivergence(
         kl_to_final_bits=float(reading["kl_to_final_bits"][row]),
         kl_from_final_bits=float(reading["kl_from_final_bits"][row]),
         top1_agree_frac=float(reading["top1_agree"][row]),

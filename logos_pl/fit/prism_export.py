@@ -16,7 +16,7 @@ from logos_pl.artifacts.environment import environment
 from logos_pl.artifacts.fingerprint import fingerprint
 from logos_pl.artifacts.prism import check_prism_destination, save_prism
 from logos_pl.artifacts.prism_provenance import PrismProvenance
-from logos_pl.data.ledger import DataLedger
+from logos_pl.data.consumed_text import ConsumedText
 from logos_pl.data.training_text import TrainingText
 from logos_pl.errors import InterruptedRunError
 from logos_pl.fit.export import at_row, dataset_of, identity_of, precision_of, say_where_kept
@@ -140,7 +140,7 @@ def candidate_table(module: PrismModule) -> Table:
     return table
 
 
-def _provenance(module: PrismModule, data: TrainingText, consumed: DataLedger, world_size: int) -> PrismProvenance:
+def _provenance(module: PrismModule, data: TrainingText, consumed: ConsumedText, world_size: int) -> PrismProvenance:
     chosen = module.chosen
     assert chosen is not None
     return PrismProvenance(

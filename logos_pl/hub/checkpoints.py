@@ -30,7 +30,7 @@ def find_artifacts(root: Path, models: Sequence[str] | None = None) -> list[Loca
         models: Ids of the models whose artifacts are meant; None means all.
 
     Raises:
-        InputError: There are none, none of one of the models, or two of one.
+        InputError: There is none at all or none of a model that was named, or a model has two.
     """
     found = []
     for kind in KINDS:

@@ -1,4 +1,4 @@
-"""Does a published lens decode on the real model? The last row exact, and nearer to the model than the norm lens."""
+"""Whether a published lens decodes on the real model: last row exact, and nearer to the model than the norm lens."""
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
@@ -23,7 +23,7 @@ POSITIONS_PER_DOCUMENT = 16
 NUM_ROWS = 8
 MAX_TOKENS = 256
 LEAST_TOKENS = 8
-"""A shorter document says nothing of a context."""
+"""Shorter documents are skipped: they have hardly any context."""
 
 
 class DecodeCheck(NamedTuple):
@@ -61,7 +61,7 @@ def held_out_documents(dataset: str, held_out_frac: float) -> list[str]:
         held_out_frac: Share of the documents that the lens's fit held out.
 
     Raises:
-        InputError: There is no such data set, or no held-out document in it.
+        InputError: There is no such data set, or it has no held-out document.
     """
     shards = resolve(dataset).shards
     held_out = (
@@ -105,7 +105,7 @@ def _read(
 ) -> tuple[int, Float[Tensor, "rows pos"]]:
     """Differing logits at row n, and the gain in bits at random inner rows and positions."""
     input_ids, n = torch.tensor([ids]), lm.num_blocks
-    # The first position is left out: nothing was read there but the token itself.
+    # Without the first position, where the model has read only the token itself.
     positions = 1 + torch.randperm(len(ids) - 1, generator=generator)[:POSITIONS_PER_DOCUMENT]
     rows = [*(1 + torch.randperm(n - 1, generator=generator)[:NUM_ROWS]).sort().values.tolist(), n]
     h = residuals(lm, input_ids, None, rows)[:, 0]

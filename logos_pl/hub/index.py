@@ -139,7 +139,7 @@ def read_index(root: Path) -> Index:
     """The index of a folder.
 
     Raises:
-        InputError: There is none, it is no file of text, or ``Index.from_json`` refuses it.
+        InputError: There is none, it is not a text file, or ``Index.from_json`` refuses it.
     """
     path = root / INDEX_FILE
     if not path.exists():
@@ -171,7 +171,7 @@ def entry_of(
 
 
 def commits_of(provenance: bytes, name: str) -> tuple[str, str | None]:
-    """Commits of the model and of its tokenizer in the bytes of a provenance; None where it has none of the latter.
+    """Commits of the model and of its tokenizer in the bytes of a provenance; None where the tokenizer has none.
 
     Raises:
         InputError: It is not JSON, or lacks the model's commit.
@@ -190,7 +190,7 @@ def gates_passed(files: Mapping[str, bytes | memoryview], model_id: str, model_c
     """The gates' verdict among an artifact's files; None where there is none.
 
     Raises:
-        InputError: There is one that is none, or of another model.
+        InputError: The file is not a verdict, or of another model.
     """
     if GATES_FILE not in files:
         return None
@@ -217,4 +217,4 @@ def _refuse_other_paths(kind: Kind, model_id: str, entry: Entry) -> None:
 
 def _refuse_other_tag(tag: str, where: str) -> None:
     if TAG.fullmatch(tag) is None:
-        raise InputError(f"{where} is {tag!r}, which is no release: do not use this copy.")
+        raise InputError(f"{where} is {tag!r}, which is not a release: do not use this copy.")

@@ -26,8 +26,8 @@ def index_folder(root: Path, tag: str) -> Index:
         tag: The release that what is new or changed belongs to.
 
     Raises:
-        InputError: There is nothing, or an artifact is not where its model's belongs, or is none, or a licence has a
-            name that cannot be recorded.
+        InputError: There is no artifact, one is broken or in the place of another model's, or a licence has a name that
+            cannot be recorded.
     """
     before = read_index(root) if (root / INDEX_FILE).exists() else Index(tag)
     paths = [path for path in sorted((root / LICENCES_FOLDER).rglob("*")) if not path.is_dir()]
@@ -55,10 +55,10 @@ def _entry(artifact: LocalArtifact, before: Index, tag: str, licence_files: list
     paths = sorted(artifact.folder.iterdir())
     for path in paths:
         if path.name not in (ARTIFACT_FILES if kind == "tuned_lenses" else PRISM_FILES) or not path.is_file():
-            raise InputError(f"{os.path.relpath(path)} is no file of a {WORDS[kind]}: move it away.")
+            raise InputError(f"{os.path.relpath(path)} is not a file of a {WORDS[kind]}: move it away.")
     files = {path.name: read_file(path, ANY_SIZE) for path in paths}
     check_provenance(kind, files, artifact.folder)
-    # What is no number, or of another shape than recorded, is seen by loading alone.
+    # Only loading shows numbers that are not finite, or shapes that differ from the record.
     _ = load_lenses(artifact.folder) if kind == "tuned_lenses" else load_prism(artifact.folder)
     known = before.entries(kind).get(model_id)
     if known is None:

@@ -30,10 +30,12 @@ def model_path(model_id: str) -> str:
     """``<org>/<model>``: the place of a model under each kind of artifact.
 
     Raises:
-        InputError: The id cannot be one of a model, or would take the place of a model without organisation.
+        InputError: The id is not a valid model id, or would collide with a model without organisation.
     """
     if not MODEL_ID.fullmatch(model_id) or ".." in model_id or model_id.startswith(f"{LOCAL_ORG}/"):
-        raise InputError(f"{model_id!r} is no model id: give `organisation/name`, or the name of a local model alone.")
+        raise InputError(
+            f"{model_id!r} is not a model id: give `organisation/name`, or the name of a local model alone."
+        )
     return model_id if "/" in model_id else f"{LOCAL_ORG}/{model_id}"
 
 
@@ -47,10 +49,10 @@ def artifact_path(kind: Kind, model_id: str) -> str:
 
 
 def refuse_unsafe_name(name: str, where: str) -> None:
-    """Make sure that a file's name is a name alone, which cannot lead out of its folder.
+    """Make sure that a file's name is only a name, which cannot lead out of its folder.
 
     Raises:
-        InputError: It holds a separator, is hidden, or is no name at all.
+        InputError: It holds a separator, is hidden, or is empty.
     """
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._ +()-]*", name):
         raise InputError(f"{where} names the file {name!r}, which would lie outside its folder: do not use this copy.")
@@ -75,7 +77,7 @@ def check_repo_id(repo_id: str) -> None:
         InputError: It is not.
     """
     if not REPO_ID.fullmatch(repo_id):
-        raise InputError(f"--repo_id {repo_id} is no repository: give `organisation/name`.")
+        raise InputError(f"--repo_id {repo_id} is not the id of a repository: give `organisation/name`.")
 
 
 def today() -> str:
@@ -87,7 +89,7 @@ def check_tag(tag: str) -> str:
     """The tag itself.
 
     Raises:
-        InputError: It is no release's name.
+        InputError: It is not the name of a release.
     """
     match = TAG.fullmatch(tag)
     if match is not None:
@@ -97,6 +99,6 @@ def check_tag(tag: str) -> str:
             match = None
     if match is None:
         raise InputError(
-            f"--tag {tag} is no release: give a date, such as {today()}, and {today()}.1 for the next one on that day."
+            f"--tag {tag} is not a release: give a date, such as {today()}, or {today()}.1 for a second one that day."
         )
     return tag

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 from huggingface_hub import HfApi, hf_hub_download
 
 from logos_pl.errors import InputError, LogosError
-from logos_pl.hub.errors import RAISED
 from logos_pl.hub.index import Licence
 from logos_pl.hub.layout import LICENCES_FOLDER, model_path
 from logos_pl.io.files import real_path
-from logos_pl.io.parsing import MAX_TEXT_BYTES, parse_yaml, read_bytes, read_text
-from logos_pl.lm.sources import DEMO, explain, locate, model_commit
+from logos_pl.io.hub_errors import Asked, explaining
+from logos_pl.io.parsing import MAX_TEXT_BYTES, read_bytes, read_text
+from logos_pl.io.yaml_parsing import parse_yaml
+from logos_pl.lm.sources import DEMO, locate, model_commit
 
 FRONT_MATTER = re.compile(r"\s*---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|$)", re.DOTALL)
 LICENCE_NAME = re.compile(r"(LICEN[SC]E|COPYING|NOTICE|USE_POLICY)([._-][\w.-]*)?", re.IGNORECASE)
@@ -84,7 +85,7 @@ def _of_folder(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
 
 
 def _metadata_of(card: Path) -> dict[str, Any]:
-    """What stands between the two lines of dashes at a card's top; one that cannot be read states nothing."""
+    """The front matter of a card; nothing where it cannot be read."""
     try:
         head = FRONT_MATTER.match(read_text(card)) if card.is_file() else None
         found = None if head is None else parse_yaml(head[1], card.name)
@@ -94,11 +95,9 @@ def _metadata_of(card: Path) -> dict[str, Any]:
 
 
 def _of_repository(model_id: str, commit: str) -> tuple[dict[str, Any], dict[str, bytes]]:
-    try:
+    with explaining(Asked("model", model_id, commit)):
         info = HfApi().model_info(model_id, revision=commit)
         names = [file.rfilename for file in info.siblings or [] if LICENCE_NAME.fullmatch(file.rfilename)]
         paths = {name: Path(hf_hub_download(model_id, name, revision=commit)) for name in names}
         files = {name: read_bytes(path, MAX_TEXT_BYTES) for name, path in paths.items()}
-    except RAISED as error:
-        raise explain(error, model_id, commit) from error
     return ({} if info.card_data is None else info.card_data.to_dict()), files

@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from huggingface_hub import HfApi, hf_hub_download
-from huggingface_hub.errors import RemoteEntryNotFoundError
 
 from logos_pl.artifacts.filenames import PROVENANCE_FILE
 from logos_pl.artifacts.sealed import ANY_SIZE, read_file
 from logos_pl.artifacts.store import replace_folder
 from logos_pl.errors import InputError
-from logos_pl.hub.errors import speaking_of
 from logos_pl.hub.index import Entry, Index, read_index
 from logos_pl.hub.layout import INDEX_FILE, KINDS, WORDS, Kind
 from logos_pl.hub.verify import artifact_files, licence_files
+from logos_pl.io.hub_errors import Asked, explaining
 from logos_pl.io.parsing import MAX_TEXT_BYTES, parse_json
 from logos_pl.lm.sources import clean_name
 
@@ -57,7 +56,7 @@ class Pulled(NamedTuple):
 
 
 def open_repository(repo_id: str, revision: str | None = None) -> Snapshot:
-    """A repository of lenses, of which only the index is fetched.
+    """A repository of lenses; only its index is fetched.
 
     Args:
         repo_id: Its id on the Hub.
@@ -78,22 +77,18 @@ def fetch_file(repo_id: str, path: str, revision: str | None) -> Path:
         InputError: It is not there, or cannot be reached.
         RunError: The disk or the Hub fails.
     """
-    with speaking_of(repo_id, revision):
-        try:
-            return Path(hf_hub_download(repo_id, path, repo_type=REPO_TYPE, revision=revision))
-        except RemoteEntryNotFoundError as error:
-            if path == INDEX_FILE:
-                raise InputError(f"{repo_id} has no {INDEX_FILE}, so it is no repository of lenses.") from error
-            raise InputError(
-                f"{path} is not in {repo_id}, although its {INDEX_FILE} names it: tell its owner."
-            ) from error
+    missing = f"{path} is not in {repo_id}, although its {INDEX_FILE} names it: tell its owner."
+    if path == INDEX_FILE:
+        missing = f"{repo_id} has no {INDEX_FILE}, so it is not a repository of lenses."
+    with explaining(Asked("lenses", repo_id, revision, missing)):
+        return Path(hf_hub_download(repo_id, path, repo_type=REPO_TYPE, revision=revision))
 
 
 def fetch_artifact(snapshot: Snapshot, kind: Kind, model_id: str) -> dict[str, bytes]:
     """The files of one artifact, by name, and of no other; verified.
 
     Raises:
-        InputError: There is none, or what came is not what the index says.
+        InputError: The index has no such artifact, or what was fetched is not what it says.
         RunError: The disk or the Hub fails.
     """
     entry = entry_for(snapshot.index, kind, model_id, snapshot.repo_id)
@@ -112,7 +107,7 @@ def entry_for(index: Index, kind: Kind, model_id: str, where: str) -> Entry:
     """What an index says of a model's artifact.
 
     Raises:
-        InputError: Nothing; the message lists what there is.
+        InputError: It has no entry; the message lists those it has.
     """
     entries = index.entries(kind)
     if model_id not in entries:
@@ -123,7 +118,7 @@ def entry_for(index: Index, kind: Kind, model_id: str, where: str) -> Entry:
 
 def releases(repo_id: str) -> list[str]:
     """The tags of a repository, newest last."""
-    with speaking_of(repo_id):
+    with explaining(Asked("lenses", repo_id)):
         return sorted(tag.name for tag in HfApi().list_repo_refs(repo_id, repo_type=REPO_TYPE).tags)
 
 
@@ -131,7 +126,7 @@ def select(index: Index, models: Sequence[str] | None, where: str) -> list[tuple
     """The artifacts of some models, of every kind there is; None selects all.
 
     Raises:
-        InputError: A model has none, or the index is of no artifact at all.
+        InputError: A model has none, or the index is empty.
     """
     if not (index.tuned_lenses or index.prisms):
         raise InputError(f"{where} holds no lens.")
@@ -179,16 +174,16 @@ def _pull_one(snapshot: Snapshot, kind: Kind, model_id: str, folder: Path, repla
 
 
 def _is_there(place: Path, kind: Kind, model_id: str, entry: Entry, replace: bool) -> bool:
-    """Whether just these files are in the place already.
+    """Whether exactly these files are in the place already.
 
     Raises:
-        InputError: Something else is, which may not be replaced.
+        InputError: Something else is there, and may not be replaced.
     """
     if not place.exists() or (place.is_dir() and not any(place.iterdir())):
         return False
     shown = os.path.relpath(place)
     if not (place / PROVENANCE_FILE).is_file():
-        raise InputError(f"{shown} is there and is no {WORDS[kind]}: move it away, or choose another --folder.")
+        raise InputError(f"{shown} exists and is not a {WORDS[kind]}: move it away, or choose another --folder.")
     text = read_file(place / PROVENANCE_FILE, MAX_TEXT_BYTES).decode(errors="replace")
     there = parse_json(text, f"{shown}/{PROVENANCE_FILE}")
     owner = there.get("model_id") if isinstance(there, dict) else None

@@ -16,18 +16,18 @@ from logos_pl.artifacts.sealed import read_file
 from logos_pl.errors import InputError
 from logos_pl.hub.cards import dataset_card
 from logos_pl.hub.checkpoints import LocalArtifact, find_artifacts
-from logos_pl.hub.errors import HubUnreachableError, no_token, speaking_of
 from logos_pl.hub.index import Index
 from logos_pl.hub.layout import INDEX_FILE, check_repo_id, check_tag, today
 from logos_pl.hub.licences import UNKNOWN, FoundLicence, licence_of
 from logos_pl.hub.pull import REPO_TYPE, Snapshot, fetch_file, open_repository
 from logos_pl.hub.staging import Staged, stage
 from logos_pl.hub.verify import artifact_files
+from logos_pl.io.hub_errors import Asked, HubUnreachableError, explaining, failed
 from logos_pl.io.parsing import MAX_TEXT_BYTES
 from logos_pl.lm.sources import DEMO
 
 NOT_OURS = {".gitattributes", CARD_FILE}
-"""What a new repository may hold already."""
+"""Files that a repository may hold before its first release."""
 
 
 class Published(NamedTuple):
@@ -38,7 +38,7 @@ class Published(NamedTuple):
         is_private: Whether the repository is.
         tags: Its tags.
         snapshot: Its lenses; None where there are none yet.
-        is_known: Whether the Hub was asked; otherwise the above says that it has nothing, and that may not be so.
+        is_known: Whether the Hub was asked; if not, the repository is treated as empty, which it may not be.
     """
 
     head: str | None
@@ -49,7 +49,7 @@ class Published(NamedTuple):
 
     @property
     def unfinished(self) -> str | None:
-        """A release that was committed and not tagged, as something broke between the two; None without one."""
+        """A release that was committed but not tagged, because something failed in between; None without one."""
         release = None if self.snapshot is None else self.snapshot.index.release
         return None if release in self.tags else release
 
@@ -63,7 +63,7 @@ class Plan(NamedTuple):
         published: What the Hub has.
         staged: What was built.
         additions: Paths in the repository that are new or changed.
-        licences: What was found out of each model's licence.
+        licences: What is known of each model's licence.
     """
 
     release: Release
@@ -80,14 +80,15 @@ class Plan(NamedTuple):
 
 
 def refuse_without_login() -> None:
-    """Find out before anything is built whether this machine may write to the Hub at all.
+    """Refuse to start without a token that the Hub accepts.
 
     Raises:
         InputError: There is no token, or not a valid one.
     """
+    hub = Asked("lenses", "the Hub")
     if get_token() is None:
-        raise no_token()
-    with speaking_of("the Hub"):
+        raise failed("no token", hub)
+    with explaining(hub):
         HfApi().whoami()
 
 
@@ -105,7 +106,7 @@ def plan_release(
         checkpoints: Folder of the artifacts.
         models: Whose artifacts, each with the folder of a local model if known; None publishes all.
         tag: The release; None takes today's first free one.
-        only_build: Nothing is to be sent: where the Hub cannot be reached, go on as if it had nothing.
+        only_build: Nothing will be sent: if the Hub cannot be reached, treat the repository as empty.
 
     Raises:
         InputError: No artifacts, a damaged one, a release that exists, a repository of something else, or no id of one.
@@ -131,7 +132,7 @@ def plan_release(
     staged = stage(folder, artifacts, release, index, licences)
     if staged.changed and release.version == published.unfinished:
         raise InputError(
-            f"Release {release.version} of {repo_id} was begun with other lenses, and is finished with those: "
+            f"Release {release.version} of {repo_id} was begun with other lenses and can only be finished with those: "
             "give another --tag."
         )
     card = dataset_card(repo_id, staged.index, _provenances(folder, staged, published.snapshot))
@@ -160,7 +161,7 @@ def publish(plan: Plan, private: bool) -> str:
     if private and published.head is not None and not published.is_private:
         raise InputError(f"{repo_id} exists and is public: change that on its page, or leave out --private.")
     api, head = HfApi(), published.head
-    with speaking_of(repo_id, pushing=True):
+    with explaining(Asked("release", repo_id)):
         if head is None:
             api.create_repo(repo_id, repo_type=REPO_TYPE, private=private, exist_ok=True)
             head = api.dataset_info(repo_id).sha
@@ -194,7 +195,7 @@ def _commit(api: HfApi, plan: Plan, head: str | None) -> str:
 
 def _published(repo_id: str) -> Published:
     api = HfApi()
-    with speaking_of(repo_id):
+    with explaining(Asked("lenses", repo_id)):
         try:
             info = api.dataset_info(repo_id)
         except GatedRepoError:
@@ -224,7 +225,7 @@ def _free(tag: str | None, published: Published, repo_id: str) -> str:
 
 
 def _licence(artifact: LocalArtifact, place: str | None, snapshot: Snapshot | None) -> FoundLicence:
-    """What is known of the licence: where the model cannot be asked now, what an earlier release recorded of it."""
+    """The model's licence; what an earlier release recorded where the model's repository cannot be read now."""
     found = licence_of(artifact.model_id, artifact.model_commit, place)
     before = None if snapshot is None else snapshot.index.entries(artifact.kind).get(artifact.model_id)
     if found.licence != UNKNOWN or before is None or before.model_commit != artifact.model_commit:
@@ -236,7 +237,7 @@ def _licence(artifact: LocalArtifact, place: str | None, snapshot: Snapshot | No
 
 
 def _provenances(folder: Path, staged: Staged, snapshot: Snapshot | None) -> dict[str, Provenance]:
-    """The provenance of every tuned lens of the repository; of those that are not here, that file alone is fetched."""
+    """The provenance of every tuned lens of the repository, fetched where the lens is not on this machine."""
     here = {artifact.model_id for artifact in [*staged.changed, *staged.unchanged] if artifact.kind == "tuned_lenses"}
     read = {}
     for model_id, entry in staged.index.tuned_lenses.items():
@@ -253,7 +254,7 @@ def _provenances(folder: Path, staged: Staged, snapshot: Snapshot | None) -> dic
 
 
 def _additions(folder: Path, index: Index, before: Index | None) -> list[str]:
-    """Paths of the built folder that the Hub has not, or has otherwise; the two files at the root always."""
+    """Paths of the built folder that are new or changed on the Hub; the two files at the root always are."""
     known: dict[str, str] = {}
     if before is not None:
         known = dict(before.licences)

@@ -26,7 +26,7 @@ GENERATED = {CARD_FILE, NOTICE_FILE, DEPTH_FIGURE_FILE}
 
 
 def release_files(artifact: LocalArtifact, release: Release, licence: Licence) -> dict[str, bytes]:
-    """The files of an artifact as they are published; a function of the artifact, the release and the licence alone.
+    """The files of an artifact as they are published; they depend on nothing but the arguments.
 
     Raises:
         InputError: The artifact is damaged.
@@ -66,8 +66,8 @@ class Staged:
     Attributes:
         index: Of the whole repository after the release.
         changed: What differs from what is published.
-        unchanged: What was published just so before.
-        deleted: Paths that the release no longer has.
+        unchanged: What is published already, without a difference.
+        deleted: Paths that the release removes.
     """
 
     index: Index

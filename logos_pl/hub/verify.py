@@ -1,4 +1,4 @@
-"""Is a copy of a repository of lenses what was published? Hashes against the index, provenance against both."""
+"""Whether a copy of a repository of lenses is what was published: hashes and provenances against the index."""
 
 import hashlib
 import os
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 REMEDY = "fetch it again, and do not use this copy."
 AT_ROOT = (INDEX_FILE, CARD_FILE, ".gitattributes")
-"""What stands at the root beside what the index names; the card is for people, and nothing reads it."""
+"""Files at the root that the index does not name; the card is for people, and no code reads it."""
 OF_CLIENTS = (".git", ".cache")
-"""Folders at the root in which git and huggingface_hub keep their own accounts of a copy."""
+"""Folders at the root that belong to git and huggingface_hub."""
 
 
 def artifact_files(
     root: Path, kind: Kind, model_id: str, entry: Entry, links_within: Path | None = None
 ) -> dict[str, bytes]:
-    """The files of one artifact by name, read once, so that what was verified is what is used; nothing is unpickled.
+    """The verified files of one artifact by name, read once, so that what was verified is used; none is unpickled.
 
     Args:
         root: The folder of the copy.
@@ -40,8 +40,8 @@ def artifact_files(
         links_within: A folder around the copy that links in it may lead to, as they do in the Hub's cache.
 
     Raises:
-        InputError: A file is missing, altered, too many or elsewhere, the folder is another model's, or its provenance
-            says other than the index or the files; named.
+        InputError: A file is missing, altered, not in the index or outside the folder, the folder is another model's,
+            or its provenance contradicts the index or the files; named.
     """
     folder = root / entry.path
     _refuse_links_outside(folder, links_within or root)
@@ -135,7 +135,7 @@ def licence_files(index: Index, model_ids: Sequence[str]) -> list[str]:
 
 
 def _refuse_other_model(provenance: bytes, kind: Kind, model_id: str, folder: Path) -> None:
-    """By its id first: a folder in the place of another's has wrong hashes, too, but that is not what is wrong."""
+    """Before the hashes, which would be wrong, too, where two folders were swapped."""
     given = _plain(provenance, folder)
     if given.get("model_id") != model_id:
         raise InputError(
@@ -184,7 +184,7 @@ def _plain(provenance: bytes, folder: Path) -> dict[str, Any]:
 
 
 def _read(path: Path, most: int, within: Path) -> bytes:
-    """The content of a regular file of at most so many bytes, which lies in a folder however the links lead."""
+    """The content of a regular file of bounded size that lies within a folder once links are resolved."""
     try:
         _refuse_links_outside(path, within)
         return read_bytes(path, most)

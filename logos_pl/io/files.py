@@ -1,10 +1,11 @@
-"""Files that are whole or absent, and locks between processes."""
+"""Files that are whole or absent, whether written at once or piece by piece, and locks between processes."""
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from errno import EACCES, EAGAIN, EBADF, ENOLCK, ENOSYS, ENOTSUP
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO, TextIO
 
 try:
     import fcntl
@@ -13,7 +14,7 @@ except ImportError:  # Windows
 
 
 def real_path(path: Path) -> Path:
-    """Where links lead; those that lead in a circle stay, for whoever opens them to name.
+    """A path with its links resolved; links that lead in a circle stay, so that opening the path says so.
 
     ``Path.resolve`` raises RuntimeError on them before Python 3.13.
     """
@@ -21,7 +22,7 @@ def real_path(path: Path) -> Path:
 
 
 def is_utf8(name: str) -> bool:
-    """Whether a file's name can be written down: on Linux it may be any bytes, which Python reads as surrogates."""
+    """Whether a file's name is UTF-8: on Linux it may be any bytes, and Python reads others as surrogates."""
     return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
@@ -51,6 +52,16 @@ def take_lock(descriptor: int, wait: bool) -> bool | None:
     return True
 
 
+def fsync_file(file: IO[str] | IO[bytes]) -> None:
+    """Flush an open file to disk.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    file.flush()
+    os.fsync(file.fileno())
+
+
 def fsync_folder(folder: Path) -> None:
     """Flush a folder's entries to disk, so that a rename in it survives a power cut.
 
@@ -74,8 +85,7 @@ def replace_file(path: Path, data: bytes | memoryview) -> None:
     try:
         with _open_locked(partial) as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            fsync_file(file)
             os.replace(partial, path)
     except OSError:
         partial.unlink(missing_ok=True)
@@ -84,7 +94,7 @@ def replace_file(path: Path, data: bytes | memoryview) -> None:
 
 
 def _open_locked(partial: Path) -> BinaryIO:
-    """An empty file to write to, which ``remove_leftovers`` of another process leaves alone."""
+    """An empty file to write to, locked so that ``remove_leftovers`` of another process leaves it alone."""
     while True:
         file = partial.open("wb")
         if take_lock(file.fileno(), wait=True) is None:
@@ -95,8 +105,26 @@ def _open_locked(partial: Path) -> BinaryIO:
         file.close()
 
 
+@contextmanager
+def text_stream(path: Path) -> Iterator[TextIO]:
+    """A UTF-8 file that is written piece by piece, and has its name once the block has ended without an exception.
+
+    Until then, and for good after an exception, what was written is in `<name>.partial` beside it; line ends stay as
+    they are written.
+
+    Raises:
+        OSError: the disk refuses, here or at the end of the block.
+    """
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("w", encoding="utf-8", newline="") as file:
+        yield file
+        fsync_file(file)
+    os.replace(partial, path)
+    fsync_folder(path.parent)
+
+
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed calls of ``replace_file`` have left in a folder; those that go on are left alone."""
+    """Remove what killed calls of ``replace_file`` have left in a folder, but no file that is being written."""
     for partial in folder.glob(".*.partial"):
         with suppress(OSError), partial.open("r+b") as file:
             if take_lock(file.fileno(), wait=False):

@@ -10,7 +10,7 @@ from logos_pl.io.terminal import printable
 
 SPECIAL = re.compile(r"([\\`*_\[\]|~$])")
 HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-"""As entities, not after a backslash: what reads Markdown loosely takes only these for text."""
+"""As entities, not after a backslash, which some readers of Markdown ignore here."""
 
 
 def in_one_line(text: str) -> str:
@@ -19,12 +19,12 @@ def in_one_line(text: str) -> str:
 
 
 def plain_line(text: str) -> str:
-    """One line for a file that is no Markdown: the marks of HTML as escapes, too, for who shows it as a page."""
+    """One line for a file that is not Markdown; HTML's marks are escaped too, in case it is shown as a page."""
     return "".join(f"\\x{ord(c):02x}" if c in HTML else c for c in in_one_line(text))
 
 
 def escaped(text: str) -> str:
-    """The text in one line, with all that Markdown would take for its own, formulas and HTML included, escaped."""
+    """The text in one line, with everything escaped that Markdown would interpret, formulas and HTML included."""
     marked = SPECIAL.sub(r"\\\1", in_one_line(text))
     return "".join(HTML.get(character, character) for character in marked)
 
@@ -35,7 +35,7 @@ def quoted(text: str) -> str:
 
 
 def code(text: str) -> str:
-    """The text as code, in or outside a table; with marks of HTML, which code cannot escape, as escaped text."""
+    """The text as code, in or outside a table; as escaped text where it has HTML's marks, which code cannot escape."""
     if any(mark in text for mark in HTML):
         return escaped(text)
     text = in_one_line(text)
@@ -58,7 +58,7 @@ def link(text: str, target: str) -> str:
 
 
 def number(value: float | None) -> str:
-    """Yes or no, a whole number, three decimals or, where these would be 0, two digits; – where there is none."""
+    """A value for a table: yes or no, a whole number, three decimals, two digits if those would be 0; – for None."""
     if value is None:
         return "–"
     if isinstance(value, bool):
@@ -71,7 +71,7 @@ def number(value: float | None) -> str:
 
 
 def cite(file: str, *place: str) -> str:
-    """Where a number stands: `[file: column or key, which line]`."""
+    """Where a number comes from: `[file: column or key, which line]`."""
     return code(f"[{file}: {', '.join(place)}]")
 
 

@@ -1,4 +1,4 @@
-r"""All that is printed: names and text from foreign files without their control characters, messages of bounded length.
+r"""All that is printed: names and text from others' files without control characters, messages of bounded length.
 
 Files keep the text as it is. A sequence that sets the window's title, rings or recolours, or a mark that turns the
 direction of writing, is shown by its code, such as ``\x1b``.
@@ -80,7 +80,7 @@ class Console(RichConsole):
         return super().render_str(printable(text), **options)
 
     def render(self, renderable: Any, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """What is about to be written; what was no plain text before is made harmless here."""
+        """What is about to be written; text that did not come as a plain string is made harmless here."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=printable(segment.text))
 

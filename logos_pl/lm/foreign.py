@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from logos_pl.errors import InputError, LogosError, RunError
+from logos_pl.errors import InputError, LogosError, RunError, first_sentence
+from logos_pl.io.hub_errors import Asked, explain
 from logos_pl.lm.config_values import key_of
-from logos_pl.lm.sources import explain, first_sentence
 
 MAX_REASON = 200
 """Characters of a foreign error that are quoted."""
@@ -41,7 +41,7 @@ def blaming(what: str, remedy: str, name: str, values: Mapping[str, Any] | None 
     except MemoryError as error:
         raise _out_of_memory(name) from error
     except OSError as error:
-        known = explain(error, name)
+        known = explain(error, Asked("model", name))
         if isinstance(known, RunError):
             raise known from error
         raise _bad_input(what, remedy, error, values) from error

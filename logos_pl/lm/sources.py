@@ -6,7 +6,6 @@ What is read of a model of the Hub lies in one folder, its snapshot at that comm
 knows folders only.
 """
 
-import errno
 import functools
 import hashlib
 import warnings
@@ -14,21 +13,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url, snapshot_download
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    FileMetadataError,
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub.errors import EntryNotFoundError, FileMetadataError, HfHubHTTPError, HFValidationError
 from huggingface_hub.utils import httpx
 
-from logos_pl.errors import InputError, LogosError, RunError
+from logos_pl.errors import InputError, first_sentence
 from logos_pl.io.files import is_utf8, real_path
+from logos_pl.io.hub_errors import Asked, explain
 from logos_pl.lm.hub_call import ask_hub
 from logos_pl.lm.model_files import ADAPTER_FILE, TOKENIZER_FILES, VOCABULARY_FILES, read_json_object, refuse_strange
 
@@ -128,7 +118,7 @@ def _on_hub(model_id: str, revision: str | None) -> Source:
     try:
         config_file = Path(hf_hub_download(model_id, "config.json", revision=revision, local_files_only=cached_only))
     except (OSError, HFValidationError, EntryNotFoundError) as error:
-        raise explain(error, model_id, revision) from error
+        raise explain(error, Asked("model", model_id, revision)) from error
     # …/snapshots/<commit>/config.json
     source = Source(model_id, config_file.parent.name, config_file, cached_only)
     if cached_only:
@@ -204,7 +194,7 @@ def _fetch(source: Source, patterns: tuple[str, ...]) -> Path:
             )
         except (OSError, EntryNotFoundError, httpx.HTTPError) as error:
             forget()
-            raise explain(error, source.model_id, source.commit) from error
+            raise explain(error, Asked("model", source.model_id, source.commit)) from error
     refuse_strange(source.folder, source.model_id)
     return source.folder
 
@@ -242,66 +232,3 @@ def files_digest(folder: Path, patterns: tuple[str, ...]) -> str:
 def has_vocabulary(folder: Path) -> bool:
     """Whether a folder holds a tokenizer's vocabulary."""
     return any(path.is_file() for pattern in VOCABULARY_FILES for path in folder.glob(pattern))
-
-
-def explain(error: BaseException, model_id: str, revision: str | None = None) -> LogosError:
-    """The user's error for what the Hub or the disk raised, looked for through the chain of causes."""
-    chain = causes(error)
-    for kind, text in _hub_messages(model_id, revision):
-        if any(isinstance(link, kind) for link in chain):
-            return InputError(text)
-    codes = {link.errno for link in chain if isinstance(link, OSError)}
-    if codes & {errno.ENOSPC, errno.EDQUOT}:
-        return RunError(f"the disk is full while {model_id} is fetched; free space or point HF_HOME to a larger disk.")
-    if codes & {errno.EROFS, errno.EACCES}:
-        return RunError(f"the cache folder for {model_id} cannot be written; point HF_HOME to a folder of yours.")
-    return InputError(f"{model_id} cannot be loaded: {first_sentence(error)}")
-
-
-def _hub_messages(model_id: str, revision: str | None) -> list[tuple[type[BaseException], str]]:
-    """Kinds of failure, the more special ones first (a gated repository is also one that is not found)."""
-    return [
-        (HFValidationError, f"{model_id!r} is not a model id; give `organisation/name`, a folder or `{DEMO}`."),
-        (
-            GatedRepoError,
-            f"{model_id} is gated and this machine has no access; accept its licence at {constants.ENDPOINT}/{model_id}"
-            " and log in with `hf auth login`.",
-        ),
-        (
-            RevisionNotFoundError,
-            f"{model_id} has no revision {revision!r}; give a branch, tag or commit that exists on the Hub.",
-        ),
-        (
-            RepositoryNotFoundError,
-            f"there is no model {model_id!r} on the Hub that this machine may see; check the spelling, or log in with "
-            "`hf auth login` if it is private.",
-        ),
-        (
-            OfflineModeIsEnabled,
-            f"{model_id} is not in the local cache, or not all of it, and offline mode is on; unset HF_HUB_OFFLINE to "
-            "fetch it, or give a local folder.",
-        ),
-        (
-            LocalEntryNotFoundError,
-            f"{model_id} is not in the local cache, or not all of it, and the Hub cannot be reached; check the "
-            "network, or give a local folder.",
-        ),
-        (EntryNotFoundError, f"{model_id} has no config.json on the Hub; it is not a model transformers can load."),
-        (HfHubHTTPError, f"the Hub refused to serve {model_id} or failed; try again later."),
-    ]
-
-
-def first_sentence(error: BaseException) -> str:
-    """The first line of an error, ended by one full stop."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].rstrip(" .:") + "."
-
-
-def causes(error: BaseException) -> list[BaseException]:
-    """An error with what it was raised from, the error itself first."""
-    chain: list[BaseException] = []
-    link: BaseException | None = error
-    while link is not None and link not in chain:
-        chain.append(link)
-        link = link.__cause__ or link.__context__
-    return chain

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from logos_pl.artifacts.provenance_schema import Environment
+
 SCHEMA_VERSION = 1
 
 
@@ -46,16 +48,6 @@ class Files:
 
 
 NO_FILES = Files(records={}, next_token={}, decomposition=None, plots=[], page=None, report=None)
-
-
-@dataclass(frozen=True)
-class Environment:
-    """Versions of the libraries, and the device in words."""
-
-    torch: str
-    transformers: str
-    lightning: str
-    device: str
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,6 @@ from logos_pl.sweep.cross_report import cross_model_report
 from logos_pl.sweep.document import OutputBuilder, failed_output, preferred_lens, skipped_output, to_json
 from logos_pl.sweep.document_prompt import RawLens
 from logos_pl.sweep.document_schema import (
-    Environment,
     Files,
     ImportedLensOrigin,
     ModelIdentity,
@@ -248,7 +247,6 @@ class SweepFiles:
 
     def _facts(self) -> RunFacts:
         lm = self.module.frozen
-        made_with = environment(lm.device)
         return RunFacts(
             started=self.started,
             finished=datetime.now(UTC),
@@ -257,7 +255,7 @@ class SweepFiles:
             device=str(lm.device),
             dtype=_dtype(lm),
             decoding_norm=self.module.decoding_norm,
-            environment=Environment(made_with.torch, made_with.transformers, made_with.lightning, made_with.device),
+            environment=environment(lm.device),
             unembed_dtype=str(self.module.head.unembedding.weight.dtype).removeprefix("torch."),
             copy_threshold=self.copy_rule.threshold,
             copy_margin=self.copy_rule.margin,

@@ -5,16 +5,16 @@ import hashlib
 import html
 import json
 import math
-import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
 from logos_pl.data.prompt_types import AnswerTokens
-from logos_pl.io.files import fsync_folder
+from logos_pl.io.files import text_stream
 from logos_pl.io.markdown import in_one_line
 from logos_pl.sweep.milestones import Milestones, as_json
 from logos_pl.sweep.records import NextTokenRecord, PositionRecord, PromptRecords
@@ -50,7 +50,6 @@ class PageWriter:
             num_blocks: The model's blocks, n; rows are 0 … n.
         """
         self.path = Path(path)
-        self.partial = self.path.with_name(f"{self.path.name}.partial")
         self._model_name, self._lens_names, self._num_blocks = model_name, tuple(lens_names), num_blocks
         self._file: TextIO | None = None
 
@@ -60,10 +59,9 @@ class PageWriter:
         Raises:
             OSError: it cannot be written.
         """
-        head, _ = _halves(self._model_name)
         about = {"model": self._model_name, "lenses": self._lens_names, "num_blocks": self._num_blocks}
-        self._file = self.partial.open("w", encoding="utf-8", newline="\n")
-        self._file.write(f'{head}<script type="application/json" id="about">{_json(about)}</script>\n')
+        self._page = _page(self.path, self._model_name, about)
+        self._file = self._page.__enter__()
         return self
 
     def add(self, record: PromptRecords, milestones: Mapping[str, Milestones]) -> None:
@@ -96,16 +94,8 @@ class PageWriter:
         Raises:
             OSError: the disk refuses.
         """
-        assert self._file is not None
-        file, self._file = self._file, None
-        with file:
-            if kind is not None:
-                return
-            file.write(_halves(self._model_name)[1])
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(self.partial, self.path)
-        fsync_folder(self.path.parent)
+        self._file = None
+        self._page.__exit__(kind, error, trace)
 
     def _lens(self, record: PromptRecords, name: str, reached: Milestones | None) -> dict[str, Any]:
         cells, rows = record.positions[name], record.next_token[name]
@@ -118,6 +108,16 @@ class PageWriter:
             raise ValueError(f"{record.prompt.prompt_id!r}, lens {name}: the rows are not 0 … {self._num_blocks}.")
         marks = None if reached is None else as_json(reached, self._num_blocks)
         return {**_cells(cells), "next": _rows(rows), "milestones": _rounded(marks)}
+
+
+@contextmanager
+def _page(path: Path, model_name: str, about: Mapping[str, Any]) -> Iterator[TextIO]:
+    """The page, open between its beginning and its end."""
+    head, tail = _halves(model_name)
+    with text_stream(path) as file:
+        file.write(f'{head}<script type="application/json" id="about">{_json(about)}</script>\n')
+        yield file
+        file.write(tail)
 
 
 def _halves(model_name: str) -> tuple[str, str]:

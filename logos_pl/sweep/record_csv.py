@@ -3,9 +3,9 @@
 import csv
 import json
 import math
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Generic, NamedTuple, Self, TextIO, TypeVar, cast, get_args, get_type_hints
 
 from logos_pl.errors import InputError
-from logos_pl.io.files import fsync_folder
+from logos_pl.io.files import text_stream
 from logos_pl.sweep.records import (
     COPY_THRESHOLDS,
     SOFT_WINDOWS,
@@ -93,15 +93,12 @@ class RecordWriter(Generic[Record]):
         self.path = path
         self.kind: type[Record] = kind
 
+    _stream: AbstractContextManager[TextIO]
     _file: TextIO
 
-    @property
-    def partial(self) -> Path:
-        """Where the records are until the file is whole."""
-        return self.path.with_name(f"{self.path.name}.partial")
-
     def __enter__(self) -> Self:
-        self._file = self.partial.open("w", encoding="utf-8", newline="")
+        self._stream = text_stream(self.path)
+        self._file = self._stream.__enter__()
         csv.writer(self._file, lineterminator="\n").writerow(NAMES[self.kind])
         return self
 
@@ -117,13 +114,7 @@ class RecordWriter(Generic[Record]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        with self._file:
-            if error is None:
-                self._file.flush()
-                os.fsync(self._file.fileno())
-        if error is None:
-            os.replace(self.partial, self.path)
-            fsync_folder(self.path.parent)
+        self._stream.__exit__(kind, error, traceback)
 
 
 def read_records(path: Path) -> Iterator[PositionRecord] | Iterator[NextTokenRecord] | Iterator[ContributionRecord]:

@@ -11,15 +11,15 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from logos_pl.artifacts import Provenance
 from logos_pl.artifacts.fingerprint import fingerprint
 from logos_pl.artifacts.provenance_schema import (
-    Batching,
+    BatchSizes,
     BiasOnly,
     Budget,
     Capacity,
     Dataset,
-    Divergence,
     Environment,
     Fingerprint,
     Init,
+    MeanDivergence,
     Optim,
     PercentileKl,
     Precision,
@@ -72,7 +72,7 @@ def make_provenance(lm: FrozenLM | None = None, translators: Translators | None 
         )
     else:
         mark = fingerprint(lm, Head(lm.anatomy))
-    norm, tuned = Divergence(3.25, 2.5, 0.125), Divergence(1.5, 0.75, 0.625)
+    norm, tuned = MeanDivergence(3.25, 2.5, 0.125), MeanDivergence(1.5, 0.75, 0.625)
     return Provenance(
         model_id="org/tiny" if lm is None else lm.model_id,
         clean_model_name="tiny" if lm is None else lm.clean_model_name,
@@ -84,7 +84,7 @@ def make_provenance(lm: FrozenLM | None = None, translators: Translators | None 
         decoding_norm="final",
         dataset=Dataset("org/text", "cut", "train", "v1", "the first shards, in order", "d" * 64, 12_345, 0.02),
         budget=Budget(245_760, 240_000, 512, 16, (0.6, 0.95)),
-        batching=Batching(8, 4, 32, 31, 1),
+        batching=BatchSizes(8, 4, 32, 31, 1),
         capacity=Capacity(4, 3, 435) if translators is None else capacity_of(translators),
         optim=Optim(1e-3, (0.9, 0.999), 1e-4, "linear warm-up, cosine to 0", 15, 2, 14, 10, True),
         schedule="full",

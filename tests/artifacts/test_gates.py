@@ -52,7 +52,7 @@ def test_files_figures_verdict_and_card_lie_beside_an_untouched_lens(lens: tuple
     assert "## Gates: passed" in card
     assert "0.457 [0.100, 0.900] bits (n = 7)" in card
     assert "The model has 4 blocks." in card
-    assert "GateReadings on 94 facts of `facts.yaml`" in card
+    assert "Judged on 94 facts of `facts.yaml`" in card
     assert "| perplexity without its last 2 blocks | – |" in card
     check_whole(folder)
 

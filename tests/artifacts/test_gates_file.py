@@ -97,7 +97,7 @@ NONSENSE: dict[str, tuple[Callable[[Any], Any], str]] = {
     "another model": (lambda d: d["model"].update(model_id="org/other"), "of another model than org/tiny"),
     "another commit": (lambda d: d["model"].update(model_commit="c1"), "of another model than org/tiny"),
     "no model": (lambda d: d.pop("model"), "of another model than org/tiny"),
-    "another schema": (lambda d: d.update(schema_version=2), "no verdict that this version of logos-pl reads"),
+    "another schema": (lambda d: d.update(schema_version=2), "not a verdict that this version of logos-pl reads"),
 }
 
 

@@ -161,7 +161,7 @@ def test_another_unembedding_is_refused(lm: FrozenLM, folder: Path) -> None:
     [
         (
             {"d_model": "gone"},
-            r"config\.json is no configuration of a lens, which has base_model_name_or_path, d_model",
+            r"config\.json is not the configuration of a lens, which has base_model_name_or_path, d_model",
         ),
         ({"d_model": "many"}, r"config\.json: d_model is 'many', but must be of type int"),
         ({"num_hidden_layers": 4}, r"trained for: 4 blocks of width 32, given: 3 blocks of width 32"),
@@ -277,7 +277,9 @@ def test_from_a_space_only_the_models_own_files_are_fetched(lm: FrozenLM, space:
 
 @pytest.mark.usefixtures("space")
 def test_what_a_space_has_not_is_said_in_one_sentence() -> None:
-    with pytest.raises(InputError, match="Space org/lenses has no lens for tiny/opt, that is no lens/tiny/opt/config"):
+    with pytest.raises(
+        InputError, match=r"Space org/lenses has no lens for tiny/opt \(lens/tiny/opt/config\.json is missing\)"
+    ):
         find_imported_lens("org/lenses", "tiny/opt")
     with pytest.raises(InputError, match="neither a folder nor a Space org/none that this machine may see"):
         find_imported_lens("org/none", "tiny/llama")

@@ -189,7 +189,7 @@ def test_a_prism_is_decoded_too_and_may_lose_to_the_norm_lens_but_not_change_the
         (["verify", ".", "--revision", TAG], "--revision is for a repository on the Hub: leave it out for a folder."),
         (["verify", "nowhere"], "or make it with `logos-pl hub index`."),
         (["index", "nowhere"], "nowhere is not a folder: give one in the layout of the Hub."),
-        (["index", ".", "--tag", "newest"], "and v2026.01.31.1 for the next one on that day."),
+        (["index", ".", "--tag", "newest"], "or v2026.01.31.1 for a second one that day."),
         (["push", "--repo_id", REPO], "fit one, or give another --folder."),
         (["list", "--repo_id", "me/nothing"], "or log in with `hf auth login` if it is private."),
     ],

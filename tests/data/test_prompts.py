@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from logos_pl.data.prompt_types import AnswerTokens, Prompt
-from logos_pl.data.prompts import TokenizedPrompt, align_answer, ask, batches, remarks
+from logos_pl.data.prompts import TokenizedPrompt, ask, batches, remarks
 from logos_pl.errors import InputError
 from logos_pl.lm.frozen import load_tokenizer
 from tests.data.test_tokenizing import with_prefix
@@ -21,6 +21,11 @@ CAPITAL = "The capital of Germany is called"
 @pytest.fixture(scope="module")
 def tokenizer() -> PreTrainedTokenizerBase:
     return load_tokenizer("demo")
+
+
+def aligned(tokenizer: PreTrainedTokenizerBase, text: str, answer: str) -> AnswerTokens:
+    """Where the answer stands after a prompt."""
+    return ask(tokenizer, Prompt("x", "orig", text, answer), None).gold
 
 
 def characters(alphabet: str, merges: list[tuple[str, str]]) -> PreTrainedTokenizerFast:
@@ -58,9 +63,9 @@ def test_an_answer_after_a_space_is_found_by_every_kind_of_tokenizer(kind: str, 
 
 @pytest.mark.parametrize("answer", ["Berlin", " Berlin", "Berlin\n"])
 def test_white_space_around_an_answer_does_not_matter(answer: str, tokenizer: PreTrainedTokenizerBase) -> None:
-    gold = align_answer(tokenizer, CAPITAL, answer)
+    gold = aligned(tokenizer, CAPITAL, answer)
 
-    assert gold == align_answer(tokenizer, CAPITAL, "Berlin")
+    assert gold == aligned(tokenizer, CAPITAL, "Berlin")
     assert tokenizer.decode(list(gold.ids)) == " Berlin"
     assert gold.first_id == gold.ids[0]
 
@@ -76,13 +81,13 @@ def test_all_tokens_of_a_long_answer_are_kept_and_the_model_reads_all_but_the_la
 
 
 def test_an_answer_whose_space_merges_with_the_prompt_is_taken_without_a_space() -> None:
-    gold = align_answer(characters("_A:B", [(":", "_")]), "A:", "B")
+    gold = aligned(characters("_A:B", [(":", "_")]), "A:", "B")
 
     assert gold == AnswerTokens("resolved", "no_space", (3,), ("B",))
 
 
 def test_the_form_with_a_space_wins_where_both_extend_the_prompt() -> None:
-    gold = align_answer(characters("_A:B", []), "A:", "B")
+    gold = aligned(characters("_A:B", []), "A:", "B")
 
     assert gold == AnswerTokens("resolved", "with_space", (0, 3), ("_", "B"))
 
@@ -100,7 +105,7 @@ def test_an_answer_that_merges_is_unresolved() -> None:
 
 @pytest.mark.parametrize("kind", ["word_level", "word_piece"])
 def test_an_answer_that_the_vocabulary_cannot_spell_is_unresolved(kind: str) -> None:
-    assert align_answer(toy_tokenizer(kind), CAPITAL, "Ωmega") == AnswerTokens("unresolved")
+    assert aligned(toy_tokenizer(kind), CAPITAL, "Ωmega") == AnswerTokens("unresolved")
 
 
 def test_an_answer_without_tokens_is_unresolved() -> None:
@@ -108,7 +113,7 @@ def test_an_answer_without_tokens_is_unresolved() -> None:
     silent = Tokenizer(models.BPE({"a": 0}, []))
     silent.normalizer = normalizers.Sequence([normalizers.Replace("\u200b", ""), normalizers.Replace(" ", "")])
 
-    assert align_answer(PreTrainedTokenizerFast(tokenizer_object=silent), "a", "\u200b") == AnswerTokens("unresolved")
+    assert aligned(PreTrainedTokenizerFast(tokenizer_object=silent), "a", "\u200b") == AnswerTokens("unresolved")
 
 
 def test_a_contrast_is_aligned_like_an_answer(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -116,8 +121,8 @@ def test_a_contrast_is_aligned_like_an_answer(tokenizer: PreTrainedTokenizerBase
 
     asked = ask(tokenizer, prompt, None)
 
-    assert asked.contrast == align_answer(tokenizer, prompt.text, "Berlin")
-    assert asked.gold == align_answer(tokenizer, prompt.text, "Paris") != asked.contrast
+    assert asked.contrast == aligned(tokenizer, prompt.text, "Berlin")
+    assert asked.gold == aligned(tokenizer, prompt.text, "Paris") != asked.contrast
 
 
 def test_a_special_token_after_the_prompt_is_refused() -> None:
@@ -158,8 +163,13 @@ def test_a_prompt_beyond_the_tokenizers_own_limit_is_no_warning(
         ("The", "", None, "^the answer of prompt 'x' is empty"),
         ("The", " ", None, "^the answer of prompt 'x' is empty"),
         ("The", "end", "", "^the contrast of prompt 'x' is empty"),
-        ("The \ud83c", None, None, r"^prompt 'x' is no valid text: character 5 is half of a surrogate pair .'\\ud83c'"),
-        ("The", "\udf89", None, "^the answer of prompt 'x' is no valid text: character 1 "),
+        (
+            "The \ud83c",
+            None,
+            None,
+            r"^prompt 'x' is not valid text: character 5 is half of a surrogate pair .'\\ud83c'",
+        ),
+        ("The", "\udf89", None, "^the answer of prompt 'x' is not valid text: character 1 "),
     ],
 )
 def test_what_is_no_text_is_refused_by_the_prompts_id(
@@ -171,8 +181,8 @@ def test_what_is_no_text_is_refused_by_the_prompts_id(
 
 @pytest.mark.parametrize("answer", ["", "\t", "\ud83c"])
 def test_aligning_no_text_is_refused(answer: str, tokenizer: PreTrainedTokenizerBase) -> None:
-    with pytest.raises(InputError, match=r"^the answer is "):
-        align_answer(tokenizer, "The", answer)
+    with pytest.raises(InputError, match=r"^the answer of prompt 'x' is "):
+        aligned(tokenizer, "The", answer)
 
 
 def test_a_text_without_tokens_is_refused() -> None:
@@ -241,14 +251,14 @@ def test_the_reference_tokenizers_resolve_a_capital(model: str, shared: Path) ->
 def test_after_a_line_feed_the_answer_is_looked_for_without_a_space(kind: str, ending: str) -> None:
     tokenizer = toy_tokenizer(kind)
 
-    gold = align_answer(tokenizer, f"What is the capital of Germany?{ending}", "Berlin")
+    gold = aligned(tokenizer, f"What is the capital of Germany?{ending}", "Berlin")
 
     assert (gold.status, gold.form) == ("resolved", "no_space")
     assert gold.pieces[0][0] != " " or kind == "word_piece"  # whose decoder puts a space before every word
 
 
 def test_after_a_space_an_answer_that_does_not_merge_is_taken_without_another_space() -> None:
-    gold = align_answer(characters("_A:B", []), "A: ", "B")
+    gold = aligned(characters("_A:B", []), "A: ", "B")
 
     assert gold == AnswerTokens("resolved", "no_space", (3,), ("B",))
 
@@ -268,8 +278,8 @@ def test_after_a_space_that_merges_with_the_answer_it_is_not_looked_for_behind_a
 def test_after_a_special_token_the_answer_is_first_looked_for_without_a_space() -> None:
     tokenizer = toy_tokenizer("byte_level")
 
-    assert align_answer(tokenizer, f"{CAPITAL}</s>", "Berlin").form == "no_space"
-    assert align_answer(tokenizer, CAPITAL, "Berlin").form == "with_space"
+    assert aligned(tokenizer, f"{CAPITAL}</s>", "Berlin").form == "no_space"
+    assert aligned(tokenizer, CAPITAL, "Berlin").form == "with_space"
 
 
 @pytest.mark.parametrize("kind", ["byte_level", "metaspace_first", "llama"])

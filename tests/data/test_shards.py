@@ -1,6 +1,5 @@
 import bz2
 import gzip
-import io
 import json
 import lzma
 import os
@@ -12,7 +11,6 @@ import pytest
 
 from logos_pl.data import shards, streams
 from logos_pl.data.shards import Shard, Stride, read_rows, shard_format
-from logos_pl.data.streams import MAX_ROW_BYTES, byte_lines
 from logos_pl.errors import InputError, RunError
 from tests.data.texts import make_texts, write_jsonl, write_parquet
 
@@ -229,18 +227,6 @@ def test_a_row_longer_than_any_document_is_refused_before_it_fills_the_memory(
     write(path, texts)
     with pytest.raises(InputError, match=rf"^Row 1 of shard {name} is longer than 1,000 characters; split it"):
         list(read_rows(shard_at(path), "text"))
-
-
-def test_of_a_line_without_end_no_more_than_the_bound_is_read() -> None:
-    class Endless(io.RawIOBase):
-        def readable(self) -> bool:
-            return True
-
-        def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-            buffer[:] = b"x" * len(buffer)
-            return len(buffer)
-
-    assert len(next(byte_lines(Endless()))) == MAX_ROW_BYTES + 1
 
 
 def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:

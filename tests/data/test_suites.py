@@ -8,7 +8,7 @@ import torch
 from pandas._libs.parsers import STR_NA_VALUES
 
 from logos_pl.data.prompt_types import Prompt
-from logos_pl.data.prompts import align_answer, ask, batches
+from logos_pl.data.prompts import ask, batches
 from logos_pl.data.suites import FACTS, PROBE, READ_AS_MISSING, Control, Fact, prompts_of, read_suite
 from logos_pl.demo import TEXT_DIR
 from logos_pl.errors import InputError
@@ -102,9 +102,9 @@ def test_white_space_within_a_prompt_is_kept(tmp_path: Path) -> None:
         ("# nothing\n", 1, "the file is empty"),
         ("- a\n", 1, "holds no `facts:`"),
         ("a", 1, "holds no `facts:`"),
-        ("facts:\n", 1, "`facts` is no list"),
-        ("facts: []", 1, "`facts` is no list"),
-        ("\nfacts:\n  prompt: a\n", 3, "`facts` is no list"),
+        ("facts:\n", 1, "`facts` is not a list"),
+        ("facts: []", 1, "`facts` is not a list"),
+        ("\nfacts:\n  prompt: a\n", 3, "`facts` is not a list"),
         ("\nfact:\n- a\n", 2, "no field `fact`; did you mean `facts`?"),
         ("facts:\n- prompt: a\n  anwser: b\n", 3, "no field `anwser`; did you mean `answer`?"),
         (
@@ -116,8 +116,8 @@ def test_white_space_within_a_prompt_is_kept(tmp_path: Path) -> None:
         ("facts:\n- a\n- answer: b\n", 3, "the field `prompt` is missing"),
         ("facts:\n- a\n-\n", 3, "the fields `id`, `prompt`"),
         ("facts:\n- [a]\n", 2, "the fields `id`, `prompt`"),
-        ("facts:\n- prompt: [a]\n", 2, "`prompt` is no text"),
-        ("facts:\n- prompt: a\n  answer: {b: c}\n", 3, "`answer` is no text"),
+        ("facts:\n- prompt: [a]\n", 2, "`prompt` is not text"),
+        ("facts:\n- prompt: a\n  answer: {b: c}\n", 3, "`answer` is not text"),
         ("facts:\n- ' '\n", 2, "`prompt` is empty"),
         ("facts:\n- prompt: a\n  answer: ''\n", 3, "`answer` is empty"),
         ("facts:\n- prompt: a\n  no_filler: 'a '\n", 3, "`no_filler` is the prompt itself"),
@@ -254,7 +254,7 @@ def test_every_answer_is_resolved_for_the_demo(path: Path) -> None:
     tokenizer = load_tokenizer("demo")
     prompts = prompts_of(read_suite(path))
 
-    assert {align_answer(tokenizer, prompt.text, str(prompt.answer)).form for prompt in prompts} == {"with_space"}
+    assert {ask(tokenizer, prompt, None).gold.form for prompt in prompts} == {"with_space"}
 
 
 @pytest.mark.parametrize("model", ["tiny-llama", "stories260K"])
@@ -263,7 +263,7 @@ def test_every_answer_is_resolved_for_the_reference_models(path: Path, model: st
     tokenizer = load_tokenizer(str(shared / "models" / model))
     prompts = prompts_of(read_suite(path))
 
-    assert {align_answer(tokenizer, prompt.text, str(prompt.answer)).form for prompt in prompts} == {"with_space"}
+    assert {ask(tokenizer, prompt, None).gold.form for prompt in prompts} == {"with_space"}
 
 
 def final_ranks(lm: FrozenLM, path: Path) -> list[int]:

@@ -31,3 +31,13 @@ def write_parquet(path: Path, texts: Sequence[str | None], column: str = "text")
 def write_jsonl(path: Path, texts: Sequence[str | None], column: str = "text") -> None:
     lines = "".join(json.dumps({"id": row, column: text}) + "\n" for row, text in enumerate(texts))
     path.write_bytes(gzip.compress(lines.encode()) if path.suffix == ".gz" else lines.encode())
+
+
+def folder_with(root: Path, **files: str | bytes) -> Path:
+    """A dataset of one row, with further files; `__` in their names stands for a dot."""
+    folder = root / "mine"
+    folder.mkdir()
+    write_jsonl(folder / "a.jsonl", ["x"])
+    for name, text in files.items():
+        (folder / name.replace("__", ".")).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return folder

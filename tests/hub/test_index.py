@@ -70,7 +70,7 @@ def test_what_is_no_release_is_refused_by_its_place(place: str, tag: str) -> Non
         document["release"] = tag
     else:
         document["prisms"]["a/y"]["tl_version"] = tag
-    with pytest.raises(InputError, match=f"{place} is .*, which is no release"):
+    with pytest.raises(InputError, match=f"{place} is .*, which is not a release"):
         Index.from_json(json.dumps(document))
 
 

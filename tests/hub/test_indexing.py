@@ -60,13 +60,13 @@ def test_a_lens_in_the_place_of_another_is_refused(root: Path) -> None:
         (lambda lens: (lens / "NOTICE").unlink(), r"small/NOTICE is not what provenance\.json records \(sha256 None"),
         (
             lambda lens: (lens / "notes.txt").write_text(""),
-            r"small/notes\.txt is no file of a tuned lens: move it away",
+            r"small/notes\.txt is not a file of a tuned lens: move it away",
         ),
-        (lambda lens: (lens / ".hidden").write_text(""), r"small/\.hidden is no file of a tuned lens: move it away"),
-        (lambda lens: (lens / "figures").mkdir(), r"small/figures is no file of a tuned lens: move it away"),
+        (lambda lens: (lens / ".hidden").write_text(""), r"small/\.hidden is not a file of a tuned lens: move it away"),
+        (lambda lens: (lens / "figures").mkdir(), r"small/figures is not a file of a tuned lens: move it away"),
         (
             lambda lens: ((lens / "NOTICE").unlink(), (lens / "NOTICE").mkdir()),
-            r"small/NOTICE is no file of a tuned lens: move it away",
+            r"small/NOTICE is not a file of a tuned lens: move it away",
         ),
     ],
 )

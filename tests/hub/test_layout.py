@@ -23,7 +23,7 @@ def test_a_models_place_is_its_id_and_one_without_organisation_has_a_place_of_it
     "model_id", ["", "..", "org/..", "../x", "a/b/c", "/x", "org/.x", "_local/demo", "a\\b", "a/b..c"]
 )
 def test_what_is_no_model_id_has_no_place(model_id: str) -> None:
-    with pytest.raises(InputError, match="is no model id"):
+    with pytest.raises(InputError, match="is not a model id"):
         artifact_path("prisms", model_id)
 
 
@@ -44,6 +44,6 @@ def test_a_release_is_a_date_and_may_have_successors_on_the_same_day() -> None:
     for tag in ("v2026.01.31", "v2026.01.31.1", "v2026.12.01.12", today()):
         assert check_tag(tag) == tag
     for tag in ("2026.01.31", "v2026.1.31", "v2026.13.01", "v2025.02.29", "v2026.01.31.0", "v2026.01.31-rc", "main"):
-        with pytest.raises(InputError, match="is no release: give a date"):
+        with pytest.raises(InputError, match="is not a release: give a date"):
             check_tag(tag)
     assert today() in {datetime.now(UTC).strftime("v%Y.%m.%d"), today()}

@@ -129,7 +129,7 @@ def test_the_place_of_another_model_or_of_something_else_is_not_taken(published:
         pulled(REPO, [TINY], None, checkpoints, replace=True)
     (lenses / "small").mkdir()
     (lenses / "small" / "diary.txt").write_text("mine")
-    with pytest.raises(InputError, match="small is there and is no tuned lens: move it away"):
+    with pytest.raises(InputError, match="small exists and is not a tuned lens: move it away"):
         pulled(REPO, [SMALL], None, checkpoints, replace=True)
 
 
@@ -157,8 +157,8 @@ def test_without_a_network_the_cache_serves_what_was_fetched_and_names_what_was_
         ("me/nothing", None, "There is no folder and no data set on the Hub called me/nothing"),
         (REPO, "v2020.01.01", "me/lenses has no revision 'v2020.01.01': `logos-pl hub list` shows"),
         ("org/gated", None, "org/gated is gated and this machine has no access: accept its terms"),
-        ("org/text", None, "org/text has no INDEX.json, so it is no repository of lenses."),
-        ("not a repo", None, "'not a repo' is no repository on the Hub"),
+        ("org/text", None, "org/text has no INDEX.json, so it is not a repository of lenses."),
+        ("not a repo", None, "'not a repo' is not the id of a repository"),
     ],
 )
 def test_what_is_not_there_is_said_in_one_sentence(

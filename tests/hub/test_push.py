@@ -172,7 +172,7 @@ def test_a_release_that_exists_or_is_none_is_refused_and_nothing_changes(hub: Hu
     change_lens(checkpoints, "small")
     hub.asked.clear()
 
-    with pytest.raises(InputError, match=r"releases never change: give another --tag|is no release: give a date"):
+    with pytest.raises(InputError, match=r"releases never change: give another --tag|is not a release: give a date"):
         push(checkpoints, tag)
     assert writes(hub) == []
 
@@ -226,7 +226,7 @@ def test_an_unfinished_release_is_never_given_other_lenses(hub: Hub, checkpoints
     with pytest.raises(RunError):
         push(checkpoints)
     change_lens(checkpoints, "small")
-    with pytest.raises(InputError, match="was begun with other lenses, and is finished with those"):
+    with pytest.raises(InputError, match="was begun with other lenses and can only be finished with those"):
         push(checkpoints)
     push(checkpoints, f"{TAG}.1")
     repo = hub.repos[f"datasets/{REPO}"]
@@ -294,7 +294,9 @@ def test_a_repository_of_something_else_is_left_alone(hub: Hub, checkpoints: Pat
 
 @pytest.mark.parametrize("repo_id", ["lenses", "me/", "/lenses", "../lenses", "me/lenses/more", ""])
 def test_what_is_no_repository_is_refused_before_anything_is_built(hub: Hub, checkpoints: Path, repo_id: str) -> None:
-    with pytest.raises(InputError, match=f"^--repo_id {repo_id} is no repository: give `organisation/name`"):
+    with pytest.raises(
+        InputError, match=f"^--repo_id {repo_id} is not the id of a repository: give `organisation/name`"
+    ):
         plan_release(repo_id, checkpoints, None, TAG)
     assert not (checkpoints / "hub").exists()
     assert hub.asked == []

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from logos_pl.io.files import real_path, remove_leftovers, replace_file, take_lock
+from logos_pl.io.files import real_path, remove_leftovers, replace_file, take_lock, text_stream
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
@@ -94,3 +94,64 @@ def test_links_that_lead_in_a_circle_are_left_to_whoever_opens_them(tmp_path: Pa
 
     assert real_path(loop) == loop
     assert real_path(straight) == tmp_path / "target"
+
+
+def test_a_stream_has_its_name_once_it_is_whole_and_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, partial = tmp_path / "a.txt", tmp_path / "a.txt.partial"
+    target.write_text("old")
+    effects: list[tuple[str, int]] = []
+    fsync, replace = os.fsync, os.replace
+
+    def flushed(descriptor: int) -> None:
+        effects.append(("fsync", os.fstat(descriptor).st_size))
+        fsync(descriptor)
+
+    def renamed(source: Path, destination: Path) -> None:
+        effects.append(("replace", source.stat().st_size))
+        replace(source, destination)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(os, "replace", renamed)
+    with text_stream(target) as file:
+        file.write("é\r\n")
+        assert (target.read_text(), partial.exists()) == ("old", True)
+
+    assert effects[:2] == [("fsync", 4), ("replace", 4)]
+    assert [name for name, _ in effects] == ["fsync", "replace", "fsync"]  # the last one of the folder
+    assert target.read_bytes() == b"\xc3\xa9\r\n"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_stream_that_breaks_off_keeps_what_was_written_beside_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+
+    def break_off() -> None:
+        with text_stream(target) as file:
+            file.write("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        break_off()
+    assert target.read_text() == "old"
+    assert (tmp_path / "a.txt.partial").read_text() == "half"
+
+    with text_stream(target) as file:
+        file.write("new")
+    assert target.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_disk_that_is_full_at_the_end_of_a_stream_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"), text_stream(target) as file:
+        file.write("new")
+    assert target.read_text() == "old"

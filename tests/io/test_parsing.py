@@ -1,4 +1,4 @@
-"""What a stranger's JSON, YAML or special file can bring, and is refused in one sentence."""
+"""What a stranger's JSON or special file can bring, and is refused in one sentence."""
 
 import json
 import math
@@ -7,10 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 
 from logos_pl.errors import InputError
-from logos_pl.io.parsing import MAX_DEPTH, compose_yaml, parse_json, parse_yaml, read_bytes, read_text
+from logos_pl.io.parsing import MAX_DEPTH, parse_json, read_bytes, read_text
 
 
 @pytest.mark.parametrize(
@@ -47,91 +46,6 @@ def test_json_is_read_as_python_reads_it(value: object) -> None:
     assert parse_json(json.dumps(value), "a.json") == value
 
 
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("[" * 100_000, "nested deeper than 64 levels in line 1"),
-        ("{a: " * 100_000, "nested deeper"),
-        ("- " * 100_000, "nested deeper"),
-        ("a: 1\nb: 2\na: 3\n", "'a' twice, in lines 1 and 3"),
-        ("x:\n  a: 1\n  a: 2\n", "'a' twice, in lines 2 and 3"),
-        ("a: &a [*a]", "holds itself"),
-        ("a: [", "not valid YAML"),
-        ("a: 1\n--- \nb: 2\n", "not valid YAML"),
-        ("a: *nobody", "not valid YAML"),
-        ("a: \x00", "U\\+0000"),
-        ("a: !!bool x", "cannot be read"),
-        ("a: !!timestamp x", "cannot be read"),
-        ("a: !!python/object/apply:os.getcwd []", "cannot be read"),
-        ("a: !!timestamp 2026-02-31", "cannot be read"),
-        ("a: !!int many", "cannot be read"),
-        ("a: 1" + "0" * 21, "beyond 64 bits"),
-        ("a: 1" + "0" * 5000, "beyond 64 bits"),
-        ("? [a]\n: 1", "cannot be read"),
-        ("x" * (2**23 + 1), "at most"),
-    ],
-)
-def test_yaml_that_would_harm_or_drop_something_is_refused(text: str, says: str) -> None:
-    with pytest.raises(InputError, match=says) as caught:
-        parse_yaml(text, "a.yaml")
-    assert str(caught.value).startswith("a.yaml ")
-    assert len(str(caught.value)) < 200
-
-
-def test_aliases_that_stand_for_billions_of_values_are_refused_at_once() -> None:
-    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
-    lines += [f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]" for k in range(1, 12)]
-    began = time.monotonic()
-    with pytest.raises(InputError, match="with its aliases"):
-        parse_yaml("\n".join(lines), "a.yaml")
-    assert time.monotonic() - began < 5  # it would take hours, and gigabytes
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("off", "off"),
-        ("yes", "yes"),
-        ("true", True),
-        ("False", False),
-        ("010", 10),
-        ("1_000", 1000),
-        ("-5", -5),
-        ("1:30", "1:30"),
-        ("0x10", "0x10"),
-        ("1e-3", 0.001),
-        ("8e3", 8000.0),
-        ("1.5E+2", 150.0),
-        (".5", 0.5),
-        ("-.inf", float("-inf")),
-        ("nan", "nan"),
-        ("2026-02-31", "2026-02-31"),
-        ("~", None),
-        ("", None),
-        ("'1'", "1"),
-        ("12a", "12a"),
-    ],
-)
-def test_scalars_are_those_of_yaml_1_2(text: str, value: object) -> None:
-    read = parse_yaml(f"a: {text}", "a.yaml")["a"]
-    assert read == value
-    assert type(read) is type(value)
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "a: {b: [1, 2.5, null, true]}", "base: &b {x: 1}\nmore:\n  <<: *b\n  y: 2\n", "a: '*b'\n", "- é\n- 🙂\n"],
-)
-def test_yaml_is_read_as_the_library_reads_it(text: str) -> None:
-    assert parse_yaml(text, "a.yaml") == yaml.safe_load(text)
-
-
-def test_nodes_know_their_lines() -> None:
-    root = compose_yaml("a: 1\nb: 2\n", "a.yaml")
-    assert isinstance(root, yaml.MappingNode)
-    assert [key.start_mark.line for key, _ in root.value] == [0, 1]
-
-
 def test_a_pipe_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "p")
     with pytest.raises(InputError, match="not a regular file"):
@@ -162,11 +76,6 @@ def test_text_that_is_not_utf8_is_refused_by_the_name_it_is_given(tmp_path: Path
 def test_a_missing_file_is_the_callers_to_name(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_bytes(tmp_path / "f", 100)
-
-
-def test_a_surrogate_in_yaml_is_refused_in_a_sentence() -> None:
-    with pytest.raises(InputError, match=r"^c\.yaml holds half of a surrogate pair"):
-        parse_yaml("a: \ud800", "c.yaml")
 
 
 def test_what_transformers_writes_is_read_where_it_is_of_transformers() -> None:

@@ -9,12 +9,12 @@ from typing import Any, get_type_hints
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
+from logos_pl.artifacts.provenance_schema import Environment
 from logos_pl.data.prompt_types import AnswerTokens, Prompt
 from logos_pl.errors import InputError
 from logos_pl.sweep import document_schema
 from logos_pl.sweep.document import ABSOLUTE_PATH, SCHEMA_FILE, OutputBuilder, failed_output, skipped_output, to_json
 from logos_pl.sweep.document_schema import (
-    Environment,
     Files,
     ImportedLensOrigin,
     ModelIdentity,

@@ -5,10 +5,10 @@ from typing import NamedTuple
 from logos_pl.agreement import gather
 from logos_pl.data.lanes import content_hash
 from logos_pl.data.layout import Cursors
-from logos_pl.data.source import Source
+from logos_pl.data.source import TextSource
 
 
-class DataLedger(NamedTuple):
+class ConsumedText(NamedTuple):
     """What was consumed so far, counted, over all processes.
 
     Attributes:
@@ -45,10 +45,10 @@ def gather_cursors(own: Cursors) -> Cursors:
     return dict(sorted((lane, cursor) for part in gather(own) for lane, cursor in part.items()))
 
 
-def count_consumed(source: Source, cursors: Cursors, held_out_frac: float, seq_len: int) -> DataLedger:
+def count_consumed(source: TextSource, cursors: Cursors, held_out_frac: float, seq_len: int) -> ConsumedText:
     """The ledger of what all lanes have consumed."""
     passes = max(cursor.pass_index for cursor in cursors.values())
-    return DataLedger(
+    return ConsumedText(
         repo_id=source.repo_id,
         name=source.name,
         split=source.split,

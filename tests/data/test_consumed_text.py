@@ -3,11 +3,11 @@ from pathlib import Path
 
 import torch.distributed as dist
 
+from logos_pl.data.consumed_text import count_consumed, gather_cursors
 from logos_pl.data.lanes import LaneCursor, content_hash
 from logos_pl.data.layout import Cursors
-from logos_pl.data.ledger import count_consumed, gather_cursors
 from logos_pl.data.shards import Shard
-from logos_pl.data.source import Source
+from logos_pl.data.source import TextSource
 
 CURSORS = {
     lane: LaneCursor(lane % 2, "a", lane, 0, documents=lane, tokens=10 * lane, sequences=lane, chain=str(lane) * 64)
@@ -16,7 +16,7 @@ CURSORS = {
 
 
 def test_the_ledger_adds_up_what_all_lanes_consumed() -> None:
-    source = Source("org/data", "small", "train", "v1", "c0ffee", (Shard("a", "a"), Shard("b", "b")))
+    source = TextSource("org/data", "small", "train", "v1", "c0ffee", (Shard("a", "a"), Shard("b", "b")))
     ledger = count_consumed(source, CURSORS, 0.02, 512)
     assert ledger[:6] == ("org/data", "small", "train", "v1", "c0ffee", 2)
     assert (ledger.documents, ledger.tokens, ledger.sequences, ledger.passes) == (6, 60, 6, 1)

@@ -1,0 +1,203 @@
+"""One sentence for each failure while the Hub is asked for something: the table of them, for all that ask it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Literal, NamedTuple
+
+from huggingface_hub import constants
+
+from logos_pl.errors import InputError, LogosError, RunError, causes, first_sentence
+from logos_pl.io.hub_failures import CONDITIONS, RAISED, Failure
+
+What = Literal["model", "space", "dataset", "lenses", "release"]
+
+
+class HubUnreachableError(InputError):
+    """The Hub cannot be asked: there is no network, or offline mode is on."""
+
+
+class Asked(NamedTuple):
+    """What the Hub is asked for.
+
+    Attributes:
+        what: A model, a Space, a data set of text, a repository of lenses, or a release of it that is being sent.
+        name: The id of the repository.
+        revision: Branch, tag or commit; None is the default branch.
+        no_file: The sentence for a file that a Space or a repository of lenses lacks.
+        wanted: What to give in place of a Space that is not there.
+    """
+
+    what: What
+    name: str
+    revision: str | None = None
+    no_file: str = "A file that was asked for is not there."
+    wanted: str = ""
+
+
+@contextmanager
+def explaining(asked: Asked) -> Iterator[None]:
+    """Inside, calls of huggingface_hub alone: what they raise comes out as one sentence.
+
+    Raises:
+        InputError: No token or a wrong one, no such repository, revision or file, no access, no network.
+        RunError: The disk is full, or the connection or the Hub failed half-way.
+    """
+    try:
+        yield
+    except LogosError:
+        raise
+    except RAISED as error:
+        raise explain(error, asked) from error
+
+
+def explain(error: BaseException, asked: Asked) -> LogosError:
+    """The user's error for what was raised, looked for through the chain of causes."""
+    chain = causes(error)
+    holding = (failure for failure, holds in CONDITIONS.items() if holds(chain))
+    return next(failed(failure, asked, error) for failure in holding if _column(failure, asked.what) is not None)
+
+
+def failed(failure: Failure, asked: Asked, error: BaseException | None = None) -> LogosError:
+    """The user's error for a failure.
+
+    Args:
+        failure: One with a sentence for what was asked for.
+        asked: What the Hub was asked for.
+        error: What was raised, if anything was.
+    """
+    column = _column(failure, asked.what)
+    assert column is not None
+    kind, sentence = column
+    said = {} if error is None else {"error": type(error).__name__, "said": first_sentence(error)}
+    return kind(sentence.format(**asked._asdict(), endpoint=constants.ENDPOINT, **said))
+
+
+def _column(failure: Failure, what: What) -> tuple[type[LogosError], str] | None:
+    """Error and sentence; without one of its own, a Space has a model's, and a release that of a repository."""
+    row = SENTENCES[failure]
+    like: What = {"space": "model", "release": "lenses"}.get(what, what)  # type: ignore[assignment]
+    return row.get(what, row.get(like))
+
+
+Row = dict[str, tuple[type[LogosError], str]]
+
+
+def _row(error: type[LogosError], **sentences: str) -> Row:
+    """A row of the table, by what was asked for."""
+    return {what: (error, sentence) for what, sentence in sentences.items()}
+
+
+_TOKEN_REFUSED = "The Hub does not accept this machine's token: log in again with `hf auth login`, or mend HF_TOKEN."
+_NO_DATASET = (
+    "There is no dataset {name} on the Hub that you may see, nor a folder or file of that name; check --data.dataset, "
+    "or log in with `hf auth login` if it is private."
+)
+_NO_SPACE = "There is neither a folder nor a Space {name} that this machine may see: {wanted}."
+_DATASET_UNREACHABLE = (
+    "Dataset {name} is not a local folder or file, and the Hub cannot be reached ({error}); connect to the network, or "
+    "give a local copy with --data.dataset."
+)
+
+SENTENCES: Mapping[Failure, Row] = {
+    "no token": _row(
+        InputError,
+        lenses="There is no Hub token on this machine: log in with `hf auth login`, or set HF_TOKEN, with one that may "
+        "write.",
+    ),
+    "token refused": _row(InputError, model=_TOKEN_REFUSED, dataset=_TOKEN_REFUSED, lenses=_TOKEN_REFUSED),
+    "no id": _row(
+        InputError,
+        model="{name!r} is not a model id; give `organisation/name`, a folder or `demo`.",
+        space=_NO_SPACE,
+        dataset=_NO_DATASET,
+        lenses="{name!r} is not the id of a repository: give `organisation/name`.",
+    ),
+    "gated": _row(
+        InputError,
+        model="{name} is gated and this machine has no access; accept its licence at {endpoint}/{name} and log in with "
+        "`hf auth login`.",
+        space="The Space {name} is gated and this machine has no access: accept its terms at {endpoint}/spaces/{name} "
+        "and log in with `hf auth login`.",
+        dataset="Dataset {name} is gated: accept its conditions on https://huggingface.co/datasets/{name} and log in "
+        "with `hf auth login`.",
+        lenses="{name} is gated and this machine has no access: accept its terms at {endpoint}/datasets/{name} and log "
+        "in with `hf auth login`.",
+    ),
+    "disabled": _row(InputError, lenses="{name} has been disabled by the Hub: see {endpoint}/datasets/{name}."),
+    "no revision": _row(
+        InputError,
+        model="{name} has no revision {revision!r}; give a branch, tag or commit that exists on the Hub.",
+        dataset="Dataset {name} has no revision {revision!r}; give a branch, tag or commit of it with --data.revision.",
+        lenses="{name} has no revision {revision!r}: `logos-pl hub list` shows its releases.",
+    ),
+    "no repository": _row(
+        InputError,
+        model="there is no model {name!r} on the Hub that this machine may see; check the spelling, or log in with "
+        "`hf auth login` if it is private.",
+        space=_NO_SPACE,
+        dataset=_NO_DATASET,
+        lenses="There is no folder and no data set on the Hub called {name} that this machine may see: check the "
+        "spelling, or log in with `hf auth login` if it is private.",
+    ),
+    "offline": _row(
+        HubUnreachableError,
+        model="{name} is not in the local cache, or not all of it, and offline mode is on; unset HF_HUB_OFFLINE to "
+        "fetch it, or give a local folder.",
+        dataset=_DATASET_UNREACHABLE,
+        lenses="{name} is not in the local cache, or not all of it, and offline mode is on: unset HF_HUB_OFFLINE to "
+        "fetch it, or give a local folder.",
+    ),
+    "no file": _row(
+        InputError,
+        model="{name} has no config.json on the Hub; it is not a model transformers can load.",
+        space="{no_file}",
+        lenses="{no_file}",
+    ),
+    "forbidden": _row(
+        RunError, lenses="This machine's token may not do that with {name}: use one that may write to it."
+    ),
+    "changed meanwhile": _row(
+        RunError, lenses="{name} was changed by someone else at the same moment: run the same command again."
+    ),
+    "too many requests": _row(
+        RunError,
+        lenses="The Hub takes no more requests from this machine for now: run the same command again in some minutes.",
+    ),
+    "server failed": _row(
+        RunError, lenses="The Hub failed while it was asked for {name}: run the same command again later."
+    ),
+    "refused": _row(InputError, model="the Hub refused to serve {name} or failed; try again later."),
+    "disk full": _row(
+        RunError,
+        model="the disk is full while {name} is fetched; free space or point HF_HOME to a larger disk.",
+        lenses="The disk is full while {name} is fetched: free space, or point HF_HOME to a larger disk.",
+    ),
+    "cache read-only": _row(
+        RunError,
+        model="the cache folder for {name} cannot be written; point HF_HOME to a folder of yours.",
+        lenses="The cache folder for {name} cannot be written: point HF_HOME to a folder of yours.",
+    ),
+    "not a Hub": _row(
+        InputError, lenses="{endpoint} does not answer as the Hub does: check HF_ENDPOINT, firewall and proxy."
+    ),
+    "unreachable": {
+        **_row(
+            HubUnreachableError,
+            model="{name} is not in the local cache, or not all of it, and the Hub cannot be reached; check the "
+            "network, or give a local folder.",
+            lenses="{name} is not in the local cache, or not all of it, and {endpoint} cannot be reached: check the "
+            "network and run the same command again, or give a local folder.",
+        ),
+        **_row(
+            RunError,
+            release="The connection to {endpoint} broke while {name} was published: run the same command again; "
+            "nothing shows there before it is whole, and what has arrived is not sent twice.",
+        ),
+    },
+    "other": {
+        **_row(InputError, model="{name} cannot be loaded: {said}"),
+        **_row(HubUnreachableError, dataset=_DATASET_UNREACHABLE),
+        **_row(RunError, lenses="{name}: {said}"),
+    },
+}
+"""By failure and what was asked for; where a cell is empty, the next failure that holds has one."""
