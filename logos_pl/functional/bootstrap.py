@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from logos_pl.functional.unembedding import spans
+from logos_pl.functional.blocks import spans
 
 Statistic = Literal["median", "mean"]
 

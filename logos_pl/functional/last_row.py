@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from logos_pl.functional.blocks import spans
 from logos_pl.functional.closest_temperature import closest_temperature, kl_at_bits
-from logos_pl.functional.unembedding import spans
 
 # Logits in fp64 that the search for a temperature looks at together: they stay in a CPU's cache.
 _SLICE_BYTES = 2**20

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from logos_pl.errors import InputError
-from logos_pl.functional.lens_loss import Unembedding, unembed
 from logos_pl.functional.row_index import row_index
+from logos_pl.functional.unembedding import Unembedding, unembed
 from logos_pl.lm.anatomy import Anatomy
 from logos_pl.lm.devices import Fp32Unembed, unembedding_dtype
 from logos_pl.lm.norms import NormWeights, identity_norm, norm_weights
@@ -80,6 +80,14 @@ class Head:
     def project_shift(self, shift: Float[Tensor, "*lead d_model"]) -> Float[Tensor, "*lead d_head"]:
         """What ``project(x + shift)`` has beyond ``project(x)``: the projection without its bias."""
         return shift if self.projection is None else linear(shift, self.projection[0])
+
+    def final_x(self, h: Float[Tensor, "rows pos d_model"]) -> Float[Tensor, "pos d_head"]:
+        """What the unembedding multiplies at row n: the model's final distribution, as losses and readings take it.
+
+        Args:
+            h: Residuals of any rows, the last of which is row n.
+        """
+        return self.project(self.normalise(h[-1:], [self.num_rows - 1]))[0]
 
     def logits(self, x: Float[Tensor, "*lead d_model"]) -> Float[Tensor, "*lead vocab"]:
         """Logits in fp32 of normalised (not yet projected) residuals: bias, scale and soft-cap included."""
