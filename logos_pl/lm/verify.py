@@ -29,6 +29,7 @@ from transformers import PreTrainedModel
 from logos_pl.errors import InputError
 from logos_pl.lm.anatomy import Anatomy, exact_logits, scale_and_cap
 from logos_pl.lm.finite import refuse_nonfinite
+from logos_pl.lm.hooks import replacing
 from logos_pl.lm.norms import NormWeights, apply_norm, identity_norm, norm_weights, widened
 from logos_pl.lm.probing import PREFIX, last_call, probe_ids, run_traced, twin_ids, unsupported
 from logos_pl.lm.trace import Call, record_calls, same_bits
@@ -141,15 +142,8 @@ def _probe(anatomy: Anatomy, h: Tensor, size: float) -> Float[Tensor, "batch seq
 @torch.no_grad()
 def _logits_from(model: PreTrainedModel, anatomy: Anatomy, probe: Tensor) -> Tensor:
     """The model's own logits when ``probe`` stands in the place of row n."""
-
-    def replace(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        return type(output)((probe, *output[1:])) if isinstance(output, tuple | list) else probe
-
-    handle = anatomy.blocks[-1].register_forward_hook(replace)
-    try:
+    with replacing(anatomy.blocks[-1], probe):
         return model(input_ids=probe_ids(model, offset=1), use_cache=False).logits
-    finally:
-        handle.remove()
 
 
 @torch.no_grad()
