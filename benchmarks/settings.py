@@ -14,9 +14,12 @@ from benchmarks.timing import Clock
 from logos_pl.data.datamodule import LensDataModule
 from logos_pl.errors import InputError
 from logos_pl.functional.low_rank import resolve_rank
-from logos_pl.lm.devices import StepSize, choose_device, measure_memory, shape_of
+from logos_pl.lm.config import read_config
+from logos_pl.lm.devices import choose_device, measure_memory
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.lm.loading import read_config, resolve_dtype
+from logos_pl.lm.loading import resolve_dtype
+from logos_pl.lm.memory import StepSize
+from logos_pl.lm.model_shape import shape_of
 from logos_pl.lm.quiet import quiet
 from logos_pl.lm.sources import locate
 from logos_pl.modules.tuning import LensTuning

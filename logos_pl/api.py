@@ -27,8 +27,10 @@ from logos_pl.lenses.head import DecodingNorm, Head
 from logos_pl.lenses.norm import Lens, NormLens
 from logos_pl.lenses.skipping import skipping_sums
 from logos_pl.lenses.tuned import TunedLens
-from logos_pl.lm.devices import StepSize, choose_device, measure_memory
-from logos_pl.lm.frozen import FrozenLM, model_shape
+from logos_pl.lm.devices import choose_device, measure_memory
+from logos_pl.lm.frozen import FrozenLM
+from logos_pl.lm.memory import StepSize
+from logos_pl.lm.model_shape import model_shape
 from logos_pl.lm.residuals import residuals
 from logos_pl.sweep.attribution import Decomposer
 from logos_pl.sweep.milestones import Milestones, milestones

@@ -30,7 +30,8 @@ from logos_pl.io.parsing import MIB, parse_json, read_bytes, read_text
 from logos_pl.lenses.affine import AffineLens
 from logos_pl.lenses.head import Head
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.lm.sources import clean_name, explain
+from logos_pl.lm.hub_errors import explain
+from logos_pl.lm.sources import clean_name
 
 CONFIG_FILE, PARAMS_FILE = "config.json", "params.pt"
 HUB_FOLDER = "lens"

@@ -3,22 +3,15 @@
 from typing import Any, NamedTuple
 
 from logos_pl.errors import InputError
-from logos_pl.functional.budget import Batching, plan_batching, total_steps
+from logos_pl.functional.budget import BatchPlan, plan_batching, total_steps
 from logos_pl.functional.low_rank import resolve_rank
 from logos_pl.functional.positions import position_bounds
 from logos_pl.functional.schedules import SCHEDULES, SPEC_BATCH_SEQS, scheduled_batch, scheduled_positions
-from logos_pl.lm.devices import (
-    GIB,
-    DeviceChoice,
-    ModelShape,
-    StepSize,
-    choose_device,
-    measure_memory,
-    memory_of_each,
-    shape_of,
-)
-from logos_pl.lm.frozen import context_length, read_config
-from logos_pl.lm.loading import DTYPES
+from logos_pl.lm.config import context_length, read_config
+from logos_pl.lm.devices import DeviceChoice, choose_device, measure_memory, memory_of_each
+from logos_pl.lm.dtypes import DTYPES
+from logos_pl.lm.memory import GIB, ModelShape, StepSize
+from logos_pl.lm.model_shape import shape_of
 from logos_pl.lm.sources import clean_name, locate
 
 MOST_DEVICES = 1024
@@ -42,7 +35,7 @@ class RunPlan(NamedTuple):
     clean_model_name: str
     shape: ModelShape
     choice: DeviceChoice
-    batching: Batching
+    batching: BatchPlan
     steps: int
     tokens: int
 

@@ -46,7 +46,8 @@ from logos_pl.fit.stopping import PercentileStopping
 from logos_pl.functional.schedules import ScheduleName
 from logos_pl.gates.writer import GateWriter
 from logos_pl.io.terminal import say
-from logos_pl.lm.sources import clean_name, filed_under, first_sentence
+from logos_pl.lm.hub_errors import first_sentence
+from logos_pl.lm.sources import clean_name, filed_under
 from logos_pl.modules.graceful_stop import GracefulStop
 from logos_pl.modules.imported_lens import ImportedLens
 from logos_pl.modules.lens_import import LensImport

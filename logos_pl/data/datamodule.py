@@ -29,8 +29,9 @@ from logos_pl.functional import budget
 from logos_pl.functional.positions import position_bounds
 from logos_pl.functional.schedules import SCHEDULES, ScheduleName, scheduled_batch, scheduled_positions
 from logos_pl.io.parsing import MAX_YAML_BYTES, read_bytes
-from logos_pl.lm.frozen import context_length, load_tokenizer, read_config, vocabulary_size
+from logos_pl.lm.config import context_length, read_config, vocabulary_size
 from logos_pl.lm.sources import locate
+from logos_pl.lm.tokenizer import load_tokenizer
 
 DEFAULT_MICRO_BATCH_SEQS = 8
 MAX_TOKENS = 10**15

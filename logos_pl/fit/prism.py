@@ -21,7 +21,7 @@ from logos_pl.lenses.decoding import lens_divergence
 from logos_pl.lenses.head import DecodingNorm, Head
 from logos_pl.lenses.norm import Lens, NormLens
 from logos_pl.lenses.prism import PrismLens, fit_prism, whiten_final
-from logos_pl.lm.devices import Fp32Unembed
+from logos_pl.lm.dtypes import Fp32Unembed
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
 from logos_pl.modules.all_sum import all_sum

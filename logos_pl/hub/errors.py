@@ -21,7 +21,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import httpx
 
 from logos_pl.errors import InputError, LogosError, RunError
-from logos_pl.lm.sources import causes, first_sentence
+from logos_pl.lm.hub_errors import causes, first_sentence
 
 
 class HubUnreachableError(InputError):

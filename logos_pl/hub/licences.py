@@ -6,13 +6,15 @@ from typing import Any, NamedTuple
 
 from huggingface_hub import HfApi, hf_hub_download
 
+from logos_pl.demo import DEMO
 from logos_pl.errors import InputError, LogosError
 from logos_pl.hub.errors import RAISED
 from logos_pl.hub.index import Licence
 from logos_pl.hub.layout import LICENCES_FOLDER, model_path
 from logos_pl.io.files import real_path
 from logos_pl.io.parsing import MAX_TEXT_BYTES, parse_yaml, read_bytes, read_text
-from logos_pl.lm.sources import DEMO, explain, locate, model_commit
+from logos_pl.lm.hub_errors import explain
+from logos_pl.lm.sources import locate, model_commit
 
 FRONT_MATTER = re.compile(r"\s*---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|$)", re.DOTALL)
 LICENCE_NAME = re.compile(r"(LICEN[SC]E|COPYING|NOTICE|USE_POLICY)([._-][\w.-]*)?", re.IGNORECASE)

@@ -1,7 +1,7 @@
-"""Numbers of a model's configuration, looked at before anything is built from them.
+"""Checks of the numbers in a model's configuration, before anything is built from them.
 
-transformers makes a list as long as the layers while it reads the file, and a module for each of them after it: a
-thousand million of them would take all memory, and hours.
+transformers makes a list as long as the layers while it reads the file, and then a module for each of them: a billion
+of them would take all memory, and hours.
 """
 
 import math

@@ -1,7 +1,7 @@
-"""The files of a model's folder before a library parses them: what is no regular file, no JSON or only a pointer.
+"""Checks of the files in a model's folder before a library parses them: regular files, JSON, no Git LFS pointers.
 
-A folder may be a stranger's: a pipe in it would hang the command, a name with separators in the index of the shards
-would open any file of this machine. Knows neither torch nor transformers, so that finding a model stays quick.
+A folder may come from anyone: a pipe in it would hang the command, a name with separators in the index of the shards
+would open any file of this machine. Imports neither torch nor transformers, so that finding a model stays quick.
 """
 
 import re
@@ -43,8 +43,8 @@ LFS_START = b"version https://git-lfs.github.com/spec/"
 _SHARD_NAME = re.compile(r"[\w][\w.+ -]*")
 
 
-def refuse_strange(folder: Path, name: str) -> None:
-    """Returns when what transformers opens beside the weights can be opened.
+def check_files(folder: Path, name: str) -> None:
+    """Returns if all files that transformers opens beside the weights can be opened.
 
     Args:
         folder: The model's folder.

@@ -1,4 +1,4 @@
-"""What the modules of a model read and write during one forward: the evidence that discovery and proof rest on."""
+"""What modules of a model read and write during one forward pass; its parts are found and verified by it."""
 
 from collections.abc import Callable, Iterable
 from functools import partial

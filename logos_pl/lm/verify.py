@@ -1,4 +1,4 @@
-"""Proof, on a few tokens, that an anatomy is the model's: run at every load, for every model.
+"""Checks on a few tokens that the parts found are the model's: run at every load, for every model.
 
 Six claims, each by number: (a) what block L writes is bitwise what block L+1 reads, (b) row n is bitwise what the
 final norm reads, (c) the model's modules give bitwise the model's logits, for the model's own row n and for rows of
@@ -94,7 +94,7 @@ def _check_stream(anatomy: Anatomy, calls: list[Call]) -> None:
 
 
 def _check_causality(anatomy: Anatomy, ids: Tensor, calls: list[Call]) -> None:
-    """Claim (f), from the rows of ``twin_ids`` and of the same batch turned round."""
+    """Claim (f), from the rows of ``twin_ids`` and of the same batch flipped."""
     others, _ = record_calls(lambda: anatomy.body(input_ids=ids.flip(0), use_cache=False), anatomy.blocks)
     eps = torch.finfo(anatomy.lm_head.weight.dtype).eps
     before, allowed = torch.zeros(()), torch.zeros(())

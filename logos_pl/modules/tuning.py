@@ -35,7 +35,7 @@ from logos_pl.lenses.norm import Lens, NormLens
 from logos_pl.lenses.prism import PrismLens
 from logos_pl.lenses.translator import Translators
 from logos_pl.lenses.tuned import TunedLens
-from logos_pl.lm.devices import Fp32Unembed
+from logos_pl.lm.dtypes import Fp32Unembed
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
 from logos_pl.modules.row_means import RowMeans

@@ -9,7 +9,8 @@ import torch
 
 from logos_pl.cli import plan
 from logos_pl.errors import InputError
-from logos_pl.lm.devices import DeviceMemory, ModelShape
+from logos_pl.lm.devices import DeviceMemory
+from logos_pl.lm.memory import ModelShape
 from tests.tiny import make_model, namespace
 
 MEMORY = [DeviceMemory("cuda:1", 10**11, 10**11), DeviceMemory("cpu", 10**10, 10**10)]

@@ -17,8 +17,8 @@ from logos_pl.data.packed_text import TextBatch
 from logos_pl.data.shards import Shard
 from logos_pl.errors import InputError
 from logos_pl.functional.positions import sample_positions
-from logos_pl.lm.frozen import read_config
-from logos_pl.lm.sources import Source
+from logos_pl.lm.config import read_config
+from logos_pl.lm.sources import ModelSource
 from tests.data.texts import expected_side, make_texts
 
 Corpus = Callable[..., tuple[Shard, ...]]
@@ -225,7 +225,7 @@ def test_the_models_configuration_is_read_once_and_not_at_every_interval(
 ) -> None:
     read: list[str] = []
 
-    def reading(source: Source) -> PreTrainedConfig:
+    def reading(source: ModelSource) -> PreTrainedConfig:
         read.append(source.model_id)
         return read_config(source)
 

@@ -1,6 +1,5 @@
 """What the Hub, the disk and the network can answer, each told to the user in one sentence."""
 
-import errno
 import hashlib
 import os
 import shutil
@@ -13,14 +12,13 @@ from typing import Any
 import huggingface_hub
 import pytest
 import torch
-from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
 from logos_pl.cli.plan import plan_run
 from logos_pl.data.datamodule import LensDataModule
-from logos_pl.errors import InputError, LogosError, RunError
+from logos_pl.errors import InputError
 from logos_pl.lm import hub_call, sources
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.lm.sources import clean_name, explain, filed_under, files_digest, locate
+from logos_pl.lm.sources import clean_name, filed_under, files_digest, locate
 from tests.lm.hub_stand_in import COMMIT, REFUSALS, HubStandIn
 from tests.tiny import make_model, namespace
 
@@ -111,20 +109,6 @@ def test_a_model_of_the_hub_is_pinned_to_its_commit() -> None:
     source = locate("org/model")
     assert (source.model_id, source.commit, source.folder.name) == ("org/model", COMMIT, COMMIT)
     assert sources.model_commit(source) == sources.tokenizer_commit(source) == COMMIT
-
-
-@pytest.mark.usefixtures("hub")
-@pytest.mark.parametrize(
-    ("cause", "words"),
-    [
-        (OfflineModeIsEnabled("offline"), "or not all of it, and offline mode is on; unset HF_HUB_OFFLINE"),
-        (ConnectionError("no route"), "or not all of it, and the Hub cannot be reached; check the network"),
-    ],
-)
-def test_offline_mode_and_a_missing_network_are_told_apart(cause: Exception, words: str) -> None:
-    missing = LocalEntryNotFoundError("not found")
-    missing.__cause__ = cause
-    assert words in str(explain(missing, "org/model"))
 
 
 @pytest.mark.usefixtures("hub")
@@ -229,22 +213,6 @@ def test_weights_that_are_missing_in_the_cache_are_named_and_asked_for_again_onc
     url = published.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", url)
     assert FrozenLM.load("org/model").model_commit == COMMIT
-
-
-@pytest.mark.parametrize(
-    ("code", "words"),
-    [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "cannot be written"), (errno.EACCES, "cannot be written")],
-)
-def test_a_disk_that_refuses_is_a_failure_of_the_run_not_of_the_input(code: int, words: str) -> None:
-    wrapped = OSError("could not fetch")
-    wrapped.__cause__ = OSError(code, "disk")
-    error: LogosError = explain(wrapped, "org/model")
-    assert isinstance(error, RunError)
-    assert words in str(error)
-
-
-def test_anything_else_keeps_its_first_line() -> None:
-    assert str(explain(OSError("odd thing.\nmore"), "org/model")) == "org/model cannot be loaded: odd thing."
 
 
 @pytest.mark.parametrize("place", ["/no/such/folder", "./nowhere", "~/nowhere_at_all", "a/b/c"])
