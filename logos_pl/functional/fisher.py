@@ -1,4 +1,4 @@
-"""How much a small change of what the head multiplies changes the model's final distribution."""
+"""The Fisher information of the final distribution by what the head multiplies. Source: docs/method.md §2.2."""
 
 import torch
 from jaxtyping import Float
@@ -15,8 +15,8 @@ def fisher_metric(
 ) -> Float[Tensor, "d_head d_head"]:
     """Γ with KL(P_final ‖ P) ≈ ½ (x − y) Γ (x − y)ᵀ nats for x near y, mean over positions; in fp64 on the CPU.
 
-    It is the Fisher information Jᵀ (diag p − p pᵀ) J, with J the derivative of the logits, soft-cap included. All of
-    it but the average over positions is two products: the mean over positions of p weights the vocabulary once.
+    It is the Fisher information Jᵀ (diag p − p pᵀ) J, with J the derivative of the logits, soft-cap included. Its
+    mean over positions takes two products: of the unembedding weighted by the mean of p, and of the positions' means.
 
     Args:
         final_x: What the head multiplies at row n, y.

@@ -1,4 +1,4 @@
-"""Cross-entropy to the tokens that really follow, from blocks of logits."""
+"""Cross-entropy of every row to the next token of the text, from blocks of logits."""
 
 import torch
 from jaxtyping import Float, Int

@@ -1,4 +1,4 @@
-"""Everything a sweep reads from a distribution, per row and position, from one pass over blocks of logits."""
+"""All metrics of a sweep, per row and position, from one pass over blocks of logits."""
 
 from typing import NamedTuple
 

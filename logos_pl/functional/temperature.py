@@ -1,4 +1,4 @@
-"""How the divergence from the model's distribution changes with a row's temperature, from blocks of logits."""
+"""Derivatives of the divergence from the final distribution by a row's temperature, from blocks of logits."""
 
 from typing import NamedTuple
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from logos_pl.functional.blocks import spans
 
 WIDENED_BYTES = 2**26
-"""What is widened to fp32 of a half-precision unembedding at a time, where its own products would round too much."""
+"""Bytes of a half-precision unembedding that are held in fp32 at a time, where its products need it (not CUDA)."""
 
 
 class Unembedding(NamedTuple):

@@ -1,4 +1,4 @@
-"""One scalar temperature per row, fitted on text: how much of a lens's gain is mere calibration."""
+"""One temperature per row, fitted on text: the baseline for gains of a lens that are calibration alone."""
 
 from collections.abc import Sequence
 
@@ -13,8 +13,8 @@ from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import Lens
 
 INV_TAU_BOUNDS = (1e-3, 1e3)
-"""Smallest and largest 1/τ: where a row's logits speak against the model's, the best temperature is infinite. Their
-geometric mean is 1, so that a row whose logits are all alike, where every temperature is as good, stays at 1."""
+"""Smallest and largest 1/τ: the best τ is infinite where a row's logits are anti-correlated with the model's. Their
+geometric mean is 1, so that a row whose logits are all equal, for which every τ is as good, keeps 1."""
 
 _RELATIVE_TOLERANCE = 1e-5
 # Newton mostly takes 6 steps; bisection alone narrows the bracket from 1e6 to 1 + 1e-5 in 21.
@@ -60,11 +60,11 @@ def fit_temperatures(
     """1/τ per row that minimises the mean KL(P_final ‖ softmax(z/τ)) over positions; 1 for row n. In fp32, on the CPU.
 
     The divergence is convex in 1/τ: Newton's method inside a bracket, all rows at once and each
-    until its 1/τ is converged to a relative 1e-5. A row whose logits are all alike keeps 1.
+    until its 1/τ is converged to a relative 1e-5. A row whose logits are all equal keeps 1.
 
     Args:
         lens: The lens to calibrate, as a rule the norm lens.
-        h: Residuals of rows 0 … n at positions of text that nothing is measured on; on any device, in any precision.
+        h: Residuals of rows 0 … n at positions of text that no result is measured on; on any device, in any precision.
         block_bytes: Upper bound on one block of logits, and on one of normed residuals.
 
     Raises:
