@@ -57,7 +57,7 @@ def logit_slices(z: Float[Tensor, "pos rows vocab"], num_pos: int | None = None)
 
     Args:
         z: The block; where its rows come first, slices are of whole rows instead of whole positions.
-        num_pos: How many positions are looked at, of any; None: all.
+        num_pos: Number of positions, where only some of the block's are looked at; None: all of them.
     """
     slice_bytes = _CPU_SLICE_BYTES if z.device.type == "cpu" else _SLICE_BYTES
     num_pos = z.shape[0] if num_pos is None else num_pos

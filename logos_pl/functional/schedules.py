@@ -73,7 +73,7 @@ def scheduled_positions(
         name: The schedule.
         vocab_size: Tokens of the vocabulary.
         seq_len: Tokens per sequence.
-        batch_seqs: Sequences per optimiser step; all of them together have as many positions whatever their number.
+        batch_seqs: Sequences per optimiser step; the number of positions of all of them together stays the same.
     """
     if name == "spec":
         return spec_rows_and_positions(vocab_size)[1], (0.60, 0.95)

@@ -26,7 +26,7 @@ def context_length(config: PreTrainedConfig) -> int | None:
 
 
 def vocabulary_size(config: PreTrainedConfig) -> int:
-    """Rows of a model's embedding: the ids that it has, whatever its tokenizer knows."""
+    """Rows of a model's embedding: the number of its token ids, which its tokenizer need not all know."""
     return int(config.get_text_config(decoder=True).vocab_size)
 
 
@@ -34,7 +34,7 @@ def read_config(source: ModelSource) -> PreTrainedConfig:
     """The configuration of a causal language model that transformers knows without foreign code.
 
     Raises:
-        InputError: Unknown architecture, one that needs its own code, one that is no causal language model, or values
+        InputError: Unknown architecture, one that needs its own code, one other than a causal language model, or values
             that no model has.
     """
     name = source.model_id
@@ -73,7 +73,7 @@ def _unknown_family(name: str, family: object, raw: dict[str, Any]) -> InputErro
 
 
 def _resolve_attention(config: PreTrainedConfig) -> None:
-    """Leaves the choice to transformers where the configuration names an attention that may not run here."""
+    """Leaves the choice to transformers where the configuration names an attention that may not run everywhere."""
     asked = config._attn_implementation
     if asked in ATTENTIONS:
         return

@@ -100,7 +100,7 @@ def _choice(shape: ModelShape, device: DeviceMemory, step: StepSize, dtype: torc
 def largest_micro_batch(shape: ModelShape, device: DeviceMemory, dtype: torch.dtype, step: StepSize) -> int:
     """The largest divisor of the step's sequences, up to ``MICRO_BATCH_SEQS``, with which a step fits; 1 if none does.
 
-    It goes by all the memory a device has, not by what is free now, so that a resumed run comes to the same.
+    It depends on the total memory of the device, not on what is free now, so that a resumed run gets the same.
     """
     most = min(MICRO_BATCH_SEQS[device.kind], step.step_seqs)
     sizes = [size for size in range(most, 0, -1) if step.step_seqs % size == 0]
@@ -122,7 +122,7 @@ def measure_memory(cards: Sequence[int] | None = None) -> list[DeviceMemory]:
     """The devices of this machine in order of preference, with what is free on each now.
 
     Args:
-        cards: CUDA devices to look at; None: all. Asking one what is free puts a context of some hundred MiB onto it.
+        cards: CUDA devices to look at; None: all. Asking for free memory makes a CUDA context of some hundred MiB.
 
     Raises:
         InputError: One of the cards is not there.

@@ -19,8 +19,8 @@ _NO_MEMORY = ("DefaultCPUAllocator", "can't allocate memory", "not enough memory
 def blaming(what: str, remedy: str, name: str, values: Mapping[str, Any] | None = None) -> Iterator[None]:
     """Turns whatever one call of such a library raises into one sentence; nothing else may stand inside.
 
-    Those libraries check few values, and meet a wrong one with whatever Python makes of it: KeyError, AssertionError,
-    ZeroDivisionError and a dozen more, which nobody can list. Hence any exception is caught, here alone.
+    Those libraries check few values; a wrong one ends in KeyError, AssertionError, ZeroDivisionError or a dozen others
+    that cannot be listed. Hence any exception is caught, here alone.
 
     Args:
         what: What is wrong then, such as ``config.json of m is not valid``.

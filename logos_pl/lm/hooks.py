@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 Take = Callable[[Tensor | None], object]
-"""Called with the first tensor that a module reads or writes, the very one; None where there is no tensor."""
+"""Called with the first tensor that a module reads or writes, not a copy; with None where there is no tensor."""
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Memory that fitting a lens takes, estimated from sizes before any weight is read.
 
-The estimate is conservative and every constant in it is here; docs/memory.md has what it comes to.
+The estimate is conservative and every constant in it is here; docs/memory.md has tables of what it gives.
 """
 
 from typing import NamedTuple

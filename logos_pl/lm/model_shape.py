@@ -46,6 +46,6 @@ def model_shape(model_id: str, revision: str | None = None) -> ModelShape:
     """Sizes of a model, from its configuration alone: what decides on the device before weights are fetched.
 
     Raises:
-        InputError: The model cannot be found, or is no causal language model.
+        InputError: The model cannot be found, or is not a causal language model.
     """
     return shape_of(read_config(locate(model_id, revision)))

@@ -1,7 +1,7 @@
 """Where a model comes from: the Hub, a folder, or the package; and which commit.
 
 The Hub is asked once in a process for ``config.json``: the answer tells a wrong name from a missing login from a
-missing network, and pins the commit that configuration, tokenizer and weights are read from, whatever ``main`` becomes.
+missing network, and pins the commit that configuration, tokenizer and weights are read from, even if ``main`` moves.
 What is read of a model of the Hub lies in one folder, its snapshot at that commit, so that everything behind this file
 knows folders only.
 """
