@@ -11,15 +11,9 @@ from benchmarks.architectures import ARCHITECTURES
 from benchmarks.report import table
 from logos_pl.functional.low_rank import default_rank
 from logos_pl.functional.schedules import SPEC_BATCH_SEQS, scheduled_positions
-from logos_pl.lm.devices import (
-    DeviceMemory,
-    MemoryParts,
-    ModelShape,
-    StepSize,
-    largest_micro_batch,
-    memory_parts,
-    shape_of,
-)
+from logos_pl.lm.devices import DeviceMemory, largest_micro_batch
+from logos_pl.lm.memory import MemoryParts, ModelShape, StepSize, memory_parts
+from logos_pl.lm.model_shape import shape_of
 from logos_pl.lm.sources import clean_name
 
 CARDS_GB = [16, 24, 40, 80, 141]

@@ -13,7 +13,8 @@ from torch.nn.functional import kl_div, log_softmax
 from benchmarks.flop import count_flop
 from benchmarks.machine import peaks_flop_per_s, products
 from benchmarks.timing import Clock, Ratio, alternate, ratio
-from logos_pl.functional.lens_loss import Unembedding, lens_loss
+from logos_pl.functional.lens_loss import lens_loss
+from logos_pl.functional.unembedding import Unembedding
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class LossInputs(NamedTuple):
     """The arguments of `lens_loss`."""
 
     x: Float[Tensor, "rows pos d_head"]
-    teacher_x: Float[Tensor, "pos d_head"]
+    final_x: Float[Tensor, "pos d_head"]
     inv_tau: Float[Tensor, " rows"]
     head: Unembedding
 
@@ -95,9 +96,9 @@ def fused(inputs: LossInputs) -> Tensor:
 
 def naive(inputs: LossInputs) -> Tensor:
     """The same by torch's own log_softmax and kl_div on the logits of all rows and positions."""
-    x, teacher_x, inv_tau, head = inputs
+    x, final_x, inv_tau, head = inputs
     with torch.no_grad():
-        log_p = log_softmax((teacher_x.to(head.weight.dtype) @ head.weight.T).float(), dim=-1)
+        log_p = log_softmax((final_x.to(head.weight.dtype) @ head.weight.T).float(), dim=-1)
     logits = (x.to(head.weight.dtype) @ head.weight.T).float() * inv_tau[:, None, None]
     log_q = log_softmax(logits, dim=-1)
     loss = kl_div(log_q, log_p.expand_as(log_q), reduction="none", log_target=True).sum(dim=-1).mean()

@@ -13,7 +13,7 @@ from benchmarks.flop import count_flop
 from benchmarks.prompts import token_string, tokens_in
 from benchmarks.timing import Clock, Ratio, Times, alternate, ratio
 from logos_pl.data.prompts import PromptBatch
-from logos_pl.functional.unembedding import spans
+from logos_pl.functional.blocks import spans
 from logos_pl.sweep.reader import BatchReading, PromptReader
 from logos_pl.sweep.record_csv import RecordWriter
 from logos_pl.sweep.recording import records_of

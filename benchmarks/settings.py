@@ -18,9 +18,12 @@ from logos_pl.cli.run import KINDS, SECTIONS
 from logos_pl.data.training_text import TrainingText
 from logos_pl.errors import InputError
 from logos_pl.functional.schedules import ScheduleName
-from logos_pl.lm.devices import StepSize, choose_device, measure_memory, shape_of
+from logos_pl.lm.config import read_config
+from logos_pl.lm.devices import choose_device, measure_memory
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.lm.loading import read_config, resolve_dtype
+from logos_pl.lm.loading import resolve_dtype
+from logos_pl.lm.memory import StepSize
+from logos_pl.lm.model_shape import shape_of
 from logos_pl.lm.quiet import quiet
 from logos_pl.lm.sources import locate
 from logos_pl.settings.lens import TuningSettings

@@ -14,8 +14,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from logos_pl.artifacts import load_lenses, load_prism
+from logos_pl.artifacts.prism import load_prism
 from logos_pl.artifacts.provenance import Provenance
+from logos_pl.artifacts.tuned_lens import load_lenses
 from logos_pl.artifacts.tuned_lens_format import load_imported_lens
 from logos_pl.data.prompt_types import Prompt
 from logos_pl.data.prompts import TOKENS_PER_BATCH, ask, batches, remarks
@@ -27,8 +28,10 @@ from logos_pl.lenses.head import DecodingNorm, Head
 from logos_pl.lenses.norm import Lens, NormLens
 from logos_pl.lenses.skipping import skipping_sums
 from logos_pl.lenses.tuned import TunedLens
-from logos_pl.lm.devices import StepSize, choose_device, measure_memory
-from logos_pl.lm.frozen import FrozenLM, model_shape
+from logos_pl.lm.devices import choose_device, measure_memory
+from logos_pl.lm.frozen import FrozenLM
+from logos_pl.lm.memory import StepSize
+from logos_pl.lm.model_shape import model_shape
 from logos_pl.lm.residuals import residuals
 from logos_pl.sweep.attribution import Decomposer
 from logos_pl.sweep.milestones import Milestones, milestones

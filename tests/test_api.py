@@ -7,17 +7,10 @@ import pytest
 import torch
 
 import logos_pl
-from logos_pl.api import (
-    lens_logits,
-    load_imported_lens,
-    load_model,
-    load_tuned_lens,
-    norm_lens,
-    skipping_perplexity,
-    sweep,
-)
-from logos_pl.artifacts import save_tuned_lens
+from logos_pl.api import lens_logits, load_model, load_tuned_lens, norm_lens, skipping_perplexity, sweep
 from logos_pl.artifacts.card import model_card
+from logos_pl.artifacts.tuned_lens import save_tuned_lens
+from logos_pl.artifacts.tuned_lens_format import load_imported_lens
 from logos_pl.data.prompt_types import Prompt
 from logos_pl.errors import InputError
 from logos_pl.lenses.head import Head

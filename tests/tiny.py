@@ -13,8 +13,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from logos_pl.cli.run import KINDS
 from logos_pl.fit.module import TuningModule
 from logos_pl.functional.schedules import ScheduleName
-from logos_pl.lm.devices import ModelShape
 from logos_pl.lm.frozen import FrozenLM
+from logos_pl.lm.memory import ModelShape
 from logos_pl.settings.lens import TuningSettings
 from logos_pl.settings.resolve import resolve_tuning
 

@@ -14,8 +14,8 @@ from logos_pl.artifacts.filenames import (
 from logos_pl.artifacts.provenance import Described, OfModel, Provenance
 from logos_pl.artifacts.provenance_schema import Init, MeanDivergence
 from logos_pl.artifacts.verdict import Baseline, Check, EvaluatedOn, Figure
+from logos_pl.demo import DEMO
 from logos_pl.io.markdown import code, escaped, literal, table
-from logos_pl.lm.sources import DEMO
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 HUB_COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -13,7 +13,7 @@ from logos_pl.cli.plan import plan_text
 from logos_pl.cli.processes import is_first_process
 from logos_pl.cli.run_folder import discard_run_folder, find_checkpoint, hold_run_folder, new_run_folder
 from logos_pl.data.training_text import TrainingText
-from logos_pl.errors import InputError
+from logos_pl.errors import InputError, first_sentence
 from logos_pl.fit.checkpoint import AtomicCheckpointIO, Resuming, RunCheckpoint
 from logos_pl.fit.depth_figure import DepthFigure
 from logos_pl.fit.export import LensExport
@@ -22,7 +22,6 @@ from logos_pl.fit.module import PERCENTILE_KL, TuningModule
 from logos_pl.fit.progress import FitProgress
 from logos_pl.fit.start import LensStart
 from logos_pl.fit.stopping import PercentileStopping
-from logos_pl.lm.sources import first_sentence
 from logos_pl.modules.graceful_stop import GracefulStop
 from logos_pl.modules.same_run import SameRun
 from logos_pl.settings.fit import ExportSettings, StoppingSettings

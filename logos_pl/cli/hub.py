@@ -14,6 +14,7 @@ from rich.table import Table
 from logos_pl.cli.configuration import check_arguments, check_settings, expand_home, guard_values
 from logos_pl.cli.error_messages import describe, one_sentence, speak_plainly
 from logos_pl.cli.quiet import silence_third_parties
+from logos_pl.demo import DEMO
 from logos_pl.errors import InputError, LogosError
 from logos_pl.hub.index import VERDICTS, Index, read_index
 from logos_pl.hub.layout import INDEX_FILE, WORDS, Kind, check_tag, today
@@ -21,7 +22,7 @@ from logos_pl.hub.pull import fetch_artifact, fetch_licences, open_repository, p
 from logos_pl.hub.verify import artifact_files, check_licences, refuse_foreign_files
 from logos_pl.io.files import replace_file
 from logos_pl.io.terminal import Console, complain, say
-from logos_pl.lm.sources import DEMO, locate
+from logos_pl.lm.sources import locate
 
 MODELS_HELP = "ids of the models; for a model of a local folder, that folder"
 
@@ -244,7 +245,9 @@ def _loads(kind: Kind, folder: Path, model_id: str, place: str | None, given: Na
     Raises:
         InputError: It cannot be loaded, or does not decode as it should.
     """
-    from logos_pl.artifacts import Provenance, load_lenses, load_prism  # torch and transformers
+    from logos_pl.artifacts.prism import load_prism
+    from logos_pl.artifacts.provenance import Provenance
+    from logos_pl.artifacts.tuned_lens import load_lenses
 
     tuned = kind == "tuned_lenses"
     provenance = load_lenses(folder).provenance if tuned else load_prism(folder)[1]

@@ -4,22 +4,15 @@ from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar, cast
 
 from logos_pl.errors import InputError
-from logos_pl.functional.budget import Batching, plan_batching, total_steps
+from logos_pl.functional.budget import BatchPlan, plan_batching, total_steps
 from logos_pl.functional.low_rank import resolve_rank
 from logos_pl.functional.positions import position_bounds
 from logos_pl.functional.schedules import SPEC_BATCH_SEQS, ScheduleName
-from logos_pl.lm.devices import (
-    GIB,
-    DeviceChoice,
-    ModelShape,
-    StepSize,
-    choose_device,
-    measure_memory,
-    memory_of_each,
-    shape_of,
-)
-from logos_pl.lm.frozen import context_length, read_config
-from logos_pl.lm.loading import DTYPES
+from logos_pl.lm.config import context_length, read_config
+from logos_pl.lm.devices import DeviceChoice, choose_device, measure_memory, memory_of_each
+from logos_pl.lm.dtypes import DTYPES
+from logos_pl.lm.memory import GIB, ModelShape, StepSize
+from logos_pl.lm.model_shape import shape_of
 from logos_pl.lm.sources import clean_name, locate
 from logos_pl.settings.lens import TuningSettings
 from logos_pl.settings.model import ModelSettings
@@ -76,7 +69,7 @@ class RunPlan(NamedTuple):
     choice: DeviceChoice
     devices: Any
     world_size: int
-    batching: Batching | None
+    batching: BatchPlan | None
 
     def sentence(self) -> str:
         """The plan in one line, for the user."""
@@ -138,7 +131,7 @@ def plan_text(model: Model, text: Text, schedule: ScheduleName, trainer: Any) ->
 
 
 def _planned(
-    model: ModelSettings, known: KnownModel, choice: DeviceChoice, trainer: Any, batching: Batching | None
+    model: ModelSettings, known: KnownModel, choice: DeviceChoice, trainer: Any, batching: BatchPlan | None
 ) -> RunPlan:
     dtype: Any = str(choice.dtype).removeprefix("torch.")
     devices = trainer.devices

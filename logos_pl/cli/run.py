@@ -30,10 +30,9 @@ from logos_pl.cli.selftest import Selftest
 from logos_pl.cli.test import Test
 from logos_pl.cli.trainer_options import TAKES, TrainerSettings, check_trainer, import_paths
 from logos_pl.cli.validate import Validate
-from logos_pl.errors import InputError
+from logos_pl.errors import InputError, first_sentence
 from logos_pl.fit.run_config import RunConfig
 from logos_pl.io.terminal import say
-from logos_pl.lm.sources import first_sentence
 
 KINDS: dict[str, type[Command]] = {kind.name: kind for kind in (Fit, Prism, Validate, Test, Predict, Selftest)}
 """The commands that run on Lightning, by name; `hub` is one of its own."""

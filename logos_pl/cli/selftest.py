@@ -20,7 +20,7 @@ from logos_pl.io.terminal import Console, say
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import NormLens
 from logos_pl.lm.anatomy import exact_logits
-from logos_pl.lm.devices import Fp32Unembed
+from logos_pl.lm.dtypes import Fp32Unembed
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
 from logos_pl.settings.model import ModelSettings

@@ -9,8 +9,9 @@ from transformers import PreTrainedTokenizerBase
 from logos_pl.data.prompt_types import Prompt
 from logos_pl.data.prompts import TokenizedPrompt, ask, remarks
 from logos_pl.data.tokenizing import Tokenizer
-from logos_pl.lm.frozen import context_length, load_tokenizer, read_config, vocabulary_size
+from logos_pl.lm.config import context_length, read_config, vocabulary_size
 from logos_pl.lm.sources import locate
+from logos_pl.lm.tokenizer import load_tokenizer
 
 
 class ModelTokenizer(NamedTuple):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from logos_pl.agreement import together
 from logos_pl.errors import RunError
+from logos_pl.functional.blocks import spans
 from logos_pl.functional.closed_form import (
     SHRINKAGES,
     AffineStart,
@@ -27,7 +28,6 @@ from logos_pl.functional.fisher import fisher_metric
 from logos_pl.functional.moments import Moments, MomentStream, reduce_moments
 from logos_pl.functional.positions import FIRST_SETTLED_POSITION
 from logos_pl.functional.training_basis import TrainingBasis, training_basis
-from logos_pl.functional.unembedding import spans
 from logos_pl.lenses.head import Head
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals

@@ -179,7 +179,7 @@ class TuningModule(LensModule):
             self.head.unembedding,
             block_bytes=self.settings.block_bytes,
         )
-        cross_entropy = loss.kl_nats.mean() + loss.teacher_entropy_nats.mean()
+        cross_entropy = loss.kl_nats.mean() + loss.final_entropy_nats.mean()
         self.reading = StepReading(cross_entropy.detach(), loss.kl_nats.detach().mean(dim=1), rows)
         total = cross_entropy + self._regularisers(self.translators)
         if self.bias_only is not None:
@@ -221,7 +221,7 @@ class TuningModule(LensModule):
         last = self.frozen.num_blocks
         h = residuals(self.frozen, batch.input_ids, batch.positions, [*rows, last]).flatten(1, 2)
         x = self.head.normalise(h[:-1], rows)
-        teacher = self.head.project(self.head.normalise(h[-1:], [last]))[0]
+        teacher = self.head.final_x(h)
         index = None if len(rows) == last - 1 else row_index([row - 1 for row in rows], h.device)
         return x, teacher, index
 

@@ -1,8 +1,9 @@
-"""The loss of a lens of bias and temperature alone: a cross-entropy like the lens loss's, with half the products.
+"""The loss of the bias-only lens: a cross-entropy like the lens loss's, with half the products.
 
-A bias is the same at every position, so its gradient takes only the sum of Q − P over the positions, and that sum meets
-the head once. Cost: 2·d·V FLOP in matrix products per (row, position), as much again per row for the gradient and per
-position for the teacher. Extra memory: one block, 2/rows of a block for the teacher, a few slices, and [rows, vocab].
+A bias is the same at every position, so that its gradient takes only the sum of Q − P over the positions, which is
+multiplied by the head once. Cost: 2·d·V FLOP in matrix products per (row, position), as much again per row for the
+gradient and per position for the final distribution. Extra memory: one block, 2/rows of a block for the final
+distribution, a few slices, and [rows, vocab]. Blocks have rows first here, as their sums are over positions.
 """
 
 from typing import Any, NamedTuple
@@ -12,17 +13,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from logos_pl.functional.blocks import logit_blocks, logit_slices
 from logos_pl.functional.compiled import compiled_on_cuda
-from logos_pl.functional.lens_loss import teacher_of, times_head
-from logos_pl.functional.unembedding import (
-    PreparedHead,
-    Unembedding,
-    block_shape,
-    prepare,
-    slice_shape,
-    spans,
-    unscaled_logits,
-)
+from logos_pl.functional.final_distribution import final_distribution
+from logos_pl.functional.lens_loss import times_head
+from logos_pl.functional.unembedding import PreparedHead, Unembedding, prepare, unscaled_logits
 
 
 class _Sums(NamedTuple):
@@ -54,37 +49,34 @@ def _add_slice(
 
 
 def _add_block(z: Tensor, p: Tensor, inv_tau: Tensor, head: PreparedHead, sums: _Sums) -> None:
-    """``_add_slice`` over a block."""
-    rows_per_slice, pos_per_slice = slice_shape(z)
-    for rows in spans(z.shape[0], rows_per_slice):
-        for pos in spans(z.shape[1], pos_per_slice):
-            _add_slice(z[rows, pos], p[pos], inv_tau[rows], head, _Sums(*(part[rows] for part in sums)))
+    """Add what one block contributes, slice by slice."""
+    for rows, pos in logit_slices(z):
+        _add_slice(z[rows, pos], p[pos], inv_tau[rows], head, _Sums(*(part[rows] for part in sums)))
 
 
-def _sweep(x: Tensor, bias: Tensor, inv_tau: Tensor, teacher_x: Tensor, head: PreparedHead, block_bytes: int) -> _Sums:
+def _by_blocks(
+    x: Tensor, bias: Tensor, inv_tau: Tensor, final_x: Tensor, head: PreparedHead, block_bytes: int
+) -> _Sums:
     """The sums over all positions, block by block."""
-    num_rows, num_pos, _ = x.shape
-    zeros = x.new_zeros(num_rows, dtype=head.dtype)
-    sums = _Sums(zeros, zeros.new_zeros(num_rows, head.weight.shape[0]), zeros.clone())
-    row_bytes = head.weight.shape[0] * head.dtype.itemsize
-    pos_per_block, rows_per_block = block_shape(num_pos, num_rows, row_bytes, block_bytes)
-    for pos in spans(num_pos, pos_per_block):
-        p = teacher_of(teacher_x[pos], head).p[:, 0]
-        for rows in spans(num_rows, rows_per_block):
-            z = unscaled_logits(x[rows, pos] + bias[rows, None], head)
-            _add_block(z, p, inv_tau[rows], head, _Sums(*(part[rows] for part in sums)))
+    zeros = x.new_zeros(x.shape[0], dtype=head.dtype)
+    sums = _Sums(zeros, zeros.new_zeros(x.shape[0], head.weight.shape[0]), zeros.clone())
+    for pos, parts in logit_blocks(x, head.row_bytes, block_bytes):
+        p = final_distribution(final_x[pos], head).p[:, 0]
+        for rows in parts:
+            of_rows = _Sums(*(part[rows] for part in sums))
+            _add_block(unscaled_logits(x[rows, pos] + bias[rows, None], head), p, inv_tau[rows], head, of_rows)
     return sums
 
 
 class _BiasLossFunction(torch.autograd.Function):
-    """Carries the gradient formed in the forward sweep to backward, where it is scaled."""
+    """Carries the gradient, formed in the forward pass, to backward, where it is scaled."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, bias: Tensor, inv_tau: Tensor, teacher_x: Tensor, head: PreparedHead, block_bytes: int
+        ctx: Any, x: Tensor, bias: Tensor, inv_tau: Tensor, final_x: Tensor, head: PreparedHead, block_bytes: int
     ) -> Tensor:
         by_tau = inv_tau.to(head.dtype)
-        sums = _sweep(x, bias, by_tau, teacher_x, head, block_bytes)
+        sums = _by_blocks(x, bias, by_tau, final_x, head, block_bytes)
         # The mean first: no number in it is above 1, which the product in half precision relies on.
         cross_entropy, by_logits, by_inv_tau = (part / max(x.shape[1], 1) for part in sums)
         by_bias = times_head(by_logits, head) * (by_tau * (head.scale * head.amplitude))[:, None]
@@ -102,24 +94,24 @@ def bias_cross_entropy(
     x: Float[Tensor, "rows pos d_head"],
     bias: Float[Tensor, "rows d_head"],
     inv_tau: Float[Tensor, "rows"],
-    teacher_x: Float[Tensor, "pos d_head"],
+    final_x: Float[Tensor, "pos d_head"],
     head: Unembedding,
     *,
     block_bytes: int = 2**28,
 ) -> Float[Tensor, "rows"]:
     """CE(P_final, P_row) in nats of the logits ``head(x + bias) / τ``, mean over the positions.
 
-    Differentiable (once) in ``bias`` and ``inv_tau``; all else is a constant. The teacher's temperature is 1.
+    Differentiable (once) in ``bias`` and ``inv_tau``; all else is a constant.
 
     Args:
         x: What the head multiplies, per row: normed and projected, without a bias.
         bias: The row's bias, projected.
         inv_tau: 1/τ per row.
-        teacher_x: What the head multiplies at the last row.
+        final_x: What the head multiplies at row n, whose temperature is 1.
         head: The frozen unembedding.
         block_bytes: Upper bound on one block of logits, unless a single row of logits is larger.
     """
     with torch.autocast(x.device.type, enabled=False):
         prepared = prepare(head, x.dtype)
-        loss: Tensor = _BiasLossFunction.apply(x, bias, inv_tau, teacher_x, prepared, block_bytes)
+        loss: Tensor = _BiasLossFunction.apply(x, bias, inv_tau, final_x, prepared, block_bytes)
     return loss

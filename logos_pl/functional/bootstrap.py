@@ -1,4 +1,4 @@
-"""Bootstrap intervals of a median or a mean, over independent samples or over clusters of samples that hang together.
+"""Bootstrap intervals of a median or a mean, over independent samples or over clusters of dependent ones.
 
 No resample is ever written out: it is a count per cluster. A mean is read from the clusters' sums, a median from the
 counts in sorted order: 2000 resamples of 500 sequences with 200 positions each take 0.2 s on one core, not the minute
@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from logos_pl.functional.unembedding import spans
+from logos_pl.functional.blocks import spans
 
 Statistic = Literal["median", "mean"]
 
@@ -34,8 +34,8 @@ class Interval(NamedTuple):
         estimate: The statistic of all samples.
         low: Lower end of the 95% percentile interval.
         high: Upper end.
-        num: Number of samples. One alone, or one cluster alone, has the interval [estimate, estimate]: resampling
-            cannot vary it, and the interval says nothing.
+        num: Number of samples. With one sample or one cluster the interval is [estimate, estimate] and carries no
+            information, as resampling cannot vary it.
     """
 
     estimate: float

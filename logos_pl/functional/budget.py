@@ -1,4 +1,4 @@
-"""How many optimiser steps a token budget buys, how they are batched, and the learning rate along them."""
+"""Optimiser steps of a token budget, how they are batched, and the learning rate at each of them."""
 
 import math
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 from logos_pl.errors import InputError
 
 
-class Batching(NamedTuple):
+class BatchPlan(NamedTuple):
     """How one optimiser step's sequences are split.
 
     Attributes:
@@ -50,10 +50,10 @@ def warmup_factor(step: int, warmup: int) -> float:
 
 
 def average_weight(step: int) -> float:
-    """Weight of what optimiser step ``step`` (from 1) gives in a running average of weights: 1, then 2 / (step + 1).
+    """Share of the weights after optimiser step ``step`` (from 1) in their running average: 1, then 2 / (step + 1).
 
-    The average then weights each step by its number: it needs no end to be known, and half of it is of the last third.
-    Source: Shamir & Zhang, arXiv:1212.1824 (polynomial-decay averaging).
+    In the average, step t then weighs in proportion to t, without the number of steps being known.
+    Source: docs/method.md §2.1; Shamir & Zhang, arXiv:1212.1824 (polynomial-decay averaging).
     """
     return 2 / (step + 1)
 
@@ -71,10 +71,10 @@ def lr_factor(step: int, total: int, warmup: int) -> float:
 
 
 def opening_sequences(total: int, effective_batch_seqs: int, lanes: int, seq_len: int, d_model: int) -> int:
-    """Sequences of the run's opening that the closed-form start reads: whole steps, 1% of the budget.
+    """Sequences at the beginning of a run that the closed-form start is computed from: 1% of the budget, whole steps.
 
-    Of shorter runs it is 64 tokens for each unit of width, for moments of so many directions, within a quarter of the
-    budget; and two sequences of every lane at the least.
+    In shorter runs more: 64 tokens per dimension of the residual stream, as its moments need that many, but for this no
+    more than a quarter of the budget; and at least two sequences of every lane.
     """
     for_moments = -(-64 * d_model // (seq_len * effective_batch_seqs))
     of_every_lane = -(-2 * lanes // effective_batch_seqs)
@@ -82,11 +82,11 @@ def opening_sequences(total: int, effective_batch_seqs: int, lanes: int, seq_len
 
 
 def sequences_set_aside(opening: int, lanes: int) -> int:
-    """How many of the opening's sequences, its last, the start is chosen on: an eighth, the same from every lane."""
+    """How many of these sequences, the last ones, are held out to choose the ridge: an eighth, as many of each lane."""
     return -(-opening // (8 * lanes)) * lanes
 
 
-def plan_batching(effective_batch_seqs: int, world_size: int, micro_batch_seqs: int) -> Batching:
+def plan_batching(effective_batch_seqs: int, world_size: int, micro_batch_seqs: int) -> BatchPlan:
     """The split of an effective batch over processes and accumulated micro-batches.
 
     Raises:
@@ -103,4 +103,4 @@ def plan_batching(effective_batch_seqs: int, world_size: int, micro_batch_seqs: 
         raise InputError(
             f"Cannot split {numbers} evenly: make the effective batch a multiple of {world_size * micro_batch_seqs}."
         )
-    return Batching(micro_batch_seqs, grad_accum, world_size)
+    return BatchPlan(micro_batch_seqs, grad_accum, world_size)

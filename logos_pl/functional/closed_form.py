@@ -1,4 +1,4 @@
-"""The translators that least squares gives from moments alone: no gradient step, one pass over a little text.
+"""The closed-form start: translators by least squares, from moments of a little text and without a gradient step.
 
 The best affine map from x_L to x_n is A = s(I + B) with B the regression of y/s − x on x. Of B the best rank-k part is
 kept, in the metric in which errors matter: weighted by C, the covariance of x, on the one side, and by Γ, the Fisher
@@ -15,17 +15,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from logos_pl.functional.low_rank import balanced, shared_draw, turned
+from logos_pl.functional.low_rank import balanced, rotated_towards, shared_draw
 from logos_pl.functional.moments import Moments
 
 SHRINKAGES = (1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-"""Candidates for the ridge, as shares of the mean variance of x; ∞ would leave the scaled identity, s·I."""
+"""Candidates for the ridge, as shares of the mean variance of x; an infinite ridge would give s·I."""
 
 SMALLEST_SCALE = 0.02
-"""Least s, so that τ = 1/s stays a temperature where a row says nothing, or the contrary, of the last one."""
+"""Least s, so that τ = 1/s stays positive and finite where a row is uncorrelated or anti-correlated with row n."""
 
 _METRIC_FLOOR = 1e-3
-"""Share of the mean added to Γ: directions the head cannot see must not be blown up to reach it."""
+"""Share of its mean diagonal that is added to Γ, so that directions the head ignores get no huge factors."""
 
 
 class AffineStart(NamedTuple):
@@ -45,7 +45,7 @@ class AffineStart(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What is known of one row: means, covariances with itself and with the last row."""
+    """Moments of one row: means of x and y, covariance of x, cross-covariance of x and y."""
 
     mean_x: Float[Tensor, "d_model"]
     mean_y: Float[Tensor, "d_model"]
@@ -54,15 +54,15 @@ class Row(NamedTuple):
 
 
 def row_of(moments: Moments, slot: int, device: torch.device) -> Row:
-    """One row's means and covariances, on the device to solve on."""
+    """The moments of one row, on the device to solve on."""
     parts = moments.mean_x[slot], moments.mean_y, moments.xx[slot] / moments.num_pos, moments.xy[slot] / moments.num_pos
     return Row(*(part.to(device) for part in parts))
 
 
 def metric_root(metric: Float[Tensor, "d_model d_model"]) -> Float[Tensor, "d_model d_model"]:
-    """The symmetric root of Γ, scaled to a mean of 1 and floored; of a Γ without trace, the identity.
+    """The symmetric square root of Γ, scaled to a mean diagonal of 1 and floored; the identity where Γ is 0.
 
-    A model that is certain of its next token at every position has such a Γ: rounding is all that is left of it.
+    Γ is 0 but for rounding where the model is certain of the next token at every position.
     """
     width = metric.shape[0]
     identity = torch.eye(width, dtype=metric.dtype, device=metric.device)
@@ -73,7 +73,7 @@ def metric_root(metric: Float[Tensor, "d_model d_model"]) -> Float[Tensor, "d_mo
 
 
 def scale_of(row: Row, root: Float[Tensor, "d_model d_model"]) -> float:
-    """s, the least-squares scale of x for y in the metric: the part of the map that is no matrix."""
+    """s, the scalar for which s·x is nearest to y in the metric, by least squares."""
     weighted = root @ root
     return max(float((row.xy * weighted).sum() / (row.xx * weighted).sum()), SMALLEST_SCALE)
 
@@ -93,7 +93,7 @@ def regression(row: Row, scale: float, shrinkage: float) -> Float[Tensor, "d_mod
 def held_out_errors(
     row: Row, scale: float, root: Tensor, x: Float[Tensor, "pos d_model"], y: Float[Tensor, "pos d_model"]
 ) -> Float[Tensor, "candidates"]:
-    """Squared error in the metric of each of the ``SHRINKAGES``, summed over positions that the moments are not of.
+    """Squared error in the metric of each of the ``SHRINKAGES``, summed over held-out positions.
 
     Infinite for a candidate that gives no finite map.
     """
@@ -117,13 +117,13 @@ def best_factors(
 
 
 def random_factors(d_model: int, rank: int, seed: int) -> tuple[Tensor, Tensor]:
-    """U and V as a random start has them: the draw, and zero."""
+    """U and V of a random start: a random draw, and zero."""
     draw = shared_draw(1, d_model, rank, seed)[0].double()
     return draw, torch.zeros_like(draw)
 
 
 def start_row(row: Row, root: Tensor, rank: int, shrinkage: float, scale: float) -> tuple[Tensor, Tensor, Tensor]:
-    """U, V and c of one row; s is left to the temperature, τ = 1/s."""
+    """U, V and c of one row; s becomes the temperature, τ = 1/s."""
     B = regression(row, scale, shrinkage)
     U, V = best_factors(B, row, root, rank)
     return U, V, row.mean_y / scale - row.mean_x - (row.mean_x @ U) @ V.mT
@@ -140,8 +140,8 @@ def closed_form(
 ) -> AffineStart:
     """The translators and temperatures that moments of x_L paired with x_n give; on the CPU.
 
-    Factors are only known up to a rotation. Each row's are turned towards those of the row before, so that depth
-    smoothness means something and small changes of the moments remain small changes of the factors.
+    Factors are determined up to a rotation only. Each row's are rotated towards those of the row before, so that depth
+    smoothness is meaningful and small changes of the moments remain small changes of the factors.
 
     Args:
         moments: Of consecutive rows, paired with the last.
@@ -149,7 +149,7 @@ def closed_form(
         rank: Rank k; 0 gives bias and temperature alone.
         shrinkages: Ridge of each row.
         like: Factors of the row before the first; ``random_factors`` where there is none.
-        temperature: Whether there are temperatures to take up the scale; if not, s is 1.
+        temperature: Whether the lens has temperatures, which the scale goes into; if not, s is 1.
     """
     like = like[0].to(root), like[1].to(root)
     starts, taus = [], []
@@ -157,7 +157,7 @@ def closed_form(
         row = row_of(moments, slot, root.device)
         scale = scale_of(row, root) if temperature else 1.0
         U, V, c = start_row(row, root, rank, shrinkage, scale)
-        U, V = like = turned(U, V, *like)
+        U, V = like = rotated_towards(U, V, *like)
         starts.append((U.cpu(), V.cpu(), c.cpu()))
         taus.append(1.0 / scale)
     U, V, c = (torch.stack(parts) for parts in zip(*starts, strict=True))

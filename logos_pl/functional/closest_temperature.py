@@ -10,7 +10,7 @@ from logos_pl.functional.divergence import NATS_TO_BITS, kl_nats
 
 _MIN, _MAX = 0.1, 10.0
 _GRID = 25
-# Below this two distributions are the same, and no temperature has anything to mend.
+# Below this, two distributions count as equal and no temperature is searched for.
 _SAME_BITS = 1e-9
 _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 # A bracket of two grid steps, 0.38 in log T, shrinks below 1e-5.
@@ -61,7 +61,7 @@ def _golden_section(z: Tensor, log_p: Tensor) -> Float[Tensor, "pos"]:
 def closest_temperature(
     z: Float[Tensor, "pos vocab"], log_p: Float[Tensor, "pos vocab"]
 ) -> tuple[Float[Tensor, "pos"], Float[Tensor, "pos"]]:
-    """T in [0.1, 10] that minimises KL(softmax(z/T) ‖ P), and what is left of it in bits; give fp64.
+    """T in [0.1, 10] that minimises KL(softmax(z/T) ‖ P), and the KL in bits at this T; inputs in fp64.
 
     The divergence need not be convex in T: a grid brackets the minimum before golden section finds it, to 1e-5 in
     log T. T is 1 wherever no other is strictly better, also where a logit is not finite.

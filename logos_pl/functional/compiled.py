@@ -19,9 +19,9 @@ R = TypeVar("R")
 
 @functools.cache
 def can_compile(device: torch.device) -> bool:
-    """Whether there is all that torch needs to compile for a device: CUDA, Triton, and what Triton starts kernels by.
+    """Whether torch can compile for a device: it takes CUDA, Triton, and a C compiler with Python's headers.
 
-    That is a C compiler with Python's headers; without one of them the work is done uncompiled. The environment's
+    Without one of them the work is done uncompiled. The environment's
     TORCH_COMPILE_DISABLE=1, torch's own switch, does the same.
     """
     if device.type != "cuda" or find_spec("triton") is None or torch.cuda.get_device_capability(device) < (7, 0):
@@ -33,7 +33,7 @@ def can_compile(device: torch.device) -> bool:
 def compiled_on_cuda(
     function: Callable[Concatenate[Tensor, P], R],
 ) -> Callable[Concatenate[Tensor, P], R]:
-    """``function``, which goes through a kernel of its own where its first argument lies on a device that has one.
+    """``function``, compiled into one kernel where its first argument is on a device that torch can compile for.
 
     Numbers agree to rounding. A new size is compiled once; from the second on, kernels take any.
     """

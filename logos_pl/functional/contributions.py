@@ -1,4 +1,4 @@
-"""Shares of a logit: with the final norm's scale frozen, the logit is linear in whatever adds up to the last row."""
+"""Direct logit attribution: with the final norm's scale frozen, a logit is linear in the components of row n."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Readout(NamedTuple):
-    """What the logits of chosen tokens are made of, with γ, projection and logit scale folded into one direction.
+    """The logits of chosen tokens as a linear map, with γ, projection and logit scale folded into one direction.
 
     ``logit = scale · (h − [centred] mean h) · direction + norm_bias + projection_bias + head_bias``; a bias is None
     where the model has none.
@@ -53,10 +53,9 @@ def logit_contributions(
 
 
 def rounding_bound(added: Float[Tensor, "added d_model"], dtype: torch.dtype) -> Float[Tensor, " d_model"]:
-    """What rounding can have put between vectors' sum and the sum that a model made of them in its number format.
+    """Bound on the difference between the sum of vectors and the sum that a model made of them in its number format.
 
-    Each addition, one vector at a time or two at once, is off by at most half an ε of what it gives; the bound has a
-    whole one.
+    Each addition, of one vector or of two at once, is off by at most half an ε of its result; the bound counts one ε.
 
     Args:
         added: The vectors in fp64, in the order in which they were added.

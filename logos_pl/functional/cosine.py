@@ -1,4 +1,4 @@
-"""Cosine of mean-centred logits: the same whatever constant is added to them, or factor above 0 they are scaled by."""
+"""Cosine of mean-centred logits, which neither a constant added to them nor a positive factor changes."""
 
 import torch
 from jaxtyping import Float

@@ -7,15 +7,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from logos_pl.functional.unembedding import (
-    PreparedHead,
-    Unembedding,
-    block_shape,
-    prepare,
-    slice_shape,
-    spans,
-    unscaled_logits,
-)
+from logos_pl.functional.blocks import logit_blocks, logit_slices
+from logos_pl.functional.final_distribution import Distribution, distribution, final_logits
+from logos_pl.functional.unembedding import PreparedHead, Unembedding, block_logits, prepare
 
 NATS_TO_BITS = 1.0 / math.log(2.0)
 
@@ -49,21 +43,8 @@ class RowDivergence(NamedTuple):
     entropy_bits: Float[Tensor, "rows pos"]
 
 
-class Reference(NamedTuple):
-    """A distribution others are compared with; axes of size 1 stand for all rows."""
-
-    log_p: Float[Tensor, "pos #rows vocab"]
-    p: Float[Tensor, "pos #rows vocab"]
-
-
-def reference(z: Float[Tensor, "pos #rows vocab"], head: PreparedHead) -> Reference:
-    """The distribution of unscaled logits at temperature 1."""
-    log_p = torch.log_softmax(z * head.amplitude, dim=-1)
-    return Reference(log_p, log_p.exp())
-
-
 class Divergence(NamedTuple):
-    """How Q differs from a reference P: KL(Q ‖ P), KL(P ‖ Q), and the entropy of Q."""
+    """How Q differs from a given P: KL(Q ‖ P), KL(P ‖ Q), and the entropy of Q."""
 
     kl_to_bits: Float[Tensor, "pos rows"]
     kl_from_bits: Float[Tensor, "pos rows"]
@@ -71,7 +52,7 @@ class Divergence(NamedTuple):
 
 
 def divergence_from(
-    log_q: Float[Tensor, "pos rows vocab"], q: Float[Tensor, "pos rows vocab"], to: Reference
+    log_q: Float[Tensor, "pos rows vocab"], q: Float[Tensor, "pos rows vocab"], to: Distribution
 ) -> Divergence:
     """Both divergences and the entropy, of one slice; ``log_q`` is overwritten.
 
@@ -86,14 +67,16 @@ def divergence_from(
 
 
 class _Final(NamedTuple):
-    log_p: Float[Tensor, "pos 1 vocab"]
-    p: Float[Tensor, "pos 1 vocab"]
+    """P_final at some positions, and its first token."""
+
+    distribution: Distribution
     top1: Int[Tensor, "pos 1"]
 
 
-def _final(teacher_x: Tensor, head: PreparedHead) -> _Final:
-    z = unscaled_logits(teacher_x[:, None], head)
-    return _Final(*reference(z, head), z.argmax(-1))
+def _final(final_x: Tensor, head: PreparedHead) -> _Final:
+    z = final_logits(final_x, head)
+    top1 = z.argmax(-1)
+    return _Final(distribution(z, head), top1)
 
 
 def _compare(
@@ -104,24 +87,22 @@ def _compare(
     The first token is read from the logits themselves: dividing by τ can make two of them equal.
     """
     log_q = torch.log_softmax(z * (head.amplitude * inv_tau)[:, None], dim=-1)
-    kl_to_final, kl_from_final, entropy = divergence_from(log_q, log_q.exp(), Reference(final.log_p, final.p))
+    kl_to_final, kl_from_final, entropy = divergence_from(log_q, log_q.exp(), final.distribution)
     return RowDivergence(kl_to_final, kl_from_final, z.argmax(-1) == final.top1, entropy)
 
 
-def _fill(part: RowDivergence, z: Tensor, final: _Final, inv_tau: Tensor, head: PreparedHead) -> None:
-    """Write the comparison of one block into ``part``, slice by slice."""
-    pos_per_slice, rows_per_slice = slice_shape(z)
-    for p in spans(z.shape[0], pos_per_slice):
-        at_p = _Final(*(t[p] for t in final))
-        for r in spans(z.shape[1], rows_per_slice):
-            for target, value in zip(part, _compare(z[p, r], at_p, inv_tau[r], head), strict=True):
-                target[r, p] = value.T
+def _fill(out: RowDivergence, z: Tensor, final: _Final, inv_tau: Tensor, head: PreparedHead) -> None:
+    """Write the comparison of one block into ``out`` [rows, pos], slice by slice."""
+    for p, r in logit_slices(z):
+        at_p = _Final(final.distribution.at(p), final.top1[p])
+        for target, value in zip(out, _compare(z[p, r], at_p, inv_tau[r], head), strict=True):
+            target[r, p] = value.T
 
 
 @torch.no_grad()
 def row_divergence(
     x: Float[Tensor, "rows pos d_head"],
-    teacher_x: Float[Tensor, "pos d_head"],
+    final_x: Float[Tensor, "pos d_head"],
     inv_tau: Float[Tensor, "rows"],
     head: Unembedding,
     *,
@@ -131,22 +112,19 @@ def row_divergence(
 
     Args:
         x: What the head multiplies, per row: normed, translated and projected.
-        teacher_x: The same for the last row.
-        inv_tau: 1/τ per row; the teacher's is 1.
+        final_x: The same for row n, whose temperature is 1.
+        inv_tau: 1/τ per row.
         head: The frozen unembedding.
         block_bytes: Upper bound on one block of logits, unless a single row of logits is larger.
     """
-    num_rows, num_pos, _ = x.shape
     with torch.autocast(x.device.type, enabled=False):
         prepared = prepare(head, x.dtype)
         inv_tau = inv_tau.to(prepared.dtype)
-        new = x.new_empty(num_rows, num_pos, dtype=prepared.dtype)
+        new = x.new_empty(x.shape[:2], dtype=prepared.dtype)
         out = RowDivergence(new, new.clone(), torch.empty_like(new, dtype=torch.bool), new.clone())
-        row_bytes = head.weight.shape[0] * prepared.dtype.itemsize
-        pos_per_block, rows_per_block = block_shape(num_pos, num_rows, row_bytes, block_bytes)
-        for pos in spans(num_pos, pos_per_block):
-            final = _final(teacher_x[pos], prepared)
-            for rows in spans(num_rows, rows_per_block):
-                z = unscaled_logits(x[rows, pos].transpose(0, 1), prepared)
-                _fill(RowDivergence(*(t[rows, pos] for t in out)), z, final, inv_tau[rows], prepared)
+        for pos, parts in logit_blocks(x, prepared.row_bytes, block_bytes):
+            final = _final(final_x[pos], prepared)
+            for rows in parts:
+                of_block = RowDivergence(*(t[rows, pos] for t in out))
+                _fill(of_block, block_logits(x[rows, pos], prepared), final, inv_tau[rows], prepared)
     return out

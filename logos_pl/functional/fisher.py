@@ -1,23 +1,25 @@
-"""How much a small change of what the head multiplies changes the model's final distribution."""
+"""The Fisher information of the final distribution by what the head multiplies. Source: docs/method.md §2.2."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from logos_pl.functional.unembedding import PreparedHead, Unembedding, prepare, spans, unscaled_logits, widened
+from logos_pl.functional.blocks import logit_blocks, spans
+from logos_pl.functional.final_distribution import final_logits
+from logos_pl.functional.unembedding import PreparedHead, Unembedding, prepare, widened
 
 
 @torch.no_grad()
 def fisher_metric(
-    teacher_x: Float[Tensor, "pos d_head"], head: Unembedding, *, block_bytes: int = 2**28
+    final_x: Float[Tensor, "pos d_head"], head: Unembedding, *, block_bytes: int = 2**28
 ) -> Float[Tensor, "d_head d_head"]:
     """Γ with KL(P_final ‖ P) ≈ ½ (x − y) Γ (x − y)ᵀ nats for x near y, mean over positions; in fp64 on the CPU.
 
-    It is the Fisher information Jᵀ (diag p − p pᵀ) J, with J the derivative of the logits, soft-cap included. All of
-    it but the average over positions is two products: the mean over positions of p weights the vocabulary once.
+    It is the Fisher information Jᵀ (diag p − p pᵀ) J, with J the derivative of the logits, soft-cap included. Its
+    mean over positions takes two products: of the unembedding weighted by the mean of p, and of the positions' means.
 
     Args:
-        teacher_x: What the head multiplies at the last row, y.
+        final_x: What the head multiplies at row n, y.
         head: The frozen unembedding.
         block_bytes: Upper bound on one block of logits, unless a single position's logits are larger.
 
@@ -27,8 +29,8 @@ def fisher_metric(
     vocab = head.weight.shape[0]
     per_token = torch.zeros(vocab, dtype=torch.float64)
     means = []
-    for pos in spans(teacher_x.shape[0], max(1, block_bytes // (4 * vocab))):
-        p, slope = _probabilities_and_slope(teacher_x[pos], prepared)
+    for pos, _ in logit_blocks(final_x[None], prepared.row_bytes, block_bytes):
+        p, slope = _probabilities_and_slope(final_x[pos], prepared)
         weighted = p * slope
         per_token += (weighted * slope).sum(0).cpu().double()
         means.append(_over_vocabulary(weighted, prepared.weight).cpu().double())
@@ -37,7 +39,7 @@ def fisher_metric(
     for part in spans(vocab, 2**14):  # a full copy of the unembedding in fp64 would be twice the model's own
         weight = head.weight[part].cpu().double()
         spread += weight.T @ (weight * per_token[part, None])
-    return head.scale**2 * (spread - mean.T @ mean) / teacher_x.shape[0]
+    return head.scale**2 * (spread - mean.T @ mean) / final_x.shape[0]
 
 
 def _over_vocabulary(
@@ -53,9 +55,9 @@ def _over_vocabulary(
 
 
 def _probabilities_and_slope(
-    teacher_x: Float[Tensor, "pos d_head"], head: PreparedHead
+    final_x: Float[Tensor, "pos d_head"], head: PreparedHead
 ) -> tuple[Float[Tensor, "pos vocab"], Float[Tensor, "pos vocab"] | float]:
     """P_final, and the derivative of each logit by what goes into the soft-cap."""
-    z = unscaled_logits(teacher_x, head)
+    z = final_logits(final_x, head)[:, 0]
     slope = 1 - z.square() if head.capped else 1.0
     return torch.softmax(z * head.amplitude, dim=-1), slope

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from logos_pl.functional.blocks import spans
 from logos_pl.functional.closest_temperature import closest_temperature, kl_at_bits
-from logos_pl.functional.unembedding import spans
 
 # Logits in fp64 that the search for a temperature looks at together: they stay in a CPU's cache.
 _SLICE_BYTES = 2**20
@@ -20,7 +20,7 @@ class LastRow(NamedTuple):
         kl_to_final_bits: KL(P_n ‖ P_model).
         top1_agree: Both put the same token first.
         temp_est: The temperature T in [0.1, 10] at which softmax(z_n / T) is closest to the model's.
-        kl_after_temp_bits: The divergence that is left there.
+        kl_after_temp_bits: The divergence at this temperature.
     """
 
     kl_to_final_bits: Float[Tensor, "pos"]
@@ -31,10 +31,9 @@ class LastRow(NamedTuple):
 
 @torch.no_grad()
 def last_row(logits: Float[Tensor, "pos vocab"], model_logits: Float[Tensor, "pos vocab"]) -> LastRow:
-    """The last row's logits against the model's own, with the temperature that would mend a mere difference of scale.
+    """The last row's logits against the model's own, with the temperature that brings them closest.
 
-    KL(softmax(z/T) ‖ P_model) is minimised over log T by a bounded search; it need not be convex, so a coarse grid
-    brackets the minimum first.
+    Source: docs/method.md §5.5; the search is ``closest_temperature``.
     """
     # MPS has no fp64; there the few rows move over.
     device = torch.device("cpu") if logits.device.type == "mps" else logits.device

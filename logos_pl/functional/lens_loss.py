@@ -1,10 +1,11 @@
-"""The lens loss: unembedding and KL divergence in one sweep that never holds the logits of all rows and positions.
+"""The lens loss: unembedding and KL divergence in one pass that never holds the logits of all rows and positions.
 
-Work goes in blocks of positions × all rows. The logits of a block become, in place, the gradient with respect to
-themselves and are multiplied by the head at once; backward only scales. Cost per (row, position): 4·d·V FLOP in matrix
-products, plus 2·d·V/rows for the teacher; half of it without a gradient. Extra memory: one block, 2/rows of a block for
-the teacher, and a few slices, whatever the number of rows and positions. Softmax and Q − P are fp32 even when the head
-is half precision, or late rows would learn from rounding noise. On CUDA the element-wise part is one compiled kernel.
+Work goes in blocks (``blocks``). The logits of a block become, in place, the gradient with respect to themselves and
+are multiplied by the head at once; backward only scales. Cost per (row, position): 4·d·V FLOP in matrix products, plus
+2·d·V/rows for the final distribution; half of it without a gradient. Extra memory: one block, 2/rows of a block for the
+final distribution, and a few slices, whatever the number of rows and positions. Softmax and Q − P are fp32 even when
+the head is half precision, or late rows would learn from rounding noise. On CUDA the element-wise part is one compiled
+kernel. The loss itself is in docs/method.md §2.1.
 """
 
 from typing import Any, NamedTuple
@@ -14,55 +15,31 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from logos_pl.functional.blocks import logit_blocks, logit_slices
 from logos_pl.functional.compiled import compiled_on_cuda
-from logos_pl.functional.unembedding import (
-    PreparedHead,
-    Unembedding,
-    block_shape,
-    over_vocabulary,
-    prepare,
-    slice_shape,
-    spans,
-    unembed,
-    unscaled_logits,
-)
-
-__all__ = ["LensLoss", "Unembedding", "lens_loss", "unembed"]
+from logos_pl.functional.final_distribution import Distribution, final_distribution
+from logos_pl.functional.unembedding import PreparedHead, Unembedding, block_logits, over_vocabulary, prepare
 
 # |Q − P| ≤ 1 is mostly far below fp16's smallest normal number (6e-5); this power of two lifts it and cannot overflow.
 _FP16_LIFT = 2.0**14
 
 
 class LensLoss(NamedTuple):
-    """The loss of every row at every position; the teacher's entropy turns it into a cross-entropy (CE = KL + H).
+    """The loss of every row at every position; with the entropy of P_final it is a cross-entropy (CE = KL + H).
 
     Attributes:
         kl_nats: KL(P_final ‖ P_row), differentiable in ``x`` and ``inv_tau``.
-        teacher_entropy_nats: Entropy of P_final, a constant.
+        final_entropy_nats: Entropy of P_final, a constant.
     """
 
     kl_nats: Float[Tensor, "rows pos"]
-    teacher_entropy_nats: Float[Tensor, "pos"]
-
-
-class Teacher(NamedTuple):
-    """The final distribution at some positions."""
-
-    log_p: Float[Tensor, "pos 1 vocab"]
-    p: Float[Tensor, "pos 1 vocab"]
-
-
-def teacher_of(teacher_x: Float[Tensor, "pos d_head"], head: PreparedHead) -> Teacher:
-    """The final distribution from what the head multiplies at the last row."""
-    z = unscaled_logits(teacher_x[:, None], head)
-    log_p = torch.log_softmax(z.mul_(head.amplitude) if head.capped else z, dim=-1)
-    return Teacher(log_p, log_p.exp())
+    final_entropy_nats: Float[Tensor, "pos"]
 
 
 @compiled_on_cuda
 def _kl_and_gradient(
     z: Float[Tensor, "pos rows vocab"],
-    teacher: Teacher,
+    final: Distribution,
     inv_tau: Float[Tensor, "rows"],
     head: PreparedHead,
     grad: bool,
@@ -74,9 +51,9 @@ def _kl_and_gradient(
     """
     scaled = z * (head.amplitude * inv_tau)[:, None]
     log_q = torch.log_softmax(scaled, dim=-1)
-    log_ratio = torch.sub(teacher.log_p, log_q, out=scaled)
-    g = log_q.exp_().sub_(teacher.p)
-    kl = torch.addcmul(g, log_ratio, teacher.p, out=scaled).sum(-1)
+    log_ratio = torch.sub(final.log_p, log_q, out=scaled)
+    g = log_q.exp_().sub_(final.p)
+    kl = torch.addcmul(g, log_ratio, final.p, out=scaled).sum(-1)
     if not grad:
         return kl, None
     g_z = torch.mul(g, z, out=scaled)
@@ -94,46 +71,42 @@ def times_head(g: Float[Tensor, "n vocab"], head: PreparedHead) -> Float[Tensor,
     return over_vocabulary(g, head)
 
 
-class _Sweep(NamedTuple):
+class _Result(NamedTuple):
     kl: Float[Tensor, "rows pos"]
     entropy: Float[Tensor, "pos"]
     grad_x: Float[Tensor, "rows pos d_head"] | None
     grad_inv_tau: Float[Tensor, "rows pos"] | None
 
 
-def _sweep(x: Tensor, teacher_x: Tensor, inv_tau: Tensor, head: PreparedHead, block_bytes: int, grad: bool) -> _Sweep:
+def _by_blocks(
+    x: Tensor, final_x: Tensor, inv_tau: Tensor, head: PreparedHead, block_bytes: int, grad: bool
+) -> _Result:
     """Loss and gradient of every (row, position), block by block."""
-    num_rows, num_pos, _ = x.shape
-    kl = x.new_empty(num_rows, num_pos, dtype=head.dtype)
-    out = _Sweep(
+    kl = x.new_empty(x.shape[:2], dtype=head.dtype)
+    out = _Result(
         kl,
-        kl.new_empty(num_pos),
+        kl.new_empty(x.shape[1]),
         torch.empty_like(x, dtype=head.dtype) if grad else None,
         torch.empty_like(kl) if grad else None,
     )
-    row_bytes = head.weight.shape[0] * head.dtype.itemsize
-    pos_per_block, rows_per_block = block_shape(num_pos, num_rows, row_bytes, block_bytes)
-    for pos in spans(num_pos, pos_per_block):
-        teacher = teacher_of(teacher_x[pos], head)
-        out.entropy[pos] = torch.mul(teacher.log_p, teacher.p).sum(-1).neg_()[:, 0]
-        for rows in spans(num_rows, rows_per_block):
-            _sweep_block(x, teacher, inv_tau, head, out, pos, rows)
+    for pos, parts in logit_blocks(x, head.row_bytes, block_bytes):
+        final = final_distribution(final_x[pos], head)
+        out.entropy[pos] = torch.mul(final.log_p, final.p).sum(-1).neg_()[:, 0]
+        for rows in parts:
+            _fill(out, x, final, inv_tau, head, pos, rows)
     return out
 
 
-def _sweep_block(
-    x: Tensor, teacher: Teacher, inv_tau: Tensor, head: PreparedHead, out: _Sweep, pos: slice, rows: slice
+def _fill(
+    out: _Result, x: Tensor, final: Distribution, inv_tau: Tensor, head: PreparedHead, pos: slice, rows: slice
 ) -> None:
-    """Fill ``out`` for one block of positions and rows."""
-    z = unscaled_logits(x[rows, pos].transpose(0, 1), head)
+    """Write loss and gradient of one block into ``out``."""
+    z = block_logits(x[rows, pos], head)
     kl, grad_x, grad_inv_tau = out.kl[rows, pos].T, out.grad_x, out.grad_inv_tau
-    pos_per_slice, rows_per_slice = slice_shape(z)
-    for p in spans(z.shape[0], pos_per_slice):
-        part = Teacher(teacher.log_p[p], teacher.p[p])
-        for r in spans(z.shape[1], rows_per_slice):
-            kl[p, r], by_inv_tau = _kl_and_gradient(z[p, r], part, inv_tau[rows][r], head, grad_x is not None)
-            if grad_inv_tau is not None and by_inv_tau is not None:
-                grad_inv_tau[rows, pos].T[p, r] = by_inv_tau
+    for p, r in logit_slices(z):
+        kl[p, r], by_inv_tau = _kl_and_gradient(z[p, r], final.at(p), inv_tau[rows][r], head, grad_x is not None)
+        if grad_inv_tau is not None and by_inv_tau is not None:
+            grad_inv_tau[rows, pos].T[p, r] = by_inv_tau
     if grad_x is not None:
         by_x = times_head(z.view(-1, z.shape[-1]), head).view(*z.shape[:2], -1)
         by_x *= inv_tau[rows, None] * (head.scale * head.amplitude)
@@ -141,18 +114,18 @@ def _sweep_block(
 
 
 class _LensLossFunction(torch.autograd.Function):
-    """Carries the gradient formed in the forward sweep to backward, where it is scaled."""
+    """Carries the gradient, formed in the forward pass, to backward, where it is scaled."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, teacher_x: Tensor, inv_tau: Tensor, head: PreparedHead, block_bytes: int, grad: bool
+        ctx: Any, x: Tensor, final_x: Tensor, inv_tau: Tensor, head: PreparedHead, block_bytes: int, grad: bool
     ) -> tuple[Tensor, Tensor]:
-        sweep = _sweep(x, teacher_x, inv_tau.to(head.dtype), head, block_bytes, grad)
+        found = _by_blocks(x, final_x, inv_tau.to(head.dtype), head, block_bytes, grad)
         ctx.dtypes = x.dtype, inv_tau.dtype
-        ctx.mark_non_differentiable(sweep.entropy)
+        ctx.mark_non_differentiable(found.entropy)
         if grad:
-            ctx.save_for_backward(sweep.grad_x, sweep.grad_inv_tau)
-        return sweep.kl, sweep.entropy
+            ctx.save_for_backward(found.grad_x, found.grad_inv_tau)
+        return found.kl, found.entropy
 
     @staticmethod
     @once_differentiable
@@ -166,7 +139,7 @@ class _LensLossFunction(torch.autograd.Function):
 
 def lens_loss(
     x: Float[Tensor, "rows pos d_head"],
-    teacher_x: Float[Tensor, "pos d_head"],
+    final_x: Float[Tensor, "pos d_head"],
     inv_tau: Float[Tensor, "rows"],
     head: Unembedding,
     *,
@@ -174,12 +147,12 @@ def lens_loss(
 ) -> LensLoss:
     """KL(P_final ‖ P_row) in nats for every row and position, and the entropy of P_final, without holding the logits.
 
-    Differentiable (once) in ``x`` and ``inv_tau`` under any weighting of the result; the teacher and the head are
-    constants. The teacher's temperature is 1.
+    Differentiable (once) in ``x`` and ``inv_tau`` under any weighting of the result; P_final and the head are
+    constants.
 
     Args:
         x: What the head multiplies, per row: normed, translated and projected.
-        teacher_x: The same for the last row.
+        final_x: The same for row n, whose temperature is 1.
         inv_tau: 1/τ per row.
         head: The frozen unembedding.
         block_bytes: Upper bound on one block of logits, unless a single row of logits is larger.
@@ -187,5 +160,5 @@ def lens_loss(
     grad = torch.is_grad_enabled() and (x.requires_grad or inv_tau.requires_grad)
     with torch.autocast(x.device.type, enabled=False):
         prepared = prepare(head, x.dtype)
-        kl, entropy = _LensLossFunction.apply(x, teacher_x, inv_tau, prepared, block_bytes, grad)
+        kl, entropy = _LensLossFunction.apply(x, final_x, inv_tau, prepared, block_bytes, grad)
     return LensLoss(kl, entropy)

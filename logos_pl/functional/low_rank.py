@@ -16,7 +16,7 @@ def default_rank(d_model: int) -> int:
 
 
 def check_rank(rank: int, d_model: int) -> int:
-    """``rank`` itself, once it is known to fit; 0 leaves a lens of bias and temperature only.
+    """``rank`` unchanged, if it is valid; 0 gives the bias-only lens.
 
     Raises:
         InputError: If ``rank`` is negative or larger than ``d_model``.
@@ -29,7 +29,7 @@ def check_rank(rank: int, d_model: int) -> int:
 
 
 def resolve_rank(rank: int | Literal["auto"], d_model: int) -> int:
-    """The rank meant: ``default_rank`` for ``auto``, else ``rank`` once it is known to fit.
+    """``default_rank`` for ``auto``, else ``rank`` unchanged, if it is valid.
 
     Raises:
         InputError: As ``check_rank``.
@@ -56,13 +56,13 @@ def balanced(
     return left @ (p * sigma.sqrt()), right @ (qt.mT * sigma.sqrt())
 
 
-def turned(
+def rotated_towards(
     U: Float[Tensor, "d_model rank"],
     V: Float[Tensor, "d_model rank"],
     like_U: Float[Tensor, "d_model rank"],
     like_V: Float[Tensor, "d_model rank"],
 ) -> tuple[Float[Tensor, "d_model rank"], Float[Tensor, "d_model rank"]]:
-    """(U R, V R) with the orthogonal R that brings them nearest to two others; U Vᵀ stays what it is."""
+    """(U R, V R) with the orthogonal R that brings them nearest to ``like_U`` and ``like_V``; U Vᵀ does not change."""
     p, _, qt = torch.linalg.svd(U.mT @ like_U + V.mT @ like_V)
     return U @ (p @ qt), V @ (p @ qt)
 

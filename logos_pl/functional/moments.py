@@ -1,7 +1,7 @@
-"""Means and centred second moments of paired vectors, streamed in one pass, merged over blocks and over processes.
+"""Means and centred second moments of paired vectors, streamed in one pass and merged over processes.
 
 Sums run in the working precision (fp32, on whatever device the vectors are) around a fixed shift, the mean of the first
-block, and are carried over into fp64 on the CPU every few thousand positions, by the exact formula for joining two sets
+batch, and are carried over into fp64 on the CPU every few thousand positions, by the exact formula for joining two sets
 (Chan, Golub & LeVeque 1983). So no large mean is ever subtracted from a large square, and the error does not grow with
 the number of positions: about 1e-6 of the moments themselves. Vectors in fp64 are summed in fp64.
 """
@@ -85,7 +85,7 @@ def reduce_moments(own: Moments, all_sum: Callable[[Tensor], Tensor]) -> Moments
 
 
 class MomentStream:
-    """Collects moments block by block.
+    """Collects moments batch by batch.
 
     Args:
         num_rows: Rows of x.
@@ -97,7 +97,7 @@ class MomentStream:
         self._open: _OpenSums | None = None
 
     def add(self, x: Float[Tensor, "rows pos d_model"], y: Float[Tensor, "pos d_model"]) -> None:
-        """Take in some positions, on any device."""
+        """Add some positions, on any device."""
         if self._open is None:
             self._open = _OpenSums(x, y)
         self._open.add(x, y)

@@ -33,7 +33,7 @@ def pack(documents: Iterable[tuple[Key, Sequence[int]]], seq_len: int, skip_toke
     """Yields full packs of the documents' tokens in order; tokens after the last full pack are not yielded.
 
     Args:
-        documents: Pairs of a key (whatever the caller wants to be told again) and the document's token ids.
+        documents: Pairs of a key, which comes back in the packs, and the document's token ids.
         seq_len: Tokens per pack.
         skip_tokens: Tokens of the first document that an earlier pack has already taken.
 

@@ -6,17 +6,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from logos_pl.functional.divergence import divergence_from, reference
+from logos_pl.functional.blocks import logit_blocks, logit_slices
+from logos_pl.functional.divergence import divergence_from
+from logos_pl.functional.final_distribution import distribution
 from logos_pl.functional.ranks import largest, rank_of_ids
-from logos_pl.functional.unembedding import (
-    PreparedHead,
-    Unembedding,
-    block_shape,
-    prepare,
-    slice_shape,
-    spans,
-    unscaled_logits,
-)
+from logos_pl.functional.unembedding import PreparedHead, Unembedding, block_logits, prepare
 
 _JACCARD_TOP = 10
 
@@ -51,24 +45,19 @@ def _rank(z: Float[Tensor, "pos rows vocab"], targets: Int[Tensor, "pos"]) -> In
 
 
 def _read_pair(z_a: Tensor, z_b: Tensor, targets: Tensor, head: PreparedHead) -> PairReadings:
-    """Everything about one slice of both logits, as [pos, rows]."""
+    """Everything about one slice of both logits, which may be overwritten, as [pos, rows]."""
     (_, top_a), (_, top_b) = (largest(z, min(_JACCARD_TOP, z.shape[-1])) for z in (z_a, z_b))
-    return PairReadings(
-        divergence_from(*reference(z_a, head), reference(z_b, head)).kl_to_bits,
-        top_a[..., 0] == top_b[..., 0],
-        _jaccard(top_a, top_b),
-        _rank(z_a, targets),
-        _rank(z_b, targets),
-    )
+    rank_a, rank_b = _rank(z_a, targets), _rank(z_b, targets)
+    # Last, as it may overwrite the logits.
+    kl_bits = divergence_from(*distribution(z_a, head), distribution(z_b, head)).kl_to_bits
+    return PairReadings(kl_bits, top_a[..., 0] == top_b[..., 0], _jaccard(top_a, top_b), rank_a, rank_b)
 
 
 def _fill_pair(out: PairReadings, z_a: Tensor, z_b: Tensor, targets: Tensor, head: PreparedHead) -> None:
     """Write the comparison of one block into ``out`` [rows, pos], slice by slice."""
-    pos_per_slice, rows_per_slice = slice_shape(z_a)
-    for p in spans(z_a.shape[0], pos_per_slice):
-        for r in spans(z_a.shape[1], rows_per_slice):
-            for target, value in zip(out, _read_pair(z_a[p, r], z_b[p, r], targets[p], head), strict=True):
-                target[r, p] = value.T
+    for p, r in logit_slices(z_a):
+        for target, value in zip(out, _read_pair(z_a[p, r], z_b[p, r], targets[p], head), strict=True):
+            target[r, p] = value.T
 
 
 @torch.no_grad()
@@ -89,16 +78,15 @@ def pair_readings(
         targets: The token asked for at each position; −1 where there is none.
         block_bytes: Upper bound on one block of both logits, unless a single row of them is larger.
     """
-    num_rows, num_pos, _ = x_a.shape
     with torch.autocast(x_a.device.type, enabled=False):
         prepared = prepare(head, x_a.dtype)
-        kl = x_a.new_empty(num_rows, num_pos, dtype=prepared.dtype)
+        kl = x_a.new_empty(x_a.shape[:2], dtype=prepared.dtype)
         agree, ranks = torch.empty_like(kl, dtype=torch.bool), torch.empty_like(kl, dtype=torch.int64)
         out = PairReadings(kl, agree, kl.clone(), ranks, ranks.clone())
-        row_bytes = 2 * head.weight.shape[0] * prepared.dtype.itemsize
-        pos_per_block, rows_per_block = block_shape(num_pos, num_rows, row_bytes, block_bytes)
-        for pos in spans(num_pos, pos_per_block):
-            for rows in spans(num_rows, rows_per_block):
-                z_a, z_b = (unscaled_logits(x[rows, pos].transpose(0, 1), prepared) for x in (x_a, x_b))
-                _fill_pair(PairReadings(*(t[rows, pos] for t in out)), z_a, z_b, targets[pos], prepared)
+        for pos, parts in logit_blocks(x_a, 2 * prepared.row_bytes, block_bytes):
+            for rows in parts:
+                of_block = PairReadings(*(t[rows, pos] for t in out))
+                z_a, z_b = block_logits(x_a[rows, pos], prepared), block_logits(x_b[rows, pos], prepared)
+                _fill_pair(of_block, z_a, z_b, targets[pos], prepared)
+                del z_a, z_b  # before the next two are computed
     return out

@@ -1,4 +1,4 @@
-"""Which positions and which rows a step looks at: draws that depend on nothing but a seed and a counter.
+"""Which positions and rows a step trains on: random draws that are functions of a seed and a counter alone.
 
 There is no generator state to save, hand over or lose: sequence 1234 of seed 316 has the same positions whichever
 process, worker or resumed run asks for them. Only `random.Random.random` is used, the one sequence that Python promises
@@ -17,7 +17,7 @@ from torch import Tensor
 from logos_pl.errors import InputError
 
 FIRST_SETTLED_POSITION = 8
-"""The residual stream of the first few positions is like no other's (attention sinks), and says little of a lens."""
+"""Earlier positions are left out: their residual streams (attention sinks) are unlike those of all others."""
 
 
 @functools.lru_cache(maxsize=32)

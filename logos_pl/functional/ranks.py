@@ -1,7 +1,7 @@
 """Where tokens stand among the logits: the exact k largest, and the rank of one.
 
-``torch.topk`` says nothing about which of equal values it returns, and copies every row to sort a part of it. Here
-the maxima of short chunks come first, and only the k best chunks are searched.
+``torch.topk`` leaves undefined which of equal values it returns, and copies every row to sort a part of it. Here the
+maxima of short chunks come first, and only the k best chunks are searched.
 """
 
 import torch
@@ -42,7 +42,7 @@ def largest(z: Float[Tensor, "*lead vocab"], k: int) -> tuple[Float[Tensor, "*le
         ids = torch.cat([ids, of_tail.expand(*ids.shape[:-1], -1)], -1)
     values, at = z.gather(-1, ids).topk(k + 1)
     ids = ids.gather(-1, at[..., :k])
-    # Among numbers that all differ topk is exact; it says nothing about which of equal ones it takes.
+    # topk is exact where all numbers differ; which of equal ones it takes is undefined.
     tied = (tops[..., k - 1] == tops[..., k]) | (values[..., 1:] == values[..., :-1]).any(-1)
     values = values[..., :k]
     if bool(tied.any()):

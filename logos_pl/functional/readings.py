@@ -1,4 +1,4 @@
-"""Everything a sweep reads from a distribution, per row and position, from one pass over blocks of logits."""
+"""All metrics of a sweep, per row and position, from one pass over blocks of logits."""
 
 from typing import NamedTuple
 
@@ -6,22 +6,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from logos_pl.functional.blocks import logit_blocks, logit_slices
 from logos_pl.functional.cosine import cosine, direction
-from logos_pl.functional.divergence import NATS_TO_BITS, Reference, divergence_from, reference
-from logos_pl.functional.last_row import LastRow, last_row
-from logos_pl.functional.pair_readings import PairReadings, pair_readings
+from logos_pl.functional.divergence import NATS_TO_BITS, divergence_from
+from logos_pl.functional.final_distribution import Distribution, distribution, final_logits
 from logos_pl.functional.ranks import at_ids, largest, rank_of_ids
-from logos_pl.functional.unembedding import (
-    PreparedHead,
-    Unembedding,
-    block_shape,
-    prepare,
-    slice_shape,
-    spans,
-    unscaled_logits,
-)
-
-__all__ = ["LastRow", "PairReadings", "RowReadings", "last_row", "pair_readings", "row_readings"]
+from logos_pl.functional.unembedding import PreparedHead, Unembedding, block_logits, prepare
 
 _CPU_BLOCK_BYTES = 2**24
 
@@ -62,26 +52,34 @@ class RowReadings(NamedTuple):
     finite: Bool[Tensor, "rows pos"]
 
 
-class _Context(NamedTuple):
-    """What the rows at some positions are compared with."""
+class _Final(NamedTuple):
+    """P_final at some positions, and the direction of its logits."""
 
-    final: Reference
-    final_direction: Float[Tensor, "pos 1 vocab"]
+    distribution: Distribution
+    direction: Float[Tensor, "pos 1 vocab"]
 
-    def at(self, pos: slice) -> "_Context":
-        """The same for some of the positions."""
-        return _Context(Reference(self.final.log_p[pos], self.final.p[pos]), self.final_direction[pos])
+    def at(self, pos: slice) -> "_Final":
+        """The same at some of the positions."""
+        return _Final(self.distribution.at(pos), self.direction[pos])
 
 
-def _context(teacher_x: Tensor, head: PreparedHead) -> _Context:
-    z = unscaled_logits(teacher_x[:, None], head)
-    return _Context(reference(z, head), direction(z))
+def _final(final_x: Tensor, head: PreparedHead) -> _Final:
+    z = final_logits(final_x, head)
+    unit = direction(z)
+    return _Final(distribution(z, head), unit)
+
+
+class _Answers(NamedTuple):
+    """Ids of target and contrast at some positions; −1 where there is none."""
+
+    targets: Int[Tensor, "pos"]
+    contrasts: Int[Tensor, "pos"]
 
 
 def _read(
-    z: Float[Tensor, "pos rows vocab"], scale: Float[Tensor, "rows"], context: _Context, top_k: int
+    z: Float[Tensor, "pos rows vocab"], scale: Float[Tensor, "rows"], final: _Final, top_k: int
 ) -> dict[str, Tensor]:
-    """All but what is asked for about one slice of logits, as [pos, rows]; ``z · scale`` are the lens's logits.
+    """All but the target and contrast metrics of one slice of logits, as [pos, rows]; ``z · scale`` are the logits.
 
     Order is read from ``z``: dividing by τ can make two logits equal.
     """
@@ -89,12 +87,12 @@ def _read(
     _, top_ids = largest(z, top_k)
     log_q = torch.log_softmax(z * scale[:, None], dim=-1)
     q = log_q.exp()
-    divergence = divergence_from(log_q, q, context.final)
+    divergence = divergence_from(log_q, q, final.distribution)
     return {
         "entropy_bits": divergence.entropy_bits,
         "kl_to_final_bits": divergence.kl_to_bits,
         "kl_from_final_bits": divergence.kl_from_bits,
-        "cos_to_final": cosine(z, mean, context.final_direction),
+        "cos_to_final": cosine(z, mean, final.direction),
         "finite": mean[..., 0].isfinite(),
         "top_ids": top_ids,
         "top_p": q.gather(-1, top_ids),
@@ -103,13 +101,11 @@ def _read(
     }
 
 
-def _read_asked(
-    z: Float[Tensor, "pos rows vocab"],
-    scale: Float[Tensor, "rows"],
-    targets: Int[Tensor, "pos"],
-    contrasts: Int[Tensor, "pos"],
+def _read_answer(
+    z: Float[Tensor, "pos rows vocab"], scale: Float[Tensor, "rows"], answers: _Answers
 ) -> dict[str, Tensor]:
-    """What is asked for about one slice of logits, as [pos, rows]; where there is no target or contrast, about id 0."""
+    """Target and contrast metrics of one slice of logits, as [pos, rows]; those of id 0 where there is none."""
+    targets, contrasts = answers
     top_z, top_ids = largest(z, 2)
     other = torch.where(top_ids[..., 0] == targets[:, None], top_z[..., 1], top_z[..., 0])
     log_q = torch.log_softmax(z * scale[:, None], dim=-1)
@@ -123,30 +119,22 @@ def _read_asked(
     }
 
 
-def _fill(out: RowReadings, z: Tensor, scale: Tensor, context: _Context) -> None:
+def _fill(out: RowReadings, z: Tensor, scale: Tensor, final: _Final, answers: _Answers) -> None:
     """Write the readings of one block into ``out`` [rows, pos], slice by slice."""
     top_k = out.top_ids.shape[-1]
-    pos_per_slice, rows_per_slice = slice_shape(z)
-    for p in spans(z.shape[0], pos_per_slice):
-        here = context.at(p)
-        for r in spans(z.shape[1], rows_per_slice):
-            for name, value in _read(z[p, r], scale[r], here, top_k).items():
-                getattr(out, name)[r, p] = value.transpose(0, 1)
+    for p, r in logit_slices(z):
+        for name, value in _read(z[p, r], scale[r], final.at(p), top_k).items():
+            getattr(out, name)[r, p] = value.transpose(0, 1)
+    # Few positions of a prompt have a target or a contrast; only they are looked at.
+    with_answer = ((answers.targets >= 0) | (answers.contrasts >= 0)).nonzero()[:, 0]
+    for p, r in logit_slices(z, len(with_answer)):
+        pos = with_answer[p]
+        for name, value in _read_answer(z[pos, r], scale[r], _Answers(*(ids[pos] for ids in answers))).items():
+            getattr(out, name)[r, pos] = value.T
 
 
-def _fill_asked(out: RowReadings, z: Tensor, scale: Tensor, targets: Tensor, contrasts: Tensor) -> None:
-    """Write what is asked for into ``out`` [rows, pos]: of few of the positions of a prompt anything is."""
-    asked = ((targets >= 0) | (contrasts >= 0)).nonzero()[:, 0]
-    pos_per_slice, rows_per_slice = slice_shape(z)
-    for p in spans(len(asked), pos_per_slice):
-        pos = asked[p]
-        for r in spans(z.shape[1], rows_per_slice):
-            for name, value in _read_asked(z[pos, r], scale[r], targets[pos], contrasts[pos]).items():
-                getattr(out, name)[r, pos] = value.T
-
-
-def _without_unasked(out: RowReadings, no_target: Bool[Tensor, "pos"], no_contrast: Bool[Tensor, "pos"]) -> RowReadings:
-    """``out`` with what stands for "none" where there is none."""
+def _masked(out: RowReadings, no_target: Bool[Tensor, "pos"], no_contrast: Bool[Tensor, "pos"]) -> RowReadings:
+    """``out`` with rank 0 or NaN where there is no target or contrast."""
     out.target_rank.masked_fill_(no_target | ~out.finite, 0)
     for value in (out.target_p, out.target_nll_bits, out.target_logit_gap):
         value.masked_fill_(no_target, torch.nan)
@@ -154,14 +142,13 @@ def _without_unasked(out: RowReadings, no_target: Bool[Tensor, "pos"], no_contra
     return out
 
 
-def _block_shape(x: Tensor, head: PreparedHead, block_bytes: int) -> tuple[int, int]:
-    """Positions and rows per block: on a CPU no more than it takes for the product to be efficient.
+def _efficient(block_bytes: int, head: PreparedHead) -> int:
+    """A bound on blocks, on a CPU no larger than it takes for the product to be efficient.
 
     Fresh memory costs a CPU as much as two passes over it, and a product with about d_head rows is already fast.
     """
-    if x.device.type == "cpu":
-        block_bytes = min(block_bytes, max(_CPU_BLOCK_BYTES, head.weight.nbytes))
-    return block_shape(x.shape[1], x.shape[0], head.weight.shape[0] * head.dtype.itemsize, block_bytes)
+    on_cpu = head.weight.device.type == "cpu"
+    return min(block_bytes, max(_CPU_BLOCK_BYTES, head.weight.nbytes)) if on_cpu else block_bytes
 
 
 def _empty(like: Float[Tensor, "rows pos"], top_k: int) -> RowReadings:
@@ -177,7 +164,7 @@ def _empty(like: Float[Tensor, "rows pos"], top_k: int) -> RowReadings:
 @torch.no_grad()
 def row_readings(
     x: Float[Tensor, "rows pos d_head"],
-    teacher_x: Float[Tensor, "pos d_head"],
+    final_x: Float[Tensor, "pos d_head"],
     inv_tau: Float[Tensor, "rows"],
     head: Unembedding,
     targets: Int[Tensor, "pos"],
@@ -190,25 +177,22 @@ def row_readings(
 
     Args:
         x: What the head multiplies, per row: normed, translated and projected.
-        teacher_x: The same for the last row.
-        inv_tau: 1/τ per row; the teacher's is 1.
+        final_x: The same for row n, whose temperature is 1.
+        inv_tau: 1/τ per row.
         head: The frozen unembedding.
         targets: The token asked for at each position; −1 where there is none.
         contrasts: The token to set against it; −1 where there is none.
         top_k: Tokens to list; the vocabulary is at least as large, and has at least two.
         block_bytes: Upper bound on one block of logits, unless a single row of logits is larger.
     """
-    num_rows, num_pos, _ = x.shape
+    answers = _Answers(targets, contrasts)
     with torch.autocast(x.device.type, enabled=False):
         prepared = prepare(head, x.dtype)
         scale = inv_tau.to(prepared.dtype) * prepared.amplitude
-        out = _empty(x.new_empty(num_rows, num_pos, dtype=prepared.dtype), top_k)
-        pos_per_block, rows_per_block = _block_shape(x, prepared, block_bytes)
-        for pos in spans(num_pos, pos_per_block):
-            context = _context(teacher_x[pos], prepared)
-            for rows in spans(num_rows, rows_per_block):
-                z = unscaled_logits(x[rows, pos].transpose(0, 1), prepared)
-                part = RowReadings(*(t[rows, pos] for t in out))
-                _fill(part, z, scale[rows], context)
-                _fill_asked(part, z, scale[rows], targets[pos], contrasts[pos])
-    return _without_unasked(out, targets < 0, contrasts < 0)
+        out = _empty(x.new_empty(x.shape[:2], dtype=prepared.dtype), top_k)
+        for pos, parts in logit_blocks(x, prepared.row_bytes, _efficient(block_bytes, prepared)):
+            final, here = _final(final_x[pos], prepared), _Answers(*(ids[pos] for ids in answers))
+            for rows in parts:
+                of_block = RowReadings(*(t[rows, pos] for t in out))
+                _fill(of_block, block_logits(x[rows, pos], prepared), scale[rows], final, here)
+    return _masked(out, targets < 0, contrasts < 0)

@@ -14,13 +14,13 @@ Anneal = Literal["average", "cosine"]
 
 
 class Schedule(NamedTuple):
-    """What does not depend on the model.
+    """The settings of a schedule that do not depend on the model.
 
     Attributes:
         init: How the translators start.
         tokens: Token budget.
-        anneal: What takes the noise of the last steps away: an average of the weights at a constant learning rate, or a
-            cosine of it to 0.
+        anneal: How the noise of the last steps is removed: by averaging the weights at a constant learning rate, or by
+            a cosine decay of the rate to 0.
         regulariser: Weight of the penalty and of depth smoothness.
     """
 
@@ -40,7 +40,7 @@ SCHEDULES: dict[ScheduleName, Schedule] = {
 SPEC_LR = 1e-3
 SPEC_BATCH_SEQS = 32
 STEPS_WANTED = 96
-"""Steps that a budget is cut into, where it can be: below it, fewer sequences make a step, with more positions each."""
+"""Steps that a budget should have; where it has fewer, a step gets fewer sequences with more positions each."""
 POSITIONS_PER_STEP = 1024
 
 
@@ -73,7 +73,7 @@ def scheduled_positions(
         name: The schedule.
         vocab_size: Tokens of the vocabulary.
         seq_len: Tokens per sequence.
-        batch_seqs: Sequences per optimiser step; all of them together have as many positions whatever their number.
+        batch_seqs: Sequences per optimiser step; the number of positions of all of them together stays the same.
     """
     if name == "spec":
         return spec_rows_and_positions(vocab_size)[1], (0.60, 0.95)

@@ -1,4 +1,4 @@
-"""How the divergence from the model's distribution changes with a row's temperature, from blocks of logits."""
+"""Derivatives of the divergence from the final distribution by a row's temperature, from blocks of logits."""
 
 from typing import NamedTuple
 
@@ -6,15 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from logos_pl.functional.unembedding import (
-    PreparedHead,
-    Unembedding,
-    block_shape,
-    prepare,
-    slice_shape,
-    spans,
-    unscaled_logits,
-)
+from logos_pl.functional.blocks import logit_blocks, logit_slices
+from logos_pl.functional.final_distribution import final_logits
+from logos_pl.functional.unembedding import PreparedHead, Unembedding, block_logits, prepare
 
 
 class TemperatureSlope(NamedTuple):
@@ -42,17 +36,15 @@ def _slope(
 
 def _fill(out: TemperatureSlope, z: Tensor, p: Tensor, inv_tau: Tensor, head: PreparedHead) -> None:
     """Write the derivatives of one block of logits into ``out``, slice by slice."""
-    pos_per_slice, rows_per_slice = slice_shape(z)
-    for at in spans(z.shape[0], pos_per_slice):
-        for r in spans(z.shape[1], rows_per_slice):
-            for target, value in zip(out, _slope(z[at, r], p[at], inv_tau[r], head.amplitude), strict=True):
-                target[r, at] = value.T
+    for at, r in logit_slices(z):
+        for target, value in zip(out, _slope(z[at, r], p[at], inv_tau[r], head.amplitude), strict=True):
+            target[r, at] = value.T
 
 
 @torch.no_grad()
 def temperature_slope(
     x: Float[Tensor, "rows pos d_head"],
-    teacher_x: Float[Tensor, "pos d_head"],
+    final_x: Float[Tensor, "pos d_head"],
     inv_tau: Float[Tensor, "rows"],
     head: Unembedding,
     *,
@@ -64,23 +56,19 @@ def temperature_slope(
 
     Args:
         x: What the head multiplies, per row: normed, translated and projected.
-        teacher_x: The same for the last row, whose temperature is 1.
+        final_x: The same for row n, whose temperature is 1.
         inv_tau: 1/τ per row.
         head: The frozen unembedding.
         block_bytes: Upper bound on one block of logits, unless a single row of logits is larger.
     """
-    num_rows, num_pos, _ = x.shape
     with torch.autocast(x.device.type, enabled=False):
         prepared = prepare(head, x.dtype)
         inv_tau = inv_tau.to(prepared.dtype)
-        slope = x.new_empty(num_rows, num_pos, dtype=prepared.dtype)
+        slope = x.new_empty(x.shape[:2], dtype=prepared.dtype)
         out = TemperatureSlope(slope, torch.empty_like(slope))
-        row_bytes = head.weight.shape[0] * prepared.dtype.itemsize
-        pos_per_block, rows_per_block = block_shape(num_pos, num_rows, row_bytes, block_bytes)
-        for pos in spans(num_pos, pos_per_block):
-            teacher_z = unscaled_logits(teacher_x[pos][:, None], prepared)
-            p = torch.softmax(teacher_z * prepared.amplitude, dim=-1)
-            for rows in spans(num_rows, rows_per_block):
-                z = unscaled_logits(x[rows, pos].transpose(0, 1), prepared)
-                _fill(TemperatureSlope(*(t[rows, pos] for t in out)), z, p, inv_tau[rows], prepared)
+        for pos, parts in logit_blocks(x, prepared.row_bytes, block_bytes):
+            p = torch.softmax(final_logits(final_x[pos], prepared) * prepared.amplitude, dim=-1)
+            for rows in parts:
+                of_block = TemperatureSlope(*(t[rows, pos] for t in out))
+                _fill(of_block, block_logits(x[rows, pos], prepared), p, inv_tau[rows], prepared)
     return out

@@ -1,7 +1,8 @@
-"""The basis that translators are trained in: whitened by what x varies along, and by what the head makes of it.
+"""The basis that translators are trained in, whitened by the covariance of x and by the head's Fisher information.
 
-AdamW treats every number of U and V alike, so that the basis decides what it learns quickly. In the plain one, most of
-its steps go into directions that x hardly has or that the head hardly sees. docs/schedules.md has the measurements.
+AdamW treats every number of U and V alike, so that the basis decides what it learns quickly. In the plain basis most of
+its steps go into directions in which x hardly varies or to which the head hardly reacts. Source: docs/method.md §2.3;
+docs/schedules.md has the measurements.
 """
 
 from typing import NamedTuple
@@ -10,10 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from logos_pl.functional.low_rank import balanced, turned
+from logos_pl.functional.low_rank import balanced, rotated_towards
 
 DAMPING = 0.1
-"""Share of the mean variance that is added in every direction: those without any must not be blown up."""
+"""Share of the mean variance that is added in every direction, so that none without variance gets a huge factor."""
 
 
 class TrainingBasis(NamedTuple):
@@ -49,7 +50,7 @@ def training_basis(
 
 
 def _inverse_root(metric: Float[Tensor, "d_model d_model"]) -> Float[Tensor, "d_model d_model"]:
-    """Of a metric without trace, the identity: it says nothing about directions."""
+    """(metric + damping)^(−1/2), scaled to a mean diagonal of 1; the identity where the metric is 0."""
     metric = metric.cpu().double()
     mean = metric.trace() / metric.shape[0]
     if not mean > 0:
@@ -69,13 +70,13 @@ def out_of_basis(
 def into_basis(
     U: Float[Tensor, "rows d_model rank"], V: Float[Tensor, "rows d_model rank"], basis: TrainingBasis
 ) -> tuple[Float[Tensor, "rows d_model rank"], Float[Tensor, "rows d_model rank"]]:
-    """Factors of the same maps in the basis, balanced, and each row's turned towards those of the row before; in fp64.
+    """Factors of the same maps in the basis, balanced, each row's rotated towards those of the row before; in fp64.
 
-    Of many factors of one map, those of equal norms are the ones that AdamW moves alike and the penalty asks for.
+    Of all factors of one map, those with equal norms have the least penalty, and AdamW moves both at the same rate.
     """
     left, right = (torch.linalg.solve(part.double(), factor) for part, factor in zip(basis, (U, V), strict=True))
     pairs = [balanced(*pair) for pair in zip(left, right, strict=True)]
     for row in range(1, len(pairs)):
-        pairs[row] = turned(*pairs[row], *pairs[row - 1])
+        pairs[row] = rotated_towards(*pairs[row], *pairs[row - 1])
     us, vs = zip(*pairs, strict=True)
     return torch.stack(us), torch.stack(vs)

@@ -1,4 +1,4 @@
-"""The unembedding: what the head does after its norm, and the blocks in which it is applied to many rows.
+"""The unembedding: what the head does after its norm.
 
 A half-precision head rounds the operands of its products and nothing else: logits are fp32.
 """
@@ -10,11 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-# Element-wise passes go over slices of a block that stay in the cache (CPU) or are worth a kernel launch (elsewhere).
-_CPU_SLICE_BYTES = 2**21
-_SLICE_BYTES = 2**26
+from logos_pl.functional.blocks import spans
+
 WIDENED_BYTES = 2**26
-"""What is widened to fp32 of a half-precision unembedding at a time, where its own products would round too much."""
+"""Bytes of a half-precision unembedding that are held in fp32 at a time, where its products need it (not CUDA)."""
 
 
 class Unembedding(NamedTuple):
@@ -46,6 +45,11 @@ class PreparedHead(NamedTuple):
     capped: bool
     operand_dtype: torch.dtype
     dtype: torch.dtype
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of the logits of one row at one position."""
+        return self.weight.shape[0] * self.dtype.itemsize
 
 
 def prepare(head: Unembedding, x_dtype: torch.dtype) -> PreparedHead:
@@ -117,28 +121,14 @@ def unscaled_logits(x: Float[Tensor, "*lead d_head"], head: PreparedHead) -> Flo
     return z.view(*x.shape[:-1], -1)
 
 
+def block_logits(x: Float[Tensor, "rows pos d_head"], head: PreparedHead) -> Float[Tensor, "pos rows vocab"]:
+    """Logits of one block, positions first, divided by ``head.amplitude``; they may be overwritten."""
+    return unscaled_logits(x.transpose(0, 1), head)
+
+
 def unembed(x: Float[Tensor, "*lead d_head"], head: Unembedding) -> Float[Tensor, "*lead vocab"]:
     """Logits in fp32, or in fp64 for fp64 ``x`` over a full-precision head."""
     with torch.autocast(x.device.type, enabled=False):
         prepared = prepare(head, x.dtype)
         logits = unscaled_logits(x, prepared)
         return logits if not prepared.capped else logits * prepared.amplitude
-
-
-def spans(total: int, size: int) -> Iterator[slice]:
-    """Consecutive slices of ``size`` (the last may be shorter) that cover ``range(total)``."""
-    return (slice(start, start + size) for start in range(0, total, size))
-
-
-def block_shape(num_pos: int, num_rows: int, row_bytes: int, block_bytes: int) -> tuple[int, int]:
-    """Positions and rows per block: as many positions × all rows as fit, or some rows of a single position."""
-    fits = max(1, block_bytes // row_bytes)
-    if fits < num_rows:
-        return 1, fits
-    return min(fits // max(num_rows, 1), max(num_pos, 1)), max(num_rows, 1)
-
-
-def slice_shape(z: Float[Tensor, "pos rows vocab"]) -> tuple[int, int]:
-    """Positions and rows whose element-wise work is done at once."""
-    slice_bytes = _CPU_SLICE_BYTES if z.device.type == "cpu" else _SLICE_BYTES
-    return block_shape(z.shape[0], z.shape[1], z.shape[2] * z.element_size(), slice_bytes)

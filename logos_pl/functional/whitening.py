@@ -19,7 +19,7 @@ Symmetric = Float[Tensor, "d_model d_model"] | Float[Tensor, "d_model"]
 """A symmetric map, as a matrix or as its diagonal."""
 
 SMALLEST_VARIANCE = 1e-10
-"""Variances at or below this share of the largest are none: rounding of the moments alone makes as much."""
+"""Variances at or below this share of the largest count as 0, as rounding of the moments alone can give them."""
 
 
 class Pooled(NamedTuple):
@@ -44,7 +44,7 @@ class Whitening(NamedTuple):
 
 
 def pool_rows(moments: Moments, rows: Sequence[int]) -> Pooled:
-    """The moments of some of the rows together, as if they were one long row of samples.
+    """The moments of some of the rows taken together as one set of samples.
 
     Args:
         moments: Of x at several rows, paired with one y.
@@ -64,7 +64,7 @@ def pool_rows(moments: Moments, rows: Sequence[int]) -> Pooled:
 
 
 def check_shrinkage(shrinkage: float) -> float:
-    """``shrinkage`` itself, once it is known to be a share from 0 to below 1.
+    """``shrinkage`` unchanged, if it is a share from 0 to below 1.
 
     Raises:
         InputError: It is not.
@@ -97,10 +97,10 @@ def whitening(covariance: Float[Tensor, "d_model d_model"], kind: WhiteningKind,
 
 
 def _usable(variances: Float[Tensor, "d_model"], shrinkage: float) -> Float[Tensor, "d_model"]:
-    """The variances, once all can be divided by.
+    """The variances unchanged, if none is 0.
 
     Raises:
-        InputError: Some cannot.
+        InputError: Some are, or are not finite.
     """
     missing = int((variances <= SMALLEST_VARIANCE * variances.max()).sum())
     if missing or not bool(variances.isfinite().all()):

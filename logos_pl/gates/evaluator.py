@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from logos_pl.data.packed_text import TextBatch
 from logos_pl.data.prompts import PromptBatch, TokenizedPrompt
+from logos_pl.functional.blocks import position_pieces
 from logos_pl.functional.depth import depth_percentile_rows
 from logos_pl.functional.divergence import RowDivergence
 from logos_pl.functional.last_row import last_row
@@ -17,7 +18,7 @@ from logos_pl.gates.keyed_rows import KeyedRows
 from logos_pl.gates.measurements import LENSES, LensMeasurements, PromptMeasurements, TextMeasurements
 from logos_pl.gates.token_sums import TokenSums
 from logos_pl.lenses.calibration import TemperedLens
-from logos_pl.lenses.decoding import lens_divergence, lens_readings, position_pieces
+from logos_pl.lenses.decoding import lens_divergence, lens_readings
 from logos_pl.lenses.norm import Lens
 from logos_pl.lenses.skipping import next_token_sums, skip_rows
 from logos_pl.lm.anatomy import exact_logits
@@ -137,7 +138,7 @@ class GateEvaluator(nn.Module):
         """Cross-entropy of every row to the token that follows, where one does."""
         at, targets = (tensor.to(h.device) for tensor in _followed(batch, self._special))
         h, parts = h[:, at], [h.new_empty(self.num_rows, 0, dtype=torch.float32)]
-        for part in position_pieces(h, self.block_bytes):
+        for part in position_pieces(h.shape, self.block_bytes):
             x, inv_tau = lens.decode_inputs(h[:, part], list(range(self.num_rows)))
             parts.append(
                 next_token_nats(x, inv_tau, targets[part], lens.head.unembedding, block_bytes=self.block_bytes)

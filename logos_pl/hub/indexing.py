@@ -5,10 +5,10 @@ import hashlib
 import os
 from pathlib import Path
 
-from logos_pl.artifacts import load_lenses, load_prism
 from logos_pl.artifacts.filenames import ARTIFACT_FILES
-from logos_pl.artifacts.prism import PRISM_FILES
+from logos_pl.artifacts.prism import PRISM_FILES, load_prism
 from logos_pl.artifacts.sealed import ANY_SIZE, read_file
+from logos_pl.artifacts.tuned_lens import load_lenses
 from logos_pl.errors import InputError
 from logos_pl.hub.checkpoints import LocalArtifact, find_artifacts
 from logos_pl.hub.index import Entry, Index, Licence, entry_of, read_index

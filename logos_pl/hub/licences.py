@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from huggingface_hub import HfApi, hf_hub_download
 
+from logos_pl.demo import DEMO
 from logos_pl.errors import InputError, LogosError
 from logos_pl.hub.index import Licence
 from logos_pl.hub.layout import LICENCES_FOLDER, model_path
@@ -13,7 +14,7 @@ from logos_pl.io.files import real_path
 from logos_pl.io.hub_errors import Asked, explaining
 from logos_pl.io.parsing import MAX_TEXT_BYTES, read_bytes, read_text
 from logos_pl.io.yaml_parsing import parse_yaml
-from logos_pl.lm.sources import DEMO, locate, model_commit
+from logos_pl.lm.sources import locate, model_commit
 
 FRONT_MATTER = re.compile(r"\s*---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|$)", re.DOTALL)
 LICENCE_NAME = re.compile(r"(LICEN[SC]E|COPYING|NOTICE|USE_POLICY)([._-][\w.-]*)?", re.IGNORECASE)

@@ -13,6 +13,7 @@ from logos_pl.artifacts.card import Release
 from logos_pl.artifacts.filenames import CARD_FILE, PROVENANCE_FILE
 from logos_pl.artifacts.provenance import Provenance
 from logos_pl.artifacts.sealed import read_file
+from logos_pl.demo import DEMO
 from logos_pl.errors import InputError
 from logos_pl.hub.cards import dataset_card
 from logos_pl.hub.checkpoints import LocalArtifact, find_artifacts
@@ -24,7 +25,6 @@ from logos_pl.hub.staging import Staged, stage
 from logos_pl.hub.verify import artifact_files
 from logos_pl.io.hub_errors import Asked, HubUnreachableError, explaining, failed
 from logos_pl.io.parsing import MAX_TEXT_BYTES
-from logos_pl.lm.sources import DEMO
 
 NOT_OURS = {".gitattributes", CARD_FILE}
 """Files that a repository may hold before its first release."""

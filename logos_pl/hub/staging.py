@@ -8,12 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from logos_pl.artifacts import load_lenses, load_prism
 from logos_pl.artifacts.card import Release, model_card
 from logos_pl.artifacts.filenames import CARD_FILE, DEPTH_FIGURE_FILE, NOTICE_FILE, WEIGHTS_FILE
-from logos_pl.artifacts.prism import prism_files
+from logos_pl.artifacts.prism import load_prism, prism_files
 from logos_pl.artifacts.sealed import sealed
-from logos_pl.artifacts.tuned_lens import read_provenance, verified_files
+from logos_pl.artifacts.tuned_lens import load_lenses, read_provenance, verified_files
 from logos_pl.errors import InputError
 from logos_pl.hub.cards import depth_figure, notice
 from logos_pl.hub.checkpoints import LocalArtifact

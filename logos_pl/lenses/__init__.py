@@ -1,1 +1,1 @@
-"""Lenses: the frozen head, the norm lens, the tuned lens, the Prism lens and the affine lens of others."""
+"""Lenses: the frozen head, the norm lens, the tuned lens, the Prism lens and imported affine lenses."""

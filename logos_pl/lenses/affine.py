@@ -1,6 +1,6 @@
 """The affine lens: a full-rank translator in front of the norm at every row but the last.
 
-It is what the `tuned-lens` package trains and others publish.
+The `tuned-lens` package trains such lenses, and others publish them.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""One scalar temperature per row, fitted on text: how much of a lens's gain is mere calibration."""
+"""One temperature per row, fitted on text: the baseline for gains of a lens that are calibration alone."""
 
 from collections.abc import Sequence
 
@@ -7,14 +7,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from logos_pl.errors import InputError, RunError
+from logos_pl.functional.blocks import position_pieces
 from logos_pl.functional.temperature import temperature_slope
-from logos_pl.functional.unembedding import spans
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import Lens
 
 INV_TAU_BOUNDS = (1e-3, 1e3)
-"""Smallest and largest 1/τ: where a row's logits speak against the model's, the best temperature is infinite. Their
-geometric mean is 1, so that a row whose logits are all alike, where every temperature is as good, stays at 1."""
+"""Smallest and largest 1/τ: the best τ is infinite where a row's logits are anti-correlated with the model's. Their
+geometric mean is 1, so that a row whose logits are all equal, for which every τ is as good, keeps 1."""
 
 _RELATIVE_TOLERANCE = 1e-5
 # Newton mostly takes 6 steps; bisection alone narrows the bracket from 1e6 to 1 + 1e-5 in 21.
@@ -60,11 +60,11 @@ def fit_temperatures(
     """1/τ per row that minimises the mean KL(P_final ‖ softmax(z/τ)) over positions; 1 for row n. In fp32, on the CPU.
 
     The divergence is convex in 1/τ: Newton's method inside a bracket, all rows at once and each
-    until its 1/τ is settled to a relative 1e-5. A row whose logits are all alike keeps 1.
+    until its 1/τ is converged to a relative 1e-5. A row whose logits are all equal keeps 1.
 
     Args:
         lens: The lens to calibrate, as a rule the norm lens.
-        h: Residuals of rows 0 … n at positions of text that nothing is measured on; on any device, in any precision.
+        h: Residuals of rows 0 … n at positions of text that no result is measured on; on any device, in any precision.
         block_bytes: Upper bound on one block of logits, and on one of normed residuals.
 
     Raises:
@@ -80,7 +80,7 @@ def fit_temperatures(
     fitted = torch.ones(num_rows, dtype=torch.float64)
     search = _Search(num_rows - 1)
     for _ in range(_MAX_STEPS):
-        if not (rows := search.unsettled()):
+        if not (rows := search.unconverged()):
             break
         search.step(rows, *_slopes(lens, h, rows, search.at[rows], block_bytes))
     fitted[:-1] = search.at
@@ -93,7 +93,7 @@ def _slopes(
     """Slope and curvature of each row's divergence, summed over positions in fp64 on the CPU."""
     last = lens.head.num_rows - 1
     sums = torch.zeros(2, len(rows), dtype=torch.float64)
-    for pos in spans(h.shape[1], max(1, block_bytes // (4 * h.shape[2] * (len(rows) + 1)))):
+    for pos in position_pieces((len(rows) + 1, *h.shape[1:]), block_bytes):
         x, own = lens.decode_inputs(h[[*rows, last], pos], [*rows, last])
         scaled = own[:-1] * inv_tau.to(own)
         found = temperature_slope(x[:-1], x[-1], scaled, lens.head.unembedding, block_bytes=block_bytes)
@@ -105,17 +105,17 @@ def _slopes(
 
 
 class _Search:
-    """Where the search for each row's 1/τ stands: value, bracket, last step in log 1/τ, whether settled."""
+    """Where the search for each row's 1/τ stands: value, bracket, last step in log 1/τ, whether converged."""
 
     def __init__(self, num_rows: int) -> None:
         self.at = torch.ones(num_rows, dtype=torch.float64)
         self.low, self.high = (torch.full_like(self.at, bound) for bound in INV_TAU_BOUNDS)
         self.last_step = torch.full_like(self.at, torch.inf)
-        self.settled = torch.zeros(num_rows, dtype=torch.bool)
+        self.converged = torch.zeros(num_rows, dtype=torch.bool)
 
-    def unsettled(self) -> list[int]:
-        """Rows still to be looked at."""
-        return (~self.settled).nonzero().flatten().tolist()
+    def unconverged(self) -> list[int]:
+        """Rows whose 1/τ is still moving."""
+        return (~self.converged).nonzero().flatten().tolist()
 
     def step(self, rows: list[int], slope: Float[Tensor, "rows"], curvature: Float[Tensor, "rows"]) -> None:
         """One step of Newton, or of bisection in log 1/τ where Newton would leave the bracket.
@@ -138,4 +138,4 @@ class _Search:
         moved = torch.where(good, newton, (low * high).sqrt())
         self.last_step[rows] = length = (moved / at).log().abs()
         self.at[rows] = moved
-        self.settled[rows] = length < _RELATIVE_TOLERANCE
+        self.converged[rows] = length < _RELATIVE_TOLERANCE

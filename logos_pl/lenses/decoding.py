@@ -1,21 +1,13 @@
-"""What lenses read at every row, decoded a few positions at a time: residuals in fp32 never stand there all at once."""
-
-from collections.abc import Iterator
+"""Divergences and readings of a lens at every row, decoded piece by piece: never all residuals in fp32 at once."""
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from logos_pl.functional.blocks import position_pieces
 from logos_pl.functional.divergence import RowDivergence, row_divergence
 from logos_pl.functional.readings import RowReadings, row_readings
-from logos_pl.functional.unembedding import spans
 from logos_pl.lenses.norm import Lens
-
-
-def position_pieces(h: Float[Tensor, "rows pos d_model"], piece_bytes: int) -> Iterator[slice]:
-    """Slices of the positions of ``h`` that take at most so many bytes in fp32 each, or are one position."""
-    rows, pos, width = h.shape
-    return spans(pos, max(1, piece_bytes // (4 * rows * width)))
 
 
 @torch.no_grad()
@@ -29,10 +21,10 @@ def lens_divergence(lens: Lens, h: Float[Tensor, "rows pos d_model"], *, block_b
     """
     head, rows = lens.head, list(range(lens.head.num_rows))
     parts = []
-    for part in position_pieces(h, block_bytes):
-        x, inv_tau = lens.decode_inputs(h[:, part], rows)
-        teacher = head.project(head.normalise(h[-1:, part], rows[-1:]))[0]
-        parts.append(row_divergence(x, teacher, inv_tau, head.unembedding, block_bytes=block_bytes))
+    for pos in position_pieces(h.shape, block_bytes):
+        x, inv_tau = lens.decode_inputs(h[:, pos], rows)
+        final_x = head.final_x(h[:, pos])
+        parts.append(row_divergence(x, final_x, inv_tau, head.unembedding, block_bytes=block_bytes))
     return RowDivergence(*(torch.cat(same, dim=1) for same in zip(*parts, strict=True)))
 
 
@@ -60,12 +52,12 @@ def lens_readings(
     """
     head, rows = lens.head, list(range(lens.head.num_rows))
     parts = []
-    for part in position_pieces(h, piece_bytes):
-        x, inv_tau = lens.decode_inputs(h[:, part], rows)
-        teacher = head.project(head.normalise(h[-1:, part], rows[-1:]))[0]
-        target, contrast = targets[part].to(x.device), contrasts[part].to(x.device)
+    for pos in position_pieces(h.shape, piece_bytes):
+        x, inv_tau = lens.decode_inputs(h[:, pos], rows)
+        final_x = head.final_x(h[:, pos])
+        target, contrast = targets[pos].to(x.device), contrasts[pos].to(x.device)
         found = row_readings(
-            x, teacher, inv_tau, head.unembedding, target, contrast, top_k=top_k, block_bytes=block_bytes
+            x, final_x, inv_tau, head.unembedding, target, contrast, top_k=top_k, block_bytes=block_bytes
         )
         parts.append([tensor.cpu() for tensor in found])
     return RowReadings(*(torch.cat(same, dim=1) for same in zip(*parts, strict=True)))

@@ -1,4 +1,4 @@
-"""The frozen head in fp32: the norm of each row, the projection, the unembedding, and the hash that identifies them.
+"""The frozen head in fp32: the norm of each row, the projection, the unembedding, and their hash.
 
 ``project(normalise(h, rows))`` is what the lens loss takes; ``logits(x)`` is the whole of ``head_after_norm``.
 """
@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from logos_pl.errors import InputError
-from logos_pl.functional.lens_loss import Unembedding, unembed
 from logos_pl.functional.row_index import row_index
+from logos_pl.functional.unembedding import Unembedding, unembed
 from logos_pl.lm.anatomy import Anatomy
-from logos_pl.lm.devices import Fp32Unembed, unembedding_dtype
+from logos_pl.lm.dtypes import Fp32Unembed, unembedding_dtype
 from logos_pl.lm.norms import NormWeights, identity_norm, norm_weights
 
 DecodingNorm = Literal["final", "next"]
@@ -29,7 +29,7 @@ class Head:
     """The head of one model, applied to any row; never trained, and not a module.
 
     Args:
-        anatomy: The dissected model; its tensors are shared wherever no cast or move is needed.
+        anatomy: The parts of the model; their tensors are shared wherever no cast or move is needed.
         decoding_norm: ``final``: the model's final norm at every row; ``next``: the norm that reads the row next.
         fp32_unembed: Whether the unembedding is held in fp32; ``auto``: but for large heads in half precision on CUDA.
 
@@ -80,6 +80,14 @@ class Head:
     def project_shift(self, shift: Float[Tensor, "*lead d_model"]) -> Float[Tensor, "*lead d_head"]:
         """What ``project(x + shift)`` has beyond ``project(x)``: the projection without its bias."""
         return shift if self.projection is None else linear(shift, self.projection[0])
+
+    def final_x(self, h: Float[Tensor, "rows pos d_model"]) -> Float[Tensor, "pos d_head"]:
+        """What the unembedding multiplies at row n: the model's final distribution, as losses and readings take it.
+
+        Args:
+            h: Residuals of any rows, the last of which is row n.
+        """
+        return self.project(self.normalise(h[-1:], [self.num_rows - 1]))[0]
 
     def logits(self, x: Float[Tensor, "*lead d_model"]) -> Float[Tensor, "*lead vocab"]:
         """Logits in fp32 of normalised (not yet projected) residuals: bias, scale and soft-cap included."""

@@ -57,7 +57,7 @@ def fit_prism(
         kind: Of both whitenings.
         shrinkage: Of both covariances.
         rank: Directions of the rotation that are kept; None for all.
-        final: What ``whiten_final`` gives, which is the same whatever is pooled; None: it is worked out here.
+        final: The result of ``whiten_final``, the same for any pooled rows; None: computed here.
 
     Raises:
         InputError: Fewer positions than the width, which determine no rotation, a rank-deficient covariance, or a rank
@@ -76,9 +76,9 @@ def whiten_final(moments: Moments, kind: WhiteningKind, shrinkage: float) -> Whi
     """The whitening of the last row.
 
     Args:
-        moments: As in ``fit_prism``, like the rest.
-        kind: Of the whitening.
-        shrinkage: Of the covariance.
+        moments: The same as for ``fit_prism``.
+        kind: The same as for ``fit_prism``.
+        shrinkage: The same as for ``fit_prism``.
 
     Raises:
         InputError: Fewer positions than the width, which determine no rotation, or a rank-deficient covariance.

@@ -1,4 +1,4 @@
-"""The head seen from the residual stream: one direction per token, in fp64."""
+"""The head as a linear map of the normed residual: one direction per token, in fp64."""
 
 from collections.abc import Sequence
 

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
+from logos_pl.functional.blocks import position_pieces
 from logos_pl.functional.next_token import next_token_nats
-from logos_pl.functional.unembedding import spans
 from logos_pl.lenses.norm import Lens
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.skipping import residuals_without_later_blocks
@@ -130,7 +130,7 @@ def next_token_sums(
         InputError: If a row is not one of the model's.
     """
     sums = torch.zeros(len(rows), dtype=torch.float64)
-    for pos in spans(targets.numel(), max(1, block_bytes // (4 * h.shape[2] * len(rows)))):
+    for pos in position_pieces(h.shape, block_bytes):
         x, inv_tau = lens.decode_inputs(h[:, pos], rows)
         nats = next_token_nats(x, inv_tau, targets[pos], lens.head.unembedding, block_bytes=block_bytes)
         sums += nats.cpu().double().sum(1)

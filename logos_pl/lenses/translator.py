@@ -17,8 +17,8 @@ _LOG_TAU_OF_ONE = 0.53974247
 class Translators(nn.Module):
     """``x + (x U) Vᵀ + c`` and ``τ = softplus(log_tau) + 1e-3`` for rows 1 … num_rows, row L at index L − 1.
 
-    Starts as the identity with τ = 1: V and c are zero. U is not, or neither would ever receive a gradient; it is the
-    same draw at every row, so that depth smoothness starts at zero.
+    Initialised to the identity with τ = 1: V and c are zero. U is not, or neither would ever receive a gradient; it is
+    the same draw at every row, so that depth smoothness starts at zero. Source: docs/method.md §2.
 
     Args:
         num_rows: Rows with a translator: all but the first and the last.
@@ -47,11 +47,11 @@ class Translators(nn.Module):
 
     @torch.no_grad()
     def start_at(self, start: AffineStart, basis: TrainingBasis | None = None) -> None:
-        """Take over maps and temperatures that were found otherwise; 1/τ stays 1 where temperatures are not trained.
+        """Initialise with given maps and temperatures; τ stays 1 where temperatures are not trained.
 
         Args:
             start: The maps, in the plain basis.
-            basis: The basis to train them in from here on; None: the plain one.
+            basis: The basis to train them in; None: the plain one.
         """
         self.basis = None if basis is None else basis.to(self.U.device)
         U, V = (start.U, start.V) if basis is None else into_basis(start.U, start.V, basis)

@@ -170,7 +170,7 @@ def _block_lists(model: PreTrainedModel, body: nn.Module) -> Iterator[list[nn.Mo
 
 
 def _watched(model: PreTrainedModel, lists: list[list[nn.Module]]) -> list[nn.Module]:
-    """Blocks, norms, and whatever lies outside the blocks; the insides of blocks are of no interest and many."""
+    """Blocks, norms, and all modules outside the blocks; of the many inside them only the norms matter."""
     blocks = [block for group in lists for block in group]
     inside = {id(part) for block in blocks for part in block.modules()}
     above = {id(module) for module in model.modules() if any(part is blocks[0] for part in module.modules())}

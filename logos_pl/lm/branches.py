@@ -6,10 +6,10 @@ normalises its branches (Gemma-2, OLMo-2) is what comes out of that norm, and th
 mixture. A block that normalises the stream itself (OPT-350m) has no branches, and is refused.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -17,8 +17,9 @@ from transformers import PreTrainedModel
 
 from logos_pl.errors import InputError
 from logos_pl.lm.anatomy import Anatomy
+from logos_pl.lm.hooks import Take, gathering
 from logos_pl.lm.probing import last_call, probe_ids, run_traced
-from logos_pl.lm.trace import Call, output_tensor, same_bits
+from logos_pl.lm.trace import Call, same_bits
 
 DEPTHS = (1, 2)
 """How far below the block a branch is looked for. BLOOM's attention and MLP add the stream themselves, so that the
@@ -64,10 +65,9 @@ def find_branches(model: PreTrainedModel, anatomy: Anatomy) -> list[Branches]:
     )
 
 
-@contextmanager
 def keeping_branches(
     branches: Sequence[Branches], kept: Float[Tensor, "blocks 2 pos d_model"], places: Int[Tensor, " pos"]
-) -> Iterator[None]:
+) -> AbstractContextManager[None]:
     """Copies, for the time of a ``with``, what a forward's branches add to the stream at some positions.
 
     Args:
@@ -75,22 +75,17 @@ def keeping_branches(
         kept: Where it goes: by block, attention and MLP, in the stream's dtype.
         places: Positions in the flattened batch [batch · seq], on the model's device.
     """
-    handles = []
-    try:
-        for (attention, mlp, multiplier), (from_attention, from_mlp) in zip(branches, kept, strict=True):
-            handles.append(attention.register_forward_hook(_copier(from_attention, places, multiplier)))
-            handles.append(mlp.register_forward_hook(_copier(from_mlp, places, multiplier)))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    writes = []
+    for (attention, mlp, multiplier), (from_attention, from_mlp) in zip(branches, kept, strict=True):
+        writes += [
+            (attention, _copier(from_attention, places, multiplier)),
+            (mlp, _copier(from_mlp, places, multiplier)),
+        ]
+    return gathering(writes=writes)
 
 
-def _copier(
-    kept: Float[Tensor, "pos d_model"], places: Int[Tensor, " pos"], multiplier: float
-) -> Callable[[nn.Module, tuple[Any, ...], object], None]:
-    def copy(module: nn.Module, args: tuple[Any, ...], output: object) -> None:
-        wrote = output_tensor(output)
+def _copier(kept: Float[Tensor, "pos d_model"], places: Int[Tensor, " pos"], multiplier: float) -> Take:
+    def copy(wrote: Tensor | None) -> None:
         assert wrote is not None, "the search has seen a tensor"
         # Flat, as OPT's MLP writes it. Multiplied in the model's dtype, rounding included, as the model does.
         kept.copy_(wrote.reshape(-1, kept.shape[-1])[places] * multiplier)

@@ -1,7 +1,7 @@
-"""Numbers of a model's configuration, looked at before anything is built from them.
+"""Checks of the numbers in a model's configuration, before anything is built from them.
 
-transformers makes a list as long as the layers while it reads the file, and a module for each of them after it: a
-thousand million of them would take all memory, and hours.
+transformers makes a list as long as the layers while it reads the file, and then a module for each of them: a billion
+of them would take all memory, and hours.
 """
 
 import math
@@ -23,15 +23,15 @@ _COUNTS = re.compile(r"(n|num)_(?!embd|inner).*|.*(heads|experts|groups|iters|ty
 
 
 def check_values(config: dict[str, Any], name: str) -> None:
-    """Returns when no integer of a configuration is beyond what any model has.
+    """Returns if no integer of a configuration is larger than in any model.
 
     Args:
         config: The raw configuration.
         name: What the model is called in messages.
 
     Raises:
-        InputError: One is; the base of the rotary angles is no positive number; or the token that pads lies outside of
-            the vocabulary.
+        InputError: One is larger; the base of the rotary angles is not positive; or the padding token lies outside the
+            vocabulary.
     """
     for key, value in _values(config, "config.json"):
         if key == "rope_theta" and value is not None and not (_is_number(value) and 0 < value < math.inf):

@@ -1,4 +1,4 @@
-"""The guard around what transformers, tokenizers and torch make of a stranger's files."""
+"""Errors of transformers, tokenizers and torch on a user's files, as one sentence."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,22 +11,22 @@ from logos_pl.io.hub_errors import Asked, explain
 from logos_pl.lm.config_values import key_of
 
 MAX_REASON = 200
-"""Characters of a foreign error that are quoted."""
+"""Characters of a library's error that are quoted."""
 _NO_MEMORY = ("DefaultCPUAllocator", "can't allocate memory", "not enough memory")
 
 
 @contextmanager
 def blaming(what: str, remedy: str, name: str, values: Mapping[str, Any] | None = None) -> Iterator[None]:
-    """Inside, one call of a foreign library on foreign files, and nothing else: what it raises becomes one sentence.
+    """Turns whatever one call of such a library raises into one sentence; nothing else may stand inside.
 
-    Those libraries check few values, and meet a wrong one with whatever Python makes of it: KeyError, AssertionError,
-    ZeroDivisionError and a dozen more, which nobody can list. Hence any exception is caught, here alone.
+    Those libraries check few values; a wrong one ends in KeyError, AssertionError, ZeroDivisionError or a dozen others
+    that cannot be listed. Hence any exception is caught, here alone.
 
     Args:
-        what: What is wrong then: ``config.json of m is not valid``.
+        what: What is wrong then, such as ``config.json of m is not valid``.
         remedy: What to do about it.
         name: What the model is called in messages.
-        values: The configuration that they work on: the key is named whose value they complain of.
+        values: The configuration they read: the message names the key whose value the error quotes.
 
     Raises:
         InputError: The files cannot be used, or a package is missing.
@@ -59,7 +59,7 @@ def blaming(what: str, remedy: str, name: str, values: Mapping[str, Any] | None 
 
 
 def reason(error: BaseException) -> str:
-    """A foreign error in one line, with its kind, cut where it is long."""
+    """An error of a library in one line, with its class, shortened to ``MAX_REASON``."""
     text = " ".join(str(error).split()).rstrip(" .:")
     kind = type(error).__name__
     text = f"{kind}: {text}" if text else kind

@@ -1,4 +1,4 @@
-"""A causal language model that is loaded, frozen, dissected and proved, with what identifies it."""
+"""A causal language model: loaded, frozen, its parts found and verified, and what identifies it."""
 
 from typing import Any
 
@@ -10,30 +10,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from logos_pl.errors import InputError
 from logos_pl.functional.compiled import can_compile
 from logos_pl.lm.anatomy import Anatomy, find_parts
-from logos_pl.lm.loading import (
-    context_length,
-    count_parameters,
-    load_tokenizer,
-    model_shape,
-    read_config,
-    read_model,
-    read_tokenizer,
-    resolve_dtype,
-    vocabulary_size,
-)
+from logos_pl.lm.config import context_length, read_config
+from logos_pl.lm.loading import read_model, resolve_dtype
 from logos_pl.lm.residuals import position_ids, takes_position_ids
 from logos_pl.lm.sources import clean_name, locate, model_commit, tokenizer_commit
+from logos_pl.lm.tokenizer import read_tokenizer
 from logos_pl.lm.verify import verify
-
-__all__ = [
-    "FrozenLM",
-    "context_length",
-    "count_parameters",
-    "load_tokenizer",
-    "model_shape",
-    "read_config",
-    "vocabulary_size",
-]
 
 
 class FrozenLM:
@@ -42,7 +24,7 @@ class FrozenLM:
     Attributes:
         model: The transformers model, in evaluation mode, without gradients.
         tokenizer: Its tokenizer, or None where none was given.
-        anatomy: Its parts, proved at construction.
+        anatomy: Its parts, verified at construction.
         model_id: Hub id, ``demo``, or a local folder's name.
         model_commit: Hub commit, or ``sha256:…`` of a folder's files.
         tokenizer_commit: Likewise for the tokenizer.
@@ -196,7 +178,7 @@ class FrozenLM:
         attention_mask: Integer[Tensor, "batch seq"] | None = None,
         position_ids: Integer[Tensor, "batch seq"] | None = None,
     ) -> None:
-        """Runs the model without its head and cache, for the hooks' sake.
+        """Runs the model without its head and cache, for what hooks gather of it.
 
         Args:
             input_ids: Token ids.

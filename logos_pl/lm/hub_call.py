@@ -1,4 +1,4 @@
-"""One question to the Hub that is waited for a few seconds, aloud, and not for minutes in silence."""
+"""One request to the Hub, with a notice when it is slow and a time-out of a few seconds."""
 
 import queue
 import threading
@@ -10,13 +10,13 @@ from huggingface_hub import constants
 from logos_pl.io.terminal import complain
 
 SAY_AFTER_S = 3.0
-"""Seconds of silence before the user hears what is waited for."""
+"""Seconds after which the user is told what is waited for."""
 GIVE_UP_AFTER_S = 15.0
 """Seconds for an answer. The client's own limits hold per address and attempt; none holds for the name's look-up."""
 
 
 def ask_hub(about: str, question: Callable[[], Any]) -> Any:
-    """The answer to one question, whose own errors come out as they are.
+    """The answer to one request; its own errors are raised unchanged.
 
     Args:
         about: What it is about, for the notice: ``about org/model``.

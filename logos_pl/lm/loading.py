@@ -1,192 +1,26 @@
-"""Reading a model's configuration, tokenizer and weights, with one sentence for all that can be wrong with them."""
+"""Reading a model's weights, with one sentence for all that can be wrong with them."""
 
 import re
-import warnings
 from collections.abc import Iterable
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import (
-    MODEL_FOR_CAUSAL_LM_MAPPING,
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    GenerationConfig,
-    PreTrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
-from transformers import __version__ as transformers_version
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedConfig, PreTrainedModel
 
 from logos_pl.errors import InputError
-from logos_pl.lm import sources
-from logos_pl.lm.config_values import check_values
-from logos_pl.lm.devices import ModelShape, dtype_for, shape_of
+from logos_pl.lm.dtypes import DTYPES, dtype_for
 from logos_pl.lm.foreign import blaming
 from logos_pl.lm.model_files import INDEX_ENDING, shards_of, weight_names
-from logos_pl.lm.quiet import quiet, without_stderr
-from logos_pl.lm.sources import Source, fetch_small, fetch_weights, locate
+from logos_pl.lm.model_shape import shape_of
+from logos_pl.lm.quiet import quiet
+from logos_pl.lm.sources import ModelSource, fetch_weights
 from logos_pl.lm.weight_headers import measure_weights
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-ATTENTIONS = (None, "eager", "sdpa")
-"""Attention that runs everywhere; others need packages and cards."""
 SLACK = 2
 """A model may have so many times the numbers that its files hold: what lacks a little is named tensor by tensor."""
 PACKED_SLACK = 16
 """The same for quantised weights, of which one number of the file holds several."""
 _NUMBER = re.compile(r"\.\d+(?=\.)")
-CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
-
-
-def context_length(config: PreTrainedConfig) -> int | None:
-    """Longest sequence in tokens a model has positions for; None where its configuration sets no bound."""
-    text = config.get_text_config(decoder=True)
-    values = (getattr(text, name, None) for name in CONTEXT_NAMES)
-    return next((value for value in values if isinstance(value, int)), None)
-
-
-def vocabulary_size(config: PreTrainedConfig) -> int:
-    """Rows of a model's embedding: the ids that it has, whatever its tokenizer knows."""
-    return int(config.get_text_config(decoder=True).vocab_size)
-
-
-def load_tokenizer(model_id: str, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """A model's tokenizer, without its weights.
-
-    Raises:
-        InputError: The model or its tokenizer cannot be found or read.
-    """
-    return read_tokenizer(locate(model_id, revision))
-
-
-def count_parameters(model_id: str, revision: str | None = None) -> int:
-    """Parameters of a model, from its configuration alone.
-
-    Raises:
-        InputError: The model cannot be found, or is no causal language model.
-    """
-    return model_shape(model_id, revision).num_parameters
-
-
-def model_shape(model_id: str, revision: str | None = None) -> ModelShape:
-    """Sizes of a model, from its configuration alone: what decides on the device before weights are fetched.
-
-    Raises:
-        InputError: The model cannot be found, or is no causal language model.
-    """
-    return shape_of(read_config(locate(model_id, revision)))
-
-
-def read_config(source: Source) -> PreTrainedConfig:
-    """The configuration of a causal language model that transformers knows without foreign code.
-
-    Raises:
-        InputError: Unknown architecture, one that needs its own code, one that is no causal language model, or values
-            that no model has.
-    """
-    name = source.model_id
-    raw = sources.read_config_dict(source)
-    family = raw.get("model_type")
-    if not isinstance(family, str) or family not in CONFIG_MAPPING:
-        raise _unknown_family(name, family, raw)
-    check_values(raw, name)
-    folder = fetch_small(source)
-    with quiet(), blaming(f"config.json of {name} is not valid", "fetch the model again", name, raw):
-        # Preferences on what a forward returns, which would hide the logits or cost memory.
-        config = AutoConfig.from_pretrained(
-            folder, trust_remote_code=False, return_dict=True, output_attentions=False, output_hidden_states=False
-        )
-    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise InputError(
-            f"{name} is of the architecture {family!r}, which is no causal language model; take a decoder-only "
-            "language model."
-        )
-    config.name_or_path = name
-    _settle_attention(config)
-    _check_sizes(config)
-    return config
-
-
-def _unknown_family(name: str, family: object, raw: dict[str, Any]) -> InputError:
-    if "auto_map" in raw:
-        return InputError(
-            f"{name} needs code from its repository, which is never run; take a model whose architecture transformers "
-            "has built in."
-        )
-    return InputError(
-        f"{name} has the architecture {family!r}, which transformers {transformers_version} does not know; take "
-        "another model."
-    )
-
-
-def _settle_attention(config: PreTrainedConfig) -> None:
-    """Leaves the choice to transformers where the configuration names an attention that may not run here."""
-    asked = config._attn_implementation
-    if asked in ATTENTIONS:
-        return
-    config._attn_implementation = None
-    warnings.warn(
-        f"config.json of {config.name_or_path} asks for the attention {asked!r}: torch's own is used instead.",
-        stacklevel=3,
-    )
-
-
-def _check_sizes(config: PreTrainedConfig) -> None:
-    name = str(config.name_or_path)
-    with blaming(f"config.json of {name} is not valid", "fetch the model again", name):
-        text = config.get_text_config(decoder=True)
-        sizes = {key: getattr(text, key, None) for key in ("num_hidden_layers", "hidden_size", "vocab_size")}
-        sizes |= {key: value for key in CONTEXT_NAMES if (value := getattr(text, key, None)) is not None}
-    for key, value in sizes.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise InputError(
-                f"config.json of {name} is not valid ({key} must be a positive integer, and is {value!r}); fetch the "
-                "model again."
-            )
-
-
-def read_tokenizer(source: Source) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model.
-
-    Raises:
-        InputError: It is missing, or cannot be read.
-    """
-    name, folder = source.model_id, fetch_small(source)
-    if not sources.has_vocabulary(folder):
-        where = f"the folder {folder}" if source.commit is None else name
-        raise InputError(
-            f"{where} has no tokenizer (tokenizer.json or a vocabulary file); save the model's tokenizer into it."
-        )
-    _check_packages(name, folder)
-    remedy = "fetch them again"
-    with (
-        quiet(),
-        without_stderr(),
-        blaming(f"the tokenizer files of {name} cannot be read", remedy, f"the tokenizer of {name}"),
-    ):
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        # What is read of it later, so that a wrong value is met here.
-        tokenizer("")
-        tokenizer.all_special_ids  # noqa: B018
-        len(tokenizer)
-    return tokenizer
-
-
-def _check_packages(name: str, folder: Path) -> None:
-    """Refuses a vocabulary that takes a package to convert, which transformers meets with errors of other kinds."""
-    if (folder / "tokenizer.json").exists():
-        return
-    for pattern, package in (("*.model", "sentencepiece"), ("*.tiktoken", "tiktoken")):
-        found = sorted(folder.glob(pattern))
-        if found and find_spec(package) is None:
-            raise InputError(
-                f"the tokenizer of {name} is {found[0].name} alone, which takes the package {package} to read: "
-                f"`pip install {package} protobuf`, or add its tokenizer.json."
-            )
 
 
 def resolve_dtype(dtype: str | torch.dtype, device: torch.device, config: PreTrainedConfig) -> torch.dtype:
@@ -206,7 +40,7 @@ def resolve_dtype(dtype: str | torch.dtype, device: torch.device, config: PreTra
     return DTYPES[dtype]
 
 
-def read_model(source: Source, config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
+def read_model(source: ModelSource, config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
     """The model with all its weights, on the CPU.
 
     Raises:
@@ -236,7 +70,7 @@ def read_model(source: Source, config: PreTrainedConfig, dtype: torch.dtype) -> 
     return model
 
 
-def _read_generation_config(source: Source) -> GenerationConfig | None:
+def _read_generation_config(source: ModelSource) -> GenerationConfig | None:
     name, folder = source.model_id, source.folder
     if not (folder / "generation_config.json").exists():
         return None
@@ -244,7 +78,7 @@ def _read_generation_config(source: Source) -> GenerationConfig | None:
         return GenerationConfig.from_pretrained(folder)
 
 
-def _weight_files(source: Source, given: object) -> list[str]:
+def _weight_files(source: ModelSource, given: object) -> list[str]:
     """Names of the files that hold the weights, fetched where they are not there yet.
 
     Raises:

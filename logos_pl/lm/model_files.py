@@ -1,7 +1,7 @@
-"""The files of a model's folder before a library parses them: what is no regular file, no JSON or only a pointer.
+"""Checks of the files in a model's folder before a library parses them: regular files, JSON, no Git LFS pointers.
 
-A folder may be a stranger's: a pipe in it would hang the command, a name with separators in the index of the shards
-would open any file of this machine. Knows neither torch nor transformers, so that finding a model stays quick.
+A folder may come from anyone: a pipe in it would hang the command, a name with separators in the index of the shards
+would open any file of this machine. Imports neither torch nor transformers, so that finding a model stays quick.
 """
 
 import re
@@ -43,16 +43,16 @@ LFS_START = b"version https://git-lfs.github.com/spec/"
 _SHARD_NAME = re.compile(r"[\w][\w.+ -]*")
 
 
-def refuse_strange(folder: Path, name: str) -> None:
-    """Returns when what transformers opens beside the weights can be opened.
+def check_files(folder: Path, name: str) -> None:
+    """Returns if all files that transformers opens beside the weights can be opened.
 
     Args:
         folder: The model's folder.
         name: What the model is called in messages.
 
     Raises:
-        InputError: A file is a pipe, a device or a folder, a Git LFS pointer, too large, or JSON that is no object; or
-            there is an adapter beside the model.
+        InputError: A file is a pipe, a device, a folder or a Git LFS pointer, too large, or JSON other than an object;
+            or there is an adapter beside the model.
     """
     # Not by `glob`, which leaves out a link to nowhere.
     for path in sorted(path for path in folder.iterdir() if any(fnmatch(path.name, wanted) for wanted in READ_FILES)):
@@ -75,7 +75,7 @@ def read_json_object(path: Path, name: str, max_bytes: int = MAX_TEXT_BYTES) -> 
     """A JSON object that transformers reads, too.
 
     Raises:
-        InputError: It is none, or no regular file, or too large.
+        InputError: It is not a JSON object, not a regular file, or too large.
     """
     refuse_pointer(path, name)
     shown = f"{path.name} of {name}"
@@ -97,7 +97,7 @@ def weight_names(given: object, name: str) -> tuple[str, ...]:
         name: What the model is called in messages.
 
     Raises:
-        InputError: It is no plain file name.
+        InputError: It is not a plain file name.
     """
     if given is None:
         return WEIGHT_FILES
@@ -113,7 +113,7 @@ def shards_of(folder: Path, index: str, name: str) -> list[str]:
     """The files that an index of shards names, in order.
 
     Raises:
-        InputError: It is no index, or a name in it is no plain file name.
+        InputError: It is not an index, or a name in it is not a plain file name.
     """
     content = read_json_object(folder / index, name, MAX_INDEX_BYTES)
     shards = content.get("weight_map")

@@ -1,4 +1,4 @@
-"""What a norm module computes, read from its attributes and proved against the module itself.
+"""What a norm module computes, read from its attributes and checked against the module itself.
 
 Families store γ in two ways (``w`` and ``1 + w``) and name ε in several; a name proves nothing, so the module is run
 on random input and the description that reproduces it is taken.

@@ -1,4 +1,4 @@
-"""Running a model on a few token ids with its modules watched, and refusing it by name."""
+"""One forward pass over a few token ids with some modules watched, and refusals that name the architecture."""
 
 from jaxtyping import Float, Int
 from torch import Tensor, arange, dtype, float32, nn, stack
@@ -38,7 +38,7 @@ def probe_ids(model: PreTrainedModel, offset: int = 0) -> Int[Tensor, "2 8"]:
 def twin_ids(model: PreTrainedModel) -> Int[Tensor, "2 8"]:
     """Two sequences that differ only in the tokens after the first ``PREFIX``; the ids are not those of ``probe_ids``.
 
-    Turned round, the batch holds the same tokens in the same contexts. A causal model then reads the same at every
+    Flipped, the batch holds the same tokens in the same contexts. A causal model then reads the same at every
     earlier position, bit for bit even where the shapes of its products depend on the tokens, as in a mixture of
     experts.
     """

@@ -5,13 +5,14 @@ Nothing else is kept: no logits, no other rows, no full-length rows when positio
 
 import inspect
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int, Integer
 from torch import Tensor, nn
 
-from logos_pl.lm.trace import first_tensor, output_tensor
+from logos_pl.lm.hooks import Take, gathering
 
 if TYPE_CHECKING:
     from logos_pl.lm.frozen import FrozenLM
@@ -43,7 +44,7 @@ def residuals(
     index = None if positions is None else positions.to(lm.device)
     width = input_ids.shape[1] if index is None else index.shape[1]
     kept = torch.empty(len(rows), input_ids.shape[0], width, anatomy.d_model, **_options(lm))
-    with _Gather(anatomy.blocks, rows, index, kept):
+    with keeping_rows(anatomy.blocks, rows, index, kept):
         lm.body(input_ids, attention_mask)
     return kept
 
@@ -73,7 +74,7 @@ def sampled_and_whole_residuals(
     input_ids, index = input_ids.to(lm.device), positions.to(lm.device)
     kept = torch.empty(len(rows), *index.shape, anatomy.d_model, **_options(lm))
     whole = torch.empty(len(whole_rows), *input_ids.shape, anatomy.d_model, **_options(lm))
-    with _Gather(anatomy.blocks, rows, index, kept), _Gather(anatomy.blocks, whole_rows, None, whole):
+    with keeping_rows(anatomy.blocks, rows, index, kept), keeping_rows(anatomy.blocks, whole_rows, None, whole):
         lm.body(input_ids)
     return kept, whole
 
@@ -102,7 +103,39 @@ def _check(rows: Sequence[int], num_blocks: int, positions: Tensor | None, shape
         raise ValueError(f"positions must lie in 0 … {shape[1] - 1}.")
 
 
-def refuse_narrower(h: Tensor, kept: Tensor, row: int) -> None:
+def keeping_rows(
+    blocks: Sequence[nn.Module],
+    rows: Sequence[int],
+    index: Int[Tensor, "batch pos"] | None,
+    kept: Float[Tensor, "rows batch pos d_model"],
+) -> AbstractContextManager[None]:
+    """Copies rows of a forward pass into one tensor for the time of a ``with``.
+
+    Args:
+        blocks: All blocks of the model.
+        rows: Which rows, in the order in which they are kept; one may come several times.
+        index: Positions that are kept of each sequence, on the model's device; None: all.
+        kept: Where they go. The forward pass ends with a TypeError where it would lose precision.
+    """
+    slots: dict[int, list[Tensor]] = {}
+    for row, slot in zip(rows, kept, strict=True):
+        slots.setdefault(row, []).append(slot)
+    reads = [(blocks[0], _keeper(0, index, slots.pop(0)))] if 0 in slots else []
+    return gathering(reads, [(blocks[row - 1], _keeper(row, index, copies)) for row, copies in slots.items()])
+
+
+def _keeper(row: int, index: Tensor | None, copies: list[Tensor]) -> Take:
+    def keep(h: Tensor | None) -> None:
+        if h is None:
+            raise TypeError(f"row {row} of the model is not a tensor.")
+        for kept in copies:
+            _refuse_narrower(h, kept, row)
+            _copy(h, index, kept)
+
+    return keep
+
+
+def _refuse_narrower(h: Tensor, kept: Tensor, row: int) -> None:
     """Make sure that a row is kept without loss.
 
     Raises:
@@ -112,50 +145,13 @@ def refuse_narrower(h: Tensor, kept: Tensor, row: int) -> None:
         raise TypeError(f"row {row} of the model is {h.dtype}, and cannot be kept in {kept.dtype} without loss.")
 
 
-class _Gather:
-    """Hooks that copy rows into one tensor for the time of a ``with``, and go away also when the forward fails."""
-
-    def __init__(self, blocks: list[nn.Module], rows: Sequence[int], index: Tensor | None, kept: Tensor) -> None:
-        self.blocks = blocks
-        self.index = index
-        self.kept = kept
-        self.slots: dict[int, list[int]] = {}
-        for slot, row in enumerate(rows):
-            self.slots.setdefault(row, []).append(slot)
-        self.handles: list[torch.utils.hooks.RemovableHandle] = []
-
-    def __enter__(self) -> None:
-        for row in self.slots:
-            self.handles.append(self._hook(row))
-
-    def __exit__(self, *exc: object) -> None:
-        for handle in self.handles:
-            handle.remove()
-
-    def _hook(self, row: int) -> torch.utils.hooks.RemovableHandle:
-        if row == 0:
-
-            def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-                self._keep(0, first_tensor(args, kwargs))
-
-            return self.blocks[0].register_forward_pre_hook(before, with_kwargs=True)
-
-        def after(module: nn.Module, args: tuple[Any, ...], output: object) -> None:
-            self._keep(row, output_tensor(output))
-
-        return self.blocks[row - 1].register_forward_hook(after)
-
-    def _keep(self, row: int, h: Tensor | None) -> None:
-        if h is None:
-            raise TypeError(f"row {row} of the model is not a tensor.")
-        for slot in self.slots[row]:
-            out = self.kept[slot]
-            refuse_narrower(h, out, row)
-            if self.index is None:
-                out.copy_(h)
-                continue
-            index = self.index[:, :, None].expand_as(out)
-            if h.dtype == out.dtype:
-                torch.gather(h, 1, index, out=out)
-            else:
-                out.copy_(h.gather(1, index))
+def _copy(h: Tensor, index: Tensor | None, kept: Tensor) -> None:
+    """Copies the positions ``index`` of ``h`` into ``kept``."""
+    if index is None:
+        kept.copy_(h)
+        return
+    index = index[:, :, None].expand_as(kept)
+    if h.dtype == kept.dtype:
+        torch.gather(h, 1, index, out=kept)
+    else:
+        kept.copy_(h.gather(1, index))

@@ -1,22 +1,18 @@
 """The residual stream of early rows from the blocks up to them alone: later blocks never run."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int, Integer
-from torch import Tensor, nn
+from torch import Tensor
 
-from logos_pl.lm.residuals import refuse_narrower
-from logos_pl.lm.trace import output_tensor
+from logos_pl.lm.hooks import stopping_after
+from logos_pl.lm.residuals import keeping_rows
 
 if TYPE_CHECKING:
     from logos_pl.lm.frozen import FrozenLM
-
-
-class _AllKept(Exception):  # noqa: N818 - no error: it ends a forward whose work is done
-    """The last row that is wanted has been reached."""
 
 
 @torch.no_grad()
@@ -41,35 +37,11 @@ def residuals_without_later_blocks(
     if outside or not rows:
         raise ValueError(f"rows {list(rows)} must be one or more of 1 … {lm.num_blocks}.")
     kept = torch.empty(len(rows), *input_ids.shape, lm.d_model, dtype=lm.stream_dtype, device=lm.device)
-    with _keeping(lm.anatomy.blocks, rows, kept):
+    blocks, last = lm.anatomy.blocks, max(rows)
+    # After block n just the final norm is left to run.
+    with (
+        keeping_rows(blocks, rows, None, kept),
+        stopping_after(blocks[last - 1]) if last < lm.num_blocks else nullcontext(),
+    ):
         lm.body(input_ids, attention_mask)
     return kept
-
-
-@contextmanager
-def _keeping(blocks: list[nn.Module], rows: Sequence[int], kept: Tensor) -> Iterator[None]:
-    """Hooks that copy outputs of blocks into ``kept`` and end the forward after the last; they always go away."""
-    last = max(rows)
-
-    def hook(row: int) -> torch.utils.hooks.RemovableHandle:
-        def after(module: nn.Module, args: tuple[Any, ...], output: object) -> None:
-            h = output_tensor(output)
-            if h is None:
-                raise TypeError(f"row {row} of the model is not a tensor.")
-            refuse_narrower(h, kept, row)
-            for slot in (slot for slot, wanted in enumerate(rows) if wanted == row):
-                kept[slot].copy_(h)
-            # A hook can end a forward by an exception only. After block n just the final norm is left to run.
-            if row == last < len(blocks):
-                raise _AllKept
-
-        return blocks[row - 1].register_forward_hook(after)
-
-    handles = [hook(row) for row in set(rows)]
-    try:
-        yield
-    except _AllKept:
-        pass
-    finally:
-        for handle in handles:
-            handle.remove()

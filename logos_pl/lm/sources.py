@@ -1,7 +1,7 @@
-"""Where a model comes from: the Hub, a folder, or the package; which commit; and what to say when it is not there.
+"""Where a model comes from: the Hub, a folder, or the package; and which commit.
 
 The Hub is asked once in a process for ``config.json``: the answer tells a wrong name from a missing login from a
-missing network, and pins the commit that configuration, tokenizer and weights are read from, whatever ``main`` becomes.
+missing network, and pins the commit that configuration, tokenizer and weights are read from, even if ``main`` moves.
 What is read of a model of the Hub lies in one folder, its snapshot at that commit, so that everything behind this file
 knows folders only.
 """
@@ -16,13 +16,13 @@ from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf
 from huggingface_hub.errors import EntryNotFoundError, FileMetadataError, HfHubHTTPError, HFValidationError
 from huggingface_hub.utils import httpx
 
+from logos_pl.demo import DEMO, MODEL_DIR
 from logos_pl.errors import InputError, first_sentence
 from logos_pl.io.files import is_utf8, real_path
 from logos_pl.io.hub_errors import Asked, explain
 from logos_pl.lm.hub_call import ask_hub
-from logos_pl.lm.model_files import ADAPTER_FILE, TOKENIZER_FILES, VOCABULARY_FILES, read_json_object, refuse_strange
+from logos_pl.lm.model_files import ADAPTER_FILE, TOKENIZER_FILES, VOCABULARY_FILES, check_files, read_json_object
 
-DEMO = "demo"
 MODEL_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "*.bin.index.json")
 # All of a repository but weights, cards and pictures; nothing in subfolders, where other formats lie.
 SMALL_FILES = ("*.json", "*.txt", "*.model", "*.model.*", "*.tiktoken", "*.jinja")
@@ -32,7 +32,7 @@ _UNREACHABLE = (httpx.TransportError, TimeoutError, FileMetadataError)
 _DOWN = {408, 429, 500, 502, 503, 504}
 
 
-class Source(NamedTuple):
+class ModelSource(NamedTuple):
     """A model that was found.
 
     Attributes:
@@ -59,7 +59,7 @@ def clean_name(model_id: str) -> str:
 
 
 def filed_under(model_id: str) -> str:
-    """What results of a model are filed under, as ``Source.model_id``; asks neither the Hub nor the folder's files.
+    """What results of a model are filed under, as ``ModelSource.model_id``, without asking the Hub or reading files.
 
     Raises:
         InputError: A folder's name cannot be written down.
@@ -72,7 +72,7 @@ def filed_under(model_id: str) -> str:
     return name
 
 
-def locate(model_id: str, revision: str | None = None) -> Source:
+def locate(model_id: str, revision: str | None = None) -> ModelSource:
     """Finds a model and its commit, reading no more than its configuration.
 
     Within a process a revision of the Hub stands for one commit: that of the first time it was asked for.
@@ -88,9 +88,7 @@ def locate(model_id: str, revision: str | None = None) -> Source:
             "--model.revision, or give it as null."
         )
     if model_id == DEMO:
-        from logos_pl.demo import MODEL_DIR
-
-        return _local(DEMO, Path(MODEL_DIR))
+        return _local(DEMO, MODEL_DIR)
     path = _path(model_id)
     if is_local:
         return _local(filed_under(model_id), path)
@@ -113,14 +111,14 @@ def _path(model_id: str) -> Path:
 
 
 @functools.cache
-def _on_hub(model_id: str, revision: str | None) -> Source:
+def _on_hub(model_id: str, revision: str | None) -> ModelSource:
     cached_only = not constants.is_offline_mode() and not _reachable(model_id, revision)
     try:
         config_file = Path(hf_hub_download(model_id, "config.json", revision=revision, local_files_only=cached_only))
     except (OSError, HFValidationError, EntryNotFoundError) as error:
         raise explain(error, Asked("model", model_id, revision)) from error
     # …/snapshots/<commit>/config.json
-    source = Source(model_id, config_file.parent.name, config_file, cached_only)
+    source = ModelSource(model_id, config_file.parent.name, config_file, cached_only)
     if cached_only:
         warnings.warn(
             f"the Hub cannot be reached: {model_id} is read from the local cache, at commit {config_file.parent.name}.",
@@ -148,7 +146,7 @@ def _reachable(model_id: str, revision: str | None) -> bool:
     return True
 
 
-def _local(model_id: str, folder: Path) -> Source:
+def _local(model_id: str, folder: Path) -> ModelSource:
     config_file = folder / "config.json"
     if not config_file.exists():
         if (folder / ADAPTER_FILE).is_file():
@@ -157,10 +155,10 @@ def _local(model_id: str, folder: Path) -> Source:
                 "for instance with peft's merge_and_unload, and save that."
             )
         raise InputError(f"the folder {folder} has no config.json; give the folder that holds a model's files.")
-    return Source(model_id, None, config_file)
+    return ModelSource(model_id, None, config_file)
 
 
-def fetch_small(source: Source) -> Path:
+def fetch_small(source: ModelSource) -> Path:
     """The folder with configuration, index and tokenizer files of a model, fetched where they are not there yet.
 
     Raises:
@@ -170,7 +168,7 @@ def fetch_small(source: Source) -> Path:
     return _fetch(source, SMALL_FILES)
 
 
-def fetch_weights(source: Source, names: list[str]) -> Path:
+def fetch_weights(source: ModelSource, names: list[str]) -> Path:
     """The folder with files of weights, fetched where they are not there yet; what a repository lacks is left out.
 
     Raises:
@@ -182,7 +180,7 @@ def fetch_weights(source: Source, names: list[str]) -> Path:
     return _fetch(source, tuple(names))
 
 
-def _fetch(source: Source, patterns: tuple[str, ...]) -> Path:
+def _fetch(source: ModelSource, patterns: tuple[str, ...]) -> Path:
     if source.commit is not None:
         try:
             snapshot_download(
@@ -195,11 +193,11 @@ def _fetch(source: Source, patterns: tuple[str, ...]) -> Path:
         except (OSError, EntryNotFoundError, httpx.HTTPError) as error:
             forget()
             raise explain(error, Asked("model", source.model_id, source.commit)) from error
-    refuse_strange(source.folder, source.model_id)
+    check_files(source.folder, source.model_id)
     return source.folder
 
 
-def read_config_dict(source: Source) -> dict[str, Any]:
+def read_config_dict(source: ModelSource) -> dict[str, Any]:
     """The raw configuration.
 
     Raises:
@@ -208,12 +206,12 @@ def read_config_dict(source: Source) -> dict[str, Any]:
     return read_json_object(source.config_file, source.model_id)
 
 
-def model_commit(source: Source) -> str:
+def model_commit(source: ModelSource) -> str:
     """Hub commit, or ``sha256:…`` over a folder's configuration and weights."""
     return source.commit or files_digest(source.folder, MODEL_FILES)
 
 
-def tokenizer_commit(source: Source) -> str:
+def tokenizer_commit(source: ModelSource) -> str:
     """Hub commit, or ``sha256:…`` over a folder's tokenizer files."""
     return source.commit or files_digest(source.folder, TOKENIZER_FILES)
 

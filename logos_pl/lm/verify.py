@@ -1,4 +1,4 @@
-"""Proof, on a few tokens, that an anatomy is the model's: run at every load, for every model.
+"""Checks on a few tokens that the parts found are the model's: run at every load, for every model.
 
 Six claims, each by number: (a) what block L writes is bitwise what block L+1 reads, (b) row n is bitwise what the
 final norm reads, (c) the model's modules give bitwise the model's logits, for the model's own row n and for rows of
@@ -29,6 +29,7 @@ from transformers import PreTrainedModel
 from logos_pl.errors import InputError
 from logos_pl.lm.anatomy import Anatomy, exact_logits, scale_and_cap
 from logos_pl.lm.finite import refuse_nonfinite
+from logos_pl.lm.hooks import replacing
 from logos_pl.lm.norms import NormWeights, apply_norm, identity_norm, norm_weights, widened
 from logos_pl.lm.probing import PREFIX, last_call, probe_ids, run_traced, twin_ids, unsupported
 from logos_pl.lm.trace import Call, record_calls, same_bits
@@ -93,7 +94,7 @@ def _check_stream(anatomy: Anatomy, calls: list[Call]) -> None:
 
 
 def _check_causality(anatomy: Anatomy, ids: Tensor, calls: list[Call]) -> None:
-    """Claim (f), from the rows of ``twin_ids`` and of the same batch turned round."""
+    """Claim (f), from the rows of ``twin_ids`` and of the same batch flipped."""
     others, _ = record_calls(lambda: anatomy.body(input_ids=ids.flip(0), use_cache=False), anatomy.blocks)
     eps = torch.finfo(anatomy.lm_head.weight.dtype).eps
     before, allowed = torch.zeros(()), torch.zeros(())
@@ -141,15 +142,8 @@ def _probe(anatomy: Anatomy, h: Tensor, size: float) -> Float[Tensor, "batch seq
 @torch.no_grad()
 def _logits_from(model: PreTrainedModel, anatomy: Anatomy, probe: Tensor) -> Tensor:
     """The model's own logits when ``probe`` stands in the place of row n."""
-
-    def replace(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        return type(output)((probe, *output[1:])) if isinstance(output, tuple | list) else probe
-
-    handle = anatomy.blocks[-1].register_forward_hook(replace)
-    try:
+    with replacing(anatomy.blocks[-1], probe):
         return model(input_ids=probe_ids(model, offset=1), use_cache=False).logits
-    finally:
-        handle.remove()
 
 
 @torch.no_grad()

@@ -35,7 +35,7 @@ def measure_weights(folder: Path, files: list[str], name: str) -> Weights:
     """Number and size of the tensors in files of weights, from their headers.
 
     Raises:
-        InputError: A file is missing, no regular file, damaged, or holds what is no tensor.
+        InputError: A file is missing, not a regular file, damaged, or holds anything but tensors.
     """
     tensors = numbers = 0
     for path in (folder / file for file in files):

@@ -5,7 +5,7 @@ from typing import Literal
 
 from logos_pl.bounds import check_number
 from logos_pl.lenses.head import DecodingNorm
-from logos_pl.lm.devices import Fp32Unembed
+from logos_pl.lm.dtypes import Fp32Unembed
 
 MAX_BLOCK_MIB = 2**20
 """Largest memory budget of a block of logits, in MiB: a TiB."""

@@ -19,7 +19,7 @@ from logos_pl.functional.schedules import (
     scheduled_positions,
     scheduled_rows,
 )
-from logos_pl.lm.devices import ModelShape
+from logos_pl.lm.memory import ModelShape
 from logos_pl.settings.lens import TuningSettings
 from logos_pl.settings.text import TextSettings, TrainingTextSettings
 

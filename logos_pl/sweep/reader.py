@@ -10,8 +10,11 @@ from torch import Tensor
 
 from logos_pl.data.prompts import PromptBatch, TokenizedPrompt
 from logos_pl.errors import InputError
-from logos_pl.functional.readings import LastRow, PairReadings, RowReadings, last_row, pair_readings
-from logos_pl.lenses.decoding import lens_readings, position_pieces
+from logos_pl.functional.blocks import position_pieces
+from logos_pl.functional.last_row import LastRow, last_row
+from logos_pl.functional.pair_readings import PairReadings, pair_readings
+from logos_pl.functional.readings import RowReadings
+from logos_pl.lenses.decoding import lens_readings
 from logos_pl.lenses.norm import Lens, NormLens
 from logos_pl.lenses.raw import RawLens
 from logos_pl.lm.anatomy import exact_logits
@@ -140,7 +143,7 @@ class PromptReader:
     def _compare(self, a: Lens, b: Lens, h: Tensor, targets: Tensor) -> PairReadings:
         """Two lenses against each other, on the CPU."""
         parts = []
-        for part in position_pieces(h, DECODED_BYTES):
+        for part in position_pieces(h.shape, DECODED_BYTES):
             (x_a, _), (x_b, _) = (lens.decode_inputs(h[:, part], self.rows) for lens in (a, b))
             asked = targets[part].to(h.device)
             parts.append(pair_readings(x_a, x_b, a.head.unembedding, asked, block_bytes=self.block_bytes))

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import torch
 
 from logos_pl.data.prompts import TokenizedPrompt
-from logos_pl.functional.readings import LastRow, PairReadings, RowReadings
+from logos_pl.functional.last_row import LastRow
+from logos_pl.functional.pair_readings import PairReadings
+from logos_pl.functional.readings import RowReadings
 from logos_pl.sweep.attribution import LogitParts, NotDecomposed, decomposition
 from logos_pl.sweep.copy_collapse import COPY_RULE, CopyFlags, CopyRule, RowTop, copy_flags, uncounted_ids
 from logos_pl.sweep.reader import BatchReading

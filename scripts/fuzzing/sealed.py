@@ -19,7 +19,8 @@ from fuzzing.damage import damaged, flipped, put, replaced
 from fuzzing.inputs import CONFIG, NO_OTHER_LENS
 from fuzzing.values import ESCAPES, NUMBERS, at, edited, shown, to_json
 from fuzzing.workspace import COMMIT, REPO
-from logos_pl.artifacts import load_lenses, load_prism
+from logos_pl.artifacts.prism import load_prism
+from logos_pl.artifacts.tuned_lens import load_lenses
 from logos_pl.cli.run_folder import find_checkpoint
 from logos_pl.fit.checkpoint import AtomicCheckpointIO
 from logos_pl.hub.index import read_index

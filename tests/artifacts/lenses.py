@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from logos_pl.artifacts import Provenance
 from logos_pl.artifacts.fingerprint import fingerprint
+from logos_pl.artifacts.provenance import Provenance
 from logos_pl.artifacts.provenance_schema import (
     BatchSizes,
     BiasOnly,

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from logos_pl.artifacts import load_bias_only, load_lenses, load_tuned_lens, save_tuned_lens, tuned_lens
+from logos_pl.artifacts import load_tuned_lens, tuned_lens
+from logos_pl.artifacts.tuned_lens import load_bias_only, load_lenses, save_tuned_lens
 from logos_pl.errors import InputError
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.tuned import TunedLens

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from logos_pl.artifacts import load_lenses, load_prism, save_tuned_lens
 from logos_pl.artifacts.gates import record_gates
-from logos_pl.artifacts.prism import save_prism
+from logos_pl.artifacts.prism import load_prism, save_prism
+from logos_pl.artifacts.tuned_lens import load_lenses, save_tuned_lens
 from logos_pl.errors import InputError
 from tests.artifacts.lenses import make_lm, make_provenance, make_translators
-from tests.artifacts.test_prism import make_map, prism_provenance
+from tests.artifacts.prisms import make_map, prism_provenance
 from tests.artifacts.verdicts import gate_files
 
 FLIPS_PER_FILE = 25

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 import yaml
 
-from logos_pl.artifacts import Provenance
 from logos_pl.artifacts.card import model_card
 from logos_pl.artifacts.prism_provenance import prism_card
+from logos_pl.artifacts.provenance import Provenance
 from tests.artifacts.lenses import make_provenance
-from tests.artifacts.test_prism import prism_provenance
+from tests.artifacts.prisms import prism_provenance
 from tests.artifacts.verdicts import make_acceptance, make_kpis
 
 

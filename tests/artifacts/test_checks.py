@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from logos_pl.artifacts import load_tuned_lens, save_tuned_lens
+from logos_pl.artifacts import load_tuned_lens
 from logos_pl.artifacts.checks import MAX_FILE_BYTES, is_repeated, read_verified, refuse_other_owner
 from logos_pl.artifacts.provenance import Provenance
+from logos_pl.artifacts.tuned_lens import save_tuned_lens
 from logos_pl.errors import InputError
 from logos_pl.lm.frozen import FrozenLM
 from tests.artifacts.lenses import make_lm, make_provenance, make_translators, write_sealed

@@ -1,6 +1,5 @@
 from pathlib import Path
 
-from logos_pl.artifacts import save_tuned_lens
 from logos_pl.artifacts.filenames import (
     ARTIFACT_FILES,
     DEPTH_FIGURE_FILE,
@@ -9,6 +8,7 @@ from logos_pl.artifacts.filenames import (
     UNHASHED_FILES,
 )
 from logos_pl.artifacts.gates import record_gates
+from logos_pl.artifacts.tuned_lens import save_tuned_lens
 from logos_pl.hub.layout import refuse_unsafe_name
 from tests.artifacts.lenses import contents, make_lm, make_provenance, make_translators
 from tests.artifacts.verdicts import gate_files

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from logos_pl.artifacts import Provenance, load_tuned_lens, save_tuned_lens
+from logos_pl.artifacts import load_tuned_lens
 from logos_pl.artifacts.filenames import GATE_FILES
 from logos_pl.artifacts.gates import record_gates
+from logos_pl.artifacts.provenance import Provenance
+from logos_pl.artifacts.tuned_lens import save_tuned_lens
 from logos_pl.errors import InputError, RunError
 from tests.artifacts.lenses import contents, make_lm, make_provenance, make_translators
 from tests.artifacts.verdicts import gate_files, make_acceptance, make_kpis

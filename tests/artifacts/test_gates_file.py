@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from logos_pl.artifacts import load_tuned_lens, save_tuned_lens
+from logos_pl.artifacts import load_tuned_lens
 from logos_pl.artifacts.gates import record_gates
 from logos_pl.artifacts.gates_file import verdict_of
+from logos_pl.artifacts.tuned_lens import save_tuned_lens
 from logos_pl.errors import InputError
 from tests.artifacts.lenses import contents, make_lm, make_provenance, make_translators, reseal
 from tests.artifacts.verdicts import gate_files, gates_document, make_acceptance, make_kpis

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from logos_pl.artifacts import Provenance
+from logos_pl.artifacts.provenance import Provenance
 from logos_pl.errors import InputError
 from tests.artifacts.lenses import make_provenance
 from tests.artifacts.verdicts import make_acceptance, make_kpis

@@ -11,16 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from logos_pl.artifacts import (
-    Provenance,
-    load_lenses,
-    load_tuned_lens,
-    save_tuned_lens,
-    tuned_lens,
-)
+from logos_pl.artifacts import load_tuned_lens, tuned_lens
 from logos_pl.artifacts.fingerprint import fingerprint
+from logos_pl.artifacts.provenance import Provenance
 from logos_pl.artifacts.provenance_schema import Preconditioner
-from logos_pl.artifacts.tuned_lens import check_destination_of, check_tuned_lens_folder
+from logos_pl.artifacts.tuned_lens import check_destination_of, check_tuned_lens_folder, load_lenses, save_tuned_lens
 from logos_pl.errors import InputError, RunError
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.tuned import TunedLens

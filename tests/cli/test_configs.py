@@ -13,9 +13,9 @@ from logos_pl.cli import plan
 from logos_pl.cli.entry import main
 from logos_pl.cli.run import KINDS
 from logos_pl.data.training_text import TrainingText
-from logos_pl.functional.budget import Batching
+from logos_pl.functional.budget import BatchPlan
 from logos_pl.lm.devices import DeviceMemory
-from logos_pl.lm.sources import Source
+from logos_pl.lm.sources import ModelSource
 from logos_pl.settings.lens import TuningSettings
 from logos_pl.settings.text import TrainingTextSettings
 
@@ -100,7 +100,7 @@ def test_a_configuration_settles_to_the_devices_and_the_steps_of_the_spec(
     name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = printed("fit", CONFIGS[name], capsys)
-    monkeypatch.setattr(plan, "locate", lambda model_id, revision: Source(model_id, model_id, None, Path()))
+    monkeypatch.setattr(plan, "locate", lambda model_id, revision: ModelSource(model_id, model_id, None, Path()))
     monkeypatch.setattr(plan, "read_config", lambda source: architecture(name))
     monkeypatch.setattr(plan, "measure_memory", lambda cards: MEMORY)
 
@@ -109,7 +109,7 @@ def test_a_configuration_settles_to_the_devices_and_the_steps_of_the_spec(
     assert run.known.shape.num_parameters / 1e9 == pytest.approx(BILLIONS[name], rel=0.01)
     steps = TrainingText(text, "demo").total_steps
     assert steps == {32_000_000: 1954, 4_000_000: 245}[int(text.tokens)]
-    assert run.batching == Batching(32, 1, 1)
+    assert run.batching == BatchPlan(32, 1, 1)
     assert (run.choice.device.type, run.devices) == ("cuda", [0])
 
 
@@ -117,11 +117,11 @@ def test_on_the_cpu_micro_batches_are_eight_and_accumulated_to_the_effective_bat
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = printed("fit", CONFIGS["gpt2"], capsys)
-    monkeypatch.setattr(plan, "locate", lambda model_id, revision: Source(model_id, model_id, None, Path()))
+    monkeypatch.setattr(plan, "locate", lambda model_id, revision: ModelSource(model_id, model_id, None, Path()))
     monkeypatch.setattr(plan, "read_config", lambda source: architecture("gpt2"))
     monkeypatch.setattr(plan, "measure_memory", lambda cards: MEMORY[1:])
 
     run, _, _ = planned(settings)
 
-    assert run.batching == Batching(8, 4, 1)
+    assert run.batching == BatchPlan(8, 4, 1)
     assert run.choice.device.type == "cpu"

@@ -12,15 +12,15 @@ from huggingface_hub import constants
 from matplotlib.figure import Figure
 
 from logos_pl import load_model, load_tuned_lens
-from logos_pl.artifacts import load_lenses
 from logos_pl.artifacts.prism import save_prism
+from logos_pl.artifacts.tuned_lens import load_lenses
 from logos_pl.cli.entry import main as run
 from logos_pl.cli.hub import main
 from logos_pl.errors import InputError
 from logos_pl.hub.index import Index
 from logos_pl.lenses.prism import PrismLens
 from tests.artifacts.lenses import reseal
-from tests.artifacts.test_prism import make_map, prism_provenance
+from tests.artifacts.prisms import make_map, prism_provenance
 from tests.hub.publishing import (
     REPO,
     SMALL,

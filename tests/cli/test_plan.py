@@ -9,8 +9,9 @@ import torch
 
 from logos_pl.cli import plan
 from logos_pl.errors import InputError
-from logos_pl.functional.budget import Batching
-from logos_pl.lm.devices import DeviceMemory, ModelShape
+from logos_pl.functional.budget import BatchPlan
+from logos_pl.lm.devices import DeviceMemory
+from logos_pl.lm.memory import ModelShape
 from logos_pl.settings.lens import TuningSettings
 from logos_pl.settings.model import ModelSettings
 from logos_pl.settings.text import TrainingTextSettings
@@ -46,7 +47,7 @@ def planned(**overrides: Any) -> tuple[plan.RunPlan, TuningSettings, TrainingTex
     return plan.plan_text(model, text, "full", trainer)
 
 
-def batching(**overrides: Any) -> Batching:
+def batching(**overrides: Any) -> BatchPlan:
     found = planned(**overrides)[0].batching
     assert found is not None
     return found
@@ -57,7 +58,7 @@ def test_auto_settles_to_the_first_device_with_room_and_its_format() -> None:
 
     assert (run.choice.device.type, run.devices) == ("cuda", [1])
     assert run.choice.dtype == torch.bfloat16
-    assert run.batching == Batching(32, 1, 1)
+    assert run.batching == BatchPlan(32, 1, 1)
     assert (model.dtype, model.rank) == ("bfloat16", 64)
     assert (text.tokens, text.effective_batch_seqs, text.micro_batch_seqs) == (32_000_000, 32, 32)
     assert run.sentence().startswith("demo: 2.3M parameters, 8 blocks, on cuda:1 in bfloat16 (about ")
@@ -73,7 +74,7 @@ def test_what_the_user_names_is_kept() -> None:
     )
 
     assert (run.choice.device.type, run.devices) == ("cpu", 2)
-    assert run.batching == Batching(8, 2, 2)
+    assert run.batching == BatchPlan(8, 2, 2)
     assert (text.tokens, text.effective_batch_seqs) == (16_385, 32)
     assert run.choice.dtype == torch.float32
 
@@ -91,7 +92,7 @@ def test_the_micro_batch_follows_the_card_and_not_what_is_free_on_it(monkeypatch
         card = DeviceMemory("cuda:0", free, 1_100_000_000)
         monkeypatch.setattr(plan, "measure_memory", lambda cards, card=card: [card])
         run = planned(data__positions_per_seq=12)[0]
-        assert run.batching == Batching(16, 2, 1)
+        assert run.batching == BatchPlan(16, 2, 1)
         assert run.choice.needed_bytes < 1_050_000_000
 
 
@@ -157,7 +158,7 @@ def test_the_memory_of_the_devices_that_are_named_decides(monkeypatch: pytest.Mo
 
 
 def test_an_automatic_micro_batch_divides_the_effective_batch() -> None:
-    assert batching(trainer__accelerator="cpu", data__effective_batch_seqs=12) == Batching(6, 2, 1)
+    assert batching(trainer__accelerator="cpu", data__effective_batch_seqs=12) == BatchPlan(6, 2, 1)
 
 
 def test_a_head_that_is_to_be_held_in_fp32_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:

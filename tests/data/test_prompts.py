@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from logos_pl.data.prompt_types import AnswerTokens, Prompt
 from logos_pl.data.prompts import TokenizedPrompt, ask, batches, remarks
 from logos_pl.errors import InputError
-from logos_pl.lm.frozen import load_tokenizer
+from logos_pl.lm.tokenizer import load_tokenizer
 from tests.data.test_tokenizing import with_prefix
 from tests.data.toy_tokenizers import KINDS, toy_tokenizer
 

@@ -12,7 +12,8 @@ from logos_pl.data.prompts import ask, batches
 from logos_pl.data.suites import FACTS, PROBE, READ_AS_MISSING, Control, Fact, prompts_of, read_suite
 from logos_pl.demo import TEXT_DIR
 from logos_pl.errors import InputError
-from logos_pl.lm.frozen import FrozenLM, load_tokenizer
+from logos_pl.lm.frozen import FrozenLM
+from logos_pl.lm.tokenizer import load_tokenizer
 
 CAPITALS = Path(__file__).parents[2] / "examples" / "prompts" / "capitals.yaml"
 

@@ -4,7 +4,7 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 
 from logos_pl.data.token_strings import NO_TOKEN, TokenStrings
-from logos_pl.lm.frozen import load_tokenizer
+from logos_pl.lm.tokenizer import load_tokenizer
 from tests.data.toy_tokenizers import KINDS, toy_tokenizer
 
 TEXT = "The capital of France is called simply Berlin"

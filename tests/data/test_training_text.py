@@ -20,8 +20,8 @@ from logos_pl.data.training_text import TrainingText
 from logos_pl.errors import InputError
 from logos_pl.functional.positions import sample_positions
 from logos_pl.functional.schedules import ScheduleName
-from logos_pl.lm.frozen import read_config
-from logos_pl.lm.sources import Source
+from logos_pl.lm.config import read_config
+from logos_pl.lm.sources import ModelSource
 from logos_pl.settings.resolve import resolve_text
 from logos_pl.settings.text import TrainingTextSettings
 from tests.data.texts import expected_side, make_texts
@@ -220,7 +220,7 @@ def test_the_models_configuration_is_read_once_and_not_at_every_interval(
 ) -> None:
     read: list[str] = []
 
-    def reading(source: Source) -> PreTrainedConfig:
+    def reading(source: ModelSource) -> PreTrainedConfig:
         read.append(source.model_id)
         return read_config(source)
 

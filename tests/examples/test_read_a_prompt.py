@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from logos_pl import load_model
-from logos_pl.artifacts import save_tuned_lens
+from logos_pl.artifacts.tuned_lens import save_tuned_lens
 from logos_pl.errors import InputError
 from logos_pl.lenses.translator import Translators
 from tests.artifacts.lenses import make_provenance

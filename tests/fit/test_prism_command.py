@@ -14,8 +14,9 @@ from logos_pl.cli.entry import main
 from logos_pl.data.packed_text import in_order
 from logos_pl.data.training_text import TrainingText
 from logos_pl.lenses.head import Head
-from logos_pl.lm.frozen import FrozenLM, load_tokenizer
+from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
+from logos_pl.lm.tokenizer import load_tokenizer
 from logos_pl.settings.resolve import resolve_text
 from logos_pl.settings.text import TrainingTextSettings
 from logos_pl.sweep.document import SCHEMA_FILE

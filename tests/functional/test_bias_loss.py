@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from logos_pl.functional import unembedding
+from logos_pl.functional import blocks
 from logos_pl.functional.bias_loss import bias_cross_entropy
 from logos_pl.functional.unembedding import Unembedding
 
@@ -23,22 +23,22 @@ def make(
     head_bias = draw(VOCAB, seed=1, dtype=dtype) if with_bias else None
     head = Unembedding(draw(VOCAB, D, seed=2, dtype=dtype), head_bias, scale, softcap)
     inv_tau = (0.5 + draw(ROWS, seed=3).sigmoid()).to(dtype)
-    x, teacher_x = draw(ROWS, POS, D, seed=4, dtype=dtype), draw(POS, D, seed=5, dtype=dtype)
-    return x, draw(ROWS, D, seed=6, dtype=dtype), inv_tau, teacher_x, head
+    x, final_x = draw(ROWS, POS, D, seed=4, dtype=dtype), draw(POS, D, seed=5, dtype=dtype)
+    return x, draw(ROWS, D, seed=6, dtype=dtype), inv_tau, final_x, head
 
 
 def by_autograd(
-    x: Tensor, bias: Tensor, inv_tau: Tensor, teacher_x: Tensor, head: Unembedding, weights: Tensor
+    x: Tensor, bias: Tensor, inv_tau: Tensor, final_x: Tensor, head: Unembedding, weights: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Cross-entropies and gradients in float64 from materialised logits, the definition written out."""
-    x, teacher_x, weights = x.double(), teacher_x.double(), weights.double()
+    x, final_x, weights = x.double(), final_x.double(), weights.double()
     bias, inv_tau = (t.detach().double().requires_grad_() for t in (bias, inv_tau))
 
     def logits(y: Tensor) -> Tensor:
         z = y @ head.weight.double().T + (0.0 if head.bias is None else head.bias.double())
         return head.scale * z if head.softcap is None else head.softcap * torch.tanh(head.scale * z / head.softcap)
 
-    p = torch.softmax(logits(teacher_x), -1)
+    p = torch.softmax(logits(final_x), -1)
     log_q = torch.log_softmax(logits(x + bias[:, None]) * inv_tau[:, None, None], -1)
     cross_entropy = -(p * log_q).sum(-1).mean(1)
     by_bias, by_inv_tau = torch.autograd.grad(cross_entropy, (bias, inv_tau), weights)
@@ -49,13 +49,13 @@ def by_sums(
     x: Tensor,
     bias: Tensor,
     inv_tau: Tensor,
-    teacher_x: Tensor,
+    final_x: Tensor,
     head: Unembedding,
     weights: Tensor,
     block_bytes: int = 2**28,
 ) -> tuple[Tensor, Tensor, Tensor]:
     bias, inv_tau = (t.detach().clone().requires_grad_() for t in (bias, inv_tau))
-    loss = bias_cross_entropy(x, bias, inv_tau, teacher_x, head, block_bytes=block_bytes)
+    loss = bias_cross_entropy(x, bias, inv_tau, final_x, head, block_bytes=block_bytes)
     by_bias, by_inv_tau = torch.autograd.grad(loss, (bias, inv_tau), weights.to(loss.dtype))
     return loss.detach(), by_bias, by_inv_tau
 
@@ -78,7 +78,7 @@ def test_loss_and_gradients_equal_autograd_in_fp64_whatever_the_blocks_and_weigh
     slice_bytes: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(unembedding, "_CPU_SLICE_BYTES", slice_bytes)
+    monkeypatch.setattr(blocks, "_CPU_SLICE_BYTES", slice_bytes)
     inputs, weights = make(with_bias, scale, softcap), draw(ROWS, seed=7)
     found = by_sums(*inputs, weights, block_bytes)
     assert all(relative(a, b) < 1e-12 for a, b in zip(found, by_autograd(*inputs, weights), strict=True))
@@ -105,29 +105,29 @@ def test_a_half_precision_head_keeps_the_gradient_accurate_over_many_positions(
     head = Unembedding((draw(3000, D, seed=2) / 2).to(dtype).to(device))
     # On the half grid, so that only Q − P is rounded; the rows put nearly all of Q where P has little.
     x = (draw(1, 1, D, seed=3) * 8).to(dtype).float().expand(ROWS, pos, D).contiguous().to(device)
-    teacher_x = draw(pos, D, seed=4).to(dtype).float().to(device)
+    final_x = draw(pos, D, seed=4).to(dtype).float().to(device)
     bias, inv_tau = torch.zeros(ROWS, D, device=device), torch.ones(ROWS, device=device)
     weights = torch.ones(ROWS, device=device)
-    found = by_sums(x, bias, inv_tau, teacher_x, head, weights)
-    wanted = by_autograd(x, bias, inv_tau, teacher_x, head, weights)
+    found = by_sums(x, bias, inv_tau, final_x, head, weights)
+    wanted = by_autograd(x, bias, inv_tau, final_x, head, weights)
     assert all(relative(a, b) < tolerance for a, b in zip(found, wanted, strict=True))
 
 
-def test_positions_and_teacher_and_head_are_constants() -> None:
-    x, bias, inv_tau, teacher_x, head = make(True, 1.0, None)
-    constants = [x, teacher_x, head.weight, *([] if head.bias is None else [head.bias])]
+def test_positions_and_final_distribution_and_head_are_constants() -> None:
+    x, bias, inv_tau, final_x, head = make(True, 1.0, None)
+    constants = [x, final_x, head.weight, *([] if head.bias is None else [head.bias])]
     for tensor in (*constants, bias, inv_tau):
         tensor.requires_grad_()
-    bias_cross_entropy(x, bias, inv_tau, teacher_x, head).sum().backward()
+    bias_cross_entropy(x, bias, inv_tau, final_x, head).sum().backward()
     assert all(tensor.grad is None for tensor in constants)
     assert bias.grad is not None
     assert inv_tau.grad is not None
 
 
 def test_a_temperature_that_is_not_trained_gets_no_gradient() -> None:
-    x, bias, inv_tau, teacher_x, head = make(True, 1.0, None)
+    x, bias, inv_tau, final_x, head = make(True, 1.0, None)
     bias.requires_grad_()
-    bias_cross_entropy(x, bias, inv_tau, teacher_x, head).sum().backward()
+    bias_cross_entropy(x, bias, inv_tau, final_x, head).sum().backward()
     assert inv_tau.grad is None
     assert bias.grad is not None
 
@@ -154,9 +154,9 @@ def test_no_rows_or_no_positions_give_a_loss_of_zero_that_backward_accepts(rows:
 
 
 def test_a_second_derivative_is_refused_instead_of_being_wrong() -> None:
-    x, bias, inv_tau, teacher_x, head = make(False, 1.0, None)
+    x, bias, inv_tau, final_x, head = make(False, 1.0, None)
     bias.requires_grad_()
-    loss = bias_cross_entropy(x, bias, inv_tau, teacher_x, head).square().sum()
+    loss = bias_cross_entropy(x, bias, inv_tau, final_x, head).square().sum()
     (first,) = torch.autograd.grad(loss, bias, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         first.sum().backward()

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_map
 
 from logos_pl.functional import bias_loss, compiled, lens_loss
 from logos_pl.functional.compiled import can_compile, compiled_on_cuda
+from logos_pl.functional.final_distribution import final_distribution
 from logos_pl.functional.unembedding import PreparedHead, Unembedding, prepare, unscaled_logits
 
 VOCAB, D = 333, 6
@@ -38,11 +39,11 @@ class Drawn:
         return unscaled_logits(self.draw(shape[0], shape[1] + 3, D), self.head)[:, : shape[1]]
 
     def lens_loss(self, pos: int, rows: int, grad: bool) -> tuple[Any, ...]:
-        teacher = lens_loss.teacher_of(self.draw(pos, D), self.head)
-        return self.logits(pos, rows), teacher, self.draw(rows).exp(), self.head, grad
+        final = final_distribution(self.draw(pos, D), self.head)
+        return self.logits(pos, rows), final, self.draw(rows).exp(), self.head, grad
 
     def bias_loss(self, rows: int, pos: int) -> tuple[Any, ...]:
-        p = lens_loss.teacher_of(self.draw(pos, D), self.head).p[:, 0]
+        p = final_distribution(self.draw(pos, D), self.head).p[:, 0]
         sums = bias_loss._Sums(self.draw(rows), self.draw(rows, VOCAB), self.draw(rows))
         return self.logits(rows, pos), p, self.draw(rows).exp(), self.head, sums
 

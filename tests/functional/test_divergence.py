@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from logos_pl.functional import unembedding
+from logos_pl.functional import blocks
 from logos_pl.functional.divergence import NATS_TO_BITS, entropy_nats, kl_nats, row_divergence
 from logos_pl.functional.lens_loss import lens_loss
 from logos_pl.functional.unembedding import Unembedding
@@ -56,15 +56,15 @@ def test_impossible_tokens_add_nothing_and_a_token_only_q_excludes_adds_infinity
 def test_every_quantity_equals_numpy_in_fp64_whatever_the_blocks(
     bias: bool, scale: float, softcap: float | None, block_bytes: int, slice_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unembedding, "_CPU_SLICE_BYTES", slice_bytes)
+    monkeypatch.setattr(blocks, "_CPU_SLICE_BYTES", slice_bytes)
     generator = torch.Generator().manual_seed(5)
-    x, teacher_x, weight, noise = (
+    x, final_x, weight, noise = (
         torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in [(4, 9, 6), (9, 6), (40, 6), (40,)]
     )
     inv_tau = torch.tensor([0.5, 1.0, 1.5, 2.0], dtype=torch.float64)
     head = Unembedding(weight, noise if bias else None, scale, softcap)
-    found = row_divergence(x, teacher_x, inv_tau, head, block_bytes=block_bytes)
-    log_p = log_softmax(logits(teacher_x, head))
+    found = row_divergence(x, final_x, inv_tau, head, block_bytes=block_bytes)
+    log_p = log_softmax(logits(final_x, head))
     log_q = log_softmax(logits(x, head) * inv_tau.numpy()[:, None, None])
     wanted = {
         "kl_to_final_bits": (np.exp(log_q) * (log_q - log_p)).sum(-1) / np.log(2),
@@ -77,18 +77,18 @@ def test_every_quantity_equals_numpy_in_fp64_whatever_the_blocks(
 
 
 def test_the_forward_divergence_is_the_loss_in_bits() -> None:
-    x, teacher_x, weight = torch.randn(3, 5, 6), torch.randn(5, 6), torch.randn(40, 6)
+    x, final_x, weight = torch.randn(3, 5, 6), torch.randn(5, 6), torch.randn(40, 6)
     inv_tau, head = torch.tensor([0.5, 1.0, 2.0]), Unembedding(weight)
-    found = row_divergence(x, teacher_x, inv_tau, head).kl_from_final_bits
-    torch.testing.assert_close(found, lens_loss(x, teacher_x, inv_tau, head).kl_nats * NATS_TO_BITS)
+    found = row_divergence(x, final_x, inv_tau, head).kl_from_final_bits
+    torch.testing.assert_close(found, lens_loss(x, final_x, inv_tau, head).kl_nats * NATS_TO_BITS)
 
 
 def test_both_divergences_are_accurate_near_zero_in_fp32() -> None:
     generator = torch.Generator().manual_seed(0)
-    weight, teacher_x = torch.randn(4000, 64, generator=generator) / 4, torch.randn(16, 64, generator=generator)
-    x = teacher_x[None] + 1e-3 * torch.randn(1, 16, 64, generator=generator)
-    found = row_divergence(x, teacher_x, torch.ones(1), Unembedding(weight))
-    exact = row_divergence(x.double(), teacher_x.double(), torch.ones(1), Unembedding(weight))
+    weight, final_x = torch.randn(4000, 64, generator=generator) / 4, torch.randn(16, 64, generator=generator)
+    x = final_x[None] + 1e-3 * torch.randn(1, 16, 64, generator=generator)
+    found = row_divergence(x, final_x, torch.ones(1), Unembedding(weight))
+    exact = row_divergence(x.double(), final_x.double(), torch.ones(1), Unembedding(weight))
     assert exact.kl_to_final_bits.dtype == torch.float64
     assert float((found.kl_to_final_bits - exact.kl_to_final_bits).abs().max()) < 5e-8
     assert float((found.kl_from_final_bits - exact.kl_from_final_bits).abs().max()) < 5e-8
@@ -96,9 +96,9 @@ def test_both_divergences_are_accurate_near_zero_in_fp32() -> None:
 
 def test_of_equal_logits_the_lowest_id_is_first() -> None:
     weight = torch.eye(4)
-    teacher_x = torch.tensor([[0.0, 2.0, 0.0, 2.0]])
+    final_x = torch.tensor([[0.0, 2.0, 0.0, 2.0]])
     x = torch.tensor([[[0.0, 1.0, 0.0, 1.0]], [[0.0, 1.0, 0.0, 2.0]], [[3.0, 3.0, 0.0, 0.0]]])
-    assert row_divergence(x, teacher_x, torch.ones(3), Unembedding(weight)).top1_agree[:, 0].tolist() == [
+    assert row_divergence(x, final_x, torch.ones(3), Unembedding(weight)).top1_agree[:, 0].tolist() == [
         True,
         False,
         False,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from logos_pl.functional import unembedding
+from logos_pl.functional import blocks, unembedding
 from logos_pl.functional.lens_loss import lens_loss
 from logos_pl.functional.unembedding import Unembedding, unembed
 from tests.largest_tensor import LargestTensor
@@ -36,8 +36,8 @@ def naive_logits(x: Tensor, head: Unembedding) -> Tensor:
     return z if head.softcap is None else head.softcap * torch.tanh(z / head.softcap)
 
 
-def naive_kl(x: Tensor, teacher_x: Tensor, inv_tau: Tensor, head: Unembedding) -> Tensor:
-    log_p = torch.log_softmax(naive_logits(teacher_x, head), -1)
+def naive_kl(x: Tensor, final_x: Tensor, inv_tau: Tensor, head: Unembedding) -> Tensor:
+    log_p = torch.log_softmax(naive_logits(final_x, head), -1)
     log_q = torch.log_softmax(naive_logits(x, head) * inv_tau[:, None, None], -1)
     return (log_p.exp() * (log_p - log_q)).sum(-1)
 
@@ -73,13 +73,11 @@ def test_loss_and_gradients_equal_autograd_in_fp64_whatever_the_blocks_and_weigh
     slice_bytes: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(unembedding, "_CPU_SLICE_BYTES", slice_bytes)
-    x, teacher_x, inv_tau, head = make(bias, scale, softcap)
+    monkeypatch.setattr(blocks, "_CPU_SLICE_BYTES", slice_bytes)
+    x, final_x, inv_tau, head = make(bias, scale, softcap)
     weights = torch.randn(ROWS, POS, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    found = gradients(
-        lambda x, t: lens_loss(x, teacher_x, t, head, block_bytes=block_bytes).kl_nats, x, inv_tau, weights
-    )
-    wanted = gradients(lambda x, t: naive_kl(x, teacher_x, t, head), x, inv_tau, weights)
+    found = gradients(lambda x, t: lens_loss(x, final_x, t, head, block_bytes=block_bytes).kl_nats, x, inv_tau, weights)
+    wanted = gradients(lambda x, t: naive_kl(x, final_x, t, head), x, inv_tau, weights)
     assert all(relative(a, b) < 1e-12 for a, b in zip(found, wanted, strict=True))
 
 
@@ -87,78 +85,78 @@ def test_loss_and_gradients_equal_autograd_in_fp64_whatever_the_blocks_and_weigh
 def test_loss_and_gradients_equal_fp64_autograd_to_1e_5_in_fp32(
     bias: bool, scale: float, softcap: float | None
 ) -> None:
-    x, teacher_x, inv_tau, head = make(bias, scale, softcap, torch.float32)
+    x, final_x, inv_tau, head = make(bias, scale, softcap, torch.float32)
     weights = torch.rand(ROWS, POS)
-    found = gradients(lambda x, t: lens_loss(x, teacher_x, t, head, block_bytes=999).kl_nats, x, inv_tau, weights)
+    found = gradients(lambda x, t: lens_loss(x, final_x, t, head, block_bytes=999).kl_nats, x, inv_tau, weights)
     wanted = gradients(
-        lambda x, t: naive_kl(x, teacher_x.double(), t, head), x.double(), inv_tau.double(), weights.double()
+        lambda x, t: naive_kl(x, final_x.double(), t, head), x.double(), inv_tau.double(), weights.double()
     )
     assert found[0].dtype == torch.float32
     assert all(relative(a, b) < 1e-5 for a, b in zip(found, wanted, strict=True))
 
 
 def test_finite_differences_agree_with_both_gradients() -> None:
-    x, teacher_x, inv_tau, head = make(True, 0.5, 4.0)
+    x, final_x, inv_tau, head = make(True, 0.5, 4.0)
     x, inv_tau = x[:2, :3].clone().requires_grad_(), inv_tau[:2].clone().requires_grad_()
     assert torch.autograd.gradcheck(
-        lambda x, t: lens_loss(x, teacher_x[:3], t, head, block_bytes=600).kl_nats, (x, inv_tau)
+        lambda x, t: lens_loss(x, final_x[:3], t, head, block_bytes=600).kl_nats, (x, inv_tau)
     )
 
 
-def test_teacher_entropy_turns_the_divergence_into_cross_entropy() -> None:
-    x, teacher_x, inv_tau, head = make(True, 0.5, 4.0)
-    loss = lens_loss(x, teacher_x, inv_tau, head, block_bytes=600)
-    p = torch.softmax(naive_logits(teacher_x, head), -1)
+def test_the_final_entropy_turns_the_divergence_into_cross_entropy() -> None:
+    x, final_x, inv_tau, head = make(True, 0.5, 4.0)
+    loss = lens_loss(x, final_x, inv_tau, head, block_bytes=600)
+    p = torch.softmax(naive_logits(final_x, head), -1)
     log_q = torch.log_softmax(naive_logits(x, head) * inv_tau[:, None, None], -1)
-    torch.testing.assert_close(loss.kl_nats + loss.teacher_entropy_nats, -(p * log_q).sum(-1), rtol=1e-12, atol=0)
+    torch.testing.assert_close(loss.kl_nats + loss.final_entropy_nats, -(p * log_q).sum(-1), rtol=1e-12, atol=0)
 
 
 def test_an_exact_identity_for_heads_without_soft_cap_gives_the_same_divergence() -> None:
     """KL(P_T ‖ P_S) = A(y_S) − A(y_T) − e(y_T)·(y_S − y_T), A = logsumexp(W y), e = softmax(W y) W."""
-    x, y_teacher, _, head = make(False, 1.0, None)
-    loss = lens_loss(x, y_teacher, torch.ones(ROWS, dtype=torch.float64), head)
-    a = torch.logsumexp(x @ head.weight.T, -1) - torch.logsumexp(y_teacher @ head.weight.T, -1)
-    e = torch.softmax(y_teacher @ head.weight.T, -1) @ head.weight
-    torch.testing.assert_close(loss.kl_nats, a - (e * (x - y_teacher)).sum(-1), rtol=1e-11, atol=0)
+    x, y_final, _, head = make(False, 1.0, None)
+    loss = lens_loss(x, y_final, torch.ones(ROWS, dtype=torch.float64), head)
+    a = torch.logsumexp(x @ head.weight.T, -1) - torch.logsumexp(y_final @ head.weight.T, -1)
+    e = torch.softmax(y_final @ head.weight.T, -1) @ head.weight
+    torch.testing.assert_close(loss.kl_nats, a - (e * (x - y_final)).sum(-1), rtol=1e-11, atol=0)
 
 
-def test_only_what_asks_for_a_gradient_gets_one_and_teacher_and_head_never_do() -> None:
-    x, teacher_x, inv_tau, head = make(True, 1.0, None)
-    for part in (teacher_x, head.weight, head.bias):
+def test_only_what_asks_for_a_gradient_gets_one_and_the_final_distribution_and_the_head_never_do() -> None:
+    x, final_x, inv_tau, head = make(True, 1.0, None)
+    for part in (final_x, head.weight, head.bias):
         assert part is not None
         part.requires_grad_()
     inv_tau.requires_grad_()
-    loss = lens_loss(x, teacher_x, inv_tau, head)
-    assert not loss.teacher_entropy_nats.requires_grad
+    loss = lens_loss(x, final_x, inv_tau, head)
+    assert not loss.final_entropy_nats.requires_grad
     loss.kl_nats.sum().backward()
     assert inv_tau.grad is not None
-    assert all(part is not None and part.grad is None for part in (x, teacher_x, head.weight, head.bias))
+    assert all(part is not None and part.grad is None for part in (x, final_x, head.weight, head.bias))
 
 
 def test_a_second_derivative_is_refused_instead_of_being_wrong() -> None:
-    x, teacher_x, inv_tau, head = make(False, 1.0, None)
+    x, final_x, inv_tau, head = make(False, 1.0, None)
     x.requires_grad_()
-    (first,) = torch.autograd.grad(lens_loss(x, teacher_x, inv_tau, head).kl_nats.square().sum(), x, create_graph=True)
+    (first,) = torch.autograd.grad(lens_loss(x, final_x, inv_tau, head).kl_nats.square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         first.sum().backward()
 
 
 def test_divergence_near_zero_is_accurate_in_fp32_and_not_negative() -> None:
     generator = torch.Generator().manual_seed(0)
-    weight, teacher_x = torch.randn(4000, 64, generator=generator) / 4, torch.randn(16, 64, generator=generator)
+    weight, final_x = torch.randn(4000, 64, generator=generator) / 4, torch.randn(16, 64, generator=generator)
     noise = torch.randn(16, 64, generator=generator)
-    x = torch.stack([teacher_x + size * noise for size in (1e-2, 1e-3, 1e-4)])
-    kl = lens_loss(x, teacher_x, torch.ones(3), Unembedding(weight)).kl_nats
-    exact = naive_kl(x.double(), teacher_x.double(), torch.ones(3).double(), Unembedding(weight))
+    x = torch.stack([final_x + size * noise for size in (1e-2, 1e-3, 1e-4)])
+    kl = lens_loss(x, final_x, torch.ones(3), Unembedding(weight)).kl_nats
+    exact = naive_kl(x.double(), final_x.double(), torch.ones(3).double(), Unembedding(weight))
     assert float(exact.min()) < 2e-8
     assert float((kl - exact).abs().max()) < 5e-8
     assert float(kl.min()) > -1e-8
 
 
-def test_a_row_equal_to_the_teacher_has_no_divergence_and_no_gradient() -> None:
-    _, teacher_x, _, head = make(True, 0.5, 3.0, torch.float32)
-    x = teacher_x[None].clone().requires_grad_()
-    loss = lens_loss(x, teacher_x, torch.ones(1), head)
+def test_a_row_equal_to_row_n_has_no_divergence_and_no_gradient() -> None:
+    _, final_x, _, head = make(True, 0.5, 3.0, torch.float32)
+    x = final_x[None].clone().requires_grad_()
+    loss = lens_loss(x, final_x, torch.ones(1), head)
     loss.kl_nats.sum().backward()
     assert loss.kl_nats.count_nonzero() == 0
     assert x.grad is not None
@@ -167,9 +165,9 @@ def test_a_row_equal_to_the_teacher_has_no_divergence_and_no_gradient() -> None:
 
 def test_distributions_so_far_apart_that_probabilities_underflow_stay_finite() -> None:
     weight = torch.eye(40)
-    x, teacher_x = 400.0 * torch.eye(40)[None, :4], 400.0 * torch.eye(40)[4:8]
+    x, final_x = 400.0 * torch.eye(40)[None, :4], 400.0 * torch.eye(40)[4:8]
     x.requires_grad_()
-    kl = lens_loss(x, teacher_x, torch.ones(1), Unembedding(weight)).kl_nats
+    kl = lens_loss(x, final_x, torch.ones(1), Unembedding(weight)).kl_nats
     kl.sum().backward()
     torch.testing.assert_close(kl, torch.full((1, 4), 400.0))
     assert x.grad is not None
@@ -247,13 +245,11 @@ def test_a_half_precision_head_keeps_the_gradient_accurate_near_convergence(
     """Operands are rounded, logits and softmax are not; inputs lie on the half grid so that only Q − P is rounded."""
     generator = torch.Generator().manual_seed(3)
     weight = (torch.randn(30_000, 64, generator=generator) / 8).to(dtype).to(device)
-    teacher_x = (2 * torch.randn(8, 64, generator=generator)).to(dtype).float().to(device)
-    x = (teacher_x + distance * torch.randn(1, 8, 64, generator=generator).to(device)).to(dtype).float()
+    final_x = (2 * torch.randn(8, 64, generator=generator)).to(dtype).float().to(device)
+    x = (final_x + distance * torch.randn(1, 8, 64, generator=generator).to(device)).to(dtype).float()
     head, one, weights = Unembedding(weight), torch.ones(1, device=device), torch.ones(1, 8, device=device)
-    found = gradients(lambda x, t: lens_loss(x, teacher_x, t, head).kl_nats, x, one, weights)
-    wanted = gradients(
-        lambda x, t: naive_kl(x, teacher_x.double(), t, head), x.double(), one.double(), weights.double()
-    )
+    found = gradients(lambda x, t: lens_loss(x, final_x, t, head).kl_nats, x, one, weights)
+    wanted = gradients(lambda x, t: naive_kl(x, final_x.double(), t, head), x.double(), one.double(), weights.double())
     assert all(relative(a, b) < tolerance for a, b in zip(found, wanted, strict=True))
 
 
@@ -262,16 +258,16 @@ def test_a_tiny_gradient_survives_a_head_in_fp16() -> None:
     vocab = 60_000
     weight = torch.ones(vocab, 4, dtype=torch.float16)
     weight[::2] = -1.0
-    x, teacher_x = torch.full((1, 1, 4), 2.0**-10), torch.zeros(1, 4)
-    found = gradients(lambda x, t: lens_loss(x, teacher_x, t, Unembedding(weight)).kl_nats, x, torch.ones(1),
+    x, final_x = torch.full((1, 1, 4), 2.0**-10), torch.zeros(1, 4)
+    found = gradients(lambda x, t: lens_loss(x, final_x, t, Unembedding(weight)).kl_nats, x, torch.ones(1),
                       torch.ones(1, 1))  # fmt: skip
     assert math.tanh(2.0**-8) / vocab < 2.0**-23
     torch.testing.assert_close(found[1], torch.full((1, 1, 4), math.tanh(2.0**-8)), rtol=1e-3, atol=0)
 
 
 def test_mixed_precision_around_the_loss_changes_nothing() -> None:
-    x, teacher_x, inv_tau, head = make(False, 1.0, None, torch.float32)
-    plain, logits = lens_loss(x, teacher_x, inv_tau, head).kl_nats, unembed(x, head)
+    x, final_x, inv_tau, head = make(False, 1.0, None, torch.float32)
+    plain, logits = lens_loss(x, final_x, inv_tau, head).kl_nats, unembed(x, head)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(lens_loss(x, teacher_x, inv_tau, head).kl_nats, plain)
+        assert torch.equal(lens_loss(x, final_x, inv_tau, head).kl_nats, plain)
         assert torch.equal(unembed(x, head), logits)

@@ -10,8 +10,8 @@ from logos_pl.functional.low_rank import (
     check_rank,
     default_rank,
     resolve_rank,
+    rotated_towards,
     shared_draw,
-    turned,
 )
 
 
@@ -90,7 +90,7 @@ def test_factors_are_balanced_and_their_product_stays() -> None:
 
 def test_turning_keeps_the_product_and_no_rotation_comes_nearer() -> None:
     (U, V), (like_U, like_V) = [(draw(s, 6, 2), draw(s + 1, 6, 2)) for s in (1, 3)]
-    a, b = turned(U, V, like_U, like_V)
+    a, b = rotated_towards(U, V, like_U, like_V)
     torch.testing.assert_close(a @ b.T, U @ V.T)
     distance = float((a - like_U).square().sum() + (b - like_V).square().sum())
     for angle in np.linspace(0, 2 * np.pi, 50):

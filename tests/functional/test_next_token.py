@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from logos_pl.functional import unembedding
+from logos_pl.functional import blocks
 from logos_pl.functional.next_token import next_token_nats
 from logos_pl.functional.unembedding import Unembedding
 
@@ -23,7 +23,7 @@ def logits(x: torch.Tensor, head: Unembedding) -> np.ndarray:
 def test_it_equals_numpy_in_fp64_whatever_the_blocks(
     bias: bool, scale: float, softcap: float | None, block_bytes: int, slice_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unembedding, "_CPU_SLICE_BYTES", slice_bytes)
+    monkeypatch.setattr(blocks, "_CPU_SLICE_BYTES", slice_bytes)
     generator = torch.Generator().manual_seed(5)
     x, weight, noise = (
         torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in [(4, 9, 6), (40, 6), (40,)]

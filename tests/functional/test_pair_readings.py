@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from logos_pl.functional import unembedding
+from logos_pl.functional import blocks, unembedding
 from logos_pl.functional.pair_readings import pair_readings
 from logos_pl.functional.unembedding import Unembedding
 
@@ -37,7 +37,7 @@ def test_every_reading_equals_its_definition(
     head_dtype: torch.dtype,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(unembedding, "_CPU_SLICE_BYTES", 2001 * 4 * 2)
+    monkeypatch.setattr(blocks, "_CPU_SLICE_BYTES", 2001 * 4 * 2)
     generator = torch.Generator().manual_seed(vocab)
     # Multiples of 1/8: every logit is exact in any precision.
     x_a, weight, noise = (
@@ -93,11 +93,12 @@ def test_both_logits_count_towards_the_budget(monkeypatch: pytest.MonkeyPatch) -
     sizes: list[int] = []
 
     def recorded(x: Tensor, head: unembedding.PreparedHead) -> Tensor:
-        z = unembedding.unscaled_logits(x, head)
+        z = block_logits(x, head)
         sizes.append(z.nbytes)
         return z
 
-    monkeypatch.setattr("logos_pl.functional.pair_readings.unscaled_logits", recorded)
+    block_logits = unembedding.block_logits
+    monkeypatch.setattr("logos_pl.functional.pair_readings.block_logits", recorded)
     x, head = torch.randn(3, 5, 8), Unembedding(torch.randn(900, 8))
     pair_readings(x, x, head, torch.zeros(5, dtype=torch.int64), block_bytes=900 * 4 * 13)
     # Two of five positions × three rows, twice, fit.

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from logos_pl.functional import unembedding
+from logos_pl.functional import blocks, final_distribution, unembedding
 from logos_pl.functional.divergence import row_divergence
 from logos_pl.functional.readings import RowReadings, row_readings
 from logos_pl.functional.unembedding import Unembedding
@@ -54,7 +54,7 @@ def alone(z: np.ndarray, final: np.ndarray, inv_tau: float, target: int, contras
 
 class Case(NamedTuple):
     x: Tensor
-    teacher_x: Tensor
+    final_x: Tensor
     inv_tau: Tensor
     head: Unembedding
     targets: Tensor
@@ -93,7 +93,7 @@ def case(
 def assert_equals_brute_force(found: RowReadings, of: Case, k: int, tolerance: float) -> None:
     for row in range(of.x.shape[0]):
         for pos in range(of.x.shape[1]):
-            z, final = raw_logits(of.x[row, pos], of.head), raw_logits(of.teacher_x[pos], of.head)
+            z, final = raw_logits(of.x[row, pos], of.head), raw_logits(of.final_x[pos], of.head)
             asked = int(of.targets[pos]), int(of.contrasts[pos])
             for name, wanted in alone(z, final, float(of.inv_tau[row]), *asked, k).items():
                 value = getattr(found, name)[row, pos].tolist()
@@ -132,7 +132,7 @@ def test_fp32_readings_are_good_to_a_hundred_thousandth_of_a_bit(
 @pytest.mark.parametrize("block_bytes", [1, 3001 * 4 * 2, 3001 * 4 * 7, 2**28])
 @pytest.mark.parametrize("slice_bytes", [1, 3001 * 4 * 2, 2**20])
 def test_the_blocks_do_not_matter(block_bytes: int, slice_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unembedding, "_CPU_SLICE_BYTES", slice_bytes)
+    monkeypatch.setattr(blocks, "_CPU_SLICE_BYTES", slice_bytes)
     of = case(3001, bias=True)
     assert_equals_brute_force(row_readings(*of, top_k=7, block_bytes=block_bytes), of, 7, 1e-5)
 
@@ -148,7 +148,7 @@ def test_small_vocabularies_and_any_k_up_to_all_of_them(vocab: int, k: int) -> N
 
 def test_divergences_and_entropy_are_those_of_row_divergence_to_the_last_bit() -> None:
     of = case(3001, bias=True, softcap=30.0)
-    found, wanted = row_readings(*of, top_k=10), row_divergence(of.x, of.teacher_x, of.inv_tau, of.head)
+    found, wanted = row_readings(*of, top_k=10), row_divergence(of.x, of.final_x, of.inv_tau, of.head)
     for name in ("kl_to_final_bits", "kl_from_final_bits", "entropy_bits"):
         torch.testing.assert_close(getattr(found, name), getattr(wanted, name), rtol=0, atol=0)
 
@@ -168,10 +168,10 @@ def test_a_constant_added_to_all_logits_changes_neither_cosine_nor_rank_nor_dive
     of = case(3001)
     # Logits that are multiples of 1/64 stay exact under the shift: what may change is only what is done with them.
     head = Unembedding((of.head.weight * 8).round() / 8, torch.zeros(3001))
-    x, teacher_x = (of.x * 8).round() / 8, (of.teacher_x * 8).round() / 8
+    x, final_x = (of.x * 8).round() / 8, (of.final_x * 8).round() / 8
     shifted = head._replace(bias=torch.full((3001,), 4096.0))
-    here = row_readings(x, teacher_x, of.inv_tau, head, of.targets, of.contrasts, top_k=10)
-    there = row_readings(x, teacher_x, of.inv_tau, shifted, of.targets, of.contrasts, top_k=10)
+    here = row_readings(x, final_x, of.inv_tau, head, of.targets, of.contrasts, top_k=10)
+    there = row_readings(x, final_x, of.inv_tau, shifted, of.targets, of.contrasts, top_k=10)
     for name in ("target_rank", "top_ids", "finite"):
         assert bool((getattr(here, name) == getattr(there, name)).all())
     for name in ("cos_to_final", "target_logit_gap"):
@@ -258,7 +258,7 @@ def test_a_single_logit_that_is_not_finite_is_enough(bad: float) -> None:
     of = case(300)
     bias = torch.zeros(300)
     bias[299] = bad
-    found = row_readings(of.x, of.teacher_x, of.inv_tau, of.head._replace(bias=bias), of.targets, of.contrasts, top_k=3)
+    found = row_readings(of.x, of.final_x, of.inv_tau, of.head._replace(bias=bias), of.targets, of.contrasts, top_k=3)
     assert not bool(found.finite.any())
     assert not bool(found.target_rank.any())
 
@@ -266,9 +266,9 @@ def test_a_single_logit_that_is_not_finite_is_enough(bad: float) -> None:
 def test_no_position_and_no_row_is_no_reading() -> None:
     of = case(30)
     none = torch.empty(0, dtype=torch.int64)
-    found = row_readings(of.x[:, :0], of.teacher_x[:0], of.inv_tau, of.head, none, none, top_k=4)
+    found = row_readings(of.x[:, :0], of.final_x[:0], of.inv_tau, of.head, none, none, top_k=4)
     assert found.top_ids.shape == (3, 0, 4)
-    found = row_readings(of.x[:0], of.teacher_x, of.inv_tau[:0], of.head, of.targets, of.contrasts, top_k=4)
+    found = row_readings(of.x[:0], of.final_x, of.inv_tau[:0], of.head, of.targets, of.contrasts, top_k=4)
     assert found.top_p.shape == (0, 5, 4)
 
 
@@ -281,11 +281,13 @@ def test_no_logits_beyond_the_budget_are_ever_held(monkeypatch: pytest.MonkeyPat
     sizes: list[int] = []
 
     def recorded(x: Tensor, head: unembedding.PreparedHead) -> Tensor:
-        z = unembedding.unscaled_logits(x, head)
+        z = unscaled_logits(x, head)
         sizes.append(z.nbytes)
         return z
 
-    monkeypatch.setattr("logos_pl.functional.readings.unscaled_logits", recorded)
+    unscaled_logits = unembedding.unscaled_logits
+    for module in (unembedding, final_distribution):
+        monkeypatch.setattr(module, "unscaled_logits", recorded)
     row_readings(*case(3001), top_k=10, block_bytes=3001 * 4 * 7)
-    # Two of five positions × three rows fit; each block comes with the teacher of its positions.
+    # Two of five positions × three rows fit; each block comes with the final distribution at its positions.
     assert [size // (3001 * 4) for size in sizes] == [2, 6, 2, 6, 1, 3]

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from logos_pl.functional import unembedding
-from logos_pl.functional.unembedding import Unembedding, block_shape, over_vocabulary, prepare, spans, unembed
+from logos_pl.functional.blocks import spans
+from logos_pl.functional.unembedding import Unembedding, over_vocabulary, prepare, unembed
 
 HEADS = list(itertools.product([False, True], [1.0, 0.25], [None, 3.0]))
 
@@ -71,15 +72,3 @@ def test_unembed_without_constants_is_the_plain_product_to_the_last_bit() -> Non
 def test_unembed_passes_gradients_on() -> None:
     x, head = make(True, 0.5, 3.0)
     assert torch.autograd.gradcheck(lambda x: unembed(x, head), x[0, :2].clone().requires_grad_())
-
-
-def test_blocks_take_whole_positions_first_and_split_rows_only_when_one_position_is_too_large() -> None:
-    assert block_shape(num_pos=10, num_rows=4, row_bytes=100, block_bytes=900) == (2, 4)
-    assert block_shape(num_pos=10, num_rows=4, row_bytes=100, block_bytes=300) == (1, 3)
-    assert block_shape(num_pos=10, num_rows=4, row_bytes=100, block_bytes=1) == (1, 1)
-    assert block_shape(num_pos=10, num_rows=4, row_bytes=100, block_bytes=10**9) == (10, 4)
-
-
-def test_spans_cover_a_range_once_and_end_where_it_ends() -> None:
-    assert [list(range(10))[span] for span in spans(10, 4)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
-    assert list(spans(0, 4)) == []

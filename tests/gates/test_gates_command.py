@@ -16,8 +16,8 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from logos_pl.artifacts import load_tuned_lens, save_tuned_lens
-from logos_pl.artifacts.tuned_lens import load_lenses
+from logos_pl.artifacts import load_tuned_lens
+from logos_pl.artifacts.tuned_lens import load_lenses, save_tuned_lens
 from logos_pl.artifacts.weights import capacity_of
 from logos_pl.cli.entry import main
 from logos_pl.lenses.translator import Translators

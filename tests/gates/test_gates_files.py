@@ -13,8 +13,9 @@ import pytest
 from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from logos_pl.artifacts import load_tuned_lens, save_tuned_lens
+from logos_pl.artifacts import load_tuned_lens
 from logos_pl.artifacts.filenames import GATE_FILES, UNHASHED_FILES
+from logos_pl.artifacts.tuned_lens import save_tuned_lens
 from logos_pl.cli.entry import main
 from tests.artifacts.lenses import contents
 from tests.tiny import WORDS, accepted, fit_arguments, make_corpus, make_imported_lens, make_model

@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import constants
 from huggingface_hub.utils import close_session
 
-from logos_pl.artifacts import save_tuned_lens
+from logos_pl.artifacts.tuned_lens import save_tuned_lens
 from logos_pl.hub.index import entry_of, read_index
 from logos_pl.hub.layout import Kind
 from logos_pl.hub.push import plan_release, publish

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from logos_pl.artifacts import load_prism
 from logos_pl.artifacts.card import Release
-from logos_pl.artifacts.prism import save_prism
+from logos_pl.artifacts.prism import load_prism, save_prism
 from logos_pl.cli.hub import main
 from logos_pl.errors import InputError
 from logos_pl.hub.checkpoints import find_artifacts
@@ -20,7 +19,7 @@ from logos_pl.hub.push import plan_release
 from logos_pl.hub.staging import stage
 from logos_pl.hub.verify import artifact_files
 from tests.artifacts.lenses import contents, reseal, write_sealed
-from tests.artifacts.test_prism import make_map, prism_provenance
+from tests.artifacts.prisms import make_map, prism_provenance
 from tests.hub.publishing import REPO, TAG, reindex
 from tests.hub.stand_in import Hub
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from logos_pl.functional.divergence import row_divergence
 from logos_pl.functional.readings import row_readings
-from logos_pl.lenses.decoding import lens_divergence, lens_readings, position_pieces
+from logos_pl.lenses.decoding import lens_divergence, lens_readings
 from logos_pl.lenses.norm import Lens, NormLens
 from tests.largest_tensor import LargestTensor
 from tests.lenses.test_tuned import random_lens
@@ -28,17 +28,11 @@ def whole(lens: Lens, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return x, lens.head.project(lens.head.normalise(h[-1:], [ROWS - 1]))[0], inv_tau
 
 
-def test_pieces_cover_the_positions_and_hold_at_least_one() -> None:
-    h = residuals(ROWS, 25)
-    assert [(p.start, p.stop) for p in position_pieces(h, PIECE)] == [(0, 10), (10, 20), (20, 30)]
-    assert len(list(position_pieces(h, 1))) == 25
-
-
 @pytest.mark.parametrize("number", [0, 1])
 def test_divergences_in_pieces_are_those_of_the_whole_and_in_one_piece_bit_for_bit(number: int) -> None:
     lens, h = lenses()[number], residuals(ROWS, POS)
-    x, teacher, inv_tau = whole(lens, h)
-    wanted = row_divergence(x, teacher, inv_tau, lens.head.unembedding)
+    x, final_x, inv_tau = whole(lens, h)
+    wanted = row_divergence(x, final_x, inv_tau, lens.head.unembedding)
     for in_one, in_pieces, other in zip(
         lens_divergence(lens, h), lens_divergence(lens, h, block_bytes=PIECE), wanted, strict=True
     ):
@@ -49,8 +43,8 @@ def test_divergences_in_pieces_are_those_of_the_whole_and_in_one_piece_bit_for_b
 @pytest.mark.parametrize("number", [0, 1])
 def test_readings_in_pieces_are_those_of_the_whole_and_in_one_piece_bit_for_bit(number: int) -> None:
     lens, h = lenses()[number], residuals(ROWS, POS)
-    x, teacher, inv_tau = whole(lens, h)
-    wanted = row_readings(x, teacher, inv_tau, lens.head.unembedding, TARGETS, NONE, top_k=3)
+    x, final_x, inv_tau = whole(lens, h)
+    wanted = row_readings(x, final_x, inv_tau, lens.head.unembedding, TARGETS, NONE, top_k=3)
     in_one = lens_readings(lens, h, TARGETS, NONE, top_k=3)
     in_pieces = lens_readings(lens, h, TARGETS, NONE, top_k=3, piece_bytes=PIECE)
     for one, pieces, other in zip(in_one, in_pieces, wanted, strict=True):

@@ -14,7 +14,7 @@ from logos_pl.errors import InputError
 from logos_pl.lenses import head as head_module
 from logos_pl.lenses.head import Head, RowNorms
 from logos_pl.lm.anatomy import find_parts
-from logos_pl.lm.devices import Fp32Unembed
+from logos_pl.lm.dtypes import Fp32Unembed
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.norms import NormWeights, apply_norm, norm_weights
 from logos_pl.lm.residuals import residuals

@@ -27,10 +27,10 @@ def train(translators: Translators, steps: int, lr: float = 1e-3) -> float:
     d_model = translators.d_model
     x = torch.randn(translators.num_rows, 80, d_model, generator=generator)
     head = Unembedding(torch.randn(30, d_model, generator=generator))
-    teacher_x = x.mean(0) @ torch.randn(d_model, d_model, generator=generator) / d_model**0.5
+    final_x = x.mean(0) @ torch.randn(d_model, d_model, generator=generator) / d_model**0.5
     optimizer = torch.optim.AdamW(translators.parameters(), lr=lr, weight_decay=1e-4)
     for _ in range(steps):
-        loss = lens_loss(translators(x), teacher_x, translators.inv_tau(), head).kl_nats.mean()
+        loss = lens_loss(translators(x), final_x, translators.inv_tau(), head).kl_nats.mean()
         optimizer.zero_grad()
         (loss + 1e-4 * translators.penalty() + 1e-4 * translators.smoothness()).backward()
         optimizer.step()

@@ -46,26 +46,6 @@ def test_the_last_row_decoded_exactly_is_bitwise_the_models_own_logits(name: str
     assert torch.equal(logits, model(input_ids=IDS, use_cache=False).logits)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("name", NAMES)
-def test_the_next_norm_is_the_one_that_reads_the_row(name: str, dtype: torch.dtype) -> None:
-    family, model = FAMILIES[name], tiny_model(name, dtype)
-    norms = find_parts(model).next_norms
-    if family.next_norm is None:
-        assert norms is None
-        return
-    assert norms is not None
-    assert len(norms) == BLOCKS
-    assert norms[1] is model.get_submodule(family.next_norm)
-
-
-def test_a_post_norm_block_decodes_its_row_with_its_own_second_norm() -> None:
-    model = tiny_model("opt_post_norm")
-    blocks = model.model.decoder.layers
-    norms = find_parts(model).next_norms
-    assert norms == [blocks[0].self_attn_layer_norm, blocks[0].final_layer_norm, blocks[1].final_layer_norm]
-
-
 def llama(**changes: object) -> LlamaConfig:
     return LlamaConfig(**{**FAMILIES["llama"].settings, **changes})
 

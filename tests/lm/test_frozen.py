@@ -11,13 +11,14 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch._dynamo.utils import counters
-from transformers import GPT2Config, PreTrainedConfig, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 from transformers.utils import logging
 
 from logos_pl.errors import InputError
 from logos_pl.lm import frozen
-from logos_pl.lm.frozen import FrozenLM, context_length, count_parameters, load_tokenizer, model_shape
+from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
+from logos_pl.lm.tokenizer import load_tokenizer
 from tests.lm.families import VOCAB, tiny_model
 
 IDS = torch.arange(3, 15)[None]
@@ -65,14 +66,6 @@ def test_logits_are_the_models_own_and_without_gradient(saved: Path) -> None:
     assert not logits.requires_grad
 
 
-def test_sizes_come_from_the_configuration_without_weights(saved: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(saved, tmp_path / "m")
-    (folder / "model.safetensors").unlink()
-    shape = model_shape(str(folder))
-    assert (shape.family, shape.num_blocks, shape.d_model, shape.vocab_size) == ("llama", 3, 32, VOCAB)
-    assert count_parameters(str(folder)) == sum(p.numel() for p in tiny_model("llama").parameters())
-
-
 def test_a_model_moves_with_its_anatomy() -> None:
     lm = FrozenLM.from_model(tiny_model("llama"), model_id="org/name")
     assert lm.to("cpu") is lm
@@ -108,11 +101,6 @@ def test_blocks_are_not_compiled_where_there_is_no_compiler_for_the_device() -> 
 @pytest.mark.parametrize(("name", "attention"), [("llama", "sdpa"), ("gemma3_text", "sdpa"), ("gemma2", "eager")])
 def test_attention_is_fused_but_where_a_soft_cap_would_be_lost(name: str, attention: str) -> None:
     assert tiny_model(name).config._attn_implementation == attention
-
-
-def test_a_model_without_a_bound_on_positions_has_no_context_length() -> None:
-    assert context_length(PreTrainedConfig()) is None
-    assert context_length(GPT2Config(n_positions=77)) == 77
 
 
 def edit(**changes: object) -> Callable[[Path], object]:

@@ -4,7 +4,6 @@ import copy
 import json
 import math
 import random
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,15 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import GPT2Config, GPT2LMHeadModel, GPTJConfig
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from logos_pl.errors import InputError, LogosError
 from logos_pl.lm import loading
-from logos_pl.lm.devices import shape_of
-from logos_pl.lm.frozen import FrozenLM, model_shape
+from logos_pl.lm.config import read_config
+from logos_pl.lm.frozen import FrozenLM
+from logos_pl.lm.model_shape import model_shape, shape_of
+from logos_pl.lm.sources import locate
+from tests.lm.model_folder import edit
 from tests.tiny import make_model
 
 IDS = torch.arange(3, 15)[None]
@@ -58,22 +60,6 @@ FURTHER = {
     "generation_config.json": ["cache_implementation", "watermarking_config", "max_length", "temperature"],
     "tokenizer.json": [],
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("whole") / "m")
-
-
-@pytest.fixture
-def folder(whole: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(whole, tmp_path / "m")
-
-
-def edit(folder: Path, file: str = "config.json", **changes: object) -> Path:
-    content = json.loads((folder / file).read_text())
-    (folder / file).write_text(json.dumps({**content, **changes}))
-    return folder
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -161,28 +147,6 @@ def test_blocks_behind_the_last_that_predict_further_tokens_may_stand_in_the_wei
     assert FrozenLM.load(str(edit(folder, num_hidden_layers=2, num_nextn_predict_layers=2))).num_blocks == 2
 
 
-@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation"])
-def test_attention_that_may_not_run_here_gives_way_to_torchs_own_and_says_so(
-    whole: Path, folder: Path, key: str
-) -> None:
-    with pytest.warns(UserWarning, match="asks for the attention 'flash_attention_2': torch's own is used instead"):
-        lm = FrozenLM.load(str(edit(folder, **{key: "flash_attention_2"})))
-    assert lm.model.config._attn_implementation == "sdpa"
-    assert torch.equal(lm.logits(IDS), FrozenLM.load(str(whole)).logits(IDS))
-
-
-def test_preferences_on_what_a_forward_returns_change_nothing(whole: Path, folder: Path) -> None:
-    edit(folder, return_dict=False, output_hidden_states=True, output_attentions=True, use_cache=True)
-    assert torch.equal(FrozenLM.load(str(folder)).logits(IDS), FrozenLM.load(str(whole)).logits(IDS))
-
-
-def test_tables_over_all_positions_are_refused_before_they_are_made() -> None:
-    settings = {"n_embd": 8, "n_layer": 2, "n_head": 2, "rotary_dim": 4, "vocab_size": 23}
-    assert shape_of(GPTJConfig(**settings, n_positions=64)).num_blocks == 2
-    with pytest.raises(InputError, match=r"describes tables of \d\d GiB beside .* masks over all positions"):
-        shape_of(GPTJConfig(**settings, n_positions=10**9))
-
-
 def test_a_table_that_is_not_finite_is_refused(whole: Path) -> None:
     lm = FrozenLM.load(str(whole))
     loading._check_tables(lm.model)
@@ -192,7 +156,7 @@ def test_a_table_that_is_not_finite_is_refused(whole: Path) -> None:
 
 
 def test_quantised_weights_may_hold_fewer_numbers_than_the_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = loading.read_config(loading.locate(str(folder)))
+    config = read_config(locate(str(folder)))
     numbers = shape_of(config).num_parameters
     with pytest.raises(InputError, match="describes a model of"):
         loading._check_numbers(config, numbers // 3)
@@ -211,27 +175,6 @@ def test_a_model_of_one_block_has_a_shape_and_loads(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "one", num_hidden_layers=1)
     assert model_shape(str(folder)).num_blocks == 1
     assert FrozenLM.load(str(folder)).num_blocks == 1
-
-
-def test_a_vocabulary_that_takes_a_package_names_the_package(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (folder / "tokenizer.json").unlink()
-    (folder / "tokenizer.model").write_bytes(b"\n\x0e\n\x05<unk>\x15\x00\x00\x00\x00\x18\x02")
-    monkeypatch.setattr(loading, "find_spec", lambda name: None)
-    with pytest.raises(
-        InputError, match=r"is tokenizer.model alone, which takes the package sentencepiece .*pip install"
-    ):
-        FrozenLM.load(str(folder))
-
-
-def test_a_panic_of_the_tokenizer_is_bad_input_and_prints_nothing(
-    folder: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    content = json.loads((folder / "tokenizer.json").read_text())
-    content["post_processor"]["special_tokens"] = {}
-    edit(folder, "tokenizer.json", post_processor=content["post_processor"])
-    with pytest.raises(InputError, match="the tokenizer files of m cannot be read"):
-        FrozenLM.load(str(folder))
-    assert capfd.readouterr().err == ""
 
 
 def test_a_model_whose_context_is_shorter_than_the_probe_is_refused(tmp_path: Path) -> None:

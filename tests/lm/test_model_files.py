@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,20 +12,9 @@ from safetensors.torch import load_file, save_file
 from logos_pl.errors import InputError
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.model_files import shards_of, weight_names
-from tests.tiny import make_model
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 5481\n"
 IDS = torch.arange(3, 15)[None]
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("whole") / "m")
-
-
-@pytest.fixture
-def folder(whole: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(whole, tmp_path / "m")
 
 
 def shard(folder: Path, ending: str) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from logos_pl.lm.trace import arrives, first_tensor, output_tensor, record_calls, same_bits
+from logos_pl.lm.trace import arrives, record_calls, same_bits
 
 
 class InPlace(nn.Module):
@@ -36,21 +36,6 @@ def test_hooks_are_removed_also_after_a_failure() -> None:
         record_calls(lambda: module(torch.ones(3)), [module])
     assert not module._forward_hooks
     assert not module._forward_pre_hooks
-
-
-def test_the_first_tensor_is_positional_then_hidden_states_then_any() -> None:
-    a, b = torch.zeros(1), torch.ones(1)
-    assert first_tensor((None, a), {"hidden_states": b}) is a
-    assert first_tensor((), {"other": a, "hidden_states": b}) is b
-    assert first_tensor((), {"other": a}) is a
-    assert first_tensor((1,), {}) is None
-
-
-def test_an_output_is_a_tensor_or_the_first_of_a_tuple() -> None:
-    a = torch.zeros(1)
-    assert output_tensor(a) is a
-    assert output_tensor((a, None)) is a
-    assert output_tensor({"a": a}) is None
 
 
 def test_same_bits_is_about_values_and_shapes() -> None:

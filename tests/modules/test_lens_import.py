@@ -3,10 +3,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from logos_pl.data.datamodule import TrainingText
 from logos_pl.modules.tuning import LensTuning
 
-from logos_pl.artifacts import save_tuned_lens, tuned_lens
+from logos_pl.artifacts import tuned_lens
+from logos_pl.artifacts.tuned_lens import save_tuned_lens
+from logos_pl.data.training_text import TrainingText
 from logos_pl.modules.lens_import import LensImport
 from tests.artifacts.lenses import make_lm, make_provenance, make_translators
 

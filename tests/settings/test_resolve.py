@@ -11,7 +11,7 @@ import pytest
 from logos_pl.errors import InputError
 from logos_pl.functional.positions import position_bounds
 from logos_pl.functional.schedules import ScheduleName
-from logos_pl.lm.devices import ModelShape
+from logos_pl.lm.memory import ModelShape
 from logos_pl.settings.lens import TuningSettings
 from logos_pl.settings.resolve import resolve_text, resolve_tuning
 from logos_pl.settings.text import PrismTextSettings, TestTextSettings, TextSettings, TrainingTextSettings

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from logos_pl.data.prompt_types import AnswerTokens, Prompt
 from logos_pl.data.prompts import PromptBatch, TokenizedPrompt, batches
-from logos_pl.functional.readings import PairReadings
+from logos_pl.functional.pair_readings import PairReadings
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import Lens, NormLens
 from logos_pl.lenses.translator import Translators

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from logos_pl.data.prompt_types import AnswerTokens, Prompt
 from logos_pl.data.prompts import TokenizedPrompt
-from logos_pl.functional.readings import LastRow, PairReadings, RowReadings
+from logos_pl.functional.last_row import LastRow
+from logos_pl.functional.pair_readings import PairReadings
+from logos_pl.functional.readings import RowReadings
 from logos_pl.sweep.copy_collapse import CopyRule
 from logos_pl.sweep.reader import BatchReading
 from logos_pl.sweep.recording import records_of

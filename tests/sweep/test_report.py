@@ -9,7 +9,8 @@ import pytest
 
 from logos_pl.data.prompt_types import AnswerTokens, Prompt
 from logos_pl.sweep.records import NonFinite, PromptRecords
-from logos_pl.sweep.report import LISTED, evaluation_report
+from logos_pl.sweep.report import evaluation_report
+from logos_pl.sweep.report_input import LISTED
 from tests.sweep.made_records import prompt_records
 from tests.sweep.swept import csv_lines, load, look_up, random_prompt, report_input, sweep, sweep_records, write
 

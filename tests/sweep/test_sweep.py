@@ -470,7 +470,7 @@ def test_a_model_that_fails_for_any_reason_is_skipped_and_the_others_are_read(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from logos_pl.modules.tuning import FrozenLM
+    from logos_pl.lm.frozen import FrozenLM
 
     plain = FrozenLM.load
 

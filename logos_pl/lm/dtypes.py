@@ -1,0 +1,48 @@
+"""Number formats, of a model on its device and of the unembedding in lenses. Source: docs/method.md §2.1, §9."""
+
+from typing import Literal
+
+import torch
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""The formats that a user can name."""
+Fp32Unembed = bool | Literal["auto"]
+"""Whether lenses hold the unembedding in fp32; `auto`: the rule of `unembedding_dtype`."""
+BF16_ON_CPU_FROM = 30_000_000_000
+# From here on an fp32 copy of the unembedding costs more than it gives on CUDA (docs/method.md §2.1).
+LARGE_VOCABULARY = 100_000
+
+
+def dtype_for(device: torch.device | str, family: str, num_parameters: int, *, bf16: bool = True) -> torch.dtype:
+    """The number format of docs/method.md §9 for a device: half precision on accelerators, fp32 on the CPU below 30B.
+
+    Args:
+        device: Device or its name.
+        family: ``model_type``; Gemma overflows in fp16 and always gets bf16.
+        num_parameters: Parameters of the model.
+        bf16: Whether the device computes in bfloat16.
+    """
+    kind = str(device).split(":")[0]
+    if kind == "cpu":
+        return torch.bfloat16 if num_parameters >= BF16_ON_CPU_FROM else torch.float32
+    if "gemma" in family:
+        return torch.bfloat16
+    return torch.bfloat16 if kind == "cuda" and bf16 else torch.float16
+
+
+def unembedding_dtype(
+    device: torch.device, vocab_size: int, weight_dtype: torch.dtype, fp32: Fp32Unembed = "auto"
+) -> torch.dtype:
+    """Number format in which lenses hold the unembedding; logits and all that comes of them are fp32 in any case.
+
+    Args:
+        device: Where it is.
+        vocab_size: Tokens.
+        weight_dtype: The model's own number format.
+        fp32: fp32 always, or the model's own format always; `auto`: half precision for a half-precision head on CUDA
+            from 100k tokens on, fp32 in every other case. Source: docs/method.md §2.1, large vocabularies.
+    """
+    if weight_dtype not in (torch.float16, torch.bfloat16):
+        return torch.float32
+    large = device.type == "cuda" and vocab_size >= LARGE_VOCABULARY
+    return torch.float32 if fp32 is True or (fp32 == "auto" and not large) else weight_dtype

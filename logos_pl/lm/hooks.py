@@ -1,0 +1,92 @@
+"""All forward hooks: what modules read and write is gathered or replaced, or ends the forward pass.
+
+Each is a context manager. Its hooks are set inside it and removed behind it, also when the forward pass fails.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+Take = Callable[[Tensor | None], object]
+"""Called with the first tensor that a module reads or writes, not a copy; with None where there is no tensor."""
+
+
+@contextmanager
+def gathering(
+    reads: Iterable[tuple[nn.Module, Take]] = (), writes: Iterable[tuple[nn.Module, Take]] = ()
+) -> Iterator[None]:
+    """Inside, hands over what some modules read and write, at every call.
+
+    Args:
+        reads: Modules, each with what takes its first input before it runs.
+        writes: Modules, each with what takes its first output once it has run.
+    """
+    with ExitStack() as hooks:
+        for module, take in reads:
+            hooks.enter_context(module.register_forward_pre_hook(_before(take), with_kwargs=True))
+        for module, take in writes:
+            hooks.enter_context(module.register_forward_hook(_after(take)))
+        yield
+
+
+@contextmanager
+def replacing(module: nn.Module, tensor: Tensor) -> Iterator[None]:
+    """Inside, a module returns ``tensor``, or its tuple or list with ``tensor`` first, instead of its own output."""
+
+    def replace(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        return type(output)((tensor, *output[1:])) if isinstance(output, tuple | list) else tensor
+
+    with module.register_forward_hook(replace):
+        yield
+
+
+@contextmanager
+def stopping_after(module: nn.Module) -> Iterator[None]:
+    """Ends its own ``with`` block as soon as a module has run; hooks set before this one see the module's output."""
+
+    def stop(module: nn.Module, args: tuple[Any, ...], output: object) -> None:
+        raise _Stop(module)
+
+    with module.register_forward_hook(stop):
+        try:
+            yield
+        except _Stop as reached:
+            if reached.module is not module:
+                raise
+
+
+class _Stop(Exception):  # noqa: N818 - no error: a hook can end a forward pass by an exception only
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__(f"{type(module).__name__} has run")
+        self.module = module
+
+
+# What a hook returns takes the place of what was read or written: these return nothing, whatever ``take`` does.
+def _before(take: Take) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        take(first_tensor(args, kwargs))
+
+    return hook
+
+
+def _after(take: Take) -> Callable[[nn.Module, tuple[Any, ...], object], None]:
+    def hook(module: nn.Module, args: tuple[Any, ...], output: object) -> None:
+        take(output_tensor(output))
+
+    return hook
+
+
+def first_tensor(args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Tensor | None:
+    """The first tensor among positional arguments, else ``hidden_states`` or the first among keywords."""
+    named = kwargs or {}
+    values = [*args, named.get("hidden_states"), *named.values()]
+    return next((value for value in values if isinstance(value, Tensor)), None)
+
+
+def output_tensor(output: object) -> Tensor | None:
+    """A module's result: the tensor itself, or the first of a tuple."""
+    if isinstance(output, tuple | list):
+        return first_tensor(tuple(output))
+    return output if isinstance(output, Tensor) else None

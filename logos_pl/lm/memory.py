@@ -1,0 +1,139 @@
+"""Memory that fitting a lens takes, estimated from sizes before any weight is read.
+
+The estimate is conservative and every constant in it is here; docs/memory.md has tables of what it gives.
+"""
+
+from typing import NamedTuple
+
+import torch
+
+from logos_pl.functional.unembedding import WIDENED_BYTES
+from logos_pl.lm.dtypes import Fp32Unembed, unembedding_dtype
+
+GIB = 2**30
+# Weights, plus buffers and the allocator's fragments.
+WEIGHT_MARGIN = 1.08
+# CUDA's own context and library workspaces.
+CUDA_OVERHEAD = int(0.8 * GIB)
+# Numbers alive per token and unit of width in a forward without gradient: three MLP widths and four of the model's, so
+# 14.5 for Llama-3-8B (measured on its shape) and 28 for Gemma-2-27B, whose MLP is eight times as wide as the model.
+ACTIVATIONS_PER_TOKEN = 32
+# Per row, position and unit of width: the residual, and in fp32 what is normed, translated and their gradients; 14.4
+# were measured.
+RESIDUAL_BYTES = 18
+# The lens loss keeps at most so many blocks of logits, whatever the number of rows.
+LOSS_BLOCKS = 4.5
+# The bias-only lens's loss sums gradients over positions: so many fp32 numbers per row and token of the vocabulary.
+BIAS_ONLY_SUMS = 3
+# Translators in fp32: value, gradient, the two moments of AdamW, the average, and value and gradient out of the basis.
+TRANSLATOR_COPIES = 7
+MICRO_BATCH_SEQS = {"cuda": 32, "mps": 8, "cpu": 8}
+"""Sequences per forward pass where the user gives none and there is room. Source: docs/method.md §2.1."""
+
+
+class ModelShape(NamedTuple):
+    """The sizes of a model that memory depends on.
+
+    Attributes:
+        family: ``model_type`` of the configuration.
+        num_parameters: Parameters, tied ones once.
+        num_blocks: Transformer blocks.
+        d_model: Width.
+        vocab_size: Tokens.
+    """
+
+    family: str
+    num_parameters: int
+    num_blocks: int
+    d_model: int
+    vocab_size: int
+
+
+class StepSize(NamedTuple):
+    """What decides on the memory of a training step, all rows trained.
+
+    Attributes:
+        rank: Rank of the translators.
+        seq_len: Tokens per sequence.
+        positions_per_seq: Positions trained on in each.
+        loss_block_mib: Budget of one block of logits.
+        step_seqs: Sequences of one optimiser step in one process; micro-batches divide them.
+        micro_batch_seqs: Sequences per forward pass; None: as many as fit.
+        fp32_unembed: Whether the unembedding is held in fp32.
+    """
+
+    rank: int = 256
+    seq_len: int = 512
+    positions_per_seq: int = 16
+    loss_block_mib: int = 256
+    step_seqs: int = 32
+    micro_batch_seqs: int | None = None
+    fp32_unembed: Fp32Unembed = "auto"
+
+
+class MemoryParts(NamedTuple):
+    """Bytes that fitting a lens takes, by what they are for.
+
+    Attributes:
+        weights: The frozen model.
+        head: An fp32 copy of the unembedding, where one is made; else what of it is widened at a time, off CUDA.
+        lens: Translators and bias-only lens in fp32, their gradients and AdamW's moments.
+        activations: The forward pass of one micro-batch.
+        residuals: Rows at the sampled positions, normed and translated, with gradients.
+        loss: Blocks of logits, and the sums of the bias-only lens's loss.
+        overhead: CUDA's context and workspaces.
+    """
+
+    weights: int
+    head: int
+    lens: int
+    activations: int
+    residuals: int
+    loss: int
+    overhead: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return sum(self)
+
+
+def memory_parts(shape: ModelShape, kind: str, dtype: torch.dtype, step: StepSize) -> MemoryParts:
+    """Memory to fit a lens on a model.
+
+    Args:
+        shape: The model's sizes.
+        kind: ``cuda``, ``mps`` or ``cpu``.
+        dtype: The model's number format.
+        step: What is trained; without ``micro_batch_seqs``, with as many as the kind of device takes.
+    """
+    seqs = MICRO_BATCH_SEQS[kind] if step.micro_batch_seqs is None else step.micro_batch_seqs
+    positions, rows = seqs * step.positions_per_seq, shape.num_blocks - 1
+    numbers = rows * (2 * min(step.rank, shape.d_model) + 2) * shape.d_model  # U, V, c, and the bias-only lens's c
+    # A small vocabulary fills no block.
+    block = min(step.loss_block_mib * 2**20, positions * rows * shape.vocab_size * 4)
+    return MemoryParts(
+        weights=int(shape.num_parameters * dtype.itemsize * WEIGHT_MARGIN),
+        head=_head_bytes(shape, kind, dtype, step.fp32_unembed),
+        lens=numbers * 4 * TRANSLATOR_COPIES + 2 * shape.d_model**2 * 4,  # and the two maps of the basis
+        activations=seqs * step.seq_len * ACTIVATIONS_PER_TOKEN * shape.d_model * dtype.itemsize,
+        residuals=(rows + 1) * positions * shape.d_model * RESIDUAL_BYTES,
+        loss=int(LOSS_BLOCKS * block) + BIAS_ONLY_SUMS * rows * shape.vocab_size * 4,
+        overhead=CUDA_OVERHEAD if kind == "cuda" else 0,
+    )
+
+
+def _head_bytes(shape: ModelShape, kind: str, dtype: torch.dtype, fp32: Fp32Unembed) -> int:
+    """The fp32 copy of the unembedding; of one in half precision, the piece that is widened off CUDA."""
+    copied = shape.vocab_size * shape.d_model * 4
+    if dtype == torch.float32:
+        return 0  # it is the model's own
+    if unembedding_dtype(torch.device(kind), shape.vocab_size, dtype, fp32) == torch.float32:
+        return copied
+    return 0 if kind == "cuda" else min(copied, WIDENED_BYTES)
+
+
+def gib(num_bytes: int) -> str:
+    """A number of bytes in GiB, for messages."""
+    gib = num_bytes / GIB
+    return f"{gib:.0f} GiB" if gib >= 10 else f"{gib:.1f} GiB"

@@ -1,0 +1,51 @@
+"""Sizes of a model from its configuration, counted on the meta device: no weight is read or made."""
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedConfig
+
+from logos_pl.errors import InputError
+from logos_pl.lm.config import read_config
+from logos_pl.lm.foreign import blaming
+from logos_pl.lm.memory import GIB, ModelShape, gib
+from logos_pl.lm.quiet import quiet
+from logos_pl.lm.sources import locate
+
+MAX_TABLE_BYTES = 4 * GIB
+"""Buffers that a model may have, such as masks, beside as many bytes as four for each parameter."""
+
+
+def shape_of(config: PreTrainedConfig) -> ModelShape:
+    """A model's sizes from its configuration, counted on the meta device: no weight is read or made.
+
+    Raises:
+        InputError: transformers cannot build a model from it, or its tables would fill the memory.
+    """
+    name = config.name_or_path or str(config.model_type)
+    remedy = "fetch the model again"
+    with torch.device("meta"), quiet(), blaming(f"config.json of {name} is not valid", remedy, name, vars(config)):
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        model.tie_weights()
+        text = config.get_text_config(decoder=True)
+        shape = ModelShape(
+            family=str(config.model_type),
+            num_parameters=sum(parameter.numel() for parameter in model.parameters()),
+            num_blocks=text.num_hidden_layers,
+            d_model=text.hidden_size,
+            vocab_size=text.vocab_size,
+        )
+        tables = sum(buffer.numel() * buffer.itemsize for buffer in model.buffers())
+    if tables > MAX_TABLE_BYTES + 4 * shape.num_parameters:
+        raise InputError(
+            f"config.json of {name} describes tables of {gib(tables)} beside {shape.num_parameters:,} parameters, "
+            f"such as masks over all positions; {remedy}."
+        )
+    return shape
+
+
+def model_shape(model_id: str, revision: str | None = None) -> ModelShape:
+    """Sizes of a model, from its configuration alone: what decides on the device before weights are fetched.
+
+    Raises:
+        InputError: The model cannot be found, or is not a causal language model.
+    """
+    return shape_of(read_config(locate(model_id, revision)))

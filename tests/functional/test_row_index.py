@@ -1,0 +1,31 @@
+import pytest
+import torch
+
+from logos_pl.functional.row_index import row_index
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("rows", [[], [3], [5, 0, 2], [1, 1]])
+def test_rows_keep_their_order_and_index_a_tensor(rows: list[int]) -> None:
+    index = row_index(rows, CPU)
+    assert (index.dtype, index.tolist()) == (torch.long, rows)
+    x = torch.randn(6, 4)
+    assert torch.equal(x.index_select(0, index), torch.stack([x[row] for row in rows]) if rows else x[:0])
+
+
+def test_on_a_cpu_no_memory_is_pinned() -> None:
+    assert not row_index([0, 1], CPU).is_pinned()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_cuda_nothing_waits_for_the_work_that_is_queued() -> None:
+    device = torch.device("cuda")
+    row_index([0], device)  # CUDA is set up at the first call
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        index = row_index([5, 0, 2], device)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert (index.device.type, index.tolist()) == ("cuda", [5, 0, 2])

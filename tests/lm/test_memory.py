@@ -1,0 +1,57 @@
+"""The estimate of memory, from numbers alone."""
+
+import pytest
+import torch
+
+from logos_pl.lm.dtypes import unembedding_dtype
+from logos_pl.lm.memory import GIB, ModelShape, StepSize, memory_parts
+from tests.lm.model_shapes import GEMMA_27B, LLAMA_8B, LLAMA_70B
+
+
+def needed_bytes(shape: ModelShape, kind: str, dtype: torch.dtype, **step: int) -> int:
+    return memory_parts(shape, kind, dtype, StepSize(**step)).total
+
+
+def test_the_estimate_is_above_the_weights_and_below_twice_them_for_a_large_model() -> None:
+    for shape in (LLAMA_8B, LLAMA_70B, GEMMA_27B):
+        weights = 2 * shape.num_parameters
+        assert weights < needed_bytes(shape, "cuda", torch.bfloat16) < 2 * weights
+
+
+def test_the_estimate_counts_an_fp32_copy_of_the_head_only_where_one_is_made() -> None:
+    small = LLAMA_8B._replace(vocab_size=99_000)
+    assert memory_parts(small, "cuda", torch.bfloat16, StepSize()).head == 99_000 * 4096 * 4
+    assert memory_parts(LLAMA_8B, "cuda", torch.bfloat16, StepSize()).head == 0
+    assert needed_bytes(LLAMA_8B, "cpu", torch.bfloat16) > needed_bytes(LLAMA_8B, "cpu", torch.bfloat16, rank=0)
+
+
+@pytest.mark.parametrize("vocab", [1_000, 128_256])
+@pytest.mark.parametrize("kind", ["cuda", "mps", "cpu"])
+def test_the_unembeddings_format_can_be_asked_for_and_is_counted(kind: str, vocab: int) -> None:
+    shape, copied = LLAMA_8B._replace(vocab_size=vocab), vocab * 4096 * 4
+    found = {
+        fp32: memory_parts(shape, kind, torch.bfloat16, StepSize(fp32_unembed=fp32)).head for fp32 in (True, False)
+    }
+    widened = 0 if kind == "cuda" else min(2**26, copied)
+    assert found == {True: copied, False: widened}
+    assert unembedding_dtype(torch.device(kind), vocab, torch.bfloat16, True) == torch.float32
+    assert unembedding_dtype(torch.device(kind), vocab, torch.bfloat16, False) == torch.bfloat16
+    assert memory_parts(shape, kind, torch.float32, StepSize(fp32_unembed=True)).head == 0
+
+
+def test_an_8b_lens_fits_a_card_of_24_gb_by_hand() -> None:
+    """8 sequences of 512 tokens, 12 positions each; what is written out here is what the arithmetic has to say."""
+    parts = memory_parts(LLAMA_8B, "cuda", torch.bfloat16, StepSize(rank=256, positions_per_seq=12, micro_batch_seqs=8))
+    d, rows, vocab = 4096, 31, 128_256
+    assert parts.weights == pytest.approx(1.08 * 2 * 8.03e9, rel=1e-3)
+    # fp32; value, gradient, two moments, average, and value and gradient out of the basis, of two d × d maps
+    assert parts.lens == rows * (d * 256 + 256 * d + d + d) * 4 * 7 + 2 * d * d * 4
+    assert parts.activations == 8 * 512 * 32 * d * 2
+    assert parts.residuals == 32 * 8 * 12 * d * 18
+    assert parts.loss == int(4.5 * 2**28) + 3 * rows * vocab * 4
+    assert parts.total == sum(parts) < 24e9 < needed_bytes(LLAMA_8B, "cuda", torch.bfloat16, micro_batch_seqs=16)
+
+
+def test_a_tiny_model_needs_little() -> None:
+    tiny = ModelShape("llama", 5_600_000, 8, 192, 6144)
+    assert needed_bytes(tiny, "cpu", torch.float32) < 0.5 * GIB
