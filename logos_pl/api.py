@@ -23,6 +23,7 @@ from logos_pl.data.token_strings import TokenStrings
 from logos_pl.data.tokenizing import Tokenizer
 from logos_pl.errors import InputError
 from logos_pl.hub.source import lens_folder
+from logos_pl.kinds.registry import swept
 from logos_pl.lenses.head import DecodingNorm, Head
 from logos_pl.lenses.norm import Lens, NormLens
 from logos_pl.lenses.skipping import skipping_sums
@@ -32,7 +33,7 @@ from logos_pl.lm.frozen import FrozenLM, model_shape
 from logos_pl.lm.residuals import residuals
 from logos_pl.sweep.attribution import Decomposer
 from logos_pl.sweep.milestones import Milestones, milestones
-from logos_pl.sweep.reader import SWEPT, PromptReader, refuse_other_model
+from logos_pl.sweep.reader import PromptReader, refuse_other_model
 from logos_pl.sweep.recording import records_of
 from logos_pl.sweep.records import ContributionRecord, NextTokenRecord, PositionRecord, PromptRecords
 
@@ -229,9 +230,9 @@ def sweep(
         raise InputError(f"{model.model_id} has no tokenizer to read prompts with: load it with one.")
     if isinstance(prompts, str):
         raise InputError("The prompts are one text: give a list of them, [prompt].")
-    unknown = sorted(set(lenses or {}) - set(SWEPT))
+    unknown = sorted(set(lenses or {}) - set(swept()))
     if unknown:
-        raise InputError(f"There is no lens named {unknown[0]!r}: name them among {', '.join(SWEPT)}.")
+        raise InputError(f"There is no lens named {unknown[0]!r}: name them among {', '.join(swept())}.")
     named = {"norm": norm_lens(model)} | dict(lenses or {})
     asked = [ask(model.tokenizer, prompt, model.context_length, model.vocab_size) for prompt in _prompts(prompts)]
     for remark in remarks(asked):

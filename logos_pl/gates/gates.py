@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from logos_pl.functional.bootstrap import Interval
 from logos_pl.gates.kpis import SUITE, TEXT, Kpis, interval
-from logos_pl.gates.measurements import BASELINES
+from logos_pl.kinds.registry import baselines
 
 MIN_DELTA_KL_BITS = {25: 0.2, 50: 0.3, 75: 0.3}
 MIN_EARLY_FRAC = 0.6
@@ -100,7 +100,7 @@ def judge(kpis: Kpis) -> Verdict:
     wanted = early_rows(kpis.num_blocks)
     checks = [*_gate_a(kpis), _gate_b(kpis, wanted), _gate_c(kpis), *_gate_d(kpis)]
     gates = {gate: all(check.passed for check in checks if check.gate == gate) for gate in GATES}
-    beats = {baseline: _beats(kpis, baseline) for baseline in BASELINES}
+    beats = {baseline: _beats(kpis, baseline) for baseline in baselines()}
     cannot = sum(ten.largest < wanted[10] or five.largest < wanted[5] for ten, five in kpis.early)
     return Verdict(
         checks=checks,

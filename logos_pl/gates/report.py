@@ -16,14 +16,9 @@ from logos_pl.gates.gates import (
     Verdict,
 )
 from logos_pl.gates.kpis import SUITE, TEXT, Kpis
+from logos_pl.kinds.registry import baselines
 
 SCHEMA_VERSION = 1
-
-_BASELINE_WORDS = {
-    "norm": "the norm lens",
-    "norm_tau": "the norm lens with one temperature per row",
-    "bias": "a lens with bias and temperature only",
-}
 
 _LEFT_OUT_WORDS = {
     "answer_unresolved": "left out, as the answer's letters merge with the prompt's last token",
@@ -123,7 +118,7 @@ class GateReport:
         rows = []
         for baseline, gain in self.kpis.gain_bits.items():
             measured = "–" if gain is None else f"{gain.estimate:.3f} [{gain.low:.3f}, {gain.high:.3f}]"
-            rows.append((_BASELINE_WORDS[baseline], measured, said[self.verdict.beats[baseline]]))
+            rows.append((baselines()[baseline].words, measured, said[self.verdict.beats[baseline]]))
         return rows
 
     def summary(self) -> str:
@@ -142,7 +137,7 @@ def remarks(kpis: Kpis, verdict: Verdict) -> list[str]:
         if delta is not None and not delta.signs_agree
     ]
     if verdict.calibration_only:
-        equals = " and ".join(words for name, words in _BASELINE_WORDS.items() if not verdict.beats[name])
+        equals = " and ".join(of.words for name, of in baselines().items() if not verdict.beats[name])
         found.append(f"The lens is calibration-only: it beats the norm lens, but not {equals}.")
     if kpis.num_blocks < FULL_DEPTH_BLOCKS:
         found.append(

@@ -15,6 +15,7 @@ from logos_pl.artifacts.prism_provenance import PrismProvenance
 from logos_pl.artifacts.provenance import Provenance
 from logos_pl.artifacts.tuned_lens_format import ImportedOrigin
 from logos_pl.io.files import replace_file
+from logos_pl.kinds.registry import swept
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.sources import clean_name
 from logos_pl.modules.tuning import LensTuning
@@ -37,7 +38,6 @@ from logos_pl.sweep.document_schema import (
 from logos_pl.sweep.folder import CROSS_REPORT, SweepFolder
 from logos_pl.sweep.milestones import Milestones
 from logos_pl.sweep.page import PageWriter
-from logos_pl.sweep.reader import SWEPT
 from logos_pl.sweep.record_csv import RecordWriter
 from logos_pl.sweep.records import ContributionRecord, NextTokenRecord, PositionRecord, PromptRecords
 from logos_pl.sweep.report import evaluation_report
@@ -76,7 +76,7 @@ class SweepFiles:
     ) -> None:
         self.folder = folder.path
         self.name = module.frozen.clean_model_name
-        self.lenses = [lens for lens in SWEPT if lens in module.lenses]
+        self.lenses = [lens for lens in swept() if lens in module.lenses]
         self.module = module
         self.provenance = provenance
         self.imported = imported

@@ -11,6 +11,7 @@ from torch import Tensor
 from logos_pl.data.prompts import PromptBatch, TokenizedPrompt
 from logos_pl.errors import InputError
 from logos_pl.functional.readings import LastRow, PairReadings, RowReadings, last_row, pair_readings
+from logos_pl.kinds.registry import swept
 from logos_pl.lenses.decoding import lens_readings, position_pieces
 from logos_pl.lenses.norm import Lens, NormLens
 from logos_pl.lenses.raw import RawLens
@@ -47,9 +48,6 @@ class BatchReading(NamedTuple):
     residuals: Float[Tensor, "rows tokens d_model"] | None
     logit_parts: tuple[LogitParts | NotDecomposed, ...] | None = None
 
-
-SWEPT = ("norm", "tuned", "prism", "imported")
-"""The lenses a sweep reads, where they are there, in the order in which they are shown."""
 
 DECODED_BYTES = 2**27
 """Bound on the fp32 residuals that are decoded at a time, all rows of some tokens."""
@@ -97,7 +95,7 @@ class PromptReader:
             h = h.index_select(1, places.to(h.device))
         at_end = h[:, last.to(h.device)]
         lenses = {
-            name: self._read_lens(self.lenses[name], h, targets, contrasts) for name in SWEPT if name in self.lenses
+            name: self._read_lens(self.lenses[name], h, targets, contrasts) for name in swept() if name in self.lenses
         }
         pairs = None if self.by_norm is None else self._compare(*self.by_norm, at_end, targets[last])
         return BatchReading(

@@ -5,8 +5,8 @@ import pytest
 
 from logos_pl.gates.gates import Check, Verdict, early_rows, judge
 from logos_pl.gates.kpis import measure
-from logos_pl.gates.measurements import LENSES, PromptMeasurements, TextMeasurements
-from tests.gates.lens_suite import WORSE_BITS, altered, prompt, ranks, text
+from logos_pl.gates.measurements import PromptMeasurements, TextMeasurements
+from tests.gates.lens_suite import LENSES, WORSE_BITS, altered, prompt, ranks, text
 
 
 def suite(num: int = 10, **options: object) -> list[PromptMeasurements]:

@@ -7,8 +7,8 @@ import torch
 from logos_pl.functional.bootstrap import Interval
 from logos_pl.functional.depth import depth_percentile_rows
 from logos_pl.gates.kpis import SUITE, TEXT, Earliness, earliness, first_row_within, measure
-from logos_pl.gates.measurements import BASELINES, LENSES, PromptMeasurements, TextMeasurements
-from tests.gates.lens_suite import altered, prompt, ranks, text
+from logos_pl.gates.measurements import PromptMeasurements, TextMeasurements
+from tests.gates.lens_suite import BASELINES, LENSES, altered, prompt, ranks, text
 
 
 def varied(num: int, num_blocks: int = 8) -> list[PromptMeasurements]:

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from logos_pl.data.prompt_types import AnswerTokens, Prompt
+from logos_pl.kinds.registry import kinds
 from logos_pl.sweep.plots import (
     DRAWN,
-    LENS_COLOURS,
     PromptSample,
     cosine_figure,
     entropy_figure,
@@ -214,7 +214,7 @@ def test_every_figure_works_with_the_lenses_there_are(figure: Draw, lenses: tupl
 
     axes = axes_of(drawn)
     assert legend(drawn)[: len(lenses)] == list(lenses)
-    assert {name for name, colour in LENS_COLOURS.items() if lines(axes, colour)} == set(lenses)
+    assert {kind.name for kind in kinds() if kind.swept and lines(axes, kind.colour)} == set(lenses)
 
 
 @pytest.mark.parametrize("figure", FIGURES)
