@@ -15,7 +15,7 @@ from logos_pl.cli.run import __doc__ as cli_doc
 from logos_pl.errors import DISK_ERRORS, InputError, InterruptedRunError, LogosError, RunError
 from logos_pl.fit.run_config import RunConfig
 from logos_pl.io.terminal import complain, say
-from logos_pl.sweep.files import record_skips, write_cross_report
+from logos_pl.sweep.several_models import record_skips, write_cross_report
 from logos_pl.sweep.writer import SweepDestination
 
 FORESEEN = (LogosError, MisconfigurationException, OSError, UnicodeDecodeError, RuntimeError, MemoryError)

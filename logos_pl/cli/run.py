@@ -48,10 +48,8 @@ from logos_pl.gates.writer import GateWriter
 from logos_pl.io.terminal import say
 from logos_pl.lm.sources import clean_name, filed_under, first_sentence
 from logos_pl.modules.graceful_stop import GracefulStop
-from logos_pl.modules.imported_lens import ImportedLens
-from logos_pl.modules.lens_import import LensImport
-from logos_pl.modules.lens_source import LensSource
-from logos_pl.modules.prism_import import PrismImport
+from logos_pl.modules.lens_loader import LensLoader
+from logos_pl.modules.lens_source import LensSource, lens_requests, refuse_unread_sources
 from logos_pl.modules.same_run import SameRun
 from logos_pl.modules.tuning import PERCENTILE_KL, LensTuning
 from logos_pl.sweep.writer import SweepDestination, SweepWriter
@@ -263,6 +261,7 @@ class LogosCLI(LightningCLI):
 
     def _refuse_useless_source(self, config: Any) -> None:
         """Refuse a lens that is named and would not be read."""
+        refuse_unread_sources(str(self.subcommand), config.lens.sources)
         if config.lens.imported is not None and self.subcommand not in ("predict", "test"):
             raise InputError(f"--lens.imported is for predict and test: {self.subcommand} reads no imported lens.")
         if config.lens.source is None:
@@ -333,7 +332,7 @@ class LogosCLI(LightningCLI):
         self.trainer.fit_prism(model, datamodule, self._get(self.config_init, "prism"))
 
     def validate(self, **arguments: Any) -> None:
-        """Validate without Lightning's own table: `LensImport` prints one per row."""
+        """Validate without Lightning's own table: `LensLoader` prints one per row."""
         self.trainer.validate(**arguments, verbose=False)
 
     def test(self, **arguments: Any) -> None:
@@ -390,19 +389,16 @@ class LogosCLI(LightningCLI):
         given = self.config[self.subcommand].get("ckpt_path") is not None
         source: LensSource = self._get(self.config_init, "lens")
         folder = None if given else export.destination(self.plan.clean_model_name)
-        if source.source is not None:
-            folder = source.folder(filed_under(self.plan.model_id))
         wanted = self._get(self.config_init, "trainer")["enable_progress_bar"] is not False
         bar = wanted and self.subcommand not in ("predict", "selftest") and sys.stdout.isatty()
-        required = self.subcommand != "predict" or writer.tuned == "require"
-        callbacks: list[Callback] = [SameRun()]
-        if self.subcommand != "selftest":
-            callbacks.append(LensImport(folder, self._command("fit"), required, source.name))
-        use = {"validate": "auto", "predict": writer.prism}.get(str(self.subcommand), "off")
-        if use != "off":
-            callbacks.append(PrismImport(self._prism_folder(), self._command("prism"), required=use == "require"))
-        if source.imported is not None:
-            callbacks.append(ImportedLens(source.imported))
+        requests = lens_requests(
+            str(self.subcommand),
+            self.config[self.subcommand],
+            model_id=filed_under(self.plan.model_id),
+            clean_model_name=self.plan.clean_model_name,
+            typed=self._command,
+        )
+        callbacks: list[Callback] = [SameRun(), LensLoader(requests)]
         logger: TensorBoardLogger | bool = False
         if self.subcommand == "test":
             root = Path(self._get(self.config_init, "trainer")["default_root_dir"] or "lightning_logs")

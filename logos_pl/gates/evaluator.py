@@ -1,4 +1,4 @@
-"""What the gates are judged by, read from held-out text and from the suite. Source: docs/method.md §6."""
+"""Measures what the gates decide on, over held-out text and the suite of prompts. Source: docs/method.md §6."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
@@ -51,7 +51,7 @@ class SkipReading(NamedTuple):
 
 
 class GateReadings(NamedTuple):
-    """All that was read, merged over processes.
+    """All measurements of a test, merged over processes.
 
     Attributes:
         rows: By lens and quantity, means over held-out positions for rows 0 … n.
@@ -71,7 +71,7 @@ class GateReadings(NamedTuple):
 
 
 class GateEvaluator(nn.Module):
-    """Reads both evaluation sets with the judged lenses and the three baselines; holds the metrics, and no weights.
+    """Reads text and prompts with the judged lenses and the baselines; holds the metrics, and no weights.
 
     Args:
         lm: The frozen model.

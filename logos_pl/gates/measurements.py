@@ -1,4 +1,4 @@
-"""What the gates are judged by: figures of every lens after prompts and at positions of text; which prompts count."""
+"""Measurements that the gates decide on: of every lens after prompts and at positions of text; which prompts count."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -51,7 +51,8 @@ def find(request: LensRequest) -> FoundLens:
         InputError: There is none, and one is required.
     """
     folder = request.folder if request.source is None else Path(request.source)
-    assert folder is not None
+    if folder is None:
+        return FoundLens(partial(_load, Path()), there=False)
     shown = os.path.relpath(folder)
     try:
         find_folder(folder)

@@ -1,7 +1,7 @@
 """A lens asked for on the command line, found before the model is loaded, and read once the model is there."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -13,7 +13,7 @@ Use = Literal["auto", "require", "off"]
 """Read it where there is one, refuse to go on without it, or leave it."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class LensRequest:
     """What a command asks of one kind of lens.
 
@@ -29,6 +29,7 @@ class LensRequest:
 
     model_id: str
     clean_model_name: str
+    _: KW_ONLY
     use: Literal["auto", "require"] = "auto"
     source: str | None = None
     revision: str | None = None
@@ -75,7 +76,7 @@ class LensOptions:
     """Where the command line says which lens of a kind to read: options by their dotted names.
 
     Attributes:
-        source: The first of them that is given names the lens.
+        source: The first of them that is given names the lens; without any, `lens.sources.<name>` does.
         revision: Its revision on the Hub.
         use: `auto`, `require` or `off` in a sweep.
         folder: The folder of all lenses of this kind that are fitted here, each in a subfolder named after its model.

@@ -66,7 +66,8 @@ def find(request: LensRequest) -> FoundLens:
 
 def _find_fitted(request: LensRequest) -> FoundLens:
     """The lens in the folder that a fit exports to."""
-    assert request.folder is not None
+    if request.folder is None:
+        return FoundLens(partial(_load_folder, Path()), there=False)
     shown, load = os.path.relpath(request.folder), partial(_load_folder, request.folder)
     try:
         find_folder(request.folder)

@@ -28,18 +28,18 @@ from logos_pl.functional.row_index import row_index
 from logos_pl.functional.schedules import SCHEDULES, Anneal, Init, ScheduleName, scheduled_lr, scheduled_rows
 from logos_pl.functional.training_basis import TrainingBasis
 from logos_pl.gates.evaluator import GateEvaluator, GateReadings
+from logos_pl.kinds.registry import judged, kind_of
 from logos_pl.lenses.calibration import TemperedLens, fit_temperatures
 from logos_pl.lenses.decoding import lens_divergence
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import Lens, NormLens
-from logos_pl.lenses.prism import PrismLens
 from logos_pl.lenses.translator import Translators
 from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.devices import Fp32Unembed
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
 from logos_pl.modules.row_means import RowMeans
-from logos_pl.sweep.attribution import Decomposer
+from logos_pl.sweep.attribution import DirectLogitAttribution
 from logos_pl.sweep.reader import BatchReading, PromptReader
 
 PERCENTILE_KL = "val/kl_from_final_bits_percentile_mean"
@@ -171,8 +171,9 @@ class LensTuning(LightningModule):
         self.lm: FrozenLM | None = None
         self.reading: StepReading | None = None
         self.validation: Readings = {}
+        self.origins: dict[str, object] = {}
         self.keep_residuals = False
-        self.decomposer: Decomposer | None = None
+        self.attribution: DirectLogitAttribution | None = None
         self.prompt_reader: PromptReader | None = None
         self.evaluator: GateEvaluator | None = None
         self.gate_readings: GateReadings | None = None
@@ -209,33 +210,20 @@ class LensTuning(LightningModule):
         assert self.lm is not None, "configure_model() has not run yet"
         return self.lm
 
-    def adopt(self, lens: TunedLens) -> None:
-        """Take over a fitted lens, bound to the model, in place of the one that was made.
+    def add_lens(self, name: str, lens: Lens, origin: object = None) -> None:
+        """Take a lens that was loaded in among those that are read, and validated if it is of such a kind.
 
-        Raises:
-            InputError: it was trained with another decoding norm than the run's.
+        Args:
+            name: The name of its kind.
+            lens: Bound to the model's head.
+            origin: Where it comes from; None where that is not recorded.
         """
-        trained_with = lens.head.decoding_norm
-        if trained_with != self.decoding_norm:
-            raise InputError(
-                f"The lens was trained with decoding_norm {trained_with}, and the run asks for {self.decoding_norm}: "
-                f"give --model.decoding_norm {trained_with}."
-            )
-        self.translators = lens.translators
-        self.lenses["tuned"] = lens.bind(self.head)  # one head serves all lenses
-
-    def adopt_bias_only(self, lens: TunedLens | None) -> None:
-        """Take over a fitted lens's bias-only lens in place of the one that was made; None: do without."""
-        self.bias_only = None if lens is None else lens.translators
-        self.lenses.pop("bias", None)
-        if lens is not None:
-            self.lenses["bias"] = lens.bind(self.head)
-
-    def adopt_prism(self, lens: PrismLens) -> None:
-        """Take a fitted prism in among the lenses that are read and validated."""
-        self.lenses["prism"] = lens.bind(self.head)
-        means = RowMeans(self.frozen.num_blocks + 1, QUANTITIES)
-        self.row_means["prism"] = means if self.device.type == "mps" else means.to(self.device)
+        self.lenses[name] = lens
+        if origin is not None:
+            self.origins[name] = origin
+        if kind_of(name).validated and name not in self.row_means:
+            means = RowMeans(self.frozen.num_blocks + 1, QUANTITIES)
+            self.row_means[name] = means if self.device.type == "mps" else means.to(self.device)
 
     def begin_at(self, start: ClosedFormStart) -> None:
         """Let the translators and the bias-only lens begin where least squares put them."""
@@ -411,10 +399,7 @@ class LensTuning(LightningModule):
     def on_test_start(self) -> None:
         """Fit the calibration baseline on the validation text, and set up what the gates are judged by."""
         data: LensDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
-        tuned = self.lenses["tuned"]
-        # At rank 0 the lens is bias and temperature alone, and its own baseline.
-        bias = self.lenses.get("bias", tuned if self.translators.rank == 0 else None)
-        if bias is None:
+        if "bias" not in self.lenses:
             raise InputError(
                 "The lens was fitted without a bias-only lens, which the gates compare with: "
                 "fit it again with --model.bias_only true."
@@ -423,9 +408,8 @@ class LensTuning(LightningModule):
         h = self._validation_residuals(list(data.all_validation_batches()))
         inv_tau = fit_temperatures(norm, h, block_bytes=self.loss_block_bytes)
         del h
-        lenses = {"tuned": tuned, "norm": norm, "norm_tau": TemperedLens(norm, inv_tau), "bias": bias}
-        if "imported" in self.lenses:
-            lenses["imported"] = self.lenses["imported"]
+        lenses = {"norm": norm, "norm_tau": TemperedLens(norm, inv_tau)}
+        lenses |= {name: self.lenses[name] for name in ("bias", *judged()) if name in self.lenses}
         self.evaluator = GateEvaluator(self.frozen, lenses, data.asked, self.loss_block_bytes)
         if self.device.type != "mps":  # which has no float64: there the sums stay on the CPU
             self.evaluator.to(self.device)
@@ -452,7 +436,7 @@ class LensTuning(LightningModule):
 
     def on_predict_start(self) -> None:
         """Make ready what every batch is read with, now that the lenses are in place."""
-        self.prompt_reader = PromptReader(self.frozen, self.lenses, self.loss_block_bytes, self.decomposer)
+        self.prompt_reader = PromptReader(self.frozen, self.lenses, self.loss_block_bytes, self.attribution)
 
     def predict_step(self, batch: PromptBatch, batch_idx: int) -> BatchReading:
         """Every lens at every row and position of a batch of prompts, from one forward pass."""

@@ -19,8 +19,8 @@ from logos_pl.sweep.records import NextTokenRecord, PromptRecords
 
 DPI = 130
 
-DRAWN = 64
-"""Prompts that a picture shows; of more, the first, and the legend says of how many."""
+DRAWN_PROMPTS = 64
+"""Most prompts in one picture: the first of them; the legend says of how many."""
 
 
 class Crossing(NamedTuple):
@@ -43,7 +43,7 @@ Reading = Callable[[NextTokenRecord], float | None]
 
 
 class PromptSample:
-    """Keeps of a sweep what is drawn: the first `DRAWN` prompts, and the first `DRAWN` with a resolved answer.
+    """The prompts that are drawn: the first `DRAWN_PROMPTS` of all, and the first as many with a resolved answer.
 
     Attributes:
         records: Of `num_prompts` prompts the first; positions of the very first alone.
@@ -59,11 +59,11 @@ class PromptSample:
         """Take in one prompt; the record is kept only where it is to be drawn."""
         kept = record if self.num_prompts == 0 else record._replace(positions={})
         self.num_prompts += 1
-        if self.num_prompts <= DRAWN:
+        if self.num_prompts <= DRAWN_PROMPTS:
             self.records.append(kept)
         if record.gold.first_id is not None:
             self.num_answered += 1
-            if self.num_answered <= DRAWN:
+            if self.num_answered <= DRAWN_PROMPTS:
                 self.answered.append(kept)
 
 

@@ -102,9 +102,9 @@ GROUPS: dict[str, dict[str, Any]] = {
     "early_stopping": {"patience": 3, "min_delta_bits": 0.0}, "export": {"folder": "checkpoints/tuned_lenses"},
     "sweep": {
         "tuned": "auto", "prism": "auto", "out_dir": None, "raw_lens": "sample", "keep_residuals": False,
-        "decompose": False,
+        "attribution": False,
     },
-    "lens": {"source": None, "revision": None, "imported": None}, "schedule": {},
+    "lens": {"source": None, "revision": None, "imported": None, "sources": None}, "schedule": {},
 }  # fmt: skip
 MORE_MODEL = {
     "revision": None, "dtype": "auto", "decoding_norm": "final", "init": "auto", "layers_per_step": "auto",
@@ -181,7 +181,7 @@ def prompt_texts(rng: Random, root: Path) -> Case:
     text, answer = rng.choice((*PROMPT_TEXTS, odd_text(rng))), rng.choice((*PROMPT_TEXTS, odd_text(rng), None))
     given = [f"--data.prompt={text}"] + ([] if answer is None else [f"--data.answer={answer}"])
     given += rng.choice(
-        ([], [], ["--sweep.decompose=true"], ["--sweep.keep_residuals=true"], ["--lens.imported=imported"])
+        ([], [], ["--sweep.attribution=true"], ["--sweep.keep_residuals=true"], ["--lens.imported=imported"])
     )
     given = [part.replace("\0", "") for part in given]
     return command(

@@ -222,25 +222,5 @@ def test_the_two_directions_agree_where_their_medians_have_one_sign(
     assert delta.signs_agree is agree
 
 
-def test_a_prompt_without_a_lens_or_a_row_is_refused() -> None:
-    whole = prompt("short")
-    without = whole._replace(lenses={name: part for name, part in whole.lenses.items() if name != "bias"})
-    with pytest.raises(ValueError, match="short: the bias lens"):
-        measure([without], text(), 32)
-    with pytest.raises(ValueError, match=r"short: the tuned lens has not read rows 0 … 33"):
-        measure([whole], text(num_blocks=33), 33)
-    with pytest.raises(ValueError, match="short: the tuned lens"):
-        measure([whole._replace(final_rank=None)], text(), 32)
-
-
-def test_text_without_a_lens_or_a_position_is_refused() -> None:
-    figures = text()
-    with pytest.raises(ValueError, match="held-out text: the tuned lens lacks"):
-        measure([], figures._replace(sequences=figures.sequences[1:]), 32)
-    without = {lens: values for lens, values in figures.kl_from_final_bits.items() if lens != "bias"}
-    with pytest.raises(ValueError, match="held-out text: the bias lens lacks"):
-        measure([], figures._replace(kl_from_final_bits=without), 32)
-
-
 def test_the_rows_of_the_text_are_those_of_the_percentiles() -> None:
     assert depth_percentile_rows(8) == {25: 2, 50: 4, 75: 6}

@@ -17,7 +17,7 @@ from logos_pl.kinds.registry import (
     swept,
     unregister,
 )
-from logos_pl.sweep.document import SCHEMA_FILE
+from logos_pl.sweep.schema_file import SCHEMA_FILE
 from tests.sweep.page_records import write_page
 
 

@@ -244,19 +244,18 @@ def test_a_bias_only_is_what_a_fit_at_rank_0_gives(rows: str | int, lm: FrozenLM
         torch.testing.assert_close(fitted, getattr(alone.translators, name), rtol=1e-3, atol=1e-5)
 
 
-def test_a_fitted_bias_only_takes_the_place_of_the_untrained_one_or_leaves_none(lm: FrozenLM) -> None:
+def test_a_lens_that_is_added_is_validated_only_if_it_is_of_such_a_kind(lm: FrozenLM) -> None:
     module = built(lm)
     assert module.lenses.keys() == {"norm", "tuned", "bias"}
+    lens = NormLens(module.head)
 
-    fitted = TunedLens(Translators(3, 16, 0), Head(lm.anatomy))
-    module.adopt_bias_only(fitted)
-    assert module.lenses["bias"] is fitted
-    assert module.bias_only is fitted.translators
-    assert fitted.head is module.head
+    module.add_lens("prism", lens, "where from")
+    module.add_lens("imported", lens)
 
-    module.adopt_bias_only(None)
-    assert module.bias_only is None
-    assert module.lenses.keys() == {"norm", "tuned"}
+    assert list(module.lenses)[-2:] == ["prism", "imported"]
+    assert module.lenses["prism"] is module.lenses["imported"] is lens
+    assert module.origins == {"prism": "where from"}
+    assert list(module.row_means) == ["norm", "tuned", "prism"]
 
 
 class Waits(TorchDispatchMode):
