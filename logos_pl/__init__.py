@@ -3,7 +3,16 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from logos_pl.api import Sweep, lens_logits, load_model, load_tuned_lens, norm_lens, skipping_perplexity, sweep
+    from logos_pl.api import (
+        Sweep,
+        lens_logits,
+        load_lens,
+        load_model,
+        load_tuned_lens,
+        norm_lens,
+        skipping_perplexity,
+        sweep,
+    )
     from logos_pl.artifacts.prism import load_prism
     from logos_pl.artifacts.tuned_lens_format import load_imported_lens
 
@@ -11,6 +20,7 @@ __all__ = [
     "Sweep",
     "lens_logits",
     "load_imported_lens",
+    "load_lens",
     "load_model",
     "load_prism",
     "load_tuned_lens",

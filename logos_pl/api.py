@@ -24,6 +24,8 @@ from logos_pl.data.token_strings import TokenStrings
 from logos_pl.data.tokenizing import Tokenizer
 from logos_pl.errors import InputError
 from logos_pl.hub.source import lens_folder
+from logos_pl.kinds.registry import kind_of, kinds, swept
+from logos_pl.kinds.request import LensRequest
 from logos_pl.lenses.head import DecodingNorm, Head
 from logos_pl.lenses.norm import Lens, NormLens
 from logos_pl.lenses.skipping import skipping_sums
@@ -33,9 +35,9 @@ from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.memory import StepSize
 from logos_pl.lm.model_shape import model_shape
 from logos_pl.lm.residuals import residuals
-from logos_pl.sweep.attribution import Decomposer
+from logos_pl.sweep.attribution import DirectLogitAttribution
 from logos_pl.sweep.milestones import Milestones, milestones
-from logos_pl.sweep.reader import SWEPT, PromptReader, refuse_other_model
+from logos_pl.sweep.reader import PromptReader, refuse_other_model
 from logos_pl.sweep.recording import records_of
 from logos_pl.sweep.records import ContributionRecord, NextTokenRecord, PositionRecord, PromptRecords
 
@@ -43,6 +45,7 @@ __all__ = [
     "Sweep",
     "lens_logits",
     "load_imported_lens",
+    "load_lens",
     "load_model",
     "load_prism",
     "load_tuned_lens",
@@ -101,6 +104,39 @@ def load_tuned_lens(
     if model_id is not None and provenance.model_id != model_id:
         raise InputError(f"{os.fspath(source)} holds the lens of {provenance.model_id}, not of {model_id}.")
     return lens, provenance
+
+
+def load_lens(
+    kind: str,
+    lm: FrozenLM,
+    source: str | os.PathLike[str] | None = None,
+    *,
+    revision: str | None = None,
+    decoding_norm: DecodingNorm = "final",
+) -> tuple[Lens, object]:
+    """A lens of any kind, bound to a model and checked against it, and where it comes from.
+
+    Args:
+        kind: Its name, such as ``tuned``.
+        lm: The model.
+        source: Where the lens is: a folder or an id on the Hub, as its kind takes it.
+        revision: Release, branch or commit on the Hub.
+        decoding_norm: The norm it was made with.
+
+    Raises:
+        InputError: There is no such kind or no such lens, or it does not fit the model.
+        RunError: The disk or the Hub fails.
+    """
+    finders = {of.name: of.find for of in kinds() if of.find is not None}
+    if kind not in finders:
+        *first, last = finders
+        raise InputError(f"There is no kind of lens named {kind!r}: choose {', '.join(first)} or {last}.")
+    named = None if source is None else os.fspath(source)
+    found = finders[kind](LensRequest(lm.model_id, lm.clean_model_name, source=named, revision=revision))
+    if not found.there:
+        raise InputError(f"A {kind_of(kind).label} is loaded from somewhere: name its source.")
+    loaded = found.load(lm, Head(lm.anatomy, decoding_norm=decoding_norm))
+    return loaded.lenses[kind], loaded.origin
 
 
 def norm_lens(lm: FrozenLM, decoding_norm: DecodingNorm = "final") -> NormLens:
@@ -196,8 +232,8 @@ class Sweep(NamedTuple):
 
     @property
     def contributions(self) -> list[ContributionRecord]:
-        """A record per prompt and component of the answer's logit; none unless the sweep was to decompose."""
-        return [part for prompt in self.prompts if prompt.decomposition for part in prompt.decomposition.contributions]
+        """A record per prompt and component of the answer's logit; none unless the sweep was asked for them."""
+        return [part for prompt in self.prompts if prompt.attribution for part in prompt.attribution.contributions]
 
     @property
     def milestones(self) -> dict[tuple[str, str, str], Milestones]:
@@ -213,34 +249,34 @@ def sweep(
     model: FrozenLM,
     prompts: Sequence[str | tuple[str, str] | Prompt],
     lenses: Mapping[str, Lens] | None = None,
-    decompose: bool = False,
+    attribution: bool = False,
 ) -> Sweep:
     """Every prompt at every row and position, as the norm lens and the given ones read them from one forward pass.
 
     Args:
         model: The model.
         prompts: Texts, pairs of text and answer, or prompts with variants and contrasts.
-        lenses: Further lenses bound to the model, ``tuned``, ``prism`` or ``imported`` by name; ``norm`` replaces the
+        lenses: Further lenses bound to the model, by the name of their kind, such as ``tuned``; ``norm`` replaces the
             plain one.
-        decompose: Also take the answers' logits apart into what embedding, attention, MLP and biases contribute.
+        attribution: Also attribute the answers' logits to embedding, attention, MLP and biases.
 
     Raises:
         InputError: The model has no tokenizer, a lens has another name or is bound to another model, two prompts have
-            one id and variant, a prompt or answer cannot be used, or the model's blocks cannot be taken apart.
+            one id and variant, a prompt or answer cannot be used, or the model's logits cannot be attributed.
     """
     if model.tokenizer is None:
         raise InputError(f"{model.model_id} has no tokenizer to read prompts with: load it with one.")
     if isinstance(prompts, str):
         raise InputError("The prompts are one text: give a list of them, [prompt].")
-    unknown = sorted(set(lenses or {}) - set(SWEPT))
+    unknown = sorted(set(lenses or {}) - set(swept()))
     if unknown:
-        raise InputError(f"There is no lens named {unknown[0]!r}: name them among {', '.join(SWEPT)}.")
+        raise InputError(f"There is no lens named {unknown[0]!r}: name them among {', '.join(swept())}.")
     named = {"norm": norm_lens(model)} | dict(lenses or {})
     asked = [ask(model.tokenizer, prompt, model.context_length, model.vocab_size) for prompt in _prompts(prompts)]
     for remark in remarks(asked):
         warnings.warn(f"{model.model_id}: {remark}", stacklevel=2)
-    decomposer = Decomposer(model, named["norm"].head) if decompose else None
-    reader, strings = PromptReader(model, named, decomposer=decomposer), TokenStrings(model.tokenizer)
+    direct = DirectLogitAttribution(model, named["norm"].head) if attribution else None
+    reader, strings = PromptReader(model, named, attribution=direct), TokenStrings(model.tokenizer)
     special, tied = set(model.tokenizer.all_special_ids), model.tied_embeddings
     read = [
         records

@@ -29,7 +29,7 @@ TEXT = ["--data.val_seqs", "16"]
 COMMANDS: dict[str, list[str]] = {
     "prism": [*CONFIG, *TEXT, "--data.num_workers", "0", "--prism.positions", "20000"],
     "fit": [*CONFIG, *TEXT, "--data.num_workers", "0", "--data.tokens", "100000", "--data.validate_every_steps", "10"],
-    "predict": [*CONFIG, "--sweep.out_dir", "sweep", "--sweep.decompose", "true", "--sweep.raw_lens", "full"],
+    "predict": [*CONFIG, "--sweep.out_dir", "sweep", "--sweep.attribution", "true", "--sweep.raw_lens", "full"],
     "validate": [*CONFIG, *TEXT],
     "test": [*CONFIG, *TEXT, "--data.test_seqs", "16"],
 }

@@ -165,9 +165,9 @@ def test_a_sweep_goes_straight_into_pandas(lm: FrozenLM) -> None:
     assert read.milestones["p1", "orig", "tuned"].first_kl_below_0_5 is not None
 
 
-def test_a_sweep_that_decomposes_gives_the_components_of_every_answers_logit(lm: FrozenLM) -> None:
+def test_a_sweep_that_attributes_logits_gives_the_components_of_every_answers_logit(lm: FrozenLM) -> None:
     prompts = [("sun moon", "river"), "snow wind light", Prompt("mine", "no_filler", "fire", "sea", "leaf")]
-    frame = pandas.DataFrame(map(flat, sweep(lm, prompts, decompose=True).contributions))
+    frame = pandas.DataFrame(map(flat, sweep(lm, prompts, attribution=True).contributions))
 
     assert list(frame.groupby("prompt_id", sort=False).size()) == [2 * 4 + 3] * 3
     sums = frame[frame.kind != "total"].groupby("prompt_id").contribution_nats.sum()

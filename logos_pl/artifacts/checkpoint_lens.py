@@ -2,33 +2,50 @@
 
 from typing import Any
 
+from torch import Tensor
+
+from logos_pl.artifacts.provenance_schema import Capacity
+from logos_pl.artifacts.weights import check_weights, translators_of
+from logos_pl.errors import InputError
 from logos_pl.functional.training_basis import TrainingBasis
 from logos_pl.lenses.translator import Translators
 
 
+def tuned_in(checkpoint: dict[str, Any]) -> Translators:
+    """The tuned lens of a checkpoint.
+
+    Raises:
+        InputError: Its tensors are not those of a lens.
+    """
+    tuned = _average(checkpoint, "translators")
+    tuned.basis = basis_of(checkpoint)
+    if tuned.basis is not None and any(part.shape != (tuned.d_model, tuned.d_model) for part in tuned.basis):
+        raise InputError("The checkpoint's lens_basis does not have the width of its lens: give another checkpoint.")
+    return tuned.in_plain_basis()
+
+
+def bias_only_in(checkpoint: dict[str, Any]) -> Translators | None:
+    """The bias-only lens of a checkpoint; None where none was fitted.
+
+    Raises:
+        InputError: Its tensors are not those of a lens.
+    """
+    return _average(checkpoint, "bias_only") if checkpoint["lens_identity"]["bias_only"] else None
+
+
 def basis_of(checkpoint: dict[str, Any]) -> TrainingBasis | None:
-    """The basis that a checkpoint's U and V are written in; None: the plain one."""
+    """The basis that the checkpoint's U and V are written in; None: the plain one."""
     recorded = checkpoint["lens_basis"]
     return None if recorded is None else TrainingBasis(**recorded)
 
 
-def tuned_of(checkpoint: dict[str, Any]) -> Translators:
-    """The tuned lens of a checkpoint."""
-    translators = _average(checkpoint, "translators")
-    translators.basis = basis_of(checkpoint)
-    return translators.in_plain_basis()
-
-
-def bias_only_in(checkpoint: dict[str, Any]) -> Translators | None:
-    """The bias-only lens of a checkpoint; None where none was fitted."""
-    return _average(checkpoint, "bias_only") if checkpoint["lens_identity"]["bias_only"] else None
-
-
 def _average(checkpoint: dict[str, Any], name: str) -> Translators:
-    prefix = f"averages.{name}."
-    state = {
-        key.removeprefix(prefix): value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)
+    """The running average of the translators or of the bias-only lens."""
+    prefix, state = f"averages.{name}.", checkpoint["state_dict"]
+    weights: dict[str, Tensor] = {
+        key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)
     }
-    translators = Translators(*state["U"].shape)
-    translators.load_state_dict(state)
-    return translators
+    rows, _, rank = weights["U"].shape
+    numbers = sum(tensor.numel() for tensor in weights.values())
+    check_weights(weights, Capacity(rank_k=rank, rows=rows, parameters=numbers))
+    return translators_of(weights)

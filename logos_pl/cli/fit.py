@@ -155,3 +155,6 @@ class Fit(Command):
         if self._held is not None:
             os.close(self._held)
             self._held = None
+
+
+COMMAND = Fit

@@ -17,13 +17,12 @@ from logos_pl.data.prompt_data import PromptData
 from logos_pl.errors import DISK_ERRORS, InputError, InterruptedRunError, RunError
 from logos_pl.io.terminal import complain, say
 from logos_pl.lm.sources import clean_name, filed_under
-from logos_pl.modules.imported_lens import ImportedLens
 from logos_pl.settings.fit import ExportSettings
 from logos_pl.settings.model import ModelSettings
 from logos_pl.settings.sweep import LensSources, PrismFolder, SweepSettings
 from logos_pl.settings.text import PromptSettings
-from logos_pl.sweep.files import record_skips, write_cross_report
 from logos_pl.sweep.module import SweepModule
+from logos_pl.sweep.several_models import record_skips, write_cross_report
 from logos_pl.sweep.writer import SweepDestination, SweepWriter
 
 
@@ -71,22 +70,18 @@ class Predict(Evaluation):
         self.plan = plan_prompts(self.settings["model"], self.config.trainer)
         if self.plan.world_size > 1:
             raise InputError("predict runs in one process: give --trainer.devices 1.")
-        self.find_lens()
+        self.check_lens()
 
     def make(self) -> tuple[LightningModule, LightningDataModule]:
         """Module and data module of the run."""
         model, sweep = self.plan.model, self.settings["sweep"]
-        module = SweepModule(model, decompose=sweep.decompose, keep_residuals=sweep.keep_residuals)
+        module = SweepModule(model, attribution=sweep.attribution, keep_residuals=sweep.keep_residuals)
         return module, PromptData(self.settings["data"], model.model_id, model.revision)
 
     def trainer_parts(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The callbacks of the run."""
-        sweep, lens = self.settings["sweep"], self.settings["lens"]
-        callbacks = self.lens_callbacks(required=sweep.tuned == "require", prism=sweep.prism)
-        if lens.imported is not None:
-            callbacks.append(ImportedLens(lens.imported))
-        callbacks.append(SweepWriter(sweep, self.destination))
-        return {"callbacks": callbacks, "logger": False, "enable_progress_bar": False}
+        writer = SweepWriter(self.settings["sweep"], self.destination)
+        return {"callbacks": [*self.lens_callbacks(), writer], "logger": False, "enable_progress_bar": False}
 
     def run(self, trainer: Trainer, module: LightningModule, data: LightningDataModule) -> None:
         """Read the prompts; they are written as they come, so nothing has to be kept."""
@@ -161,3 +156,6 @@ def refuse_same_names(models: list[str]) -> None:
         if name in seen:
             raise InputError(f"{seen[name]} and {model} would write the same files: sweep them in two commands.")
         seen[name] = model
+
+
+COMMAND = Predict

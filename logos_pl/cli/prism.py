@@ -60,3 +60,6 @@ class Prism(Command):
     def run(self, trainer: Trainer, module: LightningModule, data: LightningDataModule) -> None:
         """Fit the prism."""
         trainer.fit(module, datamodule=data)
+
+
+COMMAND = Prism

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from importlib import import_module
 from typing import Any
 
 from jsonargparse import ActionConfigFile, DefaultHelpFormatter, Namespace
@@ -23,18 +24,15 @@ from logos_pl.cli.configuration import (
 )
 from logos_pl.cli.error_messages import one_sentence
 from logos_pl.cli.fit import Fit
-from logos_pl.cli.predict import Predict
-from logos_pl.cli.prism import Prism
 from logos_pl.cli.processes import is_first_process, refuse_other_count
-from logos_pl.cli.selftest import Selftest
-from logos_pl.cli.test import Test
 from logos_pl.cli.trainer_options import TAKES, TrainerSettings, check_trainer, import_paths
-from logos_pl.cli.validate import Validate
 from logos_pl.errors import InputError, first_sentence
 from logos_pl.fit.run_config import RunConfig
 from logos_pl.io.terminal import say
 
-KINDS: dict[str, type[Command]] = {kind.name: kind for kind in (Fit, Prism, Validate, Test, Predict, Selftest)}
+KINDS: dict[str, type[Command]] = {
+    name: import_module(f"logos_pl.cli.{name}").COMMAND for name in COMMANDS if name != "hub"
+}
 """The commands that run on Lightning, by name; `hub` is one of its own."""
 
 SECTIONS = ("trainer", *dict.fromkeys(section for kind in KINDS.values() for section in kind.groups))

@@ -206,3 +206,6 @@ def _alone_check(reader: PromptReader, batch: PromptBatch, together: BatchReadin
 def _alone(reader: PromptReader, asked: TokenizedPrompt) -> BatchReading:
     (batch,) = batches([asked], 2**31)
     return reader.read(batch)
+
+
+COMMAND = Selftest

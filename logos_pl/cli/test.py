@@ -13,7 +13,6 @@ from logos_pl.cli.plan import plan_text
 from logos_pl.data.evaluation_text import TestText
 from logos_pl.gates.module import GateModule
 from logos_pl.gates.writer import GateWriter
-from logos_pl.modules.imported_lens import ImportedLens
 from logos_pl.settings.fit import ExportSettings
 from logos_pl.settings.model import ModelSettings
 from logos_pl.settings.sweep import LensSources
@@ -39,7 +38,7 @@ class Test(Evaluation):
         self.plan, self.model, self.text = plan_text(
             self.settings["model"], self.settings["data"], self.config.schedule, self.config.trainer
         )
-        self.find_lens()
+        self.check_lens()
 
     def make(self) -> tuple[LightningModule, LightningDataModule]:
         """Module and data module of the run."""
@@ -54,12 +53,13 @@ class Test(Evaluation):
         elif self.checkpoint is not None:
             self.gates = GateWriter(self.checkpoint.parent, is_artifact=False)
         else:
-            assert self.folder is not None
-            self.gates = GateWriter(self.folder, is_artifact=True)
-        callbacks = self.lens_callbacks(required=True, prism="off")
-        if lens.imported is not None:
-            callbacks.append(ImportedLens(lens.imported))
-        return {"callbacks": [*callbacks, self.gates], "logger": logger, "enable_progress_bar": self.bar(given)}
+            folder = self.settings["export"].of(self.plan.known.clean_name)
+            self.gates = GateWriter(folder, is_artifact=True)
+        return {
+            "callbacks": [*self.lens_callbacks(), self.gates],
+            "logger": logger,
+            "enable_progress_bar": self.bar(given),
+        }
 
     def run(self, trainer: Trainer, module: LightningModule, data: LightningDataModule) -> None:
         """Test, without Lightning's own table.
@@ -69,3 +69,6 @@ class Test(Evaluation):
         """
         trainer.test(module, datamodule=data, verbose=False)
         self.gates.raise_unless_passed()
+
+
+COMMAND = Test

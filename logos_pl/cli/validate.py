@@ -39,7 +39,7 @@ class Validate(Evaluation):
         self.plan, self.model, self.text = plan_text(
             self.settings["model"], self.settings["data"], self.config.schedule, self.config.trainer
         )
-        self.find_lens()
+        self.check_lens()
 
     def make(self) -> tuple[LightningModule, LightningDataModule]:
         """Module and data module of the run."""
@@ -47,9 +47,11 @@ class Validate(Evaluation):
 
     def trainer_parts(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The callbacks of the run."""
-        callbacks = self.lens_callbacks(required=True, prism="auto")
-        return {"callbacks": callbacks, "logger": False, "enable_progress_bar": self.bar(given)}
+        return {"callbacks": self.lens_callbacks(), "logger": False, "enable_progress_bar": self.bar(given)}
 
     def run(self, trainer: Trainer, module: LightningModule, data: LightningDataModule) -> None:
         """Validate, without Lightning's own table."""
         trainer.validate(module, datamodule=data, verbose=False)
+
+
+COMMAND = Validate

@@ -5,6 +5,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
 
 from logos_pl.fit.module import TuningModule
+from logos_pl.kinds.registry import kind_of
 from logos_pl.modules.base import Readings
 
 
@@ -30,12 +31,18 @@ def kl_against_depth(readings: Readings) -> Figure:
     """Mean held-out KL in bits at every row, one line per lens, both directions of the divergence."""
     figure = Figure(figsize=(7.5, 4.5), layout="constrained")
     axes = figure.subplots()
-    for name, color in (("norm", "tab:gray"), ("tuned", "tab:blue")):
+    for name, reading in readings.items():
         for quantity, style, label in (
             ("kl_from_final_bits", "-o", "KL(final ‖ row)"),
             ("kl_to_final_bits", "--", "KL(row ‖ final)"),
         ):
-            axes.plot(readings[name][quantity].tolist(), style, color=color, markersize=4, label=f"{name}: {label}")
+            axes.plot(
+                reading[quantity].tolist(),
+                style,
+                color=kind_of(name).colour,
+                markersize=4,
+                label=f"{name}: {label}",
+            )
     axes.set_xlabel("row (0: input of the first block)")
     axes.set_ylabel("mean KL divergence on held-out text, bits")
     axes.set_ylim(bottom=0)

@@ -14,7 +14,7 @@ from torch import Tensor
 from logos_pl.agreement import together
 from logos_pl.artifacts import provenance_schema
 from logos_pl.artifacts.checkpoint_file import check_checkpoint, read_checkpoint
-from logos_pl.artifacts.checkpoint_lens import bias_only_in, tuned_of
+from logos_pl.artifacts.checkpoint_lens import bias_only_in, tuned_in
 from logos_pl.artifacts.environment import environment, git_sha, project_version
 from logos_pl.artifacts.fingerprint import fingerprint
 from logos_pl.artifacts.provenance import Provenance
@@ -90,7 +90,7 @@ class LensExport(Callback):
         self, trainer: Trainer, module: TuningModule, data_module: TrainingText, counts: Counts, consumed: ConsumedText
     ) -> None:
         best = read_checkpoint(self.best.path)
-        translators = tuned_of(best)
+        translators = tuned_in(best)
         readings: Readings = {
             lens: {quantity: torch.tensor(values, dtype=torch.float64) for quantity, values in reading.items()}
             for lens, reading in best["lens_validation"].items()

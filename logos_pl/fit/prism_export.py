@@ -116,9 +116,7 @@ class PrismExport(Callback):
         saved = save_prism(self.destination, pl_module.prisms[pl_module.chosen].prism, provenance)
         say("\nKL(final‖row) on held-out text, in bits, by whitening and depths pooled; * is taken:")
         Console(markup=False).print(candidate_table(pl_module))
-        print_kl_table(
-            pl_module.validation, f"KL divergence in bits on held-out text, {provenance.model_id}:", ("norm", "prism")
-        )
+        print_kl_table(pl_module.validation, f"KL divergence in bits on held-out text, {provenance.model_id}:")
         counted = f"{provenance.positions:,} distinct positions, {consumed.tokens:,} tokens"
         say(f"{counted}, {consumed.documents:,} documents.")
         say(f"prism: {os.path.relpath(self.destination)}")

@@ -1,1 +1,1 @@
-"""`logos-pl test`: a lens judged on held-out prompts and text."""
+"""`logos-pl test`: evaluates lenses on held-out prompts and text."""

@@ -1,4 +1,4 @@
-"""What the gates are judged by, read from held-out text and from the suite. Source: docs/method.md §6."""
+"""Measures what the gates decide on, over held-out text and the suite of prompts. Source: docs/method.md §6."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
@@ -15,7 +15,14 @@ from logos_pl.functional.divergence import RowDivergence
 from logos_pl.functional.last_row import last_row
 from logos_pl.functional.next_token import next_token_nats
 from logos_pl.gates.keyed_rows import KeyedRows
-from logos_pl.gates.measurements import LENSES, LensMeasurements, PromptMeasurements, TextMeasurements
+from logos_pl.gates.measurements import (
+    DECIDES,
+    LensMeasurements,
+    PromptMeasurements,
+    TextMeasurements,
+    read_by_test,
+    shown_by_row,
+)
 from logos_pl.gates.token_sums import TokenSums
 from logos_pl.lenses.calibration import TemperedLens
 from logos_pl.lenses.decoding import lens_divergence, lens_readings
@@ -26,10 +33,8 @@ from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals, sampled_and_whole_residuals
 from logos_pl.modules.row_means import RowMeans
 
-SHOWN = ("norm", "tuned", "imported")
-"""The lenses whose rows are shown one by one, where they are there."""
-
-KLS = ("kl_to_final_bits", "kl_from_final_bits")
+DIVERGENCES = ("kl_to_final_bits", "kl_from_final_bits")
+"""Kept for every sampled position, at the depth percentiles."""
 
 
 class SkipReading(NamedTuple):
@@ -47,7 +52,7 @@ class SkipReading(NamedTuple):
 
 
 class GateReadings(NamedTuple):
-    """All that was read, merged over processes.
+    """All measurements of a test, merged over processes.
 
     Attributes:
         rows: By lens and quantity, means over held-out positions for rows 0 … n.
@@ -67,11 +72,11 @@ class GateReadings(NamedTuple):
 
 
 class GateEvaluator(nn.Module):
-    """Reads both evaluation sets with the judged lenses and the three baselines; holds the metrics, and no weights.
+    """Reads text and prompts with the judged lenses and the baselines; holds the metrics, and no weights.
 
     Args:
         lm: The frozen model.
-        lenses: Each of `LENSES` by name, and `imported` where there is one.
+        lenses: By name, the lens that decides, each of the baselines, and other judged lenses where there are such.
         asked: The whole suite, whichever part of it this process reads.
         block_bytes: Upper bound on one block of logits.
     """
@@ -80,7 +85,7 @@ class GateEvaluator(nn.Module):
         self, lm: FrozenLM, lenses: Mapping[str, Lens], asked: Sequence[TokenizedPrompt], block_bytes: int
     ) -> None:
         super().__init__()
-        self.lenses = {name: lenses[name] for name in (*LENSES, "imported") if name in lenses}
+        self.lenses = {name: lenses[name] for name in read_by_test() if name in lenses}
         tempered = lenses["norm_tau"]
         assert isinstance(tempered, TemperedLens)
         self.norm_inv_tau: list[float] = tempered.inv_tau.tolist()
@@ -94,7 +99,7 @@ class GateEvaluator(nn.Module):
         self._special = torch.tensor([] if tokenizer is None else tokenizer.all_special_ids, dtype=torch.int64)
         self._lm = [lm]  # in a list, so that the frozen model is no part of this module
         self._numbers = {_name(prompt): number for number, prompt in enumerate(self.asked)}
-        shown = [name for name in SHOWN if name in self.lenses]
+        shown = [name for name in shown_by_row() if name in self.lenses]
         means = {name: RowMeans(self.num_rows, RowDivergence._fields) for name in shown}
         next_token = {name: RowMeans(self.num_rows, ["nats"]) for name in shown}
         # Registered, so that they move along.
@@ -102,7 +107,7 @@ class GateEvaluator(nn.Module):
         self.next_token = cast(Mapping[str, RowMeans], nn.ModuleDict(next_token))
         self.skips = TokenSums(len(self.whole_rows))
         self.num_pos = 1
-        self.samples = KeyedRows(len(self.lenses) * len(KLS) * len(self.depths))
+        self.samples = KeyedRows(len(self.lenses) * len(DIVERGENCES) * len(self.depths))
         self.answers = KeyedRows(2 + len(self.lenses) * 3 * self.num_rows)
 
     @property
@@ -123,7 +128,7 @@ class GateEvaluator(nn.Module):
         targets = batch.input_ids[:, 1:].flatten().to(h.device)
         skipped = whole[:, :, :-1].flatten(1, 2)
         self.skips.update(
-            next_token_sums(self.lenses["tuned"], skipped, self.whole_rows, targets, block_bytes=self.block_bytes)
+            next_token_sums(self.lenses[DECIDES], skipped, self.whole_rows, targets, block_bytes=self.block_bytes)
         )
 
     def _read_lens(self, name: str, lens: Lens, h: Tensor, batch: TextBatch) -> Float[Tensor, "figures pos"]:
@@ -132,7 +137,7 @@ class GateEvaluator(nn.Module):
         if name in self.means:
             self.means[name].update(**found._asdict())
             self.next_token[name].update(nats=self._next_token_nats(lens, h, batch))
-        return torch.cat([getattr(found, kl)[self.depths] for kl in KLS])
+        return torch.cat([getattr(found, kl)[self.depths] for kl in DIVERGENCES])
 
     def _next_token_nats(self, lens: Lens, h: Tensor, batch: TextBatch) -> Float[Tensor, "rows pos"]:
         """Cross-entropy of every row to the token that follows, where one does."""
@@ -210,8 +215,8 @@ class GateEvaluator(nn.Module):
     def _text_figures(self) -> TextMeasurements:
         table = self.samples.compute()
         num_pos = self.num_pos
-        per_lens = table.values.cpu().T.reshape(len(self.lenses), len(KLS), len(self.depths), -1)
-        kls = [{name: per_lens[i, kl] for i, name in enumerate(self.lenses)} for kl in range(len(KLS))]
+        per_lens = table.values.cpu().T.reshape(len(self.lenses), len(DIVERGENCES), len(self.depths), -1)
+        kls = [{name: per_lens[i, kl] for i, name in enumerate(self.lenses)} for kl in range(len(DIVERGENCES))]
         return TextMeasurements((table.keys.cpu() // num_pos), *kls)
 
 

@@ -17,11 +17,12 @@ Choices that the definitions leave open:
   baseline decides.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from logos_pl.functional.bootstrap import Interval
 from logos_pl.gates.kpis import SUITE, TEXT, Kpis, interval
-from logos_pl.gates.measurements import BASELINES
+from logos_pl.kinds.registry import baselines
 
 MIN_DELTA_KL_BITS = {25: 0.2, 50: 0.3, 75: 0.3}
 MIN_EARLY_FRAC = 0.6
@@ -37,8 +38,6 @@ MIN_SAMPLES = 6
 MIN_GAIN_BITS = 0.02
 """A gain below this is none. On the demo, two lenses of bias and temperature that were trained on other text, or one of
 them half as long, differ by up to 0.010 bits with an interval without 0; a lens of rank 16 gains 0.19 bits on them."""
-
-GATES = ("A", "B", "C", "D")
 
 SET_WORDS = {SUITE: "prompts", TEXT: "held-out text"}
 
@@ -67,14 +66,32 @@ class Check(NamedTuple):
     reason: str | None
 
 
+class Gate(NamedTuple):
+    """One gate: all of its comparisons have to hold.
+
+    Attributes:
+        letter: Its name.
+        checks: Its comparisons over the figures of a lens.
+        at_most: Whether a figure has to be at most its threshold; else at least.
+        in_brief: What is compared, short enough for a table of 80 columns; None: the comparison's own words, shortened.
+        spelled_out: Whether the comparison stands in full below that table.
+    """
+
+    letter: str
+    checks: "Callable[[Kpis], list[Check]]"
+    at_most: bool = False
+    in_brief: str | None = None
+    spelled_out: bool = False
+
+
 class Verdict(NamedTuple):
-    """What the gates say.
+    """The verdict of all gates over a lens.
 
     Attributes:
         checks: Every comparison, in the order of the gates.
         gates: By gate, whether all its checks hold.
         passed: Whether all gates hold.
-        beats: By baseline, whether the lens beats it; None where this is not decidable.
+        beats: By baseline, whether the lens beats it; None where this cannot be decided.
         calibration_only: Whether it beats the norm lens only; None where this is not decidable.
         early_rows: The thresholds of gate B in rows, by rank, as used.
         num_cannot_pass: Prompts of gate B that no lens could pass: the norm lens finds their answer too early.
@@ -98,12 +115,12 @@ def early_rows(num_blocks: int) -> dict[int, float]:
 def judge(kpis: Kpis) -> Verdict:
     """The verdict of every gate over the figures of a lens."""
     wanted = early_rows(kpis.num_blocks)
-    checks = [*_gate_a(kpis), _gate_b(kpis, wanted), _gate_c(kpis), *_gate_d(kpis)]
-    gates = {gate: all(check.passed for check in checks if check.gate == gate) for gate in GATES}
-    beats = {baseline: _beats(kpis, baseline) for baseline in BASELINES}
+    by_gate = {gate.letter: gate.checks(kpis) for gate in GATES}
+    gates = {letter: all(check.passed for check in checks) for letter, checks in by_gate.items()}
+    beats = {baseline: _beats(kpis, baseline) for baseline in baselines()}
     cannot = sum(ten.largest < wanted[10] or five.largest < wanted[5] for ten, five in kpis.early)
     return Verdict(
-        checks=checks,
+        checks=[check for checks in by_gate.values() for check in checks],
         gates=gates,
         passed=all(gates.values()),
         beats=beats,
@@ -155,17 +172,18 @@ def _gate_a(kpis: Kpis) -> list[Check]:
     ]
 
 
-def _gate_b(kpis: Kpis, wanted: dict[int, float]) -> Check:
+def _gate_b(kpis: Kpis) -> list[Check]:
+    wanted = early_rows(kpis.num_blocks)
     passing = [float(ten.shift >= wanted[10] and five.shift >= wanted[5]) for ten, five in kpis.early]
     what = f"prompts ≥ {wanted[10]:g} rows earlier at rank ≤ 10 and ≥ {wanted[5]:g} at rank ≤ 5"
     reason = _undecidable(kpis, SUITE, len(passing))
-    return _check("B", what, "frac", interval(passing, "mean"), MIN_EARLY_FRAC, reason)
+    return [_check("B", what, "frac", interval(passing, "mean"), MIN_EARLY_FRAC, reason)]
 
 
-def _gate_c(kpis: Kpis) -> Check:
+def _gate_c(kpis: Kpis) -> list[Check]:
     what, measured = "median KL of the last row after temperature", kpis.last_layer_kl_after_temp_bits
     reason = _undecidable(kpis, SUITE, kpis.num_used)
-    return _check("C", what, "bits", measured, MAX_LAST_LAYER_KL_BITS, reason, sign=-1)
+    return [_check("C", what, "bits", measured, MAX_LAST_LAYER_KL_BITS, reason, sign=-1)]
 
 
 def _gate_d(kpis: Kpis) -> list[Check]:
@@ -176,6 +194,20 @@ def _gate_d(kpis: Kpis) -> list[Check]:
         what = f"lowest median ΔKL of any depth, {SET_WORDS[where]}"
         checks.append(_check("D", what, "bits", worst, WORST_DELTA_KL_BITS, _delta_reason(kpis, where)))
     return checks
+
+
+GATES = (
+    Gate("A", _gate_a),
+    Gate("B", _gate_b, in_brief="prompts read early enough", spelled_out=True),
+    Gate("C", _gate_c, at_most=True, in_brief="KL of last row, tempered"),
+    Gate("D", _gate_d),
+)
+"""All gates, in the order in which they are shown; `artifacts.verdict.GateName` has their letters."""
+
+
+def gate_of(letter: str) -> Gate:
+    """The gate of a letter."""
+    return next(gate for gate in GATES if gate.letter == letter)
 
 
 def _beats(kpis: Kpis, baseline: str) -> bool | None:

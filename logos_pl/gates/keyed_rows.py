@@ -1,4 +1,4 @@
-"""Rows of numbers, each under a key of its own: what has to be kept one by one, such as for a median."""
+"""Rows of numbers, each under a key of its own, kept one by one for medians."""
 
 import torch
 from jaxtyping import Float, Int

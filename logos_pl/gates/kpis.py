@@ -9,8 +9,7 @@ from torch import Tensor
 from logos_pl.functional.bootstrap import Interval, Statistic, bootstrap_interval
 from logos_pl.functional.depth import depth_percentile_rows
 from logos_pl.gates.measurements import (
-    BASELINES,
-    FIRST_TRANSLATED_ROW,
+    DECIDES,
     RANKS,
     PromptMeasurements,
     TextMeasurements,
@@ -19,6 +18,7 @@ from logos_pl.gates.measurements import (
     sort,
     text_is_finite,
 )
+from logos_pl.kinds.registry import baselines, kind_of
 
 SUITE, TEXT = "suite", "held_out_text"
 
@@ -102,18 +102,20 @@ def first_row_within(ranks: Sequence[int], rank: int) -> int:
     return next((row for row, found in enumerate(ranks) if found <= rank), len(ranks))
 
 
-def earliness(prompt: PromptMeasurements, rank: int, lens: str = "tuned") -> Earliness:
+def earliness(prompt: PromptMeasurements, rank: int, lens: str = DECIDES) -> Earliness:
     """By how many rows a lens finds the answer earlier than the norm lens.
 
     Raises:
         ValueError: If the prompt's answer is not resolved.
     """
     norm, judged = (first_row_within(_ranks(prompt, name), rank) for name in ("norm", lens))
-    return Earliness(norm - judged, max(norm - FIRST_TRANSLATED_ROW[lens], 0))
+    first_row = kind_of(lens).first_row
+    assert first_row is not None, "the norm lens is not judged"
+    return Earliness(norm - judged, max(norm - first_row, 0))
 
 
 def measure(
-    prompts: Sequence[PromptMeasurements], text: TextMeasurements, num_blocks: int, lens: str = "tuned"
+    prompts: Sequence[PromptMeasurements], text: TextMeasurements, num_blocks: int, lens: str = DECIDES
 ) -> Kpis:
     """All figures of a lens.
 
@@ -144,9 +146,9 @@ def measure(
                 SUITE: _suite_delta(used, baseline, lens, num_blocks),
                 TEXT: _text_delta(text, baseline, lens, num_blocks) if ok else dict.fromkeys(_depths(num_blocks)),
             }
-            for baseline in BASELINES
+            for baseline in baselines()
         },
-        gain_bits={baseline: _gain(text, baseline, lens) if ok else None for baseline in BASELINES},
+        gain_bits={baseline: _gain(text, baseline, lens) if ok else None for baseline in baselines()},
         earliness_shift={rank: interval([float(e.shift) for e in shifts]) for rank, shifts in early.items()},
         last_layer_kl_after_temp_bits=interval(last),
         last_layer_kl_after_temp_bits_max=max(last, default=None),

@@ -1,4 +1,4 @@
-"""What the gates are judged by: figures of every lens after prompts and at positions of text; which prompts count."""
+"""Measurements that the gates decide on: of every lens after prompts and at positions of text; which prompts count."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,16 +8,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from logos_pl.functional.depth import depth_percentile_rows
+from logos_pl.kinds.registry import baselines, judged
 
-BASELINES = ("norm", "norm_tau", "bias")
-"""What the tuned lens is held against: the norm lens, the norm lens with one temperature per row, and a lens with bias
-and temperature only. The first decides the gates."""
-
-LENSES = ("tuned", *BASELINES)
-"""The lenses that every test reads; an imported one is read beside them where it is given."""
-
-FIRST_TRANSLATED_ROW = {"tuned": 1, "imported": 0}
-"""The lenses that are judged, with the first row that each reads otherwise than the norm lens."""
+DECIDES = "tuned"
+"""The lens whose verdict is the command's; other judged lenses are evaluated beside it."""
 
 RANKS = (10, 5, 1)
 """An answer counts as found from the first row on where its rank is at most this."""
@@ -45,7 +39,7 @@ class PromptMeasurements(NamedTuple):
         answer_status: `resolved`, `unresolved` (its letters merge with the prompt's last token) or `none`.
         final_rank: Rank of the answer under the model itself; None without a resolved answer.
         last_layer_kl_after_temp_bits: What is left between row n and the model's output at the best temperature.
-        lenses: Figures by lens, for each of `LENSES`.
+        lenses: Figures by lens, for each of `read_by_test`.
     """
 
     prompt_id: str
@@ -83,12 +77,22 @@ class Sorted(NamedTuple):
     left_out: dict[str, list[str]]
 
 
+def read_by_test() -> tuple[str, ...]:
+    """The lenses that a test reads where they are there: the one that decides, the baselines, other judged ones."""
+    return (DECIDES, *baselines(), *(lens for lens in judged() if lens != DECIDES))
+
+
+def shown_by_row() -> tuple[str, ...]:
+    """The lenses whose figures are shown row by row where they are there: the norm lens and the judged ones."""
+    return ("norm", *judged())
+
+
 def compared(lens: str) -> tuple[str, ...]:
-    """A lens that is judged, and what it is held against: its verdict must not depend on any other."""
-    return (lens, *BASELINES)
+    """A judged lens and the baselines it is compared with: its verdict must not depend on any other lens."""
+    return (lens, *baselines())
 
 
-def check(prompts: Sequence[PromptMeasurements], text: TextMeasurements, num_blocks: int, lens: str = "tuned") -> None:
+def check(prompts: Sequence[PromptMeasurements], text: TextMeasurements, num_blocks: int, lens: str = DECIDES) -> None:
     """Refuse figures of a judged lens that lack a lens, a row or a position, before they can pass for few.
 
     Raises:
@@ -117,7 +121,7 @@ def _complete(prompt: PromptMeasurements, name: str, num_rows: int) -> bool:
     return all(len(part) == num_rows for part in figures if part is not None)
 
 
-def sort(prompts: Sequence[PromptMeasurements], lens: str = "tuned") -> Sorted:
+def sort(prompts: Sequence[PromptMeasurements], lens: str = DECIDES) -> Sorted:
     """Which prompts count for what in judging a lens, and who is left out for which reason."""
     unresolved = [prompt for prompt in prompts if prompt.answer_status == "unresolved"]
     resolved = [prompt for prompt in prompts if prompt.answer_status != "unresolved"]
@@ -136,13 +140,13 @@ def qualifies(prompt: PromptMeasurements, rank: int) -> bool:
     return prompt.final_rank is not None and prompt.final_rank <= rank
 
 
-def prompt_is_finite(prompt: PromptMeasurements, lens: str = "tuned") -> bool:
+def prompt_is_finite(prompt: PromptMeasurements, lens: str = DECIDES) -> bool:
     """Whether every figure of a judged lens and its baselines is finite."""
     values = [value for name in compared(lens) for part in prompt.lenses[name][:2] for value in part]
     return all(math.isfinite(value) for value in [*values, prompt.last_layer_kl_after_temp_bits])
 
 
-def text_is_finite(text: TextMeasurements, lens: str = "tuned") -> bool:
+def text_is_finite(text: TextMeasurements, lens: str = DECIDES) -> bool:
     """Whether every figure of a judged lens and its baselines is finite."""
     both = (text.kl_to_final_bits, text.kl_from_final_bits)
     return all(bool(values[name].isfinite().all()) for values in both for name in compared(lens))

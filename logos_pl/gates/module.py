@@ -12,9 +12,9 @@ from logos_pl.data.packed_text import TextBatch
 from logos_pl.data.prompts import PromptBatch
 from logos_pl.errors import InputError
 from logos_pl.gates.evaluator import GateEvaluator, GateReadings
+from logos_pl.kinds.registry import judged
 from logos_pl.lenses.calibration import TemperedLens, fit_temperatures
 from logos_pl.lenses.norm import NormLens
-from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.residuals import residuals
 from logos_pl.modules.base import LensModule
 from logos_pl.settings.model import ModelSettings
@@ -44,11 +44,7 @@ class GateModule(LensModule):
             InputError: The lens has no bias-only lens beside it.
         """
         data: TestText = self.trainer.datamodule  # type: ignore[attr-defined]
-        tuned = self.lenses["tuned"]
-        assert isinstance(tuned, TunedLens)
-        # At rank 0 the lens is bias and temperature alone, and its own baseline.
-        bias = self.lenses.get("bias", tuned if tuned.translators.rank == 0 else None)
-        if bias is None:
+        if "bias" not in self.lenses:
             raise InputError(
                 "The lens was fitted without a bias-only lens, which the gates compare with: "
                 "fit it again with --model.bias_only true."
@@ -57,9 +53,8 @@ class GateModule(LensModule):
         h = self._validation_residuals(list(data.all_validation_batches()))
         inv_tau = fit_temperatures(norm, h, block_bytes=self.settings.block_bytes)
         del h
-        lenses = {"tuned": tuned, "norm": norm, "norm_tau": TemperedLens(norm, inv_tau), "bias": bias}
-        if "imported" in self.lenses:
-            lenses["imported"] = self.lenses["imported"]
+        lenses = {"norm": norm, "norm_tau": TemperedLens(norm, inv_tau)}
+        lenses |= {name: self.lenses[name] for name in ("bias", *judged()) if name in self.lenses}
         self.evaluator = GateEvaluator(self.frozen, lenses, data.asked, self.settings.block_bytes)
         if self.device.type != "mps":  # which has no float64: there the sums stay on the CPU
             self.evaluator.to(self.device)

@@ -10,15 +10,11 @@ from torch import Tensor
 
 from logos_pl.functional.bootstrap import Interval
 from logos_pl.gates.kpis import SUITE, TEXT, Kpis
+from logos_pl.gates.measurements import DECIDES
 from logos_pl.gates.tables import RowFigures
 from logos_pl.io.glyphs import drawable
+from logos_pl.kinds.registry import baselines, kind_of
 
-COLOURS = {"norm": "tab:gray", "tuned": "tab:blue", "imported": "tab:green"}
-BASELINE_WORDS = {
-    "norm": "norm lens",
-    "norm_tau": "norm lens, a temperature per row",
-    "bias": "bias and temperature only",
-}
 SET_STYLES = {SUITE: ("o", "prompts"), TEXT: ("s", "held-out text")}
 
 
@@ -41,7 +37,7 @@ def rows_figure(rows: RowFigures, bits_per_byte: Mapping[str, Float[Tensor, " ro
 
 def _draw(axes: Axes, lines: Mapping[str, Tensor], label: str) -> None:
     for lens, line in lines.items():
-        axes.plot(line.tolist(), "-o", color=COLOURS[lens], markersize=4, label=lens)
+        axes.plot(line.tolist(), "-o", color=kind_of(lens).colour, markersize=4, label=lens)
     axes.set_xlabel("row (0: input of the first block)")
     axes.set_ylabel(label)
     axes.set_ylim(bottom=0)
@@ -52,10 +48,9 @@ def gains_figure(kpis: Kpis, model_name: str) -> Figure:
     """Median ΔKL at the depth percentiles against each baseline, and earliness, with their 95% intervals."""
     figure = Figure(figsize=(11, 5), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(2, 1))
-    title = "".join(drawable(f"{model_name}: what the tuned lens gains (95% bootstrap intervals)"))
+    title = "".join(drawable(f"{model_name}: what the {kind_of(DECIDES).label} gains (95% bootstrap intervals)"))
     figure.suptitle(title, parse_math=False)
-    colours = dict(zip(BASELINE_WORDS, ("tab:gray", "tab:green", "tab:brown"), strict=True))
-    for number, (baseline, words) in enumerate(BASELINE_WORDS.items()):
+    for number, (baseline, words) in enumerate(baselines().items()):
         for where, (marker, set_words) in SET_STYLES.items():
             deltas = kpis.median_delta_kl_bits[baseline][where]
             found = {slot: delta.to_final for slot, delta in enumerate(deltas.values()) if delta is not None}
@@ -64,8 +59,8 @@ def gains_figure(kpis: Kpis, model_name: str) -> Figure:
                 left,
                 {slot + offset: of for slot, of in found.items()},
                 marker,
-                colours[baseline],
-                f"over {words}, {set_words}",
+                kind_of(baseline).colour,
+                f"over {words.legend}, {set_words}",
             )
     left.set_xticks(range(3), [f"{depth}%" for depth in kpis.median_delta_kl_bits["norm"][SUITE]])
     left.set_xlabel("depth")
@@ -74,7 +69,7 @@ def gains_figure(kpis: Kpis, model_name: str) -> Figure:
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
     shifts = {float(slot): shift for slot, shift in enumerate(kpis.earliness_shift.values()) if shift is not None}
-    _intervals(right, shifts, "o", "tab:blue", "")
+    _intervals(right, shifts, "o", kind_of(DECIDES).colour, "")
     right.set_xticks(range(len(kpis.earliness_shift)), [f"rank ≤ {rank}" for rank in kpis.earliness_shift])
     right.set_ylabel("rows earlier than the norm lens, median")
     right.axhline(0, color="black", linewidth=0.8)

@@ -7,23 +7,18 @@ from logos_pl.functional.bootstrap import CONFIDENCE_FRAC, RESAMPLES, SEED, Inte
 from logos_pl.functional.depth import depth_percentile_rows
 from logos_pl.gates.gates import (
     FULL_DEPTH_BLOCKS,
-    GATES,
     MAX_LAST_LAYER_KL_BITS,
     MIN_GAIN_BITS,
     MIN_SAMPLES,
     SET_WORDS,
     Check,
     Verdict,
+    gate_of,
 )
 from logos_pl.gates.kpis import SUITE, TEXT, Kpis
+from logos_pl.kinds.registry import baselines
 
 SCHEMA_VERSION = 1
-
-_BASELINE_WORDS = {
-    "norm": "the norm lens",
-    "norm_tau": "the norm lens with one temperature per row",
-    "bias": "a lens with bias and temperature only",
-}
 
 _LEFT_OUT_WORDS = {
     "answer_unresolved": "left out, as the answer's letters merge with the prompt's last token",
@@ -68,7 +63,7 @@ class GateReport:
                     "passed": self.verdict.gates[gate],
                     "checks": [_check(check) for check in self.verdict.checks if check.gate == gate],
                 }
-                for gate in GATES
+                for gate in self.verdict.gates
             },
             "beats": dict(self.verdict.beats),
             "min_gain_bits": MIN_GAIN_BITS,
@@ -123,12 +118,12 @@ class GateReport:
         rows = []
         for baseline, gain in self.kpis.gain_bits.items():
             measured = "–" if gain is None else f"{gain.estimate:.3f} [{gain.low:.3f}, {gain.high:.3f}]"
-            rows.append((_BASELINE_WORDS[baseline], measured, said[self.verdict.beats[baseline]]))
+            rows.append((baselines()[baseline].words, measured, said[self.verdict.beats[baseline]]))
         return rows
 
     def summary(self) -> str:
         """The verdict in one line."""
-        failed = [gate for gate in GATES if not self.verdict.gates[gate]]
+        failed = [gate for gate, passed in self.verdict.gates.items() if not passed]
         text = f"gate(s) {', '.join(failed)} not passed" if failed else "all gates passed"
         return f"{text}; calibration-only" if self.verdict.calibration_only else text
 
@@ -142,7 +137,7 @@ def remarks(kpis: Kpis, verdict: Verdict) -> list[str]:
         if delta is not None and not delta.signs_agree
     ]
     if verdict.calibration_only:
-        equals = " and ".join(words for name, words in _BASELINE_WORDS.items() if not verdict.beats[name])
+        equals = " and ".join(of.words for name, of in baselines().items() if not verdict.beats[name])
         found.append(f"The lens is calibration-only: it beats the norm lens, but not {equals}.")
     if kpis.num_blocks < FULL_DEPTH_BLOCKS:
         found.append(
@@ -181,7 +176,8 @@ def _check(check: Check) -> dict[str, Any]:
 
 
 def _row(check: Check) -> TableRow:
-    sign, number = ("≤" if check.gate == "C" else "≥"), "{:.0%}" if check.unit == "frac" else "{:.3f}"
+    sign = "≤" if gate_of(check.gate).at_most else "≥"
+    number = "{:.0%}" if check.unit == "frac" else "{:.3f}"
     measured = "–"
     if check.measured is not None:
         estimate, low, high = (number.format(value) for value in check.measured[:3])
@@ -193,8 +189,5 @@ def _row(check: Check) -> TableRow:
 
 def _in_brief(check: Check) -> str:
     """What is compared, so short that the table fits into 80 columns; bits unless it is a share."""
-    if check.gate == "B":
-        return "prompts read early enough"
-    if check.gate == "C":
-        return "KL of last row, tempered"
-    return check.what.replace("of any depth, ", "").replace(" depth", "").replace("held-out text", "text")
+    in_brief = gate_of(check.gate).in_brief
+    return in_brief or check.what.replace("of any depth, ", "").replace(" depth", "").replace("held-out text", "text")

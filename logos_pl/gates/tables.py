@@ -11,16 +11,16 @@ from torch import Tensor
 from logos_pl.functional.depth import depth_percentile_rows
 from logos_pl.gates.kpis import earliness
 from logos_pl.gates.measurements import (
-    FIRST_TRANSLATED_ROW,
-    LENSES,
+    DECIDES,
     RANKS,
     PromptMeasurements,
     prompt_is_finite,
     qualifies,
+    read_by_test,
+    shown_by_row,
     sort,
 )
-
-SHOWN = ("norm", "tuned", "imported")
+from logos_pl.kinds.registry import judged
 
 RowFigures = Mapping[str, Mapping[str, Float[Tensor, " rows"]]]
 """By lens and quantity, means over held-out positions for rows 0 … n."""
@@ -31,11 +31,11 @@ def prompts_csv(prompts: Sequence[PromptMeasurements], num_blocks: int) -> str:
 
     KL is at the rows of the depth percentiles; `first_rank_le_*` are rows, n + 1 where never reached;
     `earliness_rank_le_*` is norm minus tuned, empty where the model itself does not rank the answer so high;
-    `left_out` says why some or all figures are without the prompt. Where there is an imported lens, it has columns of
-    its own, `…_imported…`.
+    `left_out` says why some or all figures are without the prompt. Judged lenses beside the tuned one have columns of
+    their own, such as `…_imported…`.
     """
     depths = depth_percentile_rows(num_blocks)
-    read = [lens for lens in (*LENSES, "imported") if all(lens in prompt.lenses for prompt in prompts)]
+    read = [lens for lens in read_by_test() if all(lens in prompt.lenses for prompt in prompts)]
     header = ["prompt_id", "answer_status", "used", "final_rank", "last_layer_kl_after_temp_bits"]
     header += [
         f"{kl}_{lens}_depth{depth}"
@@ -43,12 +43,12 @@ def prompts_csv(prompts: Sequence[PromptMeasurements], num_blocks: int) -> str:
         for lens in read
         for depth in depths
     ]
-    judged = [lens for lens in FIRST_TRANSLATED_ROW if lens in read]
-    header += [f"earliness{_of(lens)}_rank_le_{rank}" for lens in judged for rank in RANKS]
-    header += [f"rank1_rows_{lens}" for lens in SHOWN if lens in read]
-    header += [f"left_out{_of(lens)}" for lens in judged]
+    with_verdict = [lens for lens in judged() if lens in read]
+    header += [f"earliness{_of(lens)}_rank_le_{rank}" for lens in with_verdict for rank in RANKS]
+    header += [f"rank1_rows_{lens}" for lens in shown_by_row() if lens in read]
+    header += [f"left_out{_of(lens)}" for lens in with_verdict]
     rows = [_prompt_row(prompt, list(depths.values()), read) for prompt in prompts]
-    for lens in judged:
+    for lens in with_verdict:
         left_out = sort(prompts, lens).left_out
         for prompt, row in zip(prompts, rows, strict=True):
             row.append(";".join(reason for reason, ids in left_out.items() if prompt.prompt_id in ids) or None)
@@ -56,26 +56,26 @@ def prompts_csv(prompts: Sequence[PromptMeasurements], num_blocks: int) -> str:
 
 
 def _of(lens: str) -> str:
-    return "" if lens == "tuned" else f"_{lens}"
+    return "" if lens == DECIDES else f"_{lens}"
 
 
 def _prompt_row(prompt: PromptMeasurements, rows: list[int], read: list[str]) -> list[object]:
     resolved = prompt.answer_status != "unresolved"
-    used = {lens: resolved and prompt_is_finite(prompt, lens) for lens in FIRST_TRANSLATED_ROW if lens in read}
-    cells: list[object] = [prompt.prompt_id, prompt.answer_status, used["tuned"], prompt.final_rank]
+    used = {lens: resolved and prompt_is_finite(prompt, lens) for lens in judged() if lens in read}
+    cells: list[object] = [prompt.prompt_id, prompt.answer_status, used[DECIDES], prompt.final_rank]
     cells.append(_number(prompt.last_layer_kl_after_temp_bits))
     for kl in ("kl_to_final_bits", "kl_from_final_bits"):
         cells += [_number(getattr(prompt.lenses[lens], kl)[row]) for lens in read for row in rows]
     for lens, counts in used.items():
         cells += [earliness(prompt, rank, lens).shift if counts and qualifies(prompt, rank) else None for rank in RANKS]
-    for ranks in (prompt.lenses[lens].answer_rank for lens in SHOWN if lens in read):
+    for ranks in (prompt.lenses[lens].answer_rank for lens in shown_by_row() if lens in read):
         cells.append(None if ranks is None else sum(rank == 1 for rank in ranks))
     return cells
 
 
 def rows_csv(rows: RowFigures, bits_per_byte: Mapping[str, Float[Tensor, " rows"]]) -> str:
     """Means over held-out positions, lens by lens: both divergences, agreement, the true next token's cost."""
-    shown = [lens for lens in SHOWN if lens in rows]
+    shown = [lens for lens in shown_by_row() if lens in rows]
     quantities = ("kl_to_final_bits", "kl_from_final_bits", "top1_agree", "entropy_bits")
     header = ["layer", "depth_frac"]
     header += [f"{quantity}_{lens}" for quantity in quantities for lens in shown]

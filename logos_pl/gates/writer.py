@@ -1,4 +1,4 @@
-"""The end of a test: figures become a verdict, on the terminal, in TensorBoard and beside the lens."""
+"""The end of a test: the verdict on the terminal, in TensorBoard and beside the lens."""
 
 import io
 import json
@@ -15,28 +15,30 @@ from rich.table import Table
 
 from logos_pl.agreement import together
 from logos_pl.artifacts.gates import record_gates
+from logos_pl.artifacts.provenance import Provenance
 from logos_pl.artifacts.store import check_writable
 from logos_pl.data.evaluation_text import TestText
 from logos_pl.errors import GatesNotPassedError
 from logos_pl.functional.divergence import NATS_TO_BITS
 from logos_pl.gates.evaluator import GateReadings
-from logos_pl.gates.gates import judge
+from logos_pl.gates.gates import gate_of, judge
 from logos_pl.gates.kpis import measure
+from logos_pl.gates.measurements import DECIDES
 from logos_pl.gates.module import GateModule
 from logos_pl.gates.plots import gains_figure, rows_figure
 from logos_pl.gates.report import GateReport
 from logos_pl.gates.tables import prompts_csv, rows_csv
 from logos_pl.io.files import replace_file
 from logos_pl.io.terminal import Console, say
-from logos_pl.modules.imported_lens import ImportedLens
+from logos_pl.kinds.registry import judged, kind_of, plain_origin
+from logos_pl.kinds.tuned import exported_step
 from logos_pl.modules.kl_table import print_kl_table
-from logos_pl.modules.lens_import import LensImport
 
 
 class GateWriter(Callback):
-    """Judges the lens when the test has read everything, and records the verdict; an imported lens beside it.
+    """Passes a verdict on every judged lens when the test has read everything, and records it.
 
-    The fitted lens decides on the command's exit status, whatever the imported one's verdict is.
+    The tuned lens alone decides on the command's exit status.
 
     Args:
         folder: the artifact that is judged, or the folder of the checkpoint.
@@ -47,11 +49,11 @@ class GateWriter(Callback):
         self.folder = folder
         self.is_artifact = is_artifact
         self.report: GateReport | None = None
-        self.imported: GateReport | None = None
+        self.others: dict[str, GateReport] = {}
 
     @together
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Find out now, not when everything has been read, whether the verdict could be written.
+        """Check before anything is read whether the verdict can be written.
 
         Raises:
             RunError: the disk refuses.
@@ -62,39 +64,37 @@ class GateWriter(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Judge, in every process; the first one prints and writes."""
         assert isinstance(pl_module, GateModule)
-        judged = pl_module.gate_readings
-        assert judged is not None
-        self.report = _report(judged, pl_module, "tuned")
-        self.imported = _report(judged, pl_module, "imported") if "imported" in judged.rows else None
+        readings = pl_module.gate_readings
+        assert readings is not None
+        self.report = _report(readings, pl_module, DECIDES)
+        others = [lens for lens in judged() if lens != DECIDES and lens in readings.rows]
+        self.others = {lens: _report(readings, pl_module, lens) for lens in others}
         if not trainer.is_global_zero:
             return
         data: TestText = trainer.datamodule  # type: ignore[attr-defined]
         bytes_per_token = data.bytes_per_token()
-        self._print(judged, bytes_per_token)
-        figures = self.report.figures() | {"skip_layers": _skip_layers(judged)}
+        self._print(readings)
+        figures = self.report.figures() | {"skip_layers": _skip_layers(readings)}
         on = data.evaluated_on() | {"device": str(pl_module.frozen.device), "dtype": _dtype(pl_module)}
         acceptance = self.report.acceptance() | {"evaluated_on": on}
         document = self.report.to_plain() | {"kpis": figures, "acceptance": acceptance}
-        if self.imported is not None:
-            origin = next(c.origin for c in trainer.callbacks if isinstance(c, ImportedLens))  # type: ignore[attr-defined]
-            assert origin is not None
-            document["imported"] = {
-                "origin": origin._asdict(),
-                "acceptance": self.imported.acceptance(),
-                "kpis": self.imported.figures(),
+        for lens, report in self.others.items():
+            document[lens] = {
+                "origin": plain_origin(kind_of(lens).section.describe(pl_module.origins.get(lens))),
+                "acceptance": report.acceptance(),
+                "kpis": report.figures(),
             }
-        files = self._files(judged, pl_module, document, bytes_per_token)
-        source = next(c for c in trainer.callbacks if isinstance(c, LensImport))  # type: ignore[attr-defined]
-        judged_lens = source.provenance
+        files = self._files(readings, pl_module, document, bytes_per_token)
+        origin = pl_module.origins[DECIDES]
         if self.is_artifact:
-            assert judged_lens is not None
-            record_gates(self.folder, judged_lens, files)
+            assert isinstance(origin, Provenance)
+            record_gates(self.folder, origin, files)
         else:
             for name, content in files.items():
                 replace_file(self.folder / name, content)
         say(f"verdict: {os.path.relpath(self.folder)}/gates.json, with gates-prompts.csv, gates-rows.csv and two plots")
-        step = source.step if judged_lens is None else judged_lens.optim.exported_step
-        self._log(trainer, judged, bytes_per_token, pl_module.frozen.clean_model_name, step)
+        name = pl_module.frozen.clean_model_name
+        self._log(trainer, readings, bytes_per_token, name, exported_step(origin))
 
     def raise_unless_passed(self) -> None:
         """End the command with a status of its own where a gate was not passed.
@@ -106,71 +106,74 @@ class GateWriter(Callback):
             raise GatesNotPassedError(f"{self.report.summary()}: the table above says by how much.")
 
     def _files(
-        self, judged: GateReadings, module: GateModule, document: dict[str, Any], bytes_per_token: float
+        self, readings: GateReadings, module: GateModule, document: dict[str, Any], bytes_per_token: float
     ) -> dict[str, bytes]:
         assert self.report is not None
-        lm, bits = module.frozen, _bits_per_byte(judged, bytes_per_token)
+        lm, bits = module.frozen, _bits_per_byte(readings, bytes_per_token)
         document = document | {
             "model": {"model_id": lm.model_id, "model_commit": lm.model_commit},
             "test_bytes_per_token": bytes_per_token,
-            "norm_tau": [1 / inv_tau for inv_tau in judged.norm_inv_tau],
+            "norm_tau": [1 / inv_tau for inv_tau in readings.norm_inv_tau],
         }
         return {
             "gates.json": (json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode(),
-            "gates-prompts.csv": prompts_csv(judged.prompts, lm.num_blocks).encode(),
-            "gates-rows.csv": rows_csv(judged.rows, bits).encode(),
-            "gates-rows.png": _png(rows_figure(judged.rows, bits, lm.clean_model_name)),
+            "gates-prompts.csv": prompts_csv(readings.prompts, lm.num_blocks).encode(),
+            "gates-rows.csv": rows_csv(readings.rows, bits).encode(),
+            "gates-rows.png": _png(rows_figure(readings.rows, bits, lm.clean_model_name)),
             "gates-gains.png": _png(gains_figure(self.report.kpis, lm.clean_model_name)),
         }
 
-    def _print(self, judged: GateReadings, bytes_per_token: float) -> None:
+    def _print(self, readings: GateReadings) -> None:
         assert self.report is not None
         shown = os.path.relpath(self.folder)
-        print_kl_table(judged.rows, f"KL divergence in bits on held-out test text, {shown}:")
-        say(f"\nNext token of that text, {_skips(judged)}")
-        _print_gates(self.report, "tuned")
-        if self.imported is not None:
-            print_kl_table(judged.rows, "KL divergence in bits on the same text, imported lens:", ("norm", "imported"))
-            _print_gates(self.imported, "imported")
+        print_kl_table(readings.rows, f"KL divergence in bits on held-out test text, {shown}:", ("norm", DECIDES))
+        say(f"\nNext token of that text, {_skips(readings)}")
+        _print_gates(self.report, DECIDES)
+        for lens, report in self.others.items():
+            title = f"KL divergence in bits on the same text, {kind_of(lens).label}:"
+            print_kl_table(readings.rows, title, ("norm", lens))
+            _print_gates(report, lens)
 
-    def _log(self, trainer: Trainer, judged: GateReadings, bytes_per_token: float, name: str, step: int) -> None:
+    def _log(self, trainer: Trainer, readings: GateReadings, bytes_per_token: float, name: str, step: int) -> None:
         """Scalars and figures for TensorBoard, at the step of the lens: those of several lenses make a history."""
         if not isinstance(trainer.logger, TensorBoardLogger):
             return
         assert self.report is not None
         writer, kpis = trainer.logger.experiment, self.report.kpis
         scalars = _scalars(self.report) | {
-            f"perplexity_without_last_{m}_blocks": value for m, value in judged.skips.perplexity.items()
+            f"perplexity_without_last_{m}_blocks": value for m, value in readings.skips.perplexity.items()
         }
-        if self.imported is not None:
-            scalars |= {f"imported_{label}": value for label, value in _scalars(self.imported).items()}
+        for lens, report in self.others.items():
+            scalars |= {f"{lens}_{label}": value for label, value in _scalars(report).items()}
         for label, value in scalars.items():
             writer.add_scalar(f"test/{label}", value, step)
-        rows = rows_figure(judged.rows, _bits_per_byte(judged, bytes_per_token), name)
+        rows = rows_figure(readings.rows, _bits_per_byte(readings, bytes_per_token), name)
         writer.add_figure("test/rows", rows, step)
         writer.add_figure("test/gains", gains_figure(kpis, name), step)
         writer.flush()
 
 
-def _report(judged: GateReadings, module: GateModule, lens: str) -> GateReport:
-    kpis = measure(judged.prompts, judged.text, module.frozen.num_blocks, lens)
+def _report(readings: GateReadings, module: GateModule, lens: str) -> GateReport:
+    kpis = measure(readings.prompts, readings.text, module.frozen.num_blocks, lens)
     return GateReport(kpis, judge(kpis))
 
 
 def _print_gates(report: GateReport, lens: str) -> None:
     """A lens's gates, its gains over the baselines, the remarks and the verdict."""
-    kpis, early = report.kpis, next(check for check in report.verdict.checks if check.gate == "B")
+    kpis = report.kpis
     say(
         f"\nGates over {kpis.num_used} prompts and {kpis.num_sequences} sequences of text: how much closer the\n"
-        f"{lens} lens is to the model than the norm lens, in bits, with 95% intervals"
+        f"{kind_of(lens).label} is to the model than the norm lens, in bits, with 95% intervals"
     )
     Console().print(gate_table(report))
-    say(f"B: {early.what}")
+    for check in report.verdict.checks:
+        if gate_of(check.gate).spelled_out:
+            say(f"{check.gate}: {check.what}")
     say("\nGain on that text over each baseline, in bits, mean of the three depths")
     Console().print(baseline_table(report))
     for remark in report.acceptance()["remarks"]:
         say(f"· {remark}")
-    verdict = report.summary() if lens == "tuned" else f"{lens} lens: {report.summary()}"
+    verdict = report.summary() if lens == DECIDES else f"{kind_of(lens).label}: {report.summary()}"
     say(f"\n{verdict}", style="bold")
 
 
@@ -190,20 +193,20 @@ def gate_table(report: GateReport) -> Table:
 
 
 def baseline_table(report: GateReport) -> Table:
-    """One line per baseline: what the tuned lens gains over it, and whether that counts."""
+    """One line per baseline: what the judged lens gains over it, and whether that counts."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
     for cells in report.baselines():
         table.add_row(*(escape(cell) for cell in cells))
     return table
 
 
-def _bits_per_byte(judged: GateReadings, bytes_per_token: float) -> dict[str, Any]:
-    return {lens: nats * NATS_TO_BITS / bytes_per_token for lens, nats in judged.next_token_nats.items()}
+def _bits_per_byte(readings: GateReadings, bytes_per_token: float) -> dict[str, Any]:
+    return {lens: nats * NATS_TO_BITS / bytes_per_token for lens, nats in readings.next_token_nats.items()}
 
 
-def _skip_layers(judged: GateReadings) -> dict[str, Any]:
+def _skip_layers(readings: GateReadings) -> dict[str, Any]:
     """The skip-layers check as plain values."""
-    skips = judged.skips
+    skips = readings.skips
     return {
         "num_tokens": skips.num_tokens,
         "perplexity": {str(m): _or_none(value) for m, value in skips.perplexity.items()},
@@ -220,9 +223,9 @@ def _or_none(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _skips(judged: GateReadings) -> str:
+def _skips(readings: GateReadings) -> str:
     """The skip-layers check in words."""
-    skips = judged.skips
+    skips = readings.skips
     parts = [f"{skips.perplexity[0]:.4g} by the model itself"]
     parts += [f"{value:.4g} without its last {m} blocks" for m, value in skips.perplexity.items() if m != 0]
     lens = " (the tuned lens in their place)" if len(parts) > 1 else ""

@@ -61,7 +61,7 @@ def find_branches(model: PreTrainedModel, anatomy: Anatomy) -> list[Branches]:
     raise InputError(
         f"The logits of {anatomy.architecture} cannot be decomposed: block {found.index(None) + 1} does not write the "
         "sum of what it has read and the outputs of two of its parts (one that normalises the stream itself does not); "
-        "sweep without `decompose`."
+        "sweep without `attribution`."
     )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from logos_pl.agreement import together
 from logos_pl.data.packed_text import TextBatch
-from logos_pl.errors import InputError, RunError
+from logos_pl.errors import RunError
 from logos_pl.functional.divergence import RowDivergence
 from logos_pl.lenses.decoding import lens_divergence
 from logos_pl.lenses.head import DecodingNorm, Head
@@ -48,7 +48,7 @@ class LensModule(LightningModule):
         self.settings = settings
         self.lm: FrozenLM | None = None
         self.lenses: dict[str, Lens] = {}
-        self.origins: dict[str, Any] = {}
+        self.origins: dict[str, object] = {}
         self.validation: Readings = {}
         self.row_means: MutableMapping[str, RowMeans] = {}
 
@@ -99,23 +99,14 @@ class LensModule(LightningModule):
         """All rows, 0 to n."""
         return list(range(self.frozen.num_blocks + 1))
 
-    def add_lens(self, name: str, lens: Lens, origin: Any = None) -> None:
-        """Take a lens in among those that are read, decoding with the module's own head.
+    def add_lens(self, name: str, lens: Lens, origin: object = None) -> None:
+        """Take a lens in among those that are read.
 
         Args:
             name: What it is called.
-            lens: The lens, bound to the head.
-            origin: Where it comes from.
-
-        Raises:
-            InputError: It was trained with another decoding norm than the run's.
+            lens: Bound to the module's head.
+            origin: Where it comes from; None where that is not recorded.
         """
-        trained_with = lens.head.decoding_norm
-        if trained_with != self.decoding_norm:
-            raise InputError(
-                f"The lens was trained with decoding_norm {trained_with}, and the run asks for {self.decoding_norm}: "
-                f"give --model.decoding_norm {trained_with}."
-            )
         self.lenses[name] = lens
         if origin is not None:
             self.origins[name] = origin

@@ -15,11 +15,16 @@ FIGURES = (
 )
 
 
-def kl_table(readings: Readings, lenses: Sequence[str] = ("norm", "tuned")) -> Table:
+def kl_table(readings: Readings, lenses: Sequence[str] | None = None) -> Table:
     """One line per row, two or three lenses: KL(P_final‖P_row), KL(P_row‖P_final) and top-1 agreement.
 
     The first of them is what a lens is trained on.
+
+    Args:
+        readings: By lens and quantity, means for rows 0 to n.
+        lenses: Which of them to show; None: all.
     """
+    lenses = list(readings) if lenses is None else lenses
     num_blocks = len(readings["norm"]["kl_from_final_bits"]) - 1
     marks = {row: f"{percentile}%" for percentile, row in depth_percentile_rows(num_blocks).items()}
     three = len(lenses) > 2  # narrower columns, so that three lenses fit into 80
@@ -38,7 +43,7 @@ def kl_table(readings: Readings, lenses: Sequence[str] = ("norm", "tuned")) -> T
     return table
 
 
-def print_kl_table(readings: Readings, title: str, lenses: Sequence[str] = ("norm", "tuned")) -> None:
+def print_kl_table(readings: Readings, title: str, lenses: Sequence[str] | None = None) -> None:
     """Print the table to the terminal under a title."""
     say(f"\n{title}")
     Console().print(kl_table(readings, lenses))

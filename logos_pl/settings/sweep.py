@@ -19,7 +19,7 @@ class SweepSettings:
         out_dir: folder to write to; left out: `sweeps/run-latest` of the logs, whose earlier runs are kept.
         raw_lens: rows at which the norm lens is set against the bare unembedding: `sample`, four of them, or `full`.
         keep_residuals: keep the residual stream of every prompt, too.
-        decompose: take the answers' logits apart, too, into what embedding, attention, MLP and biases contribute.
+        attribution: attribute the answers' logits to embedding, attention, MLP and biases, too.
         copy_threshold: probability of the top-1 token above which a row that repeats the prompt counts as a copy.
         copy_margin: what that probability has to exceed the second by, for every kind of copy.
 
@@ -32,7 +32,7 @@ class SweepSettings:
     out_dir: str | None = None
     raw_lens: Literal["sample", "full"] = "sample"
     keep_residuals: bool = False
-    decompose: bool = False
+    attribution: bool = False
     copy_threshold: float = COPY_THRESHOLD
     copy_margin: float = COPY_MARGIN
 
@@ -54,11 +54,6 @@ class LensSource:
     source: str | None = None
     revision: str | None = None
 
-    @property
-    def name(self) -> str | None:
-        """What was given, in words; None where nothing was."""
-        return self.source if self.revision is None else f"{self.source} at {self.revision}"
-
 
 @dataclass(frozen=True, kw_only=True)
 class LensSources(LensSource):
@@ -67,9 +62,11 @@ class LensSources(LensSource):
     Args:
         imported: a lens trained with the `tuned-lens` package, to be swept and judged beside ours: its folder, or the
             repo id of a Space that holds such lenses by model, AlignmentResearch/tuned-lens.
+        sources: lenses of kinds that have no option of their own, by the kind's name: `--lens.sources.NAME SOURCE`.
     """
 
     imported: str | None = None
+    sources: dict[str, str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The logits after prompts, taken apart into what embedding, attention, MLP and biases contribute."""
+"""Direct logit attribution: what embedding, attention, MLP and biases contribute to the logits after prompts."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ from logos_pl.lenses.readout import readout
 from logos_pl.lm.anatomy import exact_logits
 from logos_pl.lm.branches import find_branches, keeping_branches
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.sweep.records import ContributionRecord, Decomposition
+from logos_pl.sweep.records import ContributionRecord, LogitAttribution
 
 
 class Component(NamedTuple):
@@ -49,8 +49,8 @@ class LogitParts(NamedTuple):
     softcap: float | None
 
 
-class NotDecomposed(NamedTuple):
-    """Stands where one prompt's logits could not be taken apart.
+class NotAttributed(NamedTuple):
+    """Stands where one prompt's logits could not be attributed to components.
 
     Attributes:
         reason: Why, in one sentence.
@@ -59,8 +59,8 @@ class NotDecomposed(NamedTuple):
     reason: str
 
 
-class Decomposer:
-    """Takes apart the logits after the prompts of a batch, from the forward pass that the sweep makes anyway.
+class DirectLogitAttribution:
+    """Attributes the logits after the prompts of a batch to components, from the forward pass of the sweep.
 
     Args:
         lm: The frozen model.
@@ -91,7 +91,7 @@ class Decomposer:
         branches: Float[Tensor, "blocks 2 prompts d_model"],
         embedding: Float[Tensor, "prompts d_model"],
         last_row: Float[Tensor, "prompts d_model"],
-    ) -> tuple[LogitParts | NotDecomposed, ...]:
+    ) -> tuple[LogitParts | NotAttributed, ...]:
         """The parts of every prompt's logits, from what was read at the prompts' last tokens.
 
         A prompt is left out where more than rounding is missing between the last row and what was added up to it.
@@ -100,24 +100,24 @@ class Decomposer:
         added = torch.cat([embedding[None], branches.flatten(0, 1)]).cpu()
         ends = last_row.cpu()
         return tuple(
-            self._take_apart(asked, added[:, number].double(), ends[number].double(), logits[number])
+            self._attribute(asked, added[:, number].double(), ends[number].double(), logits[number])
             for number, asked in enumerate(prompts)
         )
 
-    def _take_apart(
+    def _attribute(
         self,
         asked: TokenizedPrompt,
         added: Float[Tensor, "added d_model"],
         last_row: Float[Tensor, " d_model"],
         logits: Float[Tensor, " vocab"],
-    ) -> LogitParts | NotDecomposed:
+    ) -> LogitParts | NotAttributed:
         rounding = last_row - added.sum(dim=0)
         # What is not finite is reported elsewhere.
         if (rounding.abs() > rounding_bound(added, self._dtype)).any():
-            return NotDecomposed(
+            return NotAttributed(
                 f"After the prompt {asked.prompt.prompt_id} ({asked.prompt.variant}), embedding, attention and MLP of "
                 f"{self.head.anatomy.architecture} are {float(rounding.abs().max()):.2g} away from the last row, more "
-                "than rounding explains, so that its logits are not decomposed."
+                "than rounding explains, so that its logits are not attributed to components."
             )
         token_ids, final = _tokens(asked, logits), self.head.final
         read, centred = readout(self.head, token_ids), final.kind == "layer"
@@ -134,8 +134,10 @@ class Decomposer:
         )
 
 
-def decomposition(asked: TokenizedPrompt, parts: LogitParts, token_string: Callable[[int], str]) -> Decomposition:
-    """A prompt's decomposition as records, the total last."""
+def logit_attribution(
+    asked: TokenizedPrompt, parts: LogitParts, token_string: Callable[[int], str]
+) -> LogitAttribution:
+    """A prompt's attribution as records, the total last."""
     token_id, contrast_id = (*parts.token_ids, None)[:2]
     assert token_id is not None
     contrast = None if contrast_id is None else token_string(contrast_id)
@@ -157,7 +159,7 @@ def decomposition(asked: TokenizedPrompt, parts: LogitParts, token_string: Calla
         for component, nats in zip((*parts.components, Component("total", "total", None)), sums, strict=True)
     )
     logit, cap = parts.model_logits[0], parts.softcap
-    return Decomposition(
+    return LogitAttribution(
         contributions=records,
         norm_scale=parts.norm_scale,
         model_logit_nats=logit,

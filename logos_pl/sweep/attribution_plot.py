@@ -1,4 +1,4 @@
-"""A picture of logits taken apart, component by component. Records in, figure out, no model."""
+"""A picture of direct logit attribution, component by component. Records in, figure out, no model."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ def contribution_figure(
     The first prompt (below, the first control prompt) is drawn as bars, the others as dots.
 
     Args:
-        records: What a sweep has read, the logits taken apart.
+        records: What a sweep has read, with the attribution of the logits.
         num_blocks: Number of transformer blocks n.
         model_name: For the title.
         num_prompts: How many prompts there were, if more than are drawn.
@@ -119,13 +119,13 @@ def _title(record: PromptRecords, nats: Nats) -> str:
 
 def _parts(record: PromptRecords) -> list[ContributionRecord]:
     """What is drawn: all components but the total."""
-    assert record.decomposition is not None
-    return [part for part in record.decomposition.contributions if part.kind != "total"]
+    assert record.attribution is not None
+    return [part for part in record.attribution.contributions if part.kind != "total"]
 
 
 def _total(record: PromptRecords) -> ContributionRecord:
-    assert record.decomposition is not None
-    return record.decomposition.total
+    assert record.attribution is not None
+    return record.attribution.total
 
 
 def _finite(nats: float | None) -> float:

@@ -1,4 +1,4 @@
-"""Copy collapse: where a lens only repeats the prompt. Source: docs/method.md §5.2."""
+"""Copy collapse: rows where a lens only repeats the prompt. Source: docs/method.md §5.2."""
 
 import unicodedata
 from collections.abc import Mapping, Sequence, Set

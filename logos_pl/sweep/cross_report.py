@@ -5,11 +5,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from logos_pl.io.markdown import cite, code, escaped, number, table
+from logos_pl.kinds.registry import compared
 from logos_pl.sweep.document_summaries import MEASURES, depth_rows
 from logos_pl.sweep.report_depth import against_norm, depth_medians, finite_median, next_token_file
-from logos_pl.sweep.report_input import REACHED, ReportInput
+from logos_pl.sweep.report_input import REPORTED_MILESTONES, ReportInput
 
-COMPARING = (
+HOW_TO_READ = (
     "Medians are over all prompts of a model, controls and those without filler included, that have a finite value; in "
     "brackets, how many these are. Milestones are fractions of the number of blocks. In a table, a column headed in "
     "code is the column or key of that name in the file and at the place that end the line; a list without an index "
@@ -28,13 +29,11 @@ def cross_model_report(sweeps: Sequence[ReportInput]) -> str:
         "Final prediction": _final,
         "Milestones": _milestones,
         "KL, entropy and cosine at 0/25/50/75/100% depth": _depth,
-        "Tuned against norm": partial(_against_norm, lens="tuned"),
-        "Prism against norm": partial(_against_norm, lens="prism"),
-        "Imported against norm": partial(_against_norm, lens="imported"),
+        **{f"{kind.name.capitalize()} against norm": partial(_against_norm, lens=kind.name) for kind in compared()},
         "Checks": _checks,
     }
     parts = [f"## {heading}\n\n{section(sweeps)}" for heading, section in sections.items()]
-    return "\n".join([f"# Evaluation across models\n\n{COMPARING}\n", *parts])
+    return "\n".join([f"# Evaluation across models\n\n{HOW_TO_READ}\n", *parts])
 
 
 def _models(sweeps: Sequence[ReportInput]) -> str:
@@ -68,12 +67,12 @@ def _milestones(sweeps: Sequence[ReportInput]) -> str:
         for lens in e.swept.lenses:
             of = e.milestones(lens)
             cells = []
-            for key in REACHED:
+            for key in REPORTED_MILESTONES:
                 frac, count = finite_median([at[key]["frac"] for at in of])
                 cells.append(f"{number(frac)} ({count})")
             where = e.cite("diagnostics", f"milestones.{lens}", "frac")
             rows.append([escaped(e.model_id), lens, str(len(of)), *cells, where])
-    return table(["model", "lens", "prompts", *map(code, REACHED), "source"], rows)
+    return table(["model", "lens", "prompts", *map(code, REPORTED_MILESTONES), "source"], rows)
 
 
 def _depth(sweeps: Sequence[ReportInput]) -> str:

@@ -1,6 +1,6 @@
 """The JSON document of one model's sweep: prompts are added one at a time, and little of each is kept.
 
-`output.schema.json`, beside this file, is the document's schema. What is kept grows with the prompts, their tokens and
+`output.schema.json`, beside this file, is its schema. What is kept grows with the prompts, their tokens and
 their milestones, never with rows × positions. Source: docs/method.md §5.7.
 """
 
@@ -8,17 +8,17 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Literal
 
 from logos_pl.errors import InputError
+from logos_pl.kinds.registry import LensKind, compared, plain_origin
 from logos_pl.sweep.document_prompt import (
     RawLens,
     asked,
+    attributed_logit,
     control_prompt,
-    decomposed_logit,
     diagnosis,
     final_prediction,
     gold_answer,
@@ -27,40 +27,34 @@ from logos_pl.sweep.document_schema import (
     NO_FILES,
     SCHEMA_VERSION,
     Files,
-    ImportedLensOrigin,
     ModelIdentity,
     ModelStats,
     Output,
-    PrismOrigin,
     Run,
     RunFacts,
-    TunedLensOrigin,
 )
 from logos_pl.sweep.document_summaries import (
-    PRISM_THRESHOLD_BITS,
     PackedValues,
     PromptSummary,
     SweptPrompts,
     ablation_summary,
     control_summary,
     gain_summaries,
-    prism_verdict,
     prompt_summary,
 )
 from logos_pl.sweep.milestones import milestones
 from logos_pl.sweep.records import PromptRecords
 
-SCHEMA_FILE = Path(__file__).with_name("output.schema.json")
-
 ABSOLUTE_PATH = re.compile(r"""(?<![^\s'"`=(,;:\[<>])(?:~?/(?=[^\s/])|[A-Za-z]:[\\/]|\\\\|file:/)[^\s'"`,;)\]>]*""")
 """A path of this machine, also inside a sentence; the slashes of `and/or`, `org/name` and `https://` are none."""
 
-SAID_BY_THE_RUN = ("reason", "model", "run", "model_stats", "tuned_lens", "prism_summary", "imported_lens")
-"""Sections where a path of this machine has no place. The others quote prompts and tokens, which may be `/etc/`."""
+SAID_BY_THE_RUN = ("reason", "model", "run", "model_stats")
+"""Sections where a path of this machine has no place, like those of lenses. The others quote prompts and tokens, which
+may be `/etc/`."""
 
 
 class OutputBuilder:
-    """Collects what a sweep's document says.
+    """Builds the document of a sweep, one prompt at a time.
 
     Args:
         raw_lens: Rows at which norm lens and raw lens are listed side by side: `sample`, four of them, or `full`.
@@ -73,7 +67,7 @@ class OutputBuilder:
         self._diagnostics = PackedValues()
         self._final = PackedValues()
         self._controls = PackedValues()
-        self._decomposed = PackedValues()
+        self._attributed = PackedValues()
         self._summaries: dict[tuple[str, str], PromptSummary] = {}
 
     def add(self, record: PromptRecords) -> None:
@@ -93,8 +87,8 @@ class OutputBuilder:
         self._final.append(final_prediction(record))
         if record.prompt.contrast is not None:
             self._controls.append(control_prompt(record))
-        if record.decomposition is not None:
-            self._decomposed.append(decomposed_logit(record, record.decomposition))
+        if record.attribution is not None:
+            self._attributed.append(attributed_logit(record, record.attribution))
 
     def swept(self) -> SweptPrompts:
         """What the document says of the prompts taken in, for a report."""
@@ -106,9 +100,7 @@ class OutputBuilder:
         run: RunFacts,
         files: Files,
         stats: ModelStats,
-        tuned_lens: TunedLensOrigin | None,
-        imported_lens: ImportedLensOrigin | None = None,
-        prism: PrismOrigin | None = None,
+        origins: Mapping[str, Any],
     ) -> Output:
         """The document of a sweep that went through.
 
@@ -117,9 +109,7 @@ class OutputBuilder:
             run: How it was read.
             files: What lies beside the document.
             stats: What the model is made of.
-            tuned_lens: Where the tuned lens comes from; None without one.
-            imported_lens: Where the imported lens comes from; None without one.
-            prism: Where the prism comes from; None without one.
+            origins: By lens, where it comes from, as its kind describes it; without those of which nothing is known.
         """
         prompts = list(self._summaries.values())
         return Output(
@@ -127,7 +117,7 @@ class OutputBuilder:
             status="ok",
             reason=None,
             model=model,
-            run=_run(run, self.swept().lenses, preferred_lens(tuned_lens), len(prompts), files),
+            run=_run(run, self.swept().lenses, preferred_lens(origins), len(prompts), files),
             model_stats=stats,
             prompts=list(self._prompts),
             gold_answer=list(self._gold),
@@ -136,10 +126,11 @@ class OutputBuilder:
             ablation_summary=ablation_summary(prompts),
             control_prompt=list(self._controls),
             control_summary=control_summary(prompts),
-            decomposition=list(self._decomposed),
-            tuned_lens=_tuned_lens(tuned_lens, prompts, stats.num_blocks),
-            prism_summary=_prism_summary(prism, prompts, stats.num_blocks),
-            imported_lens=_imported_lens(imported_lens, prompts, stats.num_blocks),
+            decomposition=list(self._attributed),
+            lens_sections={
+                kind.section.key: _lens_section(kind, origins.get(kind.name), prompts, stats.num_blocks)
+                for kind in compared()
+            },
         )
 
 
@@ -172,7 +163,9 @@ def to_json(output: Output) -> str:
         InputError: It names a path that holds only on this machine.
     """
     plain = _finite(dataclasses.asdict(output))
-    for where, text in _texts({section: plain[section] for section in SAID_BY_THE_RUN}, ""):
+    of_lenses = plain.pop("lens_sections")
+    plain |= of_lenses
+    for where, text in _texts({section: plain[section] for section in (*SAID_BY_THE_RUN, *of_lenses)}, ""):
         if ABSOLUTE_PATH.search(text):
             raise InputError(f"{where} would name a path of this machine, {text!r}: give a name or a relative path.")
     return json.dumps(plain, indent=1, allow_nan=False) + "\n"
@@ -195,20 +188,21 @@ def _without_results(status: Literal["skipped", "failed"], model: ModelIdentity,
         control_prompt=[],
         control_summary=[],
         decomposition=[],
-        tuned_lens=None,
-        prism_summary=None,
-        imported_lens=None,
+        lens_sections={kind.section.key: None for kind in compared()},
     )
 
 
-def preferred_lens(tuned_lens: TunedLensOrigin | None) -> Literal["norm", "tuned"]:
-    """The lens that summaries go by: the tuned one only once it has passed all gates. Source: docs/method.md §6."""
-    return "tuned" if tuned_lens is not None and tuned_lens.all_gates_passed else "norm"
+def preferred_lens(origins: Mapping[str, Any]) -> str:
+    """The lens that summaries go by: one that has passed all gates, or the norm lens. Source: docs/method.md §6.
+
+    Args:
+        origins: As in `OutputBuilder.finish`.
+    """
+    accepted = (kind.name for kind in compared() if kind.accepted is not None and kind.accepted(origins.get(kind.name)))
+    return next(accepted, "norm")
 
 
-def _run(
-    facts: RunFacts, lenses: list[str], preferred: Literal["norm", "tuned"] | None, num_prompts: int, files: Files
-) -> Run:
+def _run(facts: RunFacts, lenses: list[str], preferred: str | None, num_prompts: int, files: Files) -> Run:
     return Run(
         started_utc=_utc(facts.started),
         finished_utc=_utc(facts.finished),
@@ -233,33 +227,13 @@ def _utc(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _tuned_lens(origin: TunedLensOrigin | None, prompts: list[PromptSummary], num_blocks: int) -> dict[str, Any] | None:
-    if origin is None and not any("tuned" in prompt.milestones for prompt in prompts):
+def _lens_section(kind: LensKind, origin: Any, prompts: list[PromptSummary], num_blocks: int) -> dict[str, Any] | None:
+    """Origin of a lens, its gains over the norm lens, and what they come to; None where it was not read."""
+    if origin is None and not any(kind.name in prompt.milestones for prompt in prompts):
         return None
-    return {
-        "provenance": None if origin is None else dataclasses.asdict(origin),
-        "summaries": gain_summaries(prompts, "tuned", num_blocks),
-    }
-
-
-def _prism_summary(origin: PrismOrigin | None, prompts: list[PromptSummary], num_blocks: int) -> dict[str, Any] | None:
-    if origin is None and not any("prism" in prompt.milestones for prompt in prompts):
-        return None
-    summaries = gain_summaries(prompts, "prism", num_blocks)
-    return {
-        "provenance": None if origin is None else dataclasses.asdict(origin),
-        "summaries": summaries,
-        "verdict": prism_verdict(summaries),
-        "verdict_threshold_bits": PRISM_THRESHOLD_BITS,
-    }
-
-
-def _imported_lens(
-    origin: ImportedLensOrigin | None, prompts: list[PromptSummary], num_blocks: int
-) -> dict[str, Any] | None:
-    if origin is None:
-        return None
-    return {"origin": dataclasses.asdict(origin), "summaries": gain_summaries(prompts, "imported", num_blocks)}
+    summaries = gain_summaries(prompts, kind.name, num_blocks)
+    section = kind.section
+    return {section.origin_key: plain_origin(origin), "summaries": summaries, **section.conclude(summaries)}
 
 
 def _finite(value: Any) -> Any:

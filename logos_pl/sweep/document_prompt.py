@@ -1,4 +1,4 @@
-"""What a sweep's document says of one prompt: its records in, plain values out.
+"""The entries of one prompt in a sweep's document: its records in, plain values out.
 
 A reading that is not finite counts for no maximum; `nonfinite` names its row.
 """
@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from logos_pl.data.prompt_types import AnswerTokens
 from logos_pl.sweep.milestones import Milestones, as_json
-from logos_pl.sweep.records import Decomposition, LastRowCheck, NonFinite, PairRow, PromptRecords
+from logos_pl.sweep.records import LastRowCheck, LogitAttribution, NonFinite, PairRow, PromptRecords
 
 RawLens = Literal["sample", "full"]
 
@@ -83,7 +83,7 @@ def final_prediction(record: PromptRecords) -> dict[str, Any]:
     }
 
 
-def decomposed_logit(record: PromptRecords, parts: Decomposition) -> dict[str, Any]:
+def attributed_logit(record: PromptRecords, parts: LogitAttribution) -> dict[str, Any]:
     """What the components of a logit add up to, beside the model's own logit, in nats and before any soft-cap."""
     total = parts.total
     (rounding,) = (part for part in parts.contributions if part.component == "rounding")
@@ -120,7 +120,7 @@ def diagnosis(record: PromptRecords, reached: Mapping[str, Milestones], raw_lens
         "last_row": last_row_check(record.last_row),
         "decoding_point": decoding_point(record.final_to_next, reached["norm"], num_blocks),
         "nonfinite": nonfinite_rows(record.nonfinite),
-        "not_decomposed": record.not_decomposed,
+        "not_decomposed": record.not_attributed,
     }
 
 

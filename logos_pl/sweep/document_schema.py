@@ -97,7 +97,7 @@ class Run:
     copy_threshold: float | None
     copy_margin: float | None
     lenses: list[str]
-    preferred_lens: Literal["norm", "tuned"] | None
+    preferred_lens: str | None
     num_prompts: int
     environment: Environment | None
     files: Files
@@ -135,76 +135,13 @@ class ModelStats:
 
 
 @dataclass(frozen=True)
-class TunedLensOrigin:
-    """Where the tuned lens comes from: what of its `provenance.json` bears on the numbers here.
-
-    Attributes:
-        rank_k: Rank of each translator; 0: bias and temperature only.
-        tokens: Tokens it was trained on, counted.
-        weights_sha256: Hash of its weights.
-        all_gates_passed: None until the gates were measured.
-    """
-
-    model_id: str
-    model_commit: str
-    project_version: str
-    git_sha: str | None
-    decoding_norm: str
-    init: str
-    seed: int
-    rank_k: int
-    tokens: int
-    steps_done: int
-    weights_sha256: str
-    all_gates_passed: bool | None
-
-
-@dataclass(frozen=True)
-class PrismOrigin:
-    """Where the prism comes from: what of its `provenance.json` bears on the numbers here.
-
-    Attributes:
-        whiten: Kind of whitening.
-        rows: Rows that are pooled.
-        rank: Directions of the rotation that are kept.
-        positions: Distinct positions it was fitted on, counted.
-        rotation_sha256: Hash of its rotation.
-    """
-
-    model_id: str
-    model_commit: str
-    project_version: str
-    git_sha: str | None
-    decoding_norm: str
-    whiten: str
-    rows: list[int]
-    rank: int
-    positions: int
-    rotation_sha256: str
-
-
-@dataclass(frozen=True)
-class ImportedLensOrigin:
-    """Where the imported lens comes from, as far as its files say.
-
-    Attributes:
-        base_model: The model it was trained on, Hub id or folder name.
-        base_model_revision: That model's branch, tag or commit, or None.
-        dtype: Number format its translators are stored in.
-        unembed_hash: What its format knows the unembedding by, found again on the model; None where none is stored.
-        params_sha256: Hash of its weights.
-    """
-
-    base_model: str
-    base_model_revision: str | None
-    dtype: str
-    unembed_hash: str | None
-    params_sha256: str
-
-
-@dataclass(frozen=True)
 class Output:
-    """The document, key by key; lists follow the order in which the prompts were asked. Source: docs/method.md §5.7."""
+    """The document, key by key; lists follow the order in which the prompts were asked. Source: docs/method.md §5.7.
+
+    Attributes:
+        lens_sections: What it says of each kind of lens but the norm lens, by the section's key; in the file these
+            sections stand beside the others.
+    """
 
     schema_version: int
     status: Literal["ok", "skipped", "failed"]
@@ -220,6 +157,4 @@ class Output:
     control_prompt: list[dict[str, Any]]
     control_summary: list[dict[str, Any]]
     decomposition: list[dict[str, Any]]
-    tuned_lens: dict[str, Any] | None
-    prism_summary: dict[str, Any] | None
-    imported_lens: dict[str, Any] | None
+    lens_sections: dict[str, dict[str, Any] | None]

@@ -1,4 +1,4 @@
-"""What a sweep's document says over all prompts, from what is kept of each.
+"""Summaries over all prompts in a sweep's document, from the little that is kept of each.
 
 A reading that is not finite counts for no maximum and no median; each median says of how many prompts it is.
 """
@@ -8,7 +8,7 @@ import math
 from array import array
 from collections.abc import Mapping, Sequence
 from statistics import median
-from typing import Any, Literal, NamedTuple, overload
+from typing import Any, NamedTuple, overload
 
 from logos_pl.functional.depth import depth_percentile_rows
 from logos_pl.sweep.milestones import Milestones
@@ -188,28 +188,6 @@ def gain_summaries(prompts: Sequence[PromptSummary], lens: str, num_blocks: int)
         rows, num_prompts = _median([gain.earlier_rows[rank] for gain in gains])
         earliness.append({"milestone": f"first_rank_le_{rank}", "median_rows": rows, "num_prompts": num_prompts})
     return {"delta_kl": delta_kl, "earliness_shift": earliness}
-
-
-PRISM_THRESHOLD_BITS = 0.1
-"""What a prism has to gain somewhere to be helpful, and may lose nowhere: the bound of gate D (docs/method.md §6)."""
-
-
-def prism_verdict(summaries: Mapping[str, Any]) -> Literal["helpful", "neutral", "regressive"] | None:
-    """What the prism is worth, by its median gains in KL(P_L ‖ P_final) at the depth percentiles.
-
-    Args:
-        summaries: As from `gain_summaries`.
-
-    Returns:
-        `regressive` where it loses more than `PRISM_THRESHOLD_BITS` at any of them; else `helpful` where it gains more
-        at any; else `neutral`. None where no percentile has a finite gain.
-    """
-    gains = [at["median_delta_kl_bits"] for at in summaries["delta_kl"] if at["median_delta_kl_bits"] is not None]
-    if not gains:
-        return None
-    if min(gains) < -PRISM_THRESHOLD_BITS:
-        return "regressive"
-    return "helpful" if max(gains) > PRISM_THRESHOLD_BITS else "neutral"
 
 
 def _median(values: Sequence[float | None]) -> tuple[float | None, int]:

@@ -9,7 +9,6 @@ In a folder that the user names, several sweeps may write at once if their model
 `.output-<model>.lock`. Source: docs/method.md §5.7.
 """
 
-import glob
 import itertools
 import os
 import tempfile
@@ -17,28 +16,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from errno import EEXIST, ENOTEMPTY
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Self
 
 from logos_pl.errors import InputError, RunError
 from logos_pl.io.files import fcntl, take_lock
-from logos_pl.io.parsing import open_regular, read_text
-from logos_pl.sweep.record_csv import contribution_header, next_token_header, position_header
+from logos_pl.io.parsing import read_text
+from logos_pl.sweep.filenames import CROSS_REPORT
+from logos_pl.sweep.leftovers import already_there, refuse_results, remove_leftovers
 
 LATEST = "run-latest"
 LOCK = ".lock"
 STARTED = ".started"
-
-TABLES = ("-records*.csv", "-pure-next-token*.csv", "-decomposition.csv")
-WRITTEN_AS_READ = (*TABLES, "-page.html")
-"""How the files end that grow with the prompts; until they are whole, `.partial` follows."""
-
-WRITTEN_AT_ONCE = (
-    ".json", "-residuals-*.safetensors", *(f"-{plot}.png" for plot in ("kl", "cosine", "entropy", "rank", "tokens")),
-    "-decomposition.png",
-)  # fmt: skip
-CROSS_REPORT = "evaluation-cross-models.md"
 
 
 class SweepFolder:
@@ -123,10 +112,10 @@ def open_given_folder(folder: Path, model_names: Sequence[str]) -> SweepFolder:
                 pass
             for name in model_names:
                 locks.append(_lock_model(folder, name))
-                _remove_leftovers(folder, name)
-                _refuse_results(folder, name)
+                remove_leftovers(folder, name)
+                refuse_results(folder, name)
             if len(model_names) > 1 and os.path.lexists(folder / CROSS_REPORT):
-                raise _there(folder / CROSS_REPORT)
+                raise already_there(folder / CROSS_REPORT)
     except BaseException:
         for path, descriptor in locks:
             _release(path, descriptor)
@@ -164,52 +153,6 @@ def _is_at(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except FileNotFoundError:
         return False
-
-
-def _remove_leftovers(folder: Path, name: str) -> None:
-    """Remove what a kill left half-written and nobody would miss: no sweep of the model is writing here."""
-    at_once = [f".{kind}.partial" for kind in _kinds(name, WRITTEN_AT_ONCE)]
-    hidden = _matching(folder, [*at_once, f".evaluation-{glob.escape(name)}.md.partial"])
-    started = _matching(folder, [f"{kind}.partial" for kind in _kinds(name, WRITTEN_AS_READ)])
-    tables = [path for path in started if any(fnmatchcase(path.name, f"*{kind}.partial") for kind in TABLES)]
-    if tables and not any(map(_holds_record, tables)):
-        hidden += started
-    for path in hidden:
-        path.unlink(missing_ok=True)
-
-
-def _holds_record(table: Path) -> bool:
-    """Whether there is more than one of our headers, or the beginning of one; what is no file is not ours to remove."""
-    if not table.is_file():
-        return True
-    with open_regular(table) as file:
-        begin = file.read(2**16).decode(errors="replace")
-    headers = (position_header(), next_token_header(), contribution_header())
-    return not any(f"{','.join(header)}\n".startswith(begin) for header in headers)
-
-
-def _refuse_results(folder: Path, name: str) -> None:
-    whole = _kinds(name, (*WRITTEN_AS_READ, *WRITTEN_AT_ONCE))
-    partial = [f"{kind}.partial" for kind in _kinds(name, WRITTEN_AS_READ)]
-    there = _matching(folder, [*whole, *partial, f"evaluation-{glob.escape(name)}.md"])
-    if there:
-        raise _there(there[0])
-
-
-def _there(path: Path) -> InputError:
-    return InputError(
-        f"{os.path.relpath(path)} is there from another sweep, and will not be overwritten: "
-        "move it away, or choose another --sweep.out_dir."
-    )
-
-
-def _kinds(name: str, endings: Sequence[str]) -> list[str]:
-    return [f"output-{glob.escape(name)}{ending}" for ending in endings]
-
-
-def _matching(folder: Path, patterns: Sequence[str]) -> list[Path]:
-    """What has one of these names, links that lead nowhere included, sorted."""
-    return [folder / name for name in sorted(os.listdir(folder)) if any(fnmatchcase(name, p) for p in patterns)]
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from logos_pl.data.prompts import PromptBatch
 from logos_pl.modules.base import LensModule
 from logos_pl.settings.model import ModelSettings
-from logos_pl.sweep.attribution import Decomposer
+from logos_pl.sweep.attribution import DirectLogitAttribution
 from logos_pl.sweep.reader import BatchReading, PromptReader
 
 
@@ -12,23 +12,23 @@ class SweepModule(LensModule):
 
     Args:
         settings: The frozen model, and how it is decoded.
-        decompose: Take the answers' logits apart, too.
+        attribution: Attribute the answers' logits to components, too.
         keep_residuals: Keep the residual stream of every prompt, too.
     """
 
-    def __init__(self, settings: ModelSettings, decompose: bool = False, keep_residuals: bool = False) -> None:
+    def __init__(self, settings: ModelSettings, attribution: bool = False, keep_residuals: bool = False) -> None:
         super().__init__(settings)
-        self.decompose, self.keep_residuals = decompose, keep_residuals
+        self.attribution, self.keep_residuals = attribution, keep_residuals
         self.reader: PromptReader | None = None
 
     def on_predict_start(self) -> None:
         """Make ready what every batch is read with, now that the lenses are in place.
 
         Raises:
-            InputError: Logits are to be taken apart, and the model's blocks cannot be.
+            InputError: Logits are to be attributed to components, and cannot be.
         """
-        decomposer = Decomposer(self.frozen, self.head) if self.decompose else None
-        self.reader = PromptReader(self.frozen, self.lenses, self.settings.block_bytes, decomposer)
+        attribution = DirectLogitAttribution(self.frozen, self.head) if self.attribution else None
+        self.reader = PromptReader(self.frozen, self.lenses, self.settings.block_bytes, attribution)
 
     def predict_step(self, batch: PromptBatch, batch_idx: int) -> BatchReading:
         """Every lens at every row and position of a batch of prompts."""

@@ -13,9 +13,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
+from matplotlib.colors import to_hex
+
 from logos_pl.data.prompt_types import AnswerTokens
 from logos_pl.io.files import text_stream
 from logos_pl.io.markdown import in_one_line
+from logos_pl.kinds.registry import kinds
 from logos_pl.sweep.milestones import Milestones, as_json
 from logos_pl.sweep.records import NextTokenRecord, PositionRecord, PromptRecords
 
@@ -125,7 +128,7 @@ def _halves(model_name: str) -> tuple[str, str]:
 
     The policy lets the browser run this script and no other, and load nothing.
     """
-    template = files("logos_pl.sweep").joinpath("page.html").read_text(encoding="utf-8")
+    template = _with_lens_styles(files("logos_pl.sweep").joinpath("page.html").read_text(encoding="utf-8"))
     hashes = {tag: _source_hash(template, tag) for tag in ("script", "style")}
     policy = (
         f"default-src 'none'; script-src {hashes['script']}; style-src {hashes['style']}; "
@@ -133,6 +136,19 @@ def _halves(model_name: str) -> tuple[str, str]:
     )
     head, _, tail = template.partition(_PLACE_OF_DATA)
     return head.replace("@policy@", policy).replace("@model@", html.escape(in_one_line(model_name))), tail
+
+
+def _with_lens_styles(template: str) -> str:
+    """The template with the colour and the dash pattern of every lens that a sweep reads."""
+    read = [kind for kind in kinds() if kind.swept]
+    pairs = {kind.name: kind.page_colours or (to_hex(kind.colour),) * 2 for kind in read}
+    colours = (" ".join(f"--{name}: {pair[theme]};" for name, pair in pairs.items()) for theme in (0, 1))
+    rules = " ".join(f".{kind.name} {{ color: var(--{kind.name}); }}" for kind in read)
+    dashes = " ".join(f".{kind.name} .line {{ stroke-dasharray: {kind.dash}; }}" for kind in read if kind.dash)
+    places = ("@lens-colours@", "@lens-colours-dark@", "@lens-rules@")
+    for place, text in zip(places, (*colours, f"{rules}\n{dashes}"), strict=True):
+        template = template.replace(place, text)
+    return template
 
 
 def _source_hash(template: str, tag: str) -> str:

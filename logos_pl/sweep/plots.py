@@ -13,14 +13,14 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from logos_pl.io.files import replace_file
 from logos_pl.io.glyphs import FONT, drawable, shortened
+from logos_pl.kinds.registry import kind_of, kinds
 from logos_pl.sweep.milestones import milestones
 from logos_pl.sweep.records import NextTokenRecord, PromptRecords
 
-LENS_COLOURS = {"norm": "tab:gray", "tuned": "tab:blue", "prism": "tab:orange", "imported": "tab:green"}
 DPI = 130
 
-DRAWN = 64
-"""Prompts that a picture shows; of more, the first, and the legend says of how many."""
+DRAWN_PROMPTS = 64
+"""Most prompts in one picture: the first of them; the legend says of how many."""
 
 
 class Crossing(NamedTuple):
@@ -43,7 +43,7 @@ Reading = Callable[[NextTokenRecord], float | None]
 
 
 class PromptSample:
-    """Keeps of a sweep what is drawn: the first `DRAWN` prompts, and the first `DRAWN` with a resolved answer.
+    """The prompts that are drawn: the first `DRAWN_PROMPTS` of all, and the first as many with a resolved answer.
 
     Attributes:
         records: Of `num_prompts` prompts the first; positions of the very first alone.
@@ -59,11 +59,11 @@ class PromptSample:
         """Take in one prompt; the record is kept only where it is to be drawn."""
         kept = record if self.num_prompts == 0 else record._replace(positions={})
         self.num_prompts += 1
-        if self.num_prompts <= DRAWN:
+        if self.num_prompts <= DRAWN_PROMPTS:
             self.records.append(kept)
         if record.gold.first_id is not None:
             self.num_answered += 1
-            if self.num_answered <= DRAWN:
+            if self.num_answered <= DRAWN_PROMPTS:
                 self.answered.append(kept)
 
 
@@ -171,9 +171,10 @@ def _depth_axes(records: Sequence[PromptRecords], num_blocks: int, title: str) -
 
 
 def _lenses(records: Sequence[PromptRecords]) -> Iterator[tuple[str, str]]:
-    for lens, colour in LENS_COLOURS.items():
-        if any(lens in record.next_token for record in records):
-            yield lens, colour
+    """The lenses that were read, with their colours, in the order in which they are shown."""
+    for kind in kinds():
+        if kind.swept and any(kind.name in record.next_token for record in records):
+            yield kind.name, kind.colour
 
 
 def _first_rows(records: Sequence[PromptRecords]) -> list[NextTokenRecord]:
@@ -217,7 +218,7 @@ def _draw_crossings(axes: Axes, record: PromptRecords) -> list[Line2D]:
     handles = []
     for crossing in CROSSINGS:
         marks = [
-            axes.add_line(_mark(crossing, row, LENS_COLOURS[lens]))
+            axes.add_line(_mark(crossing, row, kind_of(lens).colour))
             for lens, reached in found.items()
             for row in record.next_token[lens]
             if row.layer == getattr(reached, crossing.milestone) and math.isfinite(row.kl_to_final_bits)

@@ -14,18 +14,19 @@ from logos_pl.functional.blocks import position_pieces
 from logos_pl.functional.last_row import LastRow, last_row
 from logos_pl.functional.pair_readings import PairReadings, pair_readings
 from logos_pl.functional.readings import RowReadings
+from logos_pl.kinds.registry import swept
 from logos_pl.lenses.decoding import lens_readings
 from logos_pl.lenses.norm import Lens, NormLens
 from logos_pl.lenses.raw import RawLens
 from logos_pl.lm.anatomy import exact_logits
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
-from logos_pl.sweep.attribution import Decomposer, LogitParts, NotDecomposed
+from logos_pl.sweep.attribution import DirectLogitAttribution, LogitParts, NotAttributed
 from logos_pl.sweep.records import TOP_K
 
 
 class BatchReading(NamedTuple):
-    """What every lens reads in a batch, on the CPU; the tokens of all prompts stand one after the other.
+    """The readings of every lens in a batch, on the CPU, the prompts' tokens concatenated.
 
     Attributes:
         prompts: The prompts, in order.
@@ -48,11 +49,8 @@ class BatchReading(NamedTuple):
     final_to_next: PairReadings | None
     last_row: LastRow
     residuals: Float[Tensor, "rows tokens d_model"] | None
-    logit_parts: tuple[LogitParts | NotDecomposed, ...] | None = None
+    logit_parts: tuple[LogitParts | NotAttributed, ...] | None = None
 
-
-SWEPT = ("norm", "tuned", "prism", "imported")
-"""The lenses a sweep reads, where they are there, in the order in which they are shown."""
 
 DECODED_BYTES = 2**27
 """Bound on the fp32 residuals that are decoded at a time, all rows of some tokens."""
@@ -65,7 +63,7 @@ class PromptReader:
         lm: The frozen model.
         lenses: The lenses by name, `norm` among them; looked up anew in every batch.
         block_bytes: Upper bound on one block of logits.
-        decomposer: Takes the answers' logits apart, too; None: they stay whole.
+        attribution: Attributes the answers' logits to components, too; None: nothing does.
 
     Raises:
         InputError: A lens decodes with another model's head.
@@ -76,14 +74,14 @@ class PromptReader:
         lm: FrozenLM,
         lenses: Mapping[str, Lens],
         block_bytes: int = 2**28,
-        decomposer: Decomposer | None = None,
+        attribution: DirectLogitAttribution | None = None,
     ) -> None:
         for name, lens in lenses.items():
             refuse_other_model(lm, lens, name)
         self.lm = lm
         self.lenses = lenses
         self.block_bytes = block_bytes
-        self.decomposer = decomposer
+        self.attribution = attribution
         self.rows = list(range(lm.num_blocks + 1))
         head = lenses["norm"].head
         self.raw = RawLens(head)
@@ -100,7 +98,7 @@ class PromptReader:
             h = h.index_select(1, places.to(h.device))
         at_end = h[:, last.to(h.device)]
         lenses = {
-            name: self._read_lens(self.lenses[name], h, targets, contrasts) for name in SWEPT if name in self.lenses
+            name: self._read_lens(self.lenses[name], h, targets, contrasts) for name in swept() if name in self.lenses
         }
         pairs = None if self.by_norm is None else self._compare(*self.by_norm, at_end, targets[last])
         return BatchReading(
@@ -112,21 +110,21 @@ class PromptReader:
             final_to_next=pairs,
             last_row=self._check_last_row(at_end[-1:]),
             residuals=h.cpu() if keep_residuals else None,
-            logit_parts=self._take_apart(batch, branches, at_end),
+            logit_parts=self._attribute(batch, branches, at_end),
         )
 
     def _run(self, batch: PromptBatch, ends: Tensor) -> tuple[Tensor, Tensor | None]:
         """The residual stream [rows, batch · seq, d_model] and, where wanted, what the branches add at the ends."""
-        with nullcontext() if self.decomposer is None else self.decomposer.keeping(ends) as branches:
+        with nullcontext() if self.attribution is None else self.attribution.keeping(ends) as branches:
             h = residuals(self.lm, batch.input_ids, None, self.rows, batch.attention_mask)
         return h.flatten(1, 2), branches
 
-    def _take_apart(
+    def _attribute(
         self, batch: PromptBatch, branches: Tensor | None, h: Tensor
-    ) -> tuple[LogitParts | NotDecomposed, ...] | None:
-        if self.decomposer is None or branches is None:
+    ) -> tuple[LogitParts | NotAttributed, ...] | None:
+        if self.attribution is None or branches is None:
             return None
-        return self.decomposer.parts(batch.prompts, branches, h[0], h[-1])
+        return self.attribution.parts(batch.prompts, branches, h[0], h[-1])
 
     def _read_lens(self, lens: Lens, h: Tensor, targets: Tensor, contrasts: Tensor) -> RowReadings:
         """Readings on the CPU."""

@@ -10,7 +10,7 @@ from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, NamedTuple, Self, TextIO, TypeVar, cast, get_args, get_type_hints
+from typing import Any, Generic, NamedTuple, Self, TextIO, TypeVar, cast, get_type_hints
 
 from logos_pl.errors import InputError
 from logos_pl.io.files import text_stream
@@ -49,17 +49,17 @@ class Column(NamedTuple):
 
 def position_header() -> tuple[str, ...]:
     """The columns of the records of every position."""
-    return NAMES[PositionRecord]
+    return header_of(PositionRecord)
 
 
 def next_token_header() -> tuple[str, ...]:
     """The columns of the records of the next token."""
-    return NAMES[NextTokenRecord]
+    return header_of(NextTokenRecord)
 
 
 def contribution_header() -> tuple[str, ...]:
     """The columns of the records of a logit's components."""
-    return NAMES[ContributionRecord]
+    return header_of(ContributionRecord)
 
 
 def flat(record: AnyRecord) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def flat(record: AnyRecord) -> dict[str, Any]:
 
     Where the vocabulary has fewer than `TOP_K` tokens, the columns of the missing ones are None.
     """
-    return dict(zip(NAMES[type(record)], _values(record), strict=True))
+    return dict(zip(header_of(type(record)), _values(record), strict=True))
 
 
 class RecordWriter(Generic[Record]):
@@ -99,7 +99,7 @@ class RecordWriter(Generic[Record]):
     def __enter__(self) -> Self:
         self._stream = text_stream(self.path)
         self._file = self._stream.__enter__()
-        csv.writer(self._file, lineterminator="\n").writerow(NAMES[self.kind])
+        csv.writer(self._file, lineterminator="\n").writerow(header_of(self.kind))
         return self
 
     def write(self, records: Iterable[Record]) -> None:
@@ -127,15 +127,15 @@ def read_records(path: Path) -> Iterator[PositionRecord] | Iterator[NextTokenRec
         InputError: the header is no kind's, or (while reading) a line does not fit it.
         OSError: the file cannot be read.
     """
-    header = tuple(next(_lines(path), (1, []))[1])
-    if header == NAMES[PositionRecord]:
+    found = tuple(next(_lines(path), (1, []))[1])
+    if found == header_of(PositionRecord):
         return _read(path, PositionRecord)
-    if header == NAMES[NextTokenRecord]:
+    if found == header_of(NextTokenRecord):
         return _read(path, NextTokenRecord)
-    if header == NAMES[ContributionRecord]:
+    if found == header_of(ContributionRecord):
         return _read(path, ContributionRecord)
     raise InputError(
-        f"{path} starts with the columns {', '.join(header[:5]) or '(none)'} …, which are not those of a sweep's "
+        f"{path} starts with the columns {', '.join(found[:5]) or '(none)'} …, which are not those of a sweep's "
         "records in this version: give a CSV file that logos-pl predict wrote, or write it anew."
     )
 
@@ -174,7 +174,7 @@ def _record(kind: type[Record], cells: Sequence[str]) -> Record:
     Raises:
         ValueError: the cells are too few or too many, or one of them is not of its column's type.
     """
-    values = iter([column.parse(cell) for column, cell in zip(COLUMNS[kind], cells, strict=True)])
+    values = iter([column.parse(cell) for column, cell in zip(columns_of(kind), cells, strict=True)])
     fields: dict[str, Any] = {}
     for field in kind._fields:
         if field == "top":
@@ -208,7 +208,7 @@ def _cells(record: AnyRecord) -> list[object]:
         InputError: a plain text would not survive in a line of CSV.
     """
     cells: list[object] = []
-    for name, value in zip(NAMES[type(record)], _values(record), strict=True):
+    for name, value in zip(header_of(type(record)), _values(record), strict=True):
         if isinstance(value, str):
             cells.append(_plain(name, value) if name in PLAIN else _literal(value))
         else:
@@ -267,5 +267,22 @@ def _columns(kind: type) -> Iterator[Column]:
             yield Column(field, str if field in PLAIN else PARSERS[type_])
 
 
-COLUMNS: dict[type, tuple[Column, ...]] = {kind: tuple(_columns(kind)) for kind in get_args(AnyRecord)}
-NAMES = {kind: tuple(column.name for column in columns) for kind, columns in COLUMNS.items()}
+_KNOWN: dict[type, tuple[tuple[Column, ...], tuple[str, ...]]] = {}
+
+
+def _known(kind: type) -> tuple[tuple[Column, ...], tuple[str, ...]]:
+    """Columns and header of a kind of record, worked out once."""
+    if kind not in _KNOWN:
+        columns = tuple(_columns(kind))
+        _KNOWN[kind] = columns, tuple(column.name for column in columns)
+    return _KNOWN[kind]
+
+
+def columns_of(kind: type) -> tuple[Column, ...]:
+    """The columns of a kind of record, in order."""
+    return _known(kind)[0]
+
+
+def header_of(kind: type) -> tuple[str, ...]:
+    """The names of the columns of a kind of record."""
+    return _known(kind)[1]

@@ -10,7 +10,7 @@ from logos_pl.data.prompts import TokenizedPrompt
 from logos_pl.functional.last_row import LastRow
 from logos_pl.functional.pair_readings import PairReadings
 from logos_pl.functional.readings import RowReadings
-from logos_pl.sweep.attribution import LogitParts, NotDecomposed, decomposition
+from logos_pl.sweep.attribution import LogitParts, NotAttributed, logit_attribution
 from logos_pl.sweep.copy_collapse import COPY_RULE, CopyFlags, CopyRule, RowTop, copy_flags, uncounted_ids
 from logos_pl.sweep.reader import BatchReading
 from logos_pl.sweep.records import (
@@ -23,27 +23,12 @@ from logos_pl.sweep.records import (
     TopToken,
 )
 
-
-class LensLists(NamedTuple):
-    """One lens's `RowReadings` as lists by row and token; the fields are the same."""
-
-    top_ids: list[list[list[int]]]
-    top_p: list[list[list[float]]]
-    rest_mass: list[list[float]]
-    entropy_bits: list[list[float]]
-    kl_to_final_bits: list[list[float]]
-    kl_from_final_bits: list[list[float]]
-    cos_to_final: list[list[float]]
-    target_rank: list[list[int]]
-    target_p: list[list[float]]
-    target_nll_bits: list[list[float]]
-    target_logit_gap: list[list[float]]
-    contrast_p: list[list[float]]
-    finite: list[list[bool]]
+Lists = Mapping[str, list[list[Any]]]
+"""One lens's `RowReadings` as lists by row and token, by the names of its fields."""
 
 
-class Place(NamedTuple):
-    """Where a prompt stands in a batch, and what is the same for all of its records.
+class PromptInBatch(NamedTuple):
+    """A prompt in a batch: where its tokens are, and what all of its records share.
 
     Attributes:
         asked: The prompt.
@@ -98,7 +83,10 @@ def records_of(
         tied_embeddings: Whether the unembedding is the embedding, so that row 0 is the identity.
         copy_rule: What makes a copy.
     """
-    lenses = {name: LensLists(*(t.tolist() for t in tensors)) for name, tensors in reading.lenses.items()}
+    lenses = {
+        name: {field: tensor.tolist() for field, tensor in tensors._asdict().items()}
+        for name, tensors in reading.lenses.items()
+    }
     teacher = reading.teacher_entropy_bits.tolist()
     raw = _pairs(reading.norm_to_raw)
     following = None if reading.final_to_next is None else _pairs(reading.final_to_next)
@@ -107,7 +95,7 @@ def records_of(
     uncounted = uncounted_ids(strings, special_ids)
     records = []
     for number, (asked, start) in enumerate(zip(reading.prompts, reading.starts, strict=True)):
-        place = Place(asked, start, strings, uncounted, tied_embeddings, copy_rule)
+        prompt = PromptInBatch(asked, start, strings, uncounted, tied_embeddings, copy_rule)
         records.append(
             PromptRecords(
                 prompt=asked.prompt,
@@ -115,26 +103,28 @@ def records_of(
                 contrast=asked.contrast,
                 ids=asked.ids,
                 tokens=asked.tokens,
-                positions={name: list(_positions(place, name, lens)) for name, lens in lenses.items()},
-                next_token={name: _next_token(place, name, lens, teacher[place.last]) for name, lens in lenses.items()},
+                positions={name: list(_positions(prompt, name, lens)) for name, lens in lenses.items()},
+                next_token={
+                    name: _next_token(prompt, name, lens, teacher[prompt.last]) for name, lens in lenses.items()
+                },
                 norm_to_raw=raw[number],
                 final_to_next=None if following is None else following[number],
                 last_row=checks[number],
-                nonfinite=tuple(bad for name, lens in lenses.items() for bad in _nonfinite(place, name, lens)),
+                nonfinite=tuple(bad for name, lens in lenses.items() for bad in _nonfinite(prompt, name, lens)),
                 left_out=asked.left_out,
-                **({} if parts is None else _decomposed(asked, parts[number], token_string)),
+                **({} if parts is None else _attributed(asked, parts[number], token_string)),
             )
         )
     return records
 
 
-def _decomposed(
-    asked: TokenizedPrompt, parts: LogitParts | NotDecomposed, token_string: Callable[[int], str]
+def _attributed(
+    asked: TokenizedPrompt, parts: LogitParts | NotAttributed, token_string: Callable[[int], str]
 ) -> dict[str, Any]:
-    """The prompt's decomposition, or why there is none."""
-    if isinstance(parts, NotDecomposed):
-        return {"not_decomposed": parts.reason}
-    return {"decomposition": decomposition(asked, parts, token_string)}
+    """The attribution of the prompt's logit, or why there is none."""
+    if isinstance(parts, NotAttributed):
+        return {"not_attributed": parts.reason}
+    return {"attribution": logit_attribution(asked, parts, token_string)}
 
 
 def _strings(lenses: Mapping[str, RowReadings], token_string: Callable[[int], str]) -> dict[int, str]:
@@ -143,12 +133,22 @@ def _strings(lenses: Mapping[str, RowReadings], token_string: Callable[[int], st
     return {id_: token_string(id_) for id_ in ids}
 
 
-def _positions(place: Place, name: str, lens: LensLists) -> Iterator[PositionRecord]:
+def readings_in(record: type[Any], lens: Lists) -> Lists:
+    """The readings that a type of record takes over as they are: its fields that are among them, by name."""
+    return {name: lens[name] for name in record._fields if name in lens}
+
+
+def _at(lists: Lists, layer: int, at: int) -> dict[str, Any]:
+    """The values of one row and token."""
+    return {name: values[layer][at] for name, values in lists.items()}
+
+
+def _positions(prompt: PromptInBatch, name: str, lens: Lists) -> Iterator[PositionRecord]:
     """One lens's records of the prompt's tokens, row by row."""
-    named = place.named
-    for layer in range(len(lens.finite)):
-        for pos, (token_id, token) in enumerate(zip(place.asked.ids, place.asked.tokens, strict=True)):
-            at = place.start + pos
+    named, readings = prompt.named, readings_in(PositionRecord, lens)
+    for layer in range(len(lens["finite"])):
+        for pos, (token_id, token) in enumerate(zip(prompt.asked.ids, prompt.asked.tokens, strict=True)):
+            at = prompt.start + pos
             yield PositionRecord(
                 **named,
                 lens=name,
@@ -156,79 +156,74 @@ def _positions(place: Place, name: str, lens: LensLists) -> Iterator[PositionRec
                 pos=pos,
                 token_id=token_id,
                 token=token,
-                entropy_bits=lens.entropy_bits[layer][at],
-                kl_to_final_bits=lens.kl_to_final_bits[layer][at],
-                kl_from_final_bits=lens.kl_from_final_bits[layer][at],
-                top=_top(place, lens, layer, at),
-                rest_mass=lens.rest_mass[layer][at],
+                top=_top(prompt, lens, layer, at),
+                **_at(readings, layer, at),
             )
 
 
-def _top(place: Place, lens: LensLists, layer: int, at: int) -> tuple[TopToken, ...]:
-    listed = zip(lens.top_ids[layer][at], lens.top_p[layer][at], strict=True)
-    return tuple(TopToken(id_, place.strings[id_], p) for id_, p in listed)
+def _top(prompt: PromptInBatch, lens: Lists, layer: int, at: int) -> tuple[TopToken, ...]:
+    listed = zip(lens["top_ids"][layer][at], lens["top_p"][layer][at], strict=True)
+    return tuple(TopToken(id_, prompt.strings[id_], p) for id_, p in listed)
 
 
-def _next_token(place: Place, name: str, lens: LensLists, teacher_entropy_bits: float) -> list[NextTokenRecord]:
+def _next_token(prompt: PromptInBatch, name: str, lens: Lists, teacher_entropy_bits: float) -> list[NextTokenRecord]:
     """One lens's records of the token after the prompt, row by row."""
-    at, asked = place.last, place.asked
+    at, asked, readings = prompt.last, prompt.asked, readings_in(NextTokenRecord, lens)
     return [
         NextTokenRecord(
-            **place.named,
+            **prompt.named,
             lens=name,
             layer=layer,
             pos=len(asked.ids) - 1,
             token_id=asked.ids[-1],
             token=asked.tokens[-1],
-            entropy_bits=lens.entropy_bits[layer][at],
+            **_at(readings, layer, at),
             teacher_entropy_bits=teacher_entropy_bits,
-            top=_top(place, lens, layer, at),
-            rest_mass=lens.rest_mass[layer][at],
-            p_top1=lens.top_p[layer][at][0],
-            p_top5=math.fsum(lens.top_p[layer][at][:5]),
-            **_answer(place, lens, layer),
-            kl_to_final_bits=lens.kl_to_final_bits[layer][at],
-            kl_from_final_bits=lens.kl_from_final_bits[layer][at],
-            cos_to_final=lens.cos_to_final[layer][at],
+            top=_top(prompt, lens, layer, at),
+            p_top1=lens["top_p"][layer][at][0],
+            p_top5=math.fsum(lens["top_p"][layer][at][:5]),
+            **_answer(prompt, lens, layer),
             copy_collapse=flags.strict,
             copy_soft=flags.soft,
             copy_at=flags.at,
-            identity_row=place.tied_embeddings and layer == 0,
-            entropy_collapse=lens.entropy_bits[layer][at] <= 1.0,
+            identity_row=prompt.tied_embeddings and layer == 0,
+            entropy_collapse=lens["entropy_bits"][layer][at] <= 1.0,
         )
-        for layer, flags in enumerate(_copies(place, lens))
+        for layer, flags in enumerate(_copies(prompt, lens))
     ]
 
 
-def _answer(place: Place, lens: LensLists, layer: int) -> dict[str, Any]:
+def _answer(prompt: PromptInBatch, lens: Lists, layer: int) -> dict[str, Any]:
     """A row's answer metrics; all None without a resolved answer, rank and `is_answer` also without finite logits."""
-    at, resolved = place.last, place.asked.gold.first_id is not None
-    p = lens.target_p[layer][at]
-    rank = lens.target_rank[layer][at] if resolved and lens.finite[layer][at] else None
-    contrasted = resolved and place.asked.contrast.first_id is not None
+    at, resolved = prompt.last, prompt.asked.gold.first_id is not None
+    p = lens["target_p"][layer][at]
+    rank = lens["target_rank"][layer][at] if resolved and lens["finite"][layer][at] else None
+    contrasted = resolved and prompt.asked.contrast.first_id is not None
     return {
         "p_answer": p if resolved else None,
         "answer_rank": rank,
         "is_answer": None if rank is None else rank == 1,
-        "answer_logit_gap": lens.target_logit_gap[layer][at] if resolved else None,
-        "answer_nll_bits": math.fsum(lens.target_nll_bits[layer][i] for i in place.answered) if resolved else None,
-        "control_margin": p - lens.contrast_p[layer][at] if contrasted else None,
+        "answer_logit_gap": lens["target_logit_gap"][layer][at] if resolved else None,
+        "answer_nll_bits": math.fsum(lens["target_nll_bits"][layer][i] for i in prompt.answered) if resolved else None,
+        "control_margin": p - lens["contrast_p"][layer][at] if contrasted else None,
     }
 
 
-def _copies(place: Place, lens: LensLists) -> list[CopyFlags]:
-    at = place.last
+def _copies(prompt: PromptInBatch, lens: Lists) -> list[CopyFlags]:
+    at = prompt.last
     tops = []
-    for ids, p, finite in zip(lens.top_ids, lens.top_p, lens.finite, strict=True):
+    for ids, p, finite in zip(lens["top_ids"], lens["top_p"], lens["finite"], strict=True):
         p_top1, p_top2 = (*p[at], 0.0)[:2]
         tops.append(RowTop(ids[at][0], p_top1 if finite[at] else math.nan, p_top2))
-    return copy_flags(tops, place.asked.ids, place.uncounted, identity_row=place.tied_embeddings, rule=place.copy_rule)
+    return copy_flags(
+        tops, prompt.asked.ids, prompt.uncounted, identity_row=prompt.tied_embeddings, rule=prompt.copy_rule
+    )
 
 
-def _nonfinite(place: Place, name: str, lens: LensLists) -> Iterator[NonFinite]:
-    end = place.start + len(place.asked.input_ids)
-    for layer, finite in enumerate(lens.finite):
-        yield from (NonFinite(name, layer, pos) for pos, ok in enumerate(finite[place.start : end]) if not ok)
+def _nonfinite(prompt: PromptInBatch, name: str, lens: Lists) -> Iterator[NonFinite]:
+    end = prompt.start + len(prompt.asked.input_ids)
+    for layer, finite in enumerate(lens["finite"]):
+        yield from (NonFinite(name, layer, pos) for pos, ok in enumerate(finite[prompt.start : end]) if not ok)
 
 
 def _pairs(readings: PairReadings) -> list[tuple[PairRow, ...]]:

@@ -157,8 +157,8 @@ class ContributionRecord(NamedTuple):
     margin_contribution_nats: float | None
 
 
-class Decomposition(NamedTuple):
-    """A logit after a prompt taken apart, beside the model's own.
+class LogitAttribution(NamedTuple):
+    """The components of a logit after a prompt, beside the model's own logit.
 
     Attributes:
         contributions: A record per component; the total is the last.
@@ -200,8 +200,8 @@ class PromptRecords(NamedTuple):
         final_to_next: The final norm (a) against the norm that reads the row next (b); None where there is none.
         last_row: The last row against the model's own output.
         nonfinite: Where logits are not finite, by lens, row and position.
-        decomposition: The answer's logit taken apart; None where that was not asked for or could not be done.
-        not_decomposed: Why it could not be done, in one sentence, else None.
+        attribution: Direct attribution of the answer's logit; None where it was not asked for or could not be done.
+        not_attributed: Why it could not be done, in one sentence, else None.
         left_out: The tokenizer's own special tokens that were not added, as the prompt begins with them.
     """
 
@@ -216,6 +216,6 @@ class PromptRecords(NamedTuple):
     final_to_next: tuple[PairRow, ...] | None
     last_row: LastRowCheck
     nonfinite: tuple[NonFinite, ...]
-    decomposition: Decomposition | None = None
-    not_decomposed: str | None = None
+    attribution: LogitAttribution | None = None
+    not_attributed: str | None = None
     left_out: tuple[str, ...] = ()

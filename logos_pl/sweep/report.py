@@ -4,18 +4,19 @@ from collections import Counter
 from typing import Any
 
 from logos_pl.io.markdown import code, escaped, number, quoted, table
+from logos_pl.kinds.registry import compared
 from logos_pl.sweep import report_checks as checks
 from logos_pl.sweep.report_depth import against_norm, depth_table, next_token_file
-from logos_pl.sweep.report_input import LISTED, REACHED, ReportInput, median_of, name_of
+from logos_pl.sweep.report_input import LISTED_PROMPTS, REPORTED_MILESTONES, ReportInput, median_of, name_of
 
 __all__ = ["ReportInput", "evaluation_report"]
 
 NOTHING = "No prompt was read.\n"
 
-CHARACTERS = 200
-"""Of a prompt's text; the JSON has all of it."""
+MAX_CHARACTERS = 200
+"""Of a prompt's text in a table; the JSON has all of it."""
 
-CITING = (
+HOW_TO_READ = (
     "Rows are 0 … n: row 0 is the input of the first block, row L the residual stream after block L. A milestone is "
     "its row, with its fraction of n; – is what was never reached or does not apply. Medians are over all prompts, "
     "controls and those without filler included, that have a finite value. In a table, a column headed in code is the "
@@ -41,7 +42,7 @@ def evaluation_report(facts: ReportInput) -> str:
         "Non-finite": checks.nonfinite,
     }
     parts = [f"## {heading}\n\n{section(facts)}" for heading, section in sections.items()]
-    return "\n".join([f"# Evaluation of {escaped(facts.model_id)}\n\n{CITING}\n", *parts])
+    return "\n".join([f"# Evaluation of {escaped(facts.model_id)}\n\n{HOW_TO_READ}\n", *parts])
 
 
 def _model(e: ReportInput) -> str:
@@ -52,12 +53,17 @@ def _model(e: ReportInput) -> str:
         f"Lens to go by: {e.preferred_lens}; the tuned one only once it has passed all gates "
         f"{e.cite('run.preferred_lens')}.",
         f"Prompts: {num_prompts} {e.cite('run.num_prompts')}."
-        + (f" Tables list the first {LISTED}." if num_prompts > LISTED else ""),
-        f"Commits, device, versions and times are in {code(e.files['json'])}, under `model`, `run`, `model_stats`, "
-        "`tuned_lens`, `prism_summary` and `imported_lens`.",
+        + (f" Tables list the first {LISTED_PROMPTS}." if num_prompts > LISTED_PROMPTS else ""),
+        f"Commits, device, versions and times are in {code(e.files['json'])}, under {_sections()}.",
         f"Files: {', '.join(code(file) for file in e.files.values())}.",
     ]
     return "".join(f"- {line}\n" for line in lines)
+
+
+def _sections() -> str:
+    """The sections of the JSON on model, run and lenses."""
+    *first, last = map(code, ("model", "run", "model_stats", *(kind.section.key for kind in compared())))
+    return f"{', '.join(first)} and {last}"
 
 
 def _prompts(e: ReportInput) -> str:
@@ -79,14 +85,14 @@ def _prompts(e: ReportInput) -> str:
             gold["status"], escaped(gold["variant"] or "–"), number(gold["first_id"]),
             ", ".join(map(quoted, gold["pieces"])) or "–", e.cite(f"gold_answer[{i}]"),
         ]
-        for i, (gold, asked) in enumerate(zip(golds[:LISTED], e.swept.prompts[:LISTED], strict=True))
+        for i, (gold, asked) in enumerate(zip(golds[:LISTED_PROMPTS], e.swept.prompts[:LISTED_PROMPTS], strict=True))
     ]  # fmt: skip
     keys = ["`answer`", "`status`", "`variant`", "`first_id`", "`pieces`"]
     return said + table(["prompt", "text", *keys, "source"], rows)
 
 
 def _begin(text: str) -> str:
-    return text if len(text) <= CHARACTERS else f"{text[:CHARACTERS]}…"
+    return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}…"
 
 
 def _final(e: ReportInput) -> str:
@@ -98,7 +104,7 @@ def _final(e: ReportInput) -> str:
             *(number(final[key]) for key in ("entropy_bits", "p_answer", "answer_rank", "answer_nll_bits")),
             e.cite(f"final_prediction[{i}]"),
         ]
-        for i, final in enumerate(finals[:LISTED])
+        for i, final in enumerate(finals[:LISTED_PROMPTS])
     ]  # fmt: skip
     keys = ("top[0].token", "top[0].p", "entropy_bits", "p_answer", "answer_rank", "answer_nll_bits")
     said = (
@@ -113,18 +119,18 @@ def _milestones(e: ReportInput) -> str:
     parts = []
     for lens in e.swept.lenses:
         rows = [
-            [name, *(_depth_cell(at[lens][key]) for key in REACHED), number(at[lens]["delta_layers"]),
+            [name, *(_depth_cell(at[lens][key]) for key in REPORTED_MILESTONES), number(at[lens]["delta_layers"]),
              e.cite(f"{place}.{lens}")]
             for name, at, place in e.listed("milestones")
             if lens in at
         ]  # fmt: skip
         of = e.milestones(lens)
         if len(of) > 1:
-            reached = [median_of([at[key]["row"] for at in of]) for key in REACHED]
+            reached = [median_of([at[key]["row"] for at in of]) for key in REPORTED_MILESTONES]
             delta = median_of([at["delta_layers"] for at in of])
             name = f"median row (reached by, of {len(of)})"
             rows.append([name, *reached, delta, e.cite("diagnostics", f"milestones.{lens}")])
-        keys = [*map(code, REACHED), "`delta_layers`"]
+        keys = [*map(code, REPORTED_MILESTONES), "`delta_layers`"]
         parts.append(f"### Milestones, {lens} lens\n\n" + table(["prompt", *keys, "source"], rows))
     return "\n".join(parts) or NOTHING
 

@@ -8,10 +8,10 @@ from typing import Any
 from logos_pl.io.markdown import code, escaped, number, table
 from logos_pl.sweep.document_summaries import ablation_summary, control_summary
 from logos_pl.sweep.records import COPY_THRESHOLDS, SOFT_WINDOWS
-from logos_pl.sweep.report_input import LISTED, ReportInput, median_of, name_of
+from logos_pl.sweep.report_input import LISTED_PROMPTS, ReportInput, median_of, name_of
 
-LINES = 3 * LISTED
-"""Lines of a table with one line per prompt and lens."""
+MAX_LINES = 3 * LISTED_PROMPTS
+"""Most lines of a table with one line per prompt and lens."""
 
 
 def copies(e: ReportInput) -> str:
@@ -53,7 +53,7 @@ def ablation(e: ReportInput) -> str:
             *(number(entry[key]) for key in keys),
             e.cite(f"ablation_summary[{i}]"),
         ]
-        for i, entry in enumerate(entries[:LINES])
+        for i, entry in enumerate(entries[:MAX_LINES])
     ]
     rows += _medians(e, entries, keys, "ablation_summary")
     return table(["prompt", "lens", *map(code, keys), "source"], rows)
@@ -67,7 +67,7 @@ def control(e: ReportInput) -> str:
     keys = ["first_control_margin_pos", "max_control_margin", "max_control_margin_layer"]
     rows = [
         [name_of(entry), entry["lens"], *(number(entry[key]) for key in keys), e.cite(f"control_summary[{i}]")]
-        for i, entry in enumerate(entries[:LINES])
+        for i, entry in enumerate(entries[:MAX_LINES])
     ]
     rows += _medians(e, entries, keys, "control_summary")
     return table(["prompt", "lens", *map(code, keys), "source"], rows)
@@ -158,5 +158,5 @@ def nonfinite(e: ReportInput) -> str:
     ]
     if not rows:
         return f"None: every logit of every lens is finite {e.cite('diagnostics', 'nonfinite')}.\n"
-    more = f"\n{len(rows) - LINES} more {e.cite('diagnostics', 'nonfinite')}.\n" if len(rows) > LINES else ""
-    return table(["prompt", *map(code, keys), "source"], rows[:LINES]) + more
+    more = f"\n{len(rows) - MAX_LINES} more {e.cite('diagnostics', 'nonfinite')}.\n" if len(rows) > MAX_LINES else ""
+    return table(["prompt", *map(code, keys), "source"], rows[:MAX_LINES]) + more

@@ -6,12 +6,13 @@ from statistics import median
 
 from logos_pl.functional.depth import depth_percentile_rows
 from logos_pl.io.markdown import cite, code, escaped, number, table
+from logos_pl.kinds.registry import kind_of
 from logos_pl.sweep.document_summaries import MEASURES, RANKS, PromptSummary, depth_rows
 
 
 def next_token_file(files: Mapping[str, str], lens: str) -> str:
     """Name of the CSV of a lens's rows after the prompt."""
-    return files["pure-next-token" + ("" if lens == "norm" else f"-{lens}")]
+    return files[f"pure-next-token{kind_of(lens).file_suffix}"]
 
 
 def finite_median(values: Sequence[float | None]) -> tuple[float | None, int]:

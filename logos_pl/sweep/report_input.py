@@ -1,4 +1,4 @@
-"""What a report is made of, and what the sweep's JSON says of it, prompt by prompt."""
+"""The input of a report: what the sweep's JSON says, prompt by prompt."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -7,11 +7,11 @@ from logos_pl.io.markdown import cite, escaped
 from logos_pl.sweep.document_summaries import SweptPrompts
 from logos_pl.sweep.report_depth import finite_median
 
-LISTED = 12
-"""Prompts that stand in the tables; of more, what holds over all of them is added."""
+LISTED_PROMPTS = 12
+"""Most prompts in a table: the first of them; medians and counts are over all."""
 
 
-REACHED = (
+REPORTED_MILESTONES = (
     "L_copy", "L_semantic", "first_rank_le_10", "first_rank_le_5", "first_rank_le_1", "first_kl_below_1.0",
     "first_kl_below_0.5", "first_cos_ge_0.2", "first_cos_ge_0.4", "first_cos_ge_0.6",
 )  # fmt: skip
@@ -19,7 +19,7 @@ REACHED = (
 
 
 class ReportInput(NamedTuple):
-    """What a report is made of.
+    """The input of a report.
 
     Attributes:
         model_id: Hub id or folder name.
@@ -43,7 +43,7 @@ class ReportInput(NamedTuple):
 
     def listed(self, section: str) -> Iterator[tuple[str, dict[str, Any], str]]:
         """Of the first prompts: name, what the JSON says under a key of its diagnostics, and where."""
-        for i, diagnostic in enumerate(self.swept.diagnostics[:LISTED]):
+        for i, diagnostic in enumerate(self.swept.diagnostics[:LISTED_PROMPTS]):
             yield name_of(diagnostic), diagnostic[section], f"diagnostics[{i}].{section}"
 
     def milestones(self, lens: str) -> list[dict[str, Any]]:

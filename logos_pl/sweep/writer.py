@@ -18,9 +18,6 @@ from logos_pl.data.token_strings import TokenStrings
 from logos_pl.errors import DISK_ERRORS, InputError, InterruptedRunError, RunError
 from logos_pl.io.terminal import Console, say
 from logos_pl.modules.graceful_stop import SIGNALS
-from logos_pl.modules.imported_lens import ImportedLens
-from logos_pl.modules.lens_import import LensImport
-from logos_pl.modules.prism_import import PrismImport
 from logos_pl.settings.sweep import SweepSettings
 from logos_pl.sweep.copy_collapse import CopyRule
 from logos_pl.sweep.files import SweepFiles
@@ -33,16 +30,16 @@ from logos_pl.sweep.records import PromptRecords
 from logos_pl.sweep.report_input import ReportInput
 from logos_pl.sweep.tables import print_prompt_table, summary_line, summary_table
 
-TABLES = 12
-"""Prompts whose tables are printed; of more, the summary is."""
+MAX_TABLES = 12
+"""With more prompts than this, no table is printed for each of them."""
 
 SECONDS_BETWEEN_LINES = 10.0
-"""A sweep that takes longer says how far it is in this time."""
+"""Time between two lines of progress."""
 
 
 @contextmanager
-def _saying_that_disk_refuses(folder: Path) -> Iterator[None]:
-    """Inside, files of a sweep are written: a disk that refuses names none of them."""
+def _disk_errors_named(folder: Path) -> Iterator[None]:
+    """Turn an error of the disk into one sentence with the remedy, while files of a sweep are written."""
     try:
         yield
     except OSError as error:
@@ -55,10 +52,10 @@ def _saying_that_disk_refuses(folder: Path) -> Iterator[None]:
 
 
 class SweepDestination:
-    """Where the sweeps of one command write; made when the first of them begins, so that bad input rotates nothing.
+    """The folder that the sweeps of a command write to, made when the first begins: bad input renames no earlier run.
 
     Attributes:
-        reports: What was read of each model, in order: what a comparison of them is made of.
+        reports: By model, in order, what the comparison of models is made of.
     """
 
     def __init__(self) -> None:
@@ -67,7 +64,7 @@ class SweepDestination:
         self.reports: list[ReportInput] = []
 
     def settle(self, root: Path, out_dir: str | None, model_names: Sequence[str]) -> None:
-        """Note what the command says: the folder of all logs, the user's own folder, the models' clean names."""
+        """Set the folder of all logs, the user's own folder, and the models' clean names."""
         self._root, self._out_dir, self._names = root, out_dir or "", list(model_names)
 
     def open(self) -> SweepFolder:
@@ -95,7 +92,7 @@ class SweepDestination:
 
 
 class SweepWriter(Callback):
-    """Writes what a prediction reads, batch by batch, and sums it up at its end.
+    """Writes the readings of a prediction batch by batch, and tables, plots and report at its end.
 
     Args:
         settings: What is written.
@@ -122,7 +119,7 @@ class SweepWriter(Callback):
         """Open the files, once the model is there and its lens has been verified; listen for Ctrl-C and SIGTERM.
 
         Raises:
-            InputError: the model's logits are to be taken apart, and its blocks cannot be.
+            InputError: the model's logits are to be attributed to components, and cannot be.
             RunError: the disk refuses.
         """
         assert isinstance(pl_module, SweepModule)
@@ -132,20 +129,13 @@ class SweepWriter(Callback):
         self._lines: list[tuple[str, ...]] = []
         self._done, self._start, self._last_line = 0, time.monotonic(), time.monotonic()
         self._data: PromptData = trainer.datamodule  # type: ignore[attr-defined]
-        callbacks = trainer.callbacks  # type: ignore[attr-defined]
-        provenance = next((c.provenance for c in callbacks if isinstance(c, LensImport)), None)
-        imported = next((c.origin for c in callbacks if isinstance(c, ImportedLens)), None)
-        prism = next((c.provenance for c in callbacks if isinstance(c, PrismImport)), None)
         folder = self.destination.open()
-        with _saying_that_disk_refuses(folder.path):
+        with _disk_errors_named(folder.path):
             self._files = SweepFiles(
                 folder,
                 pl_module,
-                provenance,
                 self.settings.raw_lens,
-                imported,
-                prism,
-                decompose=self.settings.decompose,
+                attribution=self.settings.attribution,
                 copy_rule=self.copy_rule,
             )
         self._handlers = {number: signal.signal(number, self._stop) for number in SIGNALS}
@@ -193,7 +183,7 @@ class SweepWriter(Callback):
         read = records_of(outputs, self._strings, self._special, tied, self.copy_rule)
         for number, records in enumerate(read):
             reached = {lens: milestones(rows) for lens, rows in records.next_token.items()}
-            with _saying_that_disk_refuses(self._files.folder):
+            with _disk_errors_named(self._files.folder):
                 self._files.add(records, reached)
                 if outputs.residuals is not None:
                     start = outputs.starts[number]
@@ -205,15 +195,15 @@ class SweepWriter(Callback):
         self._done += 1
         self._lines.append(summary_line(records, reached))
         total = self._data.num_prompts
-        if total <= TABLES:
+        if total <= MAX_TABLES:
             if self._done == 1:
                 say("KL is KL(row‖final), H the entropy, in bits; * where a milestone is reached.")
             print_prompt_table(records, reached)
 
     def _progress(self) -> None:
-        """Where no tables show it, a line now and then on how far it is."""
+        """Print a line of progress where no tables are printed."""
         now, total = time.monotonic(), self._data.num_prompts
-        if total > TABLES and (now - self._last_line >= SECONDS_BETWEEN_LINES or self._done == total):
+        if total > MAX_TABLES and (now - self._last_line >= SECONDS_BETWEEN_LINES or self._done == total):
             self._last_line = now
             rate = self._done / max(now - self._start, 1e-9)
             left = (total - self._done) / rate
@@ -227,16 +217,16 @@ class SweepWriter(Callback):
         """
         assert self._files is not None
         files = self._files
-        with _saying_that_disk_refuses(files.folder):
+        with _disk_errors_named(files.folder):
             written = files.finish()
         self._files = None
         self.destination.reports.append(files.report)
         if len(self._lines) > 1:
             say("\nFirst row with the answer at rank 1, and with KL(row‖final) below 1 bit:")
             Console().print(summary_table(self._lines, files.lenses))
-        if self._data.num_prompts > TABLES:
-            say(f"More than {TABLES} prompts: their tables, row by row, are in the CSV files and on the page.")
-        if self.settings.decompose:
+        if self._data.num_prompts > MAX_TABLES:
+            say(f"More than {MAX_TABLES} prompts: their tables, row by row, are in the CSV files and on the page.")
+        if self.settings.attribution:
             say(files.exactness())
         if preference := files.preference():
             say(preference)
@@ -247,7 +237,7 @@ class SweepWriter(Callback):
             say(f"  {name:{width}}  {what}")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Put the failure on record; what was read so far stays in files whose names end in `.partial`."""
+        """Record the failure; what was read so far stays in files whose names end in `.partial`."""
         if self._files is not None:
             files, self._files = self._files, None
             with suppress(OSError):  # the disk refuses even that, or the folder has vanished: the exception says why

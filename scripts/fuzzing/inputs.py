@@ -106,7 +106,7 @@ GROUPS: dict[str, dict[str, Any]] = {
     "prism": {"whiten": "auto", "rank": "full", "shrinkage": 1e-3, "folder": "checkpoints/prisms"},
     "sweep": {
         "tuned": "auto", "prism": "auto", "out_dir": None, "raw_lens": "sample", "keep_residuals": False,
-        "decompose": False, "copy_threshold": 0.95, "copy_margin": 0.1,
+        "attribution": False, "copy_threshold": 0.95, "copy_margin": 0.1,
     },
     "lens": {"source": None, "revision": None, "imported": None},
 }  # fmt: skip
@@ -187,7 +187,7 @@ def prompt_texts(rng: Random, root: Path) -> Case:
     reader = rng.choice(("predict", "selftest"))
     if reader == "predict":
         given += rng.choice(
-            ([], [], ["--sweep.decompose=true"], ["--sweep.keep_residuals=true"], ["--lens.imported=imported"])
+            ([], [], ["--sweep.attribution=true"], ["--sweep.keep_residuals=true"], ["--lens.imported=imported"])
         )
     given = [part.replace("\0", "") for part in given]
     return command(f"prompt {shown(text)}, answer {shown(answer)}", [reader, *CONFIG, *given])

@@ -19,7 +19,7 @@ from logos_pl.lm.residuals import residuals
 from logos_pl.lm.tokenizer import load_tokenizer
 from logos_pl.settings.resolve import resolve_text
 from logos_pl.settings.text import TrainingTextSettings
-from logos_pl.sweep.document import SCHEMA_FILE
+from logos_pl.sweep.schema_file import output_schema
 from tests.tiny import accepted, fit_arguments, make_corpus, make_model
 
 POSITIONS = 1_000
@@ -159,7 +159,7 @@ def test_a_sweep_reads_the_prism_beside_the_others_and_sums_it_up(
         assert len(norm.splitlines()) == len(prism.splitlines())
 
     document = json.loads((folder / "output-tiny-llama.json").read_text())
-    jsonschema.validate(document, json.loads(SCHEMA_FILE.read_text()))
+    jsonschema.validate(document, output_schema())
     assert document["run"]["lenses"] == ["norm", "prism"]
     summary, recorded = document["prism_summary"], json.loads((fitted / "provenance.json").read_text())
     assert summary["provenance"]["rotation_sha256"] == recorded["sha256"]["rotation.pt"]

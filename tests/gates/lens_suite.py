@@ -5,10 +5,13 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from logos_pl.functional.depth import depth_percentile_rows
-from logos_pl.gates.measurements import LENSES, LensMeasurements, PromptMeasurements, TextMeasurements
+from logos_pl.gates.measurements import LensMeasurements, PromptMeasurements, TextMeasurements
 
 WORSE_BITS = {"tuned": 0.0, "norm": 1.0, "norm_tau": 0.6, "bias": 0.4}
 """By how many bits a lens is farther from the model than a lens that is genuinely good."""
+
+LENSES = tuple(WORSE_BITS)
+BASELINES = LENSES[1:]
 
 
 def ranks(num_blocks: int, first: Mapping[int, int | None], final: int) -> list[int]:

@@ -1,12 +1,16 @@
 import math
 from collections.abc import Mapping, Sequence
+from typing import get_args
 
 import pytest
 
-from logos_pl.gates.gates import Check, Verdict, early_rows, judge
-from logos_pl.gates.kpis import measure
-from logos_pl.gates.measurements import LENSES, PromptMeasurements, TextMeasurements
-from tests.gates.lens_suite import WORSE_BITS, altered, prompt, ranks, text
+from logos_pl.artifacts.verdict import GateName
+from logos_pl.gates import gates
+from logos_pl.gates.gates import Check, Gate, Verdict, early_rows, judge
+from logos_pl.gates.kpis import Kpis, measure
+from logos_pl.gates.measurements import PromptMeasurements, TextMeasurements
+from logos_pl.gates.report import GateReport
+from tests.gates.lens_suite import LENSES, WORSE_BITS, altered, prompt, ranks, text
 
 
 def suite(num: int = 10, **options: object) -> list[PromptMeasurements]:
@@ -276,3 +280,26 @@ def test_a_value_that_is_not_finite_fails_the_gates_it_belongs_to() -> None:
     found = verdict(held_out=held_out)
     assert found.gates == {"A": False, "B": True, "C": True, "D": False}
     assert found.calibration_only is None
+
+
+def test_a_new_gate_is_one_function_and_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Verdict, report, table and provenance follow `GATES`; see docs/extending.md."""
+
+    def coverage(kpis: Kpis) -> list[Check]:
+        return [gates._check("E", "gain of rank-1 coverage", "frac", kpis.rank1_coverage_gain, 0.9, None)]
+
+    more = (*gates.GATES, Gate("E", coverage, at_most=True, in_brief="coverage", spelled_out=True))
+    monkeypatch.setattr(gates, "GATES", more)
+    kpis = measure(suite(), text(), 32)
+    found = judge(kpis)
+
+    assert list(found.gates) == list("ABCDE")
+    assert (found.gates["E"], found.passed) == (False, False)
+    report = GateReport(kpis, found)
+    assert report.summary().startswith("gate(s) E not passed")
+    assert report.acceptance()["gates"]["E"]["checks"][0]["what"] == "gain of rank-1 coverage"
+    assert (report.table()[-1].what, report.table()[-1].threshold) == ("coverage", "≤ 90%")
+
+
+def test_every_gate_has_a_letter_that_is_recorded() -> None:
+    assert tuple(gate.letter for gate in gates.GATES) == get_args(GateName)

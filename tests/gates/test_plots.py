@@ -8,7 +8,8 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 from logos_pl.gates.kpis import SUITE, TEXT, Kpis, measure
-from logos_pl.gates.plots import COLOURS, gains_figure, rows_figure
+from logos_pl.gates.plots import gains_figure, rows_figure
+from logos_pl.kinds.registry import kind_of
 from tests.gates.lens_suite import prompt, text
 
 QUANTITIES = ("kl_from_final_bits", "kl_to_final_bits", "top1_agree")
@@ -45,7 +46,7 @@ def test_four_panels_show_both_lenses_at_every_row() -> None:
         assert found.keys() == {"norm", "tuned"}
         for lens, line in found.items():
             assert np.asarray(line.get_ydata()).tolist() == pytest.approx(lines[lens].tolist())
-            assert line.get_color() == COLOURS[lens]
+            assert line.get_color() == kind_of(lens).colour
     assert figure.axes[0].get_legend() is not None
 
 

@@ -90,7 +90,7 @@ def test_branches_below_modules_that_add_the_stream_themselves_are_found() -> No
 def test_blocks_that_normalise_the_stream_itself_are_refused_by_name() -> None:
     model = tiny_model("opt_post_norm")
     with pytest.raises(
-        InputError, match=r"logits of OPTForCausalLM cannot be decomposed: block 1 .*without `decompose`"
+        InputError, match=r"logits of OPTForCausalLM cannot be decomposed: block 1 .*without `attribution`"
     ):
         find_branches(model, find_parts(model))
 

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from logos_pl.errors import InputError, RunError
-from logos_pl.lenses.head import Head
+from logos_pl.errors import RunError
 from logos_pl.lenses.norm import NormLens
 from logos_pl.modules.base import LensModule, refuse_nonfinite
 from logos_pl.settings.model import ModelSettings
@@ -34,13 +33,6 @@ def test_a_lens_that_is_added_is_read_with_its_origin(module: LensModule) -> Non
     module.add_lens("plain", lens)
     assert list(module.lenses) == ["norm", "toy", "plain"]
     assert module.origins == {"toy": "somewhere"}
-
-
-def test_a_lens_of_another_decoding_norm_is_refused_with_the_remedy(module: LensModule) -> None:
-    other = NormLens(Head(module.frozen.anatomy, decoding_norm="next"))
-    with pytest.raises(InputError, match=r"asks for final: give --model\.decoding_norm next"):
-        module.add_lens("toy", other)
-    assert "toy" not in module.lenses
 
 
 def test_a_figure_that_is_not_finite_is_named_by_lens_and_row() -> None:

@@ -30,13 +30,6 @@ def test_the_bounds_themselves_are_taken_and_the_defaults_are_the_specified_ones
     assert (SweepSettings().copy_threshold, SweepSettings().copy_margin) == (0.95, 0.10)
 
 
-@pytest.mark.parametrize("kind", [LensSource, LensSources])
-def test_a_lens_is_called_as_it_was_named(kind: type[LensSource]) -> None:
-    assert kind().name is None
-    assert kind(source="org/lenses").name == "org/lenses"
-    assert kind(source="org/lenses", revision="v1").name == "org/lenses at v1"
-
-
 @pytest.mark.parametrize("kind", [SweepSettings, LensSource, LensSources, PrismFolder])
 def test_every_option_is_explained(kind: type) -> None:
     assert unexplained(kind) == set()

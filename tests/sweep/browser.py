@@ -18,7 +18,7 @@ from logos_pl.sweep.records import PositionRecord, PromptRecords
 ROWS, POSITIONS = 9, 7
 """The size of the usual page of the tests."""
 
-SHOWN = {
+SHOWN_CHARACTERS = {
     "\n": "\\n",
     "\t": "\\t",
     "\u200b": "\\u200b",
@@ -80,7 +80,7 @@ def open_page(chrome: Chrome, path: Path) -> None:
 
 def shown(token: str) -> str:
     """How the page shows a token of the vocabulary."""
-    return SHOWN.get(token) or token.replace(" ", "␣")
+    return SHOWN_CHARACTERS.get(token) or token.replace(" ", "␣")
 
 
 def find(chrome: Chrome, selector: str) -> WebElement:

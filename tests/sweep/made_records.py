@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from logos_pl.data.prompt_types import AnswerTokens, Prompt
 from logos_pl.sweep.records import (
     ContributionRecord,
-    Decomposition,
     LastRowCheck,
+    LogitAttribution,
     NextTokenRecord,
     NonFinite,
     PairRow,
@@ -31,7 +31,7 @@ def next_token(layer: int, kl: float, lens: str = "norm", **changes: object) -> 
     )._replace(**changes)  # fmt: skip
 
 
-def made_decomposition(parts: Mapping[str, float], margin: float | None = None) -> Decomposition:
+def made_attribution(parts: Mapping[str, float], margin: float | None = None) -> LogitAttribution:
     """Contributions in nats by component, and their sum; to answer minus contrast, `margin` times as much."""
     kinds = {"attn": "attention", "mlp": "mlp", "norm": "bias", "head": "bias", "projection": "bias"}
     records = []
@@ -41,7 +41,7 @@ def made_decomposition(parts: Mapping[str, float], margin: float | None = None) 
         contrast = (None, None, None) if margin is None else (3, " Paris", margin * nats)
         named = ("pos", "orig", component, kinds.get(kind, kind), layer)
         records.append(ContributionRecord(*named, 7, " Berlin", nats, *contrast))
-    return Decomposition(tuple(records), 0.125, records[-1].contribution_nats, None, None)
+    return LogitAttribution(tuple(records), 0.125, records[-1].contribution_nats, None, None)
 
 
 def prompt_records(

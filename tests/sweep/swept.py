@@ -120,7 +120,7 @@ def write(facts: ReportInput, folder: Path) -> None:
         RunFacts(now, now, "0", None, None, None, None, None),
         NO_FILES,
         ModelStats("Toy", 1, facts.num_blocks, 1, 1, None, False, "rms", None, 1.0, ""),
-        None,
+        {},
     )
     (folder / facts.files["json"]).write_text(to_json(output))
     for lens in lenses:

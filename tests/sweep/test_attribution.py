@@ -17,10 +17,10 @@ from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import NormLens
 from logos_pl.lm.branches import Branches
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.sweep.attribution import Decomposer, LogitParts, NotDecomposed, decomposition
+from logos_pl.sweep.attribution import DirectLogitAttribution, LogitParts, NotAttributed, logit_attribution
 from logos_pl.sweep.reader import PromptReader
 from logos_pl.sweep.recording import records_of
-from logos_pl.sweep.records import Decomposition
+from logos_pl.sweep.records import LogitAttribution
 from tests.lm.families import BLOCKS, FAMILIES, tiny_model
 from tests.lm.test_branches import DECOMPOSED
 
@@ -42,24 +42,26 @@ def asked(number: int) -> TokenizedPrompt:
     return TokenizedPrompt(prompt, ids, tuple(map(str, ids)), gold(answer), gold(contrast))
 
 
-def parts_of(lm: FrozenLM, numbers: Sequence[int], decomposer: Decomposer) -> Sequence[LogitParts | NotDecomposed]:
+def parts_of(
+    lm: FrozenLM, numbers: Sequence[int], attribution: DirectLogitAttribution
+) -> Sequence[LogitParts | NotAttributed]:
     """What is found of the prompts, read in one batch."""
     (batch,) = batches([asked(number) for number in numbers], 10_000)
-    parts = PromptReader(lm, {"norm": NormLens(Head(lm.anatomy))}, decomposer=decomposer).read(batch).logit_parts
+    parts = PromptReader(lm, {"norm": NormLens(Head(lm.anatomy))}, attribution=attribution).read(batch).logit_parts
     assert parts is not None
     return parts
 
 
-def decomposed(lm: FrozenLM, numbers: Sequence[int] = (0, 1, 2)) -> list[Decomposition]:
-    """The prompts' decompositions."""
+def attributed(lm: FrozenLM, numbers: Sequence[int] = (0, 1, 2)) -> list[LogitAttribution]:
+    """The attributions of the prompts' logits."""
     found = []
-    for number, parts in zip(numbers, parts_of(lm, numbers, Decomposer(lm, Head(lm.anatomy))), strict=True):
+    for number, parts in zip(numbers, parts_of(lm, numbers, DirectLogitAttribution(lm, Head(lm.anatomy))), strict=True):
         assert isinstance(parts, LogitParts)
-        found.append(decomposition(asked(number), parts, str))
+        found.append(logit_attribution(asked(number), parts, str))
     return found
 
 
-def nats(whole: Decomposition) -> dict[str, float]:
+def nats(whole: LogitAttribution) -> dict[str, float]:
     return {part.component: part.contribution_nats for part in whole.contributions}
 
 
@@ -76,7 +78,7 @@ FAMILIES_SOFTCAP = {name: family.softcap for name, family in FAMILIES.items()}
 @pytest.mark.parametrize("name", DECOMPOSED)
 def test_in_every_family_the_contributions_add_up_to_the_models_own_logit(name: str) -> None:
     lm = FrozenLM.from_model(tiny_model(name), model_id=name)
-    for number, whole in enumerate(decomposed(lm)):
+    for number, whole in enumerate(attributed(lm)):
         logits, (*parts, total) = own_logits(lm, number), whole.contributions
         token = PROMPTS[number][1][0] if PROMPTS[number][1] else int(logits.argmax())
         size = sum(abs(part.contribution_nats) for part in parts)
@@ -99,7 +101,7 @@ def test_in_every_family_the_contributions_add_up_to_the_models_own_logit(name: 
 def test_in_float64_they_add_up_to_the_last_digits_where_the_model_computes_its_norms_in_float64(name: str) -> None:
     lm = FrozenLM.from_model(tiny_model(name).double(), model_id=name)
     for number in range(len(PROMPTS)):
-        (whole,) = decomposed(lm, [number])  # alone: GPT-J multiplies queries and keys in fp32
+        (whole,) = attributed(lm, [number])  # alone: GPT-J multiplies queries and keys in fp32
         total = whole.contributions[-1]
         assert total.contribution_nats == pytest.approx(float(own_logits(lm, number)[total.token_id]), abs=1e-9, rel=0)
         assert abs(nats(whole)["rounding"]) < 1e-12
@@ -150,7 +152,7 @@ def test_every_contribution_is_that_of_a_brute_force_in_float64(name: str) -> No
         x = centre(h) / ((last * last).mean() + eps).sqrt() * gamma
         return float((x * model.lm_head.weight[token]).sum() * family.multiplier / family.divisor)
 
-    whole = decomposed(lm)[0]
+    whole = attributed(lm)[0]
     got = {part.component: part for part in whole.contributions}
     for component, h in seen.items():
         answer, contrast = (contribution(component, h, token) for token in (40, 41))
@@ -180,10 +182,10 @@ def test_a_branch_without_weights_contributes_nothing_and_all_others_what_they_d
     """In the last block, which no other branch reads; by the frozen scale, which the last row decides, divided out."""
     path, component = LAST_PRODUCTS[name]
     lm = FrozenLM.from_model(tiny_model(name))
-    before = decomposed(lm)
+    before = attributed(lm)
     for parameter in lm.model.get_submodule(path).parameters():
         parameter.zero_()
-    after = decomposed(lm)
+    after = attributed(lm)
     for one, other in zip(before, after, strict=True):
         if len({part.token_id for part in (*one.contributions, *other.contributions)}) > 1:
             continue  # without an answer, the model's own first token, which may be another one now
@@ -200,34 +202,36 @@ def test_a_branch_without_weights_contributes_nothing_and_all_others_what_they_d
 @pytest.mark.parametrize("name", ["gemma2", "gemma3_text", "olmo2"])
 def test_a_branch_taken_before_its_own_norm_does_not_add_up_and_is_left_out_with_the_reason(name: str) -> None:
     lm = FrozenLM.from_model(tiny_model(name))
-    decomposer = Decomposer(lm, Head(lm.anatomy))
+    attribution = DirectLogitAttribution(lm, Head(lm.anatomy))
     blocks: Any = lm.anatomy.blocks
-    decomposer.branches[1] = Branches(blocks[1].self_attn, decomposer.branches[1].mlp, 1.0)
-    for number, parts in enumerate(parts_of(lm, (0, 1, 2), decomposer)):
-        assert isinstance(parts, NotDecomposed)
+    attribution.branches[1] = Branches(blocks[1].self_attn, attribution.branches[1].mlp, 1.0)
+    for number, parts in enumerate(parts_of(lm, (0, 1, 2), attribution)):
+        assert isinstance(parts, NotAttributed)
         assert parts.reason.startswith(f"After the prompt p{number} (orig), embedding, attention and MLP of ")
-        assert parts.reason.endswith("more than rounding explains, so that its logits are not decomposed.")
+        assert parts.reason.endswith(
+            "more than rounding explains, so that its logits are not attributed to components."
+        )
 
 
 def test_a_prompt_that_does_not_add_up_leaves_all_others_as_they_are() -> None:
     lm = FrozenLM.from_model(tiny_model("llama"))
-    decomposer = Decomposer(lm, Head(lm.anatomy))
-    reader = PromptReader(lm, {"norm": NormLens(Head(lm.anatomy))}, decomposer=decomposer)
+    attribution = DirectLogitAttribution(lm, Head(lm.anatomy))
+    reader = PromptReader(lm, {"norm": NormLens(Head(lm.anatomy))}, attribution=attribution)
     (batch,) = batches([asked(number) for number in range(3)], 10_000)
-    whole = decomposed(lm)
-    real = decomposer.parts
+    whole = attributed(lm)
+    real = attribution.parts
 
     def spoiled(prompts: Any, branches: Tensor, embedding: Tensor, last_row: Tensor) -> Any:
         branches[1, 0, 1] += 0.01  # of the second prompt
         return real(prompts, branches, embedding, last_row)
 
-    decomposer.parts = spoiled  # type: ignore[method-assign]
+    attribution.parts = spoiled  # type: ignore[method-assign]
     first, second, third = records_of(reader.read(batch), str, frozenset(), False)
-    assert (first.decomposition, third.decomposition) == (whole[0], whole[2])
-    assert (first.not_decomposed, third.not_decomposed) == (None, None)
-    assert second.decomposition is None
-    assert second.not_decomposed is not None
-    assert "After the prompt p1 (orig)" in second.not_decomposed
+    assert (first.attribution, third.attribution) == (whole[0], whole[2])
+    assert (first.not_attributed, third.not_attributed) == (None, None)
+    assert second.attribution is None
+    assert second.not_attributed is not None
+    assert "After the prompt p1 (orig)" in second.not_attributed
     assert len(second.next_token["norm"]) == BLOCKS + 1, "everything else is read"
 
 
@@ -235,15 +239,15 @@ def test_a_prompt_that_does_not_add_up_leaves_all_others_as_they_are() -> None:
 def test_what_is_kept_of_branches_has_the_streams_number_format(name: str) -> None:
     lm = FrozenLM.from_model(tiny_model("llama", torch.bfloat16))
     lm.anatomy = dataclasses.replace(lm.anatomy, stream_dtype=torch.float32 if name == "mamba" else torch.bfloat16)
-    with Decomposer(lm, Head(lm.anatomy)).keeping(torch.tensor([0])) as kept:
+    with DirectLogitAttribution(lm, Head(lm.anatomy)).keeping(torch.tensor([0])) as kept:
         assert kept.dtype == lm.stream_dtype
 
 
 @pytest.mark.parametrize("name", ["llama", "opt_project", "gpt2", "falcon_sequential", "qwen3_moe"])
 def test_padding_and_batching_change_nothing(name: str) -> None:
     lm = FrozenLM.from_model(tiny_model(name))
-    for number, together in enumerate(decomposed(lm)):
-        (alone,) = decomposed(lm, [number])
+    for number, together in enumerate(attributed(lm)):
+        (alone,) = attributed(lm, [number])
         for a, b in zip(together.contributions, alone.contributions, strict=True):
             assert a[:7] == b[:7]
             assert a.contribution_nats == pytest.approx(b.contribution_nats, abs=2e-5)
@@ -252,7 +256,7 @@ def test_padding_and_batching_change_nothing(name: str) -> None:
 def test_in_half_precision_rounding_is_a_component_and_the_sum_still_the_logit_of_the_last_row() -> None:
     name = "llama"
     lm = FrozenLM.from_model(tiny_model(name, torch.bfloat16), model_id=name)
-    for number, whole in enumerate(decomposed(lm)):
+    for number, whole in enumerate(attributed(lm)):
         total = whole.contributions[-1]
         assert 1e-4 < abs(nats(whole)["rounding"]) < 0.5
         assert total.contribution_nats == pytest.approx(whole.model_logit_nats, abs=0.1)
@@ -261,16 +265,16 @@ def test_in_half_precision_rounding_is_a_component_and_the_sum_still_the_logit_o
 
 def test_a_logit_is_taken_apart_before_the_soft_cap_and_the_capped_one_is_given_beside_it() -> None:
     lm = FrozenLM.from_model(tiny_model("gemma2"))
-    for number, whole in enumerate(decomposed(lm)):
+    for number, whole in enumerate(attributed(lm)):
         total = whole.contributions[-1]
         capped = lm.model(input_ids=torch.tensor([PROMPTS[number][0]]), use_cache=False).logits[0, -1, total.token_id]
         assert whole.capped_logit_nats == pytest.approx(float(capped), abs=1e-5)
         assert 3.0 * math.tanh(total.contribution_nats / 3.0) == pytest.approx(float(capped), abs=1e-5)
-    assert decomposed(FrozenLM.from_model(tiny_model("llama")))[0].capped_logit_nats is None
+    assert attributed(FrozenLM.from_model(tiny_model("llama")))[0].capped_logit_nats is None
 
 
 def test_records_name_component_kind_block_token_and_contrast_in_order() -> None:
-    answered, without_contrast, without_answer = decomposed(FrozenLM.from_model(tiny_model("phi")))
+    answered, without_contrast, without_answer = attributed(FrozenLM.from_model(tiny_model("phi")))
     layers = [None, *(k for k in (1, 2, 3) for _ in range(2)), *[None] * 4]
     names = ["embedding", "attn_1", "mlp_1", "attn_2", "mlp_2", "attn_3", "mlp_3", "rounding", "norm_bias", "head_bias"]
     kinds = ["embedding", *["attention", "mlp"] * 3, "rounding", "bias", "bias", "total"]
@@ -289,7 +293,7 @@ def test_records_name_component_kind_block_token_and_contrast_in_order() -> None
 def test_a_model_that_cannot_be_taken_apart_is_refused_before_anything_is_read() -> None:
     lm = FrozenLM.from_model(tiny_model("opt_post_norm"))
     with pytest.raises(InputError, match="OPTForCausalLM cannot be decomposed"):
-        Decomposer(lm, Head(lm.anatomy))
+        DirectLogitAttribution(lm, Head(lm.anatomy))
 
 
 def test_nothing_is_taken_apart_and_nothing_hooked_unless_asked_for() -> None:

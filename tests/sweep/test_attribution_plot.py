@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 
 from logos_pl.sweep.attribution_plot import COLOURS, contribution_figure
 from logos_pl.sweep.records import PromptRecords
-from tests.sweep.made_records import made_decomposition, prompt_records
+from tests.sweep.made_records import made_attribution, prompt_records
 
 PARTS = {
     "embedding": 0.5,
@@ -24,7 +24,7 @@ PARTS = {
 
 def made(factor: float = 1.0, margin: float | None = None, **parts: float) -> PromptRecords:
     values = {name: factor * nats for name, nats in (PARTS | parts).items()}
-    return prompt_records({"norm": [8.0, 4.0, 0.0]})._replace(decomposition=made_decomposition(values, margin))
+    return prompt_records({"norm": [8.0, 4.0, 0.0]})._replace(attribution=made_attribution(values, margin))
 
 
 def drawn(figure: Figure) -> list[Axes]:
@@ -76,7 +76,7 @@ def test_control_prompts_get_a_part_of_their_own_with_answer_minus_contrast() ->
 def test_names_under_the_axis_do_not_overlap_at_any_depth(num_blocks: int) -> None:
     blocks = {f"{kind}_{k}": 0.1 * k for k in range(1, num_blocks + 1) for kind in ("attn", "mlp")}
     parts = {"embedding": 1.0, **blocks, "rounding": 0.0, "norm_bias": 1.0, "projection_bias": 1.0, "head_bias": -1.0}
-    record = prompt_records({"norm": [0.0]})._replace(decomposition=made_decomposition(parts))
+    record = prompt_records({"norm": [0.0]})._replace(attribution=made_attribution(parts))
     figure = contribution_figure([record], num_blocks, "m")
     (axes,) = drawn(figure)
     boxes = sorted((label.get_window_extent() for label in axes.get_xticklabels()), key=lambda box: box.x0)

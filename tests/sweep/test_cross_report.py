@@ -6,8 +6,8 @@ import pytest
 
 from logos_pl.sweep.cross_report import cross_model_report
 from logos_pl.sweep.report import evaluation_report
+from tests.sweep.report_text import CITATION, headings, keyed, lines_of, section
 from tests.sweep.swept import csv_lines, load, report_input, sweep, write
-from tests.sweep.test_report import CITATION, headings, keyed, lines_of, section
 
 HEADINGS = [
     "Models",

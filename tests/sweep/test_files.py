@@ -14,9 +14,9 @@ from logos_pl.sweep.document_summaries import PromptSummary
 from logos_pl.sweep.files import SweepFiles
 from logos_pl.sweep.folder import SweepFolder
 from logos_pl.sweep.milestones import milestones
-from logos_pl.sweep.plots import DRAWN
+from logos_pl.sweep.plots import DRAWN_PROMPTS
 from logos_pl.sweep.records import NextTokenRecord, PairRow, PromptRecords, TopToken
-from tests.sweep.made_records import made_decomposition
+from tests.sweep.made_records import made_attribution
 from tests.sweep.swept import LENSES, random_prompt
 
 NUM_BLOCKS = 32
@@ -32,10 +32,10 @@ def read(i: int) -> PromptRecords:
     return record
 
 
-def files_in(folder: Path, *, decompose: bool = False) -> SweepFiles:
+def files_in(folder: Path, *, attribution: bool = False) -> SweepFiles:
     frozen = SimpleNamespace(clean_model_name="m", num_blocks=NUM_BLOCKS, dtype=torch.float32)
-    module = cast(LensModule, SimpleNamespace(frozen=frozen, lenses=dict.fromkeys(LENSES)))
-    return SweepFiles(SweepFolder(folder), module, None, "sample", decompose=decompose)
+    module = cast(LensModule, SimpleNamespace(frozen=frozen, lenses=dict.fromkeys(LENSES), origins={}))
+    return SweepFiles(SweepFolder(folder), module, "sample", attribution=attribution)
 
 
 def objects_of(root: object) -> Iterator[object]:
@@ -64,21 +64,21 @@ def test_of_a_further_prompt_a_sweep_keeps_a_few_kilobytes(tmp_path: Path) -> No
     print(f"{hundred / 100:.0f} and {two_hundred / 200:.0f} bytes per prompt")
     assert 1_000 * 100 < hundred < 12_000 * 100
     assert two_hundred < 12_000 * 200
-    assert sum(isinstance(it, PromptRecords) for it in objects_of(files)) == DRAWN
+    assert sum(isinstance(it, PromptRecords) for it in objects_of(files)) == DRAWN_PROMPTS
 
 
-def test_prompts_left_out_of_the_decomposition_are_counted_and_the_first_is_named(tmp_path: Path) -> None:
-    files = files_in(tmp_path, decompose=True)
-    whole = made_decomposition({"embedding": 0.5, "rounding": 0.25})._replace(model_logit_nats=0.95)
+def test_prompts_left_out_of_the_attribution_are_counted_and_the_first_is_named(tmp_path: Path) -> None:
+    files = files_in(tmp_path, attribution=True)
+    whole = made_attribution({"embedding": 0.5, "rounding": 0.25})._replace(model_logit_nats=0.95)
     for i, change in enumerate(
-        [{"decomposition": whole}, {"not_decomposed": "It does not add up."}, {"not_decomposed": "Nor does it."}]
+        [{"attribution": whole}, {"not_attributed": "It does not add up."}, {"not_attributed": "Nor does it."}]
     ):
         record = read(i)._replace(**change)
         files.add(record, {lens: milestones(rows) for lens, rows in record.next_token.items()})
     files._open_files.close()
     assert files.exactness() == (
         "Embedding, attention, MLP and biases add up to the model's own logits within 0.2 nats in float32. "
-        "Left out of the decomposition: 2 of 3 prompts. It does not add up. The others are in the JSON, under "
+        "Left out of the attribution: 2 of 3 prompts. It does not add up. The others are in the JSON, under "
         "diagnostics."
     )
 

@@ -13,7 +13,6 @@ from logos_pl.errors import InputError, RunError
 from logos_pl.io import files
 from logos_pl.sweep import folder
 from logos_pl.sweep.folder import open_given_folder, open_sweep_folder
-from logos_pl.sweep.record_csv import position_header
 
 NOON = datetime(2025, 3, 1, 12, 0, 59, tzinfo=UTC)
 LATER = NOON + timedelta(days=1)
@@ -477,24 +476,6 @@ def test_a_lock_that_a_kill_left_is_taken_and_one_without_locks_counts_as_held(
     locks_refused(monkeypatch)
     with open_given_folder(tmp_path, ["a"]), pytest.raises(InputError, match=r"if none is, delete .*\.output-a\.lock"):
         open_given_folder(tmp_path, ["a"])
-
-
-def test_what_a_kill_left_before_a_prompt_was_read_is_removed_and_what_was_read_is_kept(tmp_path: Path) -> None:
-    header, other = ",".join(position_header()) + "\n", ".output-Qwen3-8B-kl.png.partial"
-    (tmp_path / "output-Qwen3-records.csv.partial").write_text(header)
-    (tmp_path / "output-Qwen3-pure-next-token-tuned.csv.partial").write_text("prompt_id,prompt_va")
-    (tmp_path / "output-Qwen3-page.html.partial").write_text("<html>")
-    (tmp_path / ".output-Qwen3-kl.png.partial").write_text("half")
-    (tmp_path / ".output-Qwen3.json.partial").write_text("{")
-    (tmp_path / other).write_text("another model's")
-    with open_given_folder(tmp_path, ["Qwen3"]):
-        assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == [other]
-
-    (tmp_path / "output-Qwen3-records.csv.partial").write_text(f"{header}p1,0\n")
-    (tmp_path / "output-Qwen3-page.html.partial").write_text("<html>")
-    with pytest.raises(InputError, match=r"output-Qwen3-page\.html\.partial is there from another sweep"):
-        open_given_folder(tmp_path, ["Qwen3"])
-    assert (tmp_path / "output-Qwen3-records.csv.partial").read_text() == f"{header}p1,0\n"
 
 
 def test_a_run_whose_start_is_a_pipe_is_renamed_all_the_same(tmp_path: Path) -> None:

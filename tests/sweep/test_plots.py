@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from logos_pl.data.prompt_types import AnswerTokens, Prompt
+from logos_pl.kinds.registry import kinds
 from logos_pl.sweep.plots import (
-    DRAWN,
-    LENS_COLOURS,
+    DRAWN_PROMPTS,
     PromptSample,
     cosine_figure,
     entropy_figure,
@@ -89,26 +89,29 @@ def sample(golds: Sequence[AnswerTokens]) -> PromptSample:
 
 @pytest.mark.parametrize("figure", FIGURES)
 def test_of_many_prompts_the_first_are_drawn_and_the_legend_says_of_how_many(figure: Draw) -> None:
-    kept = sample([ANSWER] * (DRAWN + 6))
+    kept = sample([ANSWER] * (DRAWN_PROMPTS + 6))
 
     drawn = figure(kept.records, 1, "m", kept.num_prompts)
 
-    assert len(lines(axes_of(drawn), "tab:gray", bold=False)) == DRAWN - 1 == 63
+    assert len(lines(axes_of(drawn), "tab:gray", bold=False)) == DRAWN_PROMPTS - 1 == 63
     assert "63 other prompts (of 70)" in legend(drawn)
 
 
 @pytest.mark.parametrize("figure", FIGURES)
 def test_a_picture_of_all_prompts_says_no_more_than_how_many_others_there_are(figure: Draw) -> None:
-    kept = sample([ANSWER] * DRAWN)
+    kept = sample([ANSWER] * DRAWN_PROMPTS)
 
     assert "63 other prompts" in legend(figure(kept.records, 1, "m", kept.num_prompts))
 
 
 def test_the_first_prompts_with_an_answer_are_kept_wherever_they_stand() -> None:
-    kept = sample([AnswerTokens("none")] * DRAWN + [ANSWER, AnswerTokens("unresolved"), ANSWER])
+    kept = sample([AnswerTokens("none")] * DRAWN_PROMPTS + [ANSWER, AnswerTokens("unresolved"), ANSWER])
 
-    assert (len(kept.records), kept.num_prompts, kept.num_answered) == (DRAWN, DRAWN + 3, 2)
-    assert [record.next_token["norm"][0].kl_to_final_bits for record in kept.answered] == [8.0 + DRAWN, 10.0 + DRAWN]
+    assert (len(kept.records), kept.num_prompts, kept.num_answered) == (DRAWN_PROMPTS, DRAWN_PROMPTS + 3, 2)
+    assert [record.next_token["norm"][0].kl_to_final_bits for record in kept.answered] == [
+        8.0 + DRAWN_PROMPTS,
+        10.0 + DRAWN_PROMPTS,
+    ]
     assert legend(rank_figure(kept.answered, 1, "m", kept.num_answered)) == ["norm", "1 other prompts"]
 
 
@@ -214,7 +217,7 @@ def test_every_figure_works_with_the_lenses_there_are(figure: Draw, lenses: tupl
 
     axes = axes_of(drawn)
     assert legend(drawn)[: len(lenses)] == list(lenses)
-    assert {name for name, colour in LENS_COLOURS.items() if lines(axes, colour)} == set(lenses)
+    assert {kind.name for kind in kinds() if kind.swept and lines(axes, kind.colour)} == set(lenses)
 
 
 @pytest.mark.parametrize("figure", FIGURES)

@@ -1,9 +1,7 @@
 """The sweep against a brute force in float64: plain hooks, one prompt, one row and one position at a time."""
 
 import copy
-import json
 import math
-from importlib.resources import files
 from typing import Any
 
 import pytest
@@ -18,9 +16,7 @@ from logos_pl.lenses.norm import Lens, NormLens
 from logos_pl.lenses.translator import Translators
 from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.sweep.document import SCHEMA_FILE
-from logos_pl.sweep.plots import LENS_COLOURS
-from logos_pl.sweep.reader import SWEPT, BatchReading, PromptReader
+from logos_pl.sweep.reader import BatchReading, PromptReader
 from tests.lm.families import FAMILIES, Family, tiny_model
 from tests.lm.oracle import head_logits
 
@@ -280,16 +276,3 @@ def test_residuals_are_kept_on_demand_and_only_those_of_tokens(subject: Subject)
         torch.testing.assert_close(
             kept.residuals[:, start : start + wanted.shape[1]].double(), wanted, atol=1e-4, rtol=1e-4
         )
-
-
-def test_every_lens_that_is_swept_has_a_colour_in_plots_and_on_the_page_and_a_name_in_the_schema() -> None:
-    page = files("logos_pl.sweep").joinpath("page.html").read_text(encoding="utf-8")
-    schema = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
-    run = schema["properties"]["run"]["properties"]
-    assert tuple(LENS_COLOURS) == SWEPT == tuple(run["lenses"]["items"]["enum"])
-    assert len(set(LENS_COLOURS.values())) == len(SWEPT)
-    for lens in SWEPT:
-        assert page.count(f"--{lens}: #") == 2, "light and dark"
-        assert f".{lens} {{ color: var(--{lens}); }}" in page
-    for by_lens in (run["files"]["properties"]["records"], run["files"]["properties"]["next_token"]):
-        assert tuple(by_lens["properties"]) == SWEPT

@@ -1,3 +1,4 @@
+import csv
 import errno
 import json
 import math
@@ -5,7 +6,7 @@ import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast, get_type_hints
 
 import pandas
 import pytest
@@ -15,11 +16,14 @@ from logos_pl.sweep.record_csv import (
     RecordWriter,
     contribution_header,
     flat,
+    header_of,
     next_token_header,
     position_header,
     read_records,
 )
+from logos_pl.sweep.recording import readings_in
 from logos_pl.sweep.records import ContributionRecord, NextTokenRecord, PositionRecord, TopToken
+from tests.sweep.made_records import next_token as made_next_token
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -354,3 +358,19 @@ def test_the_sample_line_that_the_refusals_vary_is_accepted(tmp_path: Path) -> N
 def test_a_missing_file_is_an_error_of_the_disk(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_records(tmp_path / "none.csv")
+
+
+def test_a_new_column_is_a_field_of_the_readings_and_one_of_the_record(tmp_path: Path) -> None:
+    """Recording and CSV follow the two types, so that a metric column touches no other file; see docs/extending.md."""
+    fields = [*get_type_hints(NextTokenRecord).items(), ("varentropy_bits2", float)]
+    wider = cast(Any, NamedTuple)("wider", fields)
+    readings = {"entropy_bits": [[2.0], [1.0]], "varentropy_bits2": [[0.5], [0.1]], "target_p": [[0.0], [0.0]]}
+
+    taken = readings_in(wider, readings)
+    assert taken == {name: readings[name] for name in ("entropy_bits", "varentropy_bits2")}
+    records = [wider(*made_next_token(row, 1.0), varentropy_bits2=taken["varentropy_bits2"][row][0]) for row in (0, 1)]
+    with RecordWriter(tmp_path / "wider.csv", wider) as writer:
+        writer.write(records)
+    assert header_of(wider) == (*next_token_header(), "varentropy_bits2")
+    with (tmp_path / "wider.csv").open() as file:
+        assert [float(line["varentropy_bits2"]) for line in csv.DictReader(file)] == [0.5, 0.1]

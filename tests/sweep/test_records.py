@@ -1,6 +1,7 @@
 import ast
 from pathlib import Path
 
+from logos_pl.data import prompt_types
 from logos_pl.data.prompt_types import AnswerTokens
 from logos_pl.sweep import records
 from logos_pl.sweep.records import COPY_THRESHOLDS, SOFT_WINDOWS
@@ -21,7 +22,9 @@ def test_windows_and_thresholds_are_the_specified_ones() -> None:
 
 
 def test_the_schema_needs_only_the_standard_library() -> None:
-    tree = ast.parse(Path(records.__file__).read_text(encoding="utf-8"))
-    imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert imported == {"typing"}
-    assert not any(isinstance(node, ast.Import) for node in ast.walk(tree))
+    imported = {}
+    for module in (records, prompt_types):
+        tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
+        imported[module] = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        assert not any(isinstance(node, ast.Import) for node in ast.walk(tree))
+    assert imported == {records: {"typing", prompt_types.__name__}, prompt_types: {"typing"}}

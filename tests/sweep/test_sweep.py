@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import load_file
 
 from logos_pl.cli.entry import main
-from logos_pl.sweep.document import SCHEMA_FILE
 from logos_pl.sweep.record_csv import next_token_header, position_header
+from logos_pl.sweep.schema_file import output_schema
 from tests.lm.families import tiny_model
 from tests.tiny import accepted, fit_arguments, make_corpus, make_imported_lens, make_model
 
@@ -67,7 +67,7 @@ def documents(folder: Path) -> dict[str, Any]:
     """All JSON documents of a run, each valid by the shipped schema."""
     read = {path.name: json.loads(path.read_text()) for path in folder.glob("*.json")}
     for document in read.values():
-        jsonschema.validate(document, json.loads(SCHEMA_FILE.read_text()))
+        jsonschema.validate(document, output_schema())
     return read
 
 
@@ -110,10 +110,10 @@ def test_a_sweep_writes_every_file_and_says_where(
         assert name in said
 
 
-def test_a_sweep_that_decomposes_adds_a_file_a_picture_and_how_exact_the_sums_are(
+def test_a_sweep_that_attributes_logits_adds_a_file_a_picture_and_how_exact_the_sums_are(
     tiny: dict[str, Path], fitted: Path, prompts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = {"sweep.decompose": True, "sweep.copy_threshold": 0.01, "sweep.copy_margin": 0}
+    options = {"sweep.attribution": True, "sweep.copy_threshold": 0.01, "sweep.copy_margin": 0}
     options |= {"model.fp32_unembed": False}
     assert main(arguments(tiny, fitted, tmp_path, **{"data.prompts": prompts} | options)) == 0
     said, folder = capsys.readouterr().out, latest(tmp_path)
@@ -141,14 +141,14 @@ def test_a_sweep_that_decomposes_adds_a_file_a_picture_and_how_exact_the_sums_ar
     assert without_answer["token_id"] == predicted["top"][0]["id"]
 
 
-def test_a_model_whose_logits_cannot_be_decomposed_is_refused_before_a_file_is_begun(
+def test_a_model_whose_logits_cannot_be_attributed_is_refused_before_a_file_is_begun(
     tiny: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "post-norm"
     shutil.copytree(tiny["model"], folder)
     tiny_model("opt_post_norm").save_pretrained(folder)
     command = arguments(tiny | {"model": folder}, tmp_path, tmp_path, **{"data.prompt": "sun moon"})
-    assert main([*command, "--sweep.decompose=true"]) == 2
+    assert main([*command, "--sweep.attribution=true"]) == 2
     said = capsys.readouterr()
     assert "The logits of OPTForCausalLM cannot be decomposed: block 1 " in said.err
     assert not list(latest(tmp_path).glob("*.csv*"))
@@ -275,7 +275,7 @@ def test_without_a_tuned_lens_the_norm_lens_is_read_alone_or_not_at_all(
     def must_not_load(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("the model was loaded")
 
-    monkeypatch.setattr("logos_pl.modules.tuning.FrozenLM.load", must_not_load)
+    monkeypatch.setattr("logos_pl.modules.base.FrozenLM.load", must_not_load)
     assert main(arguments(tiny, tmp_path, tmp_path, **{"data.prompt": "sun moon", "sweep.tuned": "require"})) == 2
     assert "There is no tuned lens at" in capsys.readouterr().err
 
@@ -362,7 +362,7 @@ def test_a_full_disk_is_one_sentence_and_keeps_what_was_read(
     def full(*args: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("logos_pl.sweep.files.plots.save_figure", full)
+    monkeypatch.setattr("logos_pl.sweep.plots.save_figure", full)
     assert main(arguments(tiny, fitted, tmp_path, **{"data.prompt": "sun moon"})) == 1
     said = capsys.readouterr().err
     assert re.search("sweep could not be written to .*lightning_logs/sweeps/run-latest: No space left on device", said)
@@ -429,7 +429,7 @@ def test_a_folder_that_another_sweep_writes_to_is_refused_before_the_model_is_lo
     def must_not_load(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("the model was loaded")
 
-    monkeypatch.setattr("logos_pl.modules.tuning.FrozenLM.load", must_not_load)
+    monkeypatch.setattr("logos_pl.modules.base.FrozenLM.load", must_not_load)
     assert main(arguments(tiny, fitted, tmp_path, **{"data.prompt": "sun", "sweep.out_dir": mine})) == 2
     assert "output-tiny-llama-records.csv.partial is there from another sweep" in capsys.readouterr().err
     assert (mine / "output-tiny-llama-records.csv.partial").read_text() == "half"

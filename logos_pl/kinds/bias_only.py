@@ -1,0 +1,14 @@
+"""The bias-only lens: bias and temperature alone, fitted beside a tuned lens and loaded with it. A baseline."""
+
+from logos_pl.kinds.registry import Baseline, LensKind, register
+
+BIAS_ONLY = register(
+    LensKind(
+        name="bias",
+        label="bias-only lens",
+        colour="tab:brown",
+        first_row=1,
+        swept=False,
+        baseline=Baseline(words="a lens with bias and temperature only", legend="bias and temperature only"),
+    )
+)

@@ -1,0 +1,15 @@
+"""The norm lens (logit lens): the model's own head at every row. Always there; all others are compared with it."""
+
+from logos_pl.kinds.registry import Baseline, LensKind, register
+
+NORM = register(
+    LensKind(
+        name="norm",
+        label="norm lens",
+        colour="tab:gray",
+        first_row=None,
+        validated=True,
+        baseline=Baseline(words="the norm lens", legend="norm lens"),
+        page_colours=("#6b737d", "#a7afb9"),
+    )
+)

@@ -1,0 +1,167 @@
+"""The tuned lens: from the folder of a fit or an export, from the Hub, or from a checkpoint."""
+
+import os
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from logos_pl.artifacts.checkpoint_file import check_checkpoint
+from logos_pl.artifacts.checks import check_model
+from logos_pl.artifacts.provenance import Provenance
+from logos_pl.artifacts.store import find_folder
+from logos_pl.artifacts.tuned_lens import load_lenses
+from logos_pl.errors import InputError
+from logos_pl.hub.source import lens_folder
+from logos_pl.kinds.checkpoint import CheckpointOrigin, read_lenses
+from logos_pl.kinds.registry import LensKind, LensSection, register
+from logos_pl.kinds.request import FoundLens, LensOptions, LensRequest, LoadedLens
+from logos_pl.lenses.head import Head
+from logos_pl.lenses.norm import Lens
+from logos_pl.lenses.tuned import TunedLens
+from logos_pl.lm.frozen import FrozenLM
+
+
+@dataclass(frozen=True)
+class TunedLensOrigin:
+    """Where the tuned lens comes from: what of its `provenance.json` bears on the numbers of a sweep.
+
+    Attributes:
+        rank_k: Rank of each translator; 0: bias and temperature only.
+        tokens: Tokens it was trained on, counted.
+        weights_sha256: Hash of its weights.
+        all_gates_passed: None until the gates were measured.
+    """
+
+    model_id: str
+    model_commit: str
+    project_version: str
+    git_sha: str | None
+    decoding_norm: str
+    init: str
+    seed: int
+    rank_k: int
+    tokens: int
+    steps_done: int
+    weights_sha256: str
+    all_gates_passed: bool | None
+
+
+def find(request: LensRequest) -> FoundLens:
+    """The lens that is named, or the one that was fitted here.
+
+    Raises:
+        InputError: A named lens is missing or is not what was published, or there is none and one is required.
+        RunError: The disk or the Hub fails.
+    """
+    source = request.source
+    if source is None:
+        return _find_fitted(request)
+    if Path(source).is_file():
+        check_checkpoint(Path(source))
+        return FoundLens(partial(_load_checkpoint, Path(source)), title=os.path.relpath(source))
+    folder = lens_folder(source, request.model_id, request.revision)
+    title = source if request.revision is None else f"{source} at {request.revision}"
+    return FoundLens(partial(_load_folder, folder), title=title)
+
+
+def _find_fitted(request: LensRequest) -> FoundLens:
+    """The lens in the folder that a fit exports to."""
+    if request.folder is None:
+        return FoundLens(partial(_load_folder, Path()), there=False)
+    shown, load = os.path.relpath(request.folder), partial(_load_folder, request.folder)
+    try:
+        find_folder(request.folder)
+    except InputError as error:
+        sentence = f"There is no tuned lens at {shown}: fit one with `{request.fit_command}`."
+        if request.use == "require":
+            raise InputError(sentence) from error
+        return FoundLens(load, there=False, sentence=sentence)
+    return FoundLens(load, title=shown)
+
+
+def _load_folder(folder: Path, lm: FrozenLM, head: Head) -> LoadedLens:
+    tuned, bias_only, provenance = load_lenses(folder, lm, head)
+    _refuse_other_norm(provenance.decoding_norm, head)
+    share, identity = provenance.dataset.held_out_frac, str(provenance.sha256)
+    return LoadedLens(_bound(tuned, bias_only, head), provenance, share, identity)
+
+
+def _load_checkpoint(path: Path, lm: FrozenLM, head: Head) -> LoadedLens:
+    tuned, bias_only, origin = read_lenses(path)
+    check_model(origin, lm)
+    _refuse_other_norm(origin.decoding_norm, head)
+    lenses = _bound(TunedLens(tuned), None if bias_only is None else TunedLens(bias_only), head)
+    return LoadedLens(lenses, origin, origin.held_out_frac, str(origin))
+
+
+def _bound(tuned: TunedLens, bias_only: TunedLens | None, head: Head) -> dict[str, Lens]:
+    """The lenses by name, all with one head; of rank 0 a lens is bias and temperature alone, and its own baseline."""
+    lenses: dict[str, Lens] = {"tuned": tuned.bind(head)}
+    if tuned.translators.rank == 0:
+        lenses["bias"] = tuned
+    elif bias_only is not None:
+        lenses["bias"] = bias_only.bind(head)
+    return lenses
+
+
+def _refuse_other_norm(trained_with: str, head: Head) -> None:
+    if trained_with != head.decoding_norm:
+        raise InputError(
+            f"The lens was trained with decoding_norm {trained_with}, and the run asks for {head.decoding_norm}: "
+            f"give --model.decoding_norm {trained_with}."
+        )
+
+
+def exported_step(origin: object) -> int:
+    """The optimiser step whose weights the lens has."""
+    assert isinstance(origin, Provenance | CheckpointOrigin)
+    return origin.step if isinstance(origin, CheckpointOrigin) else origin.optim.exported_step
+
+
+def describe(origin: Provenance | CheckpointOrigin | None) -> TunedLensOrigin | None:
+    """What the sweep's document records of a provenance; nothing of a checkpoint, which has none."""
+    if not isinstance(origin, Provenance):
+        return None
+    return TunedLensOrigin(
+        model_id=origin.model_id,
+        model_commit=origin.model_commit,
+        project_version=origin.project_version,
+        git_sha=origin.git_sha,
+        decoding_norm=origin.decoding_norm,
+        init=origin.init.kind,
+        seed=origin.seed,
+        rank_k=origin.capacity.rank_k,
+        tokens=origin.budget.tokens,
+        steps_done=origin.optim.steps_done,
+        weights_sha256=origin.sha256["weights.pt"],
+        all_gates_passed=None if origin.acceptance is None else origin.acceptance.passed,
+    )
+
+
+def _accepted(recorded: TunedLensOrigin | None) -> bool | None:
+    return None if recorded is None else recorded.all_gates_passed
+
+
+TUNED = register(
+    LensKind(
+        name="tuned",
+        label="tuned lens",
+        colour="tab:blue",
+        first_row=1,
+        find=find,
+        validated=True,
+        judged=True,
+        needed_by=frozenset({"validate", "test"}),
+        options=LensOptions(
+            source=("ckpt_path", "lens.source"),
+            revision="lens.revision",
+            use="sweep.tuned",
+            folder="export.folder",
+            fit_command="fit",
+        ),
+        section=LensSection(key="tuned_lens", origin_key="provenance", describe=describe),
+        accepted=_accepted,
+        page_colours=("#1f6fd0", "#6cabff"),
+        dash="6 2",
+    )
+)
