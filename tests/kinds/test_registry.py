@@ -1,9 +1,11 @@
 import json
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from logos_pl import kinds as package
 from logos_pl.artifacts.verdict import Baseline as RecordedBaseline
 from logos_pl.kinds.registry import (
     LensKind,
@@ -38,6 +40,23 @@ def test_lenses_are_shown_in_the_order_of_their_registration_and_a_new_one_last(
     finally:
         unregister("toy")
     assert "toy" not in swept()
+
+
+def test_a_file_in_the_package_is_all_it_takes_to_register_a_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "boxed.py").write_text(
+        "from logos_pl.kinds.registry import LensKind, register\n"
+        "register(LensKind(name='boxed', label='boxed lens', colour='tab:red', first_row=0))\n"
+    )
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    package.import_kinds()
+    try:
+        assert kinds()[-1].name == "boxed"
+    finally:
+        unregister("boxed")
+        monkeypatch.delitem(sys.modules, "logos_pl.kinds.boxed")
+        monkeypatch.delattr(package, "boxed")
 
 
 def test_the_baselines_are_those_that_a_verdict_is_recorded_over() -> None:
