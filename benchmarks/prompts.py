@@ -15,7 +15,7 @@ from logos_pl.lenses.translator import Translators
 from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.settings.lens import TuningSettings
-from logos_pl.sweep.reader import PromptReader
+from logos_pl.sweeps.reader import PromptReader
 
 ANSWER_TOKENS = 2
 # Size of the entries of V and c next to the identity, whose entries are 1.

@@ -14,10 +14,10 @@ from benchmarks.prompts import token_string, tokens_in
 from benchmarks.timing import Clock, Ratio, Times, alternate, ratio
 from logos_pl.data.prompts import PromptBatch
 from logos_pl.functional.blocks import spans
-from logos_pl.sweep.reader import BatchReading, PromptReader
-from logos_pl.sweep.record_csv import RecordWriter
-from logos_pl.sweep.recording import records_of
-from logos_pl.sweep.records import NextTokenRecord, PositionRecord, PromptRecords
+from logos_pl.sweeps.reader import BatchReading, PromptReader
+from logos_pl.sweeps.record_csv import RecordWriter
+from logos_pl.sweeps.recording import records_of
+from logos_pl.sweeps.records import NextTokenRecord, PositionRecord, PromptRecords
 
 FORWARD, FLOOR, READ, RECORDS, CSV = "forward", "floor", "read", "records", "csv"
 

@@ -21,7 +21,7 @@ from benchmarks.sweep_settings import SweepSettings, parse
 from logos_pl.cli.quiet import silence_third_parties
 from logos_pl.errors import InputError, LogosError
 from logos_pl.lenses.tuned import TunedLens
-from logos_pl.sweep.reader import PromptReader
+from logos_pl.sweeps.reader import PromptReader
 
 
 class SweepFigures(NamedTuple):

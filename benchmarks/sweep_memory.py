@@ -13,7 +13,7 @@ from benchmarks.reading import records, write
 from benchmarks.settings import make_model
 from benchmarks.sweep_settings import SweepSettings, parse
 from logos_pl.data.prompts import PromptBatch
-from logos_pl.sweep.reader import PromptReader
+from logos_pl.sweeps.reader import PromptReader
 
 
 class SweepMemory(NamedTuple):

@@ -35,11 +35,11 @@ from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.memory import StepSize
 from logos_pl.lm.model_shape import model_shape
 from logos_pl.lm.residuals import residuals
-from logos_pl.sweep.attribution import DirectLogitAttribution
-from logos_pl.sweep.milestones import Milestones, milestones
-from logos_pl.sweep.reader import PromptReader, refuse_other_model
-from logos_pl.sweep.recording import records_of
-from logos_pl.sweep.records import ContributionRecord, NextTokenRecord, PositionRecord, PromptRecords
+from logos_pl.sweeps.attribution import DirectLogitAttribution
+from logos_pl.sweeps.milestones import Milestones, milestones
+from logos_pl.sweeps.reader import PromptReader, refuse_other_model
+from logos_pl.sweeps.recording import records_of
+from logos_pl.sweeps.records import ContributionRecord, NextTokenRecord, PositionRecord, PromptRecords
 
 __all__ = [
     "Sweep",

@@ -16,7 +16,7 @@ from logos_pl.errors import InputError
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.sweep.record_csv import flat, next_token_header
+from logos_pl.sweeps.record_csv import flat, next_token_header
 from tests.artifacts.lenses import make_lm, make_provenance, make_translators
 from tests.tiny import make_imported_lens, make_model
 

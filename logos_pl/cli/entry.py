@@ -12,7 +12,7 @@ from logos_pl.cli.quiet import silence_third_parties
 from logos_pl.cli.run import run_command
 from logos_pl.errors import InterruptedRunError, LogosError
 from logos_pl.io.terminal import complain, say
-from logos_pl.sweep.writer import SweepDestination
+from logos_pl.sweeps.writer import SweepDestination
 
 
 def main(args: list[str] | None = None) -> int:

@@ -21,9 +21,9 @@ from logos_pl.settings.fit import ExportSettings
 from logos_pl.settings.model import ModelSettings
 from logos_pl.settings.sweep import LensSources, PrismFolder, SweepSettings
 from logos_pl.settings.text import PromptSettings
-from logos_pl.sweep.module import SweepModule
-from logos_pl.sweep.several_models import record_skips, write_cross_report
-from logos_pl.sweep.writer import SweepDestination, SweepWriter
+from logos_pl.sweeps.module import SweepModule
+from logos_pl.sweeps.several_models import record_skips, write_cross_report
+from logos_pl.sweeps.writer import SweepDestination, SweepWriter
 
 
 class SeveralModelsAskedError(Exception):

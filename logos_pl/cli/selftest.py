@@ -25,8 +25,8 @@ from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
 from logos_pl.settings.model import ModelSettings
 from logos_pl.settings.text import PromptSettings
-from logos_pl.sweep.module import SweepModule
-from logos_pl.sweep.reader import BatchReading, PromptReader
+from logos_pl.sweeps.module import SweepModule
+from logos_pl.sweeps.reader import BatchReading, PromptReader
 
 KL_BOUND_BITS = 1e-4
 """How far a decoded distribution may be from what it claims to be. Source: docs/method.md §1."""

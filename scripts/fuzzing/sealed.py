@@ -25,7 +25,7 @@ from logos_pl.cli.run_folder import find_checkpoint
 from logos_pl.fit.checkpoint import AtomicCheckpointIO
 from logos_pl.hub.index import read_index
 from logos_pl.hub.verify import artifact_files
-from logos_pl.sweep.record_csv import read_records
+from logos_pl.sweeps.record_csv import read_records
 
 LENS, PRISM, HUB = "checkpoints/tuned_lenses/tiny", "checkpoints/prisms/tiny", "hub"
 CACHE = f"cache/hub/datasets--{REPO.replace('/', '--')}/snapshots/{COMMIT}"

@@ -18,7 +18,7 @@ from benchmarks.timing import alternate
 from logos_pl.data.prompts import TOKENS_PER_BATCH
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.settings.lens import TuningSettings
-from logos_pl.sweep.record_csv import read_records
+from logos_pl.sweeps.record_csv import read_records
 from tests.tiny import make_model
 
 D, VOCAB, BLOCKS, INNER, RANK = 16, 23, 4, 32, 3

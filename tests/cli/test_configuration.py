@@ -19,7 +19,7 @@ from logos_pl.cli.predict import Predict
 from logos_pl.cli.run import KINDS, SECTIONS, LogosCLI
 from logos_pl.cli.trainer_options import TrainerSettings
 from logos_pl.errors import InputError
-from logos_pl.sweep.writer import SweepDestination
+from logos_pl.sweeps.writer import SweepDestination
 
 DEMO = "data: {dataset: demo, seq_len: 128, tokens: 1_000_000}\nmodel: {model_id: demo}\n"
 

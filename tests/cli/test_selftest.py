@@ -10,7 +10,7 @@ from logos_pl.data.prompt_types import Prompt
 from logos_pl.data.prompts import ask, batches
 from logos_pl.lenses.head import Head, RowNorms
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.sweep.reader import PromptReader
+from logos_pl.sweeps.reader import PromptReader
 from tests.tiny import make_model
 
 

@@ -19,7 +19,7 @@ from logos_pl.lm.residuals import residuals
 from logos_pl.lm.tokenizer import load_tokenizer
 from logos_pl.settings.resolve import resolve_text
 from logos_pl.settings.text import TrainingTextSettings
-from logos_pl.sweep.schema_file import output_schema
+from logos_pl.sweeps.schema_file import output_schema
 from tests.tiny import accepted, fit_arguments, make_corpus, make_model
 
 POSITIONS = 1_000

@@ -16,8 +16,8 @@ from logos_pl.gates.evaluator import GateEvaluator, GateReadings
 from logos_pl.lenses.calibration import TemperedLens
 from logos_pl.lenses.translator import Translators
 from logos_pl.lenses.tuned import TunedLens
-from tests.sweep.test_reader import PROMPTS, Subject
-from tests.sweep.test_reader import asked as resolved_or_none
+from tests.sweeps.test_reader import PROMPTS, Subject
+from tests.sweeps.test_reader import asked as resolved_or_none
 
 SEQ_LEN = 9
 TEXTS = torch.randint(1, 97, (4, SEQ_LEN), generator=torch.Generator().manual_seed(6))

@@ -359,7 +359,7 @@ def test_a_lens_that_passes_ends_with_0_and_is_preferred_from_then_on(
     shutil.copytree(trained.folder / "lenses", tmp_path / "lenses")
     monkeypatch.setattr("logos_pl.gates.gates.MIN_DELTA_KL_BITS", {25: 0.0, 50: 0.0, 75: 0.0})
     monkeypatch.setattr("logos_pl.gates.gates.MIN_EARLY_FRAC", 0.2)
-    monkeypatch.setattr("logos_pl.sweep.plots.save_figure", lambda figure, path: path.touch())
+    monkeypatch.setattr("logos_pl.sweeps.plots.save_figure", lambda figure, path: path.touch())
     run = judge(tmp_path)
     asked = ["--data.prompt=The capital of Italy is called simply", "--data.answer=Rome"]
     assert command("predict", tmp_path, *asked, f"--sweep.out_dir={tmp_path / 'sweep'}") == 0

@@ -19,8 +19,8 @@ from logos_pl.kinds.registry import (
     swept,
     unregister,
 )
-from logos_pl.sweep.schema_file import SCHEMA_FILE
-from tests.sweep.page_records import write_page
+from logos_pl.sweeps.schema_file import SCHEMA_FILE
+from tests.sweeps.page_records import write_page
 
 
 def toy(**changes: object) -> LensKind:

@@ -20,10 +20,10 @@ from logos_pl.lenses.calibration import TemperedLens
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import NormLens
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.sweep import plots
-from logos_pl.sweep.cross_report import cross_model_report
-from logos_pl.sweep.schema_file import output_schema
-from tests.sweep.swept import sweep as made_sweep
+from logos_pl.sweeps import plots
+from logos_pl.sweeps.cross_report import cross_model_report
+from logos_pl.sweeps.schema_file import output_schema
+from tests.sweeps.swept import sweep as made_sweep
 from tests.tiny import fit_arguments, make_corpus, make_model
 
 TAU = 2.0

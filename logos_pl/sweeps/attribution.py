@@ -1,0 +1,193 @@
+"""Direct logit attribution: what embedding, attention, MLP and biases contribute to the logits after prompts."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from logos_pl.data.prompts import TokenizedPrompt
+from logos_pl.functional.contributions import Readout, frozen_scale, logit_contributions, rounding_bound
+from logos_pl.lenses.head import Head
+from logos_pl.lenses.readout import readout
+from logos_pl.lm.anatomy import exact_logits
+from logos_pl.lm.branches import find_branches, keeping_branches
+from logos_pl.lm.frozen import FrozenLM
+from logos_pl.sweeps.records import ContributionRecord, LogitAttribution
+
+
+class Component(NamedTuple):
+    """One part of a logit: its name, its kind, and the block it is from, if any."""
+
+    name: str
+    kind: str
+    layer: int | None
+
+
+class LogitParts(NamedTuple):
+    """The logits of one or two tokens after a prompt and what adds up to them, in nats, on the CPU.
+
+    Attributes:
+        token_ids: The answer's first token or, without a resolved answer, the one the model puts first; then the
+            contrast's first, where answer and contrast are resolved.
+        components: What the rows of `contributions` are.
+        contributions: In fp64.
+        norm_scale: What the final norm multiplies the last row by, frozen.
+        model_logits: The model's own, before any soft-cap.
+        softcap: Bound of the model's logits, or None.
+    """
+
+    token_ids: tuple[int, ...]
+    components: tuple[Component, ...]
+    contributions: Float[Tensor, "components tokens"]
+    norm_scale: float
+    model_logits: list[float]
+    softcap: float | None
+
+
+class NotAttributed(NamedTuple):
+    """Stands where one prompt's logits could not be attributed to components.
+
+    Attributes:
+        reason: Why, in one sentence.
+    """
+
+    reason: str
+
+
+class DirectLogitAttribution:
+    """Attributes the logits after the prompts of a batch to components, from the forward pass of the sweep.
+
+    Args:
+        lm: The frozen model.
+        head: Its head.
+
+    Raises:
+        InputError: The model's blocks do not add the outputs of an attention and an MLP to the residual stream.
+    """
+
+    def __init__(self, lm: FrozenLM, head: Head) -> None:
+        self.head = head
+        self.branches = find_branches(lm.model, lm.anatomy)
+        self._uncapped = replace(lm.anatomy, softcap=None)
+        self._dtype, self._device = lm.stream_dtype, lm.device
+
+    @contextmanager
+    def keeping(self, places: Int[Tensor, " prompts"]) -> Iterator[Float[Tensor, "blocks 2 prompts d_model"]]:
+        """What the branches of a forward within the `with` add at some places of the flattened batch."""
+        anatomy = self.head.anatomy
+        size = (anatomy.num_blocks, 2, len(places), anatomy.d_model)
+        kept = torch.empty(size, dtype=self._dtype, device=self._device)
+        with keeping_branches(self.branches, kept, places.to(self._device)):
+            yield kept
+
+    def parts(
+        self,
+        prompts: Sequence[TokenizedPrompt],
+        branches: Float[Tensor, "blocks 2 prompts d_model"],
+        embedding: Float[Tensor, "prompts d_model"],
+        last_row: Float[Tensor, "prompts d_model"],
+    ) -> tuple[LogitParts | NotAttributed, ...]:
+        """The parts of every prompt's logits, from what was read at the prompts' last tokens.
+
+        A prompt is left out where more than rounding is missing between the last row and what was added up to it.
+        """
+        logits = exact_logits(self._uncapped, last_row)
+        added = torch.cat([embedding[None], branches.flatten(0, 1)]).cpu()
+        ends = last_row.cpu()
+        return tuple(
+            self._attribute(asked, added[:, number].double(), ends[number].double(), logits[number])
+            for number, asked in enumerate(prompts)
+        )
+
+    def _attribute(
+        self,
+        asked: TokenizedPrompt,
+        added: Float[Tensor, "added d_model"],
+        last_row: Float[Tensor, " d_model"],
+        logits: Float[Tensor, " vocab"],
+    ) -> LogitParts | NotAttributed:
+        rounding = last_row - added.sum(dim=0)
+        # What is not finite is reported elsewhere.
+        if (rounding.abs() > rounding_bound(added, self._dtype)).any():
+            return NotAttributed(
+                f"After the prompt {asked.prompt.prompt_id} ({asked.prompt.variant}), embedding, attention and MLP of "
+                f"{self.head.anatomy.architecture} are {float(rounding.abs().max()):.2g} away from the last row, more "
+                "than rounding explains, so that its logits are not attributed to components."
+            )
+        token_ids, final = _tokens(asked, logits), self.head.final
+        read, centred = readout(self.head, token_ids), final.kind == "layer"
+        scale = last_row.new_ones(()) if final.kind == "identity" else frozen_scale(last_row, final.eps, centred)
+        shares = logit_contributions(torch.cat([added, rounding[None]]), read.direction, scale, centred)
+        biases = _biases(read)
+        return LogitParts(
+            token_ids=token_ids,
+            components=(*_components(len(self.branches)), *(Component(name, "bias", None) for name in biases)),
+            contributions=torch.cat([shares, *(bias[None] for bias in biases.values())]),
+            norm_scale=float(scale),
+            model_logits=logits[list(token_ids)].tolist(),
+            softcap=self.head.unembedding.softcap,
+        )
+
+
+def logit_attribution(
+    asked: TokenizedPrompt, parts: LogitParts, token_string: Callable[[int], str]
+) -> LogitAttribution:
+    """A prompt's attribution as records, the total last."""
+    token_id, contrast_id = (*parts.token_ids, None)[:2]
+    assert token_id is not None
+    contrast = None if contrast_id is None else token_string(contrast_id)
+    sums = [*parts.contributions.tolist(), parts.contributions.sum(dim=0).tolist()]
+    records = tuple(
+        ContributionRecord(
+            prompt_id=asked.prompt.prompt_id,
+            prompt_variant=asked.prompt.variant,
+            component=component.name,
+            kind=component.kind,
+            layer=component.layer,
+            token_id=token_id,
+            token=token_string(token_id),
+            contribution_nats=nats[0],
+            contrast_id=contrast_id,
+            contrast=contrast,
+            margin_contribution_nats=_margin(nats),
+        )
+        for component, nats in zip((*parts.components, Component("total", "total", None)), sums, strict=True)
+    )
+    logit, cap = parts.model_logits[0], parts.softcap
+    return LogitAttribution(
+        contributions=records,
+        norm_scale=parts.norm_scale,
+        model_logit_nats=logit,
+        model_margin_nats=_margin(parts.model_logits),
+        capped_logit_nats=None if cap is None else cap * math.tanh(logit / cap),
+    )
+
+
+def _margin(logits: Sequence[float]) -> float | None:
+    """The first token's minus the second's; None without a second."""
+    return logits[0] - logits[1] if len(logits) == 2 else None
+
+
+def _tokens(asked: TokenizedPrompt, logits: Float[Tensor, " vocab"]) -> tuple[int, ...]:
+    answer, contrast = asked.gold.first_id, asked.contrast.first_id
+    if answer is None:
+        return (int(logits.argmax()),)
+    return (answer,) if contrast is None else (answer, contrast)
+
+
+def _components(num_blocks: int) -> Iterator[Component]:
+    yield Component("embedding", "embedding", None)
+    for layer in range(1, num_blocks + 1):
+        yield Component(f"attn_{layer}", "attention", layer)
+        yield Component(f"mlp_{layer}", "mlp", layer)
+    yield Component("rounding", "rounding", None)
+
+
+def _biases(read: Readout) -> dict[str, Float[Tensor, " tokens"]]:
+    named = {"norm_bias": read.norm_bias, "projection_bias": read.projection_bias, "head_bias": read.head_bias}
+    return {name: bias for name, bias in named.items() if bias is not None}

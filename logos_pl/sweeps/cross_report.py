@@ -1,0 +1,109 @@
+"""Several models side by side: `evaluation-cross-models.md`, medians over each model's prompts."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from logos_pl.io.markdown import cite, code, escaped, number, table
+from logos_pl.kinds.registry import compared
+from logos_pl.sweeps.document_summaries import MEASURES, depth_rows
+from logos_pl.sweeps.report_depth import against_norm, depth_medians, finite_median, next_token_file
+from logos_pl.sweeps.report_input import REPORTED_MILESTONES, ReportInput
+
+HOW_TO_READ = (
+    "Medians are over all prompts of a model, controls and those without filler included, that have a finite value; in "
+    "brackets, how many these are. Milestones are fractions of the number of blocks. In a table, a column headed in "
+    "code is the column or key of that name in the file and at the place that end the line; a list without an index "
+    "stands for all its entries."
+)
+
+
+def cross_model_report(sweeps: Sequence[ReportInput]) -> str:
+    """`evaluation-cross-models.md`: the same sections in the same order whatever was read.
+
+    Args:
+        sweeps: One per model, in the order of the lines.
+    """
+    sections: dict[str, Callable[[Sequence[ReportInput]], str]] = {
+        "Models": _models,
+        "Final prediction": _final,
+        "Milestones": _milestones,
+        "KL, entropy and cosine at 0/25/50/75/100% depth": _depth,
+        **{f"{kind.name.capitalize()} against norm": partial(_against_norm, lens=kind.name) for kind in compared()},
+        "Checks": _checks,
+    }
+    parts = [f"## {heading}\n\n{section(sweeps)}" for heading, section in sections.items()]
+    return "\n".join([f"# Evaluation across models\n\n{HOW_TO_READ}\n", *parts])
+
+
+def _models(sweeps: Sequence[ReportInput]) -> str:
+    rows = [
+        [
+            escaped(e.model_id), str(e.num_blocks), ", ".join(e.swept.lenses) or "–",
+            str(len(e.swept.prompts)), e.cite("model_stats.num_blocks, run.lenses, run.num_prompts"),
+        ]
+        for e in sweeps
+    ]  # fmt: skip
+    return table(["model", "`num_blocks`", "`lenses`", "`num_prompts`", "source"], rows)
+
+
+def _final(sweeps: Sequence[ReportInput]) -> str:
+    rows = []
+    for e in sweeps:
+        status = Counter(gold["status"] for gold in e.swept.gold_answer)
+        finals = list(e.swept.final_prediction)
+        first = sum(final["answer_rank"] == 1 for final in finals)
+        entropy, _ = finite_median([final["entropy_bits"] for final in finals])
+        counts = [str(status[name]) for name in ("resolved", "unresolved", "none")]
+        where = e.cite("gold_answer.status, final_prediction.answer_rank, final_prediction.entropy_bits")
+        rows.append([escaped(e.model_id), *counts, str(first), number(entropy), where])
+    answers = ["answers resolved", "unresolved", "none", "answer at rank 1"]
+    return table(["model", *answers, "median `entropy_bits`", "source"], rows)
+
+
+def _milestones(sweeps: Sequence[ReportInput]) -> str:
+    rows = []
+    for e in sweeps:
+        for lens in e.swept.lenses:
+            of = e.milestones(lens)
+            cells = []
+            for key in REPORTED_MILESTONES:
+                frac, count = finite_median([at[key]["frac"] for at in of])
+                cells.append(f"{number(frac)} ({count})")
+            where = e.cite("diagnostics", f"milestones.{lens}", "frac")
+            rows.append([escaped(e.model_id), lens, str(len(of)), *cells, where])
+    return table(["model", "lens", "prompts", *map(code, REPORTED_MILESTONES), "source"], rows)
+
+
+def _depth(sweeps: Sequence[ReportInput]) -> str:
+    rows = []
+    for e in sweeps:
+        for lens in e.swept.lenses:
+            file = next_token_file(e.files, lens)
+            for i, (percent, row) in enumerate(depth_rows(e.num_blocks).items()):
+                name = [escaped(e.model_id), lens, f"{percent}%", str(row)]
+                rows.append([*name, *depth_medians(e.swept.summaries, lens, i), cite(file, f"layer {row}")])
+    return table(["model", "lens", "depth", "row", *map(code, MEASURES), "source"], rows)
+
+
+def _against_norm(sweeps: Sequence[ReportInput], lens: str) -> str:
+    parts = []
+    for e in sweeps:
+        gain = against_norm(e.swept.summaries, lens, e.num_blocks, e.files)
+        if gain:
+            parts.append(f"### {escaped(e.model_id)}\n\n{gain}")
+    return "\n".join(parts) or "No model was read with this lens.\n"
+
+
+def _checks(sweeps: Sequence[ReportInput]) -> str:
+    rows = []
+    for e in sweeps:
+        risks = Counter(diagnostic["raw_versus_norm"]["lens_artifact_risk"] for diagnostic in e.swept.diagnostics)
+        warned = sum(diagnostic["last_row"]["warn_high_last_layer_kl"] for diagnostic in e.swept.diagnostics)
+        broken = sum(bool(diagnostic["nonfinite"]) for diagnostic in e.swept.diagnostics)
+        counts = [str(risks[risk]) for risk in ("low", "medium", "high")]
+        keys = ("raw_versus_norm.lens_artifact_risk", "last_row.warn_high_last_layer_kl", "nonfinite")
+        where = e.cite("diagnostics", *keys)
+        rows.append([escaped(e.model_id), *counts, str(warned), str(broken), where])
+    risk = [f"prompts of {of} `lens_artifact_risk`" for of in ("low", "medium", "high")]
+    return table(["model", *risk, "with `warn_high_last_layer_kl`", "with `nonfinite`", "source"], rows)

@@ -1,0 +1,227 @@
+"""The files of one model's sweep: CSV and page while it runs; JSON, plots and report when it has ended."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+from jaxtyping import Float
+from safetensors.torch import save
+from torch import Tensor
+
+from logos_pl.io.files import replace_file
+from logos_pl.kinds.registry import compared, kind_of, swept
+from logos_pl.modules.base import LensModule
+from logos_pl.sweeps.copy_collapse import COPY_RULE, CopyRule
+from logos_pl.sweeps.document import OutputBuilder, failed_output, preferred_lens, to_json
+from logos_pl.sweeps.document_prompt import RawLens
+from logos_pl.sweeps.document_schema import Files
+from logos_pl.sweeps.folder import SweepFolder
+from logos_pl.sweeps.milestones import Milestones
+from logos_pl.sweeps.page import PageWriter
+from logos_pl.sweeps.pictures import Drawn, draw_pictures
+from logos_pl.sweeps.plots import PromptSample
+from logos_pl.sweeps.record_csv import RecordWriter
+from logos_pl.sweeps.records import ContributionRecord, NextTokenRecord, PositionRecord, PromptRecords
+from logos_pl.sweeps.report import evaluation_report
+from logos_pl.sweeps.report_input import ReportInput
+from logos_pl.sweeps.run_facts import dtype_name, model_identity, model_stats, run_facts
+
+
+class SweepFiles:
+    """What one model's sweep writes into its folder; `report` is what a comparison of models is made of, at the end.
+
+    Args:
+        folder: The folder, which other models may share.
+        module: The module that reads, its model and lenses in place.
+        raw_lens: Rows at which the norm lens is set against the bare unembedding in the JSON.
+        attribution: The answers' logits are attributed to components, too.
+        copy_rule: What makes a copy.
+
+    Raises:
+        OSError: The disk refuses.
+    """
+
+    def __init__(
+        self,
+        folder: SweepFolder,
+        module: LensModule,
+        raw_lens: RawLens,
+        *,
+        attribution: bool = False,
+        copy_rule: CopyRule = COPY_RULE,
+    ) -> None:
+        self.folder = folder.path
+        self.name = module.frozen.clean_model_name
+        self.lenses = [lens for lens in swept() if lens in module.lenses]
+        self.module = module
+        self.origins = {kind.name: kind.section.describe(module.origins.get(kind.name)) for kind in compared()}
+        self.copy_rule = copy_rule
+        self.started = datetime.now(UTC)
+        self._builder = OutputBuilder(raw_lens)
+        self._drawn = PromptSample()
+        self._residuals: list[str] = []
+        self._largest_error_nats = 0.0
+        self._num_attributed = 0
+        self._not_attributed: list[str] = []
+        with ExitStack() as stack:
+            self._positions = {
+                lens: stack.enter_context(RecordWriter(self._table("records", lens), PositionRecord))
+                for lens in self.lenses
+            }
+            self._next_token = {
+                lens: stack.enter_context(RecordWriter(self._table("pure-next-token", lens), NextTokenRecord))
+                for lens in self.lenses
+            }
+            self._contributions: RecordWriter[ContributionRecord] | None = None
+            if attribution:
+                writer = RecordWriter(self._path("decomposition.csv"), ContributionRecord)
+                self._contributions = stack.enter_context(writer)
+            num_blocks = module.frozen.num_blocks
+            page = PageWriter(self._path("page.html"), self.name, self.lenses, num_blocks)
+            self._page = stack.enter_context(page)
+            self._open_files = stack.pop_all()
+
+    def _path(self, ending: str) -> Path:
+        return self.folder / f"output-{self.name}-{ending}"
+
+    def _table(self, records: str, lens: str) -> Path:
+        return self._path(f"{records}{kind_of(lens).file_suffix}.csv")
+
+    def add(self, records: PromptRecords, reached: Mapping[str, Milestones]) -> None:
+        """Write one prompt.
+
+        Raises:
+            OSError: The disk refuses.
+        """
+        for lens in self.lenses:
+            self._positions[lens].write(records.positions[lens])
+            self._next_token[lens].write(records.next_token[lens])
+        if self._contributions is not None and records.attribution is not None:
+            self._contributions.write(records.attribution.contributions)
+            self._largest_error_nats = max(self._largest_error_nats, abs(records.attribution.error_nats))
+            self._num_attributed += 1
+        if records.not_attributed is not None:
+            self._not_attributed.append(records.not_attributed)
+        self._page.add(records, reached)
+        self._builder.add(records)
+        self._drawn.add(records)
+
+    def add_residuals(self, records: PromptRecords, h: Float[Tensor, "rows pos d_model"]) -> None:
+        """Keep a prompt's residual stream.
+
+        Raises:
+            OSError: The disk refuses.
+        """
+        path = self._path(f"residuals-{records.prompt.prompt_id}-{records.prompt.variant}.safetensors")
+        replace_file(path, save({"residuals": h.contiguous()}))
+        self._residuals.append(path.name)
+
+    def exactness(self) -> str:
+        """How close the sums of components are to the model's own logits, and how many prompts have none; in words."""
+        sentences = []
+        if self._num_attributed:
+            sentences.append(
+                "Embedding, attention, MLP and biases add up to the model's own logits within "
+                f"{self._largest_error_nats:.1g} nats in {dtype_name(self.module.frozen)}."
+            )
+        if left_out := len(self._not_attributed):
+            of = left_out + self._num_attributed
+            more = "" if left_out == 1 else " The others are in the JSON, under diagnostics."
+            sentences.append(
+                f"Left out of the attribution: {left_out} of {of} prompts. {self._not_attributed[0]}{more}"
+            )
+        return " ".join(sentences)
+
+    def preference(self) -> str:
+        """Which lens to go by, in one sentence, and why; empty without a lens whose verdict is recorded."""
+        for kind in compared():
+            if kind.accepted is None or kind.name not in self.lenses:
+                continue
+            passed = kind.accepted(self.origins[kind.name])
+            if passed is None:
+                return f"The {kind.label} has not been judged (`logos-pl test`): go by the norm lens."
+            if not passed:
+                return f"The {kind.label} has not passed all gates: go by the norm lens."
+            return f"The {kind.label} has passed all gates: go by it."
+        return ""
+
+    def finish(self) -> list[tuple[str, str]]:
+        """Complete all files.
+
+        Returns:
+            Name and content of each, for the user.
+
+        Raises:
+            OSError: The disk refuses.
+        """
+        self._open_files.close()
+        lm = self.module.frozen
+        num_attributed = None if self._contributions is None else self._num_attributed
+        drawn = draw_pictures(Drawn(self._drawn, lm.num_blocks, self.name, self.lenses, num_attributed), self._path)
+        report = self._path("evaluation.md").with_name(f"evaluation-{self.name}.md")
+        files = Files(
+            records={lens: writer.path.name for lens, writer in self._positions.items()},
+            next_token={lens: writer.path.name for lens, writer in self._next_token.items()},
+            decomposition=None if self._contributions is None else self._contributions.path.name,
+            plots=drawn,
+            page=self._page.path.name,
+            report=report.name,
+        )
+        self.report = ReportInput(
+            model_id=lm.model_id,
+            clean_model_name=self.name,
+            num_blocks=lm.num_blocks,
+            swept=self._builder.swept(),
+            files=_by_kind(files, self.name),
+            preferred_lens=preferred_lens(self.origins),
+        )
+        replace_file(report, evaluation_report(self.report).encode())
+        facts = run_facts(self.module, self.started, self.copy_rule)
+        output = self._builder.finish(model_identity(lm), facts, files, model_stats(self.module), self.origins)
+        replace_file(self._json(), to_json(output).encode())
+        return self._contents(files)
+
+    def _json(self) -> Path:
+        return self.folder / f"output-{self.name}.json"
+
+    def fail(self, error: BaseException) -> None:
+        """Record that the sweep ended early; files that are not whole stay as `.partial`.
+
+        Raises:
+            OSError: The disk refuses even that.
+        """
+        try:
+            self._open_files.__exit__(type(error), error, error.__traceback__)
+        finally:  # closing may fail for the same reason
+            self._record_failure(error)
+
+    def _record_failure(self, error: BaseException) -> None:
+        sentence = " ".join(str(error).split()) or type(error).__name__
+        facts = run_facts(self.module, self.started, self.copy_rule)
+        output = failed_output(model_identity(self.module.frozen), facts, sentence)
+        replace_file(self._json(), to_json(output).encode())
+
+    def _contents(self, files: Files) -> list[tuple[str, str]]:
+        contents = [
+            *((name, f"{lens} lens, the token after each prompt") for lens, name in files.next_token.items()),
+            *((name, f"{lens} lens, every position") for lens, name in files.records.items()),
+            *([(files.decomposition, "the answer's logit, component by component")] if files.decomposition else []),
+            (self._json().name, "prompts, milestones, checks, provenance"),
+            (str(files.report), "the same in words"),
+            (str(files.page), "all of it to look at, in a browser"),
+            *((name, "plot") for name in files.plots),
+        ]
+        if self._residuals:
+            contents.append(
+                (f"{len(self._residuals)} × residuals-….safetensors", "residual stream [row, position, width]")
+            )
+        return contents
+
+
+def _by_kind(files: Files, name: str) -> dict[str, str]:
+    """The tables and the JSON by what is in them, as a report asks for them."""
+    kinds = {f"records{kind_of(lens).file_suffix}": file for lens, file in files.records.items()}
+    kinds |= {f"pure-next-token{kind_of(lens).file_suffix}": file for lens, file in files.next_token.items()}
+    kinds |= {} if files.decomposition is None else {"decomposition": files.decomposition}
+    return kinds | {"json": f"output-{name}.json"}

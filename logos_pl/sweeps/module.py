@@ -1,0 +1,36 @@
+"""`logos-pl predict`: prompts read at every row by every lens, as Lightning runs them."""
+
+from logos_pl.data.prompts import PromptBatch
+from logos_pl.modules.base import LensModule
+from logos_pl.settings.model import ModelSettings
+from logos_pl.sweeps.attribution import DirectLogitAttribution
+from logos_pl.sweeps.reader import BatchReading, PromptReader
+
+
+class SweepModule(LensModule):
+    """Reads batches of prompts, each from one forward pass.
+
+    Args:
+        settings: The frozen model, and how it is decoded.
+        attribution: Attribute the answers' logits to components, too.
+        keep_residuals: Keep the residual stream of every prompt, too.
+    """
+
+    def __init__(self, settings: ModelSettings, attribution: bool = False, keep_residuals: bool = False) -> None:
+        super().__init__(settings)
+        self.attribution, self.keep_residuals = attribution, keep_residuals
+        self.reader: PromptReader | None = None
+
+    def on_predict_start(self) -> None:
+        """Make ready what every batch is read with, now that the lenses are in place.
+
+        Raises:
+            InputError: Logits are to be attributed to components, and cannot be.
+        """
+        attribution = DirectLogitAttribution(self.frozen, self.head) if self.attribution else None
+        self.reader = PromptReader(self.frozen, self.lenses, self.settings.block_bytes, attribution)
+
+    def predict_step(self, batch: PromptBatch, batch_idx: int) -> BatchReading:
+        """Every lens at every row and position of a batch of prompts."""
+        assert self.reader is not None
+        return self.reader.read(batch, self.keep_residuals)

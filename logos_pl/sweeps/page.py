@@ -1,0 +1,208 @@
+"""One interactive page per model: what every lens reads at every row and position, in one self-contained file."""
+
+import base64
+import hashlib
+import html
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+from matplotlib.colors import to_hex
+
+from logos_pl.data.prompt_types import AnswerTokens
+from logos_pl.io.files import text_stream
+from logos_pl.io.markdown import in_one_line
+from logos_pl.kinds.registry import kinds
+from logos_pl.sweeps.milestones import Milestones, as_json
+from logos_pl.sweeps.records import NextTokenRecord, PositionRecord, PromptRecords
+
+SIGNIFICANT_DIGITS = 4
+"""Digits of every number in the page; its footer says so. The CSV files have all of them."""
+
+_UNSAFE = re.compile("[<>&\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+"""What JSON leaves as it is and HTML, UTF-8 or a terminal may not: tags, control characters, marks of direction."""
+
+_PLACE_OF_DATA = "<!-- data -->\n"
+_QUANTITIES = ("entropy_bits", "kl_to_final_bits", "kl_from_final_bits", "rest_mass")
+_NEXT_QUANTITIES = (
+    "teacher_entropy_bits", "p_answer", "answer_rank", "answer_logit_gap", "answer_nll_bits", "cos_to_final",
+    "control_margin",
+)  # fmt: skip
+
+
+class PageWriter:
+    """Writes the page prompt by prompt; memory does not grow with their number.
+
+    To be entered with ``with``. What is written lies in `<name>.partial` until the block ends without an exception and
+    the page gets its name in one step; after an exception the partial file stays.
+    """
+
+    def __init__(self, path: str | Path, model_name: str, lens_names: Sequence[str], num_blocks: int) -> None:
+        """Remember what the page is about; nothing is written yet.
+
+        Args:
+            path: The page; one that stands there is replaced.
+            model_name: Its title.
+            lens_names: Lenses in the order of their buttons; every record has them all.
+            num_blocks: The model's blocks, n; rows are 0 … n.
+        """
+        self.path = Path(path)
+        self._model_name, self._lens_names, self._num_blocks = model_name, tuple(lens_names), num_blocks
+        self._file: TextIO | None = None
+
+    def __enter__(self) -> Self:
+        """Start the partial file.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        about = {"model": self._model_name, "lenses": self._lens_names, "num_blocks": self._num_blocks}
+        self._page = _page(self.path, self._model_name, about)
+        self._file = self._page.__enter__()
+        return self
+
+    def add(self, record: PromptRecords, milestones: Mapping[str, Milestones]) -> None:
+        """Write one prompt.
+
+        Args:
+            record: What was read of it.
+            milestones: By lens; a lens without them has no marks.
+
+        Raises:
+            KeyError: the record lacks a lens of the page.
+            ValueError: its rows and positions are not those of the model and the prompt, row by row.
+            OSError: the disk refuses.
+        """
+        if self._file is None:
+            raise ValueError("A page takes prompts only inside its with block.")
+        lenses = {name: self._lens(record, name, milestones.get(name)) for name in self._lens_names}
+        prompt = record.prompt
+        label = " · ".join(part for part in (prompt.prompt_id, prompt.variant, prompt.fact) if part)
+        data = _prompt_data(record, lenses)
+        self._file.write(
+            f'<script type="application/json" data-prompt="{html.escape(in_one_line(label))}">{_json(data)}</script>\n'
+        )
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Finish the page and give it its name, unless there was an exception.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        self._file = None
+        self._page.__exit__(kind, error, trace)
+
+    def _lens(self, record: PromptRecords, name: str, reached: Milestones | None) -> dict[str, Any]:
+        cells, rows = record.positions[name], record.next_token[name]
+        expected = [(row, pos) for row in range(self._num_blocks + 1) for pos in range(len(record.ids))]
+        if [(cell.layer, cell.pos) for cell in cells] != expected:
+            raise ValueError(
+                f"{record.prompt.prompt_id!r}, lens {name}: the cells are not rows × positions, row by row."
+            )
+        if [row.layer for row in rows] != list(range(self._num_blocks + 1)):
+            raise ValueError(f"{record.prompt.prompt_id!r}, lens {name}: the rows are not 0 … {self._num_blocks}.")
+        marks = None if reached is None else as_json(reached, self._num_blocks)
+        return {**_cells(cells), "next": _rows(rows), "milestones": _rounded(marks)}
+
+
+@contextmanager
+def _page(path: Path, model_name: str, about: Mapping[str, Any]) -> Iterator[TextIO]:
+    """The page, open between its beginning and its end."""
+    head, tail = _halves(model_name)
+    with text_stream(path) as file:
+        file.write(f'{head}<script type="application/json" id="about">{_json(about)}</script>\n')
+        yield file
+        file.write(tail)
+
+
+def _halves(model_name: str) -> tuple[str, str]:
+    """The template before and after the place of the data, with its security policy and the model's name.
+
+    The policy lets the browser run this script and no other, and load nothing.
+    """
+    template = _with_lens_styles(files("logos_pl.sweeps").joinpath("page.html").read_text(encoding="utf-8"))
+    hashes = {tag: _source_hash(template, tag) for tag in ("script", "style")}
+    policy = (
+        f"default-src 'none'; script-src {hashes['script']}; style-src {hashes['style']}; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+    head, _, tail = template.partition(_PLACE_OF_DATA)
+    return head.replace("@policy@", policy).replace("@model@", html.escape(in_one_line(model_name))), tail
+
+
+def _with_lens_styles(template: str) -> str:
+    """The template with the colour and the dash pattern of every lens that a sweep reads."""
+    read = [kind for kind in kinds() if kind.swept]
+    pairs = {kind.name: kind.page_colours or (to_hex(kind.colour),) * 2 for kind in read}
+    colours = (" ".join(f"--{name}: {pair[theme]};" for name, pair in pairs.items()) for theme in (0, 1))
+    rules = " ".join(f".{kind.name} {{ color: var(--{kind.name}); }}" for kind in read)
+    dashes = " ".join(f".{kind.name} .line {{ stroke-dasharray: {kind.dash}; }}" for kind in read if kind.dash)
+    places = ("@lens-colours@", "@lens-colours-dark@", "@lens-rules@")
+    for place, text in zip(places, (*colours, f"{rules}\n{dashes}"), strict=True):
+        template = template.replace(place, text)
+    return template
+
+
+def _source_hash(template: str, tag: str) -> str:
+    """What a Content-Security-Policy calls an inline element by: the SHA-256 of its text."""
+    text = template.rpartition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _prompt_data(record: PromptRecords, lenses: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What the script reads about one prompt; the tables of tokens in it are by id."""
+    listed = [top for cells in record.positions.values() for cell in cells for top in cell.top]
+    strings = {token.id: token.token for token in listed} | dict(zip(record.ids, record.tokens, strict=True))
+    return {
+        "prompt": record.prompt._asdict(),
+        "gold": _gold(record.gold),
+        "contrast": _gold(record.contrast),
+        "ids": record.ids,
+        "tokens": dict(sorted(strings.items())),
+        "nonfinite": record.nonfinite,
+        "lenses": lenses,
+    }
+
+
+def _gold(gold: AnswerTokens) -> dict[str, Any]:
+    return {**gold._asdict(), "first_id": gold.first_id}
+
+
+def _cells(cells: Sequence[PositionRecord]) -> dict[str, Any]:
+    """The readings of one lens as flat lists, row by row; `top_k` tokens for every cell, None where it has fewer."""
+    lists = {name: [_rounded(getattr(cell, name)) for cell in cells] for name in _QUANTITIES}
+    top_k = max(len(cell.top) for cell in cells)
+    top = [cell.top[i] if i < len(cell.top) else None for cell in cells for i in range(top_k)]
+    top_ids = [None if token is None else token.id for token in top]
+    top_p = [None if token is None else _rounded(token.p) for token in top]
+    return {**lists, "top_k": top_k, "top_ids": top_ids, "top_p": top_p}
+
+
+def _rows(rows: Sequence[NextTokenRecord]) -> dict[str, Any]:
+    return {name: [_rounded(getattr(row, name)) for row in rows] for name in _NEXT_QUANTITIES}
+
+
+def _rounded(value: Any) -> Any:
+    """The value with `SIGNIFICANT_DIGITS` in every float; None for what is not finite, as JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: _rounded(part) for key, part in value.items()}
+    if not isinstance(value, float):
+        return value
+    if not math.isfinite(value):
+        return None
+    short = float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+    return int(short) if short.is_integer() else short
+
+
+def _json(data: Any) -> str:
+    """JSON that stands safely in a script element: no character of it can end the element or start a comment."""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

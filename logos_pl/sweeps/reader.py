@@ -1,0 +1,191 @@
+"""One forward pass over a batch of prompts, read by every lens."""
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from logos_pl.data.prompts import PromptBatch, TokenizedPrompt
+from logos_pl.errors import InputError
+from logos_pl.functional.blocks import position_pieces
+from logos_pl.functional.last_row import LastRow, last_row
+from logos_pl.functional.pair_readings import PairReadings, pair_readings
+from logos_pl.functional.readings import RowReadings
+from logos_pl.kinds.registry import swept
+from logos_pl.lenses.decoding import lens_readings
+from logos_pl.lenses.norm import Lens, NormLens
+from logos_pl.lenses.raw import RawLens
+from logos_pl.lm.anatomy import exact_logits
+from logos_pl.lm.frozen import FrozenLM
+from logos_pl.lm.residuals import residuals
+from logos_pl.sweeps.attribution import DirectLogitAttribution, LogitParts, NotAttributed
+from logos_pl.sweeps.records import TOP_K
+
+
+class BatchReading(NamedTuple):
+    """The readings of every lens in a batch, on the CPU, the prompts' tokens concatenated.
+
+    Attributes:
+        prompts: The prompts, in order.
+        starts: Where each one's tokens begin among `tokens`; its own tokens come first, then all of its answer's but
+            the last.
+        lenses: By lens, readings [rows, tokens]; `target` is the next token of the answer.
+        teacher_entropy_bits: Entropy of the model's final distribution, per token.
+        norm_to_raw: KL(P_norm ‖ P_raw) and what goes with it at the prompts' last tokens: [rows, prompts].
+        final_to_next: Decoding with the final norm against the norm that reads the row next; None where there is none.
+        last_row: The lens's last row against the model's own logits, per prompt.
+        residuals: The residual stream [rows, tokens, d_model] where it is to be kept, else None.
+        logit_parts: By prompt, what the answer's logit is made of, where that was asked for, else None.
+    """
+
+    prompts: tuple[TokenizedPrompt, ...]
+    starts: tuple[int, ...]
+    lenses: dict[str, RowReadings]
+    teacher_entropy_bits: Float[Tensor, " tokens"]
+    norm_to_raw: PairReadings
+    final_to_next: PairReadings | None
+    last_row: LastRow
+    residuals: Float[Tensor, "rows tokens d_model"] | None
+    logit_parts: tuple[LogitParts | NotAttributed, ...] | None = None
+
+
+DECODED_BYTES = 2**27
+"""Bound on the fp32 residuals that are decoded at a time, all rows of some tokens."""
+
+
+class PromptReader:
+    """Reads batches of prompts at every row and position. Source: docs/method.md §5.
+
+    Args:
+        lm: The frozen model.
+        lenses: The lenses by name, `norm` among them; looked up anew in every batch.
+        block_bytes: Upper bound on one block of logits.
+        attribution: Attributes the answers' logits to components, too; None: nothing does.
+
+    Raises:
+        InputError: A lens decodes with another model's head.
+    """
+
+    def __init__(
+        self,
+        lm: FrozenLM,
+        lenses: Mapping[str, Lens],
+        block_bytes: int = 2**28,
+        attribution: DirectLogitAttribution | None = None,
+    ) -> None:
+        for name, lens in lenses.items():
+            refuse_other_model(lm, lens, name)
+        self.lm = lm
+        self.lenses = lenses
+        self.block_bytes = block_bytes
+        self.attribution = attribution
+        self.rows = list(range(lm.num_blocks + 1))
+        head = lenses["norm"].head
+        self.raw = RawLens(head)
+        self.by_norm: tuple[NormLens, NormLens] | None = None
+        if lm.anatomy.next_norms is not None:
+            self.by_norm = (NormLens(head.decoding_with("final")), NormLens(head.decoding_with("next")))
+
+    @torch.no_grad()
+    def read(self, batch: PromptBatch, keep_residuals: bool = False) -> BatchReading:
+        """One forward pass, decoded by every lens at every row, token and, for the checks, last token."""
+        starts, places, last, targets, contrasts = _layout(batch)
+        h, branches = self._run(batch, places[last])
+        if len(places) < h.shape[1]:  # there is padding
+            h = h.index_select(1, places.to(h.device))
+        at_end = h[:, last.to(h.device)]
+        lenses = {
+            name: self._read_lens(self.lenses[name], h, targets, contrasts) for name in swept() if name in self.lenses
+        }
+        pairs = None if self.by_norm is None else self._compare(*self.by_norm, at_end, targets[last])
+        return BatchReading(
+            prompts=batch.prompts,
+            starts=starts,
+            lenses=lenses,
+            teacher_entropy_bits=lenses["norm"].entropy_bits[-1],
+            norm_to_raw=self._compare(self.lenses["norm"], self.raw, at_end, targets[last]),
+            final_to_next=pairs,
+            last_row=self._check_last_row(at_end[-1:]),
+            residuals=h.cpu() if keep_residuals else None,
+            logit_parts=self._attribute(batch, branches, at_end),
+        )
+
+    def _run(self, batch: PromptBatch, ends: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The residual stream [rows, batch · seq, d_model] and, where wanted, what the branches add at the ends."""
+        with nullcontext() if self.attribution is None else self.attribution.keeping(ends) as branches:
+            h = residuals(self.lm, batch.input_ids, None, self.rows, batch.attention_mask)
+        return h.flatten(1, 2), branches
+
+    def _attribute(
+        self, batch: PromptBatch, branches: Tensor | None, h: Tensor
+    ) -> tuple[LogitParts | NotAttributed, ...] | None:
+        if self.attribution is None or branches is None:
+            return None
+        return self.attribution.parts(batch.prompts, branches, h[0], h[-1])
+
+    def _read_lens(self, lens: Lens, h: Tensor, targets: Tensor, contrasts: Tensor) -> RowReadings:
+        """Readings on the CPU."""
+        return lens_readings(
+            lens,
+            h,
+            targets,
+            contrasts,
+            top_k=min(TOP_K, self.lm.vocab_size),
+            block_bytes=self.block_bytes,
+            piece_bytes=DECODED_BYTES,
+        )
+
+    def _compare(self, a: Lens, b: Lens, h: Tensor, targets: Tensor) -> PairReadings:
+        """Two lenses against each other, on the CPU."""
+        parts = []
+        for part in position_pieces(h.shape, DECODED_BYTES):
+            (x_a, _), (x_b, _) = (lens.decode_inputs(h[:, part], self.rows) for lens in (a, b))
+            asked = targets[part].to(h.device)
+            parts.append(pair_readings(x_a, x_b, a.head.unembedding, asked, block_bytes=self.block_bytes))
+        return PairReadings(*(torch.cat([t.cpu() for t in same], dim=1) for same in zip(*parts, strict=True)))
+
+    def _check_last_row(self, h: Float[Tensor, "1 prompts d_model"]) -> LastRow:
+        """The lens's last row against what the model's own modules give in the model's own number format."""
+        logits = self.lenses["norm"].logits(h, self.rows[-1:])[0]
+        return LastRow(*(t.cpu() for t in last_row(logits, exact_logits(self.lm.anatomy, h)[0].float())))
+
+
+def refuse_other_model(lm: FrozenLM, lens: Lens, name: str) -> None:
+    """Make sure that a lens decodes with the model's own head.
+
+    Raises:
+        InputError: It is bound to another model.
+    """
+    if lens.head.anatomy is not lm.anatomy:
+        raise InputError(
+            f"The {name} lens is bound to another model than {lm.model_id}: load it for this one, "
+            "load_tuned_lens(path, lm)."
+        )
+
+
+def _layout(batch: PromptBatch) -> tuple[tuple[int, ...], Tensor, Tensor, Tensor, Tensor]:
+    """The tokens without padding, on the CPU.
+
+    Returns:
+        Where each prompt starts; the tokens' places in the flat batch; which of them end the prompts; each one's target
+        and contrast, −1 for none.
+    """
+    width = batch.input_ids.shape[1]
+    starts: list[int] = []
+    places: list[int] = []
+    last: list[int] = []
+    targets: list[int] = []
+    contrasts: list[int] = []
+    for number, asked in enumerate(batch.prompts):
+        answer, length = asked.gold.ids, len(asked.ids)
+        starts.append(len(places))
+        last.append(len(places) + length - 1)
+        size = length + max(len(answer) - 1, 0)
+        places += range(number * width, number * width + size)
+        targets += [-1] * (length - 1) + [*(answer or (-1,))]
+        contrast = asked.contrast.first_id
+        contrasts += [-1] * (length - 1) + [-1 if contrast is None else contrast] + [-1] * (size - length)
+    return tuple(starts), *(torch.tensor(numbers) for numbers in (places, last, targets, contrasts))  # type: ignore[return-value]

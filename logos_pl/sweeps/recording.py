@@ -1,0 +1,243 @@
+"""From the tensors of a batch to the typed rows of each prompt."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Set
+from typing import Any, NamedTuple
+
+import torch
+
+from logos_pl.data.prompts import TokenizedPrompt
+from logos_pl.functional.last_row import LastRow
+from logos_pl.functional.pair_readings import PairReadings
+from logos_pl.functional.readings import RowReadings
+from logos_pl.sweeps.attribution import LogitParts, NotAttributed, logit_attribution
+from logos_pl.sweeps.copy_collapse import COPY_RULE, CopyFlags, CopyRule, RowTop, copy_flags, uncounted_ids
+from logos_pl.sweeps.reader import BatchReading
+from logos_pl.sweeps.records import (
+    LastRowCheck,
+    NextTokenRecord,
+    NonFinite,
+    PairRow,
+    PositionRecord,
+    PromptRecords,
+    TopToken,
+)
+
+Lists = Mapping[str, list[list[Any]]]
+"""One lens's `RowReadings` as lists by row and token, by the names of its fields."""
+
+
+class PromptInBatch(NamedTuple):
+    """A prompt in a batch: where its tokens are, and what all of its records share.
+
+    Attributes:
+        asked: The prompt.
+        start: Where its tokens begin in the batch.
+        strings: All tokens of the batch's readings, decoded.
+        uncounted: Those among them that never make a copy.
+        tied_embeddings: Whether row 0 is the identity.
+        copy_rule: What makes a copy.
+    """
+
+    asked: TokenizedPrompt
+    start: int
+    strings: Mapping[int, str]
+    uncounted: Set[int]
+    tied_embeddings: bool
+    copy_rule: CopyRule
+
+    @property
+    def last(self) -> int:
+        """The prompt's last token in the batch."""
+        return self.start + len(self.asked.ids) - 1
+
+    @property
+    def answered(self) -> range:
+        """The tokens in the batch that a token of the answer follows; empty without a resolved answer."""
+        return range(self.last, self.last + len(self.asked.gold.ids))
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """What tells the prompt's records from another's."""
+        prompt = self.asked.prompt
+        return {"prompt_id": prompt.prompt_id, "prompt_variant": prompt.variant, "fact": prompt.fact}
+
+
+def records_of(
+    reading: BatchReading,
+    token_string: Callable[[int], str],
+    special_ids: Set[int],
+    tied_embeddings: bool,
+    copy_rule: CopyRule = COPY_RULE,
+) -> list[PromptRecords]:
+    """The records of every prompt of a batch, in order.
+
+    NaN stays NaN. Where logits are not finite, the answer has no rank (a NaN is larger than nothing and would make it
+    the first), nothing is a copy, and `nonfinite` names the place; the answer's own tokens stand there at the positions
+    after the prompt's.
+
+    Args:
+        reading: What the lenses read; on the CPU.
+        token_string: A token as a string.
+        special_ids: The tokenizer's special tokens, which never make a copy.
+        tied_embeddings: Whether the unembedding is the embedding, so that row 0 is the identity.
+        copy_rule: What makes a copy.
+    """
+    lenses = {
+        name: {field: tensor.tolist() for field, tensor in tensors._asdict().items()}
+        for name, tensors in reading.lenses.items()
+    }
+    teacher = reading.teacher_entropy_bits.tolist()
+    raw = _pairs(reading.norm_to_raw)
+    following = None if reading.final_to_next is None else _pairs(reading.final_to_next)
+    checks = _checks(reading.last_row)
+    strings, parts = _strings(reading.lenses, token_string), reading.logit_parts
+    uncounted = uncounted_ids(strings, special_ids)
+    records = []
+    for number, (asked, start) in enumerate(zip(reading.prompts, reading.starts, strict=True)):
+        prompt = PromptInBatch(asked, start, strings, uncounted, tied_embeddings, copy_rule)
+        records.append(
+            PromptRecords(
+                prompt=asked.prompt,
+                gold=asked.gold,
+                contrast=asked.contrast,
+                ids=asked.ids,
+                tokens=asked.tokens,
+                positions={name: list(_positions(prompt, name, lens)) for name, lens in lenses.items()},
+                next_token={
+                    name: _next_token(prompt, name, lens, teacher[prompt.last]) for name, lens in lenses.items()
+                },
+                norm_to_raw=raw[number],
+                final_to_next=None if following is None else following[number],
+                last_row=checks[number],
+                nonfinite=tuple(bad for name, lens in lenses.items() for bad in _nonfinite(prompt, name, lens)),
+                left_out=asked.left_out,
+                **({} if parts is None else _attributed(asked, parts[number], token_string)),
+            )
+        )
+    return records
+
+
+def _attributed(
+    asked: TokenizedPrompt, parts: LogitParts | NotAttributed, token_string: Callable[[int], str]
+) -> dict[str, Any]:
+    """The attribution of the prompt's logit, or why there is none."""
+    if isinstance(parts, NotAttributed):
+        return {"not_attributed": parts.reason}
+    return {"attribution": logit_attribution(asked, parts, token_string)}
+
+
+def _strings(lenses: Mapping[str, RowReadings], token_string: Callable[[int], str]) -> dict[int, str]:
+    """Every token that any lens lists, decoded once."""
+    ids = torch.cat([readings.top_ids.flatten() for readings in lenses.values()]).unique().tolist()
+    return {id_: token_string(id_) for id_ in ids}
+
+
+def readings_in(record: type[Any], lens: Lists) -> Lists:
+    """The readings that a type of record takes over as they are: its fields that are among them, by name."""
+    return {name: lens[name] for name in record._fields if name in lens}
+
+
+def _at(lists: Lists, layer: int, at: int) -> dict[str, Any]:
+    """The values of one row and token."""
+    return {name: values[layer][at] for name, values in lists.items()}
+
+
+def _positions(prompt: PromptInBatch, name: str, lens: Lists) -> Iterator[PositionRecord]:
+    """One lens's records of the prompt's tokens, row by row."""
+    named, readings = prompt.named, readings_in(PositionRecord, lens)
+    for layer in range(len(lens["finite"])):
+        for pos, (token_id, token) in enumerate(zip(prompt.asked.ids, prompt.asked.tokens, strict=True)):
+            at = prompt.start + pos
+            yield PositionRecord(
+                **named,
+                lens=name,
+                layer=layer,
+                pos=pos,
+                token_id=token_id,
+                token=token,
+                top=_top(prompt, lens, layer, at),
+                **_at(readings, layer, at),
+            )
+
+
+def _top(prompt: PromptInBatch, lens: Lists, layer: int, at: int) -> tuple[TopToken, ...]:
+    listed = zip(lens["top_ids"][layer][at], lens["top_p"][layer][at], strict=True)
+    return tuple(TopToken(id_, prompt.strings[id_], p) for id_, p in listed)
+
+
+def _next_token(prompt: PromptInBatch, name: str, lens: Lists, teacher_entropy_bits: float) -> list[NextTokenRecord]:
+    """One lens's records of the token after the prompt, row by row."""
+    at, asked, readings = prompt.last, prompt.asked, readings_in(NextTokenRecord, lens)
+    return [
+        NextTokenRecord(
+            **prompt.named,
+            lens=name,
+            layer=layer,
+            pos=len(asked.ids) - 1,
+            token_id=asked.ids[-1],
+            token=asked.tokens[-1],
+            **_at(readings, layer, at),
+            teacher_entropy_bits=teacher_entropy_bits,
+            top=_top(prompt, lens, layer, at),
+            p_top1=lens["top_p"][layer][at][0],
+            p_top5=math.fsum(lens["top_p"][layer][at][:5]),
+            **_answer(prompt, lens, layer),
+            copy_collapse=flags.strict,
+            copy_soft=flags.soft,
+            copy_at=flags.at,
+            identity_row=prompt.tied_embeddings and layer == 0,
+            entropy_collapse=lens["entropy_bits"][layer][at] <= 1.0,
+        )
+        for layer, flags in enumerate(_copies(prompt, lens))
+    ]
+
+
+def _answer(prompt: PromptInBatch, lens: Lists, layer: int) -> dict[str, Any]:
+    """A row's answer metrics; all None without a resolved answer, rank and `is_answer` also without finite logits."""
+    at, resolved = prompt.last, prompt.asked.gold.first_id is not None
+    p = lens["target_p"][layer][at]
+    rank = lens["target_rank"][layer][at] if resolved and lens["finite"][layer][at] else None
+    contrasted = resolved and prompt.asked.contrast.first_id is not None
+    return {
+        "p_answer": p if resolved else None,
+        "answer_rank": rank,
+        "is_answer": None if rank is None else rank == 1,
+        "answer_logit_gap": lens["target_logit_gap"][layer][at] if resolved else None,
+        "answer_nll_bits": math.fsum(lens["target_nll_bits"][layer][i] for i in prompt.answered) if resolved else None,
+        "control_margin": p - lens["contrast_p"][layer][at] if contrasted else None,
+    }
+
+
+def _copies(prompt: PromptInBatch, lens: Lists) -> list[CopyFlags]:
+    at = prompt.last
+    tops = []
+    for ids, p, finite in zip(lens["top_ids"], lens["top_p"], lens["finite"], strict=True):
+        p_top1, p_top2 = (*p[at], 0.0)[:2]
+        tops.append(RowTop(ids[at][0], p_top1 if finite[at] else math.nan, p_top2))
+    return copy_flags(
+        tops, prompt.asked.ids, prompt.uncounted, identity_row=prompt.tied_embeddings, rule=prompt.copy_rule
+    )
+
+
+def _nonfinite(prompt: PromptInBatch, name: str, lens: Lists) -> Iterator[NonFinite]:
+    end = prompt.start + len(prompt.asked.input_ids)
+    for layer, finite in enumerate(lens["finite"]):
+        yield from (NonFinite(name, layer, pos) for pos, ok in enumerate(finite[prompt.start : end]) if not ok)
+
+
+def _pairs(readings: PairReadings) -> list[tuple[PairRow, ...]]:
+    """For each prompt, how two readings of every row differ; where logits are NaN, the answer has no rank."""
+
+    def row(layer: int, kl_bits: float, agree: bool, jaccard: float, *ranks: int) -> PairRow:
+        answer = (None if rank == 0 or math.isnan(kl_bits) else rank for rank in ranks)
+        return PairRow(layer, kl_bits, agree, jaccard, *answer)
+
+    by_prompt = zip(*(tensor.T.tolist() for tensor in readings), strict=True)
+    return [
+        tuple(row(layer, *values) for layer, values in enumerate(zip(*fields, strict=True))) for fields in by_prompt
+    ]
+
+
+def _checks(readings: LastRow) -> list[LastRowCheck]:
+    return [LastRowCheck(*values) for values in zip(*(tensor.tolist() for tensor in readings), strict=True)]

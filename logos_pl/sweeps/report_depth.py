@@ -1,0 +1,72 @@
+"""The report's tables of divergence, entropy and cosine at fractions of the depth, and of a lens against the norm's."""
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+from logos_pl.functional.depth import depth_percentile_rows
+from logos_pl.io.markdown import cite, code, escaped, number, table
+from logos_pl.kinds.registry import kind_of
+from logos_pl.sweeps.document_summaries import MEASURES, RANKS, PromptSummary, depth_rows
+
+
+def next_token_file(files: Mapping[str, str], lens: str) -> str:
+    """Name of the CSV of a lens's rows after the prompt."""
+    return files[f"pure-next-token{kind_of(lens).file_suffix}"]
+
+
+def finite_median(values: Sequence[float | None]) -> tuple[float | None, int]:
+    """The median of what is there and finite, and of how many values it is."""
+    there = [value for value in values if value is not None and math.isfinite(value)]
+    return (float(median(there)) if there else None), len(there)
+
+
+def depth_table(prompts: Sequence[PromptSummary], lens: str, num_blocks: int, file: str) -> str:
+    """One lens at five depths: the first prompt, and where there are more, the median over all."""
+    read = [prompt for prompt in prompts if lens in prompt.at_depths]
+    first, lines = read[0], []
+    name = f"{escaped(first.prompt_id)} ({escaped(first.variant)})"
+    for i, (percent, row) in enumerate(depth_rows(num_blocks).items()):
+        place = (f"prompt_id {first.prompt_id}", f"prompt_variant {first.variant}", f"layer {row}")
+        cells = map(number, first.at_depths[lens][i * len(MEASURES) : (i + 1) * len(MEASURES)])
+        lines.append([name, f"{percent}%", str(row), *cells, cite(file, *place)])
+    for i, (percent, row) in enumerate(depth_rows(num_blocks).items()) if len(read) > 1 else ():
+        medians = depth_medians(read, lens, i)
+        lines.append([f"median of {len(read)}", f"{percent}%", str(row), *medians, cite(file, f"layer {row}")])
+    return table(["prompt", "depth", "row", *map(code, MEASURES), "source"], lines)
+
+
+def depth_medians(prompts: Sequence[PromptSummary], lens: str, depth: int) -> list[str]:
+    """The median of each of `MEASURES`, with the number of finite values where they are not all.
+
+    Args:
+        prompts: Those that the lens has not read are left out.
+        lens: Which lens.
+        depth: Which of the rows of `depth_rows`, counted from 0.
+    """
+    read = [prompt.at_depths[lens] for prompt in prompts if lens in prompt.at_depths]
+    cells = []
+    for i in range(len(MEASURES)):
+        value, count = finite_median([of[depth * len(MEASURES) + i] for of in read])
+        cells.append(number(value) + ("" if count == len(read) else f" (of {count})"))
+    return cells
+
+
+def against_norm(prompts: Sequence[PromptSummary], lens: str, num_blocks: int, files: Mapping[str, str]) -> str:
+    """By how many bits and rows a lens is ahead, medians over prompts; empty without it or with one block."""
+    gains = [prompt.gains[lens] for prompt in prompts if lens in prompt.gains]
+    if not gains or num_blocks < 2:
+        return ""
+    place = f"{next_token_file(files, 'norm')} minus {next_token_file(files, lens)}"
+    lines = []
+    for percent, row in depth_percentile_rows(num_blocks).items():
+        for measure in MEASURES[:2]:
+            value, count = finite_median([getattr(gain, measure)[percent] for gain in gains])
+            source = cite(place, measure, f"layer {row}")
+            lines.append([f"{code(measure)} at {percent}% (row {row})", number(value), str(count), source])
+    for rank in RANKS:
+        value, count = finite_median([gain.earlier_rows[rank] for gain in gains])
+        source = cite(place, f"first layer with answer_rank ≤ {rank}")
+        rows = "–" if value is None else f"{value:g}"
+        lines.append([f"rows until the answer is at rank ≤ {rank}", rows, str(count), source])
+    return table([f"norm minus {lens}, median over prompts", "value", "prompts", "source"], lines)

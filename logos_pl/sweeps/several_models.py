@@ -1,0 +1,46 @@
+"""What a command on several models writes beside their sweeps: the comparison, and the models that were not read."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from logos_pl.artifacts.environment import git_sha, project_version
+from logos_pl.io.files import replace_file
+from logos_pl.lm.sources import clean_name
+from logos_pl.sweeps.cross_report import cross_model_report
+from logos_pl.sweeps.document import skipped_output, to_json
+from logos_pl.sweeps.document_schema import ModelIdentity, RunFacts
+from logos_pl.sweeps.filenames import CROSS_REPORT
+from logos_pl.sweeps.folder import SweepFolder
+from logos_pl.sweeps.report_input import ReportInput
+
+
+def write_cross_report(folder: SweepFolder, reports: Sequence[ReportInput]) -> Path:
+    """Set several models side by side; the file comes back.
+
+    Raises:
+        OSError: The disk refuses.
+    """
+    path = folder.path / CROSS_REPORT
+    replace_file(path, cross_model_report(reports).encode())
+    return path
+
+
+def record_skips(folder: SweepFolder, skipped: Sequence[tuple[str, str]]) -> None:
+    """Write the documents of models that were not read, given with the reasons.
+
+    Raises:
+        OSError: The disk refuses.
+    """
+    for model, reason in skipped:
+        _record_skip(folder, model, reason)
+
+
+def _record_skip(folder: SweepFolder, model: str, reason: str) -> None:
+    now, name = datetime.now(UTC), clean_name(model)
+    is_path = model.startswith(("/", "~", ".")) or Path(model).exists()
+    identity = ModelIdentity(name if is_path else model, name, None, None)
+    facts = RunFacts(now, now, project_version(), git_sha(), None, None, None, None)
+    path = folder.path / f"output-{name}.json"
+    if not path.exists():  # a sweep that had begun has said more
+        replace_file(path, to_json(skipped_output(identity, facts, reason)).encode())

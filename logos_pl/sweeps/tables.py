@@ -1,0 +1,108 @@
+"""Prompts read at every row, as tables on the terminal."""
+
+from collections.abc import Mapping, Sequence
+
+from rich.markup import escape
+from rich.table import Table
+
+from logos_pl.io.terminal import Console, say
+from logos_pl.sweeps.milestones import Milestones
+from logos_pl.sweeps.records import NextTokenRecord, PromptRecords
+
+MARK = "*"
+"""Beside a rank or a KL at the row where it first reaches a milestone."""
+
+
+def prompt_table(records: PromptRecords, milestones: Mapping[str, Milestones], lenses: Sequence[str]) -> Table:
+    """One line per row: the lenses' top token with its probability, rank of the answer, KL(P_row‖P_final), entropy."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("\nrow", justify="right", no_wrap=True, min_width=3)
+    has_answer = records.gold.status == "resolved"
+    for lens in lenses:
+        table.add_column(f"{lens}\ntop-1", no_wrap=True, max_width=13, overflow="ellipsis")
+        for heading in ("p", *(("rank",) if has_answer else ()), "KL", "H"):
+            table.add_column(f"\n{heading}", justify="right", no_wrap=True)
+    for row in range(len(records.next_token["norm"])):
+        cells = [cell for lens in lenses for cell in _prompt_cells(records.next_token[lens][row], milestones[lens])]
+        table.add_row(str(row), *cells)
+    return table
+
+
+def _prompt_cells(record: NextTokenRecord, reached: Milestones) -> list[str]:
+    ranks = (reached.first_rank_le_1, reached.first_rank_le_5, reached.first_rank_le_10)
+    below = (reached.first_kl_below_0_5, reached.first_kl_below_1_0)
+    rank = [] if record.answer_rank is None else [_marked(str(record.answer_rank), record.layer in ranks)]
+    kl = _marked(f"{record.kl_to_final_bits:.2f}", record.layer in below)
+    return [escape(repr(record.top[0].token)), f"{record.p_top1:.2f}", *rank, kl, f"{record.entropy_bits:.2f}"]
+
+
+def _marked(text: str, mark: bool) -> str:
+    return f"[bold]{text}{MARK}[/bold]" if mark else text
+
+
+def milestone_line(lens: str, reached: Milestones, num_blocks: int, has_answer: bool) -> str:
+    """The rows of one lens's milestones, in words; – where one is never reached."""
+    ranks = (reached.first_rank_le_10, reached.first_rank_le_5, reached.first_rank_le_1)
+    parts = [f"rank ≤ 10, 5, 1 from rows {', '.join(map(_row, ranks))}"] if has_answer else []
+    parts.append(
+        f"KL < 1, 0.5 bits from {_row(reached.first_kl_below_1_0)}, {_row(reached.first_kl_below_0_5)} of {num_blocks}"
+    )
+    if reached.L_copy is not None:
+        parts.append(f"copies the prompt at {reached.L_copy}")
+    return f"{MARK} {lens}: " + " · ".join(parts)
+
+
+def _row(row: int | None) -> str:
+    return "–" if row is None else str(row)
+
+
+def _first_piece(records: PromptRecords) -> str:
+    """What the rank is the rank of, where the answer has several tokens."""
+    pieces = records.gold.pieces
+    return f", ranked by its first token {pieces[0]!r}" if len(pieces) > 1 else ""
+
+
+def print_prompt_table(records: PromptRecords, milestones: Mapping[str, Milestones]) -> None:
+    """Print a prompt's table to the terminal, under what it asks for and above its milestones."""
+    prompt, gold = records.prompt, records.gold
+    wanted = {
+        "resolved": f" → {prompt.answer!r}" + _first_piece(records),
+        "unresolved": f" → {prompt.answer!r} cannot be told apart from the prompt's last token: not looked for",
+        "none": "",
+    }[gold.status]
+    say(f"\n{prompt.prompt_id}/{prompt.variant} {prompt.text!r}{wanted}")
+    lenses = list(records.next_token)
+    for first in range(0, len(lenses), 2):  # two fit into 80 columns
+        Console().print(prompt_table(records, milestones, lenses[first : first + 2]))
+    num_blocks = len(records.next_token["norm"]) - 1
+    for lens, reached in milestones.items():
+        line = milestone_line(lens, reached, num_blocks, gold.status == "resolved")
+        say(line)
+
+
+def summary_table(lines: Sequence[Sequence[str]], lenses: Sequence[str]) -> Table:
+    """One line per prompt: where each lens first has the answer at rank 1, and where KL first falls below a bit."""
+    narrow = len(lenses) > 2  # to fit into 80 columns
+    above, headings = ("\n", ("rank 1\nfrom", "KL < 1\nfrom")) if narrow else ("", ("rank 1 from", "KL < 1 from"))
+    table = Table(box=None, pad_edge=False, padding=(0, 1 if narrow else 2, 0, 0))
+    table.add_column(f"{above}\nprompt", overflow="ellipsis", no_wrap=True, max_width=24)
+    table.add_column(f"{above}\nanswer", overflow="ellipsis", no_wrap=True, max_width=14)
+    table.add_column(f"{above}final\nrank", justify="right", no_wrap=True)
+    for heading in headings:
+        for number, lens in enumerate(lenses):
+            table.add_column(f"{heading if number == 0 else above}\n{lens}", justify="right", no_wrap=True)
+    for line in lines:
+        table.add_row(*(escape(cell) for cell in line))
+    return table
+
+
+def summary_line(records: PromptRecords, milestones: Mapping[str, Milestones]) -> tuple[str, ...]:
+    """A prompt's line in the summary."""
+    final = records.next_token["norm"][-1]
+    return (
+        f"{records.prompt.prompt_id}/{records.prompt.variant}",
+        "–" if records.prompt.answer is None else repr(records.prompt.answer),
+        _row(final.answer_rank),
+        *(_row(reached.first_rank_le_1) for reached in milestones.values()),
+        *(_row(reached.first_kl_below_1_0) for reached in milestones.values()),
+    )

@@ -1,0 +1,245 @@
+"""A prediction's results: tables on the terminal, and CSV, JSON, plots, report and page in the run directory."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from logos_pl.artifacts.filenames import PROVENANCE_FILE
+from logos_pl.data.prompt_data import PromptData
+from logos_pl.data.token_strings import TokenStrings
+from logos_pl.errors import DISK_ERRORS, InputError, InterruptedRunError, RunError
+from logos_pl.io.terminal import Console, say
+from logos_pl.modules.graceful_stop import SIGNALS
+from logos_pl.settings.sweep import SweepSettings
+from logos_pl.sweeps.copy_collapse import CopyRule
+from logos_pl.sweeps.files import SweepFiles
+from logos_pl.sweeps.folder import SweepFolder, open_given_folder, open_sweep_folder
+from logos_pl.sweeps.milestones import Milestones, milestones
+from logos_pl.sweeps.module import SweepModule
+from logos_pl.sweeps.reader import BatchReading
+from logos_pl.sweeps.recording import records_of
+from logos_pl.sweeps.records import PromptRecords
+from logos_pl.sweeps.report_input import ReportInput
+from logos_pl.sweeps.tables import print_prompt_table, summary_line, summary_table
+
+MAX_TABLES = 12
+"""With more prompts than this, no table is printed for each of them."""
+
+SECONDS_BETWEEN_LINES = 10.0
+"""Time between two lines of progress."""
+
+
+@contextmanager
+def _disk_errors_named(folder: Path) -> Iterator[None]:
+    """Turn an error of the disk into one sentence with the remedy, while files of a sweep are written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        raise RunError(
+            f"The sweep could not be written to {os.path.relpath(folder)}: {error.strerror}; what was read before is "
+            "there, as .partial: mend the disk, or choose another folder with --sweep.out_dir."
+        ) from error
+
+
+class SweepDestination:
+    """The folder that the sweeps of a command write to, made when the first begins: bad input renames no earlier run.
+
+    Attributes:
+        reports: By model, in order, what the comparison of models is made of.
+    """
+
+    def __init__(self) -> None:
+        self._root, self._out_dir, self._names = Path("lightning_logs"), "", [""]
+        self._folder: SweepFolder | None = None
+        self.reports: list[ReportInput] = []
+
+    def settle(self, root: Path, out_dir: str | None, model_names: Sequence[str]) -> None:
+        """Set the folder of all logs, the user's own folder, and the models' clean names."""
+        self._root, self._out_dir, self._names = root, out_dir or "", list(model_names)
+
+    def open(self) -> SweepFolder:
+        """The folder, made the first time.
+
+        Raises:
+            InputError: A file is in the way, or results of one of the models are, or the folder is a lens's.
+            RunError: The disk refuses.
+        """
+        if self._folder is None:
+            if self._out_dir:
+                if os.path.lexists(Path(self._out_dir) / PROVENANCE_FILE):
+                    raise InputError(f"{self._out_dir} holds a lens: choose another --sweep.out_dir.")
+                self._folder = open_given_folder(Path(self._out_dir), self._names)
+            else:
+                self._folder = open_sweep_folder(self._root, datetime.now(UTC))
+            if self._folder.note is not None:
+                say(self._folder.note)
+        return self._folder
+
+    def close(self) -> None:
+        """Let the next sweep move the folder."""
+        if self._folder is not None:
+            self._folder.close()
+
+
+class SweepWriter(Callback):
+    """Writes the readings of a prediction batch by batch, and tables, plots and report at its end.
+
+    Args:
+        settings: What is written.
+        destination: Where.
+    """
+
+    def __init__(self, settings: SweepSettings, destination: SweepDestination) -> None:
+        self.settings, self.destination = settings, destination
+        self.copy_rule = CopyRule(settings.copy_threshold, settings.copy_margin)
+        self._files: SweepFiles | None = None
+        self._handlers: dict[int, Any] = {}
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Find out before the model is loaded whether the folder that the user names can be written to.
+
+        Raises:
+            InputError: results of the model are there, or a file is.
+            RunError: the disk refuses.
+        """
+        if self.settings.out_dir:
+            self.destination.open()
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open the files, once the model is there and its lens has been verified; listen for Ctrl-C and SIGTERM.
+
+        Raises:
+            InputError: the model's logits are to be attributed to components, and cannot be.
+            RunError: the disk refuses.
+        """
+        assert isinstance(pl_module, SweepModule)
+        tokenizer = pl_module.frozen.tokenizer
+        assert tokenizer is not None, "the data module has read the prompts with it"
+        self._strings, self._special = TokenStrings(tokenizer), set(tokenizer.all_special_ids)
+        self._lines: list[tuple[str, ...]] = []
+        self._done, self._start, self._last_line = 0, time.monotonic(), time.monotonic()
+        self._data: PromptData = trainer.datamodule  # type: ignore[attr-defined]
+        folder = self.destination.open()
+        with _disk_errors_named(folder.path):
+            self._files = SweepFiles(
+                folder,
+                pl_module,
+                self.settings.raw_lens,
+                attribution=self.settings.attribution,
+                copy_rule=self.copy_rule,
+            )
+        self._handlers = {number: signal.signal(number, self._stop) for number in SIGNALS}
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        """End the sweep where it stands; a second signal ends the process at once.
+
+        Raises:
+            InterruptedRunError: always.
+        """
+        for listened in SIGNALS:
+            signal.signal(listened, signal.SIG_DFL)
+        where = (
+            "" if self._files is None else f"; what was read is in {os.path.relpath(self._files.folder)}, as .partial"
+        )
+        raise InterruptedRunError(
+            f"Stopped by {signal.Signals(number).name} after {self._done} of {self._data.num_prompts} prompts{where}.",
+            number,
+        )
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give the signals back."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Write and show the batch's prompts.
+
+        Raises:
+            RunError: the disk refuses.
+        """
+        assert isinstance(pl_module, SweepModule)
+        assert isinstance(outputs, BatchReading)
+        assert self._files is not None
+        tied = pl_module.frozen.tied_embeddings
+        read = records_of(outputs, self._strings, self._special, tied, self.copy_rule)
+        for number, records in enumerate(read):
+            reached = {lens: milestones(rows) for lens, rows in records.next_token.items()}
+            with _disk_errors_named(self._files.folder):
+                self._files.add(records, reached)
+                if outputs.residuals is not None:
+                    start = outputs.starts[number]
+                    self._files.add_residuals(records, outputs.residuals[:, start : start + len(records.ids)])
+            self._show(records, reached)
+        self._progress()
+
+    def _show(self, records: PromptRecords, reached: dict[str, Milestones]) -> None:
+        self._done += 1
+        self._lines.append(summary_line(records, reached))
+        total = self._data.num_prompts
+        if total <= MAX_TABLES:
+            if self._done == 1:
+                say("KL is KL(row‖final), H the entropy, in bits; * where a milestone is reached.")
+            print_prompt_table(records, reached)
+
+    def _progress(self) -> None:
+        """Print a line of progress where no tables are printed."""
+        now, total = time.monotonic(), self._data.num_prompts
+        if total > MAX_TABLES and (now - self._last_line >= SECONDS_BETWEEN_LINES or self._done == total):
+            self._last_line = now
+            rate = self._done / max(now - self._start, 1e-9)
+            left = (total - self._done) / rate
+            say(f"{self._done} of {total} prompts · {rate:,.1f} prompts/s · {left:.0f} s left")
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Sum up, draw, and say where everything is.
+
+        Raises:
+            RunError: the disk refuses.
+        """
+        assert self._files is not None
+        files = self._files
+        with _disk_errors_named(files.folder):
+            written = files.finish()
+        self._files = None
+        self.destination.reports.append(files.report)
+        if len(self._lines) > 1:
+            say("\nFirst row with the answer at rank 1, and with KL(row‖final) below 1 bit:")
+            Console().print(summary_table(self._lines, files.lenses))
+        if self._data.num_prompts > MAX_TABLES:
+            say(f"More than {MAX_TABLES} prompts: their tables, row by row, are in the CSV files and on the page.")
+        if self.settings.attribution:
+            say(files.exactness())
+        if preference := files.preference():
+            say(preference)
+        folder = os.path.relpath(files.folder)
+        say(f"\nsweep: {folder}")
+        width = max(len(name) for name, _ in written)
+        for name, what in written:
+            say(f"  {name:{width}}  {what}")
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Record the failure; what was read so far stays in files whose names end in `.partial`."""
+        if self._files is not None:
+            files, self._files = self._files, None
+            with suppress(OSError):  # the disk refuses even that, or the folder has vanished: the exception says why
+                files.fail(exception)
+        self.teardown(trainer, pl_module, "predict")  # Lightning tears nothing down after a failure
