@@ -25,7 +25,8 @@ from logos_pl.data.training_text import TrainingText
 from logos_pl.errors import InputError, RunError
 from logos_pl.fit.checkpoint import RunCheckpoint
 from logos_pl.fit.ledger import Counts, Ledger
-from logos_pl.fit.module import TuningModule, refuse_other_run
+from logos_pl.fit.module import TuningModule
+from logos_pl.fit.resume import refuse_other_run
 from logos_pl.functional.budget import warmup_steps
 from logos_pl.functional.depth import depth_percentile_rows
 from logos_pl.functional.training_basis import DAMPING

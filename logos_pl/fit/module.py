@@ -1,7 +1,7 @@
 """The tuned lens as Lightning trains it: read the residual stream, compute, log."""
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -12,10 +12,11 @@ from torch import Tensor
 from logos_pl.agreement import together
 from logos_pl.artifacts.checkpoint_lens import basis_of
 from logos_pl.data.packed_text import TextBatch
-from logos_pl.errors import InputError
 from logos_pl.fit.closed_form import ClosedFormStart
+from logos_pl.fit.optimizer import optimizer_of
+from logos_pl.fit.resume import refuse_other_run
 from logos_pl.functional.bias_loss import bias_cross_entropy
-from logos_pl.functional.budget import average_weight, lr_factor, warmup_factor, warmup_steps
+from logos_pl.functional.budget import average_weight
 from logos_pl.functional.depth import depth_percentile_rows
 from logos_pl.functional.lens_loss import lens_loss
 from logos_pl.functional.positions import sample_rows
@@ -129,25 +130,9 @@ class TuningModule(LensModule):
         return cast(Translators, self.averages[name])
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW on the translators and the bias-only lens, linear warm-up, then as `anneal` says.
-
-        Weights decay, biases and temperatures don't: log τ would be pulled to 0, which is no particular temperature.
-        """
+        """AdamW on the translators and the bias-only lens; see ``fit.optimizer``."""
         total = self.trainer.datamodule.total_steps  # type: ignore[attr-defined]
-        given = self.settings
-        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        groups = [
-            {"params": [part for part in trained if part.ndim == 3], "weight_decay": given.weight_decay},  # U and V
-            {"params": [part for part in trained if part.ndim < 3], "weight_decay": 0.0},  # c and log τ
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=float(given.lr), betas=given.betas, fused=True)
-        warmup = warmup_steps(total)
-        courses: dict[str, Callable[[int], float]] = {
-            "average": lambda step: warmup_factor(step, warmup),
-            "cosine": lambda step: lr_factor(step, total, warmup),
-        }
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, courses[given.anneal])
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return optimizer_of(self.parameters(), self.settings, total)
 
     # Training
 
@@ -302,22 +287,3 @@ class TuningModule(LensModule):
         for lens in (self.translators, self.average("translators")):
             # Lightning restores before it moves the lens, whose parameters then follow by themselves.
             lens.basis = None if basis is None else basis.to(self.device)
-
-
-def refuse_other_run(recorded: dict[str, Any] | None, present: dict[str, Any], name: str = "The checkpoint") -> None:
-    """Compare a checkpoint's identity with the present run's.
-
-    Args:
-        recorded: The checkpoint's.
-        present: The run's.
-        name: What the checkpoint is called in messages.
-
-    Raises:
-        InputError: they differ, or the checkpoint records none.
-    """
-    if recorded is None:
-        raise InputError(f"{name} was not written by logos-pl fit: give one that was, or start anew.")
-    differing = [key for key in present if recorded.get(key) != present[key]]
-    if differing:
-        listed = ", ".join(f"{key} {recorded.get(key)!r} (asked for: {present[key]!r})" for key in differing)
-        raise InputError(f"{name} belongs to another run, with {listed}: give the same settings, or start anew.")

@@ -306,36 +306,6 @@ def test_from_residuals_to_gradients_no_number_is_looked_at(
     assert all(parameter.grad is not None for parameter in trained(module).values())
 
 
-def test_the_learning_rate_warms_up_and_ends_at_zero(lm: FrozenLM) -> None:
-    module = built(lm, lr=1e-3, anneal="cosine")
-    module.trainer = SimpleNamespace(datamodule=SimpleNamespace(total_steps=100))  # type: ignore[assignment]
-    made = module.configure_optimizers()
-    optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]  # type: ignore[index]
-    rates = []
-    for _ in range(100):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        schedule.step()
-
-    assert rates[:10] == pytest.approx([1e-3 * (step + 1) / 10 for step in range(10)])
-    assert max(rates) == rates[9] == pytest.approx(1e-3)
-    assert rates[9:] == sorted(rates[9:], reverse=True)
-    assert optimizer.param_groups[0]["lr"] == 0
-    assert optimizer.param_groups[0]["betas"] == (0.9, 0.999)
-
-
-def test_to_be_averaged_the_learning_rate_stays_after_its_warm_up(lm: FrozenLM) -> None:
-    module = built(lm, lr=1e-3)
-    module.trainer = SimpleNamespace(datamodule=SimpleNamespace(total_steps=20))  # type: ignore[assignment]
-    made = module.configure_optimizers()
-    rates = []
-    for _ in range(30):  # beyond its end, too: a fit that is given more text goes on
-        rates.append(made["optimizer"].param_groups[0]["lr"])
-        made["optimizer"].step()
-        made["lr_scheduler"]["scheduler"].step()  # type: ignore[index]
-    assert rates == pytest.approx([5e-4, *[1e-3] * 29])
-
-
 @pytest.mark.parametrize("anneal", ["average", "cosine"])
 def test_what_is_validated_is_the_average_over_the_steps_or_under_a_cosine_the_last_one(
     anneal: str, lm: FrozenLM, batch: TextBatch
@@ -359,20 +329,6 @@ def test_what_is_validated_is_the_average_over_the_steps_or_under_a_cosine_the_l
     tuned = module.lenses["tuned"]
     assert isinstance(tuned, TunedLens)
     assert tuned.translators is module.average("translators")
-
-
-def test_factors_decay_and_biases_and_temperatures_do_not(lm: FrozenLM) -> None:
-    module = moved(built(lm, weight_decay=0.5, lr=0.1))
-    module.trainer = SimpleNamespace(datamodule=SimpleNamespace(total_steps=1))  # type: ignore[assignment]
-    optimizer = module.configure_optimizers()["optimizer"]
-    before = {name: parameter.clone() for name, parameter in module.named_parameters()}
-    for parameter in trained(module).values():
-        parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
-
-    for name, parameter in trained(module).items():
-        kept = 1 - 0.1 * 0.5 if name.endswith((".U", ".V")) else 1
-        torch.testing.assert_close(parameter.detach(), before[name] * kept, rtol=1e-6, atol=0)
 
 
 def test_validation_reads_every_row_and_the_last_agrees_with_the_model(lm: FrozenLM, batch: TextBatch) -> None:
