@@ -14,11 +14,15 @@ from typing import Any, BinaryIO
 import fsspec
 import pyarrow as pa
 
+from logos_pl.errors import InputError
 from logos_pl.io.parsing import open_regular
 
 MAX_ROW_BYTES = 2**25
 """Of one line, paragraph or parquet value: no document is nearly as long, and to tokenise it takes some gigabytes."""
 
+
+MAX_PADDING_BYTES = 2**16
+"""Zeros at the end of a compressed file; archivers pad to 10 KiB."""
 
 DECOMPRESSORS: dict[str, Callable[[BinaryIO], Any]] = {
     ".gz": lambda file: gzip.GzipFile(fileobj=file),
@@ -38,14 +42,29 @@ def opened(url: str, name: str) -> Iterator[BinaryIO]:
         name: What it is called in messages.
 
     Raises:
-        InputError: A local file is a folder, pipe, device or socket.
+        InputError: A local file is a folder, pipe, device or socket, or compressed and ends in zeros.
         OSError: It is missing or cannot be read.
     """
     with ExitStack() as stack:
         # A path goes to no parser of addresses: it may hold `::`, `*` or `?`.
         file = stack.enter_context(open_regular(Path(url), name) if os.path.isabs(url) else fsspec.open(url, "rb"))
         decompress = next((make for ending, make in DECOMPRESSORS.items() if url.endswith(ending)), None)
+        if decompress is not None and os.path.isabs(url):
+            _check_end(file, name)
         yield file if decompress is None else stack.enter_context(decompress(file))
+
+
+def _check_end(file: BinaryIO, name: str) -> None:
+    """Refuse a compressed file that was extended by zeros: the formats allow them, and a terabyte would all be read.
+
+    Raises:
+        InputError: It ends in more zeros than padding has.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - MAX_PADDING_BYTES))
+    if size >= MAX_PADDING_BYTES and not file.read().strip(b"\0"):
+        raise InputError(f"{name} ends in zeros, which no compressed text does: it is damaged, fetch it again.")
+    file.seek(0)
 
 
 def byte_lines(file: BinaryIO) -> Iterator[bytes]:

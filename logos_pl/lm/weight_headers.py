@@ -4,6 +4,7 @@ A configuration can describe a model of any size, and transformers would make wh
 sizes of terabytes, which the libraries refuse where the file is shorter.
 """
 
+import json
 import math
 import pickle
 import warnings
@@ -16,7 +17,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from logos_pl.errors import InputError
+from logos_pl.io.parsing import MIB, open_regular
 from logos_pl.lm.model_files import refuse_pointer
+
+MAX_HEADER_BYTES = 100 * MIB
+"""Largest header of a safetensors file that the library reads, too."""
 
 
 class Weights(NamedTuple):
@@ -48,11 +53,34 @@ def measure_weights(folder: Path, files: list[str], name: str) -> Weights:
 
 
 def _safetensors_sizes(path: Path, name: str) -> list[int]:
+    _check_length(path, name)
     try:
         with safe_open(path, framework="pt") as file:
             return [math.prod(file.get_slice(key).get_shape()) for key in file.keys()]  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError) as error:
         raise _damaged(path, name, error) from error
+
+
+def _check_length(path: Path, name: str) -> None:
+    """Refuse a file of safetensors that is longer than its header says: it would be mapped into memory as a whole.
+
+    Raises:
+        InputError: It is. A header that cannot be read is left to the library, which says what is wrong with it.
+    """
+    with open_regular(path) as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = file.read(min(length, MAX_HEADER_BYTES))
+    try:
+        tensors = [part for key, part in json.loads(header).items() if key != "__metadata__"]
+        wanted = 8 + length + max((int(part["data_offsets"][1]) for part in tensors), default=0)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+        return
+    size = path.stat().st_size
+    if size > wanted:
+        raise InputError(
+            f"{path.name} of {name}, a file of its weights, is damaged ({size:,} bytes, and its header says "
+            f"{wanted:,}); fetch it again."
+        )
 
 
 def _pickle_sizes(path: Path, name: str) -> list[int]:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import lru_cache
+from io import TextIOWrapper
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +15,7 @@ from typing import Any, Generic, NamedTuple, Self, TextIO, TypeVar, cast, get_ty
 
 from logos_pl.errors import InputError
 from logos_pl.io.files import text_stream
+from logos_pl.io.parsing import open_regular
 from logos_pl.sweeps.records import (
     COPY_THRESHOLDS,
     SOFT_WINDOWS,
@@ -155,9 +157,9 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """The cells of every line, with its number.
 
     Raises:
-        InputError: the file is no CSV in UTF-8.
+        InputError: the file is no regular file, or no CSV in UTF-8.
     """
-    with path.open(encoding="utf-8", newline="") as file:
+    with open_regular(path) as data, TextIOWrapper(data, encoding="utf-8", newline="") as file:
         reader = csv.reader(file, strict=True)
         try:
             for cells in reader:

@@ -86,3 +86,17 @@ def test_of_a_line_without_end_no_more_than_the_bound_is_read() -> None:
             return len(buffer)
 
     assert len(next(byte_lines(Endless()))) == MAX_ROW_BYTES + 1
+
+
+@pytest.mark.parametrize(("ending", "compress"), [(".gz", gzip.compress), (".xz", lzma.compress)])
+def test_a_compressed_file_that_ends_in_a_terabyte_of_zeros_is_refused_at_once(
+    ending: str, compress: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    path = tmp_path / f"a.txt{ending}"
+    path.write_bytes(compress(b"text"))
+    with opened(str(path), "a") as file:
+        assert file.read() == b"text"
+    with path.open("r+b") as file:
+        file.truncate(2**40)  # of holes
+    with pytest.raises(InputError, match="a ends in zeros"), opened(str(path), "a"):
+        pass

@@ -39,6 +39,16 @@ def test_a_size_of_terabytes_in_the_header_allocates_nothing(tmp_path: Path) -> 
         measure_weights(tmp_path, ["a.safetensors"], "m")
 
 
+def test_a_file_that_is_longer_than_its_header_says_is_refused_before_it_is_mapped(tmp_path: Path) -> None:
+    save_file(TENSORS, tmp_path / "a.safetensors")
+    with (tmp_path / "a.safetensors").open("r+b") as file:
+        file.truncate(2**40)  # of holes
+    with pytest.raises(
+        InputError, match=r"a\.safetensors of m, .* 1,099,511,627,776 bytes, and its header says \d{3}\)"
+    ):
+        measure_weights(tmp_path, ["a.safetensors"], "m")
+
+
 def test_every_damage_of_the_header_is_refused_in_one_sentence_or_leaves_a_header(tmp_path: Path) -> None:
     path, rng = tmp_path / "a.safetensors", random.Random(12)
     save_file(TENSORS, path)

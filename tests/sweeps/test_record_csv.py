@@ -374,3 +374,9 @@ def test_a_new_column_is_a_field_of_the_readings_and_one_of_the_record(tmp_path:
     assert header_of(wider) == (*next_token_header(), "varentropy_bits2")
     with (tmp_path / "wider.csv").open() as file:
         assert [float(line["varentropy_bits2"]) for line in csv.DictReader(file)] == [0.5, 0.1]
+
+
+def test_a_pipe_in_the_place_of_records_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "records.csv")
+    with pytest.raises(InputError, match="is not a regular file"):
+        read_records(tmp_path / "records.csv")
