@@ -1,1 +1,1 @@
-"""What a user sets: typed groups of options, their bounds, and what every `auto` stands for."""
+"""Typed groups of options, their bounds, and the resolution of `auto`."""

@@ -1,4 +1,4 @@
-"""Options of a fit beside those of model and text: when it stops, and where its lens goes."""
+"""Options of a fit other than model and text: early stopping, and the folder of the lens."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +8,11 @@ from logos_pl.bounds import check_number
 
 @dataclass(frozen=True, kw_only=True)
 class StoppingSettings:
-    """When a fit stops early.
+    """Early stopping.
 
     Args:
-        patience: validations without improvement before the fit stops.
-        min_delta_bits: a smaller decrease than this does not count as an improvement.
+        patience: stop after this many validations without improvement.
+        min_delta_bits: smallest decrease of the validation KL, in bits, that counts as an improvement.
 
     Raises:
         InputError: A number is out of its bounds.
@@ -28,15 +28,15 @@ class StoppingSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportSettings:
-    """Where lenses are kept.
+    """Where tuned lenses are stored.
 
     Args:
-        folder: folder of the artifacts; a lens is in the subfolder named after the model. Another lens that is there
-            when one is written is kept beside it, as <model>.replaced-<YYYYMMDD-HHMM> (UTC).
+        folder: folder of tuned lenses, one subfolder per model. When a lens is replaced, the old one is kept as
+            <model>.replaced-<YYYYMMDD-HHMM> (UTC).
     """
 
     folder: str = "checkpoints/tuned_lenses"
 
     def of(self, clean_model_name: str) -> Path:
-        """Where the lens of a model is."""
+        """Folder of the lens of a model."""
         return Path(self.folder) / clean_model_name

@@ -10,19 +10,18 @@ from logos_pl.settings.model import ModelSettings
 
 @dataclass(frozen=True, kw_only=True)
 class LensSettings:
-    """What a tuned lens is made of, and where its training starts.
+    """Parameters of a tuned lens and their initialisation.
 
     Args:
-        rank: rank of each translator; `auto`: width / 32 within 64 to 256; 0: bias and temperature only.
-        init: how the translators start: in `closed_form`, by least squares on the first 1% of the text, or `random`;
-            `auto`: the schedule's.
-        layers_per_step: rows trained in each step; `all`: every row; `auto`: the schedule's.
-        precond: basis that U and V are trained in: `auto`, one that is whitened by what the closed-form start has read,
-            or at a random start the plain one; `off`, the plain one. The artifact holds them in the plain basis.
-        temperature: learn a temperature for each row.
-        bias_only: fit a bias-only lens beside the tuned one, which the gates compare with; it changes nothing in the
-            tuned lens, and costs about a fifth of a step on the demo, an eighth at the sizes of GPT-2, and less the
-            larger the model. Not fitted at rank 0, where the lens itself is one.
+        rank: rank of each translator; `auto`: width / 32, clamped to 64…256; 0: bias and temperature only.
+        init: initialisation of the translators: `closed_form` (reduced-rank regression on the first 1% of the text) or
+            `random`; `auto`: as the schedule says.
+        layers_per_step: number of rows trained in each step, or `all`; `auto`: as the schedule says.
+        precond: basis in which U and V are trained. `auto`: whitened by the statistics of the closed-form start (plain
+            basis with `random` initialisation); `off`: plain basis. The artifact always stores the plain basis.
+        temperature: train a temperature for each row.
+        bias_only: also fit a bias-only lens, the baseline of the gates. It does not change the tuned lens. It adds
+            about 20% to a step on the demo, 12% at the size of GPT-2, and less on larger models. Skipped at rank 0.
 
     Raises:
         InputError: A number is out of its bounds.
@@ -44,19 +43,18 @@ class LensSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimSettings:
-    """How a tuned lens is trained.
+    """Optimiser and regularisation of a tuned lens.
 
     Args:
-        lr: peak learning rate of AdamW; `auto`: the schedule's.
-        anneal: how the noise of the last steps is taken out: `average`, a constant learning rate after the warm-up, and
-            the lens is a running average of the weights; `cosine`, a cosine of the learning rate to 0; `auto`: the
-            schedule's.
-        betas: AdamW's decay rates of the moments.
-        weight_decay: AdamW's decoupled weight decay, of U and V.
-        l2: weight of ‖U‖² + ‖V‖² + ‖c‖², summed over rows, in the basis that U and V are trained in; `auto`: the
-            schedule's.
-        smoothness: weight of the squared differences of U and V between neighbouring rows, summed, in the same basis;
-            `auto`: the schedule's.
+        lr: peak learning rate of AdamW; `auto`: as the schedule says.
+        anneal: how training converges: `average` keeps the learning rate constant after warm-up and exports a running
+            average of the weights; `cosine` decays the learning rate to 0; `auto`: as the schedule says.
+        betas: beta1 and beta2 of AdamW.
+        weight_decay: decoupled weight decay of AdamW, applied to U and V.
+        l2: weight of the penalty ‖U‖² + ‖V‖² + ‖c‖², summed over rows, in the basis used for training; `auto`: as the
+            schedule says.
+        smoothness: weight of the penalty on squared differences of U and V between neighbouring rows, in the basis
+            used for training; `auto`: as the schedule says.
 
     Raises:
         InputError: A number is out of its bounds.
@@ -81,7 +79,7 @@ class OptimSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class TuningSettings(OptimSettings, LensSettings, ModelSettings):
-    """The frozen model, the lens and its training: the `model` options of a fit."""
+    """Model, lens and training."""
 
     def __post_init__(self) -> None:
         for part in (ModelSettings, LensSettings, OptimSettings):

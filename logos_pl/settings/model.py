@@ -8,26 +8,26 @@ from logos_pl.lenses.head import DecodingNorm
 from logos_pl.lm.dtypes import Fp32Unembed
 
 MAX_BLOCK_MIB = 2**20
-"""Largest memory budget of a block of logits, in MiB: a TiB."""
+"""Largest memory budget of a block of logits, in MiB (1 TiB)."""
 
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
-    """The frozen model, and how it is decoded.
+    """Frozen model and head.
 
     Args:
-        model_id: Hub id of a causal language model, a folder with its files, or `demo` for the bundled one.
+        model_id: Hub id of a causal language model, its local folder, or `demo` for the bundled model.
         revision: branch, tag or commit of the model on the Hub.
-        dtype: number format the frozen model runs in; `auto`: bfloat16 on CUDA, float32 on the CPU below 30B.
-        compile: compile the blocks of the frozen model, on CUDA: the first step takes longer, and the others less.
-        fp32_unembed: hold the unembedding in float32 for the lenses (`true`), or in the model's own number format
-            (`false`), which takes no second copy and rounds what goes into its products; `auto`: in float32, but for
-            vocabularies of 100,000 tokens and more on CUDA. Logits and losses are float32 in any case.
-        decoding_norm: norm in front of the unembedding: the model's `final` one at every row, or the one that
-            reads the row `next`.
-        loss_block_mib: memory budget of one block of logits, in MiB.
+        dtype: dtype of the frozen model; `auto`: bfloat16 on CUDA, float32 on CPU for models below 30B parameters.
+        compile: compile the blocks of the frozen model with torch.compile on CUDA: slower first step, faster others.
+        fp32_unembed: dtype of the unembedding in the lenses: float32 (`true`) or that of the model (`false`), which
+            needs no second copy but rounds the inputs of the product. `auto`: float32, except for vocabularies of
+            100,000 tokens or more on CUDA. Logits and losses are always float32.
+        decoding_norm: norm applied before the unembedding: the `final` norm at every row, or at each row the norm of
+            the `next` block.
+        loss_block_mib: memory budget for one block of logits, in MiB.
 
     Raises:
         InputError: A number is out of its bounds.
@@ -46,5 +46,5 @@ class ModelSettings:
 
     @property
     def block_bytes(self) -> int:
-        """Memory budget of one block of logits, in bytes."""
+        """Memory budget for one block of logits, in bytes."""
         return self.loss_block_mib * 2**20

@@ -11,17 +11,17 @@ from logos_pl.settings.text import MAX_TOKENS
 
 @dataclass(frozen=True, kw_only=True)
 class PrismSettings:
-    """How a prism is fitted, and where prisms are.
+    """How a Prism lens is fitted and where it is stored.
 
     Args:
-        positions: distinct positions of text that the moments are of.
-        whiten: whitening of the rows by their `diagonal` or by their `full` covariance; `auto`: whichever has the lower
-            held-out divergence.
-        rank: directions of the rotation that are kept, those that correlate most with the last row; the others go to
-            its mean. `full`: all of them, which makes it orthogonal.
-        shrinkage: share of the identity in the covariances; 0 refuses a rank-deficient one.
-        folder: folder of the prisms; a model's is in the subfolder named after it. Another prism that is there is kept
-            beside it, as <model>.replaced-<YYYYMMDD-HHMM> (UTC).
+        positions: number of text positions over which means and covariances are taken.
+        whiten: whiten rows by the `diagonal` of their covariance or by the `full` covariance; `auto`: the one with the
+            lower KL on held-out text.
+        rank: number of directions that the rotation keeps, those most correlated with the last row; the others are
+            replaced by the mean of the last row. `full`: all directions (an orthogonal matrix).
+        shrinkage: weight of the identity in the shrunk covariances; at 0, a rank-deficient covariance is an error.
+        folder: folder of Prism lenses, one subfolder per model. When a lens is replaced, the old one is kept as
+            <model>.replaced-<YYYYMMDD-HHMM> (UTC).
 
     Raises:
         InputError: A number is out of its bounds.
@@ -39,4 +39,4 @@ class PrismSettings:
         if self.rank != "full":
             check_number("--prism.rank", self.rank, at_least=0)
         if self.rank == 0:
-            raise InputError("--prism.rank 0 would read the same in every row: give 1 or more, or `full`.")
+            raise InputError("--prism.rank 0 would give the same output at every row: give 1 or more, or `full`.")

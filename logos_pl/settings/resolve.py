@@ -1,7 +1,7 @@
-"""The one place where `auto` becomes a number: from the schedule and the model's sizes, before anything is loaded.
+"""Replaces every `auto` by a value, from the schedule and the model's sizes, before anything is loaded.
 
-Device, number format and micro-batch depend on the machine: `lm.devices.choose_device` chooses them, and `cli.plan`
-writes its choice into the same settings.
+Device, dtype and micro-batch depend on the machine: `lm.devices.choose_device` chooses them, and `cli.plan` writes
+them into the same settings.
 """
 
 from dataclasses import replace
@@ -24,13 +24,13 @@ from logos_pl.settings.lens import TuningSettings
 from logos_pl.settings.text import TextSettings, TrainingTextSettings
 
 DEFAULT_MICRO_BATCH_SEQS = 8
-"""Sequences per forward pass where nobody has looked at the device."""
+"""Sequences per forward pass when the device has not been examined."""
 
 Text = TypeVar("Text", bound=TextSettings)
 
 
 def resolve_tuning(settings: TuningSettings, schedule: ScheduleName, shape: ModelShape) -> TuningSettings:
-    """A fit's `model` options with the schedule's numbers in place of every `auto` of lens and training.
+    """`model` options of a fit with every `auto` of lens and training replaced.
 
     Raises:
         InputError: The rank or the number of rows does not fit the model.
@@ -59,17 +59,17 @@ def resolve_tuning(settings: TuningSettings, schedule: ScheduleName, shape: Mode
 
 
 def resolve_text(settings: Text, schedule: ScheduleName, vocab_size: int) -> Text:
-    """`data` options with the schedule's numbers in place of every `auto`.
+    """`data` options with every `auto` replaced.
 
-    Of text that is only evaluated on, no more positions of a sequence are read than a full step would take.
+    Evaluation reads no more positions per sequence than a full training step.
 
     Args:
         settings: The options.
-        schedule: What `auto` stands for.
-        vocab_size: Tokens of the vocabulary.
+        schedule: Schedule that provides the defaults.
+        vocab_size: Number of tokens in the vocabulary.
 
     Raises:
-        InputError: More positions are asked for than there are.
+        InputError: `positions_per_seq` exceeds the positions in `position_range`.
     """
     batch_seqs = SPEC_BATCH_SEQS
     if isinstance(settings, TrainingTextSettings):

@@ -1,4 +1,4 @@
-"""Options of a sweep, and of the lenses that a command reads."""
+"""Options of a sweep, and of the lenses that a command loads."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,25 +6,26 @@ from typing import Literal
 from logos_pl.bounds import check_number
 
 COPY_THRESHOLD, COPY_MARGIN = 0.95, 0.10
-"""What makes a copy where the user leaves it to us. Source: docs/method.md §5.2."""
+"""Defaults of the copy-collapse test. Source: docs/method.md §5.2."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepSettings:
-    """What a prediction reads and writes.
+    """Lenses, output and measures of a sweep.
 
     Args:
-        tuned: `auto`: sweep without a tuned lens where there is none; `require`: refuse to.
-        prism: `auto`: read the prism, too, where there is one; `require`: refuse to go on without; `off`: leave it.
-        out_dir: folder to write to; left out: `sweeps/run-latest` of the logs, whose earlier runs are kept.
-        raw_lens: rows at which the norm lens is set against the bare unembedding: `sample`, four of them, or `full`.
-        keep_residuals: keep the residual stream of every prompt, too.
-        attribution: attribute the answers' logits to embedding, attention, MLP and biases, too.
-        copy_threshold: probability of the top-1 token above which a row that repeats the prompt counts as a copy.
-        copy_margin: what that probability has to exceed the second by, for every kind of copy.
+        tuned: `auto`: use the tuned lens if there is one; `require`: fail if there is none.
+        prism: `auto`: use the Prism lens if there is one; `require`: fail if there is none; `off`: do not use it.
+        out_dir: output folder; default: `sweeps/run-latest` in the log folder, where earlier runs are kept.
+        raw_lens: rows at which the raw lens (no final norm) is compared with the norm lens: a `sample` of four, or
+            `full`.
+        keep_residuals: save the residual stream of every prompt.
+        attribution: run direct logit attribution for the answers: embedding, attention, MLP and biases.
+        copy_threshold: top-1 probability above which a row that repeats the prompt counts as copy collapse.
+        copy_margin: lead of the top-1 over the top-2 probability above which it counts.
 
     Raises:
-        InputError: threshold or margin is no probability.
+        InputError: Threshold or margin is out of its bounds.
     """
 
     tuned: Literal["auto", "require"] = "auto"
@@ -43,12 +44,12 @@ class SweepSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class LensSource:
-    """Which lens an evaluation reads.
+    """Lens to evaluate.
 
     Args:
-        source: lens to evaluate, only ever read: its folder, a folder in the layout of the Hub, or a repository on the
-            Hub; left out: the one under --export.folder.
-        revision: release, branch or commit of a repository on the Hub.
+        source: lens to evaluate: its folder, a folder laid out as on the Hub, or a repository on the Hub. It is never
+            written to. Default: the lens in --export.folder.
+        revision: release, branch or commit of the repository on the Hub.
     """
 
     source: str | None = None
@@ -57,12 +58,12 @@ class LensSource:
 
 @dataclass(frozen=True, kw_only=True)
 class LensSources(LensSource):
-    """Which lenses a sweep or a test reads.
+    """Lenses to evaluate.
 
     Args:
-        imported: a lens trained with the `tuned-lens` package, to be swept and judged beside ours: its folder, or the
-            repo id of a Space that holds such lenses by model, AlignmentResearch/tuned-lens.
-        sources: lenses of kinds that have no option of their own, by the kind's name: `--lens.sources.NAME SOURCE`.
+        imported: lens of the `tuned-lens` package to evaluate in addition: its folder, or the id of a Hub Space with
+            such lenses, such as AlignmentResearch/tuned-lens.
+        sources: lenses of registered kinds without a dedicated option: `--lens.sources.NAME SOURCE`.
     """
 
     imported: str | None = None
@@ -71,10 +72,10 @@ class LensSources(LensSource):
 
 @dataclass(frozen=True, kw_only=True)
 class PrismFolder:
-    """Where prisms are kept.
+    """Where Prism lenses are stored.
 
     Args:
-        folder: folder of the prisms; a model's is in the subfolder named after it.
+        folder: folder of Prism lenses, one subfolder per model.
     """
 
     folder: str = "checkpoints/prisms"

@@ -1,4 +1,4 @@
-"""Options of the text that a command reads, and of prompts."""
+"""Options of text and prompts."""
 
 from dataclasses import dataclass, fields
 from typing import Any, Literal
@@ -14,22 +14,22 @@ MAX_LANES = 2**16
 
 @dataclass(frozen=True, kw_only=True)
 class TextSettings:
-    """The text, and what of it is held out.
+    """Text and held-out split.
 
     Args:
-        dataset: Hub id, local folder laid out the same way, or a single .parquet, .jsonl or .txt file; `demo` is the
-            text that comes with the package. In a .txt file each paragraph (between blank lines) is a document.
-        name: Configuration of the dataset. Left out: the dataset's default (for fineweb-edu CC-MAIN-2025-26).
-        split: Split to read; held-out text is set aside from it by a hash of each document.
-        revision: Branch, tag or commit of a Hub dataset. Left out: main (for fineweb-edu v1.4.0).
-        text_column: Column that holds the text.
-        seq_len: Tokens per packed sequence.
-        micro_batch_seqs: Sequences per forward pass; `auto` chooses by the device.
-        positions_per_seq: Positions per sequence that are read. `auto`: the schedule's.
-        position_range: Part of the sequence that positions are drawn from, as two fractions: from the first up to, not
-            including, the second. `auto`: the schedule's.
-        held_out_frac: Share of the documents held out for validation, and again as many for test.
-        val_seqs: Packed sequences of held-out text in a validation.
+        dataset: Hub id of a dataset, a local folder with the same layout, a .parquet, .jsonl or .txt file, or `demo`
+            for the bundled text. In a .txt file, documents are separated by blank lines.
+        name: configuration of the dataset; default: that of the dataset (CC-MAIN-2025-26 for fineweb-edu).
+        split: split to read; held-out documents are chosen from it by a hash of their text.
+        revision: branch, tag or commit of the dataset on the Hub; default: main (v1.4.0 for fineweb-edu).
+        text_column: name of the text column.
+        seq_len: length of a packed sequence, in tokens.
+        micro_batch_seqs: sequences per forward pass; `auto`: chosen by device memory.
+        positions_per_seq: positions sampled per sequence; `auto`: as the schedule says.
+        position_range: part of the sequence that positions are sampled from, as two fractions, the second exclusive;
+            `auto`: as the schedule says.
+        held_out_frac: fraction of documents held out for validation; as many again are held out for test.
+        val_seqs: packed sequences of held-out text per validation.
 
     Raises:
         InputError: A number is out of its bounds.
@@ -52,7 +52,7 @@ class TextSettings:
         self._check("micro_batch_seqs", MAX_SEQS)
         self._check("positions_per_seq", MAX_SEQ_LEN)
         self._check("val_seqs", MAX_SEQS)
-        # Validation and test take that much each.
+        # Validation and test take this fraction each.
         check_number("--data.held_out_frac", self.held_out_frac, above=0, below=0.5)
         low, high = (0, 1) if self.position_range == "auto" else self.position_range
         if not 0 <= low < high <= 1:
@@ -65,21 +65,20 @@ class TextSettings:
 
     @property
     def drawn_range(self) -> tuple[float, float]:
-        """The part of the sequence that positions are drawn from, as fractions."""
-        assert self.position_range != "auto", "settings.resolve puts the schedule's in its place"
+        """Part of the sequence that positions are sampled from, as fractions."""
+        assert self.position_range != "auto", "settings.resolve replaces it"
         low, high = self.position_range
         return low, high
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreamSettings:
-    """How training reads text.
+    """Text streams.
 
     Args:
-        lanes: Streams that the dataset is dealt out to. Order of training depends on it, and not on the number of
-            processes, which only share the lanes; so keep it, and let processes × workers divide it.
-        num_workers: Processes that read and tokenise ahead of each training process; 0 reads in the training process
-            itself.
+        lanes: number of streams that the dataset is divided into. The order of training depends on it, but not on the
+            number of processes. Must be divisible by processes × workers.
+        num_workers: worker processes that tokenise text for each training process; 0: tokenise in the training process.
 
     Raises:
         InputError: A number is out of its bounds.
@@ -95,13 +94,13 @@ class StreamSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetSettings:
-    """How much text a fit reads, and how it is cut into steps.
+    """Training budget.
 
     Args:
-        tokens: Tokens to train on; the number of optimiser steps follows from it, rounded up. `auto`: the schedule's.
-        effective_batch_seqs: Sequences per optimiser step, over all processes and accumulated micro-batches. `auto`:
-            the schedule's, 32 or where the budget is small, fewer.
-        validate_every_steps: Optimiser steps between two validations; there is one after the last step, too.
+        tokens: number of tokens to train on, rounded up to whole optimiser steps; `auto`: as the schedule says.
+        effective_batch_seqs: sequences per optimiser step, over all processes and accumulated micro-batches; `auto`:
+            32, or fewer for small budgets.
+        validate_every_steps: optimiser steps between validations. The last step is always validated.
 
     Raises:
         InputError: A number is out of its bounds.
@@ -124,7 +123,7 @@ class BudgetSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingTextSettings(BudgetSettings, StreamSettings, TextSettings):
-    """The text, how it is read and how much of it: the `data` options of a fit."""
+    """Text, streams and training budget."""
 
     def __post_init__(self) -> None:
         for part in (TextSettings, StreamSettings, BudgetSettings):
@@ -133,7 +132,7 @@ class TrainingTextSettings(BudgetSettings, StreamSettings, TextSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class PrismTextSettings(StreamSettings, TextSettings):
-    """The text and how it is read: the `data` options of a prism, whose positions decide on how much of it."""
+    """Text and streams; `--prism.positions` sets how much is read."""
 
     def __post_init__(self) -> None:
         for part in (TextSettings, StreamSettings):
@@ -149,16 +148,16 @@ class PrismTextSettings(StreamSettings, TextSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class TestTextSettings(TextSettings):
-    """Held-out text and the suite of facts: the `data` options of a test.
+    """Held-out text and suite of facts.
 
     Args:
-        test_seqs: Packed sequences of other held-out text in a test; 208 × 512 tokens are more than 100,000.
-        suite: File of facts that `test` asks for, in YAML; `facts` is the one that comes with the package.
+        test_seqs: packed sequences of test text, disjoint from the validation text.
+        suite: YAML file of prompts with known answers, or `facts` for the bundled suite.
     """
 
     __test__ = False  # no test of pytest's
 
-    test_seqs: int = 208
+    test_seqs: int = 208  # × 512 tokens: more than 100,000
     suite: str = "facts"
 
     def __post_init__(self) -> None:
@@ -168,12 +167,12 @@ class TestTextSettings(TextSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class PromptSettings:
-    """Prompts to read: the `data` options of a prediction.
+    """Prompts.
 
     Args:
-        prompts: File of prompts, in YAML; `probe` and `facts` come with the package.
-        prompt: A single prompt to read instead.
-        answer: What the model ought to say after that prompt.
+        prompts: YAML file of prompts, or `probe` or `facts` for the bundled ones.
+        prompt: a single prompt, instead of a file.
+        answer: expected answer to the single prompt.
     """
 
     prompts: str = "probe"

@@ -15,7 +15,7 @@ from tests.settings.documentation import unexplained
         ({"positions": 0}, "--prism.positions must be at least 1 and at most 1,000,000,000,000,000 (got 0)."),
         ({"positions": 10**15 + 1}, "--prism.positions must be at least 1"),
         ({"rank": -1}, "--prism.rank must be at least 0 (got -1)."),
-        ({"rank": 0}, "--prism.rank 0 would read the same in every row: give 1 or more, or `full`."),
+        ({"rank": 0}, "--prism.rank 0 would give the same output at every row: give 1 or more, or `full`."),
         ({"shrinkage": 1.0}, "A shrinkage (--prism.shrinkage) of 1.0 was given: give a share from 0 to below 1."),
         ({"shrinkage": -0.1}, "A shrinkage (--prism.shrinkage) of -0.1 was given"),
         ({"shrinkage": math.nan}, "A shrinkage (--prism.shrinkage) of nan was given"),
