@@ -95,12 +95,6 @@ def test_a_lens_that_no_fit_writes_is_refused(damage: str, tmp_path: Path) -> No
         read_lenses(write(tmp_path / "damaged.ckpt", state_dict=whole))
 
 
-def test_a_basis_of_another_width_is_refused(tmp_path: Path) -> None:
-    basis = {"left": torch.eye(2), "right": torch.eye(2)}
-    with pytest.raises(InputError, match="lens_basis does not have the width of its lens"):
-        read_lenses(write(tmp_path / "a.ckpt", lens_basis=basis))
-
-
 @pytest.mark.parametrize("part", ["lens_identity", "TrainingText"])
 def test_a_checkpoint_that_does_not_say_whose_it_is_is_refused(part: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="The checkpoint's lens is not what a fit writes"):

@@ -1,0 +1,115 @@
+"""Which lenses a command asks for, and where it looks for them, from its options alone."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from logos_pl.cli.lens_requests import lens_requests, refuse_unread_sources
+from logos_pl.cli.run import KINDS
+from logos_pl.errors import InputError
+from logos_pl.kinds.registry import LensKind, register, unregister
+from logos_pl.kinds.request import FoundLens, LensRequest
+
+FOLDERS = {"export.folder": "lenses", "prism.folder": "prisms"}
+
+
+def asked(command: str, **options: Any) -> dict[str, LensRequest]:
+    """Requests of a command on a model of the Hub; `options` as section__option."""
+    given = FOLDERS | {name.replace("__", "."): value for name, value in options.items()}
+    return lens_requests(
+        command, given, model_id="org/tiny", clean_model_name="tiny", typed=lambda name: f"logos-pl {name} on tiny"
+    )
+
+
+def uses(requests: dict[str, LensRequest]) -> dict[str, str]:
+    return {name: request.use for name, request in requests.items()}
+
+
+@pytest.fixture
+def toy() -> Iterator[LensKind]:
+    """A kind without an option of its own, which sweeps and tests read."""
+    kind = LensKind(
+        name="toy", label="toy lens", colour="tab:red", first_row=0, judged=True, find=lambda _: FoundLens(print)
+    )
+    yield register(kind)
+    unregister("toy")
+
+
+@pytest.mark.parametrize(
+    ("command", "wanted"),
+    [
+        ("validate", {"tuned": "require", "prism": "auto"}),
+        ("test", {"tuned": "require", "imported": "auto"}),
+        ("predict", {"tuned": "auto", "prism": "auto", "imported": "auto"}),
+    ],
+)
+def test_a_command_asks_for_the_kinds_that_it_reads_and_insists_on_those_it_needs(
+    command: str, wanted: dict[str, str]
+) -> None:
+    assert uses(asked(command)) == wanted
+
+
+@pytest.mark.parametrize("command", sorted(KINDS.keys() - {"validate", "test", "predict"}))
+def test_other_commands_ask_for_none(command: str) -> None:
+    assert asked(command) == {}
+
+
+def test_a_sweep_takes_the_users_word_on_what_to_insist_on_and_what_to_leave() -> None:
+    assert uses(asked("predict", sweep__tuned="require", sweep__prism="off")) == {
+        "tuned": "require",
+        "imported": "auto",
+    }
+    assert uses(asked("predict", sweep__prism="require"))["prism"] == "require"
+    assert uses(asked("validate", sweep__prism="off"))["prism"] == "auto", "which is said of sweeps alone"
+
+
+def test_a_lens_that_was_fitted_here_is_in_the_models_own_folder_and_its_command_is_named() -> None:
+    requests = asked("predict")
+    found = {name: (request.folder, request.fit_command) for name, request in requests.items()}
+    assert found == {
+        "tuned": (Path("lenses/tiny"), "logos-pl fit on tiny"),
+        "prism": (Path("prisms/tiny"), "logos-pl prism on tiny"),
+        "imported": (None, ""),
+    }
+    assert {(request.model_id, request.clean_model_name) for request in requests.values()} == {("org/tiny", "tiny")}
+    assert {(request.source, request.revision) for request in requests.values()} == {(None, None)}
+
+
+def test_what_the_user_names_is_the_source_of_its_own_kind_alone() -> None:
+    requests = asked("predict", lens__source="org/lenses", lens__revision="v1", lens__imported="theirs")
+    found = {name: (request.source, request.revision) for name, request in requests.items()}
+    assert found == {"tuned": ("org/lenses", "v1"), "prism": (None, None), "imported": ("theirs", None)}
+    assert asked("validate", ckpt_path="last.ckpt")["tuned"].source == "last.ckpt"
+
+
+def test_a_kind_without_an_option_has_the_source_that_is_given_by_its_name(toy: LensKind) -> None:
+    requests = asked("test", lens__sources={"toy": "a/box"}, lens__source="org/lenses")
+    assert (requests["toy"].source, requests["toy"].use) == ("a/box", "auto")
+    assert (requests["toy"].revision, requests["toy"].folder, requests["toy"].fit_command) == (None, None, "")
+    assert asked("test")["toy"].source is None
+    assert "toy" not in asked("validate", lens__sources={"toy": "a/box"})
+
+
+@pytest.mark.parametrize("command", ["test", "predict"])
+def test_a_source_for_a_kind_that_is_read_and_has_no_option_passes(command: str, toy: LensKind) -> None:
+    refuse_unread_sources(command, {"toy": "a/box"})
+    refuse_unread_sources(command, None)
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "says"),
+    [
+        ("validate", "toy", r"validate \w+ no lens named toy"),
+        ("predict", "tyo", r"predict \w+ no lens named tyo"),
+        ("predict", "bias", r"predict \w+ no lens named bias"),
+        ("test", "prism", r"test \w+ no lens named prism"),
+        ("predict", "tuned", r"--lens\.source instead"),
+        ("test", "imported", r"--lens\.imported instead"),
+    ],
+)
+def test_a_source_that_would_be_passed_over_is_refused(command: str, name: str, says: str, toy: LensKind) -> None:
+    others = {} if command == "validate" else {"toy": "a/box"}
+    with pytest.raises(InputError, match=rf"^--lens\.sources\.{name}\b.* {says}\.$"):
+        refuse_unread_sources(command, others | {name: "x"})
