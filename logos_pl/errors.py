@@ -80,5 +80,5 @@ def state_of_a_checkpoint(what: str) -> Iterator[None]:
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise InputError(
             f"The checkpoint's {what} is not what a fit writes ({type(error).__name__}: {error}): give another "
-            "checkpoint, or start anew."
+            "checkpoint, or start again."
         ) from error

@@ -65,7 +65,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 def _read(path: Path, outline: bool) -> dict[str, Any]:
     shown = os.path.relpath(path)
-    wanted, remedy = "a whole checkpoint of logos-pl", "give another one, or start anew"
+    wanted, remedy = "a whole checkpoint of logos-pl", "give another one, or start again"
     try:
         with open_regular(path) as file:
             _refuse_altered(file, shown)
@@ -90,7 +90,7 @@ def _refuse_altered(file: BinaryIO, shown: str) -> None:
     if not end.startswith(_MARK):
         raise InputError(
             f"{shown} is not a whole checkpoint of logos-pl: it has no checksum at its end, so it was cut off, "
-            "altered, or written by another version or program: give another one, or start anew."
+            "altered, or written by another version or program: give another one, or start again."
         )
     digest, rest = hashlib.sha256(), size - _DIGITS
     file.seek(0)
@@ -100,7 +100,7 @@ def _refuse_altered(file: BinaryIO, shown: str) -> None:
     if digest.hexdigest().encode() != end[len(_MARK) :]:
         raise InputError(
             f"{shown} was altered: its content does not have the checksum at its end: give another checkpoint, or "
-            "start anew."
+            "start again."
         )
 
 

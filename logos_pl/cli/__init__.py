@@ -1,1 +1,1 @@
-"""All that a user types: commands, options, messages."""
+"""Command line: commands, options and error messages."""

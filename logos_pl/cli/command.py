@@ -1,4 +1,4 @@
-"""What a command is: options of its own, what it makes of them before anything is loaded, and what it runs."""
+"""Base class of commands: options, preparation before anything is loaded, and the run."""
 
 import dataclasses
 import difflib
@@ -20,13 +20,13 @@ MAX_SHOWN = 60
 
 
 class Option(NamedTuple):
-    """An option that stands in no group.
+    """An option outside the groups.
 
     Attributes:
-        type: Of its value.
-        default: Its value where it is left out.
-        help: What it means, in a line.
-        nargs: As for argparse.
+        type: Type of the value.
+        default: Default value.
+        help: Help text, one line.
+        nargs: As in argparse.
     """
 
     type: Any
@@ -35,36 +35,36 @@ class Option(NamedTuple):
     nargs: str | None = None
 
 
-SEED = Option(int, 316, "seed of all that is drawn")
+SEED = Option(int, 316, "random seed")
 SCHEDULE = Option(
     ScheduleName,
     "full",
-    "what `auto` stands for: `full`, `quick` (few tokens), or `spec`, the plan that the measured ones are compared "
-    "with (see docs/schedules.md)",
+    "training defaults that `auto` stands for: `full`, `quick` (few tokens) or `spec` (baseline that the others were "
+    "measured against); see docs/schedules.md",
 )
 MACHINE = frozenset({"accelerator", "devices"})
-"""The Trainer's options that say where a command runs."""
+"""Trainer options that choose the device."""
 
 PROCESSES = MACHINE | {"strategy", "num_nodes", "plugins", "default_root_dir", "enable_progress_bar"}
-"""Those of a command that several processes may share."""
+"""Trainer options of commands that can run in several processes."""
 
 WATCHING = frozenset({"callbacks", "profiler", "detect_anomaly", "deterministic", "benchmark"})
-"""Those that watch a run, or how it computes."""
+"""Trainer options for monitoring and determinism."""
 
 
 class Command(ABC):
-    """One command, from its parsed options to its end.
+    """One command: it prepares, builds the Lightning modules and runs.
 
     Args:
-        config: The parsed options, every section a namespace.
+        config: Parsed options, one namespace per section.
 
     Attributes:
-        groups: Options by section, as typed settings; one more option is one more field there.
-        options: Options in no section.
-        trainer_options: Those of Lightning's Trainer that are the user's.
-        settings: What was given, by section.
-        plan: Model, device and batches; there from `prepare` on.
-        writes_config: Whether the run keeps its configuration.
+        groups: Settings class by section; a new option is a new field there.
+        options: Options outside sections.
+        trainer_options: Options of Lightning's Trainer that the user may set.
+        settings: Parsed settings by section.
+        plan: Model, device and batches; set by `prepare`.
+        writes_config: Whether the run saves its configuration.
     """
 
     name: ClassVar[str]
@@ -81,48 +81,48 @@ class Command(ABC):
 
     @classmethod
     def accepts(cls) -> set[str]:
-        """All options, as they are written on the command line, without the dashes."""
+        """Names of all options as on the command line, without the dashes."""
         fields = {f"{group}.{part.name}" for group, kind in cls.groups.items() for part in dataclasses.fields(kind)}
         return fields | {f"trainer.{name}" for name in cls.trainer_options} | set(cls.options)
 
     @abstractmethod
     def prepare(self) -> None:
-        """Plan the run and claim what it writes to, before anything is loaded.
+        """Plan the run and reserve its output folder, before anything is loaded.
 
         Raises:
-            InputError: Something does not fit.
+            InputError: The options are inconsistent or do not fit the model or the machine.
         """
 
     @abstractmethod
     def make(self) -> tuple[LightningModule, LightningDataModule]:
-        """Module and data module of the run."""
+        """Return the module and the data module of the run."""
 
     @abstractmethod
     def trainer_parts(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """What the Trainer is made of beside what the user gives.
+        """Return the Trainer arguments that the command sets itself.
 
         Args:
-            given: The user's options of the Trainer, classes among them made.
+            given: Trainer options of the user, with their classes instantiated.
         """
 
     @abstractmethod
     def run(self, trainer: Trainer, module: LightningModule, data: LightningDataModule) -> None:
-        """Do it."""
+        """Run the command on the Trainer."""
 
     def release(self, failed: bool) -> None:  # noqa: B027 (most commands claim nothing)
-        """Let go of what `prepare` has claimed; every run ends with it.
+        """Release what `prepare` has reserved; called at the end of every run.
 
         Args:
-            failed: Whether the run was never begun.
+            failed: Whether the run failed before it started.
         """
 
     @property
     def root(self) -> Path:
-        """The folder of all logs."""
+        """Root folder of the logs."""
         return Path(self.config.trainer.get("default_root_dir") or "lightning_logs")
 
     def other(self, name: str) -> str:
-        """Another command on the same model, as the user would type it."""
+        """Command line of another command on the same model, for messages."""
         files = [str(path) for path in self.config.get("config") or []]
         command = " ".join([f"logos-pl {name}", *(f"--config {path}" for path in files)])
         named = None
@@ -134,22 +134,22 @@ class Command(ABC):
 
 
 def check_options(command: type[Command], others: Mapping[str, type[Command]], given: Sequence[str]) -> None:
-    """Refuse options that the command does not have, with what was meant.
+    """Check that the command has every option given.
 
     Args:
-        command: The command that was asked for.
+        command: The command to run.
         others: All commands by name.
-        given: The command line.
+        given: Command-line arguments.
 
     Raises:
-        InputError: naming the option, and the commands that take it or the options that are alike.
+        InputError: It lacks an option; the message names the commands that have it, or a similar option.
     """
     own = command.accepts() | {"config", "help", "print_config"}
     for argument in given:
         if not argument.startswith("--") or argument == "--":
             continue
         option = argument.partition("=")[0].removeprefix("--").removesuffix("+")
-        if option in own or any(option.startswith(f"{name}.") for name in own):  # of a class that an option names
+        if option in own or any(option.startswith(f"{name}.") for name in own):  # argument of a class
             continue
         takers = [name for name, other in others.items() if option in other.accepts()]
         if takers:

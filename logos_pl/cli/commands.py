@@ -1,4 +1,4 @@
-"""The commands, and what `logos-pl` says of itself; knows no library, so that it answers at once."""
+"""Names and summaries of the commands, `--help` and `--version`; imports only light modules to answer at once."""
 
 import difflib
 from importlib.metadata import version
@@ -7,22 +7,22 @@ from logos_pl.errors import InputError
 from logos_pl.io.terminal import shortened
 
 COMMANDS = {
-    "fit": "Train a tuned lens, and write it to checkpoints/tuned_lenses/<model>/.",
-    "prism": "Fit a Prism lens, one map shared by all rows.",
-    "validate": "Print KL per row on the text that decided on stopping.",
+    "fit": "Train a tuned lens and write it to checkpoints/tuned_lenses/<model>/.",
+    "prism": "Fit a Prism lens: one map shared by all rows.",
+    "validate": "Print the KL of each row on the validation text.",
     "test": "Evaluate a lens against the acceptance gates, on held-out prompts and text.",
-    "predict": "Sweep prompts through every row and lens, into CSV, JSON, plots and a page.",
-    "selftest": "Check on the model at hand that the head and the sweep are exact.",
+    "predict": "Read prompts at every row with every lens; write CSV, JSON, plots and an HTML page.",
+    "selftest": "Check that head and sweep are numerically exact on a model.",
     "hub": "Publish, fetch and verify lenses on the Hub.",
 }
-"""Every command with one sentence."""
+"""Summary of every command."""
 
 MAX_SHOWN = 40
-"""Characters of a mistyped command that are quoted."""
+"""Characters of an unknown command that are quoted in the message."""
 
 
 def usage() -> str:
-    """What `logos-pl --help` prints."""
+    """Text of `logos-pl --help`."""
     width = max(map(len, COMMANDS))
     listed = "\n".join(f"  {name:{width}}  {what}" for name, what in COMMANDS.items())
     return (
@@ -36,10 +36,10 @@ def usage() -> str:
 
 
 def answer_at_once(args: list[str]) -> str | None:
-    """The answer to arguments that need no command run; None where a command is to be run.
+    """Text of `--help` or `--version`; None if a command is to be run.
 
     Raises:
-        InputError: There is no such command, or none is named.
+        InputError: The command is missing or unknown.
     """
     first = args[0] if args else ""
     if first in ("-h", "--help"):

@@ -1,6 +1,7 @@
-"""Options and configuration files before and after the parser: bounded, plain, whole, and naming no foreign code.
+"""Checks of options and configuration files before and after parsing.
 
-jsonargparse reads every value as YAML, opens what a value names as a file, and imports what it names as a class.
+jsonargparse reads every value as YAML, may open a value as a file and may import it as a class; this module bounds
+nesting and size, and restricts imports.
 """
 
 import os
@@ -19,31 +20,31 @@ from logos_pl.io.terminal import shortened
 from logos_pl.io.yaml_parsing import BoundsError, compose_yaml, parse_yaml
 
 ENDLESS_NUMBER = re.compile(r"[-+]?[0-9][0-9_]{300,}")
-"""An integer that has no float, which the parser makes of it where an option takes one."""
+"""An integer too large to convert to float."""
 
 SEXAGESIMAL = re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?")
-"""What YAML 1.1 reads as a number to the base of 60, and nobody means."""
+"""Sexagesimal notation of YAML 1.1, such as 1:30, which no option means."""
 
 MAX_BYTES = 2**16
-"""Largest configuration; all options with their help are a tenth of it."""
+"""Largest configuration file in bytes: about ten times all options with their help."""
 
 TEXTS = ("data.prompt", "data.answer")
-"""Options that are text, which may look like anything."""
+"""Options of free text, which is never parsed as YAML."""
 
 FILES_AND_FOLDERS = (
     "ckpt_path", "data.prompts", "data.suite", "export.folder", "prism.folder", "sweep.out_dir",
     "trainer.default_root_dir", "dir", "folder", "text",
 )  # fmt: skip
-"""Options of all commands that are paths and nothing else."""
+"""Options that are always paths."""
 
 
 def guard_values() -> None:
-    """Let the parser read values within bounds; what is no YAML, or goes beyond them, is the text that it is."""
+    """Make the parser read values within bounds; invalid or oversized YAML is taken as plain text."""
     set_loader("yaml", _read_value, exceptions=(InputError,))
 
 
 def guard_imports(allowed: Sequence[str]) -> None:
-    """Let a configuration name classes by these paths and nothing else that could be imported, and no remote file."""
+    """Restrict importable classes to the given paths, and forbid remote configuration files."""
     set_parsing_settings(
         import_path_denylist=["*"],
         import_path_allowlist=list(allowed),
@@ -56,7 +57,7 @@ def guard_imports(allowed: Sequence[str]) -> None:
 def _read_value(text: str) -> Any:
     value = parse_yaml(text, "the value")
     if isinstance(value, dict) and value and all(part is None for part in value.values()):
-        # `Paris:` and `{name, date}` are text; so the parser's own loader takes them.
+        # `Paris:` and `{name, date}` are text, as for jsonargparse's own loader.
         keys = [str(key) for key in value]
         if text.strip() == f"{keys[0]}:" or set(text.strip(" {}").replace(" ", "").split(",")) == set(keys):
             return text
@@ -64,14 +65,14 @@ def _read_value(text: str) -> Any:
 
 
 def check_arguments(arguments: Sequence[str], sections: Sequence[str]) -> None:
-    """Look at all that is given before the parser does: it would follow any nesting and open any file.
+    """Check all arguments before the parser follows their nesting and opens files.
 
     Args:
-        arguments: The command line.
-        sections: Groups of options.
+        arguments: Command-line arguments.
+        sections: Names of the option groups.
 
     Raises:
-        InputError: A configuration cannot be read, a value goes beyond the bounds, or a section is given as a whole.
+        InputError: A configuration cannot be read, a value is out of bounds, or a section is given as an option.
     """
     for number, argument in enumerate(arguments):
         if not argument.startswith("-"):
@@ -89,16 +90,16 @@ def check_arguments(arguments: Sequence[str], sections: Sequence[str]) -> None:
         elif option.removeprefix("--") in sections:
             raise InputError(f"{option} is a group of options: give them one by one, as {option}.NAME; see --help.")
         elif option.count(".") > MAX_DEPTH:
-            raise InputError(f"{option[:60]}… is no option: see --help.")
+            raise InputError(f"{option[:60]}… is not an option: see --help.")
         elif option.removeprefix("--") not in TEXTS:
             _refuse_misread(option, value)
 
 
 def read_configuration(path: str, sections: Sequence[str]) -> dict[str, Any]:
-    """A configuration file as plain values.
+    """Read a configuration file as plain values.
 
     Raises:
-        InputError: It cannot be read, is no YAML or JSON within bounds, or is not made of sections of options.
+        InputError: It cannot be read, is not YAML or JSON within bounds, or does not consist of sections of options.
     """
     try:
         text = read_text(Path(path), MAX_BYTES, name=f"--config {path}")
@@ -115,7 +116,7 @@ def read_configuration(path: str, sections: Sequence[str]) -> dict[str, Any]:
 
 
 def as_yaml(content: Mapping[str, Any]) -> str:
-    """Plain values as YAML that reads back the same."""
+    """Serialise plain values as YAML that round-trips."""
     return yaml.safe_dump(content, allow_unicode=True, sort_keys=False)
 
 
@@ -133,7 +134,7 @@ def _check_sections(content: dict[Any, Any], path: str, sections: Sequence[str])
 
 def _check_values(shown: str, key: Any, value: Any) -> None:
     if not isinstance(key, str) or key.startswith("__"):
-        raise InputError(f"{shown} holds the key {key!r}, which is no option: remove it.")
+        raise InputError(f"{shown} holds the key {key!r}, which is not an option: remove it.")
     if isinstance(value, dict):
         for name, part in value.items():
             _check_values(shown, name, part)
@@ -145,17 +146,17 @@ def _check_values(shown: str, key: Any, value: Any) -> None:
 
 
 def _refuse_misread(option: str, value: str) -> None:
-    """Refuse a value that the parser would follow without end or take for another one; what is no YAML at all is text.
+    """Reject values that the parser would misread or nest too deeply; invalid YAML is accepted as text.
 
     Raises:
-        InputError: naming the option.
+        InputError: The value is sexagesimal, too large or nested too deeply.
     """
     if SEXAGESIMAL.fullmatch(value):
-        raise InputError(f"{option} {shortened(value, MAX_DEPTH)} is no number: write it in decimal digits.")
+        raise InputError(f"{option} {shortened(value, MAX_DEPTH)} is not a number: write it in decimal digits.")
     if len(value) <= MAX_DEPTH:
         return
     if ENDLESS_NUMBER.fullmatch(value):
-        raise InputError(f"{option} {shortened(value, MAX_DEPTH)} is a number beyond all bounds: give a smaller one.")
+        raise InputError(f"{option} {shortened(value, MAX_DEPTH)} is too large a number: give a smaller one.")
     try:
         compose_yaml(value, f"The value of {option}")
     except BoundsError:
@@ -165,31 +166,31 @@ def _refuse_misread(option: str, value: str) -> None:
 
 
 def check_settings(settings: Iterable[tuple[str, Any]], defaults: Mapping[str, Any]) -> None:
-    """Refuse what the parser lets through: null for an option that takes none, and text that nothing can be named.
+    """Reject values that the parser accepts but no option means: a misplaced null, empty text, NUL, invalid UTF-8.
 
     Args:
         settings: Options with their values.
-        defaults: What each is when it is left out.
+        defaults: Default of each option.
 
     Raises:
-        InputError: naming the option.
+        InputError: A value is rejected; the message names its option.
     """
     for option, value in settings:
         if ".init_args" in option or ".dict_kwargs" in option:
-            continue  # of a class that is named, which has defaults of its own
+            continue  # argument of a class, which has its own defaults
         default = defaults.get(option)
         if value is None and default is not None:
-            raise InputError(f"--{option} takes no null: leave it out for {default}, or give another value.")
+            raise InputError(f"--{option} cannot be null: leave it out for {default}, or give another value.")
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str):
                 _check_text(option, text)
 
 
 def expand_home(settings: MutableMapping[str, Any]) -> None:
-    """Put the home folder for a leading `~`, which shells leave as it is in `--option=~/folder`, and YAML does.
+    """Expand a leading `~`, which shells do not in `--option=~/folder`, and YAML never.
 
     Args:
-        settings: Options with their values, which are replaced.
+        settings: Options with their values, modified in place.
     """
     for option in FILES_AND_FOLDERS:
         path = settings.get(option)

@@ -1,4 +1,4 @@
-"""One command, from its arguments to its exit status; what goes wrong is one sentence on standard error."""
+"""Entry point: runs a command and returns its exit status; an error is one sentence on standard error."""
 
 import sys
 
@@ -19,7 +19,7 @@ def main(args: list[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        args: arguments, for calls from Python; the process's own where left out.
+        args: Command-line arguments; default: those of the process.
 
     Returns:
         Exit status: 0, 1 for a failure, 2 for bad input, 128 + n after signal n.
@@ -43,10 +43,10 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _run(args: list[str], destination: SweepDestination) -> int:
-    """The status of a command that goes well.
+    """Run the command and return its exit status.
 
     Raises:
-        InputError: There is no such command, or what was given cannot be used.
+        InputError: The command is unknown, or its arguments cannot be used.
     """
     answer = answer_at_once(args)
     if answer is not None:

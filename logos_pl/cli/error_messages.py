@@ -1,4 +1,4 @@
-"""What goes wrong, as one sentence for the user and an exit status; knows no library that takes long to load."""
+"""Error messages in one sentence, and exit statuses; imports only light modules."""
 
 import errno
 import io
@@ -13,11 +13,11 @@ from logos_pl.errors import DISK_ERRORS, InputError, LogosError, RunError
 from logos_pl.io.terminal import one_line, open_closed_streams, printable, shortened
 
 MAX_GIVEN = 120
-"""Characters of a refused value that are quoted."""
+"""Characters of a rejected value that are quoted in the message."""
 
 UNION = re.compile(r"Subtypes: \[(?P<takes>.*?)\] Errors: .*Given value type: \S+ \S+ Given value: ?(?P<given>.*)$")
 SINGLE = re.compile(r"Expected a (?P<takes>.*?)\. Got value: ?(?P<given>.*)$")
-"""What the parser says of a value that is of none of an option's types, or not of its one type."""
+"""jsonargparse's messages on a value of the wrong type, for a union of types and for a single one."""
 
 PLAIN = (
     (
@@ -25,11 +25,12 @@ PLAIN = (
         r"There is no command \1: choose among \2",
     ),
     (r'expected "subcommand" to be one of \{.*\}, but it was not provided', "The command is missing"),
+    (r"the following arguments are required: (\S+)", r"--\1 is missing"),
     (r"argument (?:-\w/)?(--[\w.]+)(?:/--[\w.]+\+)?: expected (?:one|at least one) argument", r"\1 needs a value"),
-    (r"(--[\w.]+\.help): Importing '(.*)' is not allowed,.*", r"\1: \2 is no class that may be named"),
+    (r"(--[\w.]+\.help): Importing '(.*)' is not allowed,.*", r"\1: \2 is not an allowed class"),
     (r"Subcommand '(\w+)' does not accept option '(.*)'", r"There is no option --\2 of \1"),
 )
-"""Its other messages, and the same in plain words."""
+"""Its other messages, as patterns, with their replacements."""
 
 
 SHORT_OF = {
@@ -38,7 +39,7 @@ SHORT_OF = {
     errno.ENOMEM: "end other programs, or take fewer or shorter sequences",
     errno.EAGAIN: "end other programs, or raise the limits of `ulimit`",
 }
-"""What the system may be short of, with the remedy."""
+"""Remedy by errno, for exhausted system resources."""
 
 PATH_ERRORS = {
     errno.ENOENT: 1,
@@ -48,23 +49,23 @@ PATH_ERRORS = {
     errno.ENAMETOOLONG: 2,
     errno.ELOOP: 2,
 }
-"""What a path may be that no file can be read from or written to, with the exit status: a missing one may have gone."""
+"""Exit status by errno of an unusable path; a missing one counts as a failure, as it may have been removed."""
 
 
 NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
-"""What torch says in a RuntimeError where the host is out of memory."""
+"""Text of torch's RuntimeError when the host is out of memory."""
 
 
 class PlainRecord(logging.LogRecord):
-    """A line of a log, other libraries' too, that quotes names as `printable` does."""
+    """A log record, also of other libraries, whose message is made printable."""
 
     def getMessage(self) -> str:  # noqa: N802
-        """The text of the line."""
+        """The printable message."""
         return printable(super().getMessage())
 
 
 def speak_plainly() -> None:
-    """Warnings in one line, without the line of code; logs made harmless; output that nothing can stop."""
+    """Print warnings in one line without source code, make log messages printable, never fail on encoding."""
     open_closed_streams()
     warnings.formatwarning = lambda message, *_, **__: f"logos-pl: {one_line(str(message))}\n"
     logging.setLogRecordFactory(PlainRecord)
@@ -78,12 +79,12 @@ def one_sentence(
     help_texts: str = "`logos-pl --help` or `logos-pl fit --help`",
     takes: Mapping[str, str] | None = None,
 ) -> str:
-    """The parser's message without its Python types: which option, what was given, what it takes.
+    """Rewrite a message of jsonargparse without Python types: the option, what it must be, what was given.
 
     Args:
-        message: What jsonargparse says.
-        help_texts: Where to look.
-        takes: What options take that the parser would describe at length, in words.
+        message: Message of jsonargparse.
+        help_texts: Command that prints the help, for the remedy.
+        takes: Description of accepted values by option, for options whose types would be long.
     """
     message = " ".join(message.split())
     key = re.match(r'Parser key "([^"]+)"(?: element \d+)?:', message)
@@ -102,11 +103,11 @@ def one_sentence(
         given = "''"
     elif nested := re.fullmatch(r"NestedArg\(key='(.*)', val=(.*)\)", given):
         option, given = f"{option}.{nested[1]}", nested[2]
-    return f"{option} {shortened(given, MAX_GIVEN)} is not what it takes: {wanted}{_hint(given, wanted)}."
+    return f"{option} must be {wanted} (got {shortened(given, MAX_GIVEN)}{_hint(given, wanted)})."
 
 
 def _plainly(message: str) -> str:
-    """Messages that name no option's value, in the words of the others."""
+    """Rewrite a message that is not about an option's value."""
     for pattern, words in PLAIN:
         if match := re.fullmatch(pattern, message.rstrip(".")):
             return match.expand(words)
@@ -117,12 +118,12 @@ WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", 
 
 
 def _in_words(takes: str) -> str:
-    """Types as the parser names them, for a user."""
+    """Describe the types in a parser message in plain words."""
     listed = []
     for kind, choices, items in re.findall(r"<class '([\w.]+)'>|Literal\[([^\]]+)\]|((?:tuple|list)\b[^,]*)", takes):
         listed.append(choices or (WORDS.get(kind, kind.rpartition(".")[2]) if kind else "a list"))
         if items.startswith("tuple"):
-            listed[-1] = "a list of two numbers"  # as all of ours are
+            listed[-1] = "a list of two numbers"  # every tuple option has two
     return " or ".join(dict.fromkeys(listed)) or takes
 
 
@@ -130,29 +131,29 @@ THOUSANDS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
 
 
 def _hint(given: str, takes: str) -> str:
-    """How to write what was meant."""
+    """Suggest how to write the value."""
     number = re.fullmatch(r"([-+]?\d+(?:\.\d*)?(?:[eE]\+?\d{1,2})?)([kKmMbB]?)", given)
     if "a whole number" in takes and number is not None and not given.isdigit():
         meant = float(number[1]) * THOUSANDS[number[2].lower()]
         if meant.is_integer():
-            return f" (write {meant:.0f})"
+            return f"; write {meant:.0f}"
     if takes.startswith("text") and given != "null" and re.fullmatch(r"[-+\w.]+", given):
-        return " (put it in quotes)"
+        return "; put it in quotes"
     return ""
 
 
 def describe(error: Exception) -> tuple[str, int]:
-    """The sentence for the user, and the exit status.
+    """Return the error message and the exit status.
 
     Raises:
-        Exception: the given one, where it is none of those that a user can do something about.
+        Exception: The given error, if the user can do nothing about it.
     """
     if isinstance(error, LogosError):
         return str(error), error.exit_status
     if _is(error, "lightning", "MisconfigurationException"):
         return " ".join(str(error).split()), InputError.exit_status
     if isinstance(error, BrokenPipeError):
-        return "Whoever read the output has gone, and the command stopped.", RunError.exit_status
+        return "The reader of the output has closed it, and the command stopped.", RunError.exit_status
     if isinstance(error, OSError) and error.errno in DISK_ERRORS:
         reason = f"{error.strerror}{_file_of(error)}: free space, or choose folders that can be written."
         return reason, RunError.exit_status
@@ -183,5 +184,5 @@ def _file_of(error: OSError) -> str:
 
 
 def _is(error: Exception, package: str, name: str) -> bool:
-    """Whether an error is of a package's class, by name: to ask the class itself would load the package."""
+    """Whether an error is an instance of a class, compared by name to avoid importing its package."""
     return any(kind.__module__.split(".")[0] == package and kind.__name__ == name for kind in type(error).__mro__)

@@ -1,4 +1,4 @@
-"""What `validate`, `test` and `predict` have in common: the lenses that they read."""
+"""Base of `validate`, `test` and `predict`: they load fitted lenses."""
 
 import sys
 from collections.abc import Mapping
@@ -15,32 +15,32 @@ from logos_pl.lm.sources import filed_under
 from logos_pl.modules.lens_loader import LensLoader
 from logos_pl.modules.same_run import SameRun
 
-CHECKPOINT = Option(str | None, None, "checkpoint whose lens is read: `last`, `best` or a path")
+CHECKPOINT = Option(str | None, None, "checkpoint to take the lens from: `last`, `best` or a path")
 
 
 class Evaluation(Command):
-    """A command that reads lenses which were fitted before."""
+    """A command that evaluates fitted lenses."""
 
     checkpoint: Path | None = None
 
     def check_lens(self) -> None:
-        """Look at what the options name, and find the checkpoint.
+        """Check the lens options and find the checkpoint.
 
         Raises:
-            InputError: Two lenses are named, or there is no such checkpoint.
+            InputError: Two lenses are given, or the checkpoint does not exist.
         """
         lens, given = self.settings["lens"], self.config.ckpt_path
         refuse_unread_sources(self.name, getattr(lens, "sources", None))
         if lens.source is None and lens.revision is not None:
-            raise InputError("--lens.revision is of a repository on the Hub: name that with --lens.source.")
+            raise InputError("--lens.revision needs a repository on the Hub: give it with --lens.source.")
         if lens.source is not None and given is not None:
-            raise InputError("--lens.source and --ckpt_path both name a lens: give one of them.")
+            raise InputError("--lens.source and --ckpt_path exclude each other: give one of them.")
         if given is not None:
             self.checkpoint = find_checkpoint(self.root, self.plan.known.clean_name, given)
             self.config.ckpt_path = str(self.checkpoint)
 
     def lens_callbacks(self) -> list[Callback]:
-        """What puts the lenses in place."""
+        """Callbacks that load the lenses."""
         requests = lens_requests(
             self.name,
             self.config,
@@ -52,5 +52,5 @@ class Evaluation(Command):
 
     @staticmethod
     def bar(given: Mapping[str, Any]) -> bool:
-        """Whether Lightning shows a bar: on a terminal, unless the user says no."""
+        """Whether Lightning shows a progress bar: on a terminal, unless the user disables it."""
         return given["enable_progress_bar"] is not False and sys.stdout.isatty()

@@ -29,11 +29,11 @@ from logos_pl.settings.lens import TuningSettings
 from logos_pl.settings.text import TrainingTextSettings
 
 OTHER_SHAPES = "Error(s) in loading state_dict"
-"""What torch says in a RuntimeError of weights that do not fit a module."""
+"""Text of torch's RuntimeError when weights do not fit a module."""
 
 
 class Fit(Command):
-    """Trains a tuned lens, keeps its checkpoints and writes its artifact."""
+    """Trains a tuned lens, saves checkpoints and writes the artifact."""
 
     name = "fit"
     groups: ClassVar = {
@@ -45,22 +45,22 @@ class Fit(Command):
     options: ClassVar = {
         "schedule": SCHEDULE,
         "seed_everything": SEED,
-        "ckpt_path": Option(str | None, None, "checkpoint to go on from: `last`, `best` or a path"),
+        "ckpt_path": Option(str | None, None, "checkpoint to resume from: `last`, `best` or a path"),
     }
     trainer_options = PROCESSES | WATCHING | {"logger"}
     writes_config = True
 
     run_folder: Path
     text: TrainingTextSettings
-    _claimed: Path | None = None  # the folder that this fit has made
-    _held: int | None = None  # what keeps other fits out of the run's folder
+    _claimed: Path | None = None  # folder created by this fit
+    _held: int | None = None  # descriptor of the lock on the run's folder
 
     def prepare(self) -> None:
-        """Plan the run, and claim its folder.
+        """Plan the run and reserve its folder.
 
         Raises:
-            InputError: Something does not fit, or there is nothing to go on from.
-            RunError: The folder cannot be made.
+            InputError: The options are inconsistent, or there is no checkpoint to resume from.
+            RunError: The folder cannot be created.
         """
         config = self.config
         self.plan, self.model, self.text = plan_text(
@@ -79,7 +79,7 @@ class Fit(Command):
             self._held = hold_run_folder(self.run_folder)
 
     def _record(self) -> None:
-        """Put what the plan has settled into the configuration that is kept."""
+        """Write the resolved values into the configuration to be saved."""
         config = self.config
         config.trainer.accelerator, config.trainer.devices = self.plan.choice.device.type, self.plan.devices
         config.model.dtype = self.model.dtype
@@ -87,7 +87,7 @@ class Fit(Command):
             config.data[option] = getattr(self.text, option)
 
     def make(self) -> tuple[LightningModule, LightningDataModule]:
-        """Module and data module of the run."""
+        """Return the module and the data module of the run."""
         seed, model = self.config.seed_everything, self.model
         return (
             TuningModule(model, self.config.schedule, seed),
@@ -95,16 +95,16 @@ class Fit(Command):
         )
 
     def trainer_parts(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Checkpoints, callbacks and steps of the run."""
+        """Return checkpointing, callbacks and number of steps."""
         folder = self.run_folder
         self.resuming, self.checkpoint_io = Resuming(), AtomicCheckpointIO()
         best, last = RunCheckpoint(folder, "best", monitor=PERCENTILE_KL), RunCheckpoint(folder, "last")
         ledger, stopping = Ledger(), PercentileStopping(self.settings["early_stopping"])
         callbacks: list[Callback] = [
             self.resuming,
-            ledger,  # before those that save what it has counted
+            ledger,  # before the callbacks that save its counts
             SameRun(),
-            GracefulStop(folder / "last.ckpt"),  # listens while the start is read, and stops after it
+            GracefulStop(folder / "last.ckpt"),  # also catches signals during initialisation
             LensStart(after=(stopping, best, last)),
             DepthFigure(),
             best,
@@ -131,10 +131,10 @@ class Fit(Command):
         return TrainingText(self.text, self.model.model_id).total_steps
 
     def run(self, trainer: Trainer, module: LightningModule, data: LightningDataModule) -> None:
-        """Fit; what Lightning meets in a checkpoint whose parts are none of a fit's is said of the checkpoint.
+        """Train; errors from a malformed checkpoint are reported as such.
 
         Raises:
-            InputError: A part of the checkpoint is not what a fit writes.
+            InputError: The checkpoint does not have the contents of a fit.
         """
         checkpoint = self.config.ckpt_path
         try:
@@ -145,11 +145,11 @@ class Fit(Command):
                 raise
             raise InputError(
                 f"{os.path.relpath(checkpoint)} holds a part that is not what a fit writes "
-                f"({type(error).__name__}: {first_sentence(error)[:-1]}): give another checkpoint, or start anew."
+                f"({type(error).__name__}: {first_sentence(error)[:-1]}): give another checkpoint, or start again."
             ) from error
 
     def release(self, failed: bool) -> None:
-        """Let other fits into the folder; one without a checkpoint is of no use after a failure."""
+        """Unlock the run's folder; after a failure, remove a folder without checkpoint."""
         if failed and self._claimed is not None:
             discard_run_folder(self._claimed)
         if self._held is not None:

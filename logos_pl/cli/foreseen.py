@@ -1,8 +1,8 @@
-"""What may go wrong through no fault of the program."""
+"""Exceptions that may have causes outside the program."""
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from logos_pl.errors import LogosError
 
 FORESEEN = (LogosError, MisconfigurationException, OSError, UnicodeDecodeError, RuntimeError, MemoryError)
-"""Kinds of exceptions; `error_messages.describe` tells those of them that are no fault of the program."""
+"""Exception classes; `error_messages.describe` decides which instances are not bugs."""

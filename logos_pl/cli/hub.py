@@ -24,17 +24,17 @@ from logos_pl.io.files import replace_file
 from logos_pl.io.terminal import Console, complain, say
 from logos_pl.lm.sources import locate
 
-MODELS_HELP = "ids of the models; for a model of a local folder, that folder"
+MODELS_HELP = "Hub ids or local folders of the models"
 
 
 class HubParser(ArgumentParser):
-    """A parser whose errors are one sentence."""
+    """Parser; an error is one sentence."""
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
-        """Refuse what was given.
+        """Raise the parser's error in one sentence.
 
         Raises:
-            InputError: always.
+            InputError: Always.
         """
         plain = re.sub(r"\b(?:push|pull|index|verify|list)\.(?=\w)", "--", message)
         raise InputError(one_sentence(plain, "`logos-pl hub --help`")) from ex
@@ -44,7 +44,7 @@ def main(args: Sequence[str]) -> int:
     """Run one of the commands.
 
     Args:
-        args: What stands after `logos-pl hub`.
+        args: Arguments after `logos-pl hub`.
 
     Returns:
         Exit status: 0, 1 for a failure, 2 for bad input, 130 after Ctrl-C.
@@ -68,21 +68,21 @@ def main(args: Sequence[str]) -> int:
         complain(message)
         return status
     except KeyboardInterrupt:
-        complain("Interrupted; nothing is half-written, and the same command can be run again.")
+        complain("Interrupted; no file is incomplete, and the command can be run again.")
         return 130
     return 0
 
 
 def hub_parser() -> HubParser:
-    """The options of all commands."""
+    """Parser of all hub commands."""
     parser = HubParser(prog="logos-pl hub", description=__doc__, allow_abbrev=False)
     commands = parser.add_subcommands()
     for name, does, where in (
         ("push", "publish lenses as a release", "repo"),
-        ("pull", "fetch lenses into the folder of checkpoints", "repo"),
-        ("index", f"write {INDEX_FILE} for a folder in the layout of the Hub", "folder"),
-        ("verify", "compare a folder or a repository with its index, file by file", "either"),
-        ("list", "show what a repository holds; fetches its index alone", "repo"),
+        ("pull", "fetch lenses into the checkpoint folder", "repo"),
+        ("index", f"write {INDEX_FILE} for a folder laid out as on the Hub", "folder"),
+        ("verify", "compare every file of a folder or repository with its index", "either"),
+        ("list", "list the lenses of a repository; downloads only its index", "repo"),
     ):
         command = HubParser(description=f"{does[0].upper()}{does[1:]}.", allow_abbrev=False)
         if where in ("folder", "either"):
@@ -95,34 +95,34 @@ def hub_parser() -> HubParser:
 
 
 def _push_options(command: HubParser) -> None:
-    command.add_argument("--models", nargs="+", type=str, help=f"{MODELS_HELP}; left out: all there are")
-    command.add_argument("--tag", type=str, help="the release, vYYYY.MM.DD; left out: today's first free one")
-    command.add_argument("--private", action="store_true", help="make a new repository a private one")
-    command.add_argument("--dry_run", action="store_true", help="build and verify the release, and send nothing")
-    command.add_argument("--folder", type=str, default="checkpoints", help="folder of the checkpoints")
+    command.add_argument("--models", nargs="+", type=str, help=f"{MODELS_HELP}; default: all")
+    command.add_argument("--tag", type=str, help="tag of the release, vYYYY.MM.DD; default: today's first free one")
+    command.add_argument("--private", action="store_true", help="make a newly created repository private")
+    command.add_argument("--dry_run", action="store_true", help="build and verify the release without uploading it")
+    command.add_argument("--folder", type=str, default="checkpoints", help="checkpoint folder")
 
 
 def _pull_options(command: HubParser) -> None:
-    command.add_argument("--models", nargs="+", type=str, help="ids of the models whose lenses are wanted")
+    command.add_argument("--models", nargs="+", type=str, help="Hub ids of the models whose lenses to fetch")
     command.add_argument("--all", action="store_true", help="fetch the lenses of all models")
     _revision_option(command)
-    command.add_argument("--replace", action="store_true", help="put them in the place of other lenses of these models")
-    command.add_argument("--folder", type=str, default="checkpoints", help="folder of the checkpoints")
+    command.add_argument("--replace", action="store_true", help="replace other lenses of these models")
+    command.add_argument("--folder", type=str, default="checkpoints", help="checkpoint folder")
 
 
 def _index_options(command: HubParser) -> None:
-    command.add_argument("--tag", type=str, help="the release of what is new or changed; left out: today's date")
+    command.add_argument("--tag", type=str, help="release of new or changed lenses; default: today's date")
 
 
 def _verify_options(command: HubParser) -> None:
-    command.add_argument("--models", nargs="+", type=str, help=f"{MODELS_HELP}; left out: all there are")
+    command.add_argument("--models", nargs="+", type=str, help=f"{MODELS_HELP}; default: all")
     _revision_option(command)
-    command.add_argument("--decode", action="store_true", help="load each model, and decode random rows of text")
-    command.add_argument("--text", type=str, default=DEMO, help="what --decode reads: folder, file or data set")
+    command.add_argument("--decode", action="store_true", help="also load each model and decode random rows of text")
+    command.add_argument("--text", type=str, default=DEMO, help="text for --decode: Hub id, local folder or file")
 
 
 def _revision_option(command: HubParser) -> None:
-    command.add_argument("--revision", type=str, help="release, branch or commit; left out: the newest state")
+    command.add_argument("--revision", type=str, help="release, branch or commit; default: main")
 
 
 OPTIONS = {
@@ -142,7 +142,7 @@ def _push(given: Namespace) -> None:
     models = None if given.models is None else dict(_named(model) for model in given.models)
     plan = plan_release(given.repo_id, Path(given.folder), models, given.tag, only_build=given.dry_run)
     if not plan.published.is_known:
-        say("note: the Hub cannot be reached: what it has is not known, and the release is built as if it had nothing.")
+        say("note: the Hub cannot be reached; the release is built as if the repository were empty.")
     for found in plan.licences.values():
         if found.remark is not None:
             say(f"note: {found.remark}")
@@ -200,7 +200,7 @@ def _list(given: Namespace) -> None:
     _print_index(snapshot.index)
     try:
         tags = ", ".join(releases(given.repo_id)) or "none"
-    except LogosError as error:  # the index may be from the cache, and the tags never are
+    except LogosError as error:  # the index may come from the cache, tags cannot
         tags = f"not known. {error}"
     say(f"{given.repo_id} at commit {snapshot.commit}; releases: {tags}")
 
@@ -235,15 +235,15 @@ def _verify(given: Namespace) -> None:
             found = f"REFUSED: {error}"
         say(f"{model_id}: {WORDS[kind]} {_version(index, kind, model_id)}: {found}")
     if refused:
-        raise InputError(f"{refused} of {len(wanted)} in {where} are refused, for the reasons above.")
+        raise InputError(f"{refused} of {len(wanted)} in {where} failed verification, for the reasons above.")
     say(f"{len(wanted)} of {len(wanted)} in {where} are as published.")
 
 
 def _loads(kind: Kind, folder: Path, model_id: str, place: str | None, given: Namespace) -> str:
-    """What is found out about a lens by loading it, and with its model where that is asked for.
+    """Load a lens and describe it; with `--decode`, also decode with its model.
 
     Raises:
-        InputError: It cannot be loaded, or does not decode as it should.
+        InputError: It cannot be loaded, or does not decode as expected.
     """
     from logos_pl.artifacts.prism import load_prism
     from logos_pl.artifacts.provenance import Provenance
@@ -257,7 +257,7 @@ def _loads(kind: Kind, folder: Path, model_id: str, place: str | None, given: Na
     from logos_pl.hub.decode import decode_check, held_out_documents
 
     if "/" not in model_id and place is None and model_id != DEMO:
-        raise InputError(f"{model_id} is a model of a local folder: name that folder in --models to decode with it.")
+        raise InputError(f"{model_id} is a local model: give its folder in --models to decode with it.")
     lm = load_model(place or model_id, revision=provenance.model_commit if "/" in model_id else None)
     lens = load_lenses(folder, lm).tuned if tuned else load_prism(folder, lm)[0]
     documents = held_out_documents(given.text, provenance.dataset.held_out_frac)
@@ -267,8 +267,8 @@ def _loads(kind: Kind, folder: Path, model_id: str, place: str | None, given: Na
         f"row {lm.num_blocks} {exact}, median gain over the norm lens {check.median_gain_bits:.3f} bits at "
         f"{check.num_pairs} random rows and positions of {check.num_documents} documents"
     )
-    if not (check.is_exact and (check.gains or not tuned)):  # a prism may lose at some rows: one map is for all
-        raise InputError(f"{model_id} does not decode as it should: {found}.")
+    if not (check.is_exact and (check.gains or not tuned)):  # a Prism lens, one map for all rows, may be worse at some
+        raise InputError(f"{model_id} does not decode as expected: {found}.")
     return f"; {found}"
 
 
@@ -276,7 +276,7 @@ COMMANDS = {"push": _push, "pull": _pull, "index": _index, "verify": _verify, "l
 
 
 def _named(model: str) -> tuple[str, str | None]:
-    """A model's id and, for one of a local folder, the folder."""
+    """Id of a model and, for a local model, its folder."""
     if model == DEMO or Path(model).expanduser().is_dir():
         return locate(model).model_id, model
     return model, None

@@ -1,4 +1,4 @@
-"""Which lenses an evaluation reads, from the options of the command line."""
+"""Lenses that an evaluation loads, from the command-line options."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,22 +10,22 @@ from logos_pl.kinds.request import LensRequest
 
 
 class Options(Protocol):
-    """A command's options by their dotted names, as the parser gives them."""
+    """Parsed options by dotted name."""
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The value of an option; the default where the command has no such option."""
+        """Value of an option; the default if the command lacks it."""
 
 
 def refuse_unread_sources(command: str, sources: Mapping[str, str] | None) -> None:
-    """Refuse lenses under `--lens.sources` that a command does not read, or that have an option of their own.
+    """Reject lenses in `--lens.sources` that the command does not use or that have a dedicated option.
 
     Raises:
-        InputError: Naming the first of them.
+        InputError: There is such a lens.
     """
     for name in sources or {}:
         kind = next((kind for kind in kinds() if kind.name == name and kind.is_read_by(command)), None)
         if kind is None:
-            raise InputError(f"--lens.sources.{name} is of no use: {command} reads no lens named {name}.")
+            raise InputError(f"--lens.sources.{name} has no effect: {command} uses no lens named {name}.")
         if kind.options.source:
             raise InputError(f"--lens.sources.{name}: give --{kind.options.source[-1]} instead.")
 
@@ -33,14 +33,14 @@ def refuse_unread_sources(command: str, sources: Mapping[str, str] | None) -> No
 def lens_requests(
     command: str, options: Options, *, model_id: str, clean_model_name: str, typed: Callable[[str], str]
 ) -> dict[str, LensRequest]:
-    """What a command asks of each kind of lens that it reads, by the kind's name.
+    """Return the request of each lens kind that a command uses, by name of the kind.
 
     Args:
-        command: `validate`, `test` or `predict`; others read no lens.
-        options: Its options.
+        command: `validate`, `test` or `predict`; other commands use no lenses.
+        options: Options of the command.
         model_id: Hub id or folder name of the model.
-        clean_model_name: The id's last part, which folders are named after.
-        typed: Gives a subcommand on the same model, as the user would type it.
+        clean_model_name: Last part of the id, used in folder names.
+        typed: Returns the command line of a subcommand on the same model, for messages.
     """
     requests, sources = {}, options.get("lens.sources") or {}
     for kind in kinds():

@@ -1,4 +1,4 @@
-"""Model, device and batches of a run, decided before anything is loaded: only the model's configuration is read."""
+"""Plans a run before anything is loaded: device, dtype and batches, from the model's configuration alone."""
 
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar, cast
@@ -21,19 +21,19 @@ from logos_pl.settings.resolve import resolve_text, resolve_tuning
 from logos_pl.settings.text import PrismTextSettings, TextSettings, TrainingTextSettings
 
 MOST_DEVICES = 1024
-"""Of one machine; a larger number is a slip."""
+"""Most devices per machine; larger numbers are rejected as mistakes."""
 
 Model = TypeVar("Model", bound=ModelSettings)
 Text = TypeVar("Text", bound=TextSettings)
 
 
 class KnownModel(NamedTuple):
-    """What a model's configuration says.
+    """A model as its configuration describes it.
 
     Attributes:
-        clean_name: Name of the folders that a run writes to.
+        clean_name: Model name used in folder names.
         shape: Sizes of the model.
-        context_length: The most tokens that it takes; None where nothing bounds them.
+        context_length: Maximum number of tokens; None if unlimited.
     """
 
     clean_name: str
@@ -42,7 +42,7 @@ class KnownModel(NamedTuple):
 
     @classmethod
     def read(cls, settings: ModelSettings) -> "KnownModel":
-        """Read it.
+        """Read the configuration of a model.
 
         Raises:
             InputError: The model cannot be found or read.
@@ -56,12 +56,12 @@ class RunPlan(NamedTuple):
     """A run with every `auto` resolved.
 
     Attributes:
-        model: Options of the model, and in a fit of the lens.
-        known: What the model's configuration says.
-        choice: Device, number format, micro-batch and estimated memory.
-        devices: What the Trainer takes for `devices`.
-        world_size: Processes.
-        batching: How a step's sequences are split; None where nothing is trained.
+        model: Options of the model, and for a fit those of the lens.
+        known: The model as its configuration describes it.
+        choice: Device, dtype, micro-batch and estimated memory.
+        devices: Argument `devices` of the Trainer.
+        world_size: Number of processes.
+        batching: Split of a step's sequences; None if nothing is trained.
     """
 
     model: ModelSettings
@@ -72,7 +72,7 @@ class RunPlan(NamedTuple):
     batching: BatchPlan | None
 
     def sentence(self) -> str:
-        """The plan in one line, for the user."""
+        """The plan in one line."""
         shape, dtype = self.known.shape, str(self.choice.dtype).removeprefix("torch.")
         return (
             f"{self.known.clean_name}: {shape.num_parameters / 1e6:,.1f}M parameters, {shape.num_blocks} "
@@ -81,10 +81,10 @@ class RunPlan(NamedTuple):
 
 
 def plan_prompts(model: ModelSettings, trainer: Any) -> RunPlan:
-    """The plan of a command that reads prompts alone.
+    """Plan a command that reads only prompts.
 
     Raises:
-        InputError: The model is unknown or fits nowhere.
+        InputError: The model is unknown or too large for every device.
     """
     known = KnownModel.read(model)
     step = StepSize(rank=0, loss_block_mib=model.loss_block_mib, fp32_unembed=model.fp32_unembed)
@@ -92,10 +92,10 @@ def plan_prompts(model: ModelSettings, trainer: Any) -> RunPlan:
 
 
 def plan_text(model: Model, text: Text, schedule: ScheduleName, trainer: Any) -> tuple[RunPlan, Model, Text]:
-    """The plan of a command that reads packed text, and its options with every `auto` resolved.
+    """Plan a command that reads packed text; returns the plan and the resolved options.
 
     Raises:
-        InputError: The model is unknown or fits nowhere, or the options do not fit the model or each other.
+        InputError: The model is unknown or too large for every device, or options do not fit the model or each other.
     """
     known = KnownModel.read(model)
     shape = known.shape
@@ -143,12 +143,12 @@ def _planned(
 def prism_budget(
     prism: PrismSettings, text: PrismTextSettings, schedule: ScheduleName, vocab_size: int, trainer: Any
 ) -> TrainingTextSettings:
-    """The text that a prism's positions need, validated once, at its end.
+    """Return the text options for the positions of a Prism fit, with one validation at the end.
 
-    Every position within the range is used: their moments cost little beside the forward pass.
+    All positions in the range are used, since moments cost little compared with the forward pass.
 
     Raises:
-        InputError: The range holds no position.
+        InputError: The range is empty.
     """
     resolved = resolve_text(text, schedule, vocab_size)
     first, last = position_bounds(text.seq_len, resolved.drawn_range)
@@ -160,11 +160,11 @@ def prism_budget(
 
 
 def _place(model: ModelSettings, shape: ModelShape, trainer: Any, step: StepSize) -> DeviceChoice:
-    """Device, number format and micro-batch."""
+    """Choose device, dtype and micro-batch."""
     world_size = _world_size(trainer)
     named = {"auto": None, "gpu": "cuda"}.get(trainer.accelerator, trainer.accelerator)
     dtype = None if model.dtype == "auto" else DTYPES[model.dtype]
-    cards = [] if named == "cpu" else _devices(trainer)  # others are left alone
+    cards = [] if named == "cpu" else _devices(trainer)  # other GPUs are not considered
     if world_size == 1:
         memory = measure_memory(cards)
     else:
@@ -198,25 +198,25 @@ def _check_budget(text: TrainingTextSettings) -> None:
 
 
 def _world_size(trainer: Any) -> int:
-    """Processes that `--trainer.devices` and `--trainer.num_nodes` ask for.
+    """Number of processes by `--trainer.devices` and `--trainer.num_nodes`.
 
     Raises:
-        InputError: `devices` is neither a number from 1 on, nor a list of devices, nor `auto`.
+        InputError: `devices` is not a positive number, a list of devices, or `auto`.
     """
     devices = _devices(trainer)
     return (1 if devices is None else len(devices)) * _num_nodes(trainer)
 
 
 def _num_nodes(trainer: Any) -> int:
-    """Machines of the run; one where the command does not ask."""
+    """Number of machines; 1 if the command has no such option."""
     return int(getattr(trainer, "num_nodes", 1))
 
 
 def _devices(trainer: Any) -> list[int] | None:
-    """The devices of one machine that `--trainer.devices` asks for, as Lightning takes them; None for `auto`.
+    """Device indices of one machine by `--trainer.devices`; None for `auto`.
 
     Raises:
-        InputError: It is neither a number from 1 on, nor a list of devices, nor `auto`.
+        InputError: The option is not a positive number, a list of devices, or `auto`.
     """
     devices = trainer.devices
     if devices == "auto":

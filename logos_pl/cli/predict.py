@@ -27,7 +27,7 @@ from logos_pl.sweeps.writer import SweepDestination, SweepWriter
 
 
 class SeveralModelsAskedError(Exception):
-    """The command names several models, and each is a run of its own; no failure, and never shown to a user."""
+    """Control flow: several models were given, and each needs its own run. Never shown to a user."""
 
     def __init__(self, models: list[str]) -> None:
         super().__init__(*models)
@@ -35,7 +35,7 @@ class SeveralModelsAskedError(Exception):
 
 
 class Predict(Evaluation):
-    """Reads prompts, and writes tables, plots, a report and a page."""
+    """Reads prompts with every lens; writes tables, plots, a report and an HTML page."""
 
     name = "predict"
     groups: ClassVar = {
@@ -48,20 +48,20 @@ class Predict(Evaluation):
     }
     options: ClassVar = {
         "ckpt_path": CHECKPOINT,
-        "models": Option(str, None, "models to read one after the other", nargs="+"),
+        "models": Option(str, None, "sweep several models, one after the other", nargs="+"),
     }
     trainer_options = MACHINE | WATCHING | {"default_root_dir", "enable_progress_bar"}
 
     destination: SweepDestination
     one_of_several = False
-    """Whether this is one of several models that the command names."""
+    """Whether this run is one of several models."""
 
     def prepare(self) -> None:
-        """Plan the run, and find the lens.
+        """Plan the run and find the lens.
 
         Raises:
-            SeveralModelsAskedError: There are several models to read, one run each.
-            InputError: Something does not fit, or there is no such lens.
+            SeveralModelsAskedError: Several models are given.
+            InputError: The options are inconsistent, or the lens does not exist.
         """
         models = self.config.models or [self.settings["model"].model_id]
         if self.config.models and not self.one_of_several:
@@ -73,36 +73,36 @@ class Predict(Evaluation):
         self.check_lens()
 
     def make(self) -> tuple[LightningModule, LightningDataModule]:
-        """Module and data module of the run."""
+        """Return the module and the data module of the run."""
         model, sweep = self.plan.model, self.settings["sweep"]
         module = SweepModule(model, attribution=sweep.attribution, keep_residuals=sweep.keep_residuals)
         return module, PromptData(self.settings["data"], model.model_id, model.revision)
 
     def trainer_parts(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The callbacks of the run."""
+        """Return the callbacks of the run."""
         writer = SweepWriter(self.settings["sweep"], self.destination)
         return {"callbacks": [*self.lens_callbacks(), writer], "logger": False, "enable_progress_bar": False}
 
     def run(self, trainer: Trainer, module: LightningModule, data: LightningDataModule) -> None:
-        """Read the prompts; they are written as they come, so nothing has to be kept."""
+        """Read the prompts; callbacks write each batch, so predictions are not collected."""
         trainer.predict(module, datamodule=data, return_predictions=False)
 
 
 def file_name(model: str) -> str:
-    """What a model's files are named after."""
+    """Base name of a model's files."""
     return clean_name(filed_under(model))
 
 
 def each_model(models: list[str], destination: SweepDestination, read: Callable[[str], None]) -> int:
-    """Sweep one model after the other; one that fails or does not fit is skipped, with its reason on record.
+    """Sweep several models; one that fails is skipped and its reason recorded.
 
     Args:
-        models: The models.
-        destination: Where they write.
+        models: Model ids.
+        destination: Output folder of the sweep.
         read: Sweeps one model.
 
     Returns:
-        0 if all were read, 2 if only bad input was in the way of some, else 1.
+        Exit status: 0 if all succeeded, 2 if some failed by bad input only, else 1.
     """
     statuses: list[int] = []
     skipped: list[tuple[str, str]] = []
@@ -112,15 +112,15 @@ def each_model(models: list[str], destination: SweepDestination, read: Callable[
             read(model)
         except InterruptedRunError:
             raise
-        except Exception as error:  # whatever it is, the others go on
+        except Exception as error:  # of any kind: go on with the others
             disk = error.__cause__ if isinstance(error, RunError) else error
             if isinstance(disk, OSError) and disk.errno in DISK_ERRORS:
-                raise  # the next one would meet the same
+                raise  # the next model would fail likewise
             message, status = _reason(error)
             complain(f"{model} is skipped: {message}")
             skipped.append((model, message))
             statuses.append(status)
-        if destination.reports:  # bad input alone rotates nothing
+        if destination.reports:  # if every model failed by bad input, earlier results stay
             record_skips(destination.open(), skipped)
             skipped.clear()
         gc.collect()
@@ -135,20 +135,20 @@ def each_model(models: list[str], destination: SweepDestination, read: Callable[
 
 
 def _reason(error: Exception) -> tuple[str, int]:
-    """Why a model is skipped, and the status that it leaves."""
+    """Reason why a model is skipped, and the exit status."""
     if isinstance(error, FORESEEN):
         try:
             return describe(error)
         except FORESEEN:
-            pass  # one of these kinds, but none of those that are known
-    return f"{type(error).__name__}: {' '.join(str(error).split())} (unforeseen: please report it).", 1
+            pass  # of a known class, but not a known cause
+    return f"{type(error).__name__}: {' '.join(str(error).split())} (unexpected: please report it).", 1
 
 
 def refuse_same_names(models: list[str]) -> None:
-    """Make sure that no two models write to the same files.
+    """Check that no two models write to the same files.
 
     Raises:
-        InputError: Two have the same clean name.
+        InputError: Two models have the same clean name.
     """
     seen: dict[str, str] = {}
     for model in models:

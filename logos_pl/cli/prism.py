@@ -1,4 +1,4 @@
-"""`logos-pl prism`: fit a Prism lens, one map shared by all rows."""
+"""`logos-pl prism`: fit a Prism lens."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,7 +29,7 @@ class Prism(Command):
         """Plan the run.
 
         Raises:
-            InputError: Something does not fit.
+            InputError: The options are inconsistent or do not fit the model or the machine.
         """
         model, schedule = self.settings["model"], self.config.schedule
         shape = KnownModel.read(model).shape
@@ -39,18 +39,18 @@ class Prism(Command):
         self.plan, self.model, self.text = plan_text(model, text, schedule, self.config.trainer)
 
     def make(self) -> tuple[LightningModule, LightningDataModule]:
-        """Module and data module of the run."""
+        """Return the module and the data module of the run."""
         model = self.model
         text = TrainingText(self.text, model.model_id, model.revision, self.config.seed_everything)
         return PrismModule(model, self.settings["prism"]), text
 
     def trainer_parts(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The callbacks of the run, which is one epoch long."""
+        """Return the callbacks; the run is one epoch."""
         folder = Path(self.settings["prism"].folder) / self.plan.known.clean_name
         assert self.plan.batching is not None
         return {
             "callbacks": [SameRun(), PrismExport(folder)],
-            "max_epochs": 1,  # an epoch ends at the validation, and that is due when all positions are read
+            "max_epochs": 1,  # validation ends the epoch, after all positions
             "num_sanity_val_steps": 0,
             "logger": False,
             "enable_checkpointing": False,
@@ -58,7 +58,7 @@ class Prism(Command):
         }
 
     def run(self, trainer: Trainer, module: LightningModule, data: LightningDataModule) -> None:
-        """Fit the prism."""
+        """Fit the Prism lens."""
         trainer.fit(module, datamodule=data)
 
 

@@ -1,6 +1,6 @@
-"""Which process of a run this is, and how many were started: read from what torchrun, SLURM or Lightning leaves.
+"""Rank and number of processes, from the environment variables of torchrun, SLURM or Lightning.
 
-Knows no library: what is no number is refused before Lightning is loaded, which reads a rank at once.
+Imports only light modules: variables are checked before Lightning is imported, which reads the rank at import.
 """
 
 import os
@@ -12,18 +12,18 @@ NUMBERS = (
     "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS",
     "JSM_NAMESPACE_RANK", "JSM_NAMESPACE_LOCAL_RANK", "JSM_NAMESPACE_SIZE",
 )  # fmt: skip
-"""Variables of launchers that Lightning or this module takes as numbers."""
+"""Launcher variables that must be numbers."""
 
 OF_TORCHRUN = ("RANK", "LOCAL_RANK", "GROUP_RANK", "WORLD_SIZE")
 OF_SLURM = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID")
-"""Those that Lightning reads of a process that they have started."""
+"""Launcher variables that Lightning reads in a launched process."""
 
 
 def check_launcher() -> None:
-    """Refuse what numbers no process.
+    """Check the launcher's variables.
 
     Raises:
-        InputError: A launcher's variable is no number, or missing beside another.
+        InputError: A variable is not a number, or is missing although another is set.
     """
     for name in NUMBERS:
         value = os.environ.get(name)
@@ -42,10 +42,10 @@ def check_launcher() -> None:
 
 
 def is_first_process() -> bool:
-    """Whether this is the process that writes and speaks: the first one of the first node.
+    """Whether this process has global rank 0, the one that writes and prints.
 
-    Asked before Lightning has formed the group, and answered as Lightning will: torchrun comes before SLURM, inside
-    which it can be used.
+    Usable before Lightning has formed the process group. As in Lightning, torchrun takes precedence over SLURM, since
+    it may run inside SLURM.
     """
     if _in_torchrun():
         return _number("RANK") == 0
@@ -56,16 +56,16 @@ def is_first_process() -> bool:
 
 
 def refuse_other_count(world_size: int) -> None:
-    """Make sure that a launcher from outside has started as many processes as the run asks for.
+    """Check that an external launcher has started as many processes as the options say.
 
-    Lightning compares the two only where it starts them itself; elsewhere each process would take itself for the whole
-    run, and all of them would write the same files.
+    Lightning checks this only for processes that it starts itself. Otherwise every process would run alone, and all
+    would write the same files.
 
     Args:
-        world_size: Processes that `--trainer.devices` and `--trainer.num_nodes` ask for.
+        world_size: Number of processes by `--trainer.devices` and `--trainer.num_nodes`.
 
     Raises:
-        InputError: It has started another number.
+        InputError: The launcher has started another number.
     """
     launcher, started = "", None
     if _in_torchrun():
@@ -84,12 +84,12 @@ def _in_torchrun() -> bool:
 
 
 def _in_slurm() -> bool:
-    """Whether SLURM numbers the processes; in an interactive job it does not, as Lightning has it."""
+    """Whether SLURM assigns the ranks; as in Lightning, not in an interactive job."""
     return "SLURM_NTASKS" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive")
 
 
 def _number(name: str) -> int:
-    """A launcher's number; 0 where it is missing or none, which `check_launcher` refuses."""
+    """Value of a launcher variable; 0 if missing or not a number, which `check_launcher` rejects."""
     value = os.environ.get(name, "")
     return int(value) if _is_number(value) else 0
 

@@ -1,4 +1,4 @@
-"""Notices of other libraries that a user of this one cannot act on, silenced one by one, by message."""
+"""Silences warnings and log messages of other libraries that a user cannot act on."""
 
 import logging
 import os
@@ -9,15 +9,15 @@ from functools import partial
 
 WARNINGS = (
     "LightningCLI's args parameter is intended to run from within Python",
-    "The '.*_dataloader' does not have many workers",  # one worker tokenises faster than the model reads
-    "It is recommended to use `self.log\\(.*sync_dist=True",  # the metrics have merged the processes already
-    "Be aware that when using `ckpt_path`, callbacks used to create the checkpoint",  # evaluation needs none of them
-    "Initializing zero-element tensors is a no-op",  # of a model whose weights do not fit, which is said
+    "The '.*_dataloader' does not have many workers",  # one worker is faster than the model
+    "It is recommended to use `self.log\\(.*sync_dist=True",  # the metrics are already reduced over processes
+    "Be aware that when using `ckpt_path`, callbacks used to create the checkpoint",  # not needed in evaluation
+    "Initializing zero-element tensors is a no-op",  # the mismatch of the weights is reported separately
     "Found .* module\\(s\\) in eval mode at the start of training",
-    "(?s)Checkpoint directory .* exists and is not empty",  # resumed runs go on in their folder
+    "(?s)Checkpoint directory .* exists and is not empty",  # resumed runs reuse their folder
     "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # lightning 2.6 on torch 2.13
 )
-"""Regular expressions of warnings."""
+"""Regular expressions of silenced warnings."""
 
 LOGGERS = {
     "lightning.pytorch": logging.WARNING,  # tips, "GPU available: False", "max_steps reached"
@@ -27,13 +27,13 @@ LOGGERS = {
     "transformers": logging.ERROR,
     "httpx": logging.WARNING,
 }
-"""Loggers and the least level that still speaks."""
+"""Minimum level by logger."""
 
 
 def silence_third_parties() -> None:
-    """Silence them in this process and, through the environment, in its workers."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the workers are forked; one thread each is enough
-    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # names lightning uses, not the user
+    """Apply the filters in this process and, through the environment, in its workers."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # workers are forked; one thread each suffices
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # raised by Lightning's code, not the user's
     for message in WARNINGS:
         warnings.filterwarnings("ignore", message=message)
     for name, level in LOGGERS.items():
@@ -44,7 +44,7 @@ def silence_third_parties() -> None:
 
 
 def _thread_failed(others: Callable[[threading.ExceptHookArgs], object], args: threading.ExceptHookArgs, /) -> None:
-    """Say what a thread failed of, unless TensorBoard's writer met a disk: the next call to it raises the same."""
+    """Report a failed thread, except TensorBoard's writer on a disk error, which its next call raises again."""
     of_tensorboard = args.thread is not None and type(args.thread).__module__.split(".")[0] == "tensorboard"
     if not (of_tensorboard and isinstance(args.exc_value, OSError)):
         others(args)

@@ -1,4 +1,4 @@
-"""One command on Lightning's command line: its parser, its options, the Trainer it runs on."""
+"""Runs one command through LightningCLI: parser, options and Trainer."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -33,41 +33,41 @@ from logos_pl.io.terminal import say
 KINDS: dict[str, type[Command]] = {
     name: import_module(f"logos_pl.cli.{name}").COMMAND for name in COMMANDS if name != "hub"
 }
-"""The commands that run on Lightning, by name; `hub` is one of its own."""
+"""Commands that use Lightning, by name; `hub` has its own parser."""
 
 SECTIONS = ("trainer", *dict.fromkeys(section for kind in KINDS.values() for section in kind.groups))
-"""Sections of options of all commands."""
+"""Names of the option groups of all commands."""
 
 
 class HelpFormatter(DefaultHelpFormatter):
-    """Help without the classes that a type knows: `trainer_options` says which may be named."""
+    """Help without jsonargparse's lists of known subclasses; `trainer_options` lists the allowed ones."""
 
     def _expand_help(self, action: Any) -> str:
         return re.sub(r", known subclasses: [^)]*", "", super()._expand_help(action))
 
 
 class CommandParser(LightningArgumentParser):
-    """A parser of one command's options, whose errors are one sentence."""
+    """Parser of one command; an error is one sentence."""
 
     command: type[Command]
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
-        """Refuse what was given.
+        """Raise the parser's error in one sentence.
 
         Raises:
-            InputError: always.
+            InputError: Always.
         """
         raise InputError(one_sentence(message, f"`logos-pl {self.command.name} --help`", TAKES)) from ex
 
 
 class ConfigFile(ActionConfigFile):
-    """`--config FILE`: what of a configuration is this command's; one file serves all commands of a model."""
+    """`--config FILE`: takes the options of this command from a file shared by all commands."""
 
     def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
-        """Take the file in.
+        """Read the file and apply its options.
 
         Raises:
-            InputError: It cannot be read as a configuration.
+            InputError: The file cannot be read as a configuration.
         """
         own, known = parser.command.accepts(), {name for kind in KINDS.values() for name in kind.accepts()}
         content: dict[str, Any] = {}
@@ -76,7 +76,7 @@ class ConfigFile(ActionConfigFile):
             for option, value in options.items() if grouped else [(section, options)]:
                 name = f"{section}.{option}" if grouped else option
                 if name.removesuffix("+") in known - own:
-                    continue  # another command's
+                    continue  # option of another command
                 check_options(parser.command, KINDS, [f"--{name}"])
                 if grouped:
                     content.setdefault(section, {})[option] = value
@@ -92,12 +92,12 @@ class ConfigFile(ActionConfigFile):
 
 
 class LogosCLI(LightningCLI):
-    """One command, from its arguments to a Trainer that is ready to run.
+    """LightningCLI of one command: parses its arguments and builds its Trainer.
 
     Args:
-        kind: Which command.
-        args: Its arguments.
-        configure: Called with the command once its options are parsed, before it prepares.
+        kind: Class of the command.
+        args: Arguments of the command.
+        configure: Called with the command after parsing, before `prepare`.
     """
 
     def __init__(
@@ -126,18 +126,18 @@ class LogosCLI(LightningCLI):
     command: Command
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
-        """The parser, with `--config`."""
+        """Create the parser, with `--config`."""
         parser = CommandParser(**kwargs)
         parser.add_argument("-c", "--config", action=ConfigFile, help="file of options, such as configs/demo.yaml")
         return parser
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The command's options in no section."""
+        """Add the options outside sections."""
         for name, option in self.kind.options.items():
             parser.add_argument(f"--{name}", **option._asdict())
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The Trainer's options that are the user's, and the command's own sections."""
+        """Add the Trainer options that the user may set, and the sections of the command."""
         others = {part.name for part in fields(TrainerSettings)} - self.kind.trainer_options
         for section, settings, left_out in (
             *((section, settings, set()) for section, settings in self.kind.groups.items()),
@@ -147,10 +147,10 @@ class LogosCLI(LightningCLI):
             group.add_class_arguments(settings, section, as_group=False, instantiate=False, skip=left_out)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse, and refuse what the parser lets through.
+        """Parse the arguments and check what the parser does not.
 
         Raises:
-            InputError: an option, a configuration or its value cannot be used.
+            InputError: An option, a configuration or its value cannot be used.
         """
         check_arguments(args, SECTIONS)
         check_options(self.kind, KINDS, args)
@@ -160,13 +160,13 @@ class LogosCLI(LightningCLI):
         if "seed_everything" in self.kind.options:
             check_number("--seed_everything", self.config.seed_everything, at_least=0, at_most=MAX_SEED)
         else:
-            self.config.seed_everything = False  # nothing is drawn
+            self.config.seed_everything = False  # no randomness
 
     def before_instantiate_classes(self) -> None:
         """Plan the run.
 
         Raises:
-            InputError: Something does not fit.
+            InputError: The options are inconsistent or do not fit the model or the machine.
         """
         check_trainer(self.config.trainer)
         self.command = self.kind(self.config)
@@ -177,10 +177,10 @@ class LogosCLI(LightningCLI):
             say(self.command.plan.sentence())
 
     def instantiate_classes(self) -> None:
-        """Make module, data module and Trainer.
+        """Instantiate module, data module and Trainer.
 
         Raises:
-            InputError: a class that the configuration names for the Trainer cannot be made.
+            InputError: A class given in the Trainer options cannot be instantiated.
         """
         values = vars(self.config.trainer).values()
         named = any(isinstance(part, Namespace) for value in values for part in _listed(value))
@@ -189,15 +189,15 @@ class LogosCLI(LightningCLI):
         except (TypeError, ValueError, ImportError) as error:
             if not named:
                 raise
-            raise InputError(f"A class that --trainer names cannot be made: {first_sentence(error)}") from error
+            raise InputError(f"A class of --trainer cannot be instantiated: {first_sentence(error)}") from error
         self.model, self.datamodule = self.command.make()
         self.trainer = self.instantiate_trainer()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """The trainer with the command's logger, checkpoints and callbacks.
+        """Instantiate the Trainer with the command's logger, checkpointing and callbacks.
 
         Raises:
-            InputError: the options do not fit together, or the machine.
+            InputError: The options do not fit each other or the machine.
         """
         plan, given = self.command.plan, self.config_init.trainer
         parts = self.command.trainer_parts(given)
@@ -207,20 +207,20 @@ class LogosCLI(LightningCLI):
         parts |= {"accelerator": plan.choice.device.type, "devices": plan.devices}
         try:
             return super().instantiate_trainer(**parts, enable_model_summary=False, **kwargs)
-        except (TypeError, ValueError, ImportError, RuntimeError) as error:  # Lightning's own checks of them and SLURM
+        except (TypeError, ValueError, ImportError, RuntimeError) as error:  # Lightning's checks
             raise InputError(f"The --trainer options cannot be used: {first_sentence(error)}") from error
 
 
 def run_command(name: str, args: Sequence[str], configure: Callable[[Command], None] = lambda _: None) -> None:
-    """Parse a command's arguments and do what they say.
+    """Parse the arguments of a command and run it.
 
     Args:
-        name: The command.
-        args: Its arguments.
-        configure: Called with the command once its options are parsed.
+        name: Name of the command.
+        args: Arguments of the command.
+        configure: Called with the command after parsing.
 
     Raises:
-        InputError: What was given cannot be used.
+        InputError: The arguments cannot be used.
     """
     claimed: list[Command] = []
 
@@ -244,5 +244,5 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _title(settings: type) -> str:
-    """The first sentence of a group's docstring, without its full stop."""
+    """First sentence of a settings docstring, without the full stop: the group's title in the help."""
     return (settings.__doc__ or "").strip().splitlines()[0].removesuffix(".")

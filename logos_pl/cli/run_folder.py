@@ -1,4 +1,4 @@
-"""Where a fit keeps its TensorBoard files and its checkpoints: `lightning_logs/<model>/version_<k>/`."""
+"""Folder of a fit's TensorBoard files and checkpoints: `lightning_logs/<model>/version_<k>/`."""
 
 import os
 import shutil
@@ -12,52 +12,52 @@ from logos_pl.io.files import remove_leftovers, take_lock
 
 
 def new_run_folder(root: Path, model_name: str, create: bool) -> Path:
-    """The next free `version_<k>` of a model; a later run never writes into an earlier one's folder.
+    """Return the next free `version_<k>` of a model, so that no run writes into the folder of an earlier one.
 
     Args:
-        root: the folder of all logs.
-        model_name: the model's clean name.
-        create: make the folder. Only the first process does; the others write nothing into theirs.
+        root: Root folder of the logs.
+        model_name: Clean name of the model.
+        create: Create the folder. Only the first process does; the others write nothing.
 
     Raises:
-        RunError: the folder cannot be made.
+        RunError: The folder cannot be created.
     """
     parent = root / model_name
     earlier = _versions(parent)
     taken = [int(path.name.removeprefix("version_")) for path in earlier]
     if create:
-        for path in earlier:  # a run that was killed before its first checkpoint never comes back to its folder
+        for path in earlier:  # remnants of runs killed before their first checkpoint
             remove_leftovers(path)
     version = max(taken, default=-1) + 1
     while create:
         try:
             (parent / f"version_{version}").mkdir(parents=True)
             break
-        except FileExistsError:  # another run took this number between the look and the claim
+        except FileExistsError:  # another run was faster
             version += 1
         except OSError as error:
             raise RunError(
                 f"Cannot write to {os.path.relpath(root)}: {error.strerror}; "
-                "mend it, or choose another folder with --trainer.default_root_dir."
+                "fix this, or choose another folder with --trainer.default_root_dir."
             ) from error
     return parent / f"version_{version}"
 
 
 def hold_run_folder(folder: Path) -> int:
-    """Keep other fits out of a run's folder while this one writes there: two would take turns at its checkpoints.
+    """Lock a run's folder, so that no other fit overwrites its checkpoints.
 
     Returns:
-        The descriptor that holds it until it is closed; a kill lets it go, too.
+        Descriptor of the lock; the lock ends when it is closed or the process dies.
 
     Raises:
-        InputError: Another fit holds it.
+        InputError: Another fit holds the lock.
         RunError: The folder cannot be opened.
     """
     where = os.path.relpath(folder)
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError as error:
-        raise RunError(f"Cannot open {where}: {error.strerror}; mend it, or start without --ckpt_path.") from error
+        raise RunError(f"Cannot open {where}: {error.strerror}; fix this, or start without --ckpt_path.") from error
     if take_lock(descriptor, wait=False) is False:
         os.close(descriptor)
         raise InputError(f"Another fit is writing to {where}: wait for it, or start without --ckpt_path.")
@@ -65,26 +65,26 @@ def hold_run_folder(folder: Path) -> int:
 
 
 def discard_run_folder(folder: Path) -> None:
-    """Remove the folder of a fit that has not begun, and the model's where it is the only one; a checkpoint stays."""
+    """Remove the folder of a fit unless it has a checkpoint, and the model's folder if it is then empty."""
     if any(folder.glob("*.ckpt")):
         return
     shutil.rmtree(folder, ignore_errors=True)
-    with suppress(OSError):  # other runs are there
+    with suppress(OSError):  # not empty: other runs
         folder.parent.rmdir()
 
 
 def find_checkpoint(root: Path, model_name: str, which: str | Literal["last", "best"]) -> Path:
-    """The checkpoint meant by `--ckpt_path`: the newest run's `last` or `best`, or a path.
+    """Find the checkpoint given by `--ckpt_path`: `last` or `best` of the newest run, or a path.
 
     Raises:
-        InputError: there is none, or the file is not a whole checkpoint, or was altered.
+        InputError: There is none, or the file is incomplete or was altered.
     """
     if which in ("last", "best"):
         runs = sorted(_versions(root / model_name), key=lambda path: int(path.name.removeprefix("version_")))
         found = [run / f"{which}.ckpt" for run in runs if (run / f"{which}.ckpt").is_file()]
         if not found:
             raise InputError(
-                f"There is no {which}.ckpt under {os.path.relpath(root / model_name)}, so nothing to go on from: "
+                f"There is no {which}.ckpt under {os.path.relpath(root / model_name)}, so there is nothing to resume: "
                 "start without --ckpt_path."
             )
         path = found[-1]

@@ -1,4 +1,4 @@
-"""Is the sweep right on this model? Checks that need no reference but the model itself; nothing is written."""
+"""`logos-pl selftest`: check numerical exactness of head, norm and sweep against the model itself."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple
@@ -29,23 +29,23 @@ from logos_pl.sweeps.module import SweepModule
 from logos_pl.sweeps.reader import BatchReading, PromptReader
 
 KL_BOUND_BITS = 1e-4
-"""How far a decoded distribution may be from what it claims to be. Source: docs/method.md §1."""
+"""Largest KL of a decoded distribution from its reference, in bits. Source: docs/method.md §1."""
 HALF_BOUND_BITS = 2e-2
-"""The same against a model that computes in half precision, before its logits are rounded to it."""
+"""The same for a model in half precision, without the rounding of its logits."""
 NORM_BOUND = 1e-5
-"""Largest error of a normalised residual in fp32, as a share of the largest value of its row."""
+"""Largest error of a normalised residual in fp32, relative to the largest absolute value of the vector."""
 MAX_PROMPTS = 3
-"""Prompts the checks run on: the probe has as many."""
+"""Number of prompts: all of the probe."""
 
 
 class Check(NamedTuple):
-    """One check's outcome.
+    """Result of one check.
 
     Attributes:
-        name: What has to hold.
-        measured: The figure, with its unit.
-        bound: What it may be at most.
-        passed: Whether it is.
+        name: Condition that must hold.
+        measured: Measured value with unit.
+        bound: Largest allowed value with unit.
+        passed: Whether the check passed.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Check(NamedTuple):
 
 
 class Selftest(Command):
-    """Checks head, norm and sweep on the model at hand; writes nothing."""
+    """Checks head, norm and sweep on a model; writes no files."""
 
     name = "selftest"
     groups: ClassVar = {"model": ModelSettings, "data": PromptSettings}
@@ -64,19 +64,19 @@ class Selftest(Command):
         """Plan the run.
 
         Raises:
-            InputError: The model is unknown or fits nowhere.
+            InputError: The model is unknown or too large for every device.
         """
         self.plan = plan_prompts(self.settings["model"], self.config.trainer)
         if self.plan.world_size > 1:
             raise InputError("selftest runs in one process: give --trainer.devices 1.")
 
     def make(self) -> tuple[LightningModule, LightningDataModule]:
-        """Module and data module of the run."""
+        """Return the module and the data module of the run."""
         model = self.plan.model
         return SweepModule(model), PromptData(self.settings["data"], model.model_id, model.revision)
 
     def trainer_parts(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Nothing to watch, and nothing to write."""
+        """Return nothing: no callbacks, no logger."""
         return {"callbacks": [], "logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
 
     def run(self, trainer: Trainer, module: LightningModule, data: LightningDataModule) -> None:
@@ -108,7 +108,7 @@ def run_selftest(settings: ModelSettings, data: PromptData, device: torch.device
 
 
 def selftest_table(done: list[Check]) -> Table:
-    """A line per check, with its figure, its bound and its outcome."""
+    """Table with measured value, bound and result of each check."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("check")
     for heading in ("measured", "at most"):
@@ -122,7 +122,7 @@ def selftest_table(done: list[Check]) -> Table:
 
 @torch.no_grad()
 def checks(lm: FrozenLM, batch: PromptBatch, fp32_unembed: Fp32Unembed = "auto") -> Iterator[Check]:
-    """All checks, one by one, with the unembedding in the number format that a sweep would have it in."""
+    """Run all checks one by one, with the unembedding in the dtype of a sweep."""
     rows = list(range(lm.num_blocks + 1))
     head = Head(lm.anatomy, fp32_unembed=fp32_unembed)
     h = residuals(lm, batch.input_ids, None, rows, batch.attention_mask)
@@ -156,7 +156,7 @@ def _counted(name: str, got: Tensor, wanted: Tensor) -> Check:
 
 
 def _bits(name: str, got: Float[Tensor, "pos vocab"], wanted: Float[Tensor, "pos vocab"]) -> Check:
-    """The bound is that of fp32 decoding (docs/method.md §1); in half precision the model itself rounds its logits."""
+    """Check the KL against the fp32 bound (docs/method.md §1), widened where the model rounds its logits."""
     log_p, log_q = (torch.log_softmax(z.cpu().double(), dim=-1) for z in (wanted, got))
     worst = float(kl_nats(log_p, log_q).max()) * NATS_TO_BITS
     bound = KL_BOUND_BITS
@@ -167,7 +167,7 @@ def _bits(name: str, got: Float[Tensor, "pos vocab"], wanted: Float[Tensor, "pos
 
 
 def _norm_check(head: Head, h: Float[Tensor, "rows pos d_model"], rows: list[int]) -> Check:
-    """The head's fp32 norm against the textbook formula in fp64."""
+    """Compare the head's fp32 norm with the textbook formula in fp64."""
     norm, x = head.final, h.cpu().double()
     if norm.kind == "layer":
         x = x - x.mean(dim=-1, keepdim=True)
@@ -182,7 +182,7 @@ def _norm_check(head: Head, h: Float[Tensor, "rows pos d_model"], rows: list[int
 
 
 def _differing(a: BatchReading, b: BatchReading) -> int:
-    """Numbers that are not the same bit for bit, in all lenses."""
+    """Number of values that differ in any bit, over all lenses."""
     same = [
         torch.eq(x, y) | (x.isnan() & y.isnan())
         for lens in a.lenses
@@ -192,7 +192,7 @@ def _differing(a: BatchReading, b: BatchReading) -> int:
 
 
 def _alone_check(reader: PromptReader, batch: PromptBatch, together: BatchReading) -> Check:
-    """Every prompt without the others, hence without padding; half precision rounds other shapes otherwise."""
+    """Compare each prompt read alone, without padding, with the batch; half precision varies with shape: 1 bit."""
     worst = 0.0
     for number, asked in enumerate(batch.prompts):
         alone = _alone(reader, asked).lenses["norm"].kl_to_final_bits

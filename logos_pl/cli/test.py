@@ -20,9 +20,9 @@ from logos_pl.settings.text import TestTextSettings
 
 
 class Test(Evaluation):
-    """Measures the gates, and records the verdict beside the lens."""
+    """Evaluates the gates and writes the verdict to the folder of the lens."""
 
-    __test__ = False  # no test of pytest's
+    __test__ = False  # not a pytest class
 
     name = "test"
     groups: ClassVar = {"model": ModelSettings, "data": TestTextSettings, "lens": LensSources, "export": ExportSettings}
@@ -30,10 +30,10 @@ class Test(Evaluation):
     trainer_options = PROCESSES
 
     def prepare(self) -> None:
-        """Plan the run, and find the lens.
+        """Plan the run and find the lens.
 
         Raises:
-            InputError: Something does not fit, or there is no such lens.
+            InputError: The options are inconsistent, or the lens does not exist.
         """
         self.plan, self.model, self.text = plan_text(
             self.settings["model"], self.settings["data"], self.config.schedule, self.config.trainer
@@ -41,11 +41,11 @@ class Test(Evaluation):
         self.check_lens()
 
     def make(self) -> tuple[LightningModule, LightningDataModule]:
-        """Module and data module of the run."""
+        """Return the module and the data module of the run."""
         return GateModule(self.model), TestText(self.text, self.model.model_id, self.model.revision)
 
     def trainer_parts(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The callbacks of the run; of a published lens, which is not written to, the verdict stays with the logs."""
+        """Return callbacks and logger; the verdict of a published lens, which is read-only, is written to the logs."""
         logger = TensorBoardLogger(self.root, name=self.plan.known.clean_name, version="gates")
         lens = self.settings["lens"]
         if lens.source is not None:
@@ -62,10 +62,10 @@ class Test(Evaluation):
         }
 
     def run(self, trainer: Trainer, module: LightningModule, data: LightningDataModule) -> None:
-        """Test, without Lightning's own table.
+        """Run the test, without Lightning's table.
 
         Raises:
-            GatesNotPassedError: A gate was not passed.
+            GatesNotPassedError: The lens failed a gate.
         """
         trainer.test(module, datamodule=data, verbose=False)
         self.gates.raise_unless_passed()

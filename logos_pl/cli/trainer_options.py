@@ -1,4 +1,4 @@
-"""What of Lightning's Trainer a user may set, and the classes that a configuration may name for it."""
+"""Trainer options that a user may set, and the Lightning classes that a configuration may name."""
 
 from dataclasses import dataclass
 from types import ModuleType
@@ -15,8 +15,8 @@ from logos_pl.bounds import check_number
 from logos_pl.errors import InputError
 
 CLASSES: dict[ModuleType, tuple[str, ...]] = {
-    # Those that watch a run. The others change what is trained or how (then the record would be wrong), take the place
-    # of this project's own, or take functions.
+    # Only those that monitor a run. Others change the training (and would falsify the provenance), replace callbacks of
+    # this project, or take functions.
     callbacks: (
         "DeviceStatsMonitor",
         "EarlyStopping",
@@ -29,7 +29,7 @@ CLASSES: dict[ModuleType, tuple[str, ...]] = {
         "Timer",
     ),
     loggers: ("CSVLogger", "CometLogger", "MLFlowLogger", "TensorBoardLogger", "WandbLogger"),
-    # Precision follows --model.dtype, and checkpoints are this project's.
+    # No plugins for precision (see --model.dtype) or checkpoints (the project has its own).
     environments: (
         "KubeflowEnvironment",
         "LSFEnvironment",
@@ -41,7 +41,7 @@ CLASSES: dict[ModuleType, tuple[str, ...]] = {
     profilers: ("AdvancedProfiler", "PassThroughProfiler", "PyTorchProfiler", "SimpleProfiler"),
     strategies: ("DDPStrategy", "SingleDeviceStrategy"),
 }
-"""Packages of Lightning, and the classes of each that a configuration may name."""
+"""Allowed classes by Lightning package."""
 
 TAKES = {
     f"trainer.{option}": f"{others}classes among {', '.join(CLASSES[package])}, each as class_path with init_args"
@@ -53,7 +53,7 @@ TAKES = {
         ("strategy", "auto, ddp, or ", strategies),
     )
 } | {"trainer.accelerator": "a name: auto, cpu, gpu, cuda or mps"}
-"""What the options take that could name classes, in words."""
+"""Description of the values that an option with classes accepts."""
 
 PROFILERS = ("simple", "advanced", "pytorch")
 MAX_NODES = 10_000
@@ -62,22 +62,22 @@ MAX_DEVICES = 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerSettings:
-    """Where a command runs, and what watches it.
+    """Lightning Trainer.
 
     Args:
-        accelerator: kind of device: `cpu`, `gpu`, `cuda` or `mps`; `auto`: the first with room for the model.
-        strategy: how several processes work together: `auto`, `ddp`, or one of Lightning's strategies.
-        devices: devices, each with a process of its own: how many, or which, such as 0,1; `auto`: one.
-        num_nodes: machines.
-        logger: where figures are logged: `true`, TensorBoard; `false`, nowhere; or Lightning's loggers.
-        callbacks: Lightning's callbacks that watch a run, each as class_path with init_args.
-        enable_progress_bar: show progress; left out: as suits the terminal.
-        deterministic: use deterministic algorithms: `true`, or `warn` where there is none.
-        benchmark: let cuDNN try its algorithms.
-        profiler: `simple`, `advanced`, `pytorch`, or one of Lightning's profilers.
-        detect_anomaly: stop at the operation whose gradient is NaN.
-        plugins: Lightning's cluster environments, each as class_path with init_args.
-        default_root_dir: folder of the logs; left out: lightning_logs.
+        accelerator: `cpu`, `gpu`, `cuda` or `mps`; `auto`: the first device with enough memory for the model.
+        strategy: strategy for several processes: `auto`, `ddp`, or a Lightning strategy.
+        devices: number of devices, or their indices, such as 0,1; one process per device; `auto`: one device.
+        num_nodes: number of machines.
+        logger: `true`: TensorBoard; `false`: none; or Lightning loggers.
+        callbacks: Lightning callbacks for monitoring, each as class_path with init_args.
+        enable_progress_bar: show a progress bar; default: on a terminal only.
+        deterministic: use deterministic algorithms: `true` fails if an operation has none, `warn` warns.
+        benchmark: let cuDNN benchmark its algorithms.
+        profiler: `simple`, `advanced`, `pytorch`, or a Lightning profiler.
+        detect_anomaly: enable autograd anomaly detection, which locates NaN gradients.
+        plugins: Lightning cluster environments, each as class_path with init_args.
+        default_root_dir: root folder of the logs; default: lightning_logs.
     """
 
     accelerator: str = "auto"
@@ -96,7 +96,7 @@ class TrainerSettings:
 
 
 def import_paths() -> list[str]:
-    """What those classes may be called: as their package offers them, and as where they are defined."""
+    """Import paths of the allowed classes, through the package and through the defining module."""
     found = {
         path
         for package, names in CLASSES.items()
@@ -107,13 +107,13 @@ def import_paths() -> list[str]:
 
 
 def check_trainer(trainer: Any) -> None:
-    """Refuse what no Trainer could be made of, before anything is planned with it.
+    """Check the Trainer options before the run is planned.
 
     Args:
-        trainer: The parsed options.
+        trainer: Parsed options.
 
     Raises:
-        InputError: naming the option.
+        InputError: An option is invalid; the message names it.
     """
     check_number("--trainer.num_nodes", getattr(trainer, "num_nodes", 1), at_least=1, at_most=MAX_NODES)
     _check_devices(trainer.devices)
@@ -126,14 +126,14 @@ def check_trainer(trainer: Any) -> None:
     ):
         wrong = [name for name in names if isinstance(name, str) and name not in allowed]
         if wrong:
-            raise InputError(f"--{option} {wrong[0]} is not what it takes: {TAKES[option]}.")
+            raise InputError(f"--{option} must be {TAKES[option]} (got {wrong[0]}).")
 
 
 def _check_devices(devices: Any) -> None:
-    """A number from 1 on, devices by their numbers, or ``auto``.
+    """Check `devices`.
 
     Raises:
-        InputError: It is none of them.
+        InputError: It is not a positive number, a list of device indices, or `auto`.
     """
     if devices == "auto":
         return

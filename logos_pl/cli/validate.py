@@ -1,4 +1,4 @@
-"""`logos-pl validate`: KL per row on the text that decided on stopping."""
+"""`logos-pl validate`: KL of each row on the validation text."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -17,7 +17,7 @@ from logos_pl.settings.text import TextSettings
 
 
 class Validate(Evaluation):
-    """Prints the divergences of the fitted lenses."""
+    """Prints the KL of each row for the fitted lenses."""
 
     name = "validate"
     groups: ClassVar = {
@@ -31,10 +31,10 @@ class Validate(Evaluation):
     trainer_options = PROCESSES
 
     def prepare(self) -> None:
-        """Plan the run, and find the lens.
+        """Plan the run and find the lens.
 
         Raises:
-            InputError: Something does not fit, or there is no such lens.
+            InputError: The options are inconsistent, or the lens does not exist.
         """
         self.plan, self.model, self.text = plan_text(
             self.settings["model"], self.settings["data"], self.config.schedule, self.config.trainer
@@ -42,15 +42,15 @@ class Validate(Evaluation):
         self.check_lens()
 
     def make(self) -> tuple[LightningModule, LightningDataModule]:
-        """Module and data module of the run."""
+        """Return the module and the data module of the run."""
         return ValidationModule(self.model), ValidationText(self.text, self.model.model_id, self.model.revision)
 
     def trainer_parts(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The callbacks of the run."""
+        """Return the callbacks of the run."""
         return {"callbacks": self.lens_callbacks(), "logger": False, "enable_progress_bar": self.bar(given)}
 
     def run(self, trainer: Trainer, module: LightningModule, data: LightningDataModule) -> None:
-        """Validate, without Lightning's own table."""
+        """Run the validation, without Lightning's table."""
         trainer.validate(module, datamodule=data, verbose=False)
 
 

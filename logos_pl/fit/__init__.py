@@ -1,1 +1,1 @@
-"""`logos-pl fit` and `logos-pl prism`: how lenses are trained and written."""
+"""Training and export of lenses: `logos-pl fit` and `logos-pl prism`."""

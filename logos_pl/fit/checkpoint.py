@@ -1,4 +1,4 @@
-"""Checkpoint files that are whole or absent and carry a checksum, and callbacks that resume from a moved folder."""
+"""Checkpoints written atomically with a checksum, and callbacks that resume from a moved folder."""
 
 import os
 from pathlib import Path
@@ -14,17 +14,17 @@ from logos_pl.io.files import replace_file
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its final name, flushes it to disk and renames it into place.
+    """Writes a checkpoint to a temporary name in the same folder, flushes it to disk and renames it.
 
-    Lightning's own writer stages the file in the system's temporary folder; where that is another file system the
-    final move is a copy, and a kill in the middle of it leaves half a checkpoint under the final name.
+    Lightning stages the file in the system's temporary folder. If that is on another file system, the final move is a
+    copy, and a kill during it leaves a truncated checkpoint under the final name.
     """
 
     has_loaded = False
-    """Whether a checkpoint has been read: what fails from then to the first step fails over what is in it."""
+    """Whether a checkpoint has been read; errors between then and the first step are due to its contents."""
 
     def load_checkpoint(self, *args: Any, **options: Any) -> dict[str, Any]:
-        """As Lightning reads it."""
+        """Load as Lightning does."""
         read: dict[str, Any] = super().load_checkpoint(*args, **options)
         self.has_loaded = True
         return read
@@ -35,7 +35,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write `checkpoint` to `path` atomically.
 
         Raises:
-            RunError: the disk is full, read-only or otherwise refuses the file; the previous checkpoint still stands.
+            RunError: The file cannot be written, e.g. on a full disk; the previous checkpoint is kept.
         """
         data = checkpoint_bytes(checkpoint)
         target = Path(path)
@@ -50,35 +50,36 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class Resuming(Callback):
-    """Knows when the first step of a fit begins, and everything of a checkpoint has been taken up.
+    """Records when training starts, that is, when a checkpoint has been restored completely.
 
     Attributes:
-        done: Whether it has begun.
+        done: Whether training has started.
     """
 
     done = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note it."""
+        """Set `done`."""
         self.done = True
 
 
 def _what_is_left(target: Path) -> str:
-    """What there is to go on from where a checkpoint could not be written."""
+    """Say how to resume after a checkpoint could not be written."""
     if target.is_file():
-        return "an earlier one is whole: mend the disk, and go on from there with --ckpt_path last"
-    return "there is none before it: mend the disk, and start anew"
+        return "the earlier one is intact: fix the disk and resume from it with --ckpt_path last"
+    return "there is no earlier one: fix the disk and start again"
 
 
 class RunCheckpoint(ModelCheckpoint):
-    """A ModelCheckpoint with one fixed file name, whose memory of the best score survives a move of the folder.
+    """A ModelCheckpoint with a fixed file name, whose best score survives a move of the folder.
 
-    Lightning forgets the best score when the checkpoint was written under another absolute path, and the next
-    validation then overwrites the best checkpoint with whatever it has.
+    Lightning drops the best score if the checkpoint was written under another absolute path; the next validation
+    would then overwrite the best checkpoint.
 
     Args:
-        filename: stem of the file, always overwritten in place.
-        monitor: logged metric to minimise, or none to save after every validation.
+        dirpath: Folder of the file.
+        filename: Stem of the file, which is overwritten in place.
+        monitor: Logged metric to minimise; None: save after every validation.
     """
 
     def __init__(self, dirpath: str | Path, filename: str, monitor: str | None = None) -> None:
@@ -92,15 +93,15 @@ class RunCheckpoint(ModelCheckpoint):
             save_on_train_epoch_end=False,
             enable_version_counter=False,
         )
-        self._last_global_step_saved = -1  # Lightning's 0 would leave out the start, which is validated before step 1
+        self._last_global_step_saved = -1  # Lightning's 0 would skip the validation before step 1
 
     @property
     def path(self) -> Path:
-        """The one file this callback writes."""
+        """Path of the checkpoint."""
         return Path(str(self.dirpath)) / f"{self.filename}{self.FILE_EXTENSION}"
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the best score, with every path taken from where the run is now."""
+        """Restore the best score, with paths in the run's present folder."""
         here = str(self.path)
         with state_of_a_checkpoint("record of checkpoints"):
             moved = {key: here if state_dict[key] else "" for key in ("best_model_path", "kth_best_model_path")}

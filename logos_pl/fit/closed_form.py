@@ -1,7 +1,7 @@
-"""The closed-form start on a model: its opening text read once, moments streamed, translators solved for.
+"""Closed-form start of a model: streams moments over the opening text and solves for the translators.
 
-Of the run's first sequences, the last few are set aside: the ridge of each row is chosen on their positions, and the
-Fisher information is theirs. The text is read without moving the data's cursor, so that it is trained on afterwards.
+The last few of the run's first sequences are set aside: they select the ridge of each row and give the Fisher
+information. Reading does not move the data cursor, so that the same text is trained on afterwards.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -34,9 +34,9 @@ from logos_pl.lm.residuals import residuals
 
 AllSum = Callable[[Tensor], Tensor]
 HELD_OUT_POSITIONS = 2048
-"""Positions the ridge is chosen on and the Fisher information taken from, over all processes."""
+"""Positions that select the ridge and give the Fisher information, over all processes."""
 _PASS_BYTES = 2**30
-_BYTES_PER_NUMBER = 14  # a residual in half precision, and three times in fp32: normalised, centred, in between
+_BYTES_PER_NUMBER = 14  # one residual in half precision, three copies in fp32
 
 
 class OpeningText(NamedTuple):
@@ -44,7 +44,7 @@ class OpeningText(NamedTuple):
 
     Attributes:
         input_ids: Packed tokens.
-        set_aside: Which of the sequences the ridge is chosen on.
+        set_aside: Mask of the sequences that select the ridge.
     """
 
     input_ids: Int[Tensor, "batch seq"]
@@ -52,15 +52,15 @@ class OpeningText(NamedTuple):
 
 
 class ClosedFormStart(NamedTuple):
-    """What the opening text gives, counted over all processes.
+    """Result of the closed-form start; counts are over all processes.
 
     Attributes:
-        tuned: Of the tuned lens.
-        bias_only: Of the lens of bias and temperature alone.
-        basis: To train the tuned lens in.
-        sequences: Sequences read, those set aside included.
-        tokens: Tokens in them.
-        positions: Positions in the moments.
+        tuned: Initial translators of the tuned lens.
+        bias_only: Initial values of the bias-only lens.
+        basis: Basis in which the tuned lens is trained.
+        sequences: Sequences read, including those set aside.
+        tokens: Tokens in these sequences.
+        positions: Positions over which moments were taken.
         shrinkage: Ridge of each row.
     """
 
@@ -74,7 +74,7 @@ class ClosedFormStart(NamedTuple):
 
 
 class Opening(NamedTuple):
-    """What one process keeps of the text for some rows: moments, and the set-aside positions in full."""
+    """Statistics of some rows in one process: moments, and the residuals of the positions set aside."""
 
     moments: Moments
     x: Float[Tensor, "rows pos d_model"]
@@ -96,22 +96,23 @@ def closed_form_start(
     block_bytes: int = 2**28,
     all_sum: AllSum = lambda tensor: tensor,
 ) -> ClosedFormStart:
-    """The closed-form translators of a model and of its bias-only lens. Source: docs/method.md §2.2.
+    """Closed-form translators of the tuned lens and of the bias-only lens. Source: docs/method.md §2.2.
 
     Args:
         lm: The frozen model.
-        head: Its head, under the decoding norm of the lens.
-        text: Makes this process's share of the opening text, the same each time.
+        head: Its head, with the decoding norm of the lens.
+        text: Returns this process's share of the opening text, the same at each call.
         rank: Rank of the translators.
-        num_set_aside: Sequences that are set aside, over all processes.
+        num_set_aside: Sequences set aside, over all processes.
         temperature: Whether the lens has temperatures.
-        seed: Of the draw that factors are turned towards.
-        rows_per_pass: Rows whose moments are held at once; the text is read as often as it takes. None: all of them.
-        block_bytes: Upper bound on one block of logits.
-        all_sum: Sums an fp64 tensor over the processes; every process must call this function.
+        seed: Seed of the random factors with which U and V are aligned.
+        rows_per_pass: Rows whose moments are held in memory at once; the text is read once per group of rows. None:
+            all rows in one pass.
+        block_bytes: Upper bound on one block of logits, in bytes.
+        all_sum: Sums an fp64 tensor over processes; every process must call `closed_form_start`.
 
     Raises:
-        RunError: The model's residual stream holds numbers that are not finite, or does not vary; rows named.
+        RunError: The residual stream has non-finite values or no variance; the message names the rows.
     """
     inner = list(range(1, lm.num_blocks))
     parts: dict[int, list[AffineStart]] = {rank: [], 0: []}
@@ -121,7 +122,7 @@ def closed_form_start(
         opening = _read(lm, head, text(), rows, num_set_aside)
         _refuse_nonfinite(opening, [*rows, lm.num_blocks], all_sum)
         moments = reduce_moments(opening.moments, all_sum)
-        covariance += moments.xx.sum(dim=0)  # of all rows together, but for a factor
+        covariance += moments.xx.sum(dim=0)  # over all rows, up to a factor
         if not shrinkage:
             fisher = _fisher(head, opening.y, block_bytes, all_sum)
             root = metric_root(fisher)
@@ -137,7 +138,7 @@ def closed_form_start(
 
 
 def _read(lm: FrozenLM, head: Head, text: Iterable[OpeningText], rows: list[int], num_set_aside: int) -> Opening:
-    """Moments of most sequences, all their settled positions; of those set aside, some positions in full."""
+    """Moments over the settled positions of most sequences, and residuals of some positions of those set aside."""
     stream = MomentStream(len(rows), lm.d_model)
     kept: list[Tensor] = []
     sequences = tokens = 0
@@ -155,14 +156,14 @@ def _read(lm: FrozenLM, head: Head, text: Iterable[OpeningText], rows: list[int]
 
 
 def settled_positions(seq_len: int) -> Int[Tensor, "pos"]:
-    """All positions but the first few, whose residual streams are like no others; of very short sequences, all."""
+    """Positions without the first few, whose residuals are atypical; all positions of very short sequences."""
     return torch.arange(FIRST_SETTLED_POSITION if seq_len > 2 * FIRST_SETTLED_POSITION else 0, seq_len)
 
 
 def _normalised(
     lm: FrozenLM, head: Head, input_ids: Tensor, positions: Tensor, rows: list[int]
 ) -> Iterator[Float[Tensor, "rows pos d_model"]]:
-    """Normalised residuals of ``rows`` and, last, of row n, a few sequences at a time."""
+    """Yield normalised residuals of ``rows`` and, last, row n, a few sequences at a time."""
     rows = [*rows, lm.num_blocks]
     sequence_bytes = len(rows) * len(positions) * lm.d_model * _BYTES_PER_NUMBER
     for part in spans(len(input_ids), max(1, _PASS_BYTES // sequence_bytes)):
@@ -173,20 +174,20 @@ def _normalised(
 
 @together
 def _refuse_nonfinite(opening: Opening, rows: list[int], all_sum: AllSum) -> None:
-    """Refuse in every process what one of them has read, or the others would wait for it."""
+    """Raise in every process if one has read non-finite values; otherwise the others would wait for it."""
     finite = opening.moments.xx.isfinite().flatten(1).all(1) & opening.x.isfinite().flatten(1).all(1)
     last = opening.moments.yy.isfinite().all() & opening.y.isfinite().all()
     found = all_sum(torch.cat([~finite, ~last[None]]).double()).tolist()
     broken = [row for row, processes in zip(rows, found, strict=True) if processes]
     if broken:
         raise RunError(
-            f"The residual stream holds numbers that are not finite, at rows {broken}: run the model in float32 or "
+            f"The residual stream has non-finite values at rows {broken}: run the model in float32 or "
             "bfloat16 (--model.dtype)."
         )
 
 
 def _fisher(head: Head, y: Tensor, block_bytes: int, all_sum: AllSum) -> Tensor:
-    """The Fisher information with respect to normalised residuals, on the device to solve on."""
+    """Fisher information with respect to normalised residuals, on the device used for solving."""
     own = fisher_metric(head.project(y.to(head.device)), head.unembedding, block_bytes=block_bytes)
     if head.projection is not None:
         weight = head.projection[0].cpu().double()
@@ -199,10 +200,10 @@ def _fisher(head: Head, y: Tensor, block_bytes: int, all_sum: AllSum) -> Tensor:
 def _shrinkages(
     opening: Opening, moments: Moments, rows: list[int], root: Tensor, temperature: bool, all_sum: AllSum
 ) -> list[float]:
-    """For each row the candidate with the smallest error on the positions set aside.
+    """Ridge of each row with the smallest error on the positions set aside.
 
     Raises:
-        RunError: At some row no candidate gives a map.
+        RunError: No candidate can be solved at some row.
     """
     errors = []
     y = opening.y.to(root)

@@ -1,4 +1,4 @@
-"""KL against depth in TensorBoard at every validation: drawn, and a curve for every row."""
+"""TensorBoard output of every validation: a figure of KL against depth, and scalars of every row."""
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -13,7 +13,7 @@ class DepthFigure(Callback):
     """Adds a figure of KL against depth, and every row's KL and temperature, to TensorBoard after each validation."""
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw what the validation has read."""
+        """Draw the results of the validation."""
         assert isinstance(pl_module, TuningModule)
         if trainer.sanity_checking or not isinstance(trainer.logger, TensorBoardLogger) or not trainer.is_global_zero:
             return

@@ -1,4 +1,4 @@
-"""The end of a fit: the best checkpoint becomes an artifact with its provenance, and the user sees what came out."""
+"""End of a fit: writes the best checkpoint as an artifact with provenance, and prints the results."""
 
 import os
 from collections.abc import Mapping
@@ -39,12 +39,12 @@ from logos_pl.modules.kl_table import print_kl_table
 
 
 class LensExport(Callback):
-    """Writes the artifact when the fit has ended by itself.
+    """Writes the artifact when the fit has completed.
 
     Args:
-        destination: The artifact's folder.
-        best: What keeps the best validation's checkpoint.
-        ledger: What has counted the steps.
+        destination: Folder of the artifact.
+        best: Callback that saves the best checkpoint.
+        ledger: Callback that counts steps and tokens.
     """
 
     def __init__(self, destination: Path, best: RunCheckpoint, ledger: Ledger) -> None:
@@ -52,12 +52,12 @@ class LensExport(Callback):
 
     @together
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Find out now, not after hours, whether the artifact could be written.
+        """Check before training that the artifact can be written.
 
         Raises:
-            InputError: the folder holds something else or another model's lens, or a resumed run's best checkpoint is
-                gone, was altered or is another run's.
-            RunError: the folder cannot be written.
+            InputError: The folder holds something else or a lens of another model, or the best checkpoint of a resumed
+                run is missing, altered or of another run.
+            RunError: The folder cannot be written.
         """
         assert isinstance(pl_module, TuningModule)
         lm = pl_module.frozen
@@ -68,21 +68,21 @@ class LensExport(Callback):
             return
         if not best.path.is_file():
             raise InputError(
-                f"{os.path.relpath(best.path)} is missing, and the resumed run had it: put it back, or start anew."
+                f"{os.path.relpath(best.path)} is missing, but the resumed run had it: restore it, or start again."
             )
         if trainer.is_global_zero:
             refuse_other_run(check_checkpoint(best.path)["lens_identity"], pl_module.identity(), best.path.name)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Export the best checkpoint; every process takes part in counting, the first one writes."""
+        """Export the best checkpoint; all processes count, the first one writes."""
         assert isinstance(pl_module, TuningModule)
         data_module: TrainingText = trainer.datamodule  # type: ignore[attr-defined]
         counts = self.ledger.counts()
         consumed = data_module.ledger()
         if counts.tokens != consumed.tokens:
             raise RunError(
-                f"The trainer counted {counts.tokens} tokens and the data {consumed.tokens}: the artifact would record "
-                "what did not happen, so it is not written; please report this."
+                f"The trainer counted {counts.tokens} tokens, but the data {consumed.tokens}: the provenance would be "
+                "wrong, so the artifact is not written; please report this."
             )
         if trainer.is_global_zero:
             self._export(trainer, pl_module, data_module, counts, consumed)
@@ -117,17 +117,17 @@ class LensExport(Callback):
         print_kl_table(readings, f"KL divergence in bits on held-out text, {provenance.model_id}, step {step}:")
         say(ending(provenance))
         say(f"lens:        {os.path.relpath(self.destination)}")
-        if isinstance(trainer.logger, TensorBoardLogger):  # trainer.log_dir would wait for the other processes
+        if isinstance(trainer.logger, TensorBoardLogger):  # trainer.log_dir is a collective call
             say(f"TensorBoard: tensorboard --logdir {os.path.relpath(trainer.logger.log_dir)}")
 
 
 def say_where_kept(what: str, earlier: Path) -> None:
-    """Tell the user where what was in the artifact's place is now."""
+    """Print where the replaced artifact is kept."""
     say(f"the earlier {what} is kept in {os.path.relpath(earlier)}")
 
 
 def identity_of(lm: FrozenLM) -> dict[str, Any]:
-    """Which model, and which version of this project: fields of every provenance."""
+    """Provenance fields for the model and the package version."""
     return {
         "model_id": lm.model_id,
         "clean_model_name": lm.clean_model_name,
@@ -139,7 +139,7 @@ def identity_of(lm: FrozenLM) -> dict[str, Any]:
 
 
 def dataset_of(consumed: ConsumedText, held_out_frac: float) -> provenance_schema.Dataset:
-    """The text that was consumed, as a provenance records it."""
+    """Provenance of the text consumed."""
     return provenance_schema.Dataset(
         repo_id=consumed.repo_id,
         name=consumed.name,
@@ -153,7 +153,7 @@ def dataset_of(consumed: ConsumedText, held_out_frac: float) -> provenance_schem
 
 
 def precision_of(lm: FrozenLM, head: Head) -> provenance_schema.Precision:
-    """The number formats that were computed in."""
+    """Provenance of the dtypes used in computation."""
     return provenance_schema.Precision(
         model=_format_name(lm.dtype), unembed=_format_name(head.unembedding.weight.dtype), loss="float32"
     )
@@ -205,7 +205,7 @@ def _format_name(dtype: torch.dtype) -> str:
 
 
 def ending(provenance: Provenance) -> str:
-    """How the fit ended, for the user; where that is at its own start, why."""
+    """Sentence on how the fit ended, with advice if no validation improved on the start."""
     optim, budget = provenance.optim, provenance.budget
     outcome = "stopped early after" if optim.stopped_early else "done:"
     said = (
@@ -215,8 +215,9 @@ def ending(provenance: Provenance) -> str:
     if optim.exported_step > 0:
         return said
     return (
-        f"{said} That is the start: no validation after it was better. Validate sooner (--data.validate_every_steps), "
-        f"take smaller steps (--model.lr below {optim.lr:g}), or give more text (--data.tokens)."
+        f"{said} This is the initialisation: no validation improved on it. Validate more often "
+        f"(--data.validate_every_steps), take smaller steps (--model.lr below {optim.lr:g}), or "
+        "give more text (--data.tokens)."
     )
 
 
@@ -241,7 +242,7 @@ def _optim(module: TuningModule, total: int, steps_done: int, exported_step: int
 
 
 def at_row(reading: Mapping[str, Float[Tensor, " rows"]], row: int) -> provenance_schema.MeanDivergence:
-    """One lens at one row, as a provenance records it."""
+    """Provenance of the divergences of one lens at one row."""
     return provenance_schema.MeanDivergence(
         kl_to_final_bits=float(reading["kl_to_final_bits"][row]),
         kl_from_final_bits=float(reading["kl_from_final_bits"][row]),

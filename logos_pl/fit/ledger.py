@@ -1,4 +1,4 @@
-"""What a fit has really consumed, counted batch by batch and carried through checkpoints."""
+"""Counts the batches that a fit has consumed; the counts are saved in checkpoints."""
 
 from typing import Any, NamedTuple
 
@@ -23,33 +23,33 @@ class Counts(NamedTuple):
 
 
 class Ledger(Callback):
-    """Counts what each optimiser step was made of, and moves the data cursor past every batch that was trained on.
+    """Counts sequences, tokens and positions of each optimiser step, and advances the data cursor.
 
-    Counted, not derived from the settings: the artifact's provenance states these figures, and a wrong accumulation
-    or a dropped batch shows in them.
+    The provenance records these counts. They are counted, not derived from settings, so that a wrong accumulation or a
+    dropped batch shows.
 
-    Each process counts what it has read itself. A checkpoint holds the sums over all of them, and of a run that is
-    resumed the first process carries them on, so that its number of processes may change.
+    Each process counts its own batches. A checkpoint holds the sums over processes; on resuming, the first process
+    continues from them, so the number of processes may change.
     """
 
     trainer: Trainer
 
     def __init__(self) -> None:
-        self._steps = 0  # of all processes together, like the rows; everything else is this process's own
+        self._steps = 0  # over all processes, like the rows; the other counts are per process
         self._own = dict.fromkeys(("sequences", "tokens", "positions"), 0)
         self._sequences_in_step = 0
-        self._sequences_of_steps: list[int] = []  # since the run was begun or resumed
-        self._sequences_before: list[int] = []  # fewest and most of the steps before that, over all processes
+        self._sequences_of_steps: list[int] = []  # since start or resumption
+        self._sequences_before: list[int] = []  # minimum and maximum of earlier steps, over all processes
         self._rows_per_step: list[int] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Note whose processes there are to sum over."""
+        """Store the trainer, whose processes are summed over."""
         self.trainer = trainer
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: TextBatch, batch_idx: int
     ) -> None:
-        """Count the batch; at the end of an optimiser step, close the step's account."""
+        """Count the batch; at the end of an optimiser step, also the step."""
         trainer.datamodule.advance(batch.cursors)  # type: ignore[attr-defined]
         self._sequences_in_step += batch.input_ids.shape[0]
         self._own["sequences"] += batch.input_ids.shape[0]
@@ -67,7 +67,7 @@ class Ledger(Callback):
         return Counts(**state["totals"], **_named("sequences", state), **_named("rows", state))
 
     def state_dict(self) -> dict[str, Any]:
-        """The counts over all processes, for the checkpoint; every process must call it."""
+        """Counts over all processes, for the checkpoint; every process must call this."""
         local = [*self._own.values(), self._sequences_in_step, *self._sequences_of_steps]
         strategy = self.trainer.strategy
         summed = strategy.reduce(torch.tensor(local, device=strategy.root_device), reduce_op="sum").tolist()
@@ -81,7 +81,7 @@ class Ledger(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting from a checkpoint: the first process with what all have counted, the others with nothing."""
+        """Restore the counts: the first process takes the sums over all processes, the others start at 0."""
         mine = int(self.trainer.is_global_zero)
         with state_of_a_checkpoint("account of what was trained on"):
             totals = {name: int(total) for name, total in state_dict["totals"].items()}
@@ -93,13 +93,13 @@ class Ledger(Callback):
             self._rows_per_step = [int(count) for count in state_dict["rows_per_step"]]
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Where the number of processes has changed, let the optimiser steps go on from whole ones.
+        """Convert Lightning's batch counter if the number of processes has changed.
 
-        Lightning counts this process's micro-batches since the last validation, and steps at every multiple of those in
-        a step: another number than when the checkpoint was written.
+        Lightning counts micro-batches per process since the last validation and steps at multiples of the accumulation
+        factor, which depends on the number of processes.
 
         Raises:
-            InputError: The checkpoint was written inside a step, whose gradients are lost.
+            InputError: The checkpoint was written inside an optimiser step, whose gradients are lost.
         """
         now = trainer.accumulate_grad_batches
         with state_of_a_checkpoint("count of micro-batches"):
@@ -117,11 +117,11 @@ class Ledger(Callback):
 
 
 def _extremes(values: list[int]) -> list[int]:
-    """Fewest and most; nothing of nothing."""
+    """Minimum and maximum; empty for an empty list."""
     return [min(values), max(values)] if values else []
 
 
 def _named(what: str, state: dict[str, Any]) -> dict[str, int]:
-    """Fewest and most of a kind, under the names they have in `Counts`."""
+    """Minimum and maximum of a count, by their field names in `Counts`."""
     fewest, most = state[f"{what}_per_step"]
     return {f"fewest_{what}_per_step": fewest, f"most_{what}_per_step": most}

@@ -1,4 +1,4 @@
-"""The tuned lens as Lightning trains it: read the residual stream, compute, log."""
+"""LightningModule that trains a tuned lens."""
 
 import copy
 from collections.abc import Iterable
@@ -30,15 +30,15 @@ from logos_pl.modules.base import LensModule
 from logos_pl.settings.lens import TuningSettings
 
 PERCENTILE_KL = "val/kl_from_final_bits_percentile_mean"
-"""The logged figure that decides on stopping and on the best checkpoint: the tuned lens's KL(P_final‖P_L) in bits,
-mean over the rows at 25, 50 and 75% depth. It is the divergence the lens is trained on."""
+"""Metric for early stopping and for the best checkpoint: KL(P_final‖P_row) of the tuned lens in bits,
+mean over the rows at 25, 50 and 75% depth. It is the divergence that is trained on."""
 
 VALIDATED = ("norm", "tuned")
-"""Lenses that a fit's validation reads."""
+"""Lenses evaluated in the validation of a fit."""
 
 
 class StepReading(NamedTuple):
-    """What the last training step saw; tensors stay on the device, so that nothing waits for them."""
+    """Results of the last training step; tensors stay on the device to avoid synchronisation."""
 
     cross_entropy_nats: Float[Tensor, ""]
     kl_nats: Float[Tensor, " rows"]
@@ -46,7 +46,7 @@ class StepReading(NamedTuple):
 
 
 class StartRecord(NamedTuple):
-    """What the closed-form start was made from, for the provenance; as in ``ClosedFormStart``."""
+    """Statistics of the closed-form start for the provenance; see ``ClosedFormStart``."""
 
     sequences: int
     tokens: int
@@ -60,16 +60,16 @@ class TuningModule(LensModule):
     Source: docs/method.md §2; arXiv:2303.08112 §3.
 
     Args:
-        settings: The frozen model, the lens and its training, every `auto` resolved.
-        schedule: What `auto` stood for.
-        seed: Seed of the initialisation and of the rows drawn in each step.
+        settings: Options of model, lens and training, every `auto` resolved.
+        schedule: Schedule that provided the defaults.
+        seed: Seed of the initialisation and of the rows sampled in each step.
 
     Attributes:
-        translators: What is trained.
-        bias_only: The bias-only lens beside it, or None.
-        averages: Their running averages: what is validated and exported.
-        start: What the closed-form start was made from; None without one.
-        reading: What the last training step saw.
+        translators: Trained parameters of the tuned lens.
+        bias_only: Trained parameters of the bias-only lens, or None.
+        averages: Running averages of both, which are validated and exported.
+        start: Statistics of the closed-form start; None without one.
+        reading: Results of the last training step.
     """
 
     settings: TuningSettings
@@ -87,7 +87,7 @@ class TuningModule(LensModule):
     # Set-up
 
     def build(self, lm: FrozenLM) -> None:
-        """Make the lens on a loaded model."""
+        """Create the lenses for a loaded model."""
         super().build(lm)
         given, inner = self.settings, lm.num_blocks - 1
         self.translators = self._untrained(inner, lm.d_model, int(given.rank))
@@ -106,12 +106,12 @@ class TuningModule(LensModule):
 
     @property
     def in_basis(self) -> bool:
-        """Whether U and V are trained in a basis whitened by what the closed-form start has read."""
+        """Whether U and V are trained in the basis whitened by the closed-form start."""
         given = self.settings
         return given.precond == "auto" and given.init == "closed_form" and given.rank != 0
 
     def begin_at(self, start: ClosedFormStart) -> None:
-        """Let the translators and the bias-only lens begin where least squares put them."""
+        """Initialise tuned and bias-only lens from the closed-form start."""
         self.translators.start_at(start.tuned, start.basis if self.in_basis else None)
         if self.bias_only is not None:
             self.bias_only.start_at(start.bias_only)
@@ -121,38 +121,38 @@ class TuningModule(LensModule):
         self.start = StartRecord(*start[3:])
 
     def _trained(self) -> dict[str, Translators]:
-        """What the optimiser moves, by name."""
+        """Trained parameters by lens."""
         lenses = {"translators": self.translators}
         return lenses if self.bias_only is None else lenses | {"bias_only": self.bias_only}
 
     def average(self, name: str) -> Translators:
-        """The running average of the translators or of the bias-only lens."""
+        """Running average of the tuned or the bias-only lens."""
         return cast(Translators, self.averages[name])
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW on the translators and the bias-only lens; see ``fit.optimizer``."""
+        """Return AdamW for both lenses; see ``fit.optimizer``."""
         total = self.trainer.datamodule.total_steps  # type: ignore[attr-defined]
         return optimizer_of(self.parameters(), self.settings, total)
 
     # Training
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """The step, and what it gives is taken into the average."""
+        """Take the optimiser step and update the averages."""
         super().optimizer_step(*args, **kwargs)
         self.update_averages(self.global_step + 1)
 
     @torch.no_grad()
     def update_averages(self, step: int) -> None:
-        """Take the weights after optimiser step `step` (from 1) into their averages; under a cosine, as they are."""
+        """Update the averages after optimiser step `step` (from 1); with `cosine`, copy the weights."""
         weight = average_weight(step) if self.settings.anneal == "average" else 1.0
         for name, lens in self._trained().items():
             for mean, value in zip(self.average(name).parameters(), lens.parameters(), strict=True):
                 mean.lerp_(value, weight)
 
     def training_step(self, batch: TextBatch, batch_idx: int) -> dict[str, Any]:
-        """Cross-entropy of the sampled rows against the final distribution, plus the regularisers.
+        """Return the cross-entropy of the sampled rows with the final distribution, plus the regularisers.
 
-        The loss of the bias-only lens is added: the two share no parameter, so neither sees the other's gradient.
+        The loss of the bias-only lens is added. The two lenses share no parameters, so their gradients are independent.
         """
         rows = self._rows_of_step()
         x, teacher, index = self._read(batch, rows)
@@ -178,7 +178,7 @@ class TuningModule(LensModule):
         teacher: Float[Tensor, "pos d_head"],
         index: Int[Tensor, " rows"] | None,
     ) -> Float[Tensor, ""]:
-        """The loss of the bias-only lens on what the step has read, at half the products of the tuned lens."""
+        """Loss of the bias-only lens on the step's residuals, with half the matrix products of the tuned lens."""
         cross_entropy = bias_cross_entropy(
             self.head.project(x),
             self.head.project_shift(bias_only.bias(index)),
@@ -202,7 +202,7 @@ class TuningModule(LensModule):
     def _read(
         self, batch: TextBatch, rows: list[int]
     ) -> tuple[Float[Tensor, "rows pos d_model"], Float[Tensor, "pos d_head"], Int[Tensor, " rows"] | None]:
-        """Normalised residuals of `rows`, the teacher's head input, and where the rows' translators stand."""
+        """Normalised residuals of `rows`, the head's input at row n, and the indices of the rows' translators."""
         last = self.frozen.num_blocks
         h = residuals(self.frozen, batch.input_ids, batch.positions, [*rows, last]).flatten(1, 2)
         x = self.head.normalise(h[:-1], rows)
@@ -213,10 +213,10 @@ class TuningModule(LensModule):
     # Validation
 
     def read_validation(self, batches: Iterable[TextBatch]) -> dict[str, float]:
-        """Validate outside of Lightning's own loop, every process on its share; the figures it would log.
+        """Validate outside Lightning's loop, each process on its share; returns the metrics to log.
 
         Raises:
-            RunError: A lens gave numbers that are not finite.
+            RunError: A lens gave non-finite values.
         """
         with torch.no_grad():
             for index, batch in enumerate(batches):
@@ -225,9 +225,9 @@ class TuningModule(LensModule):
         return self._figures()
 
     def on_validation_epoch_end(self) -> None:
-        """Merge the processes' readings and log the figures at the depth percentiles."""
+        """Merge the readings of all processes and log the metrics at the depth percentiles."""
         self.validation = self.take_readings()
-        # "step" is what Lightning plots against; by itself it would take one less than the figures and temperatures.
+        # "step" sets Lightning's x-axis; its default is one less than that of the figures and temperatures.
         self.log_dict(self._figures() | {"step": float(self.global_step)})
 
     def _figures(self) -> dict[str, float]:
@@ -245,7 +245,7 @@ class TuningModule(LensModule):
     # Checkpoints
 
     def identity(self) -> dict[str, Any]:
-        """What makes two runs the same run, as plain values: a checkpoint resumes only where all of it agrees."""
+        """Settings that must agree between a checkpoint and the run that resumes it, as plain values."""
         given = self.settings
         return super().identity() | {
             "rank": self.translators.rank,
@@ -264,7 +264,7 @@ class TuningModule(LensModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add who made the checkpoint, where its lens began, and what the last validation read."""
+        """Add the run's identity, the record of the closed-form start, and the last validation."""
         checkpoint["lens_identity"] = self.identity()
         checkpoint["lens_start"] = None if self.start is None else self.start._asdict()
         basis = self.translators.basis
@@ -275,15 +275,15 @@ class TuningModule(LensModule):
 
     @together
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another model or another set of hyperparameters.
+        """Check that the checkpoint is of the same model and hyperparameters.
 
         Raises:
-            InputError: naming every setting that differs.
+            InputError: Settings differ; the message names them.
         """
         refuse_other_run(checkpoint.get("lens_identity"), self.identity())
         began = checkpoint["lens_start"]
         self.start = None if began is None else StartRecord(**began)
         basis = basis_of(checkpoint)
         for lens in (self.translators, self.average("translators")):
-            # Lightning restores before it moves the lens, whose parameters then follow by themselves.
+            # Lightning restores the state before it moves the module to the device.
             lens.basis = None if basis is None else basis.to(self.device)

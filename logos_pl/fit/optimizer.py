@@ -15,12 +15,12 @@ def optimizer_of(
 ) -> OptimizerLRSchedulerConfig:
     """AdamW with a linear warm-up over the first tenth of the steps, then as ``anneal`` says.
 
-    Weights decay, biases and temperatures don't: log τ would be pulled to 0, which is no particular temperature.
+    Weight decay applies to U and V only; biases and temperatures are exempt.
 
     Args:
-        parameters: Of the lenses; frozen ones are left out.
-        settings: Every `auto` resolved.
-        total_steps: Steps of the fit.
+        parameters: Parameters of the lenses; frozen ones are skipped.
+        settings: Options with every `auto` resolved.
+        total_steps: Optimiser steps of the fit.
     """
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     groups = [

@@ -1,4 +1,4 @@
-"""The Prism lens as Lightning fits it: stream moments, fit the candidates, let held-out text choose among them."""
+"""LightningModule that fits a Prism lens: streams moments, fits candidates, selects one on held-out text."""
 
 from typing import NamedTuple
 
@@ -23,11 +23,11 @@ from logos_pl.settings.model import ModelSettings
 from logos_pl.settings.prism import PrismSettings
 
 POOLS = ((0, 25, 50, 75), (25, 50, 75), (50, 75), (75,))
-"""Depths that may be pooled, in percent; 0 is the embedding row. Source: docs/method.md §3."""
+"""Sets of depths that candidates pool, in percent; 0 is the embedding row. Source: docs/method.md §3."""
 
 
 class Candidate(NamedTuple):
-    """A way to fit a prism: kind of whitening, depths that are pooled in percent."""
+    """A candidate Prism lens: kind of whitening, and depths pooled in percent."""
 
     whiten: WhiteningKind
     depths: tuple[int, ...]
@@ -37,26 +37,26 @@ class Candidate(NamedTuple):
 
 
 class PrismModule(LensModule):
-    """Reads text once for its moments, then validates every candidate on held-out text and keeps the best.
+    """Takes moments over the text in one pass, validates every candidate on held-out text and keeps the best.
 
-    Nothing is trained by gradients. Source: docs/method.md §3.
+    No gradients are involved. Source: docs/method.md §3.
 
     Args:
-        model: The frozen model, and how it is decoded.
-        prism: How the prism is fitted.
+        model: Options of the frozen model and its head.
+        prism: Options of the Prism fit.
 
     Attributes:
-        num_sequences: Sequences this process has read.
-        num_positions: Positions this process has read, each once.
-        chosen: The candidate with the least divergence; None before the validation.
-        divergences: By candidate, KL(P_final‖P_L) in bits by depth percentile.
-        validation: Held-out means of the norm lens and the chosen prism.
+        num_sequences: Sequences read by this process.
+        num_positions: Distinct positions read by this process.
+        chosen: Candidate with the lowest divergence; None before the validation.
+        divergences: KL(P_final‖P_row) in bits by candidate and depth percentile.
+        validation: Held-out means of the norm lens and the chosen Prism lens.
     """
 
     def __init__(self, model: ModelSettings, prism: PrismSettings) -> None:
         super().__init__(model)
         self.automatic_optimization = False
-        # DDP refuses to wrap a module in which nothing could be trained.
+        # DDP rejects a module without trainable parameters.
         self.untrained = nn.Parameter(torch.zeros(()))
         self.prism = prism
         self.num_sequences, self.num_positions = 0, 0
@@ -69,10 +69,10 @@ class PrismModule(LensModule):
     rank: int
 
     def build(self, lm: FrozenLM) -> None:
-        """Make ready for a loaded model.
+        """Prepare the moments for a loaded model.
 
         Raises:
-            InputError: The rank does not fit the model, or the positions are fewer than its width.
+            InputError: The rank exceeds the width of the model, or there are fewer positions than its width.
         """
         wanted = self.prism.rank
         self.rank = lm.d_model if wanted == "full" else check_rank(wanted, lm.d_model)
@@ -87,25 +87,25 @@ class PrismModule(LensModule):
 
     @property
     def data(self) -> TrainingText:
-        """The text."""
+        """Data module of the text."""
         return self.trainer.datamodule  # type: ignore[attr-defined]
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """None: nothing is optimised."""
+        """Return no optimiser."""
         return []
 
     @together
     def training_step(self, batch: TextBatch, batch_idx: int) -> None:
-        """Add the moments of every position of the batch within the position range.
+        """Add the batch's positions within the range to the moments.
 
         Raises:
-            InputError: The text has begun anew: its positions are no longer distinct.
+            InputError: The text is exhausted and starts over, so positions would repeat.
         """
         self.data.advance(batch.cursors)
         if any(cursor.pass_index > 0 for cursor in batch.cursors.values()):
             raise InputError(
-                f"The text gives no more than {self.num_positions * self.trainer.world_size:,} distinct positions, and "
-                f"--prism.positions asks for {self.prism.positions:,}: give more text, or ask for fewer."
+                f"The text has only {self.num_positions * self.trainer.world_size:,} distinct positions, but "
+                f"--prism.positions is {self.prism.positions:,}: give more text, or a smaller number."
             )
         num_seqs, seq_len = batch.input_ids.shape
         first, last = position_bounds(seq_len, self.data.settings.drawn_range)
@@ -118,7 +118,7 @@ class PrismModule(LensModule):
 
     @together
     def on_validation_epoch_start(self) -> None:
-        """Merge the processes' moments, and fit every candidate from them.
+        """Merge the moments of all processes and fit every candidate.
 
         Raises:
             InputError: The covariance is rank-deficient, or there are too few positions.
@@ -140,10 +140,10 @@ class PrismModule(LensModule):
         self.validate_lenses(self.lenses)
 
     def on_validation_epoch_end(self) -> None:
-        """Choose the candidate with the least mean KL(P_final‖P_L) at 25, 50 and 75% depth.
+        """Select the candidate with the lowest mean KL(P_final‖P_row) at 25, 50 and 75% depth.
 
         Raises:
-            RunError: A figure is not finite.
+            RunError: A value is not finite.
         """
         readings = self.take_readings()
         percentiles = depth_percentile_rows(self.frozen.num_blocks)
@@ -154,6 +154,6 @@ class PrismModule(LensModule):
         self.validation = {"norm": readings["norm"], "prism": readings[str(self.chosen)]}
 
     def mean_divergence(self, candidate: Candidate) -> float:
-        """Mean KL(P_final‖P_L) in bits over the depth percentiles."""
+        """Mean KL(P_final‖P_row) in bits over the depth percentiles."""
         of = self.divergences[candidate].values()
         return sum(of) / len(of)

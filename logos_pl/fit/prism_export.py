@@ -1,4 +1,4 @@
-"""A prism on its way to disk: progress while its text is read, the tables and the artifact at the end."""
+"""Progress of a Prism fit, and its tables and artifact at the end."""
 
 import os
 import signal
@@ -29,10 +29,10 @@ from logos_pl.modules.kl_table import print_kl_table
 
 
 class PrismExport(Callback):
-    """Shows how far the fit is, and writes the artifact when it has ended.
+    """Prints progress, and writes the artifact at the end of the fit.
 
     Args:
-        destination: The model's folder.
+        destination: Folder of the artifact.
     """
 
     def __init__(self, destination: Path) -> None:
@@ -42,11 +42,11 @@ class PrismExport(Callback):
 
     @together
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Find out now whether the artifact could be written.
+        """Check before reading text that the artifact can be written.
 
         Raises:
-            InputError: the folder holds something else or another model's prism.
-            RunError: the folder cannot be written.
+            InputError: The folder holds something else or a Prism lens of another model.
+            RunError: The folder cannot be written.
         """
         assert isinstance(pl_module, PrismModule)
         lm = pl_module.frozen
@@ -54,35 +54,35 @@ class PrismExport(Callback):
             check_prism_destination(self.destination, lm.model_id, lm.model_commit)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock, and listen for Ctrl-C and SIGTERM."""
+        """Start the clock and install handlers for SIGINT and SIGTERM."""
         self._start = self._last_line = time.monotonic()
         self._handlers = {number: signal.signal(number, self._stop) for number in SIGNALS}
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        """End the fit where it stands; a second signal ends the process at once.
+        """Abort the fit; a second signal kills the process.
 
         Raises:
-            InterruptedRunError: always.
+            InterruptedRunError: Always.
         """
         for listened in SIGNALS:
             signal.signal(listened, signal.SIG_DFL)
         name = signal.Signals(number).name
-        raise InterruptedRunError(f"Stopped by {name} before there was a prism; nothing was written.", number)
+        raise InterruptedRunError(f"Stopped by {name} before the Prism lens was fitted; nothing was written.", number)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Give the signals back."""
+        """Restore the signal handlers."""
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers = {}
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Give the signals back: Lightning tears nothing down after a failure."""
+        """Restore the signal handlers, since Lightning skips teardown after an error."""
         self.teardown(trainer, pl_module, "fit")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """A line now and then on how far it is."""
+        """Print progress from time to time."""
         assert isinstance(pl_module, PrismModule)
         now = time.monotonic()
         if now - self._last_line >= SECONDS_BETWEEN_LINES:
@@ -96,16 +96,16 @@ class PrismExport(Callback):
             )
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say that the algebra, and then the validation, take their time."""
+        """Print that fitting and validation are in progress."""
         assert isinstance(pl_module, PrismModule)
-        self._say(trainer, f"fitting maps of width {pl_module.frozen.d_model}, and reading them on held-out text …")
+        self._say(trainer, f"fitting maps of width {pl_module.frozen.d_model} and validating them on held-out text …")
 
     def _say(self, trainer: Trainer, text: str) -> None:
         if trainer.is_global_zero:
             say(text)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the artifact and show what came out; every process takes part in counting, the first one writes."""
+        """Write the artifact and print the results; all processes count, the first one writes."""
         assert isinstance(pl_module, PrismModule)
         assert pl_module.chosen is not None
         data: TrainingText = trainer.datamodule  # type: ignore[attr-defined]
@@ -114,7 +114,7 @@ class PrismExport(Callback):
             return
         provenance = _provenance(pl_module, data, consumed, trainer.world_size)
         saved = save_prism(self.destination, pl_module.prisms[pl_module.chosen].prism, provenance)
-        say("\nKL(final‖row) on held-out text, in bits, by whitening and depths pooled; * is taken:")
+        say("\nKL(final‖row) on held-out text, in bits, by whitening and pooled depths; * is the best:")
         Console(markup=False).print(candidate_table(pl_module))
         print_kl_table(pl_module.validation, f"KL divergence in bits on held-out text, {provenance.model_id}:")
         counted = f"{provenance.positions:,} distinct positions, {consumed.tokens:,} tokens"
@@ -125,7 +125,7 @@ class PrismExport(Callback):
 
 
 def candidate_table(module: PrismModule) -> Table:
-    """One line per candidate: divergence at the depth percentiles and their mean."""
+    """Table of the candidates: divergence at each depth percentile and their mean."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("whitening")
     table.add_column("depths pooled")

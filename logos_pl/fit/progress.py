@@ -1,4 +1,4 @@
-"""What a person sees and TensorBoard records while a fit runs: steps, KL by row, tokens per second, memory."""
+"""Progress of a fit, on the terminal and in TensorBoard: steps, KL by row, tokens per second, memory."""
 
 import time
 from statistics import fmean
@@ -19,14 +19,15 @@ from logos_pl.functional.divergence import NATS_TO_BITS
 from logos_pl.io.terminal import Console
 
 SECONDS_BETWEEN_LINES = 10.0
-"""On something that is not a terminal, one line of progress in this time."""
+"""Seconds between progress lines if the output is not a terminal."""
 
 
 class FitProgress(ProgressBar):
-    """A bar with rate and time left on a terminal, a line now and then elsewhere, one line per validation on both.
+    """A progress bar on a terminal, lines elsewhere, and one line per validation on both.
 
     Args:
-        every_n_steps: optimiser steps between two readings, which are means over them; a reading waits for the device.
+        every_n_steps: Optimiser steps between readings, which are means over these steps; a reading synchronises the
+            device.
     """
 
     def __init__(self, every_n_steps: int = 10) -> None:
@@ -40,18 +41,18 @@ class FitProgress(ProgressBar):
         self._lr = 0.0
         self._start = self._window_start = self._last_line = 0.0
         self._first_step = 0
-        self._readings: list[StepReading] = []  # of the micro-batches since the last one that was shown
+        self._readings: list[StepReading] = []  # of the micro-batches since the last output
 
     def disable(self) -> None:
-        """Show nothing: processes other than the first."""
+        """Disable output, in processes other than the first."""
         self._enabled = False
 
     def enable(self) -> None:
-        """Show progress again."""
+        """Enable output again."""
         self._enabled = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the bar where the run stands."""
+        """Start the bar at the current step."""
         self._first_step = trainer.global_step
         self._start = self._window_start = self._last_line = time.monotonic()
         if self._enabled and self.console.is_terminal:
@@ -63,7 +64,7 @@ class FitProgress(ProgressBar):
             self._bar.start()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Note the learning rate of this step: after it, the schedule has moved on."""
+        """Store the learning rate of this step, before the scheduler changes it."""
         self._lr = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_batch_end(
@@ -83,7 +84,7 @@ class FitProgress(ProgressBar):
 
     def _take_reading(self, trainer: Trainer, pl_module: LightningModule) -> None:
         kl_nats = torch.stack([reading.kl_nats for reading in self._readings])
-        kl_bits = kl_nats.cpu() * NATS_TO_BITS  # waits for the device
+        kl_bits = kl_nats.cpu() * NATS_TO_BITS  # synchronises the device
         now = time.monotonic()
         tokens_per_second = self._tokens / max(now - self._window_start, 1e-9)
         steps_here = max(trainer.global_step - self._first_step, 1)
@@ -107,7 +108,7 @@ class FitProgress(ProgressBar):
     def _scalars(
         self, pl_module: LightningModule, kl_bits: Float[Tensor, "readings rows"], tokens_per_second: float
     ) -> dict[str, float]:
-        """Means over the readings; a row's over those of its readings that it was trained in."""
+        """Means over the readings; for each row, over the steps in which it was trained."""
         by_row: dict[int, list[float]] = {}
         for reading, values in zip(self._readings, kl_bits.tolist(), strict=True):
             for row, value in zip(reading.rows, values, strict=True):
@@ -125,12 +126,12 @@ class FitProgress(ProgressBar):
         return scalars
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say that the pause is a validation."""
+        """Show that a validation is running."""
         if self._bar is not None:
             self._bar.update(self._task, reading="validating")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """One line with the KL at the depth percentiles; time spent validating does not count as training."""
+        """Print the KL at the depth percentiles; validation time is excluded from the training rate."""
         assert isinstance(pl_module, TuningModule)
         if self._enabled and trainer.state.fn == "fit" and not trainer.sanity_checking:
             self.console.print(validation_line(pl_module))
@@ -139,18 +140,18 @@ class FitProgress(ProgressBar):
         self._tokens, self._window_start = 0, time.monotonic()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the bar away before the report."""
+        """Remove the bar before the report."""
         self.teardown(trainer, pl_module, "fit")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
 
 
 def validation_line(module: TuningModule) -> str:
-    """What the last validation has read at the depth percentiles, in one line."""
+    """One line with the KL of the last validation at the depth percentiles."""
     assert module.lm is not None
     norm, tuned = (module.validation[name]["kl_from_final_bits"] for name in ("norm", "tuned"))
     rows = depth_percentile_rows(module.lm.num_blocks)
@@ -159,7 +160,7 @@ def validation_line(module: TuningModule) -> str:
 
 
 def clock(seconds: float) -> str:
-    """A duration as 1:02:03, or 2:03 below an hour."""
+    """Format a duration as 1:02:03, or 2:03 below an hour."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,4 +1,4 @@
-"""Whether a checkpoint is of the run that is to go on."""
+"""Checks that a checkpoint belongs to the run that resumes it."""
 
 from typing import Any
 
@@ -6,19 +6,19 @@ from logos_pl.errors import InputError
 
 
 def refuse_other_run(recorded: dict[str, Any] | None, present: dict[str, Any], name: str = "The checkpoint") -> None:
-    """Compare a checkpoint's identity with the present run's.
+    """Compare the identity of a checkpoint with that of the run.
 
     Args:
-        recorded: The checkpoint's.
-        present: The run's.
-        name: What the checkpoint is called in messages.
+        recorded: Identity of the checkpoint.
+        present: Identity of the run.
+        name: Name of the checkpoint in messages.
 
     Raises:
-        InputError: they differ, or the checkpoint records none.
+        InputError: They differ, or the checkpoint has no identity.
     """
     if recorded is None:
-        raise InputError(f"{name} was not written by logos-pl fit: give one that was, or start anew.")
+        raise InputError(f"{name} was not written by logos-pl fit: give another checkpoint, or start again.")
     differing = [key for key in present if recorded.get(key) != present[key]]
     if differing:
-        listed = ", ".join(f"{key} {recorded.get(key)!r} (asked for: {present[key]!r})" for key in differing)
-        raise InputError(f"{name} belongs to another run, with {listed}: give the same settings, or start anew.")
+        listed = ", ".join(f"{key} {recorded.get(key)!r} (now {present[key]!r})" for key in differing)
+        raise InputError(f"{name} belongs to another run, with {listed}: give the same settings, or start again.")

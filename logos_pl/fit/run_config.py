@@ -1,4 +1,4 @@
-"""The configuration of a fit, kept beside its checkpoints."""
+"""Saves the configuration of a fit in the folder of its checkpoints."""
 
 from itertools import count
 from pathlib import Path
@@ -13,14 +13,14 @@ from logos_pl.io.parsing import MAX_TEXT_BYTES, read_bytes
 
 
 class RunConfig(SaveConfigCallback):
-    """Writes `config.yaml` into the run's folder, whatever the logger; one that goes on adds `config-2.yaml`, ….
+    """Writes `config.yaml` to the run's folder; a resumed run adds `config-2.yaml` and so on.
 
-    Lightning's own goes by the logger, and without one writes into the folder the command is called in.
+    Lightning's callback writes to the logger's folder, or without a logger to the working directory.
 
     Args:
-        parser: What dumps the configuration.
-        config: The configuration.
-        folder: The run's folder.
+        parser: Parser that dumps the configuration.
+        config: Parsed configuration.
+        folder: Folder of the run.
     """
 
     def __init__(self, parser: LightningArgumentParser, config: Namespace, folder: Path) -> None:
@@ -28,11 +28,11 @@ class RunConfig(SaveConfigCallback):
         self.folder = folder
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write what the run was asked for, unless the last one asked for the same.
+        """Write the configuration unless it equals the last one.
 
         Raises:
-            InputError: a configuration that is there is no regular file.
-            RunError: the disk refuses.
+            InputError: An existing configuration is not a regular file.
+            RunError: The file cannot be written.
         """
         text = self.parser.dump(self.config, skip_none=False)
         folder = self.folder
@@ -43,13 +43,13 @@ class RunConfig(SaveConfigCallback):
                 replace_file(path, text.encode())
         except OSError as error:
             raise RunError(
-                f"The configuration could not be written to {folder.name}: {error.strerror}; mend the disk, or choose "
+                f"The configuration could not be written to {folder.name}: {error.strerror}; fix the disk, or choose "
                 "another folder with --trainer.default_root_dir."
             ) from error
 
 
 def _next_free(folder: Path) -> tuple[Path, Path | None]:
-    """The next name for a configuration, and the last one that is taken."""
+    """Next free name of a configuration, and the last one in use."""
     last = None
     for k in count(1):
         path = folder / ("config.yaml" if k == 1 else f"config-{k}.yaml")

@@ -1,4 +1,4 @@
-"""Where the lens begins: the closed-form start, taken from the run's opening text before its first step."""
+"""Closed-form start: initialises the lenses from the run's opening text before the first step."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -19,20 +19,20 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 class LensStart(Callback):
-    """Initialises a new run's translators by least squares, and validates them; skipped when resuming.
+    """Initialises the translators by least squares and validates them; skipped when resuming.
 
     Args:
-        after: Callbacks that the start counts as a validation for: those that keep the best, and stop.
+        after: Callbacks that treat the start as a validation: checkpointing and early stopping.
     """
 
     def __init__(self, after: Sequence[Callback] = ()) -> None:
         self.after = after
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Read the opening text and solve, unless the start is random or the run is resumed.
+        """Read the opening text and solve, unless initialisation is random or the run is resumed.
 
         Raises:
-            RunError: The text cannot be read, or the model's numbers are not finite.
+            RunError: The text cannot be read, or residuals are not finite.
         """
         assert isinstance(pl_module, TuningModule)
         if pl_module.settings.init != "closed_form" or trainer.ckpt_path is not None:
@@ -59,7 +59,7 @@ class LensStart(Callback):
             block_bytes=pl_module.settings.block_bytes,
             all_sum=lambda tensor: all_sum(trainer, tensor),
         )
-        # The same numbers everywhere give the same start; where devices differ, the first process's counts.
+        # All processes solve the same problem; if devices differ, the result of the first process is used.
         pl_module.begin_at(trainer.strategy.broadcast(start))
         self._say(
             trainer,
@@ -73,18 +73,18 @@ class LensStart(Callback):
         self._count_as_validation(trainer, pl_module, figures)
 
     def _rows_per_pass(self, trainer: Trainer, module: TuningModule) -> int:
-        """As many rows as every process has room for: they sum up pass by pass, so the passes have to be the same."""
+        """Rows per pass that fit in memory in every process: the same number, as sums are taken after each pass."""
         own = rows_at_once(module.frozen.d_model, module.device, trainer.num_devices)
         return int(trainer.strategy.reduce(torch.tensor(own, device=trainer.strategy.root_device), reduce_op="min"))
 
     def _count_as_validation(self, trainer: Trainer, pl_module: TuningModule, figures: dict[str, float]) -> None:
-        """Let the start be the best so far, which training has to beat, and a checkpoint that a run can go on from."""
+        """Record the start as the best result so far and save it as a checkpoint."""
         trainer.callback_metrics.update({name: torch.tensor(figure) for name, figure in figures.items()})
         for callback in self.after:
             callback.on_validation_end(trainer, pl_module)
 
     def _text(self, trainer: Trainer, data: TrainingText, total: int, set_aside: int) -> Iterator[OpeningText]:
-        """This process's share of the opening, with a line on how far it is now and then."""
+        """Yield this process's share of the opening text, printing progress from time to time."""
         began = last = time.monotonic()
         read = 0
         for batch, numbers in data.opening(total):
@@ -105,15 +105,15 @@ class LensStart(Callback):
 
 
 def rows_at_once(d_model: int, device: torch.device, processes: int) -> int:
-    """How many rows' moments may be held together: half of what is free now; how many makes no difference to them.
+    """Number of rows whose moments fit in half of the free memory; results do not depend on it.
 
     Args:
         d_model: Width of the model.
-        device: This process's device.
+        device: Device of this process.
         processes: Processes on this machine, which share its memory.
     """
     square = d_model * d_model
-    # Of each row two matrices: sums in fp32 on the device, totals in fp64 and as much to carry over on the host.
+    # Two matrices per row: fp32 sums on the device, fp64 totals and as large a buffer on the host.
     host = free_memory(torch.device("cpu")) // processes
     fits = host // 2 // (2 * square * (16 if device.type != "cpu" else 20))
     if device.type != "cpu":

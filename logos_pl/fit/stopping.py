@@ -11,12 +11,12 @@ from logos_pl.settings.fit import StoppingSettings
 
 
 class PercentileStopping(EarlyStopping):
-    """Stops the fit when the mean percentile KL has not improved for some validations.
+    """Stops the fit when the mean KL(P_final‖P_row) at the depth percentiles no longer improves.
 
-    The KL is the one the lens is trained on, KL(P_final‖P_L). Source: docs/method.md §2.1.
+    Source: docs/method.md §2.1.
 
     Args:
-        settings: When to stop.
+        settings: Patience and smallest improvement.
     """
 
     def __init__(self, settings: StoppingSettings) -> None:
@@ -29,16 +29,16 @@ class PercentileStopping(EarlyStopping):
         )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting, with the patience of this run rather than the checkpoint's."""
+        """Restore the counter, with the patience of this run."""
         with state_of_a_checkpoint("early stopping"):
             super().load_state_dict({**state_dict, "patience": self.patience})
 
     @property
     def has_stopped(self) -> bool:
-        """Whether the patience is used up."""
+        """Whether the patience is exhausted."""
         return self.wait_count >= self.patience
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop at once where the checkpoint that is resumed was the one that used up the patience."""
+        """Stop at once if the resumed checkpoint had exhausted the patience."""
         if self.has_stopped:
             trainer.should_stop = True

@@ -47,7 +47,7 @@ def settled(folder: Path) -> Callable[..., Any]:
 
     def configure(command: Command) -> None:
         if isinstance(command, Predict):
-            command.destination = SweepDestination()
+            command.destination, command.one_of_several = SweepDestination(), True
 
     def settle(*arguments: str, command: str = "fit") -> Any:
         return LogosCLI(KINDS[command], ["--config=demo.yaml", *arguments], configure).config
@@ -158,14 +158,14 @@ def refused_or_taken(settled: Callable[..., Any], argument: str, option: str) ->
         ("data: [1]", "c.yaml: `data` must hold options"),
         ("model: other.yaml", "c.yaml: `model` must hold options"),
         ("config: other.yaml", "c.yaml: `config` names another configuration"),
-        ("1: 2", "the key 1, which is no option"),
-        ("model: {__path__: x}", "the key '__path__', which is no option"),
+        ("1: 2", "the key 1, which is not an option"),
+        ("model: {__path__: x}", "the key '__path__', which is not an option"),
         ("models: demo", "c.yaml: `models` must be a list (got 'demo')."),
         ("foo: 3", "There is no option --foo of fit"),
         ("trainer: {max_steps: 3}", "There is no option --trainer.max_steps of fit"),
-        ("data: {seq_len: 1:30}", "seq_len 1:30 is no number"),
-        ("data: {name: 4}", "--data.name 4 is not what it takes: text or null (put it in quotes)."),
-        ("data: {tokens: 8e3}", "--data.tokens 8000.0 is not what it takes: a whole number or 'auto' (write 8000)."),
+        ("data: {seq_len: 1:30}", "seq_len 1:30 is not a number"),
+        ("data: {name: 4}", "--data.name must be text or null (got 4; put it in quotes)."),
+        ("data: {tokens: 8e3}", "--data.tokens must be a whole number or 'auto' (got 8000.0; write 8000)."),
         ("!!python/object/apply:os.system [ls]", "c.yaml holds a value that cannot be read"),
     ],
 )
@@ -243,18 +243,18 @@ def test_aliases_that_stand_for_billions_are_refused_at_once(
         (["--config", "{model: {rank: 3}}"], "--config {model: {rank: 3}} cannot be read"),
         (["--config", "a\0b"], "cannot be read (embedded null byte)"),
         (["--config", "x" * 300], "cannot be read (File name too long)"),
-        (["--data.tokens", "8e3"], "--data.tokens 8e3 is not what it takes: a whole number or 'auto' (write 8000)."),
+        (["--data.tokens", "8e3"], "--data.tokens must be a whole number or 'auto' (got 8e3; write 8000)."),
         (
             ["--data.tokens", "32M"],
-            "--data.tokens 32M is not what it takes: a whole number or 'auto' (write 32000",
+            "--data.tokens must be a whole number or 'auto' (got 32M; write 32000",
         ),
         (["--data.tokens", "[" * 100_000], "The value of --data.tokens is nested deeper than 64 levels"),
-        (["--data.tokens.a=3"], "--data.tokens.a '3' is not what it takes"),
-        (["--data" + ".a" * 100_000 + "=3"], "… is no option"),
-        (["--data.seq_len=1:30"], "--data.seq_len 1:30 is no number"),
+        (["--data.tokens.a=3"], "--data.tokens.a must be a whole number or 'auto' (got '3')"),
+        (["--data" + ".a" * 100_000 + "=3"], "… is not an option"),
+        (["--data.seq_len=1:30"], "--data.seq_len 1:30 is not a number"),
         (["--model.lr", "1" + "0" * 5000], "characters left out) … 0000"),
-        (["--model.betas=[0.9]"], "--model.betas [0.9] is not what it takes: a list of two numbers."),
-        (["--seed_everything=true"], "--seed_everything True is not what it takes: a whole number."),
+        (["--model.betas=[0.9]"], "--model.betas must be a list of two numbers (got [0.9])."),
+        (["--seed_everything=true"], "--seed_everything must be a whole number (got True)."),
         (["--model.model_id="], "--model.model_id is empty"),
         (["--export.folder= "], "--export.folder is empty"),
         (["--model.model_id=\udcff"], "--model.model_id '\\udcff' is not UTF-8 text"),

@@ -15,21 +15,21 @@ from logos_pl.errors import GatesNotPassedError, InputError
     [
         (
             "Parser key \"data.tokens\":\n  Expected a <class 'int'>. Got value: many",
-            "--data.tokens many is not what it takes: a whole number.",
+            "--data.tokens must be a whole number (got many).",
         ),
         (
             'Parser key "data.tokens":\n  Does not validate against any of the Union subtypes\n  Subtypes: '
             "[<class 'int'>, typing.Literal['auto']]\n  Errors:\n    - Expected a <class 'int'>. Got value: 8000.0\n"
             "    - Expected a typing.Literal['auto']\n  Given value type: <class 'str'>\n  Given value: 8e3",
-            "--data.tokens 8e3 is not what it takes: a whole number or 'auto' (write 8000).",
+            "--data.tokens must be a whole number or 'auto' (got 8e3; write 8000).",
         ),
         (
             "Parser key \"model.rank\":\n  Expected a <class 'int'>. Got value: NestedArg(key='a', val=3)",
-            "--model.rank.a 3 is not what it takes: a whole number.",
+            "--model.rank.a must be a whole number (got 3).",
         ),
         (
             "Parser key \"data.seq_len\": Expected a <class 'int'>. Got value: None",
-            "--data.seq_len null is not what it takes: a whole number.",
+            "--data.seq_len must be a whole number (got null).",
         ),
         (
             "Parser key \"model.model_id\": Expected a <class 'str'>. Got value: None",
@@ -37,7 +37,7 @@ from logos_pl.errors import GatesNotPassedError, InputError
         ),
         (
             "Parser key \"data.seq_len\": Expected a <class 'int'>. Got value: ",
-            "--data.seq_len '' is not what it takes: a whole number.",
+            "--data.seq_len must be a whole number (got '').",
         ),
         (
             "argument subcommand: invalid choice: ft (choose from 'fit', 'test')",
@@ -70,7 +70,7 @@ def test_the_parsers_messages_become_one_sentence(message: str, sentence: str) -
         (OSError(errno.EMFILE, "Too many open files", "x"), 1, "Too many open files (x): raise the limit with"),
         (MemoryError("Cannot allocate memory"), 1, "Out of memory (Cannot allocate memory): take fewer"),
         (RuntimeError("[x] DefaultCPUAllocator: can't allocate memory: 9 bytes"), 1, "Out of memory ([x] Default"),
-        (BrokenPipeError(), 1, "Whoever read the output has gone"),
+        (BrokenPipeError(), 1, "The reader of the output has closed it"),
         (torch.distributed.DistBackendError("NCCL"), 1, "Another process of the run has ended"),
         (
             RuntimeError("[/pytorch/gloo/transport/tcp/pair.cc:547] Connection closed by peer"),
@@ -90,13 +90,13 @@ def test_what_a_user_can_act_on_is_one_sentence_with_an_exit_status(
 def test_a_long_value_is_quoted_in_part() -> None:
     sentence = one_sentence(f"Parser key \"x\": Expected a <class 'int'>. Got value: {'9' * 10_000}")
     assert len(sentence) < 250
-    assert sentence.endswith("is not what it takes: a whole number.")
+    assert sentence.startswith("--x must be a whole number (got 999")
 
 
 def test_what_an_option_takes_may_be_said_in_other_words() -> None:
     message = "Parser key \"x\": Expected a <class 'foreign.Thing'>. Got value: 5"
-    assert one_sentence(message, takes={"x": "a name"}) == "--x 5 is not what it takes: a name."
-    assert one_sentence(message) == "--x 5 is not what it takes: Thing."
+    assert one_sentence(message, takes={"x": "a name"}) == "--x must be a name (got 5)."
+    assert one_sentence(message) == "--x must be Thing (got 5)."
 
 
 def test_a_fault_of_the_program_is_raised_again() -> None:

@@ -117,5 +117,5 @@ def test_a_folder_that_another_fit_writes_to_is_refused_until_that_has_ended(tmp
 
 
 def test_a_folder_that_has_gone_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"^Cannot open .*nowhere: No such file or directory; mend it"):
+    with pytest.raises(RunError, match=r"^Cannot open .*nowhere: No such file or directory; fix this"):
         hold_run_folder(tmp_path / "nowhere")

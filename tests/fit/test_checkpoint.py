@@ -45,7 +45,7 @@ def test_a_first_checkpoint_that_cannot_be_written_is_not_said_to_have_an_earlie
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", refuse)
-    with pytest.raises(RunError, match=r"No space left on device; there is none before it: .* start anew\.$"):
+    with pytest.raises(RunError, match=r"No space left on device; there is no earlier one: .* start again\.$"):
         AtomicCheckpointIO().save_checkpoint({"step": 1}, tmp_path / "last.ckpt")
     assert list(tmp_path.iterdir()) == []
 

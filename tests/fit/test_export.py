@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from logos_pl.fit.export import _optim, ending
+from logos_pl.settings.lens import OptimSettings
 from tests.artifacts.lenses import make_provenance
 
 
@@ -15,11 +16,11 @@ def test_a_fit_that_ends_at_its_own_start_says_why_and_what_helps(exported: int,
     said = ending(dataclasses.replace(provenance, optim=optim))
     assert said.startswith(f"stopped early after {optim.steps_done} of {optim.total_steps} steps, ")
     assert f"exported step {exported}, the best validation." in said
-    assert ("That is the start: no validation after it was better." in said) is why
+    assert ("This is the initialisation: no validation improved on it." in said) is why
     assert ("--model.lr below 0.0067" in said) is why
 
 
 def test_a_run_that_ended_before_its_last_step_is_recorded_as_ended_early_whoever_ended_it() -> None:
-    module: Any = SimpleNamespace(lr=0.01, betas=(0.9, 0.999), weight_decay=1e-4, anneal="average")
+    module: Any = SimpleNamespace(settings=OptimSettings(lr=0.01, anneal="average"))
     assert _optim(module, total=10, steps_done=4, exported_step=3).stopped_early
     assert not _optim(module, total=10, steps_done=10, exported_step=3).stopped_early

@@ -112,7 +112,7 @@ def test_the_command_prints_the_candidates_and_every_row(
 @pytest.mark.parametrize(("options", "message"), [
     ({"prism.positions": 16}, "--prism.positions 16 is too few for tiny-llama, whose width is 16"),
     ({"prism.positions": 0}, "--prism.positions must be at least 1"),
-    ({"prism.positions": 12_000}, "distinct positions, and --prism.positions asks for 12,000"),
+    ({"prism.positions": 12_000}, "distinct positions, but --prism.positions is 12,000"),
     ({"prism.rank": 17}, "Rank 17 does not fit a model of width 16"),
     ({"prism.rank": 0}, "--prism.rank 0 would give the same output at every row"),
     ({"prism.shrinkage": 1}, "A shrinkage (--prism.shrinkage) of 1.0 was given"),

@@ -248,5 +248,5 @@ def test_a_best_checkpoint_of_another_run_is_not_exported(
     best.write_bytes(checkpoint_bytes(checkpoint))
 
     assert main(["fit", *fit_arguments(**tiny, logs=tmp_path), "--ckpt_path=last"]) == 2
-    assert "best.ckpt belongs to another run, with seed 317 (asked for: 316)" in capsys.readouterr().err
+    assert "best.ckpt belongs to another run, with seed 317 (now 316)" in capsys.readouterr().err
     assert_same_outcome(tmp_path, uninterrupted)

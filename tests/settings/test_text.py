@@ -86,7 +86,7 @@ def test_a_test_reads_by_default_a_little_more_than_a_hundred_thousand_tokens() 
 def test_the_range_of_positions_is_a_pair_of_fractions() -> None:
     as_parsed: Any = [0.25, 1]
     assert TextSettings(position_range=as_parsed).drawn_range == (0.25, 1)
-    with pytest.raises(AssertionError, match="settings.resolve replaces it"):
+    with pytest.raises(AssertionError, match=r"settings\.resolve replaces it"):
         assert TextSettings().drawn_range
 
 

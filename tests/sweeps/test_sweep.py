@@ -182,9 +182,10 @@ def test_an_imported_lens_is_swept_beside_ours(
 def test_an_imported_lens_is_refused_where_nothing_reads_it(
     command: str, tiny: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = fit_arguments(**tiny, logs=tmp_path, **{"lens.imported": tmp_path})
-    assert main([command, *given]) == 2
-    assert "--lens.imported is for predict and test" in capsys.readouterr().err
+    given = accepted(command, fit_arguments(**tiny, logs=tmp_path))
+    assert main([*given, f"--lens.imported={tmp_path}"]) == 2
+    said = f"--lens.imported is an option of test and predict, and {command} does not use it"
+    assert said in capsys.readouterr().err
 
 
 def test_the_tables_name_lenses_rows_answers_and_milestones(
@@ -313,7 +314,7 @@ def test_only_a_prediction_takes_several_models(
     tiny: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["fit", *fit_arguments(**tiny, logs=tmp_path), "--models", "a", "b"]) == 2
-    assert "--models is for predict" in capsys.readouterr().err
+    assert "--models is an option of predict, and fit does not use it" in capsys.readouterr().err
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
@@ -488,7 +489,7 @@ def test_a_model_that_fails_for_any_reason_is_skipped_and_the_others_are_read(
         "output-broken.json": "skipped",
         "output-tiny-llama.json": "ok",
     }
-    assert "KeyError: 'no such layer' (unforeseen: please report it)" in read["output-broken.json"]["reason"]
+    assert "KeyError: 'no such layer' (unexpected: please report it)" in read["output-broken.json"]["reason"]
 
 
 def test_models_that_are_all_bad_rotate_nothing(
