@@ -31,7 +31,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The public functions, imported when first asked for: ``import logos_pl`` alone loads no torch."""
+    """Import a public function on first access, so that ``import logos_pl`` does not load torch."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from logos_pl import api
@@ -40,5 +40,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """The public names beside the module's own."""
+    """Public names and those of the module."""
     return sorted([*globals(), *__all__])

@@ -1,4 +1,4 @@
-"""The entry of `logos-pl` and `python -m logos_pl`: what has to be set before torch is loaded, then the rest."""
+"""Entry point of `logos-pl` and `python -m logos_pl`: sets the environment before torch is imported."""
 
 import os
 import sys
@@ -12,10 +12,10 @@ from logos_pl.io.terminal import complain, open_closed_streams, say
 
 def main() -> int:
     """Run the command line; see `logos_pl.cli.entry.main` and `logos_pl.cli.hub.main`."""
-    # Threads that wait for each other without spinning: on two cores that another program uses too, a fit of the demo
-    # makes 50 steps in the time in which it makes one with the spinning default.
+    # Threads wait passively instead of spinning: on two cores shared with another program, a fit of the demo is 50
+    # times as fast as with the default.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ["MPLBACKEND"] = "agg"  # plots are saved, never shown; a backend that is not there ends the import
+    os.environ["MPLBACKEND"] = "agg"  # plots are saved, never shown; a missing interactive backend would fail at import
     open_closed_streams()
     try:
         answer = answer_at_once(sys.argv[1:])
@@ -24,8 +24,8 @@ def main() -> int:
             return 0
         _refuse_vanished_folder()
         if sys.flags.optimize > 1:
-            raise InputError("PYTHONOPTIMIZE=2 takes away the docstrings that transformers reads: unset it.")
-        if sys.argv[1:2] == ["hub"]:  # to list a repository takes neither torch nor lightning
+            raise InputError("PYTHONOPTIMIZE=2 removes the docstrings that transformers reads: unset it.")
+        if sys.argv[1:2] == ["hub"]:  # listing a repository needs neither torch nor lightning
             from logos_pl.cli.hub import main as run_hub
 
             return run_hub(sys.argv[2:])
@@ -43,15 +43,15 @@ def main() -> int:
 
 
 def _refuse_vanished_folder() -> None:
-    """Name what torch would end the process with, as it is loaded: a working folder that was removed.
+    """Check that the working folder exists; otherwise importing torch would abort the process.
 
     Raises:
-        InputError: It was.
+        InputError: The working folder was removed.
     """
     try:
         os.getcwd()
     except FileNotFoundError as error:
-        raise InputError("The folder that this command was called in has been removed: go to another.") from error
+        raise InputError("The working folder has been removed: change to another.") from error
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Several processes refuse together: what one of them refuses, the others would wait for without end."""
+"""Collective error handling: an error in one process is raised in all, so that none waits forever."""
 
 import functools
 from collections.abc import Callable
@@ -13,9 +13,9 @@ Result = TypeVar("Result")
 
 
 def together(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """The function, which every process of a run has to call; an error of ours in one of them is raised in all.
+    """Wrap a function that every process calls, so that a LogosError in one process is raised in all.
 
-    The function itself must not communicate once a process alone may have failed: that one takes no part any more.
+    The function must not communicate after a point where a single process may have failed.
     """
 
     @functools.wraps(function)
@@ -40,10 +40,10 @@ def together(function: Callable[Arguments, Result]) -> Callable[Arguments, Resul
 
 
 def refuse_different(own: dict[str, Any]) -> None:
-    """Make sure that every process of the run has the same; every process must call it.
+    """Check that all processes hold the same values; every process must call this.
 
     Raises:
-        RunError: In every process, naming what differs.
+        RunError: Values differ; raised in every process, with their names.
     """
     first, *others = gather(own)
     for rank, other in enumerate(others, start=1):
@@ -54,15 +54,15 @@ def refuse_different(own: dict[str, Any]) -> None:
         ]
         if differing:
             refusal = RunError(
-                f"The processes of the run differ: {'; '.join(differing)}; name it with its option instead of leaving "
-                "it open, and start again."
+                f"The processes of the run differ: {'; '.join(differing)}; set it explicitly with its option and "
+                "start again."
             )
             refusal.everywhere = True
             raise refusal
 
 
 def gather(own: Result) -> list[Result]:
-    """What each process of the run has, in their order; every process must call it."""
+    """Values of all processes in order of rank; every process must call this."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return [own]
     parts: list[Result] = [own] * torch.distributed.get_world_size()

@@ -160,8 +160,7 @@ def lens_logits(lm: FrozenLM, lens: Lens, prompt: str, row: int) -> Float[Tensor
         lm: The model; its tokenizer adds its own special tokens, such as BOS.
         lens: A lens bound to the model, fitted or imported, or its norm lens.
         prompt: Any text.
-        row: 0 is the embedding, L the residual stream after block L; the last row gives the
-            model's own logits, computed in fp32.
+        row: 0 is the embedding, L the residual stream after block L; the last row gives the model's own logits.
 
     Raises:
         InputError: The model has no tokenizer, the prompt has no tokens or more than the model's context, or there is
@@ -178,8 +177,7 @@ def _tokenised(lm: FrozenLM, text: str) -> Int[Tensor, "1 seq"]:
     if lm.tokenizer is None:
         raise InputError(f"{lm.model_id} has no tokenizer to read a prompt with: load it with one.")
     input_ids = torch.tensor([Tokenizer(lm.tokenizer, lm.vocab_size)(text)], dtype=torch.long)
-    num_tokens = input_ids.shape[1]
-    if num_tokens == 0:
+    if (num_tokens := input_ids.shape[1]) == 0:
         raise InputError("The prompt has no tokens: give a text of at least one.")
     if lm.context_length is not None and num_tokens > lm.context_length:
         raise InputError(

@@ -1,11 +1,11 @@
-"""Bounds of the options that are numbers, said in one way."""
+"""Bounds check of numeric options, with a uniform message."""
 
 import math
 
 from logos_pl.errors import InputError
 
 MAX_SEED = 2**32 - 1
-"""NumPy takes none above it."""
+"""Largest seed that NumPy accepts."""
 
 
 def check_number(
@@ -17,18 +17,18 @@ def check_number(
     at_most: float | None = None,
     below: float | None = None,
 ) -> None:
-    """Make sure that a number lies within its bounds; NaN lies within none.
+    """Check that a number is finite and within its bounds.
 
     Args:
-        option: As the user gives it, such as ``--data.seq_len``.
-        value: What was given.
-        at_least: Least value.
-        above: What it has to be larger than.
-        at_most: Largest value; without one and without ``below``, every finite number.
-        below: What it has to be smaller than.
+        option: Name as on the command line, such as ``--data.seq_len``.
+        value: Given value.
+        at_least: Inclusive lower bound.
+        above: Exclusive lower bound.
+        at_most: Inclusive upper bound.
+        below: Exclusive upper bound.
 
     Raises:
-        InputError: It lies outside.
+        InputError: The number is NaN or out of bounds.
     """
     bounds = [("at least", at_least), ("above", above), ("at most", at_most), ("below", below)]
     fits = (

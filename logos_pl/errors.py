@@ -1,4 +1,4 @@
-"""The errors a user can act on: one sentence each, and the exit status the command line ends with."""
+"""Errors that a user can act on, each with a one-sentence message and an exit status."""
 
 import errno
 from collections.abc import Iterator
@@ -8,14 +8,14 @@ DISK_ERRORS = {
     errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EIO, errno.EBUSY,
     errno.ETXTBSY, errno.ENXIO, errno.ENODEV, errno.ETIMEDOUT, errno.ENOTCONN,
 }  # fmt: skip
-"""What a disk refuses with, one of a network included."""
+"""Values of errno for disk failures, including network file systems."""
 
 
 class LogosError(Exception):
-    """An error whose message is meant for the user: what went wrong and what to do, in one sentence.
+    """Error with a message for the user: what went wrong and what to do, in one sentence.
 
     Attributes:
-        everywhere: Whether every process of the run raises it, so that the first alone has to say it.
+        everywhere: Whether every process raises it, so that only the first prints it.
     """
 
     exit_status = 1
@@ -23,26 +23,26 @@ class LogosError(Exception):
 
 
 class InputError(LogosError):
-    """What was given cannot be used: a configuration, a file, a model, a lens or a checkpoint. Exit status 2."""
+    """An unusable input: configuration, file, model, lens or checkpoint. Exit status 2."""
 
     exit_status = 2
 
 
 class RunError(LogosError):
-    """What was given is fine and the work failed all the same: a full disk, a shard that vanished. Exit status 1."""
+    """A failure with valid input, such as a full disk or a missing shard. Exit status 1."""
 
     exit_status = 1
 
 
 class GatesNotPassedError(LogosError):
-    """The lens was judged and not accepted: the work went well, and its result is no. Exit status 3."""
+    """The evaluation succeeded, and the lens failed a gate. Exit status 3."""
 
     exit_status = 3
-    everywhere = True  # each process judges by the figures of all
+    everywhere = True  # every process evaluates the merged measurements
 
 
 class InterruptedRunError(LogosError):
-    """The run was asked to stop by a signal and left a checkpoint. Exit status 128 + signal number, as shells do."""
+    """The run was stopped by a signal. Exit status 128 + signal number, as in shells."""
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
@@ -50,7 +50,7 @@ class InterruptedRunError(LogosError):
 
 
 def causes(error: BaseException) -> list[BaseException]:
-    """An error with what it was raised from, the error itself first."""
+    """The error and the chain of its causes, the error itself first."""
     chain: list[BaseException] = []
     link: BaseException | None = error
     while link is not None and link not in chain:
@@ -60,20 +60,20 @@ def causes(error: BaseException) -> list[BaseException]:
 
 
 def first_sentence(error: BaseException) -> str:
-    """The first line of an error, ended by one full stop."""
+    """First line of an error's message, with one full stop."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0].rstrip(" .:") + "."
 
 
 @contextmanager
 def state_of_a_checkpoint(what: str) -> Iterator[None]:
-    """Inside, a part of a checkpoint is taken up, and nothing else: where it is not what a fit writes, that is said.
+    """Context in which a part of a checkpoint is restored; turns lookup and type errors into an InputError.
 
     Args:
-        what: Which part.
+        what: Name of the part, for the message.
 
     Raises:
-        InputError: The part lacks something, or something of it is of another kind.
+        InputError: The part is incomplete or has values of a wrong type.
     """
     try:
         yield

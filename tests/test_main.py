@@ -25,7 +25,7 @@ def test_a_working_folder_that_has_gone_is_named_before_torch_ends_the_process(
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
-    assert "folder that this command was called in has been removed" in refused(monkeypatch, capsys)
+    assert "The working folder has been removed" in refused(monkeypatch, capsys)
 
 
 def test_a_rank_that_is_no_number_is_named_before_lightning_reads_it(

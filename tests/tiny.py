@@ -87,11 +87,15 @@ def fit_arguments(model: Path, corpus: Path, logs: Path, **overrides: Any) -> li
     return [f"--{key}={value}" for key, value in options.items()]
 
 
+def own(command: str, arguments: list[str]) -> list[str]:
+    """The command line of a command: those of the options that it takes."""
+    takes = KINDS[command].accepts()
+    return [command, *(part for part in arguments if part.partition("=")[0].removeprefix("--") in takes)]
+
+
 def accepted(command: str, arguments: list[str]) -> list[str]:
     """A command line of a fit's options: those of them that the command takes, too, and a short test."""
-    own = KINDS[command].accepts()
-    more = ["--data.test_seqs=8"] if command == "test" else []
-    return [command, *more, *(part for part in arguments if part.partition("=")[0].removeprefix("--") in own)]
+    return own(command, ["--data.test_seqs=8", *arguments])
 
 
 SHAPE = ModelShape("llama", 10_000, 4, 16, 23)

@@ -25,7 +25,7 @@ PLAIN = (
         r"There is no command \1: choose among \2",
     ),
     (r'expected "subcommand" to be one of \{.*\}, but it was not provided', "The command is missing"),
-    (r"the following arguments are required: (\S+)", r"--\1 is missing"),
+    (r"the following arguments are required: (?:--)?(\S+)", r"--\1 is missing"),
     (r"argument (?:-\w/)?(--[\w.]+)(?:/--[\w.]+\+)?: expected (?:one|at least one) argument", r"\1 needs a value"),
     (r"(--[\w.]+\.help): Importing '(.*)' is not allowed,.*", r"\1: \2 is not an allowed class"),
     (r"Subcommand '(\w+)' does not accept option '(.*)'", r"There is no option --\2 of \1"),

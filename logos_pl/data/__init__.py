@@ -1,1 +1,1 @@
-"""Text as the lens trains on it: streams, packs and the LightningDataModule."""
+"""Text and prompts: reading, tokenising, packing and the LightningDataModules."""

@@ -1,4 +1,4 @@
-"""What was read so far, counted from the lanes' cursors of all processes."""
+"""Counts of the text consumed, from the lane cursors of all processes."""
 
 from typing import NamedTuple
 
@@ -9,20 +9,20 @@ from logos_pl.data.source import TextSource
 
 
 class ConsumedText(NamedTuple):
-    """What was consumed so far, counted, over all processes.
+    """Text consumed so far, over all processes.
 
     Attributes:
-        repo_id: The dataset, and below its configuration, split, revision asked for and the Hub's commit.
+        repo_id: Hub id of the dataset.
         name: Configuration.
         split: Split.
-        revision: Revision asked for.
-        commit: The Hub's commit.
-        num_shards: Shards of the split.
-        sample_description: Which documents were taken, in words.
+        revision: Requested revision.
+        commit: Commit on the Hub.
+        num_shards: Number of shards of the split.
+        sample_description: Description of how documents were selected.
         documents: Documents started.
         tokens: Tokens trained on.
         sequences: Packed sequences trained on.
-        passes: The most passes any lane has completed over its part.
+        passes: Largest number of passes that a lane has completed over its part.
         content_hash: SHA-256 over the (shard, row, text digest) of every document consumed, in order, lane by lane.
     """
 
@@ -41,12 +41,12 @@ class ConsumedText(NamedTuple):
 
 
 def gather_cursors(own: Cursors) -> Cursors:
-    """Every lane's cursor in lane order, each from the process that reads it; every process must call it."""
+    """Cursors of all lanes in lane order, each from the process that reads it; every process must call this."""
     return dict(sorted((lane, cursor) for part in gather(own) for lane, cursor in part.items()))
 
 
 def count_consumed(source: TextSource, cursors: Cursors, held_out_frac: float, seq_len: int) -> ConsumedText:
-    """The ledger of what all lanes have consumed."""
+    """Sum up the text consumed by all lanes."""
     passes = max(cursor.pass_index for cursor in cursors.values())
     return ConsumedText(
         repo_id=source.repo_id,

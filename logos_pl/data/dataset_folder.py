@@ -1,4 +1,4 @@
-"""A local folder of text, looked through before `datasets` reads it: its size, its cards, its files of data."""
+"""Checks of a local dataset folder before `datasets` reads it: size, cards and data files."""
 
 import os
 import re
@@ -13,28 +13,28 @@ from logos_pl.io.parsing import parse_json, read_text
 from logos_pl.io.yaml_parsing import parse_yaml
 
 CARDS = ("README.md", ".huggingface.yaml", "dataset_infos.json")
-"""Files in which a dataset says what it consists of."""
+"""Files that describe a dataset."""
 
 MAX_ENTRIES = 100_000
-"""Files and folders in the folder of a dataset; a disk or a home folder has more, and is searched for minutes."""
+"""Most files and folders in a dataset folder; a home folder or a whole disk has more and would take minutes."""
 
 NO_FOLDER = re.compile(r"[*?\[\n\r]|::")
-"""In a path, `datasets` takes these for a pattern or a chain of addresses, and reads other files or none."""
+"""Characters in a path that `datasets` interprets as a glob pattern or a chained URL."""
 
 NO_FILE = re.compile(r"[\n\r]|::")
-"""`datasets` silently skips a file with one of these in its name."""
+"""Characters in a file name that make `datasets` skip the file silently."""
 
 
 def check_folder(root: Path, shown: str) -> None:
-    """Refuse a folder that `datasets` would hang on, pass over in part without a word, or fail on with a traceback.
+    """Check a folder on which `datasets` might hang, skip files silently or fail with a traceback.
 
     Args:
-        root: The folder, without links in its path.
-        shown: What it is called in messages.
+        root: The folder, with links resolved.
+        shown: Name of the folder in messages.
 
     Raises:
-        InputError: It is not a folder or holds too many files, a card is not bounded YAML or JSON, a file of data is
-            not a regular file, or a path holds what `datasets` takes for a pattern.
+        InputError: It is not a folder or has too many files, a card is not YAML or JSON within bounds, a data file is
+            not a regular file, or a path would be read as a pattern.
     """
     if not root.is_dir():
         raise InputError(f"{shown} is neither a folder nor a regular file; give one of these with --data.dataset.")
@@ -62,9 +62,7 @@ def check_folder(root: Path, shown: str) -> None:
 def _check_file(path: Path, root: Path, shown: str) -> None:
     inside = os.path.relpath(path, root)
     if not os.path.isfile(path):
-        raise InputError(
-            f"{inside} in {shown} is not a regular file, or is a link that leads nowhere; remove or mend it."
-        )
+        raise InputError(f"{inside} in {shown} is not a regular file, or is a broken link; remove or fix it.")
     if NO_FILE.search(str(path)):
         raise InputError(f"{path.name!r} in {shown} cannot be read, as its name holds :: or a line break; rename it.")
     if not is_utf8(inside):
@@ -75,11 +73,11 @@ def _check_card(path: Path, shown: str) -> None:
     try:
         text = read_text(path, name=shown)
     except OSError as error:
-        raise InputError(f"{shown} cannot be read ({error.strerror}); mend or remove it.") from error
+        raise InputError(f"{shown} cannot be read ({error.strerror}); fix or remove it.") from error
     if path.suffix == ".json":
-        described = parse_json(text, shown, "mend or remove it")
+        described = parse_json(text, shown, "fix or remove it")
     else:
         block = REGEX_YAML_BLOCK.search(text)
         described = parse_yaml(text if path.suffix == ".yaml" else block[2] if block else "", shown)
     if described is not None and not isinstance(described, dict):
-        raise InputError(f"{shown} is not a mapping that describes the dataset; mend or remove it.")
+        raise InputError(f"{shown} is not a mapping that describes the dataset; fix or remove it.")

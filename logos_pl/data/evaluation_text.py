@@ -1,4 +1,4 @@
-"""Held-out text for `validate`, and with a suite of facts for `test`, as Lightning reads them."""
+"""LightningDataModules of held-out text for `validate`, and of text and a suite of facts for `test`."""
 
 import hashlib
 from collections.abc import Iterable
@@ -22,10 +22,10 @@ from logos_pl.settings.text import TestTextSettings, TextSettings
 
 
 class ValidationText(LightningDataModule):
-    """Held-out validation text, packed with the model's own tokenizer.
+    """Held-out validation text, packed with the model's tokenizer.
 
     Args:
-        settings: The options, every `auto` resolved.
+        settings: Options with every `auto` resolved.
         model_id: Model whose tokenizer is used.
         revision: Revision of that model.
     """
@@ -39,7 +39,7 @@ class ValidationText(LightningDataModule):
 
     @together
     def setup(self, stage: str | None = None) -> None:
-        """Find the text and pack what is held out of it.
+        """Find the dataset and pack its held-out documents.
 
         Raises:
             InputError: The text or the settings cannot be used.
@@ -52,51 +52,51 @@ class ValidationText(LightningDataModule):
 
     @together
     def val_dataloader(self) -> HeldOutBatches:
-        """This process's share of the validation sequences.
+        """Return this process's share of the validation sequences.
 
         Raises:
-            InputError: The processes cannot share them evenly.
+            InputError: They cannot be divided evenly among the processes.
         """
         return self.text.batches("val", self.trainer)
 
     def refuse_other_share(self, trained_with: float) -> None:
-        """Make sure that as much text was held out from the lens's training.
+        """Check that the lens was trained with the same held-out fraction.
 
         Raises:
-            InputError: It was another share of the documents.
+            InputError: The fractions differ.
         """
         refuse_other_share(self.settings.held_out_frac, trained_with)
 
     def same_in_all(self) -> dict[str, Any]:
-        """What has to be the same in every process of a run, by name."""
+        """Values that must agree in all processes, by name."""
         return {**self.text.identity(), **self.text.reading(), "val_seqs": self.settings.val_seqs}
 
 
 class TestText(ValidationText):
-    """Validation text, other held-out text, and a suite of facts.
+    """Validation text, test text and a suite of facts.
 
     Args:
-        settings: The options, every `auto` resolved.
+        settings: Options with every `auto` resolved.
         model_id: Model whose tokenizer is used.
         revision: Revision of that model.
 
     Attributes:
-        asked: The whole suite; there from `setup` on.
+        asked: Prompts of the whole suite; set by `setup`.
     """
 
-    __test__ = False  # no test of pytest's
+    __test__ = False  # not a pytest class
 
     settings: TestTextSettings
 
     def __init__(self, settings: TestTextSettings, model_id: str, revision: str | None = None) -> None:
         super().__init__(settings, model_id, revision)
-        # A short suite may leave a process without a fact; Lightning puts False onto every new data module.
+        # With a short suite, a process may get no fact; Lightning sets this to False on every new data module.
         self.allow_zero_length_dataloader_with_multiple_devices = True
         self.asked: list[TokenizedPrompt] = []
 
     @together
     def setup(self, stage: str | None = None) -> None:
-        """Find the text, and read the suite.
+        """Find the dataset and read the suite.
 
         Raises:
             InputError: The text, the suite or the settings cannot be used.
@@ -110,20 +110,20 @@ class TestText(ValidationText):
 
     @together
     def test_dataloader(self) -> tuple[HeldOutBatches, PromptBatches]:
-        """This process's share of the held-out test sequences, and of the suite.
+        """Return this process's share of the test sequences and of the suite.
 
         Raises:
-            InputError: The processes cannot share the sequences evenly.
+            InputError: The sequences cannot be divided evenly among the processes.
         """
         rank, world_size = rank_and_world_size(self.trainer)
         return self.text.batches("test", self.trainer), PromptBatches(self.asked, rank=rank, world_size=world_size)
 
     def all_validation_batches(self) -> Iterable[TextBatch]:
-        """All validation sequences, the same in every process: what temperatures are fitted on."""
+        """All validation sequences, the same in every process; temperatures are fitted on them."""
         return self.text.all_batches("val")
 
     def evaluated_on(self) -> dict[str, Any]:
-        """What a verdict is passed on, for its record."""
+        """Description of the evaluation data for the record of the verdict."""
         source = self.text.source
         suite = self._suite_file()
         return {
@@ -142,7 +142,7 @@ class TestText(ValidationText):
         }
 
     def bytes_per_token(self) -> float:
-        """Bytes of UTF-8 text that a token of the test sequences stands for, special tokens aside."""
+        """Mean UTF-8 bytes per token of the test sequences, without special tokens."""
         num_bytes, tokens = num_text_bytes(self.text.sequences["test"], self.model)
         return num_bytes / tokens
 
@@ -150,10 +150,10 @@ class TestText(ValidationText):
         return FACTS if self.settings.suite == "facts" else Path(self.settings.suite)
 
     def _facts(self) -> list[Prompt]:
-        """The suite's facts, without the variants and controls that only a prediction reads.
+        """Facts of the suite, without the variants and controls that only `predict` uses.
 
         Raises:
-            InputError: The file is not as it should be, or a fact has no answer.
+            InputError: The file is invalid, or a fact has no answer.
         """
         facts = read_suite(self._suite_file())
         mute = next((fact for fact in facts if fact.answer is None), None)

@@ -1,7 +1,7 @@
-"""Which documents are held out, decided by a hash of their text, and the held-out sequences that are measured on.
+"""Held-out documents, chosen by a hash of their text, and the packed sequences for evaluation.
 
-A text that occurs twice in a dataset is on the same side both times, in whatever shard, row, pass or process, so that
-nothing that is measured on was ever trained on.
+Duplicates of a text are always on the same side, in any shard, row, pass or process, so no evaluation text is trained
+on.
 """
 
 import hashlib
@@ -30,11 +30,11 @@ def text_digest(text: str) -> bytes:
 
 
 def side(digest: bytes, held_out_frac: float) -> Side:
-    """The side of a document: `val` and `test` each get `held_out_frac` of the documents, `train` the rest.
+    """Side of a document: `val` and `test` each get `held_out_frac` of the documents, `train` the rest.
 
     Args:
-        digest: The document's SHA-256; its first 53 bits are read as a number u in [0, 1), exact in a float.
-        held_out_frac: Share of the documents held out for each of the two.
+        digest: SHA-256 of the document; its first 53 bits give a number in [0, 1), exact in a float.
+        held_out_frac: Fraction of documents for each of `val` and `test`.
     """
     u = (int.from_bytes(digest[:8], "big") >> 11) / 2**53
     if u < held_out_frac:
@@ -43,7 +43,7 @@ def side(digest: bytes, held_out_frac: float) -> Side:
 
 
 class HeldOutDocument(NamedTuple):
-    """A document, its side, and where it was found."""
+    """A document, its side and its location."""
 
     side: Side
     text: str
@@ -54,7 +54,7 @@ class HeldOutDocument(NamedTuple):
 def documents_of(
     sides: set[Side], shards: Sequence[Shard], text_column: str, held_out_frac: float
 ) -> Iterator[HeldOutDocument | None]:
-    """Yields the documents on `sides`, shard after shard, and None for each other row."""
+    """Yield the documents of `sides`, shard after shard, and None for every other row."""
     for shard in shards:
         for row, text in read_rows(shard, text_column):
             if text is None or not text.strip():
@@ -65,7 +65,7 @@ def documents_of(
 
 
 class HeldOutPacker:
-    """Collects the first `wanted` packed sequences of one side's documents, fed to it one by one."""
+    """Packs the first `wanted` sequences of one side from documents added one by one."""
 
     def __init__(self, wanted: int, seq_len: int, tokenize: Tokenize) -> None:
         self.wanted = wanted
@@ -76,23 +76,23 @@ class HeldOutPacker:
 
     @property
     def complete(self) -> bool:
-        """Whether there are enough tokens for all wanted sequences."""
+        """Whether there are enough tokens for all sequences."""
         return self.num_tokens >= self.wanted * self.seq_len
 
     @property
     def found(self) -> int:
-        """Full sequences so far, at most `wanted`."""
+        """Number of full sequences so far, at most `wanted`."""
         return min(self.wanted, self.num_tokens // self.seq_len)
 
     def add(self, text: str) -> None:
-        """Takes one more document, if more are needed."""
+        """Add a document, if more tokens are needed."""
         if not self.complete:
             ids = self.tokenize(text)
             self.documents.append((None, ids))
             self.num_tokens += len(ids)
 
     def sequences(self) -> list[list[int]]:
-        """The wanted sequences, packed left to right."""
+        """The packed sequences."""
         return [
             packed.tokens for packed, _ in zip(pack(self.documents, self.seq_len), range(self.wanted), strict=False)
         ]
@@ -107,20 +107,20 @@ def held_out_sequences(
     tokenize: Tokenize,
     max_documents: int = MAX_SCANNED_DOCUMENTS,
 ) -> dict[Side, list[list[int]]]:
-    """The first packed sequences of each held-out side; every other document is only hashed, never tokenised.
+    """Return the first packed sequences of each held-out side; other documents are hashed but not tokenised.
 
     Args:
-        wanted: How many sequences of which sides.
-        shards: Every shard of the dataset, in order: the answer is the same for every process.
+        wanted: Number of sequences by side.
+        shards: All shards in order, so that every process gets the same sequences.
         text_column: Column with the text.
-        held_out_frac: Share of the documents on each held-out side.
+        held_out_frac: Fraction of documents on each held-out side.
         seq_len: Tokens per sequence.
-        tokenize: Text to token ids.
-        max_documents: Rows that are looked at before giving up.
+        tokenize: Converts text to token ids.
+        max_documents: Largest number of rows to scan.
 
     Raises:
-        InputError: If the dataset, or its first `max_documents` rows, do not hold enough held-out text, or a document
-            cannot become tokens of the model.
+        InputError: The dataset, or its first `max_documents` rows, have too little held-out text, or a document cannot
+            be tokenised.
     """
     packers = {which: HeldOutPacker(count, seq_len, tokenize) for which, count in wanted.items()}
     scanned, next_report = 0, time.monotonic() + PROGRESS_AFTER_S

@@ -1,4 +1,4 @@
-"""A dataset that was found, with the sequences of it that are held out for evaluation."""
+"""A dataset with its held-out sequences for evaluation."""
 
 import hashlib
 from collections.abc import Iterable
@@ -13,19 +13,19 @@ from logos_pl.data.source import TextSource, resolve
 from logos_pl.errors import InputError
 from logos_pl.settings.text import TextSettings
 
-# Held-out positions depend on the side alone, never on the run's seed, so that runs of different seeds are measured on
-# the same ones.
+# Held-out positions depend only on the side, not on the seed, so that runs with different seeds are evaluated at the
+# same positions.
 HELD_OUT_SEEDS: dict[Side, int] = {"val": -1, "test": -2}
 MOST_HELD_OUT_POSITIONS = 32
-"""Of a held-out sequence: more of the same text say little more, however many are trained on."""
+"""Most positions evaluated per held-out sequence; more of the same text add little information."""
 
 
 class HeldOutText(NamedTuple):
     """A dataset and its held-out sequences.
 
     Attributes:
-        settings: The options, every `auto` resolved.
-        source: The dataset's shards.
+        settings: Options with every `auto` resolved.
+        source: Shards of the dataset.
         sequences: Packed token ids by side.
     """
 
@@ -35,10 +35,10 @@ class HeldOutText(NamedTuple):
 
     @classmethod
     def find(cls, settings: TextSettings, model: ModelTokenizer, wanted: dict[Side, int]) -> "HeldOutText":
-        """Find the dataset, and pack so many sequences of each side.
+        """Find the dataset and pack the wanted number of sequences of each side.
 
         Raises:
-            InputError: The dataset cannot be read, or holds too little text.
+            InputError: The dataset cannot be read, or has too little text.
         """
         source = resolve(settings.dataset, settings.name, settings.split, settings.revision)
         sequences = held_out_sequences(
@@ -47,7 +47,7 @@ class HeldOutText(NamedTuple):
         return cls(settings, source, sequences)
 
     def draw(self, which: Side) -> PositionDraw:
-        """Where the held-out sequences are read."""
+        """Positions at which the held-out sequences are evaluated."""
         positions = min(int(self.settings.positions_per_seq), MOST_HELD_OUT_POSITIONS)
         return PositionDraw(HELD_OUT_SEEDS[which], positions, self.settings.drawn_range)
 
@@ -56,22 +56,22 @@ class HeldOutText(NamedTuple):
         return HeldOutBatches(self.sequences[which], self.draw(which), int(self.settings.micro_batch_seqs), 0, 1)
 
     def batches(self, which: Side, trainer: Trainer | None) -> HeldOutBatches:
-        """This process's share of a side's sequences.
+        """Return this process's share of a side's sequences.
 
         Raises:
-            InputError: The processes cannot share them evenly.
+            InputError: They cannot be divided evenly among the processes.
         """
         sequences = self.sequences[which]
         rank, world_size = rank_and_world_size(trainer)
         if len(sequences) % world_size != 0:
             raise InputError(
-                f"{len(sequences)} held-out sequences cannot be shared evenly by {world_size} processes; "
+                f"{len(sequences)} held-out sequences cannot be divided evenly among {world_size} processes; "
                 f"make --data.{which}_seqs a multiple of {world_size}."
             )
         return HeldOutBatches(sequences, self.draw(which), int(self.settings.micro_batch_seqs), rank, world_size)
 
     def identity(self) -> dict[str, object]:
-        """Which text it is, and how it is cut and held out, as plain values."""
+        """Identity of the text, its packing and its held-out split, as plain values."""
         source, settings = self.source, self.settings
         names = "\n".join(shard.name for shard in source.shards)
         return {
@@ -86,7 +86,7 @@ class HeldOutText(NamedTuple):
         }
 
     def reading(self) -> dict[str, object]:
-        """How many of its sequences are read at a time, and where, as plain values."""
+        """Batch size and positions of the evaluation, as plain values."""
         settings = self.settings
         return {
             "micro_batch_seqs": int(settings.micro_batch_seqs),
@@ -96,29 +96,29 @@ class HeldOutText(NamedTuple):
 
 
 def rank_and_world_size(trainer: Trainer | None) -> tuple[int, int]:
-    """Which process this is, and of how many; outside of a run the only one."""
+    """Rank of this process and number of processes; (0, 1) outside a run."""
     return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
 
 
 def refuse_other_share(held_out_frac: float, trained_with: float) -> None:
-    """Make sure that the text held out here was held out from the lens's training, too.
+    """Check that the text held out here was also held out from the training of the lens.
 
     Args:
-        held_out_frac: The share that is held out here.
-        trained_with: The share that was held out from training.
+        held_out_frac: Held-out fraction of this run.
+        trained_with: Held-out fraction of the fit.
 
     Raises:
-        InputError: They differ: other documents would be held out.
+        InputError: They differ, so the lens may have been trained on the evaluation text.
     """
     if held_out_frac != trained_with:
         raise InputError(
-            f"The lens was fitted with {trained_with:g} of the documents held out, and with --data.held_out_frac "
-            f"{held_out_frac:g} it would be judged on text it has seen: give --data.held_out_frac {trained_with:g}."
+            f"The lens was fitted with {trained_with:g} of the documents held out; with --data.held_out_frac "
+            f"{held_out_frac:g} it would be evaluated on text it has seen: give --data.held_out_frac {trained_with:g}."
         )
 
 
 def num_text_bytes(sequences: Iterable[list[int]], model: ModelTokenizer) -> tuple[int, int]:
-    """Bytes of UTF-8 text that packed sequences stand for, and tokens in them, special ones aside."""
+    """UTF-8 bytes of packed sequences, and their number of tokens, without special tokens."""
     kept = list(sequences)
     special = set(model.tokenizer.all_special_ids)
     texts = model.tokenizer.batch_decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)

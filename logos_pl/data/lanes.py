@@ -1,12 +1,11 @@
-"""Lanes: a fixed number of disjoint streams through the dataset, whatever the number of processes that read them.
+"""Lanes: a fixed number of disjoint streams through the dataset, independent of the number of processes.
 
-If shards were dealt out to processes, the order of training would depend on how many there are. So the dataset is
-dealt out to `lanes` (8 by default) instead, and sequence g of the run is the (g // lanes)-th of lane g %
-lanes. Processes and their workers only share the lanes between them: with 1, 2 or 4 processes every optimiser step sees
-the same sequences.
+If shards were divided among processes, the order of training would depend on their number. Instead the dataset is
+divided into `lanes` (8 by default), and sequence g of the run is number g // lanes of lane g % lanes. Processes and
+workers share the lanes: with 1, 2 or 4 processes, every optimiser step sees the same sequences.
 
-A lane's place is a `LaneCursor` of a few plain values. It travels with each batch, so what a worker has read ahead
-never counts as consumed.
+The position in a lane is a `LaneCursor` of plain values. It is passed along with each batch, so that text read ahead by
+a worker does not count as consumed.
 """
 
 import hashlib
@@ -23,18 +22,18 @@ FIRST_LINK = "0" * 64
 
 
 class LaneCursor(NamedTuple):
-    """Where a lane is: the next token to emit is number `token_offset` of the first train document at or after `row`.
+    """Position in a lane: the next token is number `token_offset` of the first train document at or after `row`.
 
     Attributes:
-        pass_index: Full passes over the lane's part of the dataset that came before this one.
+        pass_index: Number of completed passes over the lane's part of the dataset.
         shard: Name of the shard; empty before the first.
-        row: Row in it, counting every row, also those held out or empty.
+        row: Row in the shard, counting all rows, including held-out and empty ones.
         token_offset: Tokens already emitted of the document in that row; 0 at its start.
         documents: Documents started, over all passes.
         tokens: Tokens emitted.
         sequences: Sequences emitted.
-        chain: Running digest (hex) over the documents started: SHA-256 of the chain before, the shard, the row, the
-            text's SHA-256.
+        chain: Running hex digest of the documents started: SHA-256 of previous chain, shard, row and SHA-256 of the
+            text.
     """
 
     pass_index: int = 0
@@ -58,11 +57,11 @@ class Part(NamedTuple):
 
 
 Read = Callable[[Part, str, int, int], Iterator[Row]]
-"""From a part, the column with the text, the pass and the first row: the rows."""
+"""Returns rows, given part, text column, pass and first row."""
 
 
 def read_alone(part: Part, text_column: str, pass_index: int, start: int) -> Iterator[Row]:
-    """A part's rows, read without sharing the shard with other lanes.
+    """Yield the rows of a part, read independently of other lanes.
 
     Raises:
         LogosError: As `read_rows`.
@@ -71,7 +70,7 @@ def read_alone(part: Part, text_column: str, pass_index: int, start: int) -> Ite
 
 
 class DocumentPlace(NamedTuple):
-    """Where a document was found, and what it says."""
+    """A document and its location."""
 
     pass_index: int
     shard: str
@@ -80,12 +79,12 @@ class DocumentPlace(NamedTuple):
 
 
 class TrainText(NamedTuple):
-    """What all lanes share: how text becomes tokens, and which of it may be trained on.
+    """Settings shared by all lanes: tokenisation and held-out split.
 
     Attributes:
-        tokenize: Text to token ids, with the tokenizer's own special tokens.
+        tokenize: Converts text to token ids, with the tokenizer's special tokens.
         text_column: Column with the text.
-        held_out_frac: Share of the documents held out on each of the two held-out sides.
+        held_out_frac: Fraction of documents on each of the two held-out sides.
         seq_len: Tokens per sequence.
     """
 
@@ -96,10 +95,10 @@ class TrainText(NamedTuple):
 
 
 def lane_parts(shards: Sequence[Shard], lane: int, lanes: int) -> tuple[Part, ...]:
-    """The part of the dataset that belongs to one lane: disjoint from the others', and together they are all of it.
+    """Parts of the dataset that belong to a lane; the lanes partition the dataset.
 
-    With at least as many shards as lanes, a lane has every `lanes`-th shard. Otherwise the lanes on one shard take
-    turns at its rows.
+    With at least as many shards as lanes, a lane has every `lanes`-th shard. Otherwise the lanes of a shard take its
+    rows in turn.
     """
     if len(shards) >= lanes:
         return tuple(Part(shard, Stride()) for shard in shards[lane::lanes])
@@ -109,28 +108,28 @@ def lane_parts(shards: Sequence[Shard], lane: int, lanes: int) -> tuple[Part, ..
 
 
 def chain_on(chain: str, place: DocumentPlace) -> str:
-    """The running digest after one more document."""
+    """Running digest after one more document."""
     return hashlib.sha256(f"{chain}\n{place.shard}\n{place.row}\n{place.digest.hex()}".encode()).hexdigest()
 
 
 def content_hash(cursors: dict[int, LaneCursor]) -> str:
-    """SHA-256 over all lanes' chains in lane order: what was consumed, and in which order, in 64 hex digits."""
+    """SHA-256 over the chains of all lanes, as 64 hex digits; identifies the consumed text and its order."""
     return hashlib.sha256("\n".join(cursors[lane].chain for lane in sorted(cursors)).encode()).hexdigest()
 
 
 def lane_documents(
     parts: Sequence[Part], text: TrainText, cursor: LaneCursor, read: Read
 ) -> Iterator[tuple[DocumentPlace, Sequence[int]]]:
-    """Yields a lane's train documents as (place, token ids), from the cursor on, pass after pass without end.
+    """Yield the train documents of a lane as (place, token ids) from the cursor on, in endless passes.
 
     Raises:
-        InputError: If a whole pass has no document to train on, or the lane does not have the cursor's shard.
-        RunError: If a shard cannot be read.
+        InputError: A whole pass has no train document, or the shard of the cursor is not in the lane.
+        RunError: A shard cannot be read.
     """
     names = [part.shard.name for part in parts]
     if cursor.shard not in ("", *names):
         raise InputError(
-            f"The checkpoint goes on in shard {cursor.shard}, which is missing or was moved; resume with the same "
+            f"The checkpoint continues in shard {cursor.shard}, which is missing or was moved; resume with the same "
             "dataset."
         )
     pass_index, row = cursor.pass_index, cursor.row
@@ -170,17 +169,17 @@ def _train_documents(
 def lane_sequences(
     parts: Sequence[Part], text: TrainText, cursor: LaneCursor = START, read: Read = read_alone
 ) -> Iterator[tuple[list[int], LaneCursor]]:
-    """Yields a lane's sequences of `seq_len` tokens, each with the cursor after it, without end.
+    """Yield endless sequences of `seq_len` tokens of a lane, each with the cursor after it.
 
     Args:
-        parts: The lane's part of the dataset.
-        text: How text becomes tokens.
-        cursor: Where the lane is.
-        read: What gives the rows of a part; by default the lane reads its shards by itself.
+        parts: Parts of the dataset that belong to the lane.
+        text: Tokenisation and held-out split.
+        cursor: Start position.
+        read: Reads the rows of a part; by default independently of other lanes.
 
     Raises:
-        InputError: If there is nothing to train on, or the dataset is not the one the cursor comes from.
-        RunError: If a shard cannot be read.
+        InputError: There is no train document, or the cursor is from another dataset.
+        RunError: A shard cannot be read.
     """
     documents = _from_the_same_document(lane_documents(parts, text, cursor, read), cursor)
     for packed in pack(documents, text.seq_len, cursor.token_offset):
@@ -203,7 +202,7 @@ def lane_sequences(
 def _from_the_same_document(
     documents: Iterator[tuple[DocumentPlace, Sequence[int]]], cursor: LaneCursor
 ) -> Iterator[tuple[DocumentPlace, Sequence[int]]]:
-    """The documents, after checking that a document half emitted is still where the cursor says."""
+    """Yield the documents, after checking that the partly emitted document is at the cursor."""
     for index, (place, ids) in enumerate(documents):
         same = (place.pass_index, place.shard, place.row) == (cursor.pass_index, cursor.shard, cursor.row)
         if index == 0 and cursor.token_offset > 0 and not (same and cursor.token_offset < len(ids)):

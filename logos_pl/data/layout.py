@@ -1,9 +1,9 @@
-"""Which process reads which lanes, in which order: the sequences of a step never depend on how many there are.
+"""Assignment of lanes to processes and workers, such that the sequences of a step do not depend on their numbers.
 
 Sequence g of the run belongs to lane g % lanes. With R processes of W workers each, process r has the sequences with
-g % R = r, and its worker w those with g % (R·W) = r + R·w. As long as R·W divides `lanes`, these are whole lanes. The
-process puts its workers' sequences back in order before it cuts them into micro-batches, so that a micro-batch is the
-same for every W; as long as R divides the sequences of an optimiser step, a step's are the same for every R.
+g % R = r, and its worker w those with g % (R·W) = r + R·w. If R·W divides `lanes`, these are whole lanes. The process
+restores the order of its workers' sequences before it forms micro-batches, so micro-batches are the same for every W.
+If R divides the sequences of an optimiser step, steps are the same for every R.
 """
 
 from typing import NamedTuple
@@ -15,15 +15,15 @@ Cursors = dict[int, LaneCursor]
 
 
 class Layout(NamedTuple):
-    """How the lanes are shared out.
+    """Assignment of lanes to processes and workers.
 
     Attributes:
-        lanes: Lanes of the run.
-        rank: This process.
-        world_size: Processes.
-        workers: Reading workers in each process, at least 1.
-        micro_batch_seqs: Sequences in one batch.
-        effective_batch_seqs: Sequences in one optimiser step, over all processes.
+        lanes: Number of lanes.
+        rank: Rank of this process.
+        world_size: Number of processes.
+        workers: Workers per process, at least 1.
+        micro_batch_seqs: Sequences per micro-batch.
+        effective_batch_seqs: Sequences per optimiser step, over all processes.
     """
 
     lanes: int
@@ -35,7 +35,7 @@ class Layout(NamedTuple):
 
     @property
     def readers(self) -> int:
-        """Workers of all processes together."""
+        """Number of workers over all processes."""
         return self.world_size * self.workers
 
     def owned(self) -> list[int]:
@@ -43,19 +43,19 @@ class Layout(NamedTuple):
         return list(range(self.rank, self.lanes, self.world_size))
 
     def share(self, worker: int) -> list[int]:
-        """Lanes of one worker of this process, in the order in which it takes their sequences."""
+        """Lanes of one worker of this process, in reading order."""
         return list(range(self.rank + self.world_size * worker, self.lanes, self.readers))
 
 
 def check_layout(layout: Layout) -> None:
-    """Makes sure that the workers can share lanes and optimiser steps evenly.
+    """Check that lanes and optimiser steps divide evenly among processes and workers.
 
     Raises:
-        InputError: If they cannot.
+        InputError: They do not.
     """
     if layout.lanes < 1 or layout.lanes % layout.readers != 0:
         raise InputError(
-            f"{layout.lanes} lanes cannot be shared by {layout.world_size} processes with {layout.workers} workers "
+            f"{layout.lanes} lanes cannot be divided among {layout.world_size} processes with {layout.workers} workers "
             f"each; make --data.lanes a multiple of {layout.readers}, or lower --data.num_workers."
         )
     per_micro_step = layout.world_size * layout.micro_batch_seqs
@@ -68,10 +68,10 @@ def check_layout(layout: Layout) -> None:
 
 
 def sequences_taken(layout: Layout, cursors: Cursors) -> int:
-    """How many sequences this process's lanes have given so far.
+    """Number of sequences that this process's lanes have emitted.
 
     Raises:
-        InputError: If they have not been read in turn: the cursors are from inside a step of other processes.
+        InputError: The lanes were not read in turn, as the cursors are from inside a step with other processes.
     """
     owned = layout.owned()
     taken = sum(cursors[lane].sequences for lane in owned)

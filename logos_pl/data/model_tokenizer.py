@@ -1,4 +1,4 @@
-"""The model's own tokenizer, with what bounds it: the ids that the model has, and its context."""
+"""The model's tokenizer with the limits of the model: number of token ids and context length."""
 
 import warnings
 from collections.abc import Iterable
@@ -20,8 +20,8 @@ class ModelTokenizer(NamedTuple):
     Attributes:
         model_id: The model.
         tokenizer: Its tokenizer.
-        num_ids: Token ids that the model has.
-        context_length: The most tokens that it takes; None where nothing bounds them.
+        num_ids: Number of token ids of the model.
+        context_length: Maximum number of tokens; None if unlimited.
     """
 
     model_id: str
@@ -31,7 +31,7 @@ class ModelTokenizer(NamedTuple):
 
     @classmethod
     def load(cls, model_id: str, revision: str | None = None) -> "ModelTokenizer":
-        """Read tokenizer and configuration; once per run: the Hub may be gone later.
+        """Load tokenizer and configuration; once per run, as the Hub may be unreachable later.
 
         Raises:
             InputError: The model or its tokenizer cannot be read.
@@ -40,15 +40,15 @@ class ModelTokenizer(NamedTuple):
         return cls(model_id, load_tokenizer(model_id, revision), vocabulary_size(config), context_length(config))
 
     def encoder(self) -> Tokenizer:
-        """What turns text into tokens."""
+        """Tokenizer that checks token ids."""
         return Tokenizer(self.tokenizer, self.num_ids)
 
     def ask(self, prompts: Iterable[Prompt], speaks: bool = True) -> list[TokenizedPrompt]:
-        """Prompts in the model's tokens.
+        """Tokenise prompts.
 
         Args:
-            prompts: What is asked.
-            speaks: Warn of what a user may not expect.
+            prompts: Prompts with answers and contrasts.
+            speaks: Print remarks on unexpected tokenisation.
 
         Raises:
             InputError: A prompt or its answer is empty, or a prompt is too long.

@@ -1,4 +1,4 @@
-"""Micro-batches of packed text, read and tokenised ahead of training; a worker's failure is raised in training."""
+"""Micro-batches of packed text, prefetched by workers whose errors are raised in the training process."""
 
 import signal
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -26,9 +26,9 @@ class TextBatch(NamedTuple):
 
     Attributes:
         input_ids: Int[batch seq]; packed tokens, no padding.
-        positions: Int[batch pos]; the positions that are learned from or measured, sorted in each sequence.
-        cursors: Each touched lane's cursor after this batch; empty for held-out batches.
-        indices: Which held-out sequences these are; empty for training batches.
+        positions: Int[batch pos]; sampled positions, sorted within each sequence.
+        cursors: Cursors after this batch, of the lanes in it; empty for held-out batches.
+        indices: Indices of the held-out sequences; empty for training batches.
     """
 
     input_ids: Int[Tensor, "batch seq"]
@@ -38,11 +38,11 @@ class TextBatch(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """Sequences in a row, each with where its lane is after it.
+    """Consecutive sequences of a worker, each with the cursor after it.
 
     Attributes:
         input_ids: Packed tokens.
-        positions: The positions that are learned from.
+        positions: Sampled positions.
         cursors: Lane and cursor of each sequence.
     """
 
@@ -52,10 +52,10 @@ class Chunk(NamedTuple):
 
 
 class Parcel(NamedTuple):
-    """A chunk on its way from a worker, as arrays, which go through a pipe.
+    """A chunk as NumPy arrays, sent from a worker through a pipe.
 
-    Tensors would go by shared memory and a socket in TMPDIR: where that is full, or its path too long, torch prints a
-    traceback in the worker and waits for the tensors without end.
+    Tensors would use shared memory and a socket in TMPDIR; if that is full or its path too long, torch prints a
+    traceback in the worker and waits forever.
     """
 
     input_ids: NDArray[np.int64]
@@ -64,33 +64,33 @@ class Parcel(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """An error on its way from a worker: torch would wrap the exception itself into pages of traceback."""
+    """An error sent from a worker; torch would wrap an exception into a long traceback."""
 
     kind: type[LogosError]
     message: str
 
 
 class PositionDraw(NamedTuple):
-    """How positions are drawn: sequence g of seed s always has the same ones."""
+    """Sampling of positions, determined by seed and sequence index."""
 
     seed: int
     num_positions: int
     position_range: tuple[float, float]
 
     def of(self, sequence_index: int, seq_len: int) -> Int[Tensor, " pos"]:
-        """The positions of one sequence."""
+        """Sampled positions of one sequence."""
         return sample_positions(self.seed, sequence_index, seq_len, self.num_positions, self.position_range)
 
 
 class TrainStream(IterableDataset):
-    """Endless chunks of one worker's lanes; `in_order` makes micro-batches of them.
+    """Endless chunks of one worker's lanes; `in_order` turns them into micro-batches.
 
     Args:
-        shards: Every shard of the dataset.
-        text: How text becomes tokens.
-        draw: How positions are drawn.
-        layout: Who reads what.
-        cursors: Where each of the process's lanes starts.
+        shards: All shards of the dataset.
+        text: Tokenisation and held-out split.
+        draw: Sampling of positions.
+        layout: Assignment of lanes to processes and workers.
+        cursors: Start position of each lane of the process.
     """
 
     def __init__(
@@ -110,9 +110,9 @@ class TrainStream(IterableDataset):
             yield Failure(type(error), str(error))
 
     def chunks(self, slot: int) -> Iterator[Chunk]:
-        """The chunks of the worker in place `slot`; slot 0 is asked first, so it takes the worker whose turn it is.
+        """Yield the chunks of the worker at `slot`; slot 0 is read first, so it serves the worker whose turn it is.
 
-        One of each worker together are a micro-batch, or little more.
+        One chunk of each worker together make about a micro-batch.
         """
         layout = self.layout
         taken = sequences_taken(layout, self.cursors)
@@ -134,12 +134,12 @@ class TrainStream(IterableDataset):
 
 
 def in_order(chunks: Iterable[Chunk], workers: int, micro_batch_seqs: int) -> Iterator[TextBatch]:
-    """Micro-batches in the order of training, the same for any number of workers.
+    """Yield micro-batches in the order of training, the same for any number of workers.
 
     Args:
-        chunks: Of all workers in turn, all of one size.
-        workers: How many take turns.
-        micro_batch_seqs: Sequences in one batch.
+        chunks: Chunks of equal size from all workers in turn.
+        workers: Number of workers.
+        micro_batch_seqs: Sequences per micro-batch.
     """
     source, rest = iter(chunks), None
     while in_turn := list(islice(source, workers)):
@@ -156,16 +156,15 @@ def in_order(chunks: Iterable[Chunk], workers: int, micro_batch_seqs: int) -> It
 
 
 class TrainLoader:
-    """Endless training batches; each time it is iterated it goes on from where training stands.
+    """Endless training batches; each iteration starts at the current training step.
 
-    A plain iterable rather than a DataLoader: Lightning needs no more, and its advice about the number of workers,
-    meant for image folders, is wrong here.
+    An iterable rather than a DataLoader, since Lightning's warnings about the number of workers do not apply here.
 
     Args:
-        make_stream: The stream from where training stands now.
-        num_workers: Worker processes that read, tokenise and pack ahead; 0 does it in the training process.
-        prefetch_factor: Chunks each worker keeps ready.
-        pin_memory: Whether batches are put into page-locked memory, for a faster copy to CUDA.
+        make_stream: Returns the stream from the current training step.
+        num_workers: Worker processes that read, tokenise and pack; 0: do so in the training process.
+        prefetch_factor: Chunks prefetched by each worker.
+        pin_memory: Whether batches are copied to page-locked memory, for a faster transfer to CUDA.
     """
 
     def __init__(
@@ -178,22 +177,22 @@ class TrainLoader:
         self._batches: Generator[TextBatch, None, None] | None = None
 
     def __iter__(self) -> Iterator[TextBatch]:
-        """Batches from where training stands, from fresh workers; those of an earlier pass are stopped."""
+        """Yield batches from the current training step with new workers; earlier workers are stopped."""
         self.close()
         self._batches = self._read()
         return self._batches
 
     def close(self) -> None:
-        """Stops the workers; left to the garbage collector, they can take seconds to notice."""
+        """Stop the workers at once; garbage collection would take seconds."""
         if self._batches is not None:
             self._batches.close()
             self._batches = None
 
     def _read(self) -> Generator[TextBatch, None, None]:
-        """Batches.
+        """Yield batches.
 
         Raises:
-            LogosError: What a worker met, as if it had been met here.
+            LogosError: A worker failed.
         """
         stream = self.make_stream()
         loader = DataLoader(
@@ -224,10 +223,10 @@ def _unless_failed(items: Iterable[Parcel | Failure]) -> Iterator[Chunk]:
 
 
 def leave_first_signal_to_training(worker: int) -> None:
-    """Keep a worker reading after the first Ctrl-C or SIGTERM, which reaches the whole process group.
+    """Make a worker ignore the first SIGINT or SIGTERM, which is sent to the whole process group.
 
-    The training process finishes its step and saves a checkpoint; it needs its workers for that, and torch takes a
-    worker's death for a failure. The second signal ends the worker as usual.
+    The training process needs its workers to finish the step and save a checkpoint, and torch treats a worker's death
+    as a failure. The second signal ends the worker.
     """
     numbers = (signal.SIGINT, signal.SIGTERM)
 
@@ -240,14 +239,14 @@ def leave_first_signal_to_training(worker: int) -> None:
 
 
 class HeldOutBatches:
-    """A process's share of the held-out sequences: every `world_size`-th, none twice and none padded.
+    """A process's share of the held-out sequences: every `world_size`-th, without duplicates or padding.
 
     Args:
-        sequences: The whole held-out set.
-        draw: How positions are drawn.
-        micro_batch_seqs: Sequences in one batch; the last may have fewer.
-        rank: This process.
-        world_size: Processes.
+        sequences: All held-out sequences.
+        draw: Sampling of positions.
+        micro_batch_seqs: Sequences per batch; the last may have fewer.
+        rank: Rank of this process.
+        world_size: Number of processes.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The prompts of a prediction, as Lightning reads them."""
+"""LightningDataModule of the prompts of a sweep."""
 
 from lightning.pytorch import LightningDataModule
 
@@ -12,15 +12,15 @@ from logos_pl.settings.text import PromptSettings
 
 
 class PromptData(LightningDataModule):
-    """Prompts in the model's own tokens.
+    """Tokenised prompts.
 
     Args:
-        settings: Which prompts.
+        settings: Options of the prompts.
         model_id: Model whose tokenizer is used.
         revision: Revision of that model.
 
     Attributes:
-        asked: The prompts; there from `setup` on.
+        asked: The prompts; set by `setup`.
     """
 
     def __init__(self, settings: PromptSettings, model_id: str, revision: str | None = None) -> None:
@@ -33,25 +33,24 @@ class PromptData(LightningDataModule):
         """Read the prompts.
 
         Raises:
-            InputError: An answer comes without its prompt, the file is not as it should be, or a prompt does not fit
-                the model.
+            InputError: An answer is given without a prompt, the file is invalid, or a prompt does not fit the model.
         """
         model = ModelTokenizer.load(self.model_id, self.revision)
         self.asked = model.ask(self._prompts(), speaks=self.trainer is None or self.trainer.global_rank == 0)
 
     def predict_dataloader(self) -> PromptBatches:
-        """The prompts, several at a time, in their order."""
+        """Return batches of prompts in order."""
         return PromptBatches(self.asked)
 
     @property
     def num_prompts(self) -> int:
-        """Prompts that a prediction reads, variants and controls included."""
+        """Number of prompts, including variants and controls."""
         return len(self.asked)
 
     def _prompts(self) -> list[Prompt]:
         given = self.settings
         if given.prompt is None and given.answer is not None:
-            raise InputError("--data.answer goes with --data.prompt: give the prompt, or a file with --data.prompts.")
+            raise InputError("--data.answer needs --data.prompt: give the prompt, or a file with --data.prompts.")
         if given.prompt is not None:
             return [Prompt("prompt", "orig", given.prompt, given.answer)]
         packaged = {"probe": PROBE, "facts": FACTS}

@@ -1,19 +1,19 @@
-"""A prompt for a model, and the tokens of its answer."""
+"""A prompt and the tokens of its answer."""
 
 from typing import NamedTuple
 
 
 class Prompt(NamedTuple):
-    """One text a model is to continue.
+    """A text for the model to continue.
 
     Attributes:
-        prompt_id: Its id, unique together with the variant, such as `pos` and `ctl` for the probe and its control.
+        prompt_id: Id, unique together with the variant, such as `pos` and `ctl` for the probe and its control.
         variant: `orig` or `no_filler`.
         text: The prompt.
         answer: The expected continuation, or None.
-        contrast: On a control prompt, the answer of the prompt it controls; else None.
-        fact: A label, such as `Germany → Berlin`; may be empty.
-        relation: The relation the fact is an instance of, such as `capital`; may be empty.
+        contrast: For a control, the answer of the original prompt; else None.
+        fact: Label, such as `Germany → Berlin`; may be empty.
+        relation: Relation of the fact, such as `capital`; may be empty.
     """
 
     prompt_id: str
@@ -29,11 +29,11 @@ class AnswerTokens(NamedTuple):
     """The tokens of an answer after its prompt. Source: docs/method.md §4.
 
     Attributes:
-        status: `resolved`; `unresolved`, where its letters merge with the prompt's last token or the vocabulary cannot
-            spell it; `none`, without answer.
-        form: `with_space` or `no_space`: how answer and prompt were joined; None unless resolved.
-        ids: The answer's tokens after the prompt; the first decides every answer metric. Empty unless resolved.
-        pieces: The same as strings.
+        status: `resolved`; `unresolved` if it merges with the prompt's last token or the vocabulary cannot spell it;
+            `none` without an answer.
+        form: Whether prompt and answer are joined `with_space` or with `no_space`; None unless resolved.
+        ids: Token ids of the answer; all answer metrics use the first. Empty unless resolved.
+        pieces: The tokens as strings.
     """
 
     status: str
@@ -43,5 +43,5 @@ class AnswerTokens(NamedTuple):
 
     @property
     def first_id(self) -> int | None:
-        """The token that decides every answer metric."""
+        """Token id that all answer metrics use."""
         return self.ids[0] if self.ids else None

@@ -1,4 +1,4 @@
-"""Prompts as the model reads them, with the tokens of their answers."""
+"""Tokenised prompts and answers, and their batches."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,22 +15,22 @@ from logos_pl.data.tokenizing import TextRefusedError, Tokenizer
 from logos_pl.errors import InputError
 
 TOKENS_PER_BATCH = 2048
-"""Tokens of prompts, padding included, that one forward pass of a sweep reads."""
+"""Most tokens in a forward pass of a sweep, padding included."""
 
 MAX_PROMPTS_PER_BATCH = 64
-"""However short they are: some checks hold a few whole distributions per prompt."""
+"""Most prompts in a batch, as some checks hold several full distributions per prompt."""
 
 
 class TokenizedPrompt(NamedTuple):
-    """A prompt in a model's tokens.
+    """A tokenised prompt.
 
     Attributes:
-        prompt: What is asked.
-        ids: The prompt's tokens, with the tokenizer's own special ones; the last is the prompt's own last.
-        tokens: The same as strings.
-        gold: The answer in tokens.
-        contrast: The same for the contrast.
-        left_out: The tokenizer's own special tokens that were not added, as the prompt begins with them.
+        prompt: The prompt.
+        ids: Token ids of the prompt with the tokenizer's special tokens before it.
+        tokens: The tokens as strings.
+        gold: Tokens of the answer.
+        contrast: Tokens of the contrast.
+        left_out: Special tokens that were not added, as the prompt already begins with them.
     """
 
     prompt: Prompt
@@ -42,17 +42,17 @@ class TokenizedPrompt(NamedTuple):
 
     @property
     def input_ids(self) -> tuple[int, ...]:
-        """What the model reads: the prompt and all tokens of its answer but the last, which nothing follows."""
+        """Input of the model: the prompt and all tokens of the answer except the last."""
         return self.ids + self.gold.ids[:-1]
 
 
 class PromptBatch(NamedTuple):
-    """Prompts that one forward pass reads.
+    """Prompts of one forward pass.
 
     Attributes:
         prompts: The prompts, in order.
         input_ids: Their `input_ids`, padded on the right with 0.
-        attention_mask: 1 where there is a token, 0 on padding.
+        attention_mask: 1 for tokens, 0 for padding.
     """
 
     prompts: tuple[TokenizedPrompt, ...]
@@ -63,17 +63,17 @@ class PromptBatch(NamedTuple):
 def ask(
     tokenizer: PreTrainedTokenizerBase, prompt: Prompt, context_length: int | None, vocab_size: int | None = None
 ) -> TokenizedPrompt:
-    """A prompt in the model's tokens, its answer and its contrast aligned.
+    """Tokenise a prompt with its answer and contrast.
 
     Args:
         tokenizer: The model's tokenizer.
-        prompt: What is asked.
-        context_length: The most tokens the model takes; None where nothing bounds them.
-        vocab_size: Ids that the model has; None leaves them unchecked.
+        prompt: The prompt.
+        context_length: Maximum number of tokens; None if unlimited.
+        vocab_size: Number of token ids of the model; None: unchecked.
 
     Raises:
-        InputError: The prompt, its answer or its contrast is empty or no valid text, it does not fit into the context,
-            the tokenizer cannot read it or puts a special token after it, or the model lacks one of its tokens.
+        InputError: Prompt, answer or contrast is empty or not valid text, exceeds the context, cannot be tokenised,
+            ends in a special token, or has a token that the model lacks.
     """
     name = f"prompt {prompt.prompt_id!r}"
     _refuse_no_text(prompt.text, name)
@@ -95,7 +95,7 @@ def ask(
 
 
 def remarks(asked: Sequence[TokenizedPrompt]) -> list[str]:
-    """What was done with the prompts that a user may not expect, one sentence for each kind of change."""
+    """Remarks on unexpected tokenisation, one sentence for each kind."""
     doubled = [prompt for prompt in asked if prompt.left_out]
     merged = [prompt for prompt in asked if prompt.gold.status == "unresolved" and prompt.prompt.text[-1:].isspace()]
     found = []
@@ -113,26 +113,26 @@ def remarks(asked: Sequence[TokenizedPrompt]) -> list[str]:
 
 
 def _named(asked: Sequence[TokenizedPrompt], one: str, several: str) -> str:
-    """The first prompts by their ids, how many more there are, and the verb that fits."""
+    """List the ids of the first prompts and the number of the others, with the matching verb."""
     names = list(dict.fromkeys(repr(prompt.prompt.prompt_id) for prompt in asked))
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"prompt {names[0]} {one}" if len(names) == 1 else f"prompts {', '.join(names[:3])}{more} {several}"
 
 
 def _align(encode: Tokenizer, prompt: str, answer: str) -> AnswerTokens:
-    """The answer's tokens after the prompt: with a space in between or, failing that, without.
+    """Tokens of the answer after the prompt, joined with a space or, failing that, without.
 
     Source: docs/method.md §4.
 
-    A form counts if its tokens begin with the prompt's own. Neither does where letters of both merge into one token.
-    Tokens for what the vocabulary cannot spell count as not there: their metrics would be those of any unknown word.
-    After white space, such as the line feed that ends a chat template's header, only the form without a further space
-    is looked for, and after a special token it is looked for first: that is how the text goes on there.
+    A form is valid if its tokens begin with those of the prompt; none is if characters of both merge into one token. A
+    form with unknown tokens is invalid, as its metrics would be those of any unknown word. After white space, such as
+    the line feed at the end of a chat template's header, only the form without a space is tried; after a special token
+    it is tried first.
 
     Args:
-        encode: By the model's tokenizer; none of its special tokens is added.
+        encode: The model's tokenizer, used without its special tokens.
         prompt: A text.
-        answer: What ought to come next; white space around it is dropped.
+        answer: Expected continuation; surrounding white space is dropped.
 
     Raises:
         TextRefusedError: The tokenizer cannot read one of them.
@@ -149,7 +149,7 @@ def _align(encode: Tokenizer, prompt: str, answer: str) -> AnswerTokens:
 
 
 def _forms(encode: Tokenizer, prompt: str, before: tuple[int, ...], answer: str) -> list[tuple[str, str]]:
-    """The ways to go on from the prompt, the likelier first."""
+    """Forms of joining prompt and answer, the likelier first."""
     with_space, no_space = ("with_space", f"{prompt} {answer}"), ("no_space", f"{prompt}{answer}")
     if prompt[-1:].isspace():
         return [no_space]
@@ -159,11 +159,11 @@ def _forms(encode: Tokenizer, prompt: str, before: tuple[int, ...], answer: str)
 
 
 def batches(asked: Sequence[TokenizedPrompt], tokens_per_batch: int) -> list[PromptBatch]:
-    """Consecutive prompts in batches, in order.
+    """Split prompts into batches, in order.
 
     Args:
         asked: The prompts.
-        tokens_per_batch: The most tokens of a batch, padding included; a longer prompt stands alone.
+        tokens_per_batch: Most tokens per batch, padding included; a longer prompt gets its own batch.
     """
     groups: list[list[TokenizedPrompt]] = []
     width = 0
@@ -178,13 +178,13 @@ def batches(asked: Sequence[TokenizedPrompt], tokens_per_batch: int) -> list[Pro
 
 
 class PromptBatches:
-    """A process's share of the prompts, in batches: every `world_size`-th prompt, none twice.
+    """A process's share of the prompts in batches: every `world_size`-th prompt, without duplicates.
 
     Args:
         asked: All prompts.
-        tokens_per_batch: The most tokens of a batch.
-        rank: This process.
-        world_size: Processes.
+        tokens_per_batch: Most tokens per batch.
+        rank: Rank of this process.
+        world_size: Number of processes.
     """
 
     def __init__(
@@ -205,7 +205,7 @@ class PromptBatches:
 
 def _padded(group: list[TokenizedPrompt]) -> PromptBatch:
     width = max(len(prompt.input_ids) for prompt in group)
-    # 0 is in every vocabulary; the mask keeps whatever it stands for from being read.
+    # Id 0 exists in every vocabulary and is masked.
     ids = [[*prompt.input_ids, *[0] * (width - len(prompt.input_ids))] for prompt in group]
     lengths = torch.tensor([len(prompt.input_ids) for prompt in group])
     mask = (torch.arange(width) < lengths[:, None]).long()
@@ -222,7 +222,7 @@ def _gold(encode: Tokenizer, prompt: str, answer: str | None, name: str) -> Answ
 
 @contextmanager
 def _speaking_of(name: str) -> Iterator[None]:
-    """Inside, a refusal of a text names it."""
+    """Context that adds the name of a text to errors about it."""
     try:
         yield
     except TextRefusedError as error:
@@ -230,13 +230,13 @@ def _speaking_of(name: str) -> Iterator[None]:
 
 
 def _with_special_tokens(encode: Tokenizer, text: str) -> tuple[Sequence[int], tuple[int, ...]]:
-    """The tokenizer's own tokens that were left out, and the text's ids without them."""
+    """Special tokens that were not added, as the text begins with them, and the token ids."""
     left_out, ids = encode.once(text)
     plain = encode.plain(text)
     if not plain:
         raise TextRefusedError("has no token: give a text the model's tokenizer can read.")
-    # A prompt is a text that is not over. After an end-of-text token the model would be asked how another text begins,
-    # and leaving the token out would be another policy than the tokenizer's own.
+    # After an end-of-text token, the model would predict the beginning of another text; dropping the token would
+    # deviate from the tokenizer's policy.
     if tuple(ids[-len(plain) :]) != plain:
         raise TextRefusedError(
             f"cannot be continued: the tokenizer ends every text with the special token {encode.names(ids[-1:])!r}; "

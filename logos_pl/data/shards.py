@@ -1,9 +1,8 @@
-"""Reading one shard row by row, from any row on: parquet, JSON lines and plain text, local or remote.
+"""Reads a shard row by row from any row: parquet, JSON lines and plain text, local or remote.
 
-A row is what a cursor counts: a parquet row, a line of JSON, or, in a plain text file, a paragraph (a run of lines
-between blank lines), so that one big text file still has many documents of which some can be held out. Nothing reads a
-whole shard into memory: parquet skips whole row groups to reach a row and reads only the text column; the other two are
-read line by line.
+A row is a parquet row, a line of JSON or, in a plain text file, a paragraph (lines between blank lines), so that a
+single large text file also has documents to hold out. No shard is read into memory as a whole: parquet skips whole row
+groups and reads only the text column, and the other formats are read line by line.
 """
 
 import json
@@ -24,13 +23,13 @@ PARQUET, JSON_LINES, TEXT = "parquet", "jsonl", "txt"
 FORMATS = {".parquet": PARQUET, ".jsonl": JSON_LINES, ".ndjson": JSON_LINES, ".json": JSON_LINES, ".txt": TEXT}
 BATCH_ROWS = 64  # rows decoded at once: enough to hide the cost of a call, a few hundred kB of text
 
-# What a broken file, disk or connection raises while a shard is read. ValueError covers ArrowInvalid, JSON and Unicode
-# errors; OSError covers a missing file, ConnectionError and huggingface_hub's HTTP errors.
+# Errors raised by a corrupt file, a disk or a connection. ValueError covers ArrowInvalid, JSON and Unicode errors;
+# OSError covers a missing file, ConnectionError and huggingface_hub's HTTP errors.
 READ_ERRORS = (ValueError, OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException, httpx.HTTPError)
 
 
 class BrokenRowError(ValueError):
-    """A row that cannot be read, in words."""
+    """A row cannot be read."""
 
     def __init__(self, row: int, reason: str) -> None:
         super().__init__(reason)
@@ -45,13 +44,13 @@ class Shard(NamedTuple):
 
 
 class Stride(NamedTuple):
-    """The rows whose index leaves `remainder` when divided by `modulus`; every row by default."""
+    """Rows with index ≡ `remainder` modulo `modulus`; all rows by default."""
 
     remainder: int = 0
     modulus: int = 1
 
     def holds(self, row: int) -> bool:
-        """Whether `row` is one of them."""
+        """Whether `row` is included."""
         return row % self.modulus == self.remainder
 
 
@@ -64,7 +63,7 @@ class Rows(Protocol):
     """Some of the rows."""
 
     def holds(self, row: int) -> bool:
-        """Whether `row` is one of them."""
+        """Whether `row` is included."""
 
 
 def shard_format(name: str) -> str | None:
@@ -99,7 +98,7 @@ def read_rows(shard: Shard, text_column: str, start: int = 0, stride: Rows = ALL
         row, reason = (error.row, str(error)) if isinstance(error, BrokenRowError) else (row, _first_line(error))
         raise RunError(
             f"Shard {shard.name} cannot be read from row {row} on ({reason}); "
-            "mend or fetch it again, and start again or resume with --ckpt_path last."
+            "fix or fetch it again, and start again or resume with --ckpt_path last."
         ) from error
 
 

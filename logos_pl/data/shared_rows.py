@@ -1,8 +1,8 @@
-"""One pass over a shard for all lanes of a worker that share its rows.
+"""Reads a shard once for all lanes of a worker that share its rows.
 
-With fewer shards than lanes, each lane would otherwise decode (and, from the Hub, fetch) the whole file for its part of
-it. The lanes move on at nearly the same pace, as each gives one sequence in turn; what one of them passes over on its
-way is kept until another asks for it. The order of training does not depend on it: a lane gets the rows of its stride.
+With fewer shards than lanes, each lane would otherwise decode (and download) the whole file for its part. The lanes
+advance at nearly the same pace, as each emits one sequence in turn; rows of other lanes are buffered until needed. The
+order of training is not affected.
 """
 
 from collections import deque
@@ -14,28 +14,28 @@ from logos_pl.data.shards import Row, Shard, read_rows
 from logos_pl.errors import LogosError
 
 MOST_KEPT_CHARS = 2**26
-"""Kept in one pass. A lane that falls further behind, because its documents are longer, reads on by itself."""
+"""Most rows buffered in a pass; a lane that falls further behind, with longer documents, reads on independently."""
 
 
 class Remainders(NamedTuple):
-    """The rows whose index leaves one of some remainders when divided by `modulus`."""
+    """Rows whose index modulo `modulus` is one of the given remainders."""
 
     remainders: frozenset[int]
     modulus: int
 
     def holds(self, row: int) -> bool:
-        """Whether `row` is one of them."""
+        """Whether `row` is included."""
         return row % self.modulus in self.remainders
 
 
 class ShardPass:
-    """A pass over a shard that deals its rows out to strides.
+    """A pass over a shard that distributes its rows to strides.
 
     Args:
         shard: The shard.
         text_column: Column with the text.
-        start: First row that any of them wants.
-        strides: The rows of those that take part, which leave one remainder each.
+        start: First row needed by any stride.
+        strides: Rows of the strides, each of which has one remainder.
     """
 
     def __init__(self, shard: Shard, text_column: str, start: int, strides: Remainders) -> None:
@@ -49,11 +49,11 @@ class ShardPass:
 
     @property
     def done(self) -> bool:
-        """Whether all rows were read, and each was taken."""
+        """Whether all rows were read and taken."""
         return self._ended and not any(self._kept.values())
 
     def take(self, part: Part, start: int) -> Iterator[Row]:
-        """The rows of one stride from `start` on.
+        """Yield the rows of one stride from `start` on.
 
         Raises:
             LogosError: As `read_rows`.
@@ -69,12 +69,12 @@ class ShardPass:
             yield from read_rows(self.shard, self.text_column, max(start, self._left_at[remainder]), part.stride)
 
     def leave(self, remainder: int) -> None:
-        """Keep nothing for a stride any more."""
+        """Stop buffering for a stride."""
         queue = self._kept.pop(remainder, deque())
         self._num_chars -= sum(len(text or "") for _, text in queue)
 
     def _read_on(self) -> bool:
-        """Read one more row; False at the end."""
+        """Read the next row; returns False at the end."""
         if self._failure is not None:
             raise self._failure
         try:
@@ -93,17 +93,17 @@ class ShardPass:
         return True
 
     def _send_off_the_last(self) -> None:
-        """Let the stride that is furthest behind read its remaining rows itself."""
+        """Detach the stride that is furthest behind; it reads its remaining rows independently."""
         behind = min((queue[0][0], remainder) for remainder, queue in self._kept.items() if queue)
         self._left_at[behind[1]] = behind[0]
         self.leave(behind[1])
 
 
 class SharedRows:
-    """Rows of the lanes of one worker.
+    """Shared reading of the lanes of one worker.
 
     Args:
-        lanes: The parts of each lane, and its cursor.
+        lanes: Parts and cursor of each lane.
     """
 
     def __init__(self, lanes: Iterable[tuple[Sequence[Part], LaneCursor]]) -> None:
@@ -117,7 +117,7 @@ class SharedRows:
             self._starts[key] = min(self._starts.get(key, cursor.row), cursor.row)
 
     def read(self, part: Part, text_column: str, pass_index: int, start: int) -> Iterator[Row]:
-        """A lane's rows of a part from `start` on, in one of its passes, of which it never goes back to an earlier.
+        """Yield a lane's rows of a part from `start` on; the pass index never decreases.
 
         Raises:
             LogosError: As `read_rows`.
@@ -131,7 +131,7 @@ class SharedRows:
             strides = Remainders(frozenset(remainders), part.stride.modulus)
             self._readings[key] = ShardPass(part.shard, text_column, self._starts.get(key, 0), strides)
         reading = self._readings[key]
-        if start < reading.start:  # it has resumed in the pass before, and the others had begun this one
+        if start < reading.start:  # resumed in the previous pass, while others had begun this one
             reading.leave(part.stride.remainder)
             return read_alone(part, text_column, pass_index, start)
         return reading.take(part, start)

@@ -1,7 +1,7 @@
-"""The ordered shards of what a user names: a Hub dataset, a folder laid out like one, or a single file.
+"""Resolves a Hub dataset, a local folder with the same layout, or a single file to its ordered shards.
 
-The `datasets` library does the resolving, so that configurations, splits and file patterns mean what they mean
-everywhere else; the shards themselves are read by `data.shards`, because a cursor has to name a file and a row in it.
+The `datasets` library resolves configurations, splits and file patterns; `data.shards` reads the files, as a cursor
+refers to a file and a row in it.
 """
 
 import lzma
@@ -41,15 +41,15 @@ COMPRESSED = (
 
 
 class TextSource(NamedTuple):
-    """A dataset as it was found.
+    """A resolved dataset.
 
     Attributes:
-        repo_id: The Hub id, or the last part of a local path (no machine's paths in what is published).
-        name: The configuration, where the dataset has any.
-        split: The split.
-        revision: The revision that was asked for; None for a local copy.
-        commit: The Hub's commit that it stood for; None for a local copy.
-        shards: Every file of the split, in the order of the dataset.
+        repo_id: Hub id, or the last part of a local path (so that no local paths are published).
+        name: Configuration, if the dataset has any.
+        split: Split.
+        revision: Requested revision; None for a local dataset.
+        commit: Commit of that revision; None for a local dataset.
+        shards: All files of the split, in the order of the dataset.
     """
 
     repo_id: str
@@ -61,22 +61,22 @@ class TextSource(NamedTuple):
 
 
 def resolve(dataset: str, name: str | None = None, split: str = "train", revision: str | None = None) -> TextSource:
-    """Finds the shards of a dataset.
+    """Find the shards of a dataset.
 
     Args:
         dataset: `demo`, a local folder or file, or a Hub id.
-        name: Configuration; None takes the dataset's default one.
+        name: Configuration; None: the dataset's default.
         split: Split.
-        revision: Branch, tag or commit of a Hub dataset; local copies have none.
+        revision: Branch, tag or commit of a Hub dataset; not for local datasets.
 
     Raises:
-        InputError: If there is no such dataset, configuration, split or revision, if it cannot be reached or read
-            without a login, or if it holds files of a kind that is not read here.
+        InputError: Dataset, configuration, split or revision does not exist, needs a login or cannot be reached, or it
+            has files of an unsupported format.
     """
     path = None if dataset == DEMO else _local(dataset)
     if revision is not None and (dataset == DEMO or path is not None):
         raise InputError(
-            f"The revision {revision} is of a dataset on the Hub, and {dataset} is a local one: leave out "
+            f"The revision {revision} needs a dataset on the Hub, but {dataset} is local: leave out "
             "--data.revision, or give it as null."
         )
     if dataset == DEMO:
@@ -93,13 +93,13 @@ def resolve(dataset: str, name: str | None = None, split: str = "train", revisio
 
 
 def _local(dataset: str) -> Path | None:
-    """The folder or file of that name, or None where there is none that can be seen."""
+    """Path of a local folder or file, or None if there is none."""
     if not dataset:
         raise InputError("--data.dataset is empty; give a folder, a file or a Hub dataset.")
     try:
         path = Path(dataset).expanduser()
         return path if path.exists() else None
-    except (OSError, RuntimeError):  # a name that no disk takes, or the home of nobody
+    except (OSError, RuntimeError):  # an invalid path, or the home folder of an unknown user
         return None
 
 
@@ -140,7 +140,7 @@ def _resolve_hub(dataset: str, name: str | None, split: str, revision: str | Non
 
 
 def _commit(dataset: str, revision: str | None) -> str:
-    """The commit that a Hub dataset's revision stands for at this moment; all shards are then read at that commit."""
+    """Current commit of a Hub dataset's revision; all shards are read at this commit."""
     asked = Asked("dataset", dataset, revision)
     with explaining(asked):
         info = ask_hub(f"about the data set {dataset}", lambda: HfApi().dataset_info(dataset, revision=revision))
@@ -152,8 +152,8 @@ def _commit(dataset: str, revision: str | None) -> str:
 def _data_files(
     path: str, shown: str, name: str | None, split: str, commit: str | None
 ) -> tuple[str | None, tuple[str, ...]]:
-    """The configuration's name and the split's file addresses, in the dataset's own order."""
-    # The builder makes folders in its cache, which may be read-only and which nothing is ever put into.
+    """Name of the configuration, and URLs of the split's files in the order of the dataset."""
+    # The builder creates folders in its cache, which may be read-only and is never used.
     with tempfile.TemporaryDirectory() as scratch, _explained(shown, name):
         config = datasets.load_dataset_builder(path, name=name, revision=commit, cache_dir=scratch).config
     splits = {str(key): tuple(map(str, files)) for key, files in (config.data_files or {}).items()}
@@ -168,7 +168,7 @@ def _data_files(
 
 @contextmanager
 def _explained(shown: str, name: str | None) -> Iterator[None]:
-    """Inside, calls of `datasets` alone: what they raise comes out as one sentence."""
+    """Context of calls to `datasets`; turns their errors into one-sentence InputErrors."""
     try:
         yield
     except DatasetNotFoundError as error:
@@ -176,13 +176,13 @@ def _explained(shown: str, name: str | None) -> Iterator[None]:
     except FileNotFoundError as error:  # also datasets' EmptyDatasetError and DataFilesNotFoundError
         raise _no_files(shown) from error
     except (RecursionError, yaml.YAMLError, TypeError, KeyError, AttributeError, IndexError) as error:
-        # What it meets a card with that is YAML and does not say what it should.
+        # Raised for a card that is valid YAML but has unexpected contents.
         raise InputError(
-            f"The card of dataset {shown} does not describe its files as `datasets` wants it "
-            f"({type(error).__name__}: {_flat(error)}); mend its README.md, or give a folder or file without one."
+            f"The card of dataset {shown} does not describe its files as `datasets` expects "
+            f"({type(error).__name__}: {_flat(error)}); fix its README.md, or give a folder or file without one."
         ) from error
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError) as error:
-        # It looks into archives for their kind of data before any file is asked for.
+        # `datasets` opens archives to infer their format.
         raise InputError(
             f"An archive in dataset {shown} cannot be read ({type(error).__name__}: {_flat(error)}); remove it: wanted "
             f"is one of {KINDS} files."
@@ -191,7 +191,7 @@ def _explained(shown: str, name: str | None) -> Iterator[None]:
         raise _choose_configuration(shown, name, error) from error
     except RuntimeError as error:  # a dataset that is a Python script
         raise InputError(f"Dataset {shown} cannot be read: {_flat(error)}; wanted is one of {KINDS} files.") from error
-    except (httpx.HTTPError, ConnectionError) as error:  # all that huggingface_hub raises, offline mode too
+    except (httpx.HTTPError, ConnectionError) as error:  # all errors of huggingface_hub, including offline mode
         raise explain(error, Asked("dataset", shown)) from error
     except OSError as error:
         raise InputError(
@@ -200,24 +200,24 @@ def _explained(shown: str, name: str | None) -> Iterator[None]:
 
 
 def _checked(shards: tuple[Shard, ...], shown: str) -> tuple[Shard, ...]:
-    """The shards, if all of them are of a kind that can be read."""
+    """Return the shards after checking that all have a supported format."""
     strange = [shard.name for shard in shards if shard_format(shard.name) is None]
     if strange:
         raise InputError(
-            f"{shown} holds {strange[0]}, which is not of a kind that is read here ({COMPRESSED}); "
+            f"{shown} holds {strange[0]}, which is not of a supported format ({COMPRESSED}); "
             "convert it, or give another dataset with --data.dataset."
         )
     return shards
 
 
 def _flat(error: Exception) -> str:
-    """An error's message on one line, shortened, without its full stop."""
+    """Error message on one line, shortened, without the full stop."""
     line = " ".join(str(error).split()).rstrip(".")
     return line if len(line) <= 200 else f"{line[:200]}…"
 
 
 def _choose_configuration(dataset: str, name: str | None, error: ValueError) -> InputError:
-    """What `datasets` says about a configuration, in one sentence; only its message lists the ones there are."""
+    """InputError for a missing configuration; the available ones are parsed from the message of `datasets`."""
     listed = re.search(r"(?:available configs|Available): (\[.*\])", str(error))
     if listed is None:
         return InputError(f"Dataset {dataset} cannot be read: {_flat(error)}; wanted is one of {KINDS} files.")

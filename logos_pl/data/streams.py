@@ -1,4 +1,4 @@
-"""A shard's bytes: a regular local file or a remote one, decompressed, in lines of bounded length."""
+"""Opens local or remote shards, decompressed, and reads lines of bounded length."""
 
 import bz2
 import gzip
@@ -18,7 +18,7 @@ from logos_pl.errors import InputError
 from logos_pl.io.parsing import open_regular
 
 MAX_ROW_BYTES = 2**25
-"""Of one line, paragraph or parquet value: no document is nearly as long, and to tokenise it takes some gigabytes."""
+"""Most bytes in a line, paragraph or parquet value; tokenising one takes several gigabytes of memory."""
 
 
 MAX_PADDING_BYTES = 2**16
@@ -30,23 +30,23 @@ DECOMPRESSORS: dict[str, Callable[[BinaryIO], Any]] = {
     ".bz2": bz2.BZ2File,
     ".zst": lambda file: pa.CompressedInputStream(file, "zstd"),
 }
-"""By the ending of a file's name; each reads on where several compressed streams follow one another."""
+"""Decompressors by file suffix; each reads concatenated streams."""
 
 
 @contextmanager
 def opened(url: str, name: str) -> Iterator[BinaryIO]:
-    """The bytes of a shard, decompressed where the ending of its address says that it is compressed.
+    """Open a shard, decompressed according to its suffix.
 
     Args:
-        url: An absolute path, or the address of a remote file.
-        name: What it is called in messages.
+        url: Absolute path, or URL of a remote file.
+        name: Name of the shard in messages.
 
     Raises:
         InputError: A local file is a folder, pipe, device or socket, or compressed and ends in zeros.
         OSError: It is missing or cannot be read.
     """
     with ExitStack() as stack:
-        # A path goes to no parser of addresses: it may hold `::`, `*` or `?`.
+        # A local path may contain `::`, `*` or `?`, which a URL parser would interpret.
         file = stack.enter_context(open_regular(Path(url), name) if os.path.isabs(url) else fsspec.open(url, "rb"))
         decompress = next((make for ending, make in DECOMPRESSORS.items() if url.endswith(ending)), None)
         if decompress is not None and os.path.isabs(url):
@@ -68,12 +68,12 @@ def _check_end(file: BinaryIO, name: str) -> None:
 
 
 def byte_lines(file: BinaryIO) -> Iterator[bytes]:
-    """The lines of a file; of one longer than `MAX_ROW_BYTES`, the first `MAX_ROW_BYTES` + 1 bytes."""
+    """Yield the lines of a file; a line longer than `MAX_ROW_BYTES` is cut to `MAX_ROW_BYTES` + 1 bytes."""
     return iter(partial(_buffered(file).readline, MAX_ROW_BYTES + 1), b"")
 
 
 def text_lines(file: BinaryIO) -> Iterator[str]:
-    """The same as text, all ends of lines as line feeds; bytes that are not UTF-8 are lone surrogates."""
+    """Yield lines as text with normalised line ends; bytes that are not UTF-8 become lone surrogates."""
     with io.TextIOWrapper(_buffered(file), encoding="utf-8", errors="surrogateescape") as text:
         yield from iter(partial(text.readline, MAX_ROW_BYTES + 1), "")
 

@@ -1,4 +1,4 @@
-"""Files of prompts and facts, read and checked, with the line of every mistake.
+"""Reads and checks YAML files of prompts and facts; errors name the line.
 
 A file is YAML with one key, `facts`, a list. An item is a prompt, or a mapping of these fields:
 
@@ -12,8 +12,7 @@ A file is YAML with one key, `facts`, a list. An item is a prompt, or a mapping 
       no_filler: The capital of Germany is called
       control: {id: ctl, prompt: The capital of France is called simply, answer: Paris, fact: France → Paris}
 
-Every field is text as it is written: `answer: 4` and `answer: no` need no quotes. A field whose value is `null` or left
-out counts as not given.
+Every field is taken as text: `answer: 4` and `answer: no` need no quotes. A field with value `null` counts as missing.
 """
 
 import difflib
@@ -34,22 +33,22 @@ PROBE = Path(__file__).parent / "suites" / "probe.yaml"
 """The capital-city probe with its variants. Source: docs/method.md §4."""
 
 FACTS = Path(__file__).parent / "suites" / "facts.yaml"
-"""The facts the gates ask for unless told otherwise. Source: docs/method.md §4, §6."""
+"""Default suite of the gates. Source: docs/method.md §4, §6."""
 
 FACT_FIELDS = ("id", "prompt", "answer", "relation", "fact", "no_filler", "control")
 CONTROL_FIELDS = ("id", "prompt", "answer", "fact")
 
 READ_AS_MISSING = frozenset({"NA", "NULL", "NaN", "None", "nan", "null"})
-"""Names that pandas reads from a CSV as a missing value."""
+"""Strings that pandas reads from a CSV as missing values."""
 
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,99}")
 
 
 class Control(NamedTuple):
-    """The same question about another subject, whose answer is set against the fact's.
+    """The same question about another subject, whose answer is compared with that of the fact.
 
     Attributes:
-        prompt_id: Its id, unique in the file.
+        prompt_id: Id, unique in the file.
         text: The prompt.
         answer: The expected continuation.
         label: Such as `France → Paris`; may be empty.
@@ -65,14 +64,14 @@ class Fact(NamedTuple):
     """One item of a file of prompts.
 
     Attributes:
-        fact_id: Its id, unique in the file.
+        fact_id: Id, unique in the file.
         text: The prompt.
         answer: The expected continuation, or None.
         relation: Such as `capital`; may be empty.
         label: Such as `Germany → Berlin`; may be empty.
         no_filler: The prompt without its stylistic filler, or None.
         control: The same question about another subject, or None.
-        line: Where it begins in its file, from 1.
+        line: Line in the file, from 1.
     """
 
     fact_id: str
@@ -86,19 +85,19 @@ class Fact(NamedTuple):
 
 
 def read_suite(path: str | Path) -> list[Fact]:
-    """The facts of a file, in order; all ids and all prompts differ.
+    """Read the facts of a file in order; ids and prompts must be unique.
 
     Args:
-        path: A YAML file as described at the head of this module.
+        path: YAML file in the format of the module docstring.
 
     Raises:
-        InputError: The file cannot be read, is not YAML, or has a mistake, which is named with its line.
+        InputError: The file cannot be read, is not YAML or is invalid; the message names the line.
     """
     return _Reader(Path(path)).facts()
 
 
 def prompts_of(facts: Sequence[Fact]) -> list[Prompt]:
-    """What to ask: every fact's prompt, and after it its variant without filler and its control where it has them."""
+    """Prompts of the facts, each followed by its variant without filler and its control, if any."""
     prompts: list[Prompt] = []
     for fact in facts:
         prompt = Prompt(fact.fact_id, "orig", fact.text, fact.answer, None, fact.label, fact.relation)
@@ -112,7 +111,7 @@ def prompts_of(facts: Sequence[Fact]) -> list[Prompt]:
 
 
 class _Reader:
-    """Reads one file; remembers the ids and prompts met so far, to refuse a second one."""
+    """Reads one file and checks that ids and prompts are unique."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -164,9 +163,9 @@ class _Reader:
         return prompt_id
 
     def _fields(self, node: yaml.Node, allowed: Sequence[str]) -> dict[str, yaml.Node]:
-        """The fields that are given, by name."""
+        """Given fields by name."""
         if not isinstance(node, yaml.MappingNode):
-            raise self._error(node, f"the fields {_listed(allowed)} are wanted here, each with its text")
+            raise self._error(node, f"expected the fields {_listed(allowed)}, each with its text")
         given: dict[str, yaml.Node] = {}
         for key, value in node.value:
             name = str(key.value) if isinstance(key, yaml.ScalarNode) else ""
@@ -189,12 +188,12 @@ class _Reader:
             raise self._error(node, f"`{name}` is not text; put it in quotes")
         if not node.value.strip():
             raise self._error(node, f"`{name}` is empty; give a text or leave the field out")
-        # As written, whatever YAML takes it for: `no` is a word here, and 4 a numeral.
+        # The text as written: `no` and 4 are strings.
         return str(node.value)
 
     def _refuse_second(self, node: yaml.Node, text: str, lines: dict[str, int], what: str) -> None:
         if text in lines:
-            raise self._error(node, f"{what} {text!r} stands in line {lines[text]} already; keep one")
+            raise self._error(node, f"{what} {text!r} is already in line {lines[text]}; keep one")
         lines[text] = _line(node)
 
     def _root(self) -> yaml.Node:
@@ -224,8 +223,8 @@ def _advice(name: str, allowed: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.7)
     if close:
         return f"did you mean `{close[0]}`?"
-    # What a prompt such as `Question: who is` comes to where its quotes are forgotten.
-    return f"there are {_listed(allowed)}, and a text with a colon in it goes in quotes"
+    # An unquoted prompt such as `Question: who is` is parsed as a mapping.
+    return f"there are {_listed(allowed)}, and a text with a colon needs quotes"
 
 
 def _listed(names: Sequence[str]) -> str:

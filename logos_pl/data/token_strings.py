@@ -1,21 +1,21 @@
-"""Tokens as readable text, with the space they begin with."""
+"""Tokens as readable text, including a leading space."""
 
 from transformers import PreTrainedTokenizerBase
 
 NO_TOKEN = "<no token>"
-"""What stands for an id of the model's vocabulary that its tokenizer does not know: padding of the embedding."""
+"""String for an id without a token in the tokenizer, as in a padded embedding."""
 
 
 class TokenStrings:
-    """The text of a token as it stands in a sentence, by id; every id is decoded once.
+    """Text of a token inside a sentence, by id; cached.
 
-    Decoders that stem from SentencePiece drop the space a text begins with, so that ``decode([id])`` shows `▁Berlin`
-    and `Berlin` alike. Each token is therefore decoded after an anchor, and the anchor is cut off again. Special and
-    added tokens are shown as they are written; bytes that are no character of their own as U+FFFD.
+    SentencePiece decoders drop a leading space, so ``decode([id])`` returns the same for `▁Berlin` and `Berlin`. Each
+    token is therefore decoded after an anchor token, which is then removed. Special and added tokens are shown as
+    written, bytes that are not a complete character as U+FFFD.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Make the anchor.
+        """Determine the anchor.
 
         Args:
             tokenizer: The model's tokenizer.
@@ -26,7 +26,7 @@ class TokenStrings:
         self._known = {id_: token.content for id_, token in tokenizer.added_tokens_decoder.items()}
 
     def __call__(self, token_id: int) -> str:
-        """The token's text."""
+        """Return the text of a token."""
         if token_id not in self._known:
             self._known[token_id] = self._text(token_id)
         return self._known[token_id]
@@ -44,7 +44,7 @@ class TokenStrings:
 
 
 def _anchor(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The tokens of a letter; none where the vocabulary has none for it."""
+    """Tokens of a letter; empty if the vocabulary has none."""
     try:
         return list(tokenizer("a", add_special_tokens=False)["input_ids"])
     except Exception as error:

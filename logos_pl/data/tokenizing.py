@@ -1,4 +1,4 @@
-"""Text to token ids: with the tokenizer's special tokens, none of them doubled, and only ids that the model has."""
+"""Tokenises text with the tokenizer's special tokens, without duplicates, and checks the ids against the model."""
 
 import warnings
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ from logos_pl.errors import InputError
 
 
 class TextRefusedError(InputError):
-    """A text that cannot become tokens of the model.
+    """A text cannot be tokenised for the model.
 
     Attributes:
-        problem: What is wrong with it, to follow its name in a sentence.
+        problem: Predicate of the error sentence, whose subject is the text.
     """
 
     def __init__(self, problem: str) -> None:
@@ -21,19 +21,19 @@ class TextRefusedError(InputError):
         self.problem = problem
 
     def of_row(self, shard_name: str, row: int) -> InputError:
-        """The same about a row of a dataset."""
+        """The same error for a row of a dataset."""
         return InputError(f"Row {row} of shard {shard_name} {self.problem}")
 
 
 class Tokenizer:
-    """Text to token ids by a Hugging Face tokenizer, with its own policy for special tokens.
+    """Converts text to token ids with a Hugging Face tokenizer and its policy for special tokens.
 
-    A rendered chat template begins with the special tokens that the tokenizer puts before every text, such as BOS.
-    They are then not put there a second time: no model was trained on two.
+    A rendered chat template already begins with the special tokens that the tokenizer adds, such as BOS. They are then
+    not added again, as no model was trained on two.
 
     Args:
         tokenizer: The model's tokenizer.
-        vocab_size: Ids that the model has, 0 to one less; None leaves them unchecked.
+        vocab_size: Number of token ids of the model; None: unchecked.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, vocab_size: int | None = None) -> None:
@@ -42,10 +42,10 @@ class Tokenizer:
         self._added = tuple(tokenizer("", verbose=False)["input_ids"])  # before and after any text
 
     def __call__(self, text: str) -> Sequence[int]:
-        """The token ids of one document; it may be longer than the model's context, since packing cuts it.
+        """Return the token ids of a document, which may exceed the model's context, as packing splits it.
 
         Raises:
-            TextRefusedError: The tokenizer cannot read it, or the model lacks one of its tokens.
+            TextRefusedError: The tokenizer cannot encode it, or the model lacks one of its tokens.
         """
         dropped, ids = self.once(text)
         if dropped:
@@ -57,7 +57,7 @@ class Tokenizer:
         return ids
 
     def once(self, text: str) -> tuple[Sequence[int], Sequence[int]]:
-        """The tokenizer's own tokens that were left out, as the text begins with them, and the text's ids without them.
+        """Return the special tokens that were not added, as the text begins with them, and the token ids.
 
         Raises:
             TextRefusedError: As for a call.
@@ -69,7 +69,7 @@ class Tokenizer:
         return (), ids
 
     def plain(self, text: str) -> tuple[int, ...]:
-        """The ids of the text alone, without the tokenizer's own special tokens.
+        """Return the token ids without special tokens.
 
         Raises:
             TextRefusedError: As for a call.
@@ -77,7 +77,7 @@ class Tokenizer:
         return tuple(self._ids(text, special=False))
 
     def names(self, ids: Sequence[int]) -> str:
-        """Tokens as they are written."""
+        """Tokens as strings."""
         strings = TokenStrings(self.tokenizer)
         return "".join(map(strings, ids))
 

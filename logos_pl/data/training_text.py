@@ -1,4 +1,4 @@
-"""The text that a fit learns from, as Lightning reads it, with a cursor that comes back exactly."""
+"""LightningDataModule of the training text, with a cursor that resumes exactly."""
 
 import os
 from collections.abc import Iterator
@@ -23,13 +23,13 @@ PREFETCH_BATCHES = 8
 
 
 class TrainingText(LightningDataModule):
-    """Streams text, tokenises it with the model's own tokenizer and packs it into sequences.
+    """Streams text, tokenises it with the model's tokenizer and packs it into sequences.
 
     Args:
-        settings: The options, every `auto` resolved.
+        settings: Options with every `auto` resolved.
         model_id: Model whose tokenizer is used.
         revision: Revision of that model.
-        seed: Seed of the drawn positions.
+        seed: Seed of the sampled positions.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class TrainingText(LightningDataModule):
 
     @together
     def setup(self, stage: str | None = None) -> None:
-        """Find the text and pack what is held out of it, once; a fit that is new begins at the start.
+        """Find the dataset and pack its held-out documents, once; a new fit starts at the first document.
 
         Raises:
             InputError: The text or the settings cannot be used.
@@ -60,19 +60,19 @@ class TrainingText(LightningDataModule):
             self._begin()
 
     def _begin(self) -> None:
-        """Put every lane at its start: what an earlier fit has read is over."""
+        """Reset every lane to its start."""
         self._cursors = {lane: LaneCursor() for lane in range(self.settings.lanes)}
         self._restored_identity: dict[str, Any] | None = None
 
     @property
     def text(self) -> HeldOutText:
-        """The dataset; there from `setup` on."""
+        """The dataset; set by `setup`."""
         assert self._text is not None, "setup() has not run yet"
         return self._text
 
     @property
     def total_steps(self) -> int:
-        """Optimiser steps that the token budget buys."""
+        """Number of optimiser steps for the token budget."""
         settings = self.settings
         return budget.total_steps(int(settings.tokens), settings.seq_len, int(settings.effective_batch_seqs))
 
@@ -80,10 +80,10 @@ class TrainingText(LightningDataModule):
 
     @together
     def train_dataloader(self) -> ValidationIntervals:
-        """Micro-batches from where training stands, tokenised ahead by the workers; each pass ends at a validation.
+        """Return micro-batches from the current step, prefetched by workers; an epoch ends at a validation.
 
         Raises:
-            InputError: Lanes or steps cannot be shared evenly, or a checkpoint is of another dataset.
+            InputError: Lanes or steps cannot be divided evenly, or the checkpoint is of another dataset.
         """
         check_layout(self._layout())
         self._check_identity()
@@ -96,26 +96,26 @@ class TrainingText(LightningDataModule):
 
     @together
     def val_dataloader(self) -> HeldOutBatches:
-        """This process's share of the held-out validation sequences.
+        """Return this process's share of the validation sequences.
 
         Raises:
-            InputError: The processes cannot share them evenly, or another share was held out from the checkpoint's run.
+            InputError: They cannot be divided evenly, or the checkpoint's run held out another fraction.
         """
         if self._restored_identity is not None:
             refuse_other_share(self.settings.held_out_frac, self._restored_identity["held_out_frac"])
         return self.text.batches("val", self.trainer)
 
     def opening(self, num_sequences: int) -> Iterator[tuple[TextBatch, list[int]]]:
-        """This process's share of the run's first sequences, in the order of training, each batch with their numbers.
+        """Yield this process's share of the run's first sequences in order, each batch with their indices.
 
-        Training's cursor stays where it is: the same text is trained on afterwards.
+        The cursor does not move, so the same text is trained on afterwards.
 
         Args:
             num_sequences: A multiple of the sequences in an optimiser step.
 
         Raises:
-            InputError: Lanes or steps cannot be shared evenly.
-            RunError: The text runs out or cannot be read.
+            InputError: Lanes or steps cannot be divided evenly.
+            RunError: The text ends or cannot be read.
         """
         layout = self._layout()._replace(workers=1)
         check_layout(layout)
@@ -132,11 +132,11 @@ class TrainingText(LightningDataModule):
             self._loader.close()
 
     def on_exception(self, exception: BaseException) -> None:
-        """Stop the workers: Lightning tears nothing down after a failure, and they would keep the process alive."""
+        """Stop the workers, which would keep the process alive; Lightning skips teardown after an error."""
         self.teardown()
 
     def batches_to_validation(self) -> int:
-        """Micro-batches of this process from where training stands to the next validation or the end."""
+        """Micro-batches of this process from the current step to the next validation or the end."""
         layout, every = self._layout(), self.settings.validate_every_steps
         done = sum(self._cursors[lane].sequences for lane in layout.owned()) // layout.micro_batch_seqs
         per_step = layout.effective_batch_seqs // (layout.world_size * layout.micro_batch_seqs)
@@ -165,24 +165,24 @@ class TrainingText(LightningDataModule):
     # The cursor
 
     def advance(self, cursors: Cursors) -> None:
-        """Record that a batch was trained on: its cursors are where a resumed run goes on."""
+        """Record that a batch was trained on; a resumed run continues at its cursors."""
         self._cursors.update(cursors)
         if self._intervals is not None:
             self._intervals.trained()
 
     def state_dict(self) -> dict[str, Any]:
-        """All lanes' cursors and what they are cursors of, in plain types; every process must call it."""
+        """Cursors of all lanes and the identity of the text, as plain values; every process must call this."""
         cursors = {lane: tuple(cursor) for lane, cursor in self._gathered().items()}
         return {"cursors": cursors, "identity": self.identity()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Put every lane where it was; the next `train_dataloader` goes on from there."""
+        """Restore the cursors; the next `train_dataloader` continues there."""
         with state_of_a_checkpoint("place in the text"):
             self._cursors = {int(lane): LaneCursor(*cursor) for lane, cursor in state_dict["cursors"].items()}
             self._restored_identity = state_dict["identity"]
 
     def ledger(self) -> ConsumedText:
-        """What was trained on so far, over all processes; every process must call it."""
+        """Counts of the text trained on, over all processes; every process must call this."""
         settings = self.settings
         return count_consumed(self.text.source, self._gathered(), settings.held_out_frac, settings.seq_len)
 
@@ -191,9 +191,9 @@ class TrainingText(LightningDataModule):
         return gather_cursors({lane: self._cursors[lane] for lane in layout.owned()})
 
     def identity(self) -> dict[str, Any]:
-        """What makes two runs read the same: shards, how they are dealt out, cut and held out, positions, budget."""
+        """Settings that determine the training batches: shards, lanes, packing, split, positions, budget."""
         settings = self.settings
-        # The first that differs is named, so what is given stands before what `auto` makes of it.
+        # An error names the first difference, so given values come before those derived from `auto`.
         return {
             **self.text.identity(),
             "lanes": settings.lanes,
@@ -206,11 +206,11 @@ class TrainingText(LightningDataModule):
         }
 
     def same_in_all(self) -> dict[str, Any]:
-        """What has to be the same in every process of a run, by name; of the cursors, those of its own for sure."""
+        """Values that must agree in all processes, by name."""
         return {"the text consumed": content_hash(self._cursors), **self.identity()}
 
     def _check_identity(self) -> None:
-        """Refuse cursors that come from a checkpoint of other data."""
+        """Check that the cursors come from a checkpoint of the same data."""
         if self._restored_identity is None:
             return
         for field, now in self.identity().items():

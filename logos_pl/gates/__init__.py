@@ -1,1 +1,1 @@
-"""`logos-pl test`: evaluates lenses on held-out prompts and text."""
+"""Evaluation of lenses against the acceptance gates: `logos-pl test`."""

@@ -1,4 +1,4 @@
-"""Measures what the gates decide on, over held-out text and the suite of prompts. Source: docs/method.md §6."""
+"""Measures the inputs of the gates on held-out text and on a suite of prompts. Source: docs/method.md §6."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
@@ -34,16 +34,16 @@ from logos_pl.lm.residuals import residuals, sampled_and_whole_residuals
 from logos_pl.modules.row_means import RowMeans
 
 DIVERGENCES = ("kl_to_final_bits", "kl_from_final_bits")
-"""Kept for every sampled position, at the depth percentiles."""
+"""Quantities stored for every sampled position at the depth percentiles."""
 
 
 class SkipReading(NamedTuple):
     """Perplexity on held-out text when the last m blocks are replaced by the tuned lens.
 
     Attributes:
-        num_tokens: Tokens predicted.
-        perplexity: By m; 0 is the model itself.
-        not_applicable: Why an m cannot be skipped, by m.
+        num_tokens: Number of predicted tokens.
+        perplexity: By m; m = 0 is the model itself.
+        not_applicable: Reason why m blocks cannot be skipped, by m.
     """
 
     num_tokens: int
@@ -57,9 +57,9 @@ class GateReadings(NamedTuple):
     Attributes:
         rows: By lens and quantity, means over held-out positions for rows 0 … n.
         next_token_nats: By lens, mean cross-entropy to the true next token for rows 0 … n.
-        prompts: The suite's figures, in its order.
-        text: Figures at the positions of held-out text.
-        skips: The skip-layers check.
+        prompts: Measurements of each prompt, in the order of the suite.
+        text: Measurements at positions of held-out text.
+        skips: Result of the skip-layers check.
         norm_inv_tau: 1/τ of the norm lens with one temperature per row, for rows 0 … n.
     """
 
@@ -72,13 +72,13 @@ class GateReadings(NamedTuple):
 
 
 class GateEvaluator(nn.Module):
-    """Reads text and prompts with the judged lenses and the baselines; holds the metrics, and no weights.
+    """Evaluates lenses and baselines on text and prompts; holds metrics but no weights.
 
     Args:
         lm: The frozen model.
-        lenses: By name, the lens that decides, each of the baselines, and other judged lenses where there are such.
-        asked: The whole suite, whichever part of it this process reads.
-        block_bytes: Upper bound on one block of logits.
+        lenses: Lenses by name: the one that decides, all baselines, and optionally further lenses with gates.
+        asked: The whole suite, of which a process reads a part.
+        block_bytes: Upper bound on one block of logits, in bytes.
     """
 
     def __init__(
@@ -97,12 +97,12 @@ class GateEvaluator(nn.Module):
         self.whole_rows = [lm.num_blocks, *self.skipped.rows.values()]
         tokenizer = lm.tokenizer
         self._special = torch.tensor([] if tokenizer is None else tokenizer.all_special_ids, dtype=torch.int64)
-        self._lm = [lm]  # in a list, so that the frozen model is no part of this module
+        self._lm = [lm]  # in a list, so that the frozen model is not registered as a submodule
         self._numbers = {_name(prompt): number for number, prompt in enumerate(self.asked)}
         shown = [name for name in shown_by_row() if name in self.lenses]
         means = {name: RowMeans(self.num_rows, RowDivergence._fields) for name in shown}
         next_token = {name: RowMeans(self.num_rows, ["nats"]) for name in shown}
-        # Registered, so that they move along.
+        # Registered, so that they move with the module.
         self.means = cast(Mapping[str, RowMeans], nn.ModuleDict(means))
         self.next_token = cast(Mapping[str, RowMeans], nn.ModuleDict(next_token))
         self.skips = TokenSums(len(self.whole_rows))
@@ -117,7 +117,7 @@ class GateEvaluator(nn.Module):
 
     @torch.no_grad()
     def read_text(self, batch: TextBatch) -> None:
-        """One forward pass: every row at the sampled positions, and every position at the rows of the skip check."""
+        """Evaluate a batch in one forward pass: all rows at sampled positions, and the skip check at all positions."""
         rows = list(range(self.num_rows))
         sampled, whole = sampled_and_whole_residuals(self.lm, batch.input_ids, batch.positions, rows, self.whole_rows)
         h = sampled.flatten(1, 2)
@@ -132,7 +132,7 @@ class GateEvaluator(nn.Module):
         )
 
     def _read_lens(self, name: str, lens: Lens, h: Tensor, batch: TextBatch) -> Float[Tensor, "figures pos"]:
-        """Add the lens's rows to the means; both divergences at the depth percentiles come back."""
+        """Update the means of a lens; returns both divergences at the depth percentiles, in bits."""
         found = lens_divergence(lens, h, block_bytes=self.block_bytes)
         if name in self.means:
             self.means[name].update(**found._asdict())
@@ -140,7 +140,7 @@ class GateEvaluator(nn.Module):
         return torch.cat([getattr(found, kl)[self.depths] for kl in DIVERGENCES])
 
     def _next_token_nats(self, lens: Lens, h: Tensor, batch: TextBatch) -> Float[Tensor, "rows pos"]:
-        """Cross-entropy of every row to the token that follows, where one does."""
+        """Cross-entropy of every row with the next token, in nats, at positions that have one."""
         at, targets = (tensor.to(h.device) for tensor in _followed(batch, self._special))
         h, parts = h[:, at], [h.new_empty(self.num_rows, 0, dtype=torch.float32)]
         for part in position_pieces(h.shape, self.block_bytes):
@@ -152,7 +152,7 @@ class GateEvaluator(nn.Module):
 
     @torch.no_grad()
     def read_prompts(self, batch: PromptBatch) -> None:
-        """One forward pass, read after each prompt's last token by every lens."""
+        """Evaluate every lens after the last token of each prompt, in one forward pass."""
         rows = list(range(self.num_rows))
         ends = torch.tensor([[len(prompt.ids) - 1] for prompt in batch.prompts])
         h = residuals(self.lm, batch.input_ids, ends, rows, batch.attention_mask).flatten(1, 2)
@@ -171,7 +171,7 @@ class GateEvaluator(nn.Module):
         self.answers.update(keys, torch.cat([own, *figures]).T)
 
     def compute(self) -> GateReadings:
-        """Everything that was read, merged over processes; every process must call it."""
+        """All measurements, merged over processes; every process must call this."""
         found = self.skips.compute()
         perplexity = dict(zip((0, *self.skipped.rows), found.by_row, strict=True))
         return GateReadings(
@@ -229,9 +229,9 @@ def _on_cpu(values: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _followed(batch: TextBatch, special: Tensor) -> tuple[Tensor, Tensor]:
-    """Which of the flat sampled positions have a next token of the text in their sequence, and those tokens.
+    """Mask of the flat sampled positions that are followed by a text token in their sequence, and these tokens.
 
-    Special tokens stand for no text, and so for no bytes that their cost could be set against.
+    Special tokens are excluded, as they correspond to no bytes of text.
     """
     last = batch.input_ids.shape[1] - 1
     inside = (batch.positions < last).flatten()

@@ -1,20 +1,18 @@
-"""The gates a tuned lens is accepted by: verdicts over measured figures. Source: docs/method.md §6.
+"""Acceptance gates of a tuned lens. Source: docs/method.md §6.
 
 Choices that the definitions leave open:
 
-* Gates A and D hold over the prompts and over held-out text; either alone can fail them. A median decides by itself,
-  its interval is shown beside it.
-* Gate B counts the prompts whose answer the model itself ranks 5 or better: for any other, rank 5 is never reached for
-  good. An answer that a lens never finds counts as found at row n + 1. Shifts are whole rows and are compared with the
-  unrounded threshold, so that 2.25 rows ask for 3.
+* Gates A and D must hold both on the prompts and on held-out text. The median decides; its interval is only shown.
+* Gate B counts the prompts whose answer the model itself ranks 5 or better; for others, no lens is expected to reach
+  rank 5. An answer that a lens never finds counts as found at row n + 1. Shifts are whole rows, compared with the
+  unrounded threshold, so that 2.25 rows require 3.
 * Gate C takes the median over prompts; a single prompt above the threshold gives a remark.
-* A figure from fewer than `MIN_SAMPLES` prompts or sequences decides nothing and the gate is not passed; likewise
-  where a value was not finite.
-* The lens beats a baseline where the 95% interval of `Kpis.gain_bits` lies above `MIN_GAIN_BITS`: on held-out text,
-  because a few prompts cannot tell a small gain from none, and over the three depths at once, because a lens that
-  wins at one depth what it loses at another does more than calibrate. A lens that beats the norm lens and not both
-  other baselines is calibration-only. This is said whether or not the gates pass, and does not fail them: the first
-  baseline decides.
+* With fewer than `MIN_SAMPLES` prompts or sequences, or with a non-finite value, a check is undecided and its gate is
+  not passed.
+* The lens beats a baseline if the 95% interval of `Kpis.gain_bits` lies above `MIN_GAIN_BITS`. The gain is measured on
+  held-out text, since few prompts cannot resolve a small gain, and averaged over the three depths, since gains at one
+  depth may offset losses at another. A lens that beats the norm lens but not both other baselines is calibration-only.
+  This is reported whether or not the gates pass, and does not fail them.
 """
 
 from collections.abc import Callable
@@ -32,28 +30,28 @@ MAX_LAST_LAYER_KL_BITS = 0.05
 WORST_DELTA_KL_BITS = -0.1
 
 MIN_SAMPLES = 6
-"""The least number from which a 95% interval of a median exists: the range of 6 samples holds it with probability
-1 − 2/2⁶ = 0.97, that of 5 only with 0.94."""
+"""Smallest number of samples for a 95% interval of the median: the range of 6 samples contains the median with
+probability 1 − 2/2⁶ = 0.97, that of 5 with 0.94."""
 
 MIN_GAIN_BITS = 0.02
-"""A gain below this is none. On the demo, two lenses of bias and temperature that were trained on other text, or one of
-them half as long, differ by up to 0.010 bits with an interval without 0; a lens of rank 16 gains 0.19 bits on them."""
+"""Smallest gain in bits that counts. On the demo, bias-only lenses trained on different text or for half as long differ
+by up to 0.010 bits with an interval that excludes 0; a lens of rank 16 gains 0.19 bits over them."""
 
 SET_WORDS = {SUITE: "prompts", TEXT: "held-out text"}
 
 
 class Check(NamedTuple):
-    """One comparison of a gate.
+    """One comparison with a threshold.
 
     Attributes:
         gate: `A` to `D`.
-        what: What is compared, in words.
+        what: Description of the measured quantity.
         unit: `bits` or `frac`.
-        measured: The figure with its interval; None without samples.
-        threshold: What it is compared with.
-        margin: By how much it is on the right side; below 0: on the wrong one. None without samples.
-        passed: Whether it holds.
-        reason: Why it is not decidable; None where it is.
+        measured: Measured value with its interval; None without samples.
+        threshold: Threshold in the same unit.
+        margin: Distance from the threshold, positive if the check holds; None without samples.
+        passed: Whether the check holds.
+        reason: Reason why it is undecided; None if it is decided.
     """
 
     gate: str
@@ -67,14 +65,14 @@ class Check(NamedTuple):
 
 
 class Gate(NamedTuple):
-    """One gate: all of its comparisons have to hold.
+    """One gate; all of its checks must hold.
 
     Attributes:
-        letter: Its name.
-        checks: Its comparisons over the figures of a lens.
-        at_most: Whether a figure has to be at most its threshold; else at least.
-        in_brief: What is compared, short enough for a table of 80 columns; None: the comparison's own words, shortened.
-        spelled_out: Whether the comparison stands in full below that table.
+        letter: Letter of the gate.
+        checks: Returns its checks for the KPIs of a lens.
+        at_most: Whether the measured value must be at most the threshold; else at least.
+        in_brief: Description that fits a table of 80 columns; None: a shortened `Check.what`.
+        spelled_out: Whether the full description is printed below the table.
     """
 
     letter: str
@@ -85,16 +83,16 @@ class Gate(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """The verdict of all gates over a lens.
+    """Result of all gates for a lens.
 
     Attributes:
-        checks: Every comparison, in the order of the gates.
-        gates: By gate, whether all its checks hold.
+        checks: All checks in the order of the gates.
+        gates: Whether all checks hold, by gate.
         passed: Whether all gates hold.
-        beats: By baseline, whether the lens beats it; None where this cannot be decided.
-        calibration_only: Whether it beats the norm lens only; None where this is not decidable.
-        early_rows: The thresholds of gate B in rows, by rank, as used.
-        num_cannot_pass: Prompts of gate B that no lens could pass: the norm lens finds their answer too early.
+        beats: Whether the lens beats a baseline, by baseline; None if undecided.
+        calibration_only: Whether it beats only the norm lens; None if undecided.
+        early_rows: Thresholds of gate B in rows, by rank.
+        num_cannot_pass: Prompts of gate B that no lens can pass, as the norm lens finds their answer too early.
     """
 
     checks: list[Check]
@@ -107,13 +105,13 @@ class Verdict(NamedTuple):
 
 
 def early_rows(num_blocks: int) -> dict[int, float]:
-    """By rank, the rows by which an answer has to be found earlier: 4 and 2, × n/32 in shorter models, at least 1."""
+    """Thresholds of gate B in rows, by rank: 4 and 2, scaled by n/32 in models with fewer blocks, at least 1."""
     scale = min(1.0, num_blocks / FULL_DEPTH_BLOCKS)
     return {rank: max(1.0, rows * scale) for rank, rows in MIN_EARLY_ROWS.items()}
 
 
 def judge(kpis: Kpis) -> Verdict:
-    """The verdict of every gate over the figures of a lens."""
+    """Evaluate every gate on the KPIs of a lens."""
     wanted = early_rows(kpis.num_blocks)
     by_gate = {gate.letter: gate.checks(kpis) for gate in GATES}
     gates = {letter: all(check.passed for check in checks) for letter, checks in by_gate.items()}
@@ -133,14 +131,14 @@ def judge(kpis: Kpis) -> Verdict:
 def _check(
     gate: str, what: str, unit: str, measured: Interval | None, threshold: float, reason: str | None, sign: int = 1
 ) -> Check:
-    """At least the threshold; with ``sign`` −1, at most."""
+    """Check that the value is at least the threshold; with ``sign`` −1, at most."""
     margin = None if measured is None else sign * (measured.estimate - threshold)
     passed = reason is None and margin is not None and margin >= 0
     return Check(gate, what, unit, measured, threshold, margin, passed, reason)
 
 
 def _undecidable(kpis: Kpis, where: str, num: int) -> str | None:
-    """Why a figure from ``num`` prompts or sequences decides nothing; None where it does."""
+    """Reason why a value from ``num`` prompts or sequences is undecided; None if it is decided."""
     kind = {SUITE: "prompts", TEXT: "sequences of held-out text"}[where]
     if not (kpis.text_is_finite if where == TEXT else not kpis.left_out["not_finite"]):
         return f"some {kind} have values that are not finite"
@@ -152,7 +150,7 @@ def _delta_reason(kpis: Kpis, where: str) -> str | None:
 
 
 def _to_final(kpis: Kpis, where: str) -> dict[int, Interval | None]:
-    """Median ΔKL against the norm lens, by depth percentile."""
+    """Median ΔKL over the norm lens in bits, by depth percentile."""
     deltas = kpis.median_delta_kl_bits["norm"][where]
     return {depth: None if delta is None else delta.to_final for depth, delta in deltas.items()}
 
@@ -202,11 +200,11 @@ GATES = (
     Gate("C", _gate_c, at_most=True, in_brief="KL of last row, tempered"),
     Gate("D", _gate_d),
 )
-"""All gates, in the order in which they are shown; `artifacts.verdict.GateName` has their letters."""
+"""All gates in the order of display; `artifacts.verdict.GateName` has their letters."""
 
 
 def gate_of(letter: str) -> Gate:
-    """The gate of a letter."""
+    """Return the gate with a letter."""
     return next(gate for gate in GATES if gate.letter == letter)
 
 

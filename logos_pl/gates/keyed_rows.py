@@ -1,4 +1,4 @@
-"""Rows of numbers, each under a key of its own, kept one by one for medians."""
+"""Metric that stores rows of numbers by key, for medians over all of them."""
 
 import torch
 from jaxtyping import Float, Int
@@ -8,13 +8,13 @@ from torchmetrics.utilities import dim_zero_cat
 
 
 class KeyedTable:
-    """What was collected, sorted by key, so that batches and processes leave no trace.
+    """Collected rows sorted by key, so that the result does not depend on batches and processes.
 
-    No tuple and no dataclass: of those, torchmetrics takes every tensor of one number and makes it a scalar.
+    Not a tuple or dataclass, as torchmetrics would squeeze their one-element tensors to scalars.
 
     Attributes:
-        keys: What each row is called.
-        values: The rows.
+        keys: Key of each row.
+        values: Rows.
     """
 
     def __init__(self, keys: Int[Tensor, " samples"], values: Float[Tensor, "samples columns"]) -> None:
@@ -42,12 +42,12 @@ class KeyedRows(Metric):
         self._start()
 
     def reset(self) -> None:
-        """Forget all rows."""
+        """Remove all rows."""
         super().reset()
         self._start()
 
     def _start(self) -> None:
-        """No rows, but of the right shape and type, which a process that is given none would not know otherwise."""
+        """Initialise with empty tensors of the right shape and dtype, for processes that receive no rows."""
         self.update(torch.zeros(0, dtype=torch.int64), torch.zeros(0, self.num_columns))
 
     def update(self, keys: Int[Tensor, " samples"], values: Float[Tensor, "samples columns"]) -> None:
@@ -65,9 +65,9 @@ class KeyedRows(Metric):
         """All rows, sorted by key.
 
         Raises:
-            ValueError: If a key came twice: something was measured twice.
+            ValueError: If a key is duplicated, that is, something was measured twice.
         """
         keys, order = dim_zero_cat(self.keys).sort()
         if bool((keys[1:] == keys[:-1]).any()):
-            raise ValueError("A key came twice: something was measured twice.")
+            raise ValueError("A key is duplicated: something was measured twice.")
         return KeyedTable(keys, dim_zero_cat(self.values)[order])

@@ -1,4 +1,4 @@
-"""The figures the gates decide on, each with its bootstrap interval. Source: docs/method.md §6."""
+"""KPIs of the gates with bootstrap intervals. Source: docs/method.md §6."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -24,11 +24,11 @@ SUITE, TEXT = "suite", "held_out_text"
 
 
 class DeltaKl(NamedTuple):
-    """Median of how many bits a lens is closer to the model than a baseline; above 0: the lens is better.
+    """Median ΔKL over a baseline in bits; positive if the lens is closer to the model.
 
     Attributes:
-        to_final: Of KL(P_L ‖ P_final), which decides.
-        from_final: Of KL(P_final ‖ P_L), beside it.
+        to_final: For KL(P_row ‖ P_final), which the gates use.
+        from_final: For KL(P_final ‖ P_row), for comparison.
     """
 
     to_final: Interval
@@ -46,12 +46,12 @@ DeltaByDepth = dict[int, DeltaKl | None]
 
 
 class Earliness(NamedTuple):
-    """By how many rows an answer is found earlier, per prompt, and how early that could be.
+    """By how many rows a lens finds an answer earlier than the norm lens.
 
     Attributes:
-        shift: First row of the norm lens minus first row of the judged lens.
-        largest: The largest shift possible: no answer can be found before the first row that has a translator, which is
-            row 1 of a tuned lens, and an answer that the norm lens finds before it cannot be found earlier.
+        shift: First row of the norm lens minus first row of the evaluated lens.
+        largest: Largest possible shift: a lens cannot find an answer before its first row with a translator (row 1 for
+            a tuned lens), nor earlier than the norm lens if that finds it before this row.
     """
 
     shift: int
@@ -59,23 +59,23 @@ class Earliness(NamedTuple):
 
 
 class Kpis(NamedTuple):
-    """The figures of a lens. Where there are no samples, an interval is None.
+    """KPIs of a lens; an interval without samples is None.
 
     Attributes:
         num_blocks: Number n of blocks.
-        num_prompts: Prompts given.
-        num_used: Prompts that are neither unresolved nor broken by values that are not finite.
+        num_prompts: Prompts in the suite.
+        num_used: Prompts that are resolved and have only finite values.
         num_sequences: Sequences of held-out text.
         median_delta_kl_bits: By baseline, by `SUITE` or `TEXT`, by depth percentile.
-        gain_bits: By baseline: median over held-out positions of the difference of KL(P_L ‖ P_final), mean over the
-            three depths.
-        earliness_shift: By rank: median shift over prompts where the model's own rank of the answer qualifies.
+        gain_bits: By baseline: median over held-out positions of the ΔKL(P_row ‖ P_final) averaged over the three
+            depths.
+        earliness_shift: By rank: median shift over prompts whose answer the model itself ranks at least as high.
         last_layer_kl_after_temp_bits: Median over prompts.
         last_layer_kl_after_temp_bits_max: Largest over prompts.
-        rank1_coverage_gain: Mean over prompts of the share of rows at rank 1, judged lens minus norm lens.
-        early: By prompt whose answer the model itself ranks 5 or better: earliness for ranks 10 and 5.
-        left_out: By reason, the prompts that some figures are without.
-        text_is_finite: Whether every value of the held-out text is finite.
+        rank1_coverage_gain: Mean over prompts of the share of rows at rank 1, evaluated lens minus norm lens.
+        early: Earliness for ranks 10 and 5, for every prompt whose answer the model itself ranks 5 or better.
+        left_out: Prompts excluded from some KPIs, by reason.
+        text_is_finite: Whether all values on held-out text are finite.
     """
 
     num_blocks: int
@@ -94,39 +94,39 @@ class Kpis(NamedTuple):
 
 
 def first_row_within(ranks: Sequence[int], rank: int) -> int:
-    """The first row where the answer's rank is at most ``rank``; n + 1 where none is.
+    """First row where the answer's rank is at most ``rank``; n + 1 if there is none.
 
-    With a head that is exact, row n is the model itself, and a row is always found where the model's own rank
-    qualifies; a tie broken by rounding can still make it differ.
+    With an exact head, row n equals the model, so a row is found whenever the model's own rank qualifies, except for
+    ties broken by rounding.
     """
     return next((row for row, found in enumerate(ranks) if found <= rank), len(ranks))
 
 
 def earliness(prompt: PromptMeasurements, rank: int, lens: str = DECIDES) -> Earliness:
-    """By how many rows a lens finds the answer earlier than the norm lens.
+    """Earliness of a lens at a prompt.
 
     Raises:
         ValueError: If the prompt's answer is not resolved.
     """
     norm, judged = (first_row_within(_ranks(prompt, name), rank) for name in ("norm", lens))
     first_row = kind_of(lens).first_row
-    assert first_row is not None, "the norm lens is not judged"
+    assert first_row is not None, "the norm lens has no gates"
     return Earliness(norm - judged, max(norm - first_row, 0))
 
 
 def measure(
     prompts: Sequence[PromptMeasurements], text: TextMeasurements, num_blocks: int, lens: str = DECIDES
 ) -> Kpis:
-    """All figures of a lens.
+    """Compute all KPIs of a lens.
 
-    A prompt whose answer is unresolved is left out of every figure, and so is one with a value that is not finite; one
-    without an answer is left out of those that need it. `Kpis.left_out` names them.
+    Prompts with an unresolved answer or a non-finite value are excluded from all KPIs; prompts without an answer are
+    excluded from those that need it. `Kpis.left_out` names them.
 
     Args:
-        prompts: The suite.
-        text: Positions of held-out text; there may be none.
+        prompts: Measurements of the suite.
+        text: Measurements on held-out text, possibly of no position.
         num_blocks: Number n of blocks.
-        lens: The lens that is judged.
+        lens: Lens to evaluate.
 
     Raises:
         ValueError: If a lens or a row is missing.
@@ -160,7 +160,7 @@ def measure(
 
 
 def interval(samples: Sequence[float], statistic: Statistic = "median") -> Interval | None:
-    """The statistic of independent samples with its bootstrap interval; None without samples."""
+    """Statistic of independent samples with its bootstrap interval; None without samples."""
     return bootstrap_interval(_fp64(samples), statistic)
 
 
@@ -169,7 +169,7 @@ def _fp64(numbers: Sequence[float] | Sequence[Sequence[float]]) -> Tensor:
 
 
 def _depths(num_blocks: int) -> dict[int, int]:
-    """The row at each depth percentile."""
+    """Row at each depth percentile."""
     return depth_percentile_rows(num_blocks)
 
 
@@ -180,7 +180,7 @@ def _delta(to_final: Tensor, from_final: Tensor, clusters: Tensor | None) -> Del
 
 
 def _suite_delta(prompts: Sequence[PromptMeasurements], baseline: str, lens: str, num_blocks: int) -> DeltaByDepth:
-    """The differences after the prompts, which are independent of each other."""
+    """ΔKL over the prompts, resampled by prompt."""
 
     def of(name: str) -> tuple[Tensor, Tensor]:
         figures = [prompt.lenses[name] for prompt in prompts]
@@ -193,7 +193,7 @@ def _suite_delta(prompts: Sequence[PromptMeasurements], baseline: str, lens: str
 
 
 def _text_differences(text: TextMeasurements, baseline: str, lens: str) -> tuple[Tensor, Tensor]:
-    """Both differences at every percentile and position, in fp64."""
+    """ΔKL in both directions at every percentile and position, in fp64."""
     to_final, from_final = (
         values[baseline].double() - values[lens].double() for values in (text.kl_to_final_bits, text.kl_from_final_bits)
     )
@@ -201,7 +201,7 @@ def _text_differences(text: TextMeasurements, baseline: str, lens: str) -> tuple
 
 
 def _text_delta(text: TextMeasurements, baseline: str, lens: str, num_blocks: int) -> DeltaByDepth:
-    """The differences at positions of text, resampled by sequence."""
+    """ΔKL over positions of text, resampled by sequence."""
     to_final, from_final = _text_differences(text, baseline, lens)
     return {
         depth: _delta(to_final[slot], from_final[slot], text.sequences)
@@ -214,7 +214,7 @@ def _gain(text: TextMeasurements, baseline: str, lens: str) -> Interval | None:
 
 
 def _coverage_gain(prompt: PromptMeasurements, lens: str) -> float:
-    """The share of rows at rank 1 under a lens minus under the norm lens."""
+    """Share of rows at rank 1 for a lens minus that for the norm lens."""
     share = {
         name: sum(rank == 1 for rank in _ranks(prompt, name)) / len(_ranks(prompt, name)) for name in ("norm", lens)
     }

@@ -1,4 +1,4 @@
-"""Measurements that the gates decide on: of every lens after prompts and at positions of text; which prompts count."""
+"""Inputs of the gates: measurements of every lens on prompts and text, and the selection of prompts."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,18 +11,18 @@ from logos_pl.functional.depth import depth_percentile_rows
 from logos_pl.kinds.registry import baselines, judged
 
 DECIDES = "tuned"
-"""The lens whose verdict is the command's; other judged lenses are evaluated beside it."""
+"""Lens whose verdict sets the exit status; other lenses with gates are only reported."""
 
 RANKS = (10, 5, 1)
-"""An answer counts as found from the first row on where its rank is at most this."""
+"""Ranks: an answer counts as found at the first row where its rank is at most this."""
 
 
 class LensMeasurements(NamedTuple):
-    """What one lens reads after one prompt, at rows 0 … n.
+    """Measurements of one lens after one prompt, at rows 0 … n.
 
     Attributes:
-        kl_to_final_bits: KL(P_L ‖ P_final).
-        kl_from_final_bits: KL(P_final ‖ P_L).
+        kl_to_final_bits: KL(P_row ‖ P_final).
+        kl_from_final_bits: KL(P_final ‖ P_row).
         answer_rank: Rank of the answer's first token; None without a resolved answer.
     """
 
@@ -32,14 +32,14 @@ class LensMeasurements(NamedTuple):
 
 
 class PromptMeasurements(NamedTuple):
-    """What all lenses read after one prompt.
+    """Measurements of all lenses after one prompt.
 
     Attributes:
-        prompt_id: What the prompt is called in the report.
-        answer_status: `resolved`, `unresolved` (its letters merge with the prompt's last token) or `none`.
-        final_rank: Rank of the answer under the model itself; None without a resolved answer.
-        last_layer_kl_after_temp_bits: What is left between row n and the model's output at the best temperature.
-        lenses: Figures by lens, for each of `read_by_test`.
+        prompt_id: Name of the prompt in the report.
+        answer_status: `resolved`, `unresolved` (merges with the prompt's last token) or `none`.
+        final_rank: Rank of the answer in the model's output; None without a resolved answer.
+        last_layer_kl_after_temp_bits: KL between row n and the model's output at the best temperature.
+        lenses: Measurements by lens, for the lenses in `read_by_test`.
     """
 
     prompt_id: str
@@ -50,12 +50,12 @@ class PromptMeasurements(NamedTuple):
 
 
 class TextMeasurements(NamedTuple):
-    """What all lenses read at positions of held-out text, at the rows of the depth percentiles, in their order.
+    """Measurements of all lenses at positions of held-out text, at the rows of the depth percentiles.
 
     Attributes:
-        sequences: Which sequence each position is from; positions of one are resampled together.
-        kl_to_final_bits: KL(P_L ‖ P_final) by lens.
-        kl_from_final_bits: KL(P_final ‖ P_L) by lens.
+        sequences: Sequence index of each position; positions of a sequence are resampled together.
+        kl_to_final_bits: KL(P_row ‖ P_final) by lens.
+        kl_from_final_bits: KL(P_final ‖ P_row) by lens.
     """
 
     sequences: Int[Tensor, " pos"]
@@ -64,12 +64,12 @@ class TextMeasurements(NamedTuple):
 
 
 class Sorted(NamedTuple):
-    """The prompts by what they can be used for.
+    """Prompts by usability.
 
     Attributes:
-        used: Those that are neither unresolved nor have a value that is not finite.
-        answered: Those of them with an answer.
-        left_out: By reason, the names of the prompts that some or all figures are without.
+        used: Resolved prompts with only finite values.
+        answered: Used prompts with an answer.
+        left_out: Names of prompts excluded from some or all KPIs, by reason.
     """
 
     used: list[PromptMeasurements]
@@ -78,25 +78,25 @@ class Sorted(NamedTuple):
 
 
 def read_by_test() -> tuple[str, ...]:
-    """The lenses that a test reads where they are there: the one that decides, the baselines, other judged ones."""
+    """Lenses that a test evaluates if available: the one that decides, the baselines, others with gates."""
     return (DECIDES, *baselines(), *(lens for lens in judged() if lens != DECIDES))
 
 
 def shown_by_row() -> tuple[str, ...]:
-    """The lenses whose figures are shown row by row where they are there: the norm lens and the judged ones."""
+    """Lenses shown row by row if available: the norm lens and those with gates."""
     return ("norm", *judged())
 
 
 def compared(lens: str) -> tuple[str, ...]:
-    """A judged lens and the baselines it is compared with: its verdict must not depend on any other lens."""
+    """A lens and its baselines; its verdict must not depend on any other lens."""
     return (lens, *baselines())
 
 
 def check(prompts: Sequence[PromptMeasurements], text: TextMeasurements, num_blocks: int, lens: str = DECIDES) -> None:
-    """Refuse figures of a judged lens that lack a lens, a row or a position, before they can pass for few.
+    """Check that the measurements of a lens are complete, rather than computing KPIs on fewer samples.
 
     Raises:
-        ValueError: Naming prompt and lens.
+        ValueError: A lens, a row or a position is missing.
     """
     for prompt in prompts:
         for name in compared(lens):
@@ -122,7 +122,7 @@ def _complete(prompt: PromptMeasurements, name: str, num_rows: int) -> bool:
 
 
 def sort(prompts: Sequence[PromptMeasurements], lens: str = DECIDES) -> Sorted:
-    """Which prompts count for what in judging a lens, and who is left out for which reason."""
+    """Select the prompts for the KPIs of a lens."""
     unresolved = [prompt for prompt in prompts if prompt.answer_status == "unresolved"]
     resolved = [prompt for prompt in prompts if prompt.answer_status != "unresolved"]
     used = [prompt for prompt in resolved if prompt_is_finite(prompt, lens)]
@@ -136,17 +136,17 @@ def sort(prompts: Sequence[PromptMeasurements], lens: str = DECIDES) -> Sorted:
 
 
 def qualifies(prompt: PromptMeasurements, rank: int) -> bool:
-    """Whether the model itself ranks the answer ``rank`` or better at the end: else no lens can find it early."""
+    """Whether the model's output ranks the answer ``rank`` or better; otherwise no lens can find it early."""
     return prompt.final_rank is not None and prompt.final_rank <= rank
 
 
 def prompt_is_finite(prompt: PromptMeasurements, lens: str = DECIDES) -> bool:
-    """Whether every figure of a judged lens and its baselines is finite."""
+    """Whether all values of a lens and its baselines are finite."""
     values = [value for name in compared(lens) for part in prompt.lenses[name][:2] for value in part]
     return all(math.isfinite(value) for value in [*values, prompt.last_layer_kl_after_temp_bits])
 
 
 def text_is_finite(text: TextMeasurements, lens: str = DECIDES) -> bool:
-    """Whether every figure of a judged lens and its baselines is finite."""
+    """Whether all values of a lens and its baselines are finite."""
     both = (text.kl_to_final_bits, text.kl_from_final_bits)
     return all(bool(values[name].isfinite().all()) for values in both for name in compared(lens))

@@ -1,4 +1,4 @@
-"""`logos-pl test`: the lenses on held-out text and on a suite of facts, as Lightning runs them."""
+"""LightningModule of `logos-pl test`: evaluates lenses on held-out text and on a suite of facts."""
 
 from collections.abc import Sequence
 
@@ -21,14 +21,14 @@ from logos_pl.settings.model import ModelSettings
 
 
 class GateModule(LensModule):
-    """Reads both evaluation sets with the judged lenses and their baselines.
+    """Evaluates lenses and their baselines on both evaluation sets.
 
     Args:
-        settings: The frozen model, and how it is decoded.
+        settings: Options of the frozen model and its head.
 
     Attributes:
-        evaluator: What the gates are measured by; None until the test starts.
-        gate_readings: What was measured, merged over processes; None until it has ended.
+        evaluator: Metrics of the gates; None until the test starts.
+        gate_readings: Measurements merged over processes; None until the test ends.
     """
 
     def __init__(self, settings: ModelSettings) -> None:
@@ -38,15 +38,15 @@ class GateModule(LensModule):
 
     @together
     def on_test_start(self) -> None:
-        """Fit the calibration baseline on the validation text, and set up what the gates are measured by.
+        """Fit the temperatures of the calibration baseline on validation text, and create the evaluator.
 
         Raises:
-            InputError: The lens has no bias-only lens beside it.
+            InputError: The lens was fitted without a bias-only lens.
         """
         data: TestText = self.trainer.datamodule  # type: ignore[attr-defined]
         if "bias" not in self.lenses:
             raise InputError(
-                "The lens was fitted without a bias-only lens, which the gates compare with: "
+                "The lens was fitted without a bias-only lens, which the gates need as a baseline: "
                 "fit it again with --model.bias_only true."
             )
         norm = NormLens(self.head)
@@ -56,11 +56,11 @@ class GateModule(LensModule):
         lenses = {"norm": norm, "norm_tau": TemperedLens(norm, inv_tau)}
         lenses |= {name: self.lenses[name] for name in ("bias", *judged()) if name in self.lenses}
         self.evaluator = GateEvaluator(self.frozen, lenses, data.asked, self.settings.block_bytes)
-        if self.device.type != "mps":  # which has no float64: there the sums stay on the CPU
+        if self.device.type != "mps":  # MPS has no float64, so its sums stay on the CPU
             self.evaluator.to(self.device)
 
     def _validation_residuals(self, batches: Sequence[TextBatch]) -> Float[Tensor, "rows pos d_model"]:
-        """Every row at the positions of held-out text: once, and on the CPU, as it is looked at only in pieces."""
+        """Residuals of every row at the sampled positions, on the CPU, as they are processed in blocks."""
         lm, rows = self.frozen, self.rows
         num_pos = sum(batch.positions.numel() for batch in batches)
         kept = torch.empty(len(rows), num_pos, lm.d_model, dtype=lm.stream_dtype, device="cpu")
@@ -72,7 +72,7 @@ class GateModule(LensModule):
         return kept
 
     def test_step(self, batch: TextBatch | PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Read a batch of either evaluation set."""
+        """Evaluate a batch of text or prompts."""
         assert self.evaluator is not None
         if isinstance(batch, TextBatch):
             self.evaluator.read_text(batch)
@@ -80,6 +80,6 @@ class GateModule(LensModule):
             self.evaluator.read_prompts(batch)
 
     def on_test_epoch_end(self) -> None:
-        """Merge what the processes have read."""
+        """Merge the measurements of all processes."""
         assert self.evaluator is not None
         self.gate_readings = self.evaluator.compute()

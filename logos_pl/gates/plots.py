@@ -1,4 +1,4 @@
-"""Pictures of a judged lens: its rows on held-out text, and how much it gains where. Source: docs/method.md §7."""
+"""Plots of a test: measures by row on held-out text, and gains over the baselines. Source: docs/method.md §7."""
 
 from collections.abc import Mapping
 
@@ -19,7 +19,7 @@ SET_STYLES = {SUITE: ("o", "prompts"), TEXT: ("s", "held-out text")}
 
 
 def rows_figure(rows: RowFigures, bits_per_byte: Mapping[str, Float[Tensor, " rows"]], model_name: str) -> Figure:
-    """KL both ways, top-1 agreement and the true next token's cost against depth, for every lens shown."""
+    """Plot KL in both directions, top-1 agreement and bits per byte of the next token against depth, for each lens."""
     figure = Figure(figsize=(11, 7), layout="constrained")
     panels = figure.subplots(2, 2)
     figure.suptitle("".join(drawable(f"{model_name}: means over held-out text")), parse_math=False)
@@ -45,7 +45,7 @@ def _draw(axes: Axes, lines: Mapping[str, Tensor], label: str) -> None:
 
 
 def gains_figure(kpis: Kpis, model_name: str) -> Figure:
-    """Median ΔKL at the depth percentiles against each baseline, and earliness, with their 95% intervals."""
+    """Plot median ΔKL over each baseline at the depth percentiles, and earliness, with 95% intervals."""
     figure = Figure(figsize=(11, 5), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(2, 1))
     title = "".join(drawable(f"{model_name}: what the {kind_of(DECIDES).label} gains (95% bootstrap intervals)"))
@@ -83,7 +83,7 @@ def _intervals(axes: Axes, found: Mapping[float, Interval], marker: str, colour:
     if not found:
         return
     middle = np.array([of.estimate for of in found.values()])
-    # Rounding may put an end of the interval on the wrong side of its own middle.
+    # By rounding, an interval may exclude its own centre.
     below = np.maximum(middle - [of.low for of in found.values()], 0)
     above = np.maximum([of.high for of in found.values()] - middle, 0)
     axes.errorbar(

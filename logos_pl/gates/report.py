@@ -1,4 +1,4 @@
-"""The gates' verdict as `gates.json` holds it and as the terminal shows it. Source: docs/method.md §6."""
+"""Results of the gates for `gates.json` and for the terminal. Source: docs/method.md §6."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -31,7 +31,7 @@ _LEFT_OUT_WORDS = {
 
 
 class TableRow(NamedTuple):
-    """One line of the terminal's table, which fits into 80 columns: figures in bits, or shares in percent."""
+    """One line of the terminal's table, at most 80 columns wide: values in bits, or shares in percent."""
 
     gate: str
     what: str
@@ -43,18 +43,18 @@ class TableRow(NamedTuple):
 
 @dataclass(frozen=True)
 class GateReport:
-    """All that is reported of one lens.
+    """Report on one lens.
 
     Attributes:
-        kpis: The figures.
-        verdict: What the gates make of them.
+        kpis: KPIs of the lens.
+        verdict: Result of the gates.
     """
 
     kpis: Kpis
     verdict: Verdict
 
     def acceptance(self) -> dict[str, Any]:
-        """The verdicts as plain values, for `provenance.json` and as a part of `gates.json`."""
+        """Results of the gates as plain values, for `provenance.json` and `gates.json`."""
         return {
             "passed": self.verdict.passed,
             "calibration_only": self.verdict.calibration_only,
@@ -74,7 +74,7 @@ class GateReport:
         }
 
     def figures(self) -> dict[str, Any]:
-        """The KPIs as plain values, for `provenance.json` and as a part of `gates.json`."""
+        """KPIs as plain values, for `provenance.json` and `gates.json`."""
         kpis = self.kpis
         return {
             "median_delta_kl_bits": {
@@ -95,7 +95,7 @@ class GateReport:
         }
 
     def to_plain(self) -> dict[str, Any]:
-        """Everything as plain values without NaN: what `gates.json` holds."""
+        """Contents of `gates.json` as plain values, without NaN."""
         kpis = self.kpis
         return {
             "schema_version": SCHEMA_VERSION,
@@ -109,11 +109,11 @@ class GateReport:
         }
 
     def table(self) -> list[TableRow]:
-        """A row per comparison, in the order of the gates."""
+        """Lines of the table, one per check, in the order of the gates."""
         return [_row(check) for check in self.verdict.checks]
 
     def baselines(self) -> list[tuple[str, str, str]]:
-        """Each baseline in words, the lens's gain over it on held-out text in bits, and whether it is beaten."""
+        """Description of each baseline, gain over it on held-out text in bits, and whether the lens beats it."""
         said = {True: "beaten", False: "not beaten", None: "undecided"}
         rows = []
         for baseline, gain in self.kpis.gain_bits.items():
@@ -122,14 +122,14 @@ class GateReport:
         return rows
 
     def summary(self) -> str:
-        """The verdict in one line."""
+        """Verdict in one line."""
         failed = [gate for gate, passed in self.verdict.gates.items() if not passed]
         text = f"gate(s) {', '.join(failed)} not passed" if failed else "all gates passed"
         return f"{text}; calibration-only" if self.verdict.calibration_only else text
 
 
 def remarks(kpis: Kpis, verdict: Verdict) -> list[str]:
-    """What a reader must know beside the verdict, one sentence each; without them a pass is one without remark."""
+    """Remarks that qualify the verdict, one sentence each; empty if there is nothing to qualify."""
     found = [
         f"At {depth}% depth over {SET_WORDS[where]}, the two directions of KL disagree on which lens is closer."
         for where in (SUITE, TEXT)
@@ -188,6 +188,6 @@ def _row(check: Check) -> TableRow:
 
 
 def _in_brief(check: Check) -> str:
-    """What is compared, so short that the table fits into 80 columns; bits unless it is a share."""
+    """Description of the check that fits a table of 80 columns; the unit is bits, or percent for shares."""
     in_brief = gate_of(check.gate).in_brief
     return in_brief or check.what.replace("of any depth, ", "").replace(" depth", "").replace("held-out text", "text")

@@ -1,4 +1,4 @@
-"""The gates' tables as CSV: one line per prompt, one line per row. Source: docs/method.md §6."""
+"""CSV tables of a test: one line per prompt, one line per row. Source: docs/method.md §6."""
 
 import csv
 import io
@@ -23,16 +23,15 @@ from logos_pl.gates.measurements import (
 from logos_pl.kinds.registry import judged
 
 RowFigures = Mapping[str, Mapping[str, Float[Tensor, " rows"]]]
-"""By lens and quantity, means over held-out positions for rows 0 … n."""
+"""Means over held-out positions for rows 0 … n, by lens and quantity."""
 
 
 def prompts_csv(prompts: Sequence[PromptMeasurements], num_blocks: int) -> str:
-    """What every gate over prompts is computed from, and why a prompt is left out of some.
+    """CSV of the measurements by prompt from which the gates are computed.
 
-    KL is at the rows of the depth percentiles; `first_rank_le_*` are rows, n + 1 where never reached;
-    `earliness_rank_le_*` is norm minus tuned, empty where the model itself does not rank the answer so high;
-    `left_out` says why some or all figures are without the prompt. Judged lenses beside the tuned one have columns of
-    their own, such as `…_imported…`.
+    KL is given at the rows of the depth percentiles. `first_rank_le_*` are rows, n + 1 if never reached.
+    `earliness_rank_le_*` is norm minus tuned, empty if the model itself ranks the answer lower. `left_out` is the
+    reason why the prompt is excluded from some or all KPIs. Other lenses with gates add columns, such as `…_imported…`.
     """
     depths = depth_percentile_rows(num_blocks)
     read = [lens for lens in read_by_test() if all(lens in prompt.lenses for prompt in prompts)]
@@ -74,7 +73,7 @@ def _prompt_row(prompt: PromptMeasurements, rows: list[int], read: list[str]) ->
 
 
 def rows_csv(rows: RowFigures, bits_per_byte: Mapping[str, Float[Tensor, " rows"]]) -> str:
-    """Means over held-out positions, lens by lens: both divergences, agreement, the true next token's cost."""
+    """CSV of means over held-out positions by lens and row: both divergences, top-1 agreement, next-token cost."""
     shown = [lens for lens in shown_by_row() if lens in rows]
     quantities = ("kl_to_final_bits", "kl_from_final_bits", "top1_agree", "entropy_bits")
     header = ["layer", "depth_frac"]

@@ -1,4 +1,4 @@
-"""Cross-entropy to the true next token, summed over batches and processes."""
+"""Metric of the cross-entropy with the true next token, summed over batches and processes."""
 
 from typing import NamedTuple
 
@@ -10,12 +10,11 @@ from logos_pl.lenses.skipping import NextTokenSums
 
 
 class Perplexities(NamedTuple):
-    """What the sums come to.
+    """Perplexities computed from the sums.
 
     Attributes:
-        num_tokens: Tokens predicted.
-        by_row: exp(mean nats per token), in the order of the rows. No tensor: torchmetrics makes one of one number a
-            scalar.
+        num_tokens: Number of predicted tokens.
+        by_row: exp(mean nats per token) by row. Not a tensor, as torchmetrics would squeeze one of a single element.
     """
 
     num_tokens: int
@@ -23,10 +22,10 @@ class Perplexities(NamedTuple):
 
 
 class TokenSums(Metric):
-    """Adds up `NextTokenSums` in fp64.
+    """Accumulates `NextTokenSums` in fp64.
 
     Args:
-        num_rows: Rows that are read.
+        num_rows: Number of rows evaluated.
     """
 
     full_state_update = False
@@ -45,7 +44,7 @@ class TokenSums(Metric):
         self.num_tokens += sums.num_tokens
 
     def compute(self) -> Perplexities:
-        """The perplexities over everything.
+        """Return the perplexities over all batches and processes.
 
         Raises:
             ValueError: If no token was predicted.

@@ -1,4 +1,4 @@
-"""The end of a test: the verdict on the terminal, in TensorBoard and beside the lens."""
+"""End of a test: prints the verdict, logs it to TensorBoard and writes it to the folder of the lens."""
 
 import io
 import json
@@ -36,13 +36,13 @@ from logos_pl.modules.kl_table import print_kl_table
 
 
 class GateWriter(Callback):
-    """Passes a verdict on every judged lens when the test has read everything, and records it.
+    """Evaluates the gates of every lens at the end of the test, and records the results.
 
-    The tuned lens alone decides on the command's exit status.
+    Only the tuned lens decides on the exit status.
 
     Args:
-        folder: the artifact that is judged, or the folder of the checkpoint.
-        is_artifact: whether it is an artifact, whose provenance and card take the verdict in.
+        folder: Folder of the artifact, of the checkpoint or of the logs.
+        is_artifact: Whether it is an artifact, whose provenance and card are updated with the verdict.
     """
 
     def __init__(self, folder: Path, is_artifact: bool) -> None:
@@ -53,16 +53,16 @@ class GateWriter(Callback):
 
     @together
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Check before anything is read whether the verdict can be written.
+        """Check before the test that the verdict can be written.
 
         Raises:
-            RunError: the disk refuses.
+            RunError: The folder cannot be written.
         """
         if trainer.is_global_zero:
             check_writable(self.folder.parent if self.is_artifact else self.folder)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Judge, in every process; the first one prints and writes."""
+        """Evaluate the gates in every process; the first one prints and writes."""
         assert isinstance(pl_module, GateModule)
         readings = pl_module.gate_readings
         assert readings is not None
@@ -97,10 +97,10 @@ class GateWriter(Callback):
         self._log(trainer, readings, bytes_per_token, name, exported_step(origin))
 
     def raise_unless_passed(self) -> None:
-        """End the command with a status of its own where a gate was not passed.
+        """Raise if the tuned lens failed a gate.
 
         Raises:
-            GatesNotPassedError: naming the gates.
+            GatesNotPassedError: A gate was not passed; the message names it.
         """
         if self.report is not None and not self.report.verdict.passed:
             raise GatesNotPassedError(f"{self.report.summary()}: the table above says by how much.")
@@ -135,7 +135,7 @@ class GateWriter(Callback):
             _print_gates(report, lens)
 
     def _log(self, trainer: Trainer, readings: GateReadings, bytes_per_token: float, name: str, step: int) -> None:
-        """Scalars and figures for TensorBoard, at the step of the lens: those of several lenses make a history."""
+        """Log scalars and figures to TensorBoard at the step of the lens, so that several tests form a curve."""
         if not isinstance(trainer.logger, TensorBoardLogger):
             return
         assert self.report is not None
@@ -159,7 +159,7 @@ def _report(readings: GateReadings, module: GateModule, lens: str) -> GateReport
 
 
 def _print_gates(report: GateReport, lens: str) -> None:
-    """A lens's gates, its gains over the baselines, the remarks and the verdict."""
+    """Print gates, gains over the baselines, remarks and verdict of a lens."""
     kpis = report.kpis
     say(
         f"\nGates over {kpis.num_used} prompts and {kpis.num_sequences} sequences of text: how much closer the\n"
@@ -178,7 +178,7 @@ def _print_gates(report: GateReport, lens: str) -> None:
 
 
 def gate_table(report: GateReport) -> Table:
-    """One line per comparison: what was measured, threshold, margin and verdict."""
+    """Table of the checks: measured value, threshold, margin and result."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("gate", no_wrap=True)
     table.add_column("what")
@@ -193,7 +193,7 @@ def gate_table(report: GateReport) -> Table:
 
 
 def baseline_table(report: GateReport) -> Table:
-    """One line per baseline: what the judged lens gains over it, and whether that counts."""
+    """Table of the baselines: gain over each, and whether it counts."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
     for cells in report.baselines():
         table.add_row(*(escape(cell) for cell in cells))
@@ -205,7 +205,7 @@ def _bits_per_byte(readings: GateReadings, bytes_per_token: float) -> dict[str, 
 
 
 def _skip_layers(readings: GateReadings) -> dict[str, Any]:
-    """The skip-layers check as plain values."""
+    """Skip-layers check as plain values."""
     skips = readings.skips
     return {
         "num_tokens": skips.num_tokens,
@@ -219,12 +219,12 @@ def _dtype(module: GateModule) -> str:
 
 
 def _or_none(value: float) -> float | None:
-    """The number; None where JSON has none, such as for a perplexity beyond fp64."""
+    """The number, or None if not finite, as for a perplexity that overflows."""
     return value if math.isfinite(value) else None
 
 
 def _skips(readings: GateReadings) -> str:
-    """The skip-layers check in words."""
+    """Skip-layers check in one sentence."""
     skips = readings.skips
     parts = [f"{skips.perplexity[0]:.4g} by the model itself"]
     parts += [f"{value:.4g} without its last {m} blocks" for m, value in skips.perplexity.items() if m != 0]

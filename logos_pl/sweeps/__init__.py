@@ -1,1 +1,1 @@
-"""`logos-pl predict`: prompts read at every row by every lens, and what is written of them."""
+"""Sweeps of prompts through every row and lens, and their output files: `logos-pl predict`."""

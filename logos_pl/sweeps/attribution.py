@@ -1,4 +1,4 @@
-"""Direct logit attribution: what embedding, attention, MLP and biases contribute to the logits after prompts."""
+"""Direct logit attribution: contributions of embedding, attention, MLP and biases to the logits after prompts."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +21,7 @@ from logos_pl.sweeps.records import ContributionRecord, LogitAttribution
 
 
 class Component(NamedTuple):
-    """One part of a logit: its name, its kind, and the block it is from, if any."""
+    """A component of a logit: name, kind and block, if any."""
 
     name: str
     kind: str
@@ -29,15 +29,15 @@ class Component(NamedTuple):
 
 
 class LogitParts(NamedTuple):
-    """The logits of one or two tokens after a prompt and what adds up to them, in nats, on the CPU.
+    """Logits of one or two tokens after a prompt and their components, in nats, on the CPU.
 
     Attributes:
-        token_ids: The answer's first token or, without a resolved answer, the one the model puts first; then the
-            contrast's first, where answer and contrast are resolved.
-        components: What the rows of `contributions` are.
-        contributions: In fp64.
-        norm_scale: What the final norm multiplies the last row by, frozen.
-        model_logits: The model's own, before any soft-cap.
+        token_ids: First token of the answer or, without a resolved answer, the model's top-1 token; then the first
+            token of the contrast, if both are resolved.
+        components: Component of each row of `contributions`.
+        contributions: Contributions in fp64.
+        norm_scale: Scale that the final norm applies to the last row, frozen.
+        model_logits: Logits of the model before any soft-cap.
         softcap: Bound of the model's logits, or None.
     """
 
@@ -50,17 +50,17 @@ class LogitParts(NamedTuple):
 
 
 class NotAttributed(NamedTuple):
-    """Stands where one prompt's logits could not be attributed to components.
+    """Result for a prompt whose logits could not be attributed.
 
     Attributes:
-        reason: Why, in one sentence.
+        reason: Reason in one sentence.
     """
 
     reason: str
 
 
 class DirectLogitAttribution:
-    """Attributes the logits after the prompts of a batch to components, from the forward pass of the sweep.
+    """Attributes the logits after the prompts of a batch to components, in the forward pass of the sweep.
 
     Args:
         lm: The frozen model.
@@ -78,7 +78,7 @@ class DirectLogitAttribution:
 
     @contextmanager
     def keeping(self, places: Int[Tensor, " prompts"]) -> Iterator[Float[Tensor, "blocks 2 prompts d_model"]]:
-        """What the branches of a forward within the `with` add at some places of the flattened batch."""
+        """Context that records the outputs of attention and MLP at some positions of the flattened batch."""
         anatomy = self.head.anatomy
         size = (anatomy.num_blocks, 2, len(places), anatomy.d_model)
         kept = torch.empty(size, dtype=self._dtype, device=self._device)
@@ -92,9 +92,9 @@ class DirectLogitAttribution:
         embedding: Float[Tensor, "prompts d_model"],
         last_row: Float[Tensor, "prompts d_model"],
     ) -> tuple[LogitParts | NotAttributed, ...]:
-        """The parts of every prompt's logits, from what was read at the prompts' last tokens.
+        """Components of every prompt's logits, from the branches recorded at the last tokens.
 
-        A prompt is left out where more than rounding is missing between the last row and what was added up to it.
+        A prompt is not attributed if the components differ from the last row by more than rounding.
         """
         logits = exact_logits(self._uncapped, last_row)
         added = torch.cat([embedding[None], branches.flatten(0, 1)]).cpu()
@@ -112,7 +112,7 @@ class DirectLogitAttribution:
         logits: Float[Tensor, " vocab"],
     ) -> LogitParts | NotAttributed:
         rounding = last_row - added.sum(dim=0)
-        # What is not finite is reported elsewhere.
+        # Non-finite values are reported elsewhere.
         if (rounding.abs() > rounding_bound(added, self._dtype)).any():
             return NotAttributed(
                 f"After the prompt {asked.prompt.prompt_id} ({asked.prompt.variant}), embedding, attention and MLP of "
@@ -137,7 +137,7 @@ class DirectLogitAttribution:
 def logit_attribution(
     asked: TokenizedPrompt, parts: LogitParts, token_string: Callable[[int], str]
 ) -> LogitAttribution:
-    """A prompt's attribution as records, the total last."""
+    """Attribution of a prompt as records, the total last."""
     token_id, contrast_id = (*parts.token_ids, None)[:2]
     assert token_id is not None
     contrast = None if contrast_id is None else token_string(contrast_id)
@@ -169,7 +169,7 @@ def logit_attribution(
 
 
 def _margin(logits: Sequence[float]) -> float | None:
-    """The first token's minus the second's; None without a second."""
+    """First logit minus second; None without a second."""
     return logits[0] - logits[1] if len(logits) == 2 else None
 
 

@@ -1,4 +1,4 @@
-"""A picture of direct logit attribution, component by component. Records in, figure out, no model."""
+"""Plot of direct logit attribution by component, from records."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -18,10 +18,10 @@ COLOURS = {
     "rounding": "tab:gray",
     "bias": "tab:purple",
 }
-"""By kind; the total is in the title."""
+"""Colours by kind of component; the total is in the title."""
 
 BAR = 0.4
-"""Width of a bar in blocks: attention and MLP of a block stand side by side."""
+"""Width of a bar in blocks; attention and MLP of a block are side by side."""
 
 Nats = Callable[[ContributionRecord], float | None]
 
@@ -29,15 +29,15 @@ Nats = Callable[[ContributionRecord], float | None]
 def contribution_figure(
     records: Sequence[PromptRecords], num_blocks: int, model_name: str, num_prompts: int | None = None
 ) -> Figure:
-    """Contributions in nats to the answer's logit and, if there are control prompts, to answer minus contrast.
+    """Plot contributions in nats to the answer's logit and, with control prompts, to answer minus contrast.
 
-    The first prompt (below, the first control prompt) is drawn as bars, the others as dots.
+    The first prompt (in the lower panel, the first control prompt) is drawn as bars, the others as dots.
 
     Args:
-        records: What a sweep has read, with the attribution of the logits.
+        records: Records with attribution.
         num_blocks: Number of transformer blocks n.
-        model_name: For the title.
-        num_prompts: How many prompts there were, if more than are drawn.
+        model_name: Name for the title.
+        num_prompts: Total number of prompts, if more than are drawn.
     """
     controls = [record for record in records if _total(record).margin_contribution_nats is not None]
     panels = 2 if controls else 1
@@ -63,7 +63,7 @@ def contribution_figure(
 
 
 def _draw(axes: Axes, records: Sequence[PromptRecords], num_blocks: int, nats: Nats) -> None:
-    """The first record as bars, the others as dots above and below them; blocks from left to right, biases last."""
+    """Draw the first record as bars and the others as dots; blocks from left to right, biases last."""
     alpha = max(0.15, min(0.6, 3.0 / max(len(records) - 1, 1)))
     for number, record in enumerate(records):
         parts = _parts(record)
@@ -92,7 +92,7 @@ def _name_places(axes: Axes, parts: Sequence[ContributionRecord], num_blocks: in
 
 
 def _place(part: ContributionRecord, num_blocks: int, parts: Sequence[ContributionRecord]) -> float:
-    """Where on the axis: blocks at their numbers, the embedding before the first, all others behind the last."""
+    """Place on the axis: blocks at their numbers, the embedding before the first, all others after the last."""
     if part.layer is not None:
         return part.layer + (BAR / 2 if part.kind == "mlp" else -BAR / 2)
     if part.kind == "embedding":
@@ -102,7 +102,7 @@ def _place(part: ContributionRecord, num_blocks: int, parts: Sequence[Contributi
 
 
 def _gap(num_blocks: int) -> float:
-    """Room for the name of a component, in blocks."""
+    """Space for the name of a component, in blocks."""
     return max(1.0, num_blocks / 10)
 
 
@@ -118,7 +118,7 @@ def _title(record: PromptRecords, nats: Nats) -> str:
 
 
 def _parts(record: PromptRecords) -> list[ContributionRecord]:
-    """What is drawn: all components but the total."""
+    """Components to draw: all except the total."""
     assert record.attribution is not None
     return [part for part in record.attribution.contributions if part.kind != "total"]
 

@@ -8,16 +8,15 @@ from logos_pl.settings.sweep import COPY_MARGIN, COPY_THRESHOLD
 from logos_pl.sweeps.records import COPY_THRESHOLDS, SOFT_WINDOWS
 
 SOFT_THRESHOLD = 0.33
-"""The same for the soft variants, at every row of the window."""
+"""Probability threshold of the soft variants, at every row of the window."""
 
 
 class CopyRule(NamedTuple):
-    """When a row counts as a copy.
+    """Condition for copy collapse.
 
     Attributes:
-        threshold: Probability that the top-1 token has to exceed; the soft variants and the sweep of thresholds have
-            their own.
-        margin: What it has to exceed the second by, in every variant; 0.10 can decide only below p = 0.55.
+        threshold: The top-1 probability must exceed it; soft variants and the sweep of thresholds have their own.
+        margin: The lead over the top-2 probability must exceed it, in every variant; 0.10 matters only below p = 0.55.
     """
 
     threshold: float = COPY_THRESHOLD
@@ -28,7 +27,7 @@ COPY_RULE = CopyRule()
 
 
 class RowTop(NamedTuple):
-    """A row's top-1 token, its probability and that of the second."""
+    """Top-1 token of a row, its probability and the top-2 probability."""
 
     top1_id: int
     p_top1: float
@@ -36,12 +35,12 @@ class RowTop(NamedTuple):
 
 
 class CopyFlags(NamedTuple):
-    """A row's copy flags.
+    """Copy flags of a row.
 
     Attributes:
-        strict: One row, at the rule's threshold.
-        soft: The last k rows, at `SOFT_THRESHOLD`, for k in `SOFT_WINDOWS`.
-        at: One row, at each of `COPY_THRESHOLDS`.
+        strict: This row at the rule's threshold.
+        soft: The last k rows at `SOFT_THRESHOLD`, for k in `SOFT_WINDOWS`.
+        at: This row at each of `COPY_THRESHOLDS`.
     """
 
     strict: bool
@@ -50,15 +49,15 @@ class CopyFlags(NamedTuple):
 
 
 def is_blank_or_punctuation(token: str) -> bool:
-    """Whether every character is whitespace or of Unicode category P or Z; so is a token that decodes to nothing."""
+    """Whether every character is whitespace or of Unicode category P or Z; True for an empty string."""
     return all(character.isspace() or unicodedata.category(character)[0] in "PZ" for character in token)
 
 
 def uncounted_ids(tokens: Mapping[int, str], special_ids: Set[int]) -> frozenset[int]:
-    """The tokens that never make a copy, however likely: whitespace, punctuation and special ones such as BOS.
+    """Tokens that never count as copies: whitespace, punctuation and special tokens such as BOS.
 
     Args:
-        tokens: The tokens in question, decoded.
+        tokens: Decoded tokens by id.
         special_ids: The tokenizer's special tokens.
     """
     return frozenset(id for id, token in tokens.items() if id in special_ids or is_blank_or_punctuation(token))
@@ -72,17 +71,16 @@ def copy_flags(
     identity_row: bool,
     rule: CopyRule = COPY_RULE,
 ) -> list[CopyFlags]:
-    """Every row's copy flags under one lens.
+    """Copy flags of every row for one lens.
 
-    A window of k rows that begins before row 0 makes no copy, nor does one with an uncounted token anywhere in it, nor
-    one with a probability that is NaN.
+    A window of k rows does not count if it begins before row 0, contains an uncounted token, or has a NaN probability.
 
     Args:
         rows: Rows 0 to n, in order.
         prompt_ids: The prompt's tokens.
         uncounted: Tokens that never count; see `uncounted_ids`.
-        identity_row: Row 0 repeats its input by construction. Alone it is flagged as it was read, for the milestones
-            to leave out; a window of a later row that reaches into it makes no copy.
+        identity_row: Whether row 0 repeats its input by construction. Row 0 itself is flagged, and milestones exclude
+            it; windows of later rows that include it do not count.
         rule: Threshold and margin.
     """
 
@@ -106,6 +104,6 @@ def copy_flags(
 
 
 def _is_slice(ids: Sequence[int], whole: Sequence[int]) -> bool:
-    """Whether `ids` stand in `whole` one right after the other."""
+    """Whether `ids` is a contiguous slice of `whole`."""
     length = len(ids)
     return any(list(whole[start : start + length]) == list(ids) for start in range(len(whole) - length + 1))

@@ -1,4 +1,4 @@
-"""Several models side by side: `evaluation-cross-models.md`, medians over each model's prompts."""
+"""Comparison of several models: `evaluation-cross-models.md`, with medians over each model's prompts."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -19,10 +19,10 @@ HOW_TO_READ = (
 
 
 def cross_model_report(sweeps: Sequence[ReportInput]) -> str:
-    """`evaluation-cross-models.md`: the same sections in the same order whatever was read.
+    """Return the text of `evaluation-cross-models.md`; its sections are always the same.
 
     Args:
-        sweeps: One per model, in the order of the lines.
+        sweeps: Input by model, in the order of the lines.
     """
     sections: dict[str, Callable[[Sequence[ReportInput]], str]] = {
         "Models": _models,

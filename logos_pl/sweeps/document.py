@@ -1,7 +1,7 @@
-"""The JSON document of one model's sweep: prompts are added one at a time, and little of each is kept.
+"""Builds the JSON document of a model's sweep, one prompt at a time.
 
-`output.schema.json`, beside this file, is its schema. What is kept grows with the prompts, their tokens and
-their milestones, never with rows × positions. Source: docs/method.md §5.7.
+Its schema is `output.schema.json` in this folder. Memory grows with prompts, tokens and milestones, but not with
+rows × positions. Source: docs/method.md §5.7.
 """
 
 import dataclasses
@@ -46,11 +46,11 @@ from logos_pl.sweeps.milestones import milestones
 from logos_pl.sweeps.records import PromptRecords
 
 ABSOLUTE_PATH = re.compile(r"""(?<![^\s'"`=(,;:\[<>])(?:~?/(?=[^\s/])|[A-Za-z]:[\\/]|\\\\|file:/)[^\s'"`,;)\]>]*""")
-"""A path of this machine, also inside a sentence; the slashes of `and/or`, `org/name` and `https://` are none."""
+"""An absolute local path, also inside a sentence, but not `and/or`, `org/name` or `https://`."""
 
 SAID_BY_THE_RUN = ("reason", "model", "run", "model_stats")
-"""Sections where a path of this machine has no place, like those of lenses. The others quote prompts and tokens, which
-may be `/etc/`."""
+"""Sections that must not contain local paths, in addition to those of lenses. The others quote prompts and tokens,
+which may look like paths."""
 
 
 class OutputBuilder:
@@ -71,10 +71,10 @@ class OutputBuilder:
         self._summaries: dict[tuple[str, str], PromptSummary] = {}
 
     def add(self, record: PromptRecords) -> None:
-        """Take in one prompt; the record itself is not kept.
+        """Add a prompt; the record itself is not stored.
 
         Raises:
-            InputError: This variant of this prompt was taken in before.
+            InputError: The prompt and variant were added before.
         """
         key = (record.prompt.prompt_id, record.prompt.variant)
         if key in self._summaries:
@@ -91,7 +91,7 @@ class OutputBuilder:
             self._attributed.append(attributed_logit(record, record.attribution))
 
     def swept(self) -> SweptPrompts:
-        """What the document says of the prompts taken in, for a report."""
+        """Contents of the document about the prompts so far, for a report."""
         return SweptPrompts(self._prompts, self._gold, self._diagnostics, self._final, list(self._summaries.values()))
 
     def finish(
@@ -102,14 +102,14 @@ class OutputBuilder:
         stats: ModelStats,
         origins: Mapping[str, Any],
     ) -> Output:
-        """The document of a sweep that went through.
+        """Return the document of a completed sweep.
 
         Args:
-            model: Which model.
-            run: How it was read.
-            files: What lies beside the document.
-            stats: What the model is made of.
-            origins: By lens, where it comes from, as its kind describes it; without those of which nothing is known.
+            model: Identity of the model.
+            run: Facts about the run.
+            files: Files in the same folder.
+            stats: Sizes and properties of the model.
+            origins: Origin by lens, as described by its kind; only lenses with a known origin.
         """
         prompts = list(self._summaries.values())
         return Output(
@@ -135,32 +135,32 @@ class OutputBuilder:
 
 
 def skipped_output(model: ModelIdentity, run: RunFacts, reason: str) -> Output:
-    """The document of a model that was not swept.
+    """Return the document of a model that was skipped.
 
     Args:
-        model: Which model.
-        run: As far as it is known.
-        reason: Why, in one sentence; of paths of this machine, only the last part is kept.
+        model: Identity of the model.
+        run: Facts about the run, as far as known.
+        reason: Reason in one sentence; local paths are shortened to their last part.
     """
     return _without_results("skipped", model, run, reason)
 
 
 def failed_output(model: ModelIdentity, run: RunFacts, reason: str) -> Output:
-    """The document of a sweep that ended in an error.
+    """Return the document of a sweep that failed.
 
     Args:
-        model: Which model.
-        run: As far as it is known.
-        reason: Why, in one sentence; of paths of this machine, only the last part is kept.
+        model: Identity of the model.
+        run: Facts about the run, as far as known.
+        reason: Reason in one sentence; local paths are shortened to their last part.
     """
     return _without_results("failed", model, run, reason)
 
 
 def to_json(output: Output) -> str:
-    """The document as ASCII text that ends in a newline; what is not finite becomes null.
+    """Serialise the document as ASCII text with a final newline; non-finite numbers become null.
 
     Raises:
-        InputError: It names a path that holds only on this machine.
+        InputError: It contains a local path.
     """
     plain = _finite(dataclasses.asdict(output))
     of_lenses = plain.pop("lens_sections")
@@ -175,7 +175,7 @@ def _without_results(status: Literal["skipped", "failed"], model: ModelIdentity,
     return Output(
         schema_version=SCHEMA_VERSION,
         status=status,
-        # A message of the operating system names paths in full, and must not keep the document from being written.
+        # System messages contain full paths, which must not prevent the document from being written.
         reason=ABSOLUTE_PATH.sub(lambda path: "…/" + re.split(r"[\\/]", path[0].rstrip("\\/"))[-1], reason),
         model=model,
         run=_run(run, [], None, 0, NO_FILES),
@@ -193,10 +193,10 @@ def _without_results(status: Literal["skipped", "failed"], model: ModelIdentity,
 
 
 def preferred_lens(origins: Mapping[str, Any]) -> str:
-    """The lens that summaries go by: one that has passed all gates, or the norm lens. Source: docs/method.md §6.
+    """Lens used by summaries: one that has passed all gates, or the norm lens. Source: docs/method.md §6.
 
     Args:
-        origins: As in `OutputBuilder.finish`.
+        origins: See `OutputBuilder.finish`.
     """
     accepted = (kind.name for kind in compared() if kind.accepted is not None and kind.accepted(origins.get(kind.name)))
     return next(accepted, "norm")
@@ -228,7 +228,7 @@ def _utc(moment: datetime) -> str:
 
 
 def _lens_section(kind: LensKind, origin: Any, prompts: list[PromptSummary], num_blocks: int) -> dict[str, Any] | None:
-    """Origin of a lens, its gains over the norm lens, and what they come to; None where it was not read."""
+    """Section of a lens: origin, gains over the norm lens and conclusion; None if the lens was not used."""
     if origin is None and not any(kind.name in prompt.milestones for prompt in prompts):
         return None
     summaries = gain_summaries(prompts, kind.name, num_blocks)

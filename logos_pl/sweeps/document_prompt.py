@@ -1,6 +1,6 @@
-"""The entries of one prompt in a sweep's document: its records in, plain values out.
+"""Entries of one prompt in a sweep's document, from its records.
 
-A reading that is not finite counts for no maximum; `nonfinite` names its row.
+Maxima ignore non-finite readings; `nonfinite` lists their rows.
 """
 
 import math
@@ -14,20 +14,21 @@ from logos_pl.sweeps.records import LastRowCheck, LogitAttribution, NonFinite, P
 RawLens = Literal["sample", "full"]
 
 LOW_RISK_BITS, HIGH_RISK_BITS = 0.5, 1.0
-"""KL of logit lens and raw lens: low risk below the first, high from the second on. docs/method.md §5.4."""
+"""Bounds in bits on the KL between norm lens and raw lens: below the first, low risk; from the second, high.
+Source: docs/method.md §5.4."""
 
 HIGH_LAST_ROW_BITS = 0.05
-"""Divergence of the last row from the model's own output that is warned of. With the exact head it is rounding, below
-1e-4 bits in fp32 and some 1e-2 against half-precision logits; the gates allow as much after a temperature (§6)."""
+"""KL in bits between the last row and the model's output above which a warning is given. With the exact head it is due
+to rounding: below 1e-4 bits in fp32 and about 1e-2 for half-precision logits. The bound equals that of gate C (§6)."""
 
 
 def identity(record: PromptRecords) -> dict[str, Any]:
-    """What identifies a prompt in every section."""
+    """Fields that identify a prompt in every section."""
     return {"prompt_id": record.prompt.prompt_id, "prompt_variant": record.prompt.variant}
 
 
 def asked(record: PromptRecords) -> dict[str, Any]:
-    """The prompt as it was asked: text and tokens."""
+    """Text and tokens of the prompt."""
     prompt = record.prompt
     return {
         **identity(record),
@@ -43,12 +44,12 @@ def asked(record: PromptRecords) -> dict[str, Any]:
 
 
 def gold_answer(record: PromptRecords) -> dict[str, Any]:
-    """Where the answer stands in the vocabulary. Source: docs/method.md §4."""
+    """Tokens of the answer. Source: docs/method.md §4."""
     return {**identity(record), "answer": record.prompt.answer, **_gold(record.gold)}
 
 
 def control_prompt(record: PromptRecords) -> dict[str, Any]:
-    """What a control prompt sets against what."""
+    """Answer and contrast of a control prompt."""
     prompt = record.prompt
     return {
         **identity(record),
@@ -70,7 +71,7 @@ def _gold(gold: AnswerTokens) -> dict[str, Any]:
 
 
 def final_prediction(record: PromptRecords) -> dict[str, Any]:
-    """The model's own prediction: the norm lens's last row, which decodes with the model's head."""
+    """The model's prediction: row n of the norm lens."""
     last = record.next_token["norm"][-1]
     return {
         **identity(record),
@@ -84,7 +85,7 @@ def final_prediction(record: PromptRecords) -> dict[str, Any]:
 
 
 def attributed_logit(record: PromptRecords, parts: LogitAttribution) -> dict[str, Any]:
-    """What the components of a logit add up to, beside the model's own logit, in nats and before any soft-cap."""
+    """Sum of a logit's components and the model's logit, in nats, before any soft-cap."""
     total = parts.total
     (rounding,) = (part for part in parts.contributions if part.component == "rounding")
     return {
@@ -108,9 +109,9 @@ def diagnosis(record: PromptRecords, reached: Mapping[str, Milestones], raw_lens
     """Milestones and checks of one prompt. Source: docs/method.md §5.3–§5.6.
 
     Args:
-        record: What was read.
+        record: Records of the prompt.
         reached: Milestones by lens.
-        raw_lens: Rows at which norm lens and raw lens are listed side by side.
+        raw_lens: Rows at which norm lens and raw lens are compared.
     """
     num_blocks = len(record.norm_to_raw) - 1
     return {
@@ -130,11 +131,11 @@ def sanity_rows(num_blocks: int) -> list[int]:
 
 
 def raw_versus_norm(pairs: Sequence[PairRow], mode: RawLens) -> dict[str, Any]:
-    """Norm lens against the unembedding alone on one prompt. Source: docs/method.md §5.4.
+    """Comparison of norm lens and raw lens on one prompt. Source: docs/method.md §5.4.
 
-    `rows` and the largest divergence are those of `sanity_rows`, with `full` of every row. The first norm-only semantic
-    row, where the norm lens has the answer at rank 1 and the raw lens has not, is looked for in every row 0 … n under
-    both modes: four rows would nearly always miss it.
+    `rows` and the largest divergence cover `sanity_rows`, or all rows with `full`. The first norm-only semantic row,
+    where the norm lens has the answer at rank 1 and the raw lens does not, is searched in all rows 0 … n in both modes,
+    as four rows would nearly always miss it.
 
     Args:
         pairs: Norm lens (a) against raw lens (b), rows 0 to n.
@@ -167,17 +168,17 @@ def _risk(kl_bits: Sequence[float], norm_only: int | None) -> str:
 
 
 def last_row_check(check: LastRowCheck) -> dict[str, Any]:
-    """The last row against the model's own output, and whether they are too far apart. Source: docs/method.md §5.5."""
+    """Comparison of the last row with the model's output, with a warning. Source: docs/method.md §5.5."""
     close = check.kl_to_final_bits <= HIGH_LAST_ROW_BITS  # False for NaN
     return {**check._asdict(), "warn_high_last_layer_kl": not close}
 
 
 def decoding_point(pairs: Sequence[PairRow] | None, reached: Milestones, num_blocks: int) -> dict[str, Any]:
-    """Final norm against the norm that reads the row next, at a lens's milestone rows. Source: docs/method.md §5.6.
+    """Comparison of the final norm with the norm of the next block at milestone rows. Source: docs/method.md §5.6.
 
     Args:
-        pairs: Final (a) against next (b), rows 0 to n; None where no norm reads the rows.
-        reached: The lens's milestones.
+        pairs: Final (a) and next (b), rows 0 to n; None if no norm reads the rows.
+        reached: Milestones of the lens.
         num_blocks: n.
     """
     if pairs is None:
@@ -211,7 +212,7 @@ def _milestones_by_row(reached: Milestones, num_blocks: int) -> dict[int, list[s
 
 
 def nonfinite_rows(found: Sequence[NonFinite]) -> list[dict[str, Any]]:
-    """Rows with logits that are not finite: under which lens, first position, and how many."""
+    """Rows with non-finite logits: lens, first position and number of positions."""
     positions: dict[tuple[str, int], list[int]] = {}
     for place in found:
         positions.setdefault((place.lens, place.layer), []).append(place.pos)

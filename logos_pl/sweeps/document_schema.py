@@ -1,4 +1,4 @@
-"""What a sweep's JSON document consists of, named as in the file; `output.schema.json` says the same to a machine."""
+"""Types of a sweep's JSON document, with the names of the file; `output.schema.json` is the matching JSON schema."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,13 +11,13 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class ModelIdentity:
-    """Which model; commits are None where it failed before they were known.
+    """Identity of a model; commits are None if the sweep failed before they were known.
 
     Attributes:
-        model_id: Hub id or folder name, never a path of this machine.
-        clean_model_name: The id's last part, as in the file names.
+        model_id: Hub id or folder name, never a local path.
+        clean_model_name: Last part of the id, as in file names.
         model_commit: Commit on the Hub, or `sha256:…` over a folder's files.
-        tokenizer_commit: The same for the tokenizer.
+        tokenizer_commit: Likewise for the tokenizer.
     """
 
     model_id: str
@@ -28,15 +28,15 @@ class ModelIdentity:
 
 @dataclass(frozen=True)
 class Files:
-    """Names of the files beside the document.
+    """Names of the files of a sweep.
 
     Attributes:
-        records: By lens, the CSV of every row and position.
-        next_token: By lens, the CSV of every row after the prompt.
-        decomposition: The CSV of the logits' components, or None.
-        plots: Pictures.
-        page: The page that shows it all, or None.
-        report: The evaluation in words, or None.
+        records: CSV of every row and position, by lens.
+        next_token: CSV of every row at the token after the prompt, by lens.
+        decomposition: CSV of the logits' components, or None.
+        plots: Plots.
+        page: HTML page, or None.
+        report: Markdown report, or None.
     """
 
     records: dict[str, str]
@@ -52,20 +52,20 @@ NO_FILES = Files(records={}, next_token={}, decomposition=None, plots=[], page=N
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What the caller knows of a run; None where it ended before that was known.
+    """Facts about a run; None if it ended before they were known.
 
     Attributes:
-        started: When, with a time zone.
-        finished: The same.
+        started: Start time, with time zone.
+        finished: End time, with time zone.
         project_version: Version of logos-pl.
-        git_sha: Commit of the checkout it ran from, or None.
-        device: Kind of device the model ran on.
-        dtype: Number format it ran in.
+        git_sha: Git commit of the checkout, or None.
+        device: Kind of device.
+        dtype: Dtype of the model.
         decoding_norm: `final` or `next`.
-        environment: What it ran on.
-        unembed_dtype: Number format of the unembedding in the lenses.
-        copy_threshold: Probability that makes a copy, of `copy_collapse`.
-        copy_margin: What it has to exceed the second by, of every copy flag.
+        environment: Software and hardware.
+        unembed_dtype: Dtype of the unembedding in the lenses.
+        copy_threshold: Top-1 probability threshold of `copy_collapse`.
+        copy_margin: Margin over the top-2 probability for every copy flag.
     """
 
     started: datetime
@@ -83,7 +83,7 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class Run:
-    """How it was read: `RunFacts`, what was counted, and the lens that summaries go by (docs/method.md §6)."""
+    """Section `run`: `RunFacts`, counts and the preferred lens (docs/method.md §6)."""
 
     started_utc: str
     finished_utc: str
@@ -105,19 +105,19 @@ class Run:
 
 @dataclass(frozen=True)
 class ModelStats:
-    """What the model is made of.
+    """Sizes and properties of the model.
 
     Attributes:
-        architecture: Its class in transformers.
-        num_parameters: Numbers in its checkpoint.
-        num_blocks: Transformer blocks, n: rows are 0 … n.
+        architecture: Model class in transformers.
+        num_parameters: Number of parameters in the checkpoint.
+        num_blocks: Number n of transformer blocks; rows are 0 … n.
         d_model: Width of the residual stream.
-        vocab_size: Logits per position.
-        context_length: Longest text it was made for, tokens; None where it has no limit.
-        tied_embeddings: The unembedding is the embedding.
-        final_norm: Kind of norm in front of the unembedding.
-        softcap: Bound of the logits, or None.
-        logit_scale: What logits are multiplied by.
+        vocab_size: Number of logits per position.
+        context_length: Context length in tokens; None if unlimited.
+        tied_embeddings: Whether the unembedding is the embedding.
+        final_norm: Kind of norm before the unembedding.
+        softcap: Soft-cap of the logits, or None.
+        logit_scale: Factor applied to the logits.
         head_sha256: Hash of final norm, unembedding and bias.
     """
 
@@ -136,11 +136,10 @@ class ModelStats:
 
 @dataclass(frozen=True)
 class Output:
-    """The document, key by key; lists follow the order in which the prompts were asked. Source: docs/method.md §5.7.
+    """The document by key; lists are in the order of the prompts. Source: docs/method.md §5.7.
 
     Attributes:
-        lens_sections: What it says of each kind of lens but the norm lens, by the section's key; in the file these
-            sections stand beside the others.
+        lens_sections: Sections of the lens kinds except the norm lens, by key; in the file they are top-level sections.
     """
 
     schema_version: int

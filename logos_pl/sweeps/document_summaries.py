@@ -1,6 +1,6 @@
-"""Summaries over all prompts in a sweep's document, from the little that is kept of each.
+"""Summaries over all prompts of a sweep, from a few values per prompt.
 
-A reading that is not finite counts for no maximum and no median; each median says of how many prompts it is.
+Maxima and medians ignore non-finite readings; each median comes with the number of prompts.
 """
 
 import json
@@ -17,17 +17,17 @@ from logos_pl.sweeps.records import NextTokenRecord, PromptRecords
 RANKS = (10, 5, 1)
 
 MEASURES = ("kl_to_final_bits", "kl_from_final_bits", "entropy_bits", "cos_to_final")
-"""What is kept of the rows of `depth_rows` under every lens."""
+"""Measures stored for the rows of `depth_rows`, for every lens."""
 
 
 class PackedValues(Sequence[dict[str, Any]]):
-    """Plain values kept as JSON text, at a fraction of the memory of dicts; each access decodes them anew."""
+    """A sequence of plain values stored as JSON text, which needs less memory than dicts; decoded at each access."""
 
     def __init__(self) -> None:
         self._texts: list[str] = []
 
     def append(self, value: dict[str, Any]) -> None:
-        """Keep one; tuples become lists."""
+        """Append a value; tuples become lists."""
         self._texts.append(json.dumps(value, separators=(",", ":")))  # ASCII: one byte per character
 
     @overload
@@ -35,7 +35,7 @@ class PackedValues(Sequence[dict[str, Any]]):
     @overload
     def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
     def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
-        """One, or a list of several."""
+        """Return one value, or a list for a slice."""
         if isinstance(index, slice):
             return [json.loads(text) for text in self._texts[index]]
         value: dict[str, Any] = json.loads(self._texts[index])
@@ -46,17 +46,17 @@ class PackedValues(Sequence[dict[str, Any]]):
 
 
 class PromptSummary(NamedTuple):
-    """What of a prompt is kept for the summaries over all prompts.
+    """Values of a prompt that the summaries need.
 
     Attributes:
-        prompt_id: As asked.
+        prompt_id: Id of the prompt.
         variant: `orig` or `no_filler`.
-        fact: A label.
-        milestones: By lens.
-        margins: By lens, what `control_margin` comes to; empty but on control prompts.
-        gains: By lens, how much it is ahead of the norm lens.
-        at_depths: By lens, `MEASURES` at each of `depth_rows`, row by row.
-        identity_row: Row 0 is the identity of a tied embedding.
+        fact: Label.
+        milestones: Milestones by lens.
+        margins: Summary of `control_margin` by lens; only for control prompts.
+        gains: Gains over the norm lens, by lens.
+        at_depths: `MEASURES` at each of `depth_rows`, row by row, by lens.
+        identity_row: Whether row 0 is the identity of a tied embedding.
     """
 
     prompt_id: str
@@ -70,13 +70,13 @@ class PromptSummary(NamedTuple):
 
 
 class LensGain(NamedTuple):
-    """How much a lens is ahead of the norm lens on one prompt.
+    """Gains of a lens over the norm lens on one prompt.
 
     Attributes:
-        kl_to_final_bits: By depth percentile, KL of the norm lens minus KL of the lens; KL(P_L ‖ P_final).
-        kl_from_final_bits: The same with KL(P_final ‖ P_L).
-        earlier_rows: By rank k, first row with the answer within the first k under the norm lens minus that under the
-            lens; None unless the model's own final rank is within k.
+        kl_to_final_bits: KL(P_row ‖ P_final) of the norm lens minus that of the lens, by depth percentile.
+        kl_from_final_bits: Likewise for KL(P_final ‖ P_row).
+        earlier_rows: By rank k: first row with the answer at rank ≤ k for the norm lens minus that for the lens; None
+            unless the model's final rank is ≤ k.
     """
 
     kl_to_final_bits: dict[int, float]
@@ -85,7 +85,7 @@ class LensGain(NamedTuple):
 
 
 class SweptPrompts(NamedTuple):
-    """What a sweep's document says of every prompt, in the order in which they were asked; sections as in the JSON."""
+    """Sections of a sweep's document with an entry per prompt, in order; named as in the JSON."""
 
     prompts: Sequence[dict[str, Any]]
     gold_answer: Sequence[dict[str, Any]]
@@ -95,21 +95,21 @@ class SweptPrompts(NamedTuple):
 
     @property
     def lenses(self) -> list[str]:
-        """Lenses that have read any of the prompts, in order."""
+        """Lenses used for any of the prompts, in order."""
         return list(dict.fromkeys(lens for prompt in self.summaries for lens in prompt.milestones))
 
 
 def depth_rows(num_blocks: int) -> dict[int, int]:
-    """The row at 0, 25, 50, 75 and 100% of the depth, by percentage; a model of one block has but the ends."""
+    """Rows at 0, 25, 50, 75 and 100% depth, by percentage; with one block only the first and the last."""
     inner = depth_percentile_rows(num_blocks) if num_blocks >= 2 else {}
     return {0: 0, **inner, 100: num_blocks}
 
 
 def prompt_summary(record: PromptRecords, reached: dict[str, Milestones]) -> PromptSummary:
-    """What is kept of a prompt: nothing that grows with its tokens.
+    """Summarise a prompt; the size does not depend on its number of tokens.
 
     Args:
-        record: What was read.
+        record: Records of the prompt.
         reached: Milestones by lens.
     """
     prompt, rows = record.prompt, record.next_token
@@ -143,11 +143,11 @@ def control_margins(rows: Sequence[NextTokenRecord]) -> dict[str, Any]:
 
 
 def lens_gain(lens: str, rows: Mapping[str, Sequence[NextTokenRecord]], reached: Mapping[str, Milestones]) -> LensGain:
-    """How much a lens is ahead of the norm lens on one prompt.
+    """Gains of a lens over the norm lens on one prompt.
 
     Args:
-        lens: The lens.
-        rows: By lens, rows 0 to n; the norm lens's last is the model's own prediction.
+        lens: Name of the lens.
+        rows: Rows 0 to n by lens; row n of the norm lens is the model's prediction.
         reached: Milestones by lens.
     """
     norm, other = rows["norm"], rows[lens]
@@ -167,7 +167,7 @@ def lens_gain(lens: str, rows: Mapping[str, Sequence[NextTokenRecord]], reached:
 
 
 def gain_summaries(prompts: Sequence[PromptSummary], lens: str, num_blocks: int) -> dict[str, Any]:
-    """Medians of a lens's gains over prompts of all variants, each with the number of prompts. docs/method.md §6."""
+    """Medians of a lens's gains over all prompts, each with the number of prompts. Source: docs/method.md §6."""
     gains = [prompt.gains[lens] for prompt in prompts if lens in prompt.gains]
     at = depth_percentile_rows(num_blocks) if num_blocks >= 2 else {}
     delta_kl = []
@@ -196,7 +196,7 @@ def _median(values: Sequence[float | None]) -> tuple[float | None, int]:
 
 
 def ablation_summary(prompts: Sequence[PromptSummary]) -> list[dict[str, Any]]:
-    """Copying and knowing with the filler and without, for facts asked both ways; differences are without − with."""
+    """Milestones with and without filler, for facts with both variants; differences are without − with."""
     without = {prompt.prompt_id: prompt for prompt in prompts if prompt.variant == "no_filler"}
     both = [(prompt, without[prompt.prompt_id]) for prompt in prompts if _is_ablated(prompt, without)]
     return [
@@ -222,7 +222,7 @@ def _shift(name: str, orig: int | None, no_filler: int | None) -> dict[str, int 
 
 
 def control_summary(prompts: Sequence[PromptSummary]) -> list[dict[str, Any]]:
-    """The margins of every control prompt under every lens."""
+    """Margins of every control prompt, by lens."""
     return [
         {"prompt_id": prompt.prompt_id, "prompt_variant": prompt.variant, "lens": lens, **margins}
         for prompt in prompts

@@ -1,4 +1,4 @@
-"""The files of one model's sweep: CSV and page while it runs; JSON, plots and report when it has ended."""
+"""Output files of a model's sweep: CSV and page during the sweep; JSON, plots and report at its end."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -29,14 +29,14 @@ from logos_pl.sweeps.run_facts import dtype_name, model_identity, model_stats, r
 
 
 class SweepFiles:
-    """What one model's sweep writes into its folder; `report` is what a comparison of models is made of, at the end.
+    """Writes the files of a model's sweep; at the end, `report` is the input for a comparison of models.
 
     Args:
-        folder: The folder, which other models may share.
-        module: The module that reads, its model and lenses in place.
-        raw_lens: Rows at which the norm lens is set against the bare unembedding in the JSON.
-        attribution: The answers' logits are attributed to components, too.
-        copy_rule: What makes a copy.
+        folder: Output folder, possibly shared with other models.
+        module: Module with model and lenses loaded.
+        raw_lens: Rows at which norm lens and raw lens are compared in the JSON.
+        attribution: Whether direct logit attribution is written.
+        copy_rule: Condition for copy collapse.
 
     Raises:
         OSError: The disk refuses.
@@ -108,7 +108,7 @@ class SweepFiles:
         self._drawn.add(records)
 
     def add_residuals(self, records: PromptRecords, h: Float[Tensor, "rows pos d_model"]) -> None:
-        """Keep a prompt's residual stream.
+        """Write the residual stream of a prompt.
 
         Raises:
             OSError: The disk refuses.
@@ -118,7 +118,7 @@ class SweepFiles:
         self._residuals.append(path.name)
 
     def exactness(self) -> str:
-        """How close the sums of components are to the model's own logits, and how many prompts have none; in words."""
+        """Sentence on the error of the attribution, and on the number of prompts without it."""
         sentences = []
         if self._num_attributed:
             sentences.append(
@@ -134,23 +134,23 @@ class SweepFiles:
         return " ".join(sentences)
 
     def preference(self) -> str:
-        """Which lens to go by, in one sentence, and why; empty without a lens whose verdict is recorded."""
+        """Sentence on which lens is preferred and why; empty if no lens has gates."""
         for kind in compared():
             if kind.accepted is None or kind.name not in self.lenses:
                 continue
             passed = kind.accepted(self.origins[kind.name])
             if passed is None:
-                return f"The {kind.label} has not been judged (`logos-pl test`): go by the norm lens."
+                return f"The {kind.label} has not been tested (`logos-pl test`): use the norm lens."
             if not passed:
-                return f"The {kind.label} has not passed all gates: go by the norm lens."
-            return f"The {kind.label} has passed all gates: go by it."
+                return f"The {kind.label} has not passed all gates: use the norm lens."
+            return f"The {kind.label} has passed all gates: use it."
         return ""
 
     def finish(self) -> list[tuple[str, str]]:
         """Complete all files.
 
         Returns:
-            Name and content of each, for the user.
+            Name and description of each file.
 
         Raises:
             OSError: The disk refuses.
@@ -186,10 +186,10 @@ class SweepFiles:
         return self.folder / f"output-{self.name}.json"
 
     def fail(self, error: BaseException) -> None:
-        """Record that the sweep ended early; files that are not whole stay as `.partial`.
+        """Record that the sweep failed; incomplete files remain as `.partial`.
 
         Raises:
-            OSError: The disk refuses even that.
+            OSError: The record cannot be written.
         """
         try:
             self._open_files.__exit__(type(error), error, error.__traceback__)
@@ -220,7 +220,7 @@ class SweepFiles:
 
 
 def _by_kind(files: Files, name: str) -> dict[str, str]:
-    """The tables and the JSON by what is in them, as a report asks for them."""
+    """Names of tables and JSON by content, for the report."""
     kinds = {f"records{kind_of(lens).file_suffix}": file for lens, file in files.records.items()}
     kinds |= {f"pure-next-token{kind_of(lens).file_suffix}": file for lens, file in files.next_token.items()}
     kinds |= {} if files.decomposition is None else {"decomposition": files.decomposition}

@@ -1,11 +1,11 @@
-"""The folder a sweep writes into: `sweeps/run-latest/`, which the next sweep renames to `run-YYYYMMDD-HHMM/` (UTC).
+"""Output folder of a sweep: `sweeps/run-latest/`, which the next sweep renames to `run-YYYYMMDD-HHMM/` (UTC).
 
-A folder is only ever renamed to a free name, one folder at a time, under a lock: a kill at any moment leaves every
-earlier run whole, under its old name or its new one. A sweep holds a lock on `.lock` in its folder while it goes on,
-and a kill releases it, so that a run that goes on is told from one that died. Where the system has no such locks
-(Windows, some network disks), a `.lock` that exists counts as held; a kill leaves it there, and `note` says so.
+Folders are renamed under a lock, one at a time, and only to a free name, so a kill at any moment leaves earlier runs
+intact. A running sweep holds a lock on `.lock` in its folder, which the system releases when the process dies. On
+systems without such locks (Windows, some network disks), an existing `.lock` counts as held; after a kill it remains,
+and `note` says so.
 
-In a folder that the user names, several sweeps may write at once if their models differ: there the lock is on
+In a folder given by the user, sweeps of different models may run at once; there the lock is on
 `.output-<model>.lock`. Source: docs/method.md §5.7.
 """
 
@@ -31,11 +31,11 @@ STARTED = ".started"
 
 
 class SweepFolder:
-    """The folder of one sweep, its own until it is left.
+    """A sweep's folder, locked until closed.
 
     Attributes:
-        path: The folder; it exists and can be written.
-        note: A sentence for the user where the folder is not the expected one, else None.
+        path: The folder; it exists and is writable.
+        note: Sentence for the user if the folder is not the expected one, else None.
     """
 
     def __init__(self, path: Path, note: str | None = None, locks: Sequence[tuple[Path, int]] = ()) -> None:
@@ -50,7 +50,7 @@ class SweepFolder:
         self.close()
 
     def close(self) -> None:
-        """Let the next sweep have the folder; a second call does nothing."""
+        """Release the folder; idempotent."""
         locks, self._locks = self._locks, []
         for path, descriptor in locks:
             _release(path, descriptor)
@@ -67,18 +67,18 @@ def _release(path: Path, descriptor: int) -> None:
 
 
 def open_sweep_folder(root: Path, now: datetime) -> SweepFolder:
-    """An empty `sweeps/run-latest/` under `root`, the earlier one renamed to the time at which it was started.
+    """Create an empty `sweeps/run-latest/` under `root`; an earlier one is renamed to its start time.
 
-    Where another sweep is still writing there, nothing is renamed: this one gets `run-YYYYMMDD-HHMM/` of its own, and
+    If another sweep is still writing there, nothing is renamed: this sweep gets its own `run-YYYYMMDD-HHMM/`, and
     `note` says so.
 
     Args:
-        root: The folder of all logs.
-        now: When this sweep starts, with a time zone.
+        root: Root folder of the logs.
+        now: Start time of this sweep, with time zone.
 
     Raises:
-        InputError: A file stands where a folder has to be.
-        RunError: The disk refuses; earlier runs are whole.
+        InputError: A file is in the place of the folder.
+        RunError: The folder cannot be written; earlier runs are intact.
     """
     sweeps = root / "sweeps"
     with _named_errors(sweeps):
@@ -90,19 +90,19 @@ def open_sweep_folder(root: Path, now: datetime) -> SweepFolder:
 
 
 def open_given_folder(folder: Path, model_names: Sequence[str]) -> SweepFolder:
-    """The folder given with `--sweep.out_dir`, made if need be; nothing is renamed.
+    """Open the folder given by `--sweep.out_dir`, created if missing; nothing is renamed.
 
-    Results of the same models are refused rather than replaced: files of two runs, one with a tuned lens and one
-    without, would stand beside each other under one name, and what is replaced cannot be had back. Other models'
-    results may be there, also while they are being written. What a kill left before it had read a prompt is removed.
+    Existing results of the same models are an error, since overwriting would mix files of two runs and lose the earlier
+    ones. Results of other models may exist or be in progress. Leftovers of a run killed before its first prompt are
+    removed.
 
     Args:
-        folder: Where to write.
-        model_names: Clean names of the models that will be swept.
+        folder: Output folder.
+        model_names: Clean names of the models to sweep.
 
     Raises:
-        InputError: Results of one of the models are there, or being written, or a file stands where a folder has to be.
-        RunError: The disk refuses.
+        InputError: Results of one of the models exist or are being written, or a file is in the place of the folder.
+        RunError: The folder cannot be written.
     """
     locks: list[tuple[Path, int]] = []
     try:
@@ -124,10 +124,10 @@ def open_given_folder(folder: Path, model_names: Sequence[str]) -> SweepFolder:
 
 
 def _lock_model(folder: Path, name: str) -> tuple[Path, int]:
-    """The lock of one model's files in a folder: its path and its descriptor.
+    """Lock the files of a model in a folder; returns path and descriptor of the lock.
 
     Raises:
-        InputError: Another sweep holds it.
+        InputError: Another sweep holds the lock.
     """
     path = folder / f".output-{name}.lock"
     while True:
@@ -145,7 +145,7 @@ def _lock_model(folder: Path, name: str) -> tuple[Path, int]:
                 f"Another sweep of {name} is writing to {os.path.relpath(folder)}{advice}: wait for it, or choose "
                 "another --sweep.out_dir."
             )
-        # Its holder has removed it between the two calls: the lock is on a file that no one else can find.
+        # The previous holder removed the file in between, so this lock is on an unlinked file.
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
@@ -167,13 +167,13 @@ def _named_errors(folder: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or error
         raise RunError(
-            f"Cannot write to {where}: {reason}; mend it, or choose another folder with --sweep.out_dir."
+            f"Cannot write to {where}: {reason}; fix it, or choose another folder with --sweep.out_dir."
         ) from error
 
 
 @contextmanager
 def _rotation(sweeps: Path) -> Iterator[None]:
-    """One process at a time; without locks, the renames below still never overwrite, and `_new_folder` looks again."""
+    """Lock against concurrent renames; without locks, renames still never overwrite, and `_new_folder` retries."""
     descriptor = os.open(sweeps / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         take_lock(descriptor, wait=True)
@@ -183,7 +183,7 @@ def _rotation(sweeps: Path) -> Iterator[None]:
 
 
 def _new_folder(sweeps: Path, now: datetime) -> tuple[Path, str | None]:
-    """A new folder, and the sentence that explains a name other than `run-latest`."""
+    """Create a folder; returns it with a sentence that explains a name other than `run-latest`."""
     latest = sweeps / LATEST
     why_not = _why_not_moved(latest)
     if why_not is None:
@@ -204,7 +204,7 @@ def _new_folder(sweeps: Path, now: datetime) -> tuple[Path, str | None]:
 
 
 def _why_not_moved(latest: Path) -> str | None:
-    """Why `run-latest` must stay where it is, or None where it may be renamed."""
+    """Reason why `run-latest` must not be renamed, or None."""
     try:
         descriptor = os.open(latest / LOCK, os.O_RDWR)
     except FileNotFoundError:
@@ -219,7 +219,7 @@ def _why_not_moved(latest: Path) -> str | None:
 
 
 def _step_aside(latest: Path) -> None:
-    """Rename `run-latest`, where there is one, to when it was started."""
+    """Rename `run-latest`, if it exists, to its start time."""
     if not os.path.lexists(latest):
         return
     for name in _names(_started(latest)):
@@ -237,7 +237,7 @@ def _step_aside(latest: Path) -> None:
 
 
 def _started(folder: Path) -> datetime:
-    """When a run was started; where that was not written down, when its folder last changed."""
+    """Start time of a run; if not recorded, the modification time of its folder."""
     try:
         return datetime.fromisoformat(read_text(folder / STARTED, 100).strip()).astimezone(UTC)
     except (FileNotFoundError, ValueError, OverflowError, InputError):  # made by hand, or killed before it was written
@@ -252,7 +252,7 @@ def _names(start: datetime) -> Iterator[str]:
 
 
 def _begin(folder: Path, now: datetime) -> int:
-    """Lock a new folder and write down when it was started; the lock's descriptor comes back."""
+    """Lock a new folder and record the start time; returns the descriptor of the lock."""
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         take_lock(descriptor, wait=False)

@@ -1,4 +1,4 @@
-"""What earlier sweeps of a model left in a folder: results stay, half-written files without readings are removed."""
+"""Files of earlier sweeps of a model: results are kept, incomplete files without readings are removed."""
 
 import glob
 import os
@@ -13,7 +13,7 @@ from logos_pl.sweeps.record_csv import contribution_header, next_token_header, p
 
 
 def remove_leftovers(folder: Path, name: str) -> None:
-    """Remove what a killed sweep of a model left before it had read a prompt; no sweep of it is writing here."""
+    """Remove files of a model's sweep that was killed before its first prompt; requires that none is running."""
     at_once = [f".{file}.partial" for file in _patterns(name, WHOLE_ENDINGS)]
     hidden = _matching(folder, [*at_once, f".evaluation-{glob.escape(name)}.md.partial"])
     started = _matching(folder, [f"{file}.partial" for file in _patterns(name, GROWING_ENDINGS)])
@@ -25,10 +25,10 @@ def remove_leftovers(folder: Path, name: str) -> None:
 
 
 def refuse_results(folder: Path, name: str) -> None:
-    """Refuse a folder that holds results of a model, whole or partial.
+    """Check that a folder has no results of a model, complete or partial.
 
     Raises:
-        InputError: Naming the first of them.
+        InputError: It has; the message names the first file.
     """
     whole = _patterns(name, (*GROWING_ENDINGS, *WHOLE_ENDINGS))
     partial = [f"{file}.partial" for file in _patterns(name, GROWING_ENDINGS)]
@@ -38,15 +38,15 @@ def refuse_results(folder: Path, name: str) -> None:
 
 
 def already_there(path: Path) -> InputError:
-    """The error of a file that would be overwritten."""
+    """Error for a file that would be overwritten."""
     return InputError(
-        f"{os.path.relpath(path)} is there from another sweep, and will not be overwritten: "
+        f"{os.path.relpath(path)} exists from another sweep and will not be overwritten: "
         "move it away, or choose another --sweep.out_dir."
     )
 
 
 def _holds_record(table: Path) -> bool:
-    """Whether there is more than one of our headers, or the beginning of one; what is no file is not ours to remove."""
+    """Whether a table has more than a (partial) header; True for anything that is not a regular file."""
     if not table.is_file():
         return True
     with open_regular(table) as file:
@@ -60,5 +60,5 @@ def _patterns(name: str, endings: Sequence[str]) -> list[str]:
 
 
 def _matching(folder: Path, patterns: Sequence[str]) -> list[Path]:
-    """What has one of these names, links that lead nowhere included, sorted."""
+    """Paths that match one of the patterns, including broken links, sorted."""
     return [folder / name for name in sorted(os.listdir(folder)) if any(fnmatchcase(name, p) for p in patterns)]

@@ -1,4 +1,4 @@
-"""Milestones: first rows where a lens copies, has the answer or is near the model. Source: docs/method.md §5.3."""
+"""First rows where a lens copies, finds the answer or is close to the model. Source: docs/method.md §5.3."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypedDict
@@ -7,17 +7,17 @@ from logos_pl.sweeps.records import COPY_THRESHOLDS, SOFT_WINDOWS, NextTokenReco
 
 
 class Milestones(NamedTuple):
-    """Rows, None where never reached.
+    """Rows of the milestones; None if never reached.
 
     Attributes:
-        L_copy: First copy collapse; the identity row never counts, here and in the next two.
+        L_copy: First copy collapse; the identity row is excluded here and in the next two.
         L_copy_soft: First soft copy collapse, for each of `SOFT_WINDOWS`.
         L_copy_at: First copy collapse at each of `COPY_THRESHOLDS`.
-        L_semantic: First row that puts the answer first.
+        L_semantic: First row whose top-1 token is the answer.
         first_rank_le_1: First row with the answer at rank 1.
-        first_rank_le_5: Within the first five.
-        first_rank_le_10: Within the first ten.
-        first_kl_below_0_5: First row with KL(P_L‖P_final) below 0.5 bits.
+        first_rank_le_5: First row with rank ≤ 5.
+        first_rank_le_10: First row with rank ≤ 10.
+        first_kl_below_0_5: First row with KL(P_row‖P_final) below 0.5 bits.
         first_kl_below_1_0: Below 1 bit.
         first_cos_ge_0_2: First row with centred logits at a cosine of at least 0.2 to the model's.
         first_cos_ge_0_4: At least 0.4.
@@ -41,20 +41,20 @@ class Milestones(NamedTuple):
 
 
 class Depth(TypedDict):
-    """A row, and the same as a fraction of the number of blocks; both None where never reached."""
+    """A row, and its fraction of the number of blocks; both None if never reached."""
 
     row: int | None
     frac: float | None
 
 
 def milestones(rows: Sequence[NextTokenRecord]) -> Milestones:
-    """The milestones of one prompt under one lens.
+    """Milestones of one prompt for one lens.
 
-    A milestone is the first row that meets its condition, whatever later rows do: no quantity is taken to rise or fall
-    with depth. NaN and None meet no condition.
+    A milestone is the first row that meets its condition, regardless of later rows; no monotonicity is assumed. NaN and
+    None meet no condition.
 
     Args:
-        rows: One prompt's records under one lens, rows 0 to n in order.
+        rows: Records of the prompt for the lens, rows 0 to n in order.
     """
     copies = [row for row in rows if not row.identity_row]
     copy = _first(copies, lambda row: row.copy_collapse)
@@ -77,7 +77,7 @@ def milestones(rows: Sequence[NextTokenRecord]) -> Milestones:
 
 
 def as_json(m: Milestones, num_blocks: int) -> dict[str, Depth | dict[str, Depth] | int | None]:
-    """The milestones as plain values: each row with its fraction of `num_blocks`, variants by window or threshold."""
+    """Milestones as plain values: each row with its fraction of `num_blocks`; variants by window or threshold."""
     soft = zip(SOFT_WINDOWS, m.L_copy_soft, strict=True)
     at = zip(COPY_THRESHOLDS, m.L_copy_at, strict=True)
     return {

@@ -1,4 +1,4 @@
-"""`logos-pl predict`: prompts read at every row by every lens, as Lightning runs them."""
+"""LightningModule of `logos-pl predict`: evaluates every lens at every row of prompts."""
 
 from logos_pl.data.prompts import PromptBatch
 from logos_pl.modules.base import LensModule
@@ -8,12 +8,12 @@ from logos_pl.sweeps.reader import BatchReading, PromptReader
 
 
 class SweepModule(LensModule):
-    """Reads batches of prompts, each from one forward pass.
+    """Reads batches of prompts with one forward pass each.
 
     Args:
-        settings: The frozen model, and how it is decoded.
-        attribution: Attribute the answers' logits to components, too.
-        keep_residuals: Keep the residual stream of every prompt, too.
+        settings: Options of the frozen model and its head.
+        attribution: Whether to run direct logit attribution.
+        keep_residuals: Whether to return the residual stream of every prompt.
     """
 
     def __init__(self, settings: ModelSettings, attribution: bool = False, keep_residuals: bool = False) -> None:
@@ -21,8 +21,8 @@ class SweepModule(LensModule):
         self.attribution, self.keep_residuals = attribution, keep_residuals
         self.reader: PromptReader | None = None
 
-    def on_predict_start(self) -> None:
-        """Make ready what every batch is read with, now that the lenses are in place.
+    def make_reader(self) -> None:
+        """Make ready what every batch is read with, once the lenses are in place.
 
         Raises:
             InputError: Logits are to be attributed to components, and cannot be.
@@ -31,6 +31,6 @@ class SweepModule(LensModule):
         self.reader = PromptReader(self.frozen, self.lenses, self.settings.block_bytes, attribution)
 
     def predict_step(self, batch: PromptBatch, batch_idx: int) -> BatchReading:
-        """Every lens at every row and position of a batch of prompts."""
+        """Evaluate every lens at every row and position of a batch."""
         assert self.reader is not None
         return self.reader.read(batch, self.keep_residuals)

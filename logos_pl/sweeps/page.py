@@ -1,4 +1,4 @@
-"""One interactive page per model: what every lens reads at every row and position, in one self-contained file."""
+"""Interactive HTML page of a model: readings of every lens at every row and position, in one self-contained file."""
 
 import base64
 import hashlib
@@ -23,10 +23,10 @@ from logos_pl.sweeps.milestones import Milestones, as_json
 from logos_pl.sweeps.records import NextTokenRecord, PositionRecord, PromptRecords
 
 SIGNIFICANT_DIGITS = 4
-"""Digits of every number in the page; its footer says so. The CSV files have all of them."""
+"""Significant digits of numbers in the page, as its footer says; the CSV files have full precision."""
 
 _UNSAFE = re.compile("[<>&\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
-"""What JSON leaves as it is and HTML, UTF-8 or a terminal may not: tags, control characters, marks of direction."""
+"""Characters that JSON allows but HTML, UTF-8 or a terminal may not: tags, control characters, direction marks."""
 
 _PLACE_OF_DATA = "<!-- data -->\n"
 _QUANTITIES = ("entropy_bits", "kl_to_final_bits", "kl_from_final_bits", "rest_mass")
@@ -37,20 +37,20 @@ _NEXT_QUANTITIES = (
 
 
 class PageWriter:
-    """Writes the page prompt by prompt; memory does not grow with their number.
+    """Context manager that writes the page prompt by prompt, in constant memory.
 
-    To be entered with ``with``. What is written lies in `<name>.partial` until the block ends without an exception and
-    the page gets its name in one step; after an exception the partial file stays.
+    The page is written to `<name>.partial` and renamed when the block ends without an exception; after an exception the
+    partial file remains.
     """
 
     def __init__(self, path: str | Path, model_name: str, lens_names: Sequence[str], num_blocks: int) -> None:
-        """Remember what the page is about; nothing is written yet.
+        """Store the arguments; nothing is written yet.
 
         Args:
-            path: The page; one that stands there is replaced.
-            model_name: Its title.
-            lens_names: Lenses in the order of their buttons; every record has them all.
-            num_blocks: The model's blocks, n; rows are 0 … n.
+            path: Path of the page; an existing file is replaced.
+            model_name: Title.
+            lens_names: Lenses in the order of their buttons; every record must have all of them.
+            num_blocks: Number n of blocks; rows are 0 … n.
         """
         self.path = Path(path)
         self._model_name, self._lens_names, self._num_blocks = model_name, tuple(lens_names), num_blocks
@@ -60,7 +60,7 @@ class PageWriter:
         """Start the partial file.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: The file cannot be written.
         """
         about = {"model": self._model_name, "lenses": self._lens_names, "num_blocks": self._num_blocks}
         self._page = _page(self.path, self._model_name, about)
@@ -68,16 +68,16 @@ class PageWriter:
         return self
 
     def add(self, record: PromptRecords, milestones: Mapping[str, Milestones]) -> None:
-        """Write one prompt.
+        """Write a prompt.
 
         Args:
-            record: What was read of it.
-            milestones: By lens; a lens without them has no marks.
+            record: Records of the prompt.
+            milestones: Milestones by lens; a lens without them has no marks.
 
         Raises:
-            KeyError: the record lacks a lens of the page.
-            ValueError: its rows and positions are not those of the model and the prompt, row by row.
-            OSError: the disk refuses.
+            KeyError: The record lacks a lens of the page.
+            ValueError: Its rows and positions do not match the model and the prompt.
+            OSError: The file cannot be written.
         """
         if self._file is None:
             raise ValueError("A page takes prompts only inside its with block.")
@@ -92,10 +92,10 @@ class PageWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Finish the page and give it its name, unless there was an exception.
+        """Complete and rename the page, unless there was an exception.
 
         Raises:
-            OSError: the disk refuses.
+            OSError: The file cannot be written.
         """
         self._file = None
         self._page.__exit__(kind, error, trace)
@@ -115,7 +115,7 @@ class PageWriter:
 
 @contextmanager
 def _page(path: Path, model_name: str, about: Mapping[str, Any]) -> Iterator[TextIO]:
-    """The page, open between its beginning and its end."""
+    """Open the page and write its head; write its tail at the end."""
     head, tail = _halves(model_name)
     with text_stream(path) as file:
         file.write(f'{head}<script type="application/json" id="about">{_json(about)}</script>\n')
@@ -124,9 +124,9 @@ def _page(path: Path, model_name: str, about: Mapping[str, Any]) -> Iterator[Tex
 
 
 def _halves(model_name: str) -> tuple[str, str]:
-    """The template before and after the place of the data, with its security policy and the model's name.
+    """Template before and after the data, with the model's name and a Content-Security-Policy.
 
-    The policy lets the browser run this script and no other, and load nothing.
+    The policy allows only this page's script and no requests.
     """
     template = _with_lens_styles(files("logos_pl.sweeps").joinpath("page.html").read_text(encoding="utf-8"))
     hashes = {tag: _source_hash(template, tag) for tag in ("script", "style")}
@@ -139,7 +139,7 @@ def _halves(model_name: str) -> tuple[str, str]:
 
 
 def _with_lens_styles(template: str) -> str:
-    """The template with the colour and the dash pattern of every lens that a sweep reads."""
+    """Template with colour and dash pattern of every lens in sweeps."""
     read = [kind for kind in kinds() if kind.swept]
     pairs = {kind.name: kind.page_colours or (to_hex(kind.colour),) * 2 for kind in read}
     colours = (" ".join(f"--{name}: {pair[theme]};" for name, pair in pairs.items()) for theme in (0, 1))
@@ -152,13 +152,13 @@ def _with_lens_styles(template: str) -> str:
 
 
 def _source_hash(template: str, tag: str) -> str:
-    """What a Content-Security-Policy calls an inline element by: the SHA-256 of its text."""
+    """SHA-256 source of an inline element for the Content-Security-Policy."""
     text = template.rpartition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _prompt_data(record: PromptRecords, lenses: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """What the script reads about one prompt; the tables of tokens in it are by id."""
+    """Data of one prompt for the script; token tables are by id."""
     listed = [top for cells in record.positions.values() for cell in cells for top in cell.top]
     strings = {token.id: token.token for token in listed} | dict(zip(record.ids, record.tokens, strict=True))
     return {
@@ -177,7 +177,7 @@ def _gold(gold: AnswerTokens) -> dict[str, Any]:
 
 
 def _cells(cells: Sequence[PositionRecord]) -> dict[str, Any]:
-    """The readings of one lens as flat lists, row by row; `top_k` tokens for every cell, None where it has fewer."""
+    """Readings of one lens as flat lists, row by row; `top_k` tokens for every cell, padded with None."""
     lists = {name: [_rounded(getattr(cell, name)) for cell in cells] for name in _QUANTITIES}
     top_k = max(len(cell.top) for cell in cells)
     top = [cell.top[i] if i < len(cell.top) else None for cell in cells for i in range(top_k)]
@@ -191,7 +191,7 @@ def _rows(rows: Sequence[NextTokenRecord]) -> dict[str, Any]:
 
 
 def _rounded(value: Any) -> Any:
-    """The value with `SIGNIFICANT_DIGITS` in every float; None for what is not finite, as JSON has no NaN."""
+    """Round floats to `SIGNIFICANT_DIGITS`; non-finite numbers become None, as JSON has no NaN."""
     if isinstance(value, dict):
         return {key: _rounded(part) for key, part in value.items()}
     if not isinstance(value, float):
@@ -203,6 +203,6 @@ def _rounded(value: Any) -> Any:
 
 
 def _json(data: Any) -> str:
-    """JSON that stands safely in a script element: no character of it can end the element or start a comment."""
+    """JSON escaped for a script element, so that it cannot end the element or start a comment."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

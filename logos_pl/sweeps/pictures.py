@@ -1,4 +1,4 @@
-"""The pictures of a sweep: which there are, and what each is drawn from. A new one is one line in `PICTURES`."""
+"""Registry of a sweep's plots; a new plot is a line in `PICTURES`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,14 +12,14 @@ from logos_pl.sweeps.token_map import token_map
 
 
 class Drawn(NamedTuple):
-    """What a picture may show.
+    """Data for the plots.
 
     Attributes:
-        prompts: Those that are drawn, and how many there were.
-        num_blocks: Transformer blocks n; rows are 0 … n.
-        model_name: For the title.
-        lenses: The lenses that have read the prompts, in the order in which they are shown.
-        num_attributed: Prompts whose logit is attributed to components; None where that was not asked for.
+        prompts: Prompts to draw, and their total number.
+        num_blocks: Number n of blocks; rows are 0 … n.
+        model_name: Name for the title.
+        lenses: Lenses of the sweep, in the order of display.
+        num_attributed: Number of prompts with attribution; None if it was not run.
     """
 
     prompts: plots.PromptSample
@@ -30,7 +30,7 @@ class Drawn(NamedTuple):
 
 
 Picture = Callable[[Drawn], Figure | None]
-"""Draws one; None where there is nothing to show."""
+"""Draws a figure; None if there is nothing to show."""
 
 
 def _of_all(figure: Callable[..., Figure]) -> Picture:
@@ -58,15 +58,15 @@ PICTURES: dict[str, Picture] = {
     "rank": _rank,
     "decomposition": _contributions,
 }
-"""By what the file's name ends in."""
+"""Plots by the ending of the file name."""
 
 
 def draw_pictures(of: Drawn, path_of: Callable[[str], Path]) -> list[str]:
-    """Draw and write all pictures that have something to show; the names of their files.
+    """Draw and write all plots that have something to show; returns the names of their files.
 
     Args:
-        of: What they show.
-        path_of: The path of a file by what its name ends in.
+        of: Data for the plots.
+        path_of: Returns the path of a file, given the ending of its name.
 
     Raises:
         OSError: The disk refuses.

@@ -1,4 +1,4 @@
-"""Pictures of a sweep: divergence, cosine, entropy and rank against depth. Records in, figures out, no model."""
+"""Plots of divergence, cosine, entropy and rank against depth, from records."""
 
 import io
 import math
@@ -20,11 +20,11 @@ from logos_pl.sweeps.records import NextTokenRecord, PromptRecords
 DPI = 130
 
 DRAWN_PROMPTS = 64
-"""Most prompts in one picture: the first of them; the legend says of how many."""
+"""Most prompts in one plot; the legend gives the total number."""
 
 
 class Crossing(NamedTuple):
-    """A milestone of the answer's rank and how it is marked."""
+    """A milestone of the answer's rank and its marker."""
 
     milestone: str
     rank: int
@@ -37,17 +37,17 @@ CROSSINGS = (
     Crossing("first_rank_le_5", 5, "s", 10.0),
     Crossing("first_rank_le_1", 1, "*", 10.0),
 )
-"""Nested, so that crossings at the same row stay apart."""
+"""Markers of different size, so that milestones at the same row remain visible."""
 
 Reading = Callable[[NextTokenRecord], float | None]
 
 
 class PromptSample:
-    """The prompts that are drawn: the first `DRAWN_PROMPTS` of all, and the first as many with a resolved answer.
+    """Prompts to draw: the first `DRAWN_PROMPTS` of all, and as many of those with a resolved answer.
 
     Attributes:
-        records: Of `num_prompts` prompts the first; positions of the very first alone.
-        answered: Of the `num_answered` with a resolved answer the first.
+        records: First of `num_prompts` prompts; only the very first with positions.
+        answered: First of `num_answered` prompts with a resolved answer.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class PromptSample:
         self.num_prompts = self.num_answered = 0
 
     def add(self, record: PromptRecords) -> None:
-        """Take in one prompt; the record is kept only where it is to be drawn."""
+        """Add a prompt; its record is stored only if it will be drawn."""
         kept = record if self.num_prompts == 0 else record._replace(positions={})
         self.num_prompts += 1
         if self.num_prompts <= DRAWN_PROMPTS:
@@ -70,16 +70,16 @@ class PromptSample:
 def kl_figure(
     records: Sequence[PromptRecords], num_blocks: int, model_name: str, num_prompts: int | None = None
 ) -> Figure:
-    """Divergence from the final distribution in bits against depth, with the rows where the answer gets near the top.
+    """Plot divergence from the final distribution in bits against depth, with milestones of the answer's rank.
 
-    The first prompt is drawn bold and in both directions, the others thin and as KL(row ‖ final) alone. The axis is
+    The first prompt is drawn bold and in both directions, the others thin and only as KL(row ‖ final). The axis is
     linear up to one bit and logarithmic above.
 
     Args:
-        records: What a sweep has read; lenses that were not read are left out.
+        records: Records of the prompts; missing lenses are skipped.
         num_blocks: Number of transformer blocks n; rows are 0 … n.
-        model_name: For the title.
-        num_prompts: How many prompts there were, if more than are drawn.
+        model_name: Name for the title.
+        num_prompts: Total number of prompts, if more than are drawn.
     """
     figure, axes = _depth_axes(records, num_blocks, f"{model_name}: divergence from the final distribution")
     handles = _draw(axes, records, lambda row: row.kl_to_final_bits, num_prompts)
@@ -96,7 +96,7 @@ def kl_figure(
 def cosine_figure(
     records: Sequence[PromptRecords], num_blocks: int, model_name: str, num_prompts: int | None = None
 ) -> Figure:
-    """Cosine of mean-centred logits with the final ones against depth; dotted where a milestone lies."""
+    """Plot the cosine of mean-centred logits with the final ones against depth, with dotted milestone thresholds."""
     figure, axes = _depth_axes(records, num_blocks, f"{model_name}: cosine with the final logits")
     handles = _draw(axes, records, lambda row: row.cos_to_final, num_prompts)
     for cosine in (0.2, 0.4, 0.6):
@@ -110,7 +110,7 @@ def cosine_figure(
 def entropy_figure(
     records: Sequence[PromptRecords], num_blocks: int, model_name: str, num_prompts: int | None = None
 ) -> Figure:
-    """Entropy in bits against depth, with that of the model's final distribution after the first prompt."""
+    """Plot entropy in bits against depth, with that of the final distribution after the first prompt."""
     figure, axes = _depth_axes(records, num_blocks, f"{model_name}: entropy")
     handles = _draw(axes, records, lambda row: row.entropy_bits, num_prompts)
     final = [row.teacher_entropy_bits for row in _first_rows(records) if math.isfinite(row.teacher_entropy_bits)]
@@ -127,9 +127,9 @@ def entropy_figure(
 def rank_figure(
     records: Sequence[PromptRecords], num_blocks: int, model_name: str, num_prompts: int | None = None
 ) -> Figure:
-    """Rank of the answer's first token against depth, rank 1 on top; prompts without a resolved answer are left out.
+    """Plot the rank of the answer's first token against depth, rank 1 on top, for prompts with a resolved answer.
 
-    `num_prompts` counts those with one.
+    `num_prompts` counts only these prompts.
     """
     answered = [record for record in records if record.gold.first_id is not None]
     figure, axes = _depth_axes(answered, num_blocks, f"{model_name}: rank of the answer")
@@ -147,7 +147,7 @@ def rank_figure(
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG in one step; the same figure gives the same bytes.
+    """Write a figure as PNG atomically and reproducibly.
 
     Raises:
         OSError: the disk refuses.
@@ -171,7 +171,7 @@ def _depth_axes(records: Sequence[PromptRecords], num_blocks: int, title: str) -
 
 
 def _lenses(records: Sequence[PromptRecords]) -> Iterator[tuple[str, str]]:
-    """The lenses that were read, with their colours, in the order in which they are shown."""
+    """Lenses of the sweep with their colours, in the order of display."""
     for kind in kinds():
         if kind.swept and any(kind.name in record.next_token for record in records):
             yield kind.name, kind.colour
@@ -183,12 +183,12 @@ def _first_rows(records: Sequence[PromptRecords]) -> list[NextTokenRecord]:
 
 def _points(rows: Sequence[NextTokenRecord], reading: Reading) -> tuple[list[int], list[float]]:
     values = [reading(row) for row in rows]
-    # NaN, not a missing point: a line must not bridge what could not be read.
+    # NaN instead of a missing point, so that the line has a gap.
     return [row.layer for row in rows], [v if v is not None and math.isfinite(v) else math.nan for v in values]
 
 
 def _draw(axes: Axes, records: Sequence[PromptRecords], reading: Reading, num_prompts: int | None) -> list[Line2D]:
-    """The first prompt bold, the others thin behind it; one legend entry per lens and one for the others."""
+    """Draw the first prompt bold and the others thin behind it; one legend entry per lens and one for the others."""
     others = records[1:]
     alpha = max(0.08, min(0.35, 3.0 / max(len(others), 1)))
     for lens, colour in _lenses(others):
@@ -213,7 +213,7 @@ def _draw_first(axes: Axes, record: PromptRecords, reading: Reading, linestyle: 
 
 
 def _draw_crossings(axes: Axes, record: PromptRecords) -> list[Line2D]:
-    """Mark where the answer is among the first ten, five and one for the first time; legend entries for those drawn."""
+    """Mark the first rows with the answer at rank ≤ 10, 5 and 1; returns legend entries."""
     found = {lens: milestones(record.next_token[lens]) for lens, _ in _lenses([record])}
     handles = []
     for crossing in CROSSINGS:

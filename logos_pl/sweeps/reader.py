@@ -1,4 +1,4 @@
-"""One forward pass over a batch of prompts, read by every lens."""
+"""Evaluates every lens on a batch of prompts in one forward pass."""
 
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -26,19 +26,19 @@ from logos_pl.sweeps.records import TOP_K
 
 
 class BatchReading(NamedTuple):
-    """The readings of every lens in a batch, on the CPU, the prompts' tokens concatenated.
+    """Readings of every lens in a batch, on the CPU, with the prompts' tokens concatenated.
 
     Attributes:
         prompts: The prompts, in order.
-        starts: Where each one's tokens begin among `tokens`; its own tokens come first, then all of its answer's but
+        starts: Index of each prompt's first token in `tokens`; its tokens are followed by those of its answer except
             the last.
-        lenses: By lens, readings [rows, tokens]; `target` is the next token of the answer.
+        lenses: Readings [rows, tokens] by lens; `target` is the next token of the answer.
         teacher_entropy_bits: Entropy of the model's final distribution, per token.
-        norm_to_raw: KL(P_norm ‖ P_raw) and what goes with it at the prompts' last tokens: [rows, prompts].
-        final_to_next: Decoding with the final norm against the norm that reads the row next; None where there is none.
-        last_row: The lens's last row against the model's own logits, per prompt.
-        residuals: The residual stream [rows, tokens, d_model] where it is to be kept, else None.
-        logit_parts: By prompt, what the answer's logit is made of, where that was asked for, else None.
+        norm_to_raw: Comparison of norm lens and raw lens at the last tokens, with KL(P_norm ‖ P_raw): [rows, prompts].
+        final_to_next: Comparison of final norm and norm of the next block; None if there is none.
+        last_row: Comparison of row n with the model's logits, per prompt.
+        residuals: Residual stream [rows, tokens, d_model] if requested, else None.
+        logit_parts: Components of the answer's logit by prompt if requested, else None.
     """
 
     prompts: tuple[TokenizedPrompt, ...]
@@ -53,7 +53,7 @@ class BatchReading(NamedTuple):
 
 
 DECODED_BYTES = 2**27
-"""Bound on the fp32 residuals that are decoded at a time, all rows of some tokens."""
+"""Bound on the fp32 residuals decoded at a time, all rows of some tokens, in bytes."""
 
 
 class PromptReader:
@@ -61,12 +61,12 @@ class PromptReader:
 
     Args:
         lm: The frozen model.
-        lenses: The lenses by name, `norm` among them; looked up anew in every batch.
-        block_bytes: Upper bound on one block of logits.
-        attribution: Attributes the answers' logits to components, too; None: nothing does.
+        lenses: Lenses by name, including `norm`; looked up in every batch.
+        block_bytes: Upper bound on one block of logits, in bytes.
+        attribution: Direct logit attribution; None: not run.
 
     Raises:
-        InputError: A lens decodes with another model's head.
+        InputError: A lens is bound to the head of another model.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class PromptReader:
 
     @torch.no_grad()
     def read(self, batch: PromptBatch, keep_residuals: bool = False) -> BatchReading:
-        """One forward pass, decoded by every lens at every row, token and, for the checks, last token."""
+        """Run one forward pass and evaluate every lens at every row and token, and the checks at the last tokens."""
         starts, places, last, targets, contrasts = _layout(batch)
         h, branches = self._run(batch, places[last])
         if len(places) < h.shape[1]:  # there is padding
@@ -114,7 +114,7 @@ class PromptReader:
         )
 
     def _run(self, batch: PromptBatch, ends: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The residual stream [rows, batch · seq, d_model] and, where wanted, what the branches add at the ends."""
+        """Residual stream [rows, batch · seq, d_model] and, for attribution, the branch outputs at the last tokens."""
         with nullcontext() if self.attribution is None else self.attribution.keeping(ends) as branches:
             h = residuals(self.lm, batch.input_ids, None, self.rows, batch.attention_mask)
         return h.flatten(1, 2), branches
@@ -127,7 +127,7 @@ class PromptReader:
         return self.attribution.parts(batch.prompts, branches, h[0], h[-1])
 
     def _read_lens(self, lens: Lens, h: Tensor, targets: Tensor, contrasts: Tensor) -> RowReadings:
-        """Readings on the CPU."""
+        """Readings of a lens, on the CPU."""
         return lens_readings(
             lens,
             h,
@@ -139,7 +139,7 @@ class PromptReader:
         )
 
     def _compare(self, a: Lens, b: Lens, h: Tensor, targets: Tensor) -> PairReadings:
-        """Two lenses against each other, on the CPU."""
+        """Comparison of two lenses, on the CPU."""
         parts = []
         for part in position_pieces(h.shape, DECODED_BYTES):
             (x_a, _), (x_b, _) = (lens.decode_inputs(h[:, part], self.rows) for lens in (a, b))
@@ -148,13 +148,13 @@ class PromptReader:
         return PairReadings(*(torch.cat([t.cpu() for t in same], dim=1) for same in zip(*parts, strict=True)))
 
     def _check_last_row(self, h: Float[Tensor, "1 prompts d_model"]) -> LastRow:
-        """The lens's last row against what the model's own modules give in the model's own number format."""
+        """Comparison of row n of the lens with the model's own modules in the model's dtype."""
         logits = self.lenses["norm"].logits(h, self.rows[-1:])[0]
         return LastRow(*(t.cpu() for t in last_row(logits, exact_logits(self.lm.anatomy, h)[0].float())))
 
 
 def refuse_other_model(lm: FrozenLM, lens: Lens, name: str) -> None:
-    """Make sure that a lens decodes with the model's own head.
+    """Check that a lens is bound to the model's head.
 
     Raises:
         InputError: It is bound to another model.
@@ -167,11 +167,11 @@ def refuse_other_model(lm: FrozenLM, lens: Lens, name: str) -> None:
 
 
 def _layout(batch: PromptBatch) -> tuple[tuple[int, ...], Tensor, Tensor, Tensor, Tensor]:
-    """The tokens without padding, on the CPU.
+    """Layout of the tokens without padding, on the CPU.
 
     Returns:
-        Where each prompt starts; the tokens' places in the flat batch; which of them end the prompts; each one's target
-        and contrast, −1 for none.
+        Start of each prompt; indices of the tokens in the flat batch; indices of the prompts' last tokens; target and
+        contrast of each token, −1 for none.
     """
     width = batch.input_ids.shape[1]
     starts: list[int] = []

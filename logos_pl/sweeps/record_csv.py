@@ -1,4 +1,4 @@
-"""Records as CSV: one header for each kind of record, written whole or as `.partial`, read back bit for bit."""
+"""CSV files of records: one header per record type, atomic writing, and lossless reading."""
 
 import csv
 import json
@@ -30,65 +30,64 @@ Record = TypeVar("Record", PositionRecord, NextTokenRecord, ContributionRecord)
 AnyRecord = PositionRecord | NextTokenRecord | ContributionRecord
 
 PLAIN = frozenset({"prompt_id", "prompt_variant", "lens", "component", "kind"})
-"""Text columns that stand as they are; every other text is a JSON string literal."""
+"""Text columns written as they are; all other text is a JSON string literal."""
 
 SPREAD = {
     "copy_soft": tuple(f"copy_soft_k{window}" for window in SOFT_WINDOWS),
     "copy_at": tuple(f"copy_at_{threshold:.2f}" for threshold in COPY_THRESHOLDS),
 }
-"""The columns of the fields that are several truth values."""
+"""Columns of fields with several booleans."""
 
 UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
-"""What JSON leaves as it is and a reader of lines, or UTF-8, may not."""
+"""Characters that JSON allows but line readers or UTF-8 may not."""
 
 
 class Column(NamedTuple):
-    """A column's name and the way from a cell to its value."""
+    """Name of a column and parser of its cells."""
 
     name: str
     parse: Callable[[str], Any]
 
 
 def position_header() -> tuple[str, ...]:
-    """The columns of the records of every position."""
+    """Columns of position records."""
     return header_of(PositionRecord)
 
 
 def next_token_header() -> tuple[str, ...]:
-    """The columns of the records of the next token."""
+    """Columns of next-token records."""
     return header_of(NextTokenRecord)
 
 
 def contribution_header() -> tuple[str, ...]:
-    """The columns of the records of a logit's components."""
+    """Columns of contribution records."""
     return header_of(ContributionRecord)
 
 
 def flat(record: AnyRecord) -> dict[str, Any]:
-    """A record by column, its values as they are, for `pandas.DataFrame(map(flat, records))`.
+    """Values of a record by column, for `pandas.DataFrame(map(flat, records))`.
 
-    Where the vocabulary has fewer than `TOP_K` tokens, the columns of the missing ones are None.
+    If the vocabulary has fewer than `TOP_K` tokens, the missing columns are None.
     """
     return dict(zip(header_of(type(record)), _values(record), strict=True))
 
 
 class RecordWriter(Generic[Record]):
-    """Writes records of one kind to a CSV file, as a context manager.
+    """Context manager that writes records of one type to a CSV file.
 
-    The file comes to stand under its name when the block ends without an exception. Until then, and for good after an
-    exception, `<name>.partial` beside it has what was written, so that nothing that was read is lost.
+    The file is written to `<name>.partial` and renamed when the block ends without an exception; after an exception the
+    partial file remains.
 
-    Cells: None and NaN are empty, floats are the shortest decimals that read back bit-equal (in older pandas: with
-    `float_precision="round_trip"`), truth values `True` and `False`. Token strings and `fact` are JSON string literals:
-    `json.loads` gives them back from any reader, whatever line breaks, quotes or "NA" they hold. The text is UTF-8 and
-    every record is one line, ended by a line feed.
+    Cells: None and NaN are empty; floats are the shortest decimals that round-trip (in older pandas with
+    `float_precision="round_trip"`); booleans are `True` and `False`. Token strings and `fact` are JSON string literals,
+    which `json.loads` restores even with line breaks, quotes or "NA". The file is UTF-8, with one line per record.
 
     Args:
-        path: Where the file is to stand; its folder exists.
-        kind: The type of the records.
+        path: Path of the file, in an existing folder.
+        kind: Type of the records.
 
     Raises:
-        OSError: the disk refuses, here or at the end of the block.
+        OSError: The file cannot be written, here or at the end of the block.
     """
 
     def __init__(self, path: Path, kind: type[Record]) -> None:
@@ -108,8 +107,8 @@ class RecordWriter(Generic[Record]):
         """Append records.
 
         Raises:
-            InputError: a prompt's id or variant has characters that cannot be printed in one line.
-            OSError: the disk refuses.
+            InputError: The id or variant of a prompt has unprintable characters.
+            OSError: The file cannot be written.
         """
         csv.writer(self._file, lineterminator="\n").writerows(map(_cells, records))
 
@@ -120,14 +119,13 @@ class RecordWriter(Generic[Record]):
 
 
 def read_records(path: Path) -> Iterator[PositionRecord] | Iterator[NextTokenRecord] | Iterator[ContributionRecord]:
-    """The records of a CSV file that `RecordWriter` wrote, one at a time; the header says of which kind.
+    """Yield the records of a CSV file written by `RecordWriter`; the header determines their type.
 
-    An empty cell is None in a field that may be None, and NaN in any other number: an answer metric that was NaN reads
-    back as None.
+    An empty cell is read as None in an optional field, else as NaN; hence an answer metric that was NaN becomes None.
 
     Raises:
-        InputError: the header is no kind's, or (while reading) a line does not fit it.
-        OSError: the file cannot be read.
+        InputError: The header is unknown, or (while reading) a line does not match it.
+        OSError: The file cannot be read.
     """
     found = tuple(next(_lines(path), (1, []))[1])
     if found == header_of(PositionRecord):
@@ -138,7 +136,7 @@ def read_records(path: Path) -> Iterator[PositionRecord] | Iterator[NextTokenRec
         return _read(path, ContributionRecord)
     raise InputError(
         f"{path} starts with the columns {', '.join(found[:5]) or '(none)'} …, which are not those of a sweep's "
-        "records in this version: give a CSV file that logos-pl predict wrote, or write it anew."
+        "records in this version: give a CSV file of logos-pl predict, or write it again."
     )
 
 
@@ -148,13 +146,13 @@ def _read(path: Path, kind: type[Record]) -> Iterator[Record]:
             record = _record(kind, cells)
         except ValueError as error:
             raise InputError(
-                f"Line {number} of {path} is no record of a sweep ({error}): give a file that logos-pl predict wrote."
+                f"Line {number} of {path} is not a record of a sweep ({error}): give a file of logos-pl predict."
             ) from error
         yield record
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The cells of every line, with its number.
+    """Yield number and cells of every line.
 
     Raises:
         InputError: the file is no regular file, or no CSV in UTF-8.
@@ -166,15 +164,15 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
                 yield reader.line_num, cells
         except (csv.Error, UnicodeDecodeError) as error:
             raise InputError(
-                f"{path} is no CSV file in UTF-8 ({error}): give a file that logos-pl predict wrote."
+                f"{path} is not a CSV file in UTF-8 ({error}): give a file of logos-pl predict."
             ) from error
 
 
 def _record(kind: type[Record], cells: Sequence[str]) -> Record:
-    """The record of a line.
+    """Parse a line.
 
     Raises:
-        ValueError: the cells are too few or too many, or one of them is not of its column's type.
+        ValueError: The number of cells is wrong, or a cell does not have the type of its column.
     """
     values = iter([column.parse(cell) for column, cell in zip(columns_of(kind), cells, strict=True)])
     fields: dict[str, Any] = {}
@@ -190,7 +188,7 @@ def _record(kind: type[Record], cells: Sequence[str]) -> Record:
 
 
 def _values(record: AnyRecord) -> list[Any]:
-    """A record's values, one per column."""
+    """Values of a record, one per column."""
     values: list[Any] = []
     for field, value in zip(record._fields, record, strict=True):
         if field == "top":
@@ -204,17 +202,17 @@ def _values(record: AnyRecord) -> list[Any]:
 
 
 def _cells(record: AnyRecord) -> list[object]:
-    """A record's cells, for `csv`, which writes floats by `repr` and None as nothing.
+    """Cells of a record for `csv`, which writes floats by `repr` and None as an empty cell.
 
     Raises:
-        InputError: a plain text would not survive in a line of CSV.
+        InputError: A plain text cannot be written in a line of CSV.
     """
     cells: list[object] = []
     for name, value in zip(header_of(type(record)), _values(record), strict=True):
         if isinstance(value, str):
             cells.append(_plain(name, value) if name in PLAIN else _literal(value))
         else:
-            cells.append(None if value != value else value)  # only NaN differs from itself
+            cells.append(None if value != value else value)  # only NaN is unequal to itself
     return cells
 
 
@@ -226,14 +224,14 @@ def _plain(name: str, text: str) -> str:
 
 @lru_cache(maxsize=2**16)
 def _literal(text: str) -> str:
-    """A JSON string literal in one line of UTF-8; letters of all scripts stay readable."""
+    """JSON string literal in one line of UTF-8; letters of all scripts are not escaped."""
     return UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(text, ensure_ascii=False))
 
 
 def _text(cell: str) -> str:
     text = json.loads(cell)
     if not isinstance(text, str):
-        raise ValueError(f"{cell} is no JSON string")
+        raise ValueError(f"{cell} is not a JSON string")
     return text
 
 
@@ -256,7 +254,7 @@ PARSERS |= {type_ | None: _optional(parse) for type_, parse in PARSERS.items()}
 
 
 def _columns(kind: type) -> Iterator[Column]:
-    """The columns of a kind of record, in order: its fields, with the tuples among them spread out."""
+    """Columns of a record type in order: its fields, with tuples expanded."""
     for field, type_ in get_type_hints(kind).items():
         if field == "top":
             for place in range(1, TOP_K + 1):
@@ -273,7 +271,7 @@ _KNOWN: dict[type, tuple[tuple[Column, ...], tuple[str, ...]]] = {}
 
 
 def _known(kind: type) -> tuple[tuple[Column, ...], tuple[str, ...]]:
-    """Columns and header of a kind of record, worked out once."""
+    """Columns and header of a record type, cached."""
     if kind not in _KNOWN:
         columns = tuple(_columns(kind))
         _KNOWN[kind] = columns, tuple(column.name for column in columns)
@@ -281,10 +279,10 @@ def _known(kind: type) -> tuple[tuple[Column, ...], tuple[str, ...]]:
 
 
 def columns_of(kind: type) -> tuple[Column, ...]:
-    """The columns of a kind of record, in order."""
+    """Columns of a record type, in order."""
     return _known(kind)[0]
 
 
 def header_of(kind: type) -> tuple[str, ...]:
-    """The names of the columns of a kind of record."""
+    """Column names of a record type."""
     return _known(kind)[1]

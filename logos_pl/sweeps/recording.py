@@ -1,4 +1,4 @@
-"""From the tensors of a batch to the typed rows of each prompt."""
+"""Converts the tensors of a batch to typed records of each prompt."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Set
@@ -24,19 +24,19 @@ from logos_pl.sweeps.records import (
 )
 
 Lists = Mapping[str, list[list[Any]]]
-"""One lens's `RowReadings` as lists by row and token, by the names of its fields."""
+"""`RowReadings` of a lens as lists by row and token, by field name."""
 
 
 class PromptInBatch(NamedTuple):
-    """A prompt in a batch: where its tokens are, and what all of its records share.
+    """A prompt in a batch, with the values common to its records.
 
     Attributes:
         asked: The prompt.
-        start: Where its tokens begin in the batch.
-        strings: All tokens of the batch's readings, decoded.
-        uncounted: Those among them that never make a copy.
+        start: Index of its first token in the batch.
+        strings: Decoded tokens of the batch, by id.
+        uncounted: Tokens that never count as copies.
         tied_embeddings: Whether row 0 is the identity.
-        copy_rule: What makes a copy.
+        copy_rule: Condition for copy collapse.
     """
 
     asked: TokenizedPrompt
@@ -48,17 +48,17 @@ class PromptInBatch(NamedTuple):
 
     @property
     def last(self) -> int:
-        """The prompt's last token in the batch."""
+        """Index of the prompt's last token in the batch."""
         return self.start + len(self.asked.ids) - 1
 
     @property
     def answered(self) -> range:
-        """The tokens in the batch that a token of the answer follows; empty without a resolved answer."""
+        """Indices of tokens followed by a token of the answer; empty without a resolved answer."""
         return range(self.last, self.last + len(self.asked.gold.ids))
 
     @property
     def named(self) -> dict[str, Any]:
-        """What tells the prompt's records from another's."""
+        """Fields that identify the prompt in its records."""
         prompt = self.asked.prompt
         return {"prompt_id": prompt.prompt_id, "prompt_variant": prompt.variant, "fact": prompt.fact}
 
@@ -70,18 +70,17 @@ def records_of(
     tied_embeddings: bool,
     copy_rule: CopyRule = COPY_RULE,
 ) -> list[PromptRecords]:
-    """The records of every prompt of a batch, in order.
+    """Records of every prompt of a batch, in order.
 
-    NaN stays NaN. Where logits are not finite, the answer has no rank (a NaN is larger than nothing and would make it
-    the first), nothing is a copy, and `nonfinite` names the place; the answer's own tokens stand there at the positions
-    after the prompt's.
+    NaN is kept. With non-finite logits, the answer has no rank (comparisons with NaN would give rank 1), no row is a
+    copy, and `nonfinite` lists the place; there, tokens of the answer have the positions after the prompt.
 
     Args:
-        reading: What the lenses read; on the CPU.
-        token_string: A token as a string.
-        special_ids: The tokenizer's special tokens, which never make a copy.
+        reading: Readings of the lenses, on the CPU.
+        token_string: Converts a token id to a string.
+        special_ids: Special tokens of the tokenizer, which never count as copies.
         tied_embeddings: Whether the unembedding is the embedding, so that row 0 is the identity.
-        copy_rule: What makes a copy.
+        copy_rule: Condition for copy collapse.
     """
     lenses = {
         name: {field: tensor.tolist() for field, tensor in tensors._asdict().items()}
@@ -121,30 +120,30 @@ def records_of(
 def _attributed(
     asked: TokenizedPrompt, parts: LogitParts | NotAttributed, token_string: Callable[[int], str]
 ) -> dict[str, Any]:
-    """The attribution of the prompt's logit, or why there is none."""
+    """Attribution of the prompt's logit, or the reason why there is none."""
     if isinstance(parts, NotAttributed):
         return {"not_attributed": parts.reason}
     return {"attribution": logit_attribution(asked, parts, token_string)}
 
 
 def _strings(lenses: Mapping[str, RowReadings], token_string: Callable[[int], str]) -> dict[int, str]:
-    """Every token that any lens lists, decoded once."""
+    """Strings of all tokens listed by any lens, by id."""
     ids = torch.cat([readings.top_ids.flatten() for readings in lenses.values()]).unique().tolist()
     return {id_: token_string(id_) for id_ in ids}
 
 
 def readings_in(record: type[Any], lens: Lists) -> Lists:
-    """The readings that a type of record takes over as they are: its fields that are among them, by name."""
+    """Readings that are fields of a record type, by name."""
     return {name: lens[name] for name in record._fields if name in lens}
 
 
 def _at(lists: Lists, layer: int, at: int) -> dict[str, Any]:
-    """The values of one row and token."""
+    """Values at one row and token."""
     return {name: values[layer][at] for name, values in lists.items()}
 
 
 def _positions(prompt: PromptInBatch, name: str, lens: Lists) -> Iterator[PositionRecord]:
-    """One lens's records of the prompt's tokens, row by row."""
+    """Records of a lens at the prompt's tokens, row by row."""
     named, readings = prompt.named, readings_in(PositionRecord, lens)
     for layer in range(len(lens["finite"])):
         for pos, (token_id, token) in enumerate(zip(prompt.asked.ids, prompt.asked.tokens, strict=True)):
@@ -167,7 +166,7 @@ def _top(prompt: PromptInBatch, lens: Lists, layer: int, at: int) -> tuple[TopTo
 
 
 def _next_token(prompt: PromptInBatch, name: str, lens: Lists, teacher_entropy_bits: float) -> list[NextTokenRecord]:
-    """One lens's records of the token after the prompt, row by row."""
+    """Records of a lens for the token after the prompt, row by row."""
     at, asked, readings = prompt.last, prompt.asked, readings_in(NextTokenRecord, lens)
     return [
         NextTokenRecord(
@@ -194,7 +193,7 @@ def _next_token(prompt: PromptInBatch, name: str, lens: Lists, teacher_entropy_b
 
 
 def _answer(prompt: PromptInBatch, lens: Lists, layer: int) -> dict[str, Any]:
-    """A row's answer metrics; all None without a resolved answer, rank and `is_answer` also without finite logits."""
+    """Answer metrics of a row; all None without a resolved answer; rank and `is_answer` also with non-finite logits."""
     at, resolved = prompt.last, prompt.asked.gold.first_id is not None
     p = lens["target_p"][layer][at]
     rank = lens["target_rank"][layer][at] if resolved and lens["finite"][layer][at] else None
@@ -227,7 +226,7 @@ def _nonfinite(prompt: PromptInBatch, name: str, lens: Lists) -> Iterator[NonFin
 
 
 def _pairs(readings: PairReadings) -> list[tuple[PairRow, ...]]:
-    """For each prompt, how two readings of every row differ; where logits are NaN, the answer has no rank."""
+    """Comparison of two lenses at every row, by prompt; the answer has no rank if logits are NaN."""
 
     def row(layer: int, kl_bits: float, agree: bool, jaccard: float, *ranks: int) -> PairRow:
         answer = (None if rank == 0 or math.isnan(kl_bits) else rank for rank in ranks)

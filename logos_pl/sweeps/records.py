@@ -1,17 +1,17 @@
-"""The typed rows of a sweep: what was asked, and what each lens read; the schema all that follows reads."""
+"""Typed records of a sweep, from which all files, plots and reports are made."""
 
 from typing import NamedTuple
 
 from logos_pl.data.prompt_types import AnswerTokens, Prompt
 
 TOP_K = 10
-"""Tokens listed for every distribution, likeliest first."""
+"""Number of tokens listed for every distribution, likeliest first."""
 
 SOFT_WINDOWS = (1, 2, 3)
-"""Numbers of rows over which soft copy-collapse looks at the top-1 tokens. Source: docs/method.md §5.2."""
+"""Window sizes in rows of soft copy collapse. Source: docs/method.md §5.2."""
 
 COPY_THRESHOLDS = (0.70, 0.80, 0.90, 0.95)
-"""Probabilities of the threshold sweep of copy-collapse. Source: docs/method.md §5.2."""
+"""Probability thresholds of the copy-collapse sweep. Source: docs/method.md §5.2."""
 
 
 class TopToken(NamedTuple):
@@ -23,7 +23,7 @@ class TopToken(NamedTuple):
 
 
 class PositionRecord(NamedTuple):
-    """What one lens reads at one row and one position of a prompt."""
+    """Reading of a lens at one row and one position of a prompt."""
 
     prompt_id: str
     prompt_variant: str
@@ -41,26 +41,26 @@ class PositionRecord(NamedTuple):
 
 
 class NextTokenRecord(NamedTuple):
-    """What one lens reads at one row about the token after the prompt. Source: docs/method.md §5.1, §5.2.
+    """Reading of a lens at one row for the token after the prompt. Source: docs/method.md §5.1, §5.2.
 
     Attributes:
         layer: Row 0 … n.
-        pos: The prompt's last position; `token_id` and `token` stand there.
+        pos: Last position of the prompt, which has `token_id` and `token`.
         teacher_entropy_bits: Entropy of the model's final distribution.
-        top: The `TOP_K` likeliest tokens; of equal ones the lowest id first.
-        rest_mass: Probability of all others.
+        top: The `TOP_K` likeliest tokens; ties are ordered by id.
+        rest_mass: Probability of all other tokens.
         p_answer: Probability of the answer's first token; None without a resolved answer, like all answer metrics.
-        answer_rank: 1 + the number of tokens with a strictly larger logit; None where logits are not finite.
-        is_answer: Whether that rank is 1, which a tie for the first place is, too.
-        answer_logit_gap: The answer's logit minus the largest of any other token, nats; 0 where the two are equal.
+        answer_rank: 1 + the number of tokens with a strictly larger logit; None if logits are not finite.
+        is_answer: Whether the rank is 1, including ties.
+        answer_logit_gap: The answer's logit minus the largest other logit, in nats; 0 for a tie.
         answer_nll_bits: −log2 of the probability of the whole answer, token by token.
-        control_margin: P(answer) − P(contrast); None but on control prompts.
-        cos_to_final: Cosine of mean-centred logits with the model's.
-        copy_collapse: Top-1 copies the prompt with p > 0.95 and a margin above 0.10, or what the sweep was told.
-        copy_soft: The same at p > 0.33 over the last k rows, for k in `SOFT_WINDOWS`.
-        copy_at: The same as `copy_collapse` at each of `COPY_THRESHOLDS`.
-        identity_row: Row 0 of a model with tied embeddings; its copies are flagged here and never counted.
-        entropy_collapse: Entropy of at most one bit.
+        control_margin: P(answer) − P(contrast); None except for control prompts.
+        cos_to_final: Cosine of mean-centred logits with those of the model.
+        copy_collapse: Whether the top-1 token copies the prompt with p and margin above the sweep's thresholds.
+        copy_soft: Likewise at p > 0.33 over the last k rows, for k in `SOFT_WINDOWS`.
+        copy_at: Like `copy_collapse` at each of `COPY_THRESHOLDS`.
+        identity_row: Whether this is row 0 of a model with tied embeddings, whose copies are not counted.
+        entropy_collapse: Whether the entropy is at most one bit.
     """
 
     prompt_id: str
@@ -94,15 +94,15 @@ class NextTokenRecord(NamedTuple):
 
 
 class PairRow(NamedTuple):
-    """How two ways to decode the same row differ after a prompt. Source: docs/method.md §5.4, §5.6.
+    """Comparison of two decodings, a and b, of a row after a prompt. Source: docs/method.md §5.4, §5.6.
 
     Attributes:
         layer: Row 0 … n.
         kl_bits: KL(P_a ‖ P_b).
-        top1_agree: Both put the same token first.
-        top10_jaccard: Shared tokens among the first ten of each, over all of them.
-        answer_rank_a: Rank of the answer under the first; None without a resolved answer.
-        answer_rank_b: The same under the second.
+        top1_agree: Whether the top-1 tokens agree.
+        top10_jaccard: Jaccard index of the top-10 tokens.
+        answer_rank_a: Rank of the answer in a; None without a resolved answer.
+        answer_rank_b: Rank of the answer in b.
     """
 
     layer: int
@@ -114,7 +114,7 @@ class PairRow(NamedTuple):
 
 
 class LastRowCheck(NamedTuple):
-    """The lens's last row against the model's own output after a prompt. Source: docs/method.md §5.5."""
+    """Comparison of the last row with the model's output after a prompt. Source: docs/method.md §5.5."""
 
     kl_to_final_bits: float
     top1_agree: bool
@@ -123,7 +123,7 @@ class LastRowCheck(NamedTuple):
 
 
 class NonFinite(NamedTuple):
-    """A place whose logits are not all finite."""
+    """A row and position with non-finite logits."""
 
     lens: str
     layer: int
@@ -131,17 +131,17 @@ class NonFinite(NamedTuple):
 
 
 class ContributionRecord(NamedTuple):
-    """What one component contributes to a logit after a prompt, the final norm's scale frozen.
+    """Contribution of a component to a logit after a prompt, with the scale of the final norm frozen.
 
     Attributes:
-        component: `embedding` (row 0), `attn_1`, `mlp_1` … `mlp_n`, `rounding` (what the model's number format loses in
-            adding them), `norm_bias`, `projection_bias`, `head_bias` where there are such, and `total`, their sum.
+        component: `embedding` (row 0), `attn_1`, `mlp_1` … `mlp_n`, `rounding` (error of adding them in the model's
+            dtype), `norm_bias`, `projection_bias`, `head_bias` if present, and `total`, their sum.
         kind: `embedding`, `attention`, `mlp`, `rounding`, `bias` or `total`.
         layer: Block of an attention or MLP, which adds to the row of that number; None for the others.
-        token_id: The token whose logit it is: the answer's first or, without a resolved answer, the model's own first.
-        contribution_nats: To the logit, before any soft-cap.
-        contrast_id: On control prompts, the contrast's first token; else None.
-        margin_contribution_nats: To the logit minus that of the contrast; None off control prompts.
+        token_id: Token of the logit: the first of the answer or, without a resolved answer, the model's top-1 token.
+        contribution_nats: Contribution to the logit, before any soft-cap.
+        contrast_id: First token of the contrast for control prompts; else None.
+        margin_contribution_nats: Contribution to the logit minus that of the contrast; None except for control prompts.
     """
 
     prompt_id: str
@@ -158,14 +158,14 @@ class ContributionRecord(NamedTuple):
 
 
 class LogitAttribution(NamedTuple):
-    """The components of a logit after a prompt, beside the model's own logit.
+    """Components of a logit after a prompt, and the model's logit.
 
     Attributes:
-        contributions: A record per component; the total is the last.
-        norm_scale: What the final norm multiplies the last row by before γ.
-        model_logit_nats: The logit as the model's own modules compute it, before any soft-cap.
-        model_margin_nats: That logit minus the contrast's; None off control prompts.
-        capped_logit_nats: The model's logit after the soft-cap; None where the model has none.
+        contributions: One record per component; the total is the last.
+        norm_scale: Scale that the final norm applies to the last row before γ.
+        model_logit_nats: Logit computed by the model's modules, before any soft-cap.
+        model_margin_nats: This logit minus that of the contrast; None except for control prompts.
+        capped_logit_nats: Logit after the soft-cap; None if the model has none.
     """
 
     contributions: tuple[ContributionRecord, ...]
@@ -176,33 +176,33 @@ class LogitAttribution(NamedTuple):
 
     @property
     def total(self) -> ContributionRecord:
-        """What all components add up to."""
+        """Sum of all components."""
         return self.contributions[-1]
 
     @property
     def error_nats(self) -> float:
-        """The total minus the model's own logit."""
+        """The total minus the model's logit, in nats."""
         return self.total.contribution_nats - self.model_logit_nats
 
 
 class PromptRecords(NamedTuple):
-    """All that was read of one prompt.
+    """All records of one prompt.
 
     Attributes:
-        prompt: What was asked.
-        gold: Where the answer stands in the vocabulary.
-        contrast: The same for the contrast.
-        ids: The prompt's tokens, the tokenizer's own special ones included.
-        tokens: The same as strings.
-        positions: By lens, a record for every row and position, row by row.
-        next_token: By lens, a record for every row 0 … n.
-        norm_to_raw: The norm lens (a) against the unembedding alone (b), for every row.
-        final_to_next: The final norm (a) against the norm that reads the row next (b); None where there is none.
-        last_row: The last row against the model's own output.
-        nonfinite: Where logits are not finite, by lens, row and position.
-        attribution: Direct attribution of the answer's logit; None where it was not asked for or could not be done.
-        not_attributed: Why it could not be done, in one sentence, else None.
-        left_out: The tokenizer's own special tokens that were not added, as the prompt begins with them.
+        prompt: The prompt.
+        gold: Tokens of the answer.
+        contrast: Tokens of the contrast.
+        ids: Token ids of the prompt, including special tokens.
+        tokens: The tokens as strings.
+        positions: Records of every row and position, row by row, by lens.
+        next_token: Records of rows 0 … n, by lens.
+        norm_to_raw: Comparison of norm lens (a) and raw lens (b), for every row.
+        final_to_next: Comparison of final norm (a) and norm of the next block (b); None if there is none.
+        last_row: Comparison of the last row with the model's output.
+        nonfinite: Non-finite logits by lens, row and position.
+        attribution: Direct attribution of the answer's logit; None if not requested or not possible.
+        not_attributed: Reason why it was not possible, else None.
+        left_out: Special tokens that were not added, as the prompt already begins with them.
     """
 
     prompt: Prompt

@@ -1,4 +1,4 @@
-"""A sweep in words: `evaluation-<model>.md`, every number with the file and the place where it stands."""
+"""Markdown report of a sweep, `evaluation-<model>.md`; every number cites its file and place."""
 
 from collections import Counter
 from typing import Any
@@ -14,7 +14,7 @@ __all__ = ["ReportInput", "evaluation_report"]
 NOTHING = "No prompt was read.\n"
 
 MAX_CHARACTERS = 200
-"""Of a prompt's text in a table; the JSON has all of it."""
+"""Characters of a prompt shown in a table; the JSON has the full text."""
 
 HOW_TO_READ = (
     "Rows are 0 … n: row 0 is the input of the first block, row L the residual stream after block L. A milestone is "
@@ -26,7 +26,7 @@ HOW_TO_READ = (
 
 
 def evaluation_report(facts: ReportInput) -> str:
-    """`evaluation-<model>.md`: the same sections in the same order whatever was read."""
+    """Return the text of `evaluation-<model>.md`; its sections are always the same."""
     sections = {
         "Model and run": _model,
         "Prompts and answers": _prompts,
@@ -61,7 +61,7 @@ def _model(e: ReportInput) -> str:
 
 
 def _sections() -> str:
-    """The sections of the JSON on model, run and lenses."""
+    """Names of the JSON sections about model, run and lenses."""
     *first, last = map(code, ("model", "run", "model_stats", *(kind.section.key for kind in compared())))
     return f"{', '.join(first)} and {last}"
 

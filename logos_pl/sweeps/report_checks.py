@@ -1,4 +1,4 @@
-"""The report's sections on copying, ablation, control and the checks of decoding: an evaluation in, Markdown out."""
+"""Sections of the report on copy collapse, filler ablation, controls and decoding checks, as Markdown."""
 
 import math
 from collections import Counter
@@ -11,11 +11,11 @@ from logos_pl.sweeps.records import COPY_THRESHOLDS, SOFT_WINDOWS
 from logos_pl.sweeps.report_input import LISTED_PROMPTS, ReportInput, median_of, name_of
 
 MAX_LINES = 3 * LISTED_PROMPTS
-"""Most lines of a table with one line per prompt and lens."""
+"""Most lines in a table with one line per prompt and lens."""
 
 
 def copies(e: ReportInput) -> str:
-    """After how many prompts each lens copies, and from which rows on."""
+    """Number of prompts that each lens copies, and first rows."""
     keys = ["L_copy", *(f"L_copy_soft.{k}" for k in SOFT_WINDOWS), *(f"L_copy_at.{p:.2f}" for p in COPY_THRESHOLDS)]
     counts, rows = [], []
     for lens in e.swept.lenses:
@@ -37,7 +37,7 @@ def _copy_rows(at: dict[str, Any]) -> list[int | None]:
 
 
 def ablation(e: ReportInput) -> str:
-    """What leaving the filler out changes; differences are without − with."""
+    """Effect of removing the filler; differences are without − with."""
     entries = ablation_summary(e.swept.summaries)
     if not entries:
         return "No prompt was asked both with its filler and without.\n"
@@ -60,7 +60,7 @@ def ablation(e: ReportInput) -> str:
 
 
 def control(e: ReportInput) -> str:
-    """From which row on the control's own answer is ahead of the answer it is set against."""
+    """First row where the answer of a control is more likely than its contrast."""
     entries = control_summary(e.swept.summaries)
     if not entries:
         return "No control prompt was asked.\n"
@@ -74,7 +74,7 @@ def control(e: ReportInput) -> str:
 
 
 def _medians(e: ReportInput, entries: Sequence[dict[str, Any]], keys: Sequence[str], section: str) -> list[list[str]]:
-    """A line per lens under a table by prompt and lens: medians over the prompts that have a value."""
+    """Lines with the medians of each lens, for the end of a table by prompt and lens."""
     lines = []
     for lens in e.swept.lenses:
         of = [entry for entry in entries if entry["lens"] == lens]
@@ -85,7 +85,7 @@ def _medians(e: ReportInput, entries: Sequence[dict[str, Any]], keys: Sequence[s
 
 
 def raw(e: ReportInput) -> str:
-    """How far the norm lens is from the unembedding alone."""
+    """Comparison of norm lens and raw lens."""
     keys = ["mode", "max_kl_norm_vs_raw_bits", "first_norm_only_semantic_layer", "lens_artifact_risk"]
     risks = Counter(diagnostic["raw_versus_norm"]["lens_artifact_risk"] for diagnostic in e.swept.diagnostics)
     said = ", ".join(f"{risks[risk]} {risk}" for risk in ("low", "medium", "high"))
@@ -101,7 +101,7 @@ def _cell(value: float | str | None) -> str:
 
 
 def decoding(e: ReportInput) -> str:
-    """Final norm against the norm that reads the row next, at the norm lens's milestone rows."""
+    """Comparison of the final norm with the norm of the next block, at milestone rows of the norm lens."""
     found = [
         (row["kl_final_to_next_bits"], i, k)
         for i, diagnostic in enumerate(e.swept.diagnostics)
@@ -138,7 +138,7 @@ def _list(value: float | Sequence[str] | None) -> str:
 
 
 def last_row(e: ReportInput) -> str:
-    """The last row against the model's own output."""
+    """Comparison of the last row with the model's output."""
     keys = ["kl_to_final_bits", "top1_agree", "temp_est", "kl_after_temp_bits", "warn_high_last_layer_kl"]
     warned = sum(diagnostic["last_row"]["warn_high_last_layer_kl"] for diagnostic in e.swept.diagnostics)
     where = e.cite("diagnostics", "last_row.warn_high_last_layer_kl")
@@ -149,7 +149,7 @@ def last_row(e: ReportInput) -> str:
 
 
 def nonfinite(e: ReportInput) -> str:
-    """Where logits are not finite."""
+    """Places with non-finite logits."""
     keys = ["lens", "layer", "first_pos", "num_positions"]
     rows = [
         [name_of(diagnostic), *(_cell(place[key]) for key in keys), e.cite(f"diagnostics[{i}].nonfinite[{k}]")]

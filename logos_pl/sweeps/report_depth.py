@@ -1,4 +1,4 @@
-"""The report's tables of divergence, entropy and cosine at fractions of the depth, and of a lens against the norm's."""
+"""Report tables of divergence, entropy and cosine at five depths, and of gains over the norm lens."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,18 +11,18 @@ from logos_pl.sweeps.document_summaries import MEASURES, RANKS, PromptSummary, d
 
 
 def next_token_file(files: Mapping[str, str], lens: str) -> str:
-    """Name of the CSV of a lens's rows after the prompt."""
+    """Name of a lens's CSV of next-token records."""
     return files[f"pure-next-token{kind_of(lens).file_suffix}"]
 
 
 def finite_median(values: Sequence[float | None]) -> tuple[float | None, int]:
-    """The median of what is there and finite, and of how many values it is."""
+    """Median of the finite values, and their number."""
     there = [value for value in values if value is not None and math.isfinite(value)]
     return (float(median(there)) if there else None), len(there)
 
 
 def depth_table(prompts: Sequence[PromptSummary], lens: str, num_blocks: int, file: str) -> str:
-    """One lens at five depths: the first prompt, and where there are more, the median over all."""
+    """Table of a lens at five depths: the first prompt and, with several prompts, the medians."""
     read = [prompt for prompt in prompts if lens in prompt.at_depths]
     first, lines = read[0], []
     name = f"{escaped(first.prompt_id)} ({escaped(first.variant)})"
@@ -37,12 +37,12 @@ def depth_table(prompts: Sequence[PromptSummary], lens: str, num_blocks: int, fi
 
 
 def depth_medians(prompts: Sequence[PromptSummary], lens: str, depth: int) -> list[str]:
-    """The median of each of `MEASURES`, with the number of finite values where they are not all.
+    """Medians of `MEASURES`, with the number of finite values if some are not.
 
     Args:
-        prompts: Those that the lens has not read are left out.
-        lens: Which lens.
-        depth: Which of the rows of `depth_rows`, counted from 0.
+        prompts: Prompts; those without the lens are skipped.
+        lens: Name of the lens.
+        depth: Index into `depth_rows`.
     """
     read = [prompt.at_depths[lens] for prompt in prompts if lens in prompt.at_depths]
     cells = []
@@ -53,7 +53,7 @@ def depth_medians(prompts: Sequence[PromptSummary], lens: str, depth: int) -> li
 
 
 def against_norm(prompts: Sequence[PromptSummary], lens: str, num_blocks: int, files: Mapping[str, str]) -> str:
-    """By how many bits and rows a lens is ahead, medians over prompts; empty without it or with one block."""
+    """Table of median gains over the norm lens in bits and rows; empty without the lens or with one block."""
     gains = [prompt.gains[lens] for prompt in prompts if lens in prompt.gains]
     if not gains or num_blocks < 2:
         return ""

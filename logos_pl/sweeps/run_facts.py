@@ -11,12 +11,12 @@ from logos_pl.sweeps.document_schema import ModelIdentity, ModelStats, RunFacts
 
 
 def model_identity(lm: FrozenLM) -> ModelIdentity:
-    """Which model."""
+    """Identity of the model."""
     return ModelIdentity(lm.model_id, lm.clean_model_name, lm.model_commit, lm.tokenizer_commit)
 
 
 def model_stats(module: LensModule) -> ModelStats:
-    """What the model is made of."""
+    """Sizes and properties of the model."""
     lm, head = module.frozen, module.head
     return ModelStats(
         architecture=lm.anatomy.architecture,
@@ -34,7 +34,7 @@ def model_stats(module: LensModule) -> ModelStats:
 
 
 def run_facts(module: LensModule, started: datetime, copy_rule: CopyRule) -> RunFacts:
-    """How the run was made, until now."""
+    """Facts about the run up to now."""
     lm = module.frozen
     made_with = environment(lm.device)
     return RunFacts(
@@ -53,5 +53,5 @@ def run_facts(module: LensModule, started: datetime, copy_rule: CopyRule) -> Run
 
 
 def dtype_name(lm: FrozenLM) -> str:
-    """The number format that the model runs in."""
+    """Name of the model's dtype."""
     return str(lm.dtype).removeprefix("torch.")

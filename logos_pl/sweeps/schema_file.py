@@ -1,4 +1,4 @@
-"""The JSON schema of a sweep's document: `output.schema.json`, with the kinds of lens that it does not name."""
+"""JSON schema of a sweep's document: `output.schema.json`, extended by registered lens kinds that it lacks."""
 
 import json
 from pathlib import Path
@@ -7,14 +7,14 @@ from typing import Any
 from logos_pl.kinds.registry import LensKind, compared, kinds
 
 SCHEMA_FILE = Path(__file__).with_name("output.schema.json")
-"""The schema of the lenses that this project ships."""
+"""Schema file, with the lens kinds of this project."""
 
 NO_GAINS: dict[str, Any] = {"delta_kl": [], "earliness_shift": []}
-"""Summaries of a lens that has read nothing."""
+"""Gain summaries of no prompts."""
 
 
 def output_schema() -> dict[str, Any]:
-    """The schema for all kinds of lens that are registered: the file, with a section for each kind that it lacks."""
+    """Return the schema for all registered kinds of lens."""
     schema: dict[str, Any] = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
     run = schema["properties"]["run"]["properties"]
     by_lens = [run["files"]["properties"][table] for table in ("records", "next_token")]
@@ -35,7 +35,7 @@ def output_schema() -> dict[str, Any]:
 
 
 def _add_section(schema: dict[str, Any], kind: LensKind) -> None:
-    """A section with origin, gains and what the kind concludes of them; null where nothing was read."""
+    """Add the section of a kind: origin, gains and conclusions; null if the lens was not used."""
     key, origin_key = kind.section.key, kind.section.origin_key
     properties: dict[str, Any] = {origin_key: {"type": ["object", "null"]}, "summaries": {"$ref": "#/$defs/lens_gain"}}
     properties |= {name: {} for name in kind.section.conclude(NO_GAINS)}

@@ -1,4 +1,4 @@
-"""What a command on several models writes beside their sweeps: the comparison, and the models that were not read."""
+"""Files of a sweep over several models: their comparison, and documents of skipped models."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from logos_pl.sweeps.report_input import ReportInput
 
 
 def write_cross_report(folder: SweepFolder, reports: Sequence[ReportInput]) -> Path:
-    """Set several models side by side; the file comes back.
+    """Write the comparison of several models; returns its path.
 
     Raises:
         OSError: The disk refuses.
@@ -27,7 +27,7 @@ def write_cross_report(folder: SweepFolder, reports: Sequence[ReportInput]) -> P
 
 
 def record_skips(folder: SweepFolder, skipped: Sequence[tuple[str, str]]) -> None:
-    """Write the documents of models that were not read, given with the reasons.
+    """Write the documents of skipped models, given with the reasons.
 
     Raises:
         OSError: The disk refuses.
@@ -42,5 +42,5 @@ def _record_skip(folder: SweepFolder, model: str, reason: str) -> None:
     identity = ModelIdentity(name if is_path else model, name, None, None)
     facts = RunFacts(now, now, project_version(), git_sha(), None, None, None, None)
     path = folder.path / f"output-{name}.json"
-    if not path.exists():  # a sweep that had begun has said more
+    if not path.exists():  # a sweep that had started has recorded more
         replace_file(path, to_json(skipped_output(identity, facts, reason)).encode())

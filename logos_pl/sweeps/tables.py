@@ -1,4 +1,4 @@
-"""Prompts read at every row, as tables on the terminal."""
+"""Terminal tables of a sweep."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,11 +10,11 @@ from logos_pl.sweeps.milestones import Milestones
 from logos_pl.sweeps.records import NextTokenRecord, PromptRecords
 
 MARK = "*"
-"""Beside a rank or a KL at the row where it first reaches a milestone."""
+"""Marks a rank or KL at the row where it first reaches a milestone."""
 
 
 def prompt_table(records: PromptRecords, milestones: Mapping[str, Milestones], lenses: Sequence[str]) -> Table:
-    """One line per row: the lenses' top token with its probability, rank of the answer, KL(P_row‖P_final), entropy."""
+    """Table by row: top-1 token with probability, rank of the answer, KL(P_row‖P_final) and entropy, for each lens."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("\nrow", justify="right", no_wrap=True, min_width=3)
     has_answer = records.gold.status == "resolved"
@@ -41,7 +41,7 @@ def _marked(text: str, mark: bool) -> str:
 
 
 def milestone_line(lens: str, reached: Milestones, num_blocks: int, has_answer: bool) -> str:
-    """The rows of one lens's milestones, in words; – where one is never reached."""
+    """Sentence on the milestones of a lens; – for those never reached."""
     ranks = (reached.first_rank_le_10, reached.first_rank_le_5, reached.first_rank_le_1)
     parts = [f"rank ≤ 10, 5, 1 from rows {', '.join(map(_row, ranks))}"] if has_answer else []
     parts.append(
@@ -57,17 +57,17 @@ def _row(row: int | None) -> str:
 
 
 def _first_piece(records: PromptRecords) -> str:
-    """What the rank is the rank of, where the answer has several tokens."""
+    """Note on the ranked token, for an answer of several tokens."""
     pieces = records.gold.pieces
     return f", ranked by its first token {pieces[0]!r}" if len(pieces) > 1 else ""
 
 
 def print_prompt_table(records: PromptRecords, milestones: Mapping[str, Milestones]) -> None:
-    """Print a prompt's table to the terminal, under what it asks for and above its milestones."""
+    """Print a prompt, its table and its milestones."""
     prompt, gold = records.prompt, records.gold
     wanted = {
         "resolved": f" → {prompt.answer!r}" + _first_piece(records),
-        "unresolved": f" → {prompt.answer!r} cannot be told apart from the prompt's last token: not looked for",
+        "unresolved": f" → {prompt.answer!r} merges with the prompt's last token and is not searched for",
         "none": "",
     }[gold.status]
     say(f"\n{prompt.prompt_id}/{prompt.variant} {prompt.text!r}{wanted}")
@@ -81,7 +81,7 @@ def print_prompt_table(records: PromptRecords, milestones: Mapping[str, Mileston
 
 
 def summary_table(lines: Sequence[Sequence[str]], lenses: Sequence[str]) -> Table:
-    """One line per prompt: where each lens first has the answer at rank 1, and where KL first falls below a bit."""
+    """Table by prompt: first row with the answer at rank 1 and first row with KL below 1 bit, for each lens."""
     narrow = len(lenses) > 2  # to fit into 80 columns
     above, headings = ("\n", ("rank 1\nfrom", "KL < 1\nfrom")) if narrow else ("", ("rank 1 from", "KL < 1 from"))
     table = Table(box=None, pad_edge=False, padding=(0, 1 if narrow else 2, 0, 0))
@@ -97,7 +97,7 @@ def summary_table(lines: Sequence[Sequence[str]], lenses: Sequence[str]) -> Tabl
 
 
 def summary_line(records: PromptRecords, milestones: Mapping[str, Milestones]) -> tuple[str, ...]:
-    """A prompt's line in the summary."""
+    """Line of a prompt in the summary."""
     final = records.next_token["norm"][-1]
     return (
         f"{records.prompt.prompt_id}/{records.prompt.variant}",

@@ -1,4 +1,4 @@
-"""A picture of one prompt: at every row and position, the token a lens puts first and how far it is from the end."""
+"""Token map of one prompt: top-1 token and KL(row ‖ final) of a lens at every row and position."""
 
 import math
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ CELL_WIDTH, CELL_HEIGHT = 0.57, 0.165
 """Inches."""
 
 CELL_EMS, LABEL_EMS = 0.88 * CELL_WIDTH * 72 / FONT_POINTS, 12.0
-"""Room for text in a cell and below a column, in widths of `FONT_POINTS`."""
+"""Space for text in a cell and below a column, in ems of `FONT_POINTS`."""
 
 COLOURS = colormaps["viridis_r"].with_extremes(bad="white")
 
@@ -27,24 +27,24 @@ Cell = tuple[float, str]
 
 
 def token_map(record: PromptRecords, lens_names: Sequence[str]) -> Figure:
-    """Depth against position: in each cell the top-1 token, shortened, over KL(row ‖ final) in bits as colour.
+    """Plot depth against position, with the shortened top-1 token in each cell and KL(row ‖ final) in bits as colour.
 
-    One panel per lens, all on one scale, row n at the top. Of a long prompt the last `MAX_POSITIONS` positions are
-    shown, and the title says so. What is not finite stays white.
+    One panel per lens with a common colour scale, row n at the top. Of a long prompt, the last `MAX_POSITIONS`
+    positions are shown, as the title says. Non-finite values are white.
 
     Args:
-        record: All that was read of one prompt.
-        lens_names: Lenses of the record, in the order of the panels; at least one.
+        record: Records of the prompt.
+        lens_names: Lenses in the order of the panels; at least one.
 
     Raises:
-        KeyError: the record has no such lens.
+        KeyError: The record lacks a lens.
     """
     first = max(0, len(record.ids) - MAX_POSITIONS)
     num_rows = 1 + max(cell.layer for cell in record.positions[lens_names[0]])
     num_columns = len(record.ids) - first
     grids = [_grid(record.positions[lens], num_rows, first, len(record.ids)) for lens in lens_names]
     top_bits = max([1.0, *(bits for grid in grids for bits, _ in grid.values() if math.isfinite(bits))])
-    norm = PowerNorm(0.5, 0.0, top_bits)  # the square root: what separates 0.5 from 2 bits stays visible beside 20
+    norm = PowerNorm(0.5, 0.0, top_bits)  # square root: 0.5 and 2 bits remain distinguishable beside 20
     figure, panels = _panels(len(grids), num_rows, num_columns)
     for axes, lens, grid in zip(panels, lens_names, grids, strict=True):
         _draw_cells(axes, grid, norm, (num_rows, num_columns))
@@ -59,7 +59,7 @@ def token_map(record: PromptRecords, lens_names: Sequence[str]) -> Figure:
 
 
 def _grid(cells: Sequence[PositionRecord], num_rows: int, first: int, end: int) -> dict[tuple[int, int], Cell]:
-    """Cells by row and column; what has no record has no entry."""
+    """Cells by row and column; missing records have no entry."""
     return {
         (cell.layer, cell.pos - first): (cell.kl_to_final_bits, cell.top[0].token if cell.top else "")
         for cell in cells
@@ -68,7 +68,7 @@ def _grid(cells: Sequence[PositionRecord], num_rows: int, first: int, end: int) 
 
 
 def _panels(count: int, num_rows: int, num_columns: int) -> tuple[Figure, list[Axes]]:
-    """A figure of cells of one size; panels beside or below one another, whichever is the less elongated."""
+    """Figure with cells of fixed size; panels are arranged side by side or stacked, whichever is less elongated."""
     width = max(num_columns * CELL_WIDTH, 2.0) + 0.5
     height = max(num_rows * CELL_HEIGHT, 1.2) + 1.1
     beside = max(count * width, height) < max(width, count * height)
@@ -83,14 +83,14 @@ def _draw_cells(axes: Axes, grid: dict[tuple[int, int], Cell], norm: PowerNorm, 
         bits[place] = value
     shown = np.ma.masked_invalid(bits)
     axes.imshow(shown, cmap=COLOURS, norm=norm, aspect="auto", origin="lower", interpolation="nearest")
-    light = _luminance(COLOURS(norm(shown))[..., :3]) > 0.179  # where black and white stand out equally well
+    light = _luminance(COLOURS(norm(shown))[..., :3]) > 0.179  # equal contrast of black and white text
     for (row, column), (_, token) in grid.items():
         text = axes.text(
             column, row, shortened(drawable(token, "␣"), CELL_EMS),
             ha="center", va="center_baseline", color="black" if light[row, column] else "white",
             parse_math=False, font=FONT, fontsize=FONT_POINTS,
         )  # fmt: skip
-        text.set_in_layout(False)  # measuring thousands of texts takes longer than drawing them
+        text.set_in_layout(False)  # laying out thousands of texts is slow
 
 
 def _luminance(rgb: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A prediction's results: tables on the terminal, and CSV, JSON, plots, report and page in the run directory."""
+"""Output of a sweep: tables on the terminal, and CSV, JSON, plots, report and page in the run's folder."""
 
 import os
 import signal
@@ -31,31 +31,31 @@ from logos_pl.sweeps.report_input import ReportInput
 from logos_pl.sweeps.tables import print_prompt_table, summary_line, summary_table
 
 MAX_TABLES = 12
-"""With more prompts than this, no table is printed for each of them."""
+"""Largest number of prompts for which a table each is printed."""
 
 SECONDS_BETWEEN_LINES = 10.0
-"""Time between two lines of progress."""
+"""Seconds between progress lines."""
 
 
 @contextmanager
 def _disk_errors_named(folder: Path) -> Iterator[None]:
-    """Turn an error of the disk into one sentence with the remedy, while files of a sweep are written."""
+    """Context that turns disk errors into a RunError with a remedy."""
     try:
         yield
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
         raise RunError(
-            f"The sweep could not be written to {os.path.relpath(folder)}: {error.strerror}; what was read before is "
-            "there, as .partial: mend the disk, or choose another folder with --sweep.out_dir."
+            f"The sweep could not be written to {os.path.relpath(folder)}: {error.strerror}; earlier prompts are "
+            "there, as .partial: fix the disk, or choose another folder with --sweep.out_dir."
         ) from error
 
 
 class SweepDestination:
-    """The folder that the sweeps of a command write to, made when the first begins: bad input renames no earlier run.
+    """Output folder of a command's sweeps, created when the first starts, so that bad input renames no earlier run.
 
     Attributes:
-        reports: By model, in order, what the comparison of models is made of.
+        reports: Report inputs of the models in order, for their comparison.
     """
 
     def __init__(self) -> None:
@@ -64,15 +64,15 @@ class SweepDestination:
         self.reports: list[ReportInput] = []
 
     def settle(self, root: Path, out_dir: str | None, model_names: Sequence[str]) -> None:
-        """Set the folder of all logs, the user's own folder, and the models' clean names."""
+        """Set the root folder of the logs, the folder given by the user, and the models' clean names."""
         self._root, self._out_dir, self._names = root, out_dir or "", list(model_names)
 
     def open(self) -> SweepFolder:
-        """The folder, made the first time.
+        """Return the folder, creating it at the first call.
 
         Raises:
-            InputError: A file is in the way, or results of one of the models are, or the folder is a lens's.
-            RunError: The disk refuses.
+            InputError: A file or results of one of the models are in the way, or the folder holds a lens.
+            RunError: The folder cannot be written.
         """
         if self._folder is None:
             if self._out_dir:
@@ -86,17 +86,17 @@ class SweepDestination:
         return self._folder
 
     def close(self) -> None:
-        """Let the next sweep move the folder."""
+        """Release the folder."""
         if self._folder is not None:
             self._folder.close()
 
 
 class SweepWriter(Callback):
-    """Writes the readings of a prediction batch by batch, and tables, plots and report at its end.
+    """Writes the readings batch by batch, and tables, plots and report at the end.
 
     Args:
-        settings: What is written.
-        destination: Where.
+        settings: Options of the sweep.
+        destination: Output folder.
     """
 
     def __init__(self, settings: SweepSettings, destination: SweepDestination) -> None:
@@ -106,23 +106,24 @@ class SweepWriter(Callback):
         self._handlers: dict[int, Any] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Find out before the model is loaded whether the folder that the user names can be written to.
+        """Check before the model is loaded that the folder given by the user can be written.
 
         Raises:
-            InputError: results of the model are there, or a file is.
-            RunError: the disk refuses.
+            InputError: Results of the model or a file are in the way.
+            RunError: The folder cannot be written.
         """
         if self.settings.out_dir:
             self.destination.open()
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the files, once the model is there and its lens has been verified; listen for Ctrl-C and SIGTERM.
+        """Open the files, after model and lenses are loaded, and install handlers for SIGINT and SIGTERM.
 
         Raises:
-            InputError: the model's logits are to be attributed to components, and cannot be.
-            RunError: the disk refuses.
+            InputError: Direct logit attribution is requested but not possible for the model.
+            RunError: The files cannot be written.
         """
         assert isinstance(pl_module, SweepModule)
+        pl_module.make_reader()  # may refuse, before a file is begun
         tokenizer = pl_module.frozen.tokenizer
         assert tokenizer is not None, "the data module has read the prompts with it"
         self._strings, self._special = TokenStrings(tokenizer), set(tokenizer.all_special_ids)
@@ -141,15 +142,15 @@ class SweepWriter(Callback):
         self._handlers = {number: signal.signal(number, self._stop) for number in SIGNALS}
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        """End the sweep where it stands; a second signal ends the process at once.
+        """Abort the sweep; a second signal kills the process.
 
         Raises:
-            InterruptedRunError: always.
+            InterruptedRunError: Always.
         """
         for listened in SIGNALS:
             signal.signal(listened, signal.SIG_DFL)
         where = (
-            "" if self._files is None else f"; what was read is in {os.path.relpath(self._files.folder)}, as .partial"
+            "" if self._files is None else f"; their readings are in {os.path.relpath(self._files.folder)}, as .partial"
         )
         raise InterruptedRunError(
             f"Stopped by {signal.Signals(number).name} after {self._done} of {self._data.num_prompts} prompts{where}.",
@@ -157,7 +158,7 @@ class SweepWriter(Callback):
         )
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Give the signals back."""
+        """Restore the signal handlers."""
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers = {}
@@ -171,10 +172,10 @@ class SweepWriter(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Write and show the batch's prompts.
+        """Write and print the prompts of a batch.
 
         Raises:
-            RunError: the disk refuses.
+            RunError: The files cannot be written.
         """
         assert isinstance(pl_module, SweepModule)
         assert isinstance(outputs, BatchReading)
@@ -201,7 +202,7 @@ class SweepWriter(Callback):
             print_prompt_table(records, reached)
 
     def _progress(self) -> None:
-        """Print a line of progress where no tables are printed."""
+        """Print progress, if no tables are printed."""
         now, total = time.monotonic(), self._data.num_prompts
         if total > MAX_TABLES and (now - self._last_line >= SECONDS_BETWEEN_LINES or self._done == total):
             self._last_line = now
@@ -210,10 +211,10 @@ class SweepWriter(Callback):
             say(f"{self._done} of {total} prompts · {rate:,.1f} prompts/s · {left:.0f} s left")
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Sum up, draw, and say where everything is.
+        """Print the summary, complete the files and list them.
 
         Raises:
-            RunError: the disk refuses.
+            RunError: The files cannot be written.
         """
         assert self._files is not None
         files = self._files
@@ -237,9 +238,9 @@ class SweepWriter(Callback):
             say(f"  {name:{width}}  {what}")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Record the failure; what was read so far stays in files whose names end in `.partial`."""
+        """Record the failure; readings so far remain in `.partial` files."""
         if self._files is not None:
             files, self._files = self._files, None
-            with suppress(OSError):  # the disk refuses even that, or the folder has vanished: the exception says why
+            with suppress(OSError):  # the record cannot be written either
                 files.fail(exception)
-        self.teardown(trainer, pl_module, "predict")  # Lightning tears nothing down after a failure
+        self.teardown(trainer, pl_module, "predict")  # Lightning skips teardown after an error

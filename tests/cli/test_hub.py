@@ -177,7 +177,7 @@ def test_a_prism_is_decoded_too_and_may_lose_to_the_norm_lens_but_not_change_the
         (["list", "--repo_id", ""], "--repo_id is empty: give a value, or leave it out."),
         (["list", "--repo_id", "[" * 100_000], "is nested deeper than 64 levels in line 1: make it flatter."),
         (["index", "a\0b"], "--dir holds the character NUL: remove it."),
-        (["list"], "--repo_id: see `logos-pl hub --help`."),
+        (["list"], "--repo_id is missing: see `logos-pl hub --help`."),
         (["list", "--repo", REPO], "see `logos-pl hub --help`."),
         (["pull", "--repo_id", REPO], "Say what to pull: --models with ids, or --all."),
         (["pull", "--repo_id", REPO, "--all", "--models", TINY], "Say what to pull: --models with ids, or --all."),

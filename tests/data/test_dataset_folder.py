@@ -23,7 +23,7 @@ CARD_PATH = "configs:\n- config_name: a\n  data_files: {}"
         ("a: 2026-02-31", "mine cannot be read: day is out of range"),  # a word for us, a date for `datasets`
         ("- a", r"mine/README\.md is not a mapping"),
         (b"\xff", r"mine/README\.md is not UTF-8 text \(.* in line 2\)"),
-        ("configs: [1]", r"card of dataset .*mine does not describe its files .*TypeError.*mend its README\.md"),
+        ("configs: [1]", r"card of dataset .*mine does not describe its files .*TypeError.*fix its README\.md"),
         ("dataset_info: [1]", r"card of dataset .*mine does not describe its files .*AttributeError"),
         ("configs: 5", "mine cannot be read: Expected configs to be a list"),
         (CARD_PATH.format("[{split: train, path: 5}]"), "mine cannot be read: Expected data_files in YAML to be"),
@@ -66,7 +66,7 @@ def test_a_pipe_or_a_device_in_a_folder_is_refused_at_once(tmp_path: Path, name:
 def test_a_link_that_leads_nowhere_is_not_passed_over(tmp_path: Path) -> None:
     folder = folder_with(tmp_path)
     (folder / "b.jsonl").symlink_to("gone")
-    with pytest.raises(InputError, match=r"^b\.jsonl in .*mine is not a regular file, or is a link that leads nowhere"):
+    with pytest.raises(InputError, match=r"^b\.jsonl in .*mine is not a regular file, or is a broken link"):
         resolve(str(folder))
 
 

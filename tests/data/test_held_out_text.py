@@ -108,7 +108,7 @@ def test_another_share_than_was_held_out_from_training_is_refused() -> None:
         refuse_other_share(0.05, 0.02)
     assert str(caught.value) == (
         "The lens was fitted with 0.02 of the documents held out, and with --data.held_out_frac 0.05 it would be "
-        "judged on text it has seen: give --data.held_out_frac 0.02."
+        "evaluated on text it has seen: give --data.held_out_frac 0.02."
     )
 
 

@@ -156,7 +156,7 @@ def test_a_lane_without_a_train_document_is_refused(tmp_path: Path) -> None:
 
 def test_a_cursor_of_another_dataset_is_refused(corpus: Corpus) -> None:
     parts = lane_parts(corpus(1, 12), 0, 1)
-    with pytest.raises(InputError, match=r"goes on in shard elsewhere\.parquet"):
+    with pytest.raises(InputError, match=r"continues in shard elsewhere\.parquet"):
         next(lane_sequences(parts, train_text(), LaneCursor(shard="elsewhere.parquet")))
 
 

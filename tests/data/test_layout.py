@@ -27,9 +27,12 @@ def test_every_lane_has_one_reader(world_size: int, workers: int) -> None:
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (layout(world_size=3), "8 lanes cannot be shared by 3 processes with 1 workers each; make --data.lanes a mul"),
-        (layout(workers=3), "8 lanes cannot be shared by 1 processes with 3 workers each"),
-        (layout(lanes=0), "0 lanes cannot be shared"),
+        (
+            layout(world_size=3),
+            "8 lanes cannot be divided among 3 processes with 1 workers each; make --data.lanes a mul",
+        ),
+        (layout(workers=3), "8 lanes cannot be divided among 1 processes with 3 workers each"),
+        (layout(lanes=0), "0 lanes cannot be divided"),
         (layout(micro=5), "16 sequences per step cannot be split over 1 processes with micro-batches of 5"),
         (layout(world_size=4, micro=8), "make --data.effective_batch_seqs a multiple of 32."),
     ],

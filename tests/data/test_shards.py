@@ -170,7 +170,7 @@ def test_a_corrupt_line_of_json_is_named_by_shard_and_row(tmp_path: Path, broken
     path = tmp_path / "a.jsonl"
     lines = [json.dumps({"text": text}).encode() for text in make_texts(0, ROWS)]
     path.write_bytes(b"\n".join([*lines[:7], broken, *lines[8:]]))
-    with pytest.raises(RunError, match=r"^Shard a\.jsonl cannot be read from row 7 on .*mend"):
+    with pytest.raises(RunError, match=r"^Shard a\.jsonl cannot be read from row 7 on .*fix"):
         list(read_rows(shard_at(path), "text"))
 
 
@@ -196,7 +196,7 @@ def test_a_json_file_that_is_one_array_is_refused(tmp_path: Path) -> None:
 def test_a_line_that_cannot_be_read_is_named_by_its_row_and_reason(tmp_path: Path, line: bytes, reason: str) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'{"text": "x"}\n\n{"text": "y"}\n' + line + b"\n")
-    with pytest.raises(RunError, match=rf"^Shard a\.jsonl cannot be read from row 2 on \({reason}.*\); mend"):
+    with pytest.raises(RunError, match=rf"^Shard a\.jsonl cannot be read from row 2 on \({reason}.*\); fix"):
         list(read_rows(shard_at(path), "text"))
 
 

@@ -101,7 +101,7 @@ def test_a_single_file_has_no_configuration_and_no_other_split(tmp_path: Path, n
 def test_files_of_another_kind_are_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text\none\n")
     for given in (tmp_path, tmp_path / "a.csv"):
-        with pytest.raises(InputError, match=r"holds a\.csv, which is not of a kind that is read here \(\.json, .*\)"):
+        with pytest.raises(InputError, match=r"holds a\.csv, which is not of a supported format \(\.json, .*\)"):
             resolve(str(given))
 
 
@@ -285,5 +285,5 @@ def test_a_name_that_is_not_utf8_is_refused_before_it_would_be_recorded(tmp_path
 def test_a_revision_of_a_local_dataset_is_refused_rather_than_passed_over(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "a.jsonl", ["sun"])
     for dataset in ("demo", str(tmp_path)):
-        with pytest.raises(InputError, match=r"revision v1 is of a dataset on the Hub, and .* is a local one: leave"):
+        with pytest.raises(InputError, match=r"revision v1 needs a dataset on the Hub, but .* is local: leave"):
             resolve(dataset, revision="v1")

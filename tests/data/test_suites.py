@@ -111,7 +111,7 @@ def test_white_space_within_a_prompt_is_kept(tmp_path: Path) -> None:
         (
             "facts:\n- Question: who is\n",
             2,
-            "no field `Question`; there are `id`, .* with a colon in it goes in quotes",
+            "no field `Question`; there are `id`, .* with a colon needs quotes",
         ),
         ("facts:\n- {[a]: b}\n", 2, "no field ``"),
         ("facts:\n- a\n- answer: b\n", 3, "the field `prompt` is missing"),
@@ -128,14 +128,14 @@ def test_white_space_within_a_prompt_is_kept(tmp_path: Path) -> None:
         ("facts:\n- prompt: a\n  answer: b\n  control: {prompt: c, answer: b}\n", 4, "has the fact's own answer"),
         ("facts:\n- prompt: a\n  answer: b\n  control: {prompt: c, relation: d}\n", 4, "no field `relation`"),
         ("facts:\n- prompt: a\n  answer: b\n  control: c\n", 4, "the fields `id`, `prompt`, `answer`, `fact` are"),
-        ("facts:\n- {id: a, prompt: a}\n- {id: a, prompt: b}\n", 3, "the id 'a' stands in line 2 already"),
-        ("facts:\n- a\n- {id: p1, prompt: b}\n", 3, "the id 'p1' stands in line 2 already"),
+        ("facts:\n- {id: a, prompt: a}\n- {id: a, prompt: b}\n", 3, "the id 'a' is already in line 2"),
+        ("facts:\n- a\n- {id: p1, prompt: b}\n", 3, "the id 'p1' is already in line 2"),
         (
             "facts:\n- {id: a-ctl, prompt: a}\n- {id: a, prompt: b, answer: c,\n  control: {prompt: d, answer: e}}\n",
             4,
-            "the id 'a-ctl' stands in line 2 already",
+            "the id 'a-ctl' is already in line 2",
         ),
-        ("facts:\n- a\n- {prompt: 'a ', answer: b}\n", 3, "the prompt 'a' stands in line 2 already"),
+        ("facts:\n- a\n- {prompt: 'a ', answer: b}\n", 3, "the prompt 'a' is already in line 2"),
     ],
 )
 def test_a_mistake_is_named_with_its_line(text: str | bytes, line: int, wanted: str, tmp_path: Path) -> None:

@@ -439,7 +439,7 @@ def test_a_validation_in_between_leaves_the_place_where_it_is(make: Make) -> Non
     restored = make(rank=0, world_size=1)
     restored.load_state_dict(module.state_dict() | {"identity": module.identity() | {"held_out_frac": 0.2}})
     restored.setup("validate")
-    with pytest.raises(InputError, match="it would be judged on text it has seen"):
+    with pytest.raises(InputError, match="it would be evaluated on text it has seen"):
         restored.val_dataloader()
 
 

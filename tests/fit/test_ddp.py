@@ -127,9 +127,9 @@ def test_two_processes_fit_the_prism_that_one_fits(tiny: dict[str, Path], tmp_pa
     maps, provenances = [], []
     arguments = fit_arguments(**tiny, logs=tmp_path, **{"prism.positions": 1500})
     assert main([*accepted("prism", arguments), f"--prism.folder={tmp_path / 'one'}"]) == 0
-    run(
-        "prism", [*arguments, f"--prism.folder={tmp_path / 'two'}", *(f"--{key}={value}" for key, value in TWO.items())]
-    )
+    two_processes = [f"--prism.folder={tmp_path / 'two'}", *(f"--{key}={value}" for key, value in TWO.items())]
+    _, *own = accepted("prism", [*arguments, *two_processes])
+    run("prism", own)
     for name in ("one", "two"):
         folder = tmp_path / name / "tiny-llama"
         maps.append([torch.load(folder / file, weights_only=True) for file in ("whiten.pt", "rotation.pt")])

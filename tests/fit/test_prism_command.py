@@ -203,7 +203,7 @@ def test_a_validation_prints_norm_tuned_and_prism_side_by_side(
     fitted: Path, tiny: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = {"prism.folder": fitted.parent, "data.tokens": 4 * 8 * 32}
-    assert main(["fit", *fit_arguments(**tiny, logs=tmp_path, **options)]) == 0
+    assert main(accepted("fit", fit_arguments(**tiny, logs=tmp_path, **options))) == 0
     capsys.readouterr()
     assert main(accepted("validate", fit_arguments(**tiny, logs=tmp_path, **options))) == 0
     lines = capsys.readouterr().out.split("held-out validation text")[1].splitlines()

@@ -22,6 +22,7 @@ from logos_pl.artifacts.weights import capacity_of
 from logos_pl.cli.entry import main
 from logos_pl.lenses.translator import Translators
 from tests.gates import oracle
+from tests.tiny import own
 
 VAL_SEQS, TEST_SEQS = 4, 8
 NUM_BLOCKS, DEPTHS = oracle.NUM_BLOCKS, oracle.DEPTHS
@@ -44,9 +45,8 @@ LENSES = ("tuned", "norm", "norm_tau", "bias")
 
 
 def command(name: str, folder: Path, *more: str) -> int:
-    return main([
-        name, *DEMO, f"--trainer.default_root_dir={folder / 'logs'}", f"--export.folder={folder / 'lenses'}", *more
-    ])  # fmt: skip
+    places = (f"--trainer.default_root_dir={folder / 'logs'}", f"--export.folder={folder / 'lenses'}")
+    return main(own(name, [*DEMO, *places, *more]))
 
 
 class Run(NamedTuple):

@@ -211,9 +211,9 @@ def test_the_shortest_model_and_the_smallest_question_have_a_verdict(
     tiny: dict[str, Path], tmp_path: Path, fast: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     short = {"model": make_model(tmp_path / "tiny-llama", num_hidden_layers=2), "corpus": tiny["corpus"]}
-    logs, least = tmp_path / "run", {"data.tokens": 8 * 32, "data.val_seqs": 1, "data.test_seqs": 1}
+    logs, least = tmp_path / "run", {"data.tokens": 8 * 32, "data.val_seqs": 1}
     assert main(["fit", *fit_arguments(**short, logs=logs, **least)]) == 0
-    options = least | {"data.positions_per_seq": 1, "data.suite": suite(tmp_path, FACTS[0])}
+    options = least | {"data.test_seqs": 1, "data.positions_per_seq": 1, "data.suite": suite(tmp_path, FACTS[0])}
     assert main(arguments(short, logs, **options)) == 3
     document = gates(lens(logs))
 

@@ -96,7 +96,7 @@ def test_a_long_message_is_cut_in_its_middle_and_says_how_much(capsys: pytest.Ca
     complain("x" * 100_000 + ": give less.")
     printed = capsys.readouterr().err
     assert len(printed) < MAX_MESSAGE + 100
-    assert "(99,012 characters left out)" in printed
+    assert "(99,512 characters left out)" in printed
     assert printed.endswith(": give less.\n")
     assert shortened("x" * MAX_MESSAGE) == "x" * MAX_MESSAGE
 

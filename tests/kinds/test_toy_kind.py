@@ -24,7 +24,7 @@ from logos_pl.sweeps import plots
 from logos_pl.sweeps.cross_report import cross_model_report
 from logos_pl.sweeps.schema_file import output_schema
 from tests.sweeps.swept import sweep as made_sweep
-from tests.tiny import fit_arguments, make_corpus, make_model
+from tests.tiny import accepted, fit_arguments, make_corpus, make_model
 
 TAU = 2.0
 
@@ -93,7 +93,7 @@ def test_a_sweep_has_its_tables_curves_sections_and_columns(
     monkeypatch.setattr(plots, "save_figure", seen)
     out = tmp_path / "out"
     asked = {"data.prompt": "sun moon river", "data.answer": "stone", "sweep.out_dir": out}
-    assert main(["predict", *fit_arguments(**tiny, logs=tmp_path, **asked)]) == 0
+    assert main(accepted("predict", fit_arguments(**tiny, logs=tmp_path, **asked))) == 0
     said = capsys.readouterr().out
 
     assert "with a toy" in said
@@ -137,11 +137,11 @@ def test_a_validation_and_a_test_read_it_where_its_entry_says_so(
     toy: LensKind, tiny: dict[str, Path], fitted: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = fit_arguments(**tiny, logs=fitted)
-    assert main(["validate", *arguments]) == 0
+    assert main(accepted("validate", arguments)) == 0
     (heading,) = [line for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["row"]]
     assert heading.split() == ["row", "depth", *["norm", "tuned", "toy"] * 3]
 
-    assert main(["test", *arguments]) == 3
+    assert main(accepted("test", arguments)) == 3
     said = capsys.readouterr().out
     assert "KL divergence in bits on the same text, toy lens:" in said
     assert "toy lens is to the model than the norm lens, in bits, with 95% intervals" in said
@@ -159,7 +159,7 @@ def test_a_validation_and_a_test_read_it_where_its_entry_says_so(
 def test_a_plain_kind_is_neither_validated_nor_judged(
     toy: LensKind, tiny: dict[str, Path], fitted: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["validate", *fit_arguments(**tiny, logs=fitted)]) == 0
+    assert main(accepted("validate", fit_arguments(**tiny, logs=fitted))) == 0
     assert "toy" not in capsys.readouterr().out
 
 

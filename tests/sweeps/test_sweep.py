@@ -321,7 +321,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "an empty prompt": ({"data.prompt": "  "}, "prompt 'prompt' is empty"),
     "a prompt beyond the context": ({"data.prompt": "sun " * 64}, "65 tokens"),
     "an empty answer": ({"data.prompt": "sun", "data.answer": " "}, "the answer of prompt 'prompt' is empty"),
-    "an answer to nothing": ({"data.answer": "sea"}, "--data.answer goes with --data.prompt"),
+    "an answer to nothing": ({"data.answer": "sea"}, "--data.answer needs --data.prompt"),
     "no such file": ({"data.prompts": "nowhere.yaml"}, "nowhere.yaml"),
     "another decoding norm": (
         {"model.decoding_norm": "next", "data.prompt": "sun"},
