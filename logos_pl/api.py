@@ -1,4 +1,4 @@
-"""A few lines for a notebook: load a model, load a lens, read any row.
+"""Python API for notebooks: load a model, load a lens, read any row.
 
 >>> lm = load_model("demo")                                             # doctest: +SKIP
 >>> lens, provenance = load_tuned_lens("checkpoints/tuned_lenses/demo", lm)  # doctest: +SKIP
@@ -58,13 +58,13 @@ __all__ = [
 def load_model(
     model_id: str, *, revision: str | None = None, dtype: str | torch.dtype = "auto", device: str = "auto"
 ) -> FrozenLM:
-    """A frozen model with its tokenizer, its head proved exact.
+    """Load a frozen model with its tokenizer, and check that its head is exact.
 
     Args:
-        model_id: Hub id of a causal language model, a folder with its files, or ``demo`` for the bundled one.
+        model_id: Hub id of a causal language model, its local folder, or ``demo`` for the bundled model.
         revision: Branch, tag or commit on the Hub.
-        dtype: ``float32``, ``bfloat16`` or ``float16``; ``auto``: what suits model and device.
-        device: A device name; ``auto``: the first of cuda, mps and cpu with room for the model.
+        dtype: ``float32``, ``bfloat16`` or ``float16``; ``auto``: chosen by model and device.
+        device: Device name; ``auto``: the first of cuda, mps and cpu with enough memory for the model.
 
     Raises:
         InputError: The model cannot be found, read or supported, or there is no such device or no room.
@@ -81,21 +81,21 @@ def load_tuned_lens(
     model_id: str | None = None,
     revision: str | None = None,
 ) -> tuple[TunedLens, Provenance]:
-    """A tuned lens, checked against its own records, those of its repository, and the model it is to read.
+    """Load a tuned lens and check it against its hashes, its repository's index and the model.
 
     Args:
-        source: Its folder, a folder in the layout of the Hub, or the id of a repository there, of which the files of
-            this lens alone are fetched, and taken from the local cache where the Hub cannot be reached.
-        lm: The model; None gives a lens without a head, to be bound later and unchecked against any model.
-        model_id: Whose lens of a repository; left out: the one of ``lm``, or the only one there is.
-        revision: Release, branch or commit on the Hub; left out: the newest state.
+        source: Folder of the lens, a folder laid out as on the Hub, or the id of a repository on the Hub, from which
+            only this lens is downloaded (from the local cache if the Hub is unreachable).
+        lm: The model; None: return an unbound lens without checking it against a model.
+        model_id: Model whose lens to load from a repository; default: that of ``lm``, or the only one.
+        revision: Release, branch or commit on the Hub; default: main.
 
     Returns:
-        The lens, bound to the model's head if there is a model, and where it comes from.
+        The lens, bound to the model's head if a model is given, and its provenance.
 
     Raises:
-        InputError: There is no such lens, a file is missing or altered, the weights are not what the provenance says,
-            or the model is not the one the lens was trained on; the message says what differs.
+        InputError: The lens does not exist, a file is missing or altered, the weights do not match the provenance, or
+            the lens was trained on another model; the message says what differs.
         RunError: The disk or the Hub fails.
     """
     if model_id is None and lm is not None:
@@ -114,14 +114,14 @@ def load_lens(
     revision: str | None = None,
     decoding_norm: DecodingNorm = "final",
 ) -> tuple[Lens, object]:
-    """A lens of any kind, bound to a model and checked against it, and where it comes from.
+    """Load a lens of any kind, bound to a model and checked against it; returns the lens and its origin.
 
     Args:
-        kind: Its name, such as ``tuned``.
+        kind: Name of the kind, such as ``tuned``.
         lm: The model.
-        source: Where the lens is: a folder or an id on the Hub, as its kind takes it.
+        source: A folder or an id on the Hub, depending on the kind.
         revision: Release, branch or commit on the Hub.
-        decoding_norm: The norm it was made with.
+        decoding_norm: Norm with which the lens was fitted.
 
     Raises:
         InputError: There is no such kind or no such lens, or it does not fit the model.
@@ -134,31 +134,31 @@ def load_lens(
     named = None if source is None else os.fspath(source)
     found = finders[kind](LensRequest(lm.model_id, lm.clean_model_name, source=named, revision=revision))
     if not found.there:
-        raise InputError(f"A {kind_of(kind).label} is loaded from somewhere: name its source.")
+        raise InputError(f"A {kind_of(kind).label} is loaded from files: give its source.")
     loaded = found.load(lm, Head(lm.anatomy, decoding_norm=decoding_norm))
     return loaded.lenses[kind], loaded.origin
 
 
 def norm_lens(lm: FrozenLM, decoding_norm: DecodingNorm = "final") -> NormLens:
-    """The untrained lens: the model's own head at every row.
+    """Return the norm lens (logit lens): the model's head at every row.
 
     Args:
         lm: The model.
-        decoding_norm: Its ``final`` norm at every row, or the norm that reads the row ``next``.
+        decoding_norm: The ``final`` norm at every row, or the norm of the ``next`` block.
 
     Raises:
-        InputError: ``next`` where no norm reads the rows.
+        InputError: ``next`` is given, but the blocks do not begin with a norm.
     """
     return NormLens(Head(lm.anatomy, decoding_norm=decoding_norm))
 
 
 @torch.no_grad()
 def lens_logits(lm: FrozenLM, lens: Lens, prompt: str, row: int) -> Float[Tensor, "seq vocab"]:
-    """Next-token logits at every position of a prompt, in fp32, as ``lens`` reads them from one row.
+    """Return the next-token logits of a lens at one row, for every position of a prompt, in fp32.
 
     Args:
-        lm: The model; its tokenizer adds its own special tokens, such as BOS.
-        lens: A lens bound to the model, fitted or imported, or its norm lens.
+        lm: The model; its tokenizer adds its special tokens, such as BOS.
+        lens: A lens bound to the model.
         prompt: Any text.
         row: 0 is the embedding, L the residual stream after block L; the last row gives the model's own logits.
 
@@ -173,7 +173,7 @@ def lens_logits(lm: FrozenLM, lens: Lens, prompt: str, row: int) -> Float[Tensor
 
 
 def _tokenised(lm: FrozenLM, text: str) -> Int[Tensor, "1 seq"]:
-    """The tokens of a text that fits the model."""
+    """Tokenise a text and check that it fits the context."""
     if lm.tokenizer is None:
         raise InputError(f"{lm.model_id} has no tokenizer to read a prompt with: load it with one.")
     input_ids = torch.tensor([Tokenizer(lm.tokenizer, lm.vocab_size)(text)], dtype=torch.long)
@@ -188,13 +188,13 @@ def _tokenised(lm: FrozenLM, text: str) -> Int[Tensor, "1 seq"]:
 
 @torch.no_grad()
 def skipping_perplexity(lm: FrozenLM, lens: Lens, text: str, skipped: int) -> float:
-    """Perplexity of a text when a lens replaces the last blocks, which do not run. Source: docs/method.md §6.
+    """Return the perplexity of a text when a lens replaces the last blocks. Source: docs/method.md §6.
 
     Args:
         lm: The model.
-        lens: A lens bound to the model; it reads the row after the last block that runs.
-        text: Any text of at least two tokens, the tokenizer's own special ones included.
-        skipped: Number m of blocks to skip; 0 gives the model's own perplexity.
+        lens: A lens bound to the model, applied to the row after the last block that runs.
+        text: Text of at least two tokens, including special tokens.
+        skipped: Number m of blocks to skip; 0 gives the perplexity of the model.
 
     Raises:
         InputError: The model has no tokenizer, the text is too short or too long, or the model has no more blocks.
@@ -210,32 +210,32 @@ def skipping_perplexity(lm: FrozenLM, lens: Lens, text: str, skipped: int) -> fl
 
 
 class Sweep(NamedTuple):
-    """What all lenses read in all prompts.
+    """Results of a sweep.
 
     Attributes:
-        prompts: All that was read, prompt by prompt.
+        prompts: Records of each prompt.
     """
 
     prompts: list[PromptRecords]
 
     @property
     def next_token(self) -> list[NextTokenRecord]:
-        """A record per prompt, lens and row, on the token after the prompt: ``pandas.DataFrame(sweep.next_token)``."""
+        """Records by prompt, lens and row for the token after the prompt: ``pandas.DataFrame(sweep.next_token)``."""
         return [record for prompt in self.prompts for rows in prompt.next_token.values() for record in rows]
 
     @property
     def positions(self) -> list[PositionRecord]:
-        """A record per prompt, lens, row and position."""
+        """Records by prompt, lens, row and position."""
         return [record for prompt in self.prompts for rows in prompt.positions.values() for record in rows]
 
     @property
     def contributions(self) -> list[ContributionRecord]:
-        """A record per prompt and component of the answer's logit; none unless the sweep was asked for them."""
+        """Records by prompt and component of the answer's logit; empty without ``attribution``."""
         return [part for prompt in self.prompts if prompt.attribution for part in prompt.attribution.contributions]
 
     @property
     def milestones(self) -> dict[tuple[str, str, str], Milestones]:
-        """Where each lens first copies, knows the answer, comes near the model: by prompt id, variant and lens."""
+        """Milestones by prompt id, variant and lens: first rows with a copy, with the answer, or close to the model."""
         return {
             (prompt.prompt.prompt_id, prompt.prompt.variant, lens): milestones(rows)
             for prompt in self.prompts
@@ -249,18 +249,18 @@ def sweep(
     lenses: Mapping[str, Lens] | None = None,
     attribution: bool = False,
 ) -> Sweep:
-    """Every prompt at every row and position, as the norm lens and the given ones read them from one forward pass.
+    """Evaluate the norm lens and the given lenses at every row and position of every prompt.
 
     Args:
         model: The model.
         prompts: Texts, pairs of text and answer, or prompts with variants and contrasts.
-        lenses: Further lenses bound to the model, by the name of their kind, such as ``tuned``; ``norm`` replaces the
-            plain one.
-        attribution: Also attribute the answers' logits to embedding, attention, MLP and biases.
+        lenses: Further lenses bound to the model, by name of their kind, such as ``tuned``; ``norm`` replaces the
+            default norm lens.
+        attribution: Also run direct logit attribution for the answers.
 
     Raises:
-        InputError: The model has no tokenizer, a lens has another name or is bound to another model, two prompts have
-            one id and variant, a prompt or answer cannot be used, or the model's logits cannot be attributed.
+        InputError: The model has no tokenizer, a lens has an unknown name or is bound to another model, two prompts
+            have the same id and variant, a prompt or answer cannot be used, or the model's logits cannot be attributed.
     """
     if model.tokenizer is None:
         raise InputError(f"{model.model_id} has no tokenizer to read prompts with: load it with one.")

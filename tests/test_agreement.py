@@ -57,7 +57,7 @@ def test_processes_that_have_settled_something_else_are_told_what(tmp_path: Path
     kind, message, everywhere = in_two_processes(tmp_path / "store", settle)[1]
     assert (kind, everywhere) == (RunError, True)
     assert message.startswith(
-        "The processes of the run differ: micro_batch_seqs is 8 in the first and 16 in process 1; name it with its"
+        "The processes of the run differ: micro_batch_seqs is 8 in the first and 16 in process 1; set it explicitly"
     )
 
 

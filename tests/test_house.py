@@ -4,6 +4,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import grimp
+
 PROJECT = Path(__file__).parents[1]
 PACKAGE = PROJECT / "logos_pl"
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -35,6 +37,14 @@ def test_nearly_every_module_has_a_test_of_its_own() -> None:
     tested = [path for path in MODULES if path.name not in ("__init__.py", "__main__.py")]
     missing = [_name(path) for path in tested if not _test_of(path).is_file()]
     assert len(missing) <= (1 - MIRRORED_FRAC) * len(tested), missing
+
+
+def test_no_modules_import_each_other_in_a_circle_not_even_for_type_checking() -> None:
+    graph = grimp.build_graph("logos_pl", exclude_type_checking_imports=False, cache_dir=None)
+    left = {module: set(graph.find_modules_directly_imported_by(module)) for module in graph.modules}
+    while free := {module for module, imported in left.items() if not imported}:
+        left = {module: imported - free for module, imported in left.items() if module not in free}
+    assert sorted(left) == [], "each of these imports one of the others, or of what imports them"
 
 
 def _name(path: Path) -> str:

@@ -74,6 +74,7 @@ class Command(ABC):
     writes_config: ClassVar[bool] = False
 
     plan: RunPlan
+    run_folder: Path  # of a command that writes its configuration; set by `prepare`
 
     def __init__(self, config: Any) -> None:
         self.config = config

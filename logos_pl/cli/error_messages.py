@@ -171,7 +171,7 @@ def describe(error: Exception) -> tuple[str, int]:
         return f"Out of memory ({reason}): take fewer or shorter sequences, or another device.", RunError.exit_status
     if _is(error, "torch", "DistError") or (isinstance(error, RuntimeError) and "gloo/transport" in str(error)):
         reason = (
-            "Another process of the run has ended, and says above why; go on with --ckpt_path last once it is mended."
+            "Another process of the run has ended, and says above why; go on with --ckpt_path last once that is fixed."
         )
         return reason, RunError.exit_status
     if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):

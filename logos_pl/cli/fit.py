@@ -50,7 +50,6 @@ class Fit(Command):
     trainer_options = PROCESSES | WATCHING | {"logger"}
     writes_config = True
 
-    run_folder: Path
     text: TrainingTextSettings
     _claimed: Path | None = None  # folder created by this fit
     _held: int | None = None  # descriptor of the lock on the run's folder

@@ -23,7 +23,6 @@ from logos_pl.cli.configuration import (
     read_configuration,
 )
 from logos_pl.cli.error_messages import one_sentence
-from logos_pl.cli.fit import Fit
 from logos_pl.cli.processes import is_first_process, refuse_other_count
 from logos_pl.cli.trainer_options import TAKES, TrainerSettings, check_trainer, import_paths
 from logos_pl.errors import InputError, first_sentence
@@ -202,7 +201,7 @@ class LogosCLI(LightningCLI):
         plan, given = self.command.plan, self.config_init.trainer
         parts = self.command.trainer_parts(given)
         parts["callbacks"] += _listed(given.get("callbacks") or [])
-        if isinstance(self.command, Fit):
+        if self.kind.writes_config:
             self.save_config_kwargs = {"folder": self.command.run_folder}
         parts |= {"accelerator": plan.choice.device.type, "devices": plan.devices}
         try:

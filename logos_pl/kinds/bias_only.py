@@ -1,4 +1,4 @@
-"""The bias-only lens: bias and temperature alone, fitted beside a tuned lens and loaded with it. A baseline."""
+"""Bias-only lens: a baseline with bias and temperature only, fitted and loaded together with a tuned lens."""
 
 from logos_pl.kinds.registry import Baseline, LensKind, register
 

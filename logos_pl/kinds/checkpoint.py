@@ -1,4 +1,4 @@
-"""A tuned lens in a checkpoint of a fit, read as it would be exported: the averages, in the plain basis."""
+"""Loads a tuned lens from a checkpoint as it would be exported: averaged weights in the plain basis."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -11,15 +11,15 @@ from logos_pl.lm.sources import clean_name
 
 
 class CheckpointOrigin(NamedTuple):
-    """Where a lens from a checkpoint comes from; there is no provenance before the export.
+    """Origin of a lens from a checkpoint, which has no provenance yet.
 
     Attributes:
-        model_id: The model of the fit.
-        clean_model_name: The id's last part.
-        model_commit: Its commit.
-        decoding_norm: Norm in front of the unembedding.
-        step: Optimiser step after which the checkpoint was written.
-        held_out_frac: Share of the documents that the fit held out.
+        model_id: Model of the fit.
+        clean_model_name: Last part of the id.
+        model_commit: Commit of the model.
+        decoding_norm: Norm before the unembedding.
+        step: Optimiser step of the checkpoint.
+        held_out_frac: Held-out fraction of the fit.
     """
 
     model_id: str
@@ -31,7 +31,7 @@ class CheckpointOrigin(NamedTuple):
 
 
 class CheckpointLenses(NamedTuple):
-    """The lenses of a checkpoint: the bias-only lens is None where the fit has none."""
+    """Lenses of a checkpoint; the bias-only lens is None if the fit has none."""
 
     tuned: Translators
     bias_only: Translators | None

@@ -1,4 +1,4 @@
-"""The imported lens: one that others trained with the `tuned-lens` package, read as it was published."""
+"""Imported lens: a published lens of the `tuned-lens` package."""
 
 from functools import partial
 
@@ -10,11 +10,11 @@ from logos_pl.lm.frozen import FrozenLM
 
 
 def find(request: LensRequest) -> FoundLens:
-    """A lens of that format, where one is named.
+    """Find the imported lens, if one is given.
 
     Raises:
-        InputError: The named lens is missing, or of another kind.
-        RunError: The disk refuses what is fetched.
+        InputError: The lens is missing or of another kind.
+        RunError: The downloaded files cannot be written.
     """
     if request.source is None:
         return FoundLens(partial(_load, ""), there=False)

@@ -1,4 +1,4 @@
-"""The norm lens (logit lens): the model's own head at every row. Always there; all others are compared with it."""
+"""Norm lens (logit lens): the model's head at every row. Always available, and the reference for all others."""
 
 from logos_pl.kinds.registry import Baseline, LensKind, register
 

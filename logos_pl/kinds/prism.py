@@ -1,4 +1,4 @@
-"""The Prism lens: one whitening and one rotation for all rows, fitted by `logos-pl prism`."""
+"""Prism lens: one whitening and one rotation for all rows, fitted by `logos-pl prism`."""
 
 import os
 from collections.abc import Mapping
@@ -17,19 +17,19 @@ from logos_pl.lenses.head import Head
 from logos_pl.lm.frozen import FrozenLM
 
 VERDICT_THRESHOLD_BITS = 0.1
-"""What a prism has to gain somewhere to be helpful, and may lose nowhere: the bound of gate D (docs/method.md §6)."""
+"""Gain or loss in bits that counts as helpful or regressive; the bound of gate D (docs/method.md §6)."""
 
 
 @dataclass(frozen=True)
 class PrismOrigin:
-    """Where the prism comes from: what of its `provenance.json` bears on the numbers of a sweep.
+    """Origin of a Prism lens: the part of its `provenance.json` that is recorded in a sweep.
 
     Attributes:
         whiten: Kind of whitening.
-        rows: Rows that are pooled.
-        rank: Directions of the rotation that are kept.
-        positions: Distinct positions it was fitted on, counted.
-        rotation_sha256: Hash of its rotation.
+        rows: Pooled rows.
+        rank: Number of directions that the rotation keeps.
+        positions: Number of distinct positions it was fitted on.
+        rotation_sha256: Hash of the rotation.
     """
 
     model_id: str
@@ -45,10 +45,10 @@ class PrismOrigin:
 
 
 def find(request: LensRequest) -> FoundLens:
-    """The prism that was fitted for the model.
+    """Find the Prism lens fitted for the model.
 
     Raises:
-        InputError: There is none, and one is required.
+        InputError: It is required and missing.
     """
     folder = request.folder if request.source is None else Path(request.source)
     if folder is None:
@@ -70,7 +70,7 @@ def _load(folder: Path, lm: FrozenLM, head: Head) -> LoadedLens:
 
 
 def describe(provenance: PrismProvenance | None) -> PrismOrigin | None:
-    """What the sweep's document records of a provenance."""
+    """Extract the part of a provenance that the sweep's document records."""
     if provenance is None:
         return None
     return PrismOrigin(
@@ -88,14 +88,14 @@ def describe(provenance: PrismProvenance | None) -> PrismOrigin | None:
 
 
 def prism_verdict(summaries: Mapping[str, Any]) -> Literal["helpful", "neutral", "regressive"] | None:
-    """What the prism is worth, by its median gains in KL(P_L ‖ P_final) at the depth percentiles.
+    """Verdict on a Prism lens by its median gains in KL(P_row ‖ P_final) at the depth percentiles.
 
     Args:
-        summaries: Medians of its gains, as a sweep sums them up.
+        summaries: Median gains from the summaries of a sweep.
 
     Returns:
-        `regressive` where it loses more than `VERDICT_THRESHOLD_BITS` at any of them; else `helpful` where it gains
-        more at any; else `neutral`. None where no percentile has a finite gain.
+        `regressive` if it loses more than `VERDICT_THRESHOLD_BITS` at any percentile; else `helpful` if it gains more
+        at any; else `neutral`. None if no percentile has a finite gain.
     """
     gains = [at["median_delta_kl_bits"] for at in summaries["delta_kl"] if at["median_delta_kl_bits"] is not None]
     if not gains:

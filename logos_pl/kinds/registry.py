@@ -1,4 +1,4 @@
-"""The registry of lens kinds: all that the rest of the program knows of a kind of lens."""
+"""Registry of lens kinds, through which all other modules access them."""
 
 import dataclasses
 import re
@@ -11,16 +11,16 @@ from logos_pl.kinds.request import FoundLens, LensOptions, LensRequest
 Command = Literal["validate", "test", "predict"]
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-"""Of a kind: it stands in file names, in columns of CSV files and in the style sheet of the page."""
+"""Valid names of a kind, which are used in file names, CSV columns and CSS."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
-    """A lens that judged lenses are compared with, in words.
+    """Names of a lens that serves as a baseline in the gates.
 
     Attributes:
-        words: In a sentence: "the lens beats …".
-        legend: In the legend of a plot: "over …".
+        words: Name in a sentence: "the lens beats …".
+        legend: Name in the legend of a plot: "over …".
     """
 
     words: str
@@ -28,7 +28,7 @@ class Baseline:
 
 
 def plain_origin(origin: Any) -> Any:
-    """An origin as the sweep's document records it, unless its kind says otherwise: as a plain dictionary."""
+    """Default conversion of an origin for the sweep's document: a plain dictionary."""
     if dataclasses.is_dataclass(origin) and not isinstance(origin, type):
         return dataclasses.asdict(origin)
     return origin._asdict() if hasattr(origin, "_asdict") else origin
@@ -36,13 +36,13 @@ def plain_origin(origin: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class LensSection:
-    """What the sweep's JSON document says of a kind of lens, beside its gains over the norm lens.
+    """Section of a lens kind in the sweep's JSON document, in addition to its gains over the norm lens.
 
     Attributes:
-        key: The section's key in the document.
-        origin_key: The key in it that says where the lens comes from.
-        describe: What of an origin is recorded, as a dictionary or a dataclass; None: nothing is known.
-        conclude: From the medians of its gains (`document_summaries.gain_summaries`), further keys with their values.
+        key: Key of the section.
+        origin_key: Key of the origin within the section.
+        describe: Converts an origin to a dictionary or a dataclass; returns None if nothing is known.
+        conclude: Returns further keys from the median gains (`document_summaries.gain_summaries`).
     """
 
     key: str
@@ -53,27 +53,27 @@ class LensSection:
 
 @dataclass(frozen=True, kw_only=True)
 class LensKind:
-    """One kind of lens. A plain one that is read in sweeps gives `name`, `label`, `colour`, `first_row` and `find`.
+    """A kind of lens. Minimal for sweeps: `name`, `label`, `colour`, `first_row` and `find`.
 
     Attributes:
-        name: In CSV and JSON files, tables, options and `sweep(lenses=…)`.
-        label: In sentences: "the … is bound to another model".
-        colour: In plots, by matplotlib's names.
-        first_row: First row that it reads otherwise than the norm lens; None for the norm lens itself.
-        find: Looks for the lens before the model is loaded. None: it is made without files, or comes with another's.
-            May raise an InputError where a lens that is named or required is missing.
-        swept: `predict` and `sweep()` read it.
-        validated: `validate` reads it.
-        judged: `test` reads it and passes a verdict on it.
-        baseline: In words, where judged lenses are compared with it.
-        needed_by: Commands that refuse to go on without it.
-        options: Where the command line says which one to read.
-        file_suffix: What its CSV files are told from the norm lens's by; left out: its name.
-        section: What the sweep's document says of it; left out: origin and gains, under `<name>_lens`.
-        accepted: From what `section` records of its origin, whether it has passed the gates, None before they were
-            measured. Summaries go by a lens that has. None: its origin records no verdict.
-        page_colours: On the page, light and dark, as in CSS; left out: `colour`.
-        dash: Dash pattern of its curve on the page, as in SVG; empty: a solid line.
+        name: Name in CSV and JSON files, tables, options and `sweep(lenses=…)`.
+        label: Name in sentences: "the … is bound to another model".
+        colour: Colour in plots, a matplotlib name.
+        first_row: First row at which it differs from the norm lens; None for the norm lens itself.
+        find: Finds the lens before the model is loaded; may raise InputError for a given or required lens that is
+            missing. None: the lens needs no files, or is loaded with another.
+        swept: Whether `predict` and `sweep()` use it.
+        validated: Whether `validate` uses it.
+        judged: Whether `test` evaluates it against the gates.
+        baseline: Its names as a baseline of the gates; None if it is not one.
+        needed_by: Commands that fail without it.
+        options: Command-line options that select the lens.
+        file_suffix: Suffix of its CSV files; default: its name.
+        section: Its section in the sweep's document; default: origin and gains, under `<name>_lens`.
+        accepted: Returns from the recorded origin whether the lens has passed the gates, or None if not evaluated;
+            such a lens is preferred in summaries. None: the origin records no verdict.
+        page_colours: Light and dark CSS colours on the page; default: `colour`.
+        dash: SVG dash pattern of its curve on the page; empty: solid line.
     """
 
     name: str
@@ -105,11 +105,11 @@ class LensKind:
 
     @property
     def compared(self) -> bool:
-        """Whether a sweep reads it and sums up its gains over the norm lens."""
+        """Whether a sweep uses it and summarises its gains over the norm lens."""
         return self.swept and self.first_row is not None
 
     def is_read_by(self, command: str) -> bool:
-        """Whether a command looks for a lens of this kind."""
+        """Whether a command uses lenses of this kind."""
         reads = {"predict": self.swept, "validate": self.validated, "test": self.judged}
         return self.find is not None and reads.get(command, False)
 
@@ -118,10 +118,10 @@ _KINDS: dict[str, LensKind] = {}
 
 
 def register(kind: LensKind) -> LensKind:
-    """Add a kind, to be shown after those that are there.
+    """Register a kind, displayed after the existing ones.
 
     Raises:
-        ValueError: There is one of this name.
+        ValueError: The name is already registered.
     """
     if kind.name in _KINDS:
         raise ValueError(f"There is a kind of lens named {kind.name} already.")
@@ -130,39 +130,39 @@ def register(kind: LensKind) -> LensKind:
 
 
 def unregister(name: str) -> None:
-    """Take a kind out again."""
+    """Remove a kind."""
     del _KINDS[name]
 
 
 def kinds() -> tuple[LensKind, ...]:
-    """All kinds, in the order in which they are shown."""
+    """All kinds in the order of display."""
     return tuple(_KINDS.values())
 
 
 def kind_of(name: str) -> LensKind:
-    """The kind of a name.
+    """Return the kind with a name.
 
     Raises:
-        KeyError: There is none.
+        KeyError: The name is not registered.
     """
     return _KINDS[name]
 
 
 def swept() -> tuple[str, ...]:
-    """Names of the lenses that a sweep reads, where they are there."""
+    """Names of the lenses that a sweep uses if available."""
     return tuple(kind.name for kind in kinds() if kind.swept)
 
 
 def compared() -> tuple[LensKind, ...]:
-    """Kinds whose gains over the norm lens a sweep sums up."""
+    """Kinds whose gains over the norm lens a sweep summarises."""
     return tuple(kind for kind in kinds() if kind.compared)
 
 
 def judged() -> tuple[str, ...]:
-    """Names of the lenses that a test passes a verdict on."""
+    """Names of the lenses that a test evaluates against the gates."""
     return tuple(kind.name for kind in kinds() if kind.judged)
 
 
 def baselines() -> dict[str, Baseline]:
-    """What judged lenses are compared with, by name."""
+    """Baselines of the gates, by name."""
     return {kind.name: kind.baseline for kind in kinds() if kind.baseline is not None}

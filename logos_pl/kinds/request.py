@@ -1,4 +1,4 @@
-"""A lens asked for on the command line, found before the model is loaded, and read once the model is there."""
+"""Request for a lens, and its result before and after the model is loaded."""
 
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
@@ -10,21 +10,21 @@ from logos_pl.lenses.norm import Lens
 from logos_pl.lm.frozen import FrozenLM
 
 Use = Literal["auto", "require", "off"]
-"""Read it where there is one, refuse to go on without it, or leave it."""
+"""`auto`: use the lens if available; `require`: fail without it; `off`: do not use it."""
 
 
 @dataclass(frozen=True)
 class LensRequest:
-    """What a command asks of one kind of lens.
+    """Request of a command for one kind of lens.
 
     Attributes:
         model_id: Hub id or folder name of the model.
-        clean_model_name: The id's last part, which folders are named after.
-        use: `auto`: read it where there is one; `require`: refuse to go on without.
-        source: The lens that the user names: a folder, an id on the Hub, or a checkpoint; None where none is named.
+        clean_model_name: Last part of the id, used in folder names.
+        use: `auto`: use the lens if available; `require`: fail without it.
+        source: Lens given by the user: a folder, a Hub id or a checkpoint; None if not given.
         revision: Release, branch or commit on the Hub.
-        folder: Where the lenses of this kind that were fitted here are; None where none are.
-        fit_command: The command that fits one for this model, as the user would type it.
+        folder: Folder of locally fitted lenses of this kind; None if there is none.
+        fit_command: Command line that fits one for this model, for messages.
     """
 
     model_id: str
@@ -41,11 +41,11 @@ class LoadedLens(NamedTuple):
     """A lens bound to the model.
 
     Attributes:
-        lenses: By name: the kind's own, and those that come with it.
-        origin: Where it comes from; None where that is not recorded.
-        held_out_frac: Share of the documents that its fit held out; None where that is not known.
-        identity: What tells it from another lens, in every process of a run.
-        sentence: What the user is told.
+        lenses: The lens and those loaded with it, by name.
+        origin: Origin of the lens; None if not recorded.
+        held_out_frac: Held-out fraction of its fit; None if unknown.
+        identity: Value that identifies the lens, compared over processes.
+        sentence: Sentence for the user.
     """
 
     lenses: dict[str, Lens]
@@ -56,13 +56,13 @@ class LoadedLens(NamedTuple):
 
 
 class FoundLens(NamedTuple):
-    """What was found of a lens before the model was loaded.
+    """Result of the search for a lens before the model is loaded.
 
     Attributes:
-        load: Reads it, binds it to the model's head and checks it against the model.
-        there: Whether there is one; the first process of a run decides, and `load` refuses in one that has none.
-        sentence: What the user is told; None: nothing.
-        title: What it is called above a table.
+        load: Loads the lens, checks it against the model and binds it to the model's head.
+        there: Whether the lens exists; the first process decides, and `load` fails in a process that lacks it.
+        sentence: Sentence for the user; None: nothing to say.
+        title: Name above a table.
     """
 
     load: Callable[[FrozenLM, Head], LoadedLens]
@@ -73,14 +73,14 @@ class FoundLens(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class LensOptions:
-    """Where the command line says which lens of a kind to read: options by their dotted names.
+    """Command-line options that select the lens of a kind, by dotted name.
 
     Attributes:
-        source: The first of them that is given names the lens; without any, `lens.sources.<name>` does.
-        revision: Its revision on the Hub.
-        use: `auto`, `require` or `off` in a sweep.
-        folder: The folder of all lenses of this kind that are fitted here, each in a subfolder named after its model.
-        fit_command: The subcommand that fits one.
+        source: Options for the source, of which the first given is used; without any, `lens.sources.<name>`.
+        revision: Option for the revision on the Hub.
+        use: Option with `auto`, `require` or `off` in a sweep.
+        folder: Option for the folder of locally fitted lenses, with a subfolder per model.
+        fit_command: Subcommand that fits a lens of this kind.
     """
 
     source: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""The norm lens with one temperature per row: a baseline that a test fits on validation text."""
+"""Norm lens with one temperature per row: a baseline that `test` fits on validation text."""
 
 from logos_pl.kinds.registry import Baseline, LensKind, register
 

@@ -1,4 +1,4 @@
-"""The tuned lens: from the folder of a fit or an export, from the Hub, or from a checkpoint."""
+"""Tuned lens from a folder, from the Hub, or from a checkpoint."""
 
 import os
 from dataclasses import dataclass
@@ -23,13 +23,13 @@ from logos_pl.lm.frozen import FrozenLM
 
 @dataclass(frozen=True)
 class TunedLensOrigin:
-    """Where the tuned lens comes from: what of its `provenance.json` bears on the numbers of a sweep.
+    """Origin of a tuned lens: the part of its `provenance.json` that is recorded in a sweep.
 
     Attributes:
         rank_k: Rank of each translator; 0: bias and temperature only.
-        tokens: Tokens it was trained on, counted.
+        tokens: Number of tokens it was trained on.
         weights_sha256: Hash of its weights.
-        all_gates_passed: None until the gates were measured.
+        all_gates_passed: Whether all gates were passed; None if not evaluated.
     """
 
     model_id: str
@@ -47,10 +47,10 @@ class TunedLensOrigin:
 
 
 def find(request: LensRequest) -> FoundLens:
-    """The lens that is named, or the one that was fitted here.
+    """Find the lens given by the user, or the locally fitted one.
 
     Raises:
-        InputError: A named lens is missing or is not what was published, or there is none and one is required.
+        InputError: A given lens is missing or altered, or a required lens is missing.
         RunError: The disk or the Hub fails.
     """
     source = request.source
@@ -65,7 +65,7 @@ def find(request: LensRequest) -> FoundLens:
 
 
 def _find_fitted(request: LensRequest) -> FoundLens:
-    """The lens in the folder that a fit exports to."""
+    """Find the lens in the export folder of a fit."""
     if request.folder is None:
         return FoundLens(partial(_load_folder, Path()), there=False)
     shown, load = os.path.relpath(request.folder), partial(_load_folder, request.folder)
@@ -95,7 +95,7 @@ def _load_checkpoint(path: Path, lm: FrozenLM, head: Head) -> LoadedLens:
 
 
 def _bound(tuned: TunedLens, bias_only: TunedLens | None, head: Head) -> dict[str, Lens]:
-    """The lenses by name, all with one head; of rank 0 a lens is bias and temperature alone, and its own baseline."""
+    """Lenses by name, bound to one head; a lens of rank 0 is its own bias-only baseline."""
     lenses: dict[str, Lens] = {"tuned": tuned.bind(head)}
     if tuned.translators.rank == 0:
         lenses["bias"] = tuned
@@ -113,13 +113,13 @@ def _refuse_other_norm(trained_with: str, head: Head) -> None:
 
 
 def exported_step(origin: object) -> int:
-    """The optimiser step whose weights the lens has."""
+    """Optimiser step of the lens's weights."""
     assert isinstance(origin, Provenance | CheckpointOrigin)
     return origin.step if isinstance(origin, CheckpointOrigin) else origin.optim.exported_step
 
 
 def describe(origin: Provenance | CheckpointOrigin | None) -> TunedLensOrigin | None:
-    """What the sweep's document records of a provenance; nothing of a checkpoint, which has none."""
+    """Extract the part of a provenance that the sweep's document records; None for a checkpoint."""
     if not isinstance(origin, Provenance):
         return None
     return TunedLensOrigin(

@@ -12,7 +12,7 @@ from logos_pl.functional.compiled import can_compile
 from logos_pl.lm.anatomy import Anatomy, find_parts
 from logos_pl.lm.config import context_length, read_config
 from logos_pl.lm.loading import read_model, resolve_dtype
-from logos_pl.lm.residuals import position_ids, takes_position_ids
+from logos_pl.lm.position_ids import position_ids, takes_position_ids
 from logos_pl.lm.sources import clean_name, locate, model_commit, tokenizer_commit
 from logos_pl.lm.tokenizer import read_tokenizer
 from logos_pl.lm.verify import verify

@@ -3,24 +3,21 @@
 Nothing else is kept: no logits, no other rows, no full-length rows when positions are given.
 """
 
-import inspect
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int, Integer
 from torch import Tensor, nn
 
+from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.hooks import Take, gathering
-
-if TYPE_CHECKING:
-    from logos_pl.lm.frozen import FrozenLM
 
 
 @torch.no_grad()
 def residuals(
-    lm: "FrozenLM",
+    lm: FrozenLM,
     input_ids: Int[Tensor, "batch seq"],
     positions: Int[Tensor, "batch pos"] | None,
     rows: Sequence[int],
@@ -51,7 +48,7 @@ def residuals(
 
 @torch.no_grad()
 def sampled_and_whole_residuals(
-    lm: "FrozenLM",
+    lm: FrozenLM,
     input_ids: Int[Tensor, "batch seq"],
     positions: Int[Tensor, "batch pos"],
     rows: Sequence[int],
@@ -79,18 +76,8 @@ def sampled_and_whole_residuals(
     return kept, whole
 
 
-def _options(lm: "FrozenLM") -> dict[str, Any]:
+def _options(lm: FrozenLM) -> dict[str, Any]:
     return {"dtype": lm.stream_dtype, "device": lm.device}
-
-
-def position_ids(attention_mask: Integer[Tensor, "batch seq"]) -> Integer[Tensor, "batch seq"]:
-    """Positions counted over tokens only, so that padding on the left shifts nothing; padding gets position 0."""
-    return (attention_mask.long().cumsum(dim=-1) - 1).clamp(min=0)
-
-
-def takes_position_ids(body: nn.Module) -> bool:
-    """Whether the body's forward names ``position_ids`` (ALiBi families, as BLOOM, count from the mask themselves)."""
-    return "position_ids" in inspect.signature(body.forward).parameters
 
 
 def _check(rows: Sequence[int], num_blocks: int, positions: Tensor | None, shape: torch.Size) -> None:

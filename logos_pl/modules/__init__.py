@@ -1,1 +1,1 @@
-"""What the LightningModules of all commands share."""
+"""Base class and callbacks common to the LightningModules of all commands."""

@@ -1,4 +1,4 @@
-"""Sums over the processes of a run."""
+"""Sums over processes."""
 
 import torch
 from lightning.pytorch import Trainer
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def all_sum(trainer: Trainer, tensor: Tensor) -> Tensor:
-    """The sum over the processes, on the CPU; matrix by matrix, as all rows' would not fit beside the model."""
+    """Sum a tensor over processes, on the CPU; matrix by matrix, to fit in memory next to the model."""
     if trainer.world_size == 1:
         return tensor
     parts = tensor.unbind() if tensor.ndim == 3 else [tensor]

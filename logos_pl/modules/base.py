@@ -1,4 +1,4 @@
-"""What the LightningModules of all commands share: the frozen model, its head, the lenses, the one validation step."""
+"""Base LightningModule with the frozen model, its head, the lenses and the validation step."""
 
 from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any, cast
@@ -23,24 +23,24 @@ from logos_pl.settings.model import ModelSettings
 QUANTITIES = RowDivergence._fields
 
 Readings = dict[str, dict[str, Float[Tensor, " rows"]]]
-"""Means over the held-out positions for rows 0 to n, by lens and quantity."""
+"""Means over held-out positions for rows 0 to n, by lens and quantity."""
 
 
 class LensModule(LightningModule):
-    """A frozen model and the lenses that read it.
+    """A frozen model with lenses.
 
-    The frozen model is a plain attribute, outside the module registry: it is never trained, saved, summarised or
-    wrapped by a distributed strategy.
+    The frozen model is not registered as a submodule: it is never trained, saved, summarised or wrapped by a
+    distributed strategy.
 
     Args:
-        settings: The frozen model, and how it is decoded.
+        settings: Options of the frozen model and its head.
 
     Attributes:
-        lm: The model; None until `configure_model`.
-        head: Its head.
-        lenses: By name; `norm` is there from `build` on.
-        origins: Where a lens that was loaded comes from, by name.
-        validation: What the last validation has read.
+        lm: The frozen model; None until `configure_model`.
+        head: Head of the model.
+        lenses: Lenses by name; `norm` is added by `build`.
+        origins: Origins of loaded lenses, by name.
+        validation: Results of the last validation.
     """
 
     def __init__(self, settings: ModelSettings) -> None:
@@ -56,16 +56,16 @@ class LensModule(LightningModule):
 
     @together
     def configure_model(self) -> None:
-        """Load and freeze the model; does nothing the second time.
+        """Load and freeze the model; idempotent.
 
         Raises:
-            InputError: The model cannot be loaded, is not supported or cannot be compiled, or the settings do not fit.
+            InputError: The model cannot be loaded or compiled, is not supported, or does not fit the settings.
         """
         if self.lm is not None:
             return
         given = self.settings
-        # Lightning calls this under `with torch.device(cuda)`, where transformers would ask for a device map and every
-        # new tensor of ours would land on the GPU; what goes there is moved on purpose.
+        # Lightning calls this under `with torch.device(cuda)`, where transformers would need a device map and every new
+        # tensor would be created on the GPU; tensors are moved there explicitly instead.
         with torch.device("cpu"):
             lm = FrozenLM.load(given.model_id, revision=given.revision, dtype=given.dtype, device=self.device)
             if given.compile:
@@ -73,7 +73,7 @@ class LensModule(LightningModule):
             self.build(lm)
 
     def build(self, lm: FrozenLM) -> None:
-        """Make ready for a loaded model.
+        """Create head and lenses for a loaded model.
 
         Raises:
             InputError: A setting does not fit the model.
@@ -85,13 +85,13 @@ class LensModule(LightningModule):
 
     @property
     def frozen(self) -> FrozenLM:
-        """The frozen model; there from `configure_model` on."""
+        """The frozen model; available after `configure_model`."""
         assert self.lm is not None, "configure_model() has not run yet"
         return self.lm
 
     @property
     def decoding_norm(self) -> DecodingNorm:
-        """Norm in front of the unembedding: `final` or `next`."""
+        """Norm before the unembedding: `final` or `next`."""
         return self.settings.decoding_norm
 
     @property
@@ -100,12 +100,12 @@ class LensModule(LightningModule):
         return list(range(self.frozen.num_blocks + 1))
 
     def add_lens(self, name: str, lens: Lens, origin: object = None) -> None:
-        """Take a lens in among those that are read.
+        """Add a lens.
 
         Args:
-            name: What it is called.
-            lens: Bound to the module's head.
-            origin: Where it comes from; None where that is not recorded.
+            name: Name of the lens.
+            lens: Lens bound to the module's head.
+            origin: Origin of the lens; None if not recorded.
         """
         self.lenses[name] = lens
         if origin is not None:
@@ -114,28 +114,28 @@ class LensModule(LightningModule):
     # Validation
 
     def validate_lenses(self, names: Iterable[str]) -> None:
-        """Have the validation read these lenses."""
+        """Set the lenses to validate."""
         self.row_means = self.place_means({name: RowMeans(self.frozen.num_blocks + 1, QUANTITIES) for name in names})
 
     def place_means(self, means: Mapping[str, RowMeans]) -> MutableMapping[str, RowMeans]:
-        """Put sums where the model is; MPS has no float64, so there they stay on the CPU."""
+        """Move metrics to the device of the model, except on MPS, which has no float64."""
         if self.device.type == "mps":
             return dict(means)
-        # Registered, so that they move along.
+        # Registered, so that they move with the module.
         return cast(MutableMapping[str, RowMeans], nn.ModuleDict(means).to(self.device))
 
     def validation_step(self, batch: TextBatch, batch_idx: int) -> None:
-        """Divergences of every row from the final distribution, lens by lens."""
+        """Update the divergences of every row from the final distribution, for each lens."""
         h = residuals(self.frozen, batch.input_ids, batch.positions, self.rows).flatten(1, 2)
         for name in self.row_means:
             divergence = lens_divergence(self.lenses[name], h, block_bytes=self.settings.block_bytes)
             self.row_means[name].update(**divergence._asdict())
 
     def take_readings(self) -> Readings:
-        """What the validation has read, merged over processes; the sums begin anew.
+        """Return the results of the validation, merged over processes, and reset the metrics.
 
         Raises:
-            RunError: A lens gave numbers that are not finite.
+            RunError: A lens gave non-finite values.
         """
         readings: Readings = {}
         for name, means in self.row_means.items():
@@ -145,7 +145,7 @@ class LensModule(LightningModule):
         return readings
 
     def identity(self) -> dict[str, Any]:
-        """What has to be the same in every process of a run, as plain values."""
+        """Values that must agree in all processes, as plain values."""
         return {
             "model_id": self.frozen.model_id,
             "model_commit": self.frozen.model_commit,
@@ -159,10 +159,10 @@ class LensModule(LightningModule):
 
 @together
 def refuse_nonfinite(readings: Readings) -> None:
-    """Make sure that no figure was NaN or infinite anywhere.
+    """Check that all values are finite.
 
     Raises:
-        RunError: naming lens and rows.
+        RunError: Some are not; the message names lens and rows.
     """
     for name, reading in readings.items():
         rows = reading["nonfinite"].nonzero().flatten().tolist()

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a fit at the next optimiser step, with a checkpoint that resumes exactly."""
+"""Stops a fit on SIGINT or SIGTERM after the current optimiser step, with a checkpoint that resumes exactly."""
 
 import os
 import signal
@@ -14,10 +14,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class GracefulStop(Callback):
-    """Turns the first SIGINT or SIGTERM into a checkpoint and an `InterruptedRunError`; a second one ends it at once.
+    """Saves a checkpoint and raises `InterruptedRunError` on SIGINT or SIGTERM; a second signal kills the process.
 
     Args:
-        checkpoint: where the checkpoint goes.
+        checkpoint: Path of the checkpoint.
     """
 
     def __init__(self, checkpoint: Path) -> None:
@@ -28,7 +28,7 @@ class GracefulStop(Callback):
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._received = number
         for listened in SIGNALS:
-            signal.signal(listened, signal.SIG_DFL)  # a second signal ends the process at once
+            signal.signal(listened, signal.SIG_DFL)  # a second signal kills the process
 
     def _restore_handlers(self) -> None:
         for number, handler in self._previous.items():
@@ -36,18 +36,18 @@ class GracefulStop(Callback):
         self._previous = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listen for the signals."""
+        """Install the signal handlers."""
         self._previous = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Between two optimiser steps: save and stop.
+        """After an optimiser step: save and stop.
 
-        Before a validation the stop waits for it: a checkpoint from here would resume without that validation.
+        If a validation is due, stop after it instead, as a checkpoint saved here would resume without that validation.
 
         Raises:
-            InterruptedRunError: a signal has come.
+            InterruptedRunError: A signal was received.
         """
         step_is_complete = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if step_is_complete and not trainer.is_last_batch and self._anyone_received(trainer):
@@ -55,16 +55,16 @@ class GracefulStop(Callback):
             self._stop(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """After a validation, which has saved its checkpoint: stop.
+        """After a validation, which has saved a checkpoint: stop.
 
         Raises:
-            InterruptedRunError: a signal has come.
+            InterruptedRunError: A signal was received.
         """
         if trainer.global_step > 0 and self._anyone_received(trainer):
             self._stop(trainer)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Give the signals back."""
+        """Restore the signal handlers."""
         self._restore_handlers()
 
     def _anyone_received(self, trainer: Trainer) -> bool:

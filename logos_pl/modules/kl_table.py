@@ -1,4 +1,4 @@
-"""KL in bits at every row on held-out text, as a table on the terminal."""
+"""Terminal table of the KL in bits at every row on held-out text."""
 
 from collections.abc import Sequence
 
@@ -16,18 +16,18 @@ FIGURES = (
 
 
 def kl_table(readings: Readings, lenses: Sequence[str] | None = None) -> Table:
-    """One line per row, two or three lenses: KL(P_final‖P_row), KL(P_row‖P_final) and top-1 agreement.
+    """Table by row for two or three lenses: KL(P_final‖P_row), KL(P_row‖P_final) and top-1 agreement.
 
-    The first of them is what a lens is trained on.
+    Lenses are trained on KL(P_final‖P_row).
 
     Args:
-        readings: By lens and quantity, means for rows 0 to n.
-        lenses: Which of them to show; None: all.
+        readings: Means for rows 0 to n, by lens and quantity.
+        lenses: Lenses to show; None: all.
     """
     lenses = list(readings) if lenses is None else lenses
     num_blocks = len(readings["norm"]["kl_from_final_bits"]) - 1
     marks = {row: f"{percentile}%" for percentile, row in depth_percentile_rows(num_blocks).items()}
-    three = len(lenses) > 2  # narrower columns, so that three lenses fit into 80
+    three = len(lenses) > 2  # narrower, so that three lenses fit in 80 columns
     gap = 1 if three or max(map(len, lenses)) > len("tuned") else 2
     table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0))
     table.add_column("\n\nrow" if three else "\nrow", justify="right")

@@ -1,4 +1,4 @@
-"""The lenses of an evaluation, of whatever kind: found before the model is loaded, read once it is there."""
+"""Loads the lenses of an evaluation: finds them before the model is loaded, and binds them to it afterwards."""
 
 from collections.abc import Mapping
 
@@ -15,13 +15,13 @@ from logos_pl.modules.kl_table import print_kl_table
 
 
 class LensLoader(Callback):
-    """Puts lenses of all kinds beside the norm lens, the same ones in every process; prints the table of a validation.
+    """Loads lenses of all kinds, the same in every process, and prints the table of a validation.
 
     Args:
-        requests: What is asked for, by the name of the kind, in the order in which lenses are shown.
+        requests: Requests by name of the kind, in the order of display.
 
     Attributes:
-        found: What there is, by the name of the kind; known from `setup` on.
+        found: Lenses found, by name of the kind; set by `setup`.
     """
 
     def __init__(self, requests: Mapping[str, LensRequest]) -> None:
@@ -29,21 +29,21 @@ class LensLoader(Callback):
         self.found: dict[str, FoundLens] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Look for every lens before the model is loaded.
+        """Find every lens before the model is loaded.
 
         Raises:
-            InputError: One that is named or required is missing, or cannot be used.
+            InputError: A given or required lens is missing or unusable.
             RunError: The disk or the Hub fails.
         """
         for name, request in self.requests.items():
             lens = _find(name, request)
-            if gather(lens.there)[0]:  # the first process decides; one that cannot read the lens refuses later
+            if gather(lens.there)[0]:  # the first process decides; another that cannot read the lens fails in `load`
                 self.found[name] = lens
             if lens.sentence is not None and trainer.is_global_zero:
                 say(lens.sentence)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the lenses in place."""
+        """Load the lenses."""
         self._put_in_place(trainer, pl_module, reads_text=True)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -54,11 +54,11 @@ class LensLoader(Callback):
             print_kl_table(pl_module.validation, f"KL divergence in bits on held-out validation text, {title}:")
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the lenses in place."""
+        """Load the lenses."""
         self._put_in_place(trainer, pl_module, reads_text=True)
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the lenses in place."""
+        """Load the lenses."""
         self._put_in_place(trainer, pl_module, reads_text=False)
 
     def _put_in_place(self, trainer: Trainer, module: LightningModule, *, reads_text: bool) -> None:
@@ -73,11 +73,11 @@ class LensLoader(Callback):
 
     @together
     def _load(self, trainer: Trainer, module: LensModule, reads_text: bool) -> dict[str, LoadedLens]:
-        """All lenses that were found, by kind.
+        """Load all lenses found, by kind.
 
         Raises:
-            InputError: One of them is damaged or is another model's, or the run would judge it on text that its fit
-                has not held out.
+            InputError: A lens is damaged or of another model, or would be evaluated on text that its fit did not hold
+                out.
         """
         loaded = {name: lens.load(module.frozen, module.head) for name, lens in self.found.items()}
         for lens in loaded.values():

@@ -1,4 +1,4 @@
-"""Means per row of several quantities, exact over batches and processes."""
+"""Metric of means by row, exact over batches and processes."""
 
 from collections.abc import Sequence
 
@@ -9,14 +9,14 @@ from torchmetrics import Metric
 
 
 class RowMeans(Metric):
-    """Means of named quantities at every row, summed in fp64, so that batches and processes merge without loss.
+    """Means of named quantities at every row, summed in fp64.
 
-    A value that is not finite is never left out: it makes its row's mean NaN or infinite, and ``nonfinite`` counts the
-    positions of each row where any quantity was not finite.
+    Non-finite values are not skipped: they make the mean NaN or infinite, and ``nonfinite`` counts the positions of
+    each row with a non-finite value.
 
     Args:
-        num_rows: Rows of the model.
-        names: The quantities.
+        num_rows: Number of rows.
+        names: Names of the quantities.
     """
 
     full_state_update = False
@@ -33,10 +33,10 @@ class RowMeans(Metric):
         self.add_state("nonfinite", torch.zeros(num_rows, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, **values: Float[Tensor, "rows pos"]) -> None:
-        """Add positions: one tensor for each of the quantities, booleans counting as 0 and 1.
+        """Add positions: one tensor for each quantity; booleans count as 0 and 1.
 
         Raises:
-            ValueError: If the quantities are not those the metric was made for.
+            ValueError: The names of the quantities differ from those of the metric.
         """
         if set(values) != set(self.names):
             raise ValueError(f"RowMeans holds {sorted(self.names)} and was given {sorted(values)}: give each of them.")
@@ -46,6 +46,6 @@ class RowMeans(Metric):
         self.nonfinite += (~stacked.isfinite()).any(0).sum(-1)
 
     def compute(self) -> dict[str, Float[Tensor, "rows"]]:
-        """Mean of every quantity at each row, in fp64, and under ``nonfinite`` the count of positions not finite."""
+        """Mean of every quantity by row in fp64, and ``nonfinite``, the number of positions with non-finite values."""
         means = self.sums / self.counts
         return dict(zip(self.names, means, strict=True)) | {"nonfinite": self.nonfinite.clone()}

@@ -1,4 +1,4 @@
-"""The processes of a run do the same, or refuse to; and none is left waiting for one that has failed."""
+"""Checks that all processes of a run agree, and ends the others when one fails."""
 
 import atexit
 import signal
@@ -13,49 +13,49 @@ from logos_pl.modules.base import LensModule
 
 
 class SameRun(Callback):
-    """Compares what each process has settled for itself, before any result depends on it.
+    """Compares the values that each process has resolved, before they affect a result.
 
-    Each has read the configuration, looked at devices and folders and asked the Hub on its own; where two came to
-    something else, they would wait for each other without end, or add up what does not belong together.
+    Each process reads the configuration, inspects devices and folders and queries the Hub by itself. If results
+    differed, processes would wait for each other forever or reduce values of different runs.
     """
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compare.
+        """Compare the processes.
 
         Raises:
-            RunError: In every process, naming what differs.
+            RunError: They differ; raised in every process.
         """
-        refuse_different(_settled(trainer, pl_module))
+        refuse_different(_common_values(trainer, pl_module))
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compare, where the validation is the run.
+        """Compare the processes of `validate`.
 
         Raises:
-            RunError: In every process, naming what differs.
+            RunError: They differ; raised in every process.
         """
         if trainer.state.fn == TrainerFn.VALIDATING:
-            refuse_different(_settled(trainer, pl_module))
+            refuse_different(_common_values(trainer, pl_module))
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compare.
+        """Compare the processes.
 
         Raises:
-            RunError: In every process, naming what differs.
+            RunError: They differ; raised in every process.
         """
-        refuse_different(_settled(trainer, pl_module))
+        refuse_different(_common_values(trainer, pl_module))
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """End the processes that this one has started, unless they fail with it: they would wait for it.
+        """Kill the processes launched by this one at exit, unless they fail too, since they would wait for it.
 
-        The other way round, Lightning sees to it. It would end this one, too, if it saw them go, so they go last.
+        If a launched process fails, Lightning ends this one. They are killed last, so that Lightning does not notice.
         """
         launcher = trainer.strategy.launcher
         if launcher is not None and not (isinstance(exception, LogosError) and exception.everywhere):
-            atexit.register(launcher.kill, signal.SIGKILL)  # nothing less reaches a process that waits for another
+            atexit.register(launcher.kill, signal.SIGKILL)  # a process waiting in a collective ignores other signals
 
 
-def _settled(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
-    """What has to be the same in every process, by name."""
+def _common_values(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
+    """Values that must agree in all processes, by name."""
     assert isinstance(module, LensModule)
     return {
         "the checkpoint": trainer.ckpt_path,

@@ -1,16 +1,16 @@
-"""`logos-pl validate`: every lens on the text that decided on stopping."""
+"""LightningModule of `logos-pl validate`: evaluates every lens on the validation text."""
 
 from logos_pl.kinds.registry import kinds
 from logos_pl.modules.base import LensModule
 
 
 class ValidationModule(LensModule):
-    """Reads held-out text with the lenses that were loaded."""
+    """Evaluates the loaded lenses on held-out text."""
 
     def on_validation_epoch_start(self) -> None:
-        """Begin, now that the lenses are in place."""
+        """Create the metrics, after the lenses are loaded."""
         self.validate_lenses(kind.name for kind in kinds() if kind.validated and kind.name in self.lenses)
 
     def on_validation_epoch_end(self) -> None:
-        """Merge what the processes have read."""
+        """Merge the results of all processes."""
         self.validation = self.take_readings()

@@ -155,7 +155,7 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield number and cells of every line.
 
     Raises:
-        InputError: the file is no regular file, or no CSV in UTF-8.
+        InputError: The file is not a regular file, or not CSV in UTF-8.
     """
     with open_regular(path) as data, TextIOWrapper(data, encoding="utf-8", newline="") as file:
         reader = csv.reader(file, strict=True)

@@ -41,7 +41,7 @@ def test_both_lenses_are_the_running_averages_and_not_the_last_weights() -> None
             assert torch.equal(lens.state_dict()[name], value), name
 
 
-def test_a_lens_that_was_trained_in_a_basis_maps_as_it_did_there_and_can_be_exported() -> None:
+def test_a_lens_trained_in_a_basis_computes_the_same_map_in_the_plain_one() -> None:
     basis = make_basis()
     lens, trained = tuned_in(checkpoint(lens_basis=basis)), make_translators()
     x = torch.randn(ROWS, 5, WIDTH, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
@@ -62,7 +62,7 @@ def test_the_bias_only_lens_has_no_map_that_a_basis_could_change() -> None:
     assert torch.equal(lens.c, make_translators(rank=0).c)
 
 
-def test_a_fit_without_a_bias_only_lens_has_none_whatever_else_is_in_the_file() -> None:
+def test_a_fit_without_a_bias_only_lens_has_none() -> None:
     assert bias_only_in(checkpoint(lens_identity={"bias_only": False})) is None
 
 
@@ -92,7 +92,7 @@ def test_a_basis_of_another_width_is_refused(side: str) -> None:
         ("extra", torch.zeros(1), r"tensor extra has shape \(1,\)"),
     ],
 )
-def test_tensors_that_are_none_of_a_lens_are_refused_by_name(name: str, value: torch.Tensor, says: str) -> None:
+def test_wrong_tensors_are_refused_by_name(name: str, value: torch.Tensor, says: str) -> None:
     whole = checkpoint()
     whole["state_dict"][f"averages.translators.{name}"] = value
     with pytest.raises(InputError, match=says):

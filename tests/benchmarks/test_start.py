@@ -27,7 +27,7 @@ def test_a_run_gives_every_command_a_line_with_its_ratio_to_an_empty_process(
     assert "CPU times of the process are medians of 2 rounds" in said
 
 
-def test_what_stands_in_the_table_is_what_is_run() -> None:
+def test_the_table_names_the_commands_that_are_run() -> None:
     for name, (arguments, _) in COMMANDS.items():
         typed = name.split(" ", 1)[1].split()
         assert arguments == (typed if name == LEAST else ["-m", "logos_pl", *typed])
@@ -41,7 +41,7 @@ def test_ratios_are_of_rounds_and_times_medians_of_their_own() -> None:
     ]
 
 
-def test_a_command_that_ends_otherwise_than_it_should_is_not_timed(
+def test_a_command_with_an_unexpected_exit_status_is_not_timed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(RunError, match="ended with status 3: no such thing"):
@@ -54,7 +54,7 @@ def test_a_command_that_ends_otherwise_than_it_should_is_not_timed(
 
 
 @pytest.mark.parametrize("repeats", ["0", "-1"])
-def test_a_number_of_rounds_that_measures_nothing_is_refused(repeats: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fewer_rounds_than_one_are_refused(repeats: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--repeats", repeats]) == 2
     assert "--repeats must be at least 1" in capsys.readouterr().err
 

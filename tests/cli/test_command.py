@@ -72,7 +72,7 @@ class Heavy(Slow):
 TOYS: dict[str, type[Command]] = {"toy": Toy, "slow": Slow, "heavy": Heavy}
 
 
-def test_what_a_command_takes_is_its_fields_its_options_and_the_trainers_that_are_its_own() -> None:
+def test_a_command_accepts_its_settings_its_options_and_its_trainer_options() -> None:
     assert Toy.accepts() == {"colours.first", "colours.second", "speed", "trainer.devices", "trainer.callbacks"}
 
 
@@ -86,7 +86,7 @@ def test_what_a_command_takes_is_its_fields_its_options_and_the_trainers_that_ar
         ["text", "-1", "-x", "--", "=--weight"],
     ],
 )
-def test_its_own_options_and_what_is_no_option_pass(given: list[str]) -> None:
+def test_its_own_options_and_arguments_that_are_not_options_pass(given: list[str]) -> None:
     check_options(Toy, TOYS, given)
 
 
@@ -102,7 +102,7 @@ def test_its_own_options_and_what_is_no_option_pass(given: list[str]) -> None:
         (Toy, "--" + "z" * 10_000, "characters left out"),
     ],
 )
-def test_an_option_that_it_has_not_is_refused_with_who_has_it_or_what_was_meant(
+def test_other_options_are_refused_with_the_commands_that_have_them_or_a_suggestion(
     command: type[Command], given: str, says: str
 ) -> None:
     with pytest.raises(InputError) as caught:
@@ -116,7 +116,7 @@ def test_an_option_of_several_commands_names_them_all() -> None:
         check_options(Toy, KINDS, ["--model.model_id=demo"])
 
 
-def test_sections_become_typed_settings_whose_bounds_hold() -> None:
+def test_sections_become_typed_settings_with_their_bounds_checked() -> None:
     assert Toy({"colours": {"first": 4, "second": 5}}).settings == {"colours": Colours(first=4, second=5)}
     with pytest.raises(InputError, match=r"--colours\.first must be at least 0"):
         Toy({"colours": {"first": -1, "second": 5}})
@@ -125,11 +125,11 @@ def test_sections_become_typed_settings_whose_bounds_hold() -> None:
 @pytest.mark.parametrize(
     ("arguments", "root"), [([], "lightning_logs"), (["--trainer.default_root_dir=my/logs"], "my/logs")]
 )
-def test_logs_go_where_the_user_says_or_to_one_folder(arguments: list[str], root: str) -> None:
+def test_the_root_of_the_logs_is_the_users_or_the_default(arguments: list[str], root: str) -> None:
     assert command_of("predict", "--model.model_id=demo", *arguments).root == Path(root)
 
 
-def test_a_command_that_has_no_such_option_logs_where_the_others_do_by_default() -> None:
+def test_a_command_without_that_option_has_the_default_root() -> None:
     assert command_of("selftest", "--model.model_id=demo").root == Path("lightning_logs")
 
 
@@ -160,7 +160,7 @@ def test_a_command_that_has_no_such_option_logs_where_the_others_do_by_default()
         ),
     ],
 )
-def test_another_command_is_named_as_one_would_type_it_for_this_model(
+def test_another_command_is_quoted_with_the_configurations_and_the_model_of_this_one(
     files: dict[str, str], arguments: list[str], typed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

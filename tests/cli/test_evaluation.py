@@ -48,7 +48,7 @@ def evaluation(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         (["--ckpt_path=nowhere.ckpt"], ["--ckpt_path nowhere.ckpt"]),
     ],
 )
-def test_what_names_no_lens_or_two_is_refused(
+def test_options_that_name_no_lens_or_two_are_refused(
     name: str, arguments: list[str], named: list[str], evaluation: Any
 ) -> None:
     with pytest.raises(InputError) as caught:
@@ -63,7 +63,7 @@ def test_a_lens_that_nothing_reads_is_refused(name: str, evaluation: Any) -> Non
 
 
 @pytest.mark.parametrize("name", EVALUATIONS)
-def test_the_checkpoint_that_is_meant_is_found_once_for_all_that_ask(name: str, evaluation: Any) -> None:
+def test_best_is_replaced_by_the_path_of_the_checkpoint(name: str, evaluation: Any) -> None:
     path = Path("lightning_logs/tiny-llama/version_2/best.ckpt")
     path.parent.mkdir(parents=True)
     path.write_bytes(checkpoint_bytes(make_checkpoint()))
@@ -75,7 +75,7 @@ def test_the_checkpoint_that_is_meant_is_found_once_for_all_that_ask(name: str, 
 
 
 @pytest.mark.parametrize("name", EVALUATIONS)
-def test_without_a_checkpoint_no_folder_of_logs_is_looked_at(name: str, evaluation: Any) -> None:
+def test_a_lens_from_elsewhere_needs_no_checkpoint(name: str, evaluation: Any) -> None:
     command = evaluation(name, "--lens.source=org/lenses", "--lens.revision=v1")
     command.check_lens()
     assert command.checkpoint is None
@@ -91,7 +91,7 @@ def test_without_a_checkpoint_no_folder_of_logs_is_looked_at(name: str, evaluati
         ("predict", ["tuned", "prism", "imported"]),
     ],
 )
-def test_lenses_are_put_in_place_after_the_processes_have_agreed_on_the_run(
+def test_lenses_are_loaded_after_the_processes_have_been_compared(
     name: str, kinds: list[str], model: Path, evaluation: Any
 ) -> None:
     same_run, loader = evaluation(name).lens_callbacks()

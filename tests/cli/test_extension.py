@@ -183,12 +183,12 @@ def test_it_refuses_the_options_of_others_and_they_refuse_its_own(capsys: pytest
     ("option", "named"),
     [("--count.least=-1", "--count.least must be at least 0"), ("--count.least=many", "--count.least")],
 )
-def test_values_beyond_its_bounds_are_refused_in_one_sentence(
+def test_values_out_of_bounds_are_refused_in_one_sentence(
     option: str, named: str, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert named in refused(["count", f"--model.model_id={model}", option], capsys)
 
 
-def test_what_it_has_claimed_is_let_go_of_after_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_is_released_after_a_failure_in_its_preparation_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert "nowhere" in refused(["count", "--model.model_id=./nowhere"], capsys)
     assert Count.released == [True]

@@ -79,14 +79,14 @@ def save(path: Path) -> Path:
 # Planning
 
 
-def test_the_configuration_that_is_kept_has_what_every_auto_has_become(prepared: Callable[..., Fit]) -> None:
+def test_the_saved_configuration_has_a_value_for_every_auto(prepared: Callable[..., Fit]) -> None:
     command = prepared(**AUTO, **{"model.dtype": "auto"})
     config = command.config
     assert (config.data.tokens, config.data.effective_batch_seqs, config.data.micro_batch_seqs) == (32_000_000, 32, 8)
     assert (config.trainer.accelerator, config.trainer.devices, config.model.dtype) == ("cpu", 1, "float32")
 
 
-def test_module_and_text_have_what_was_settled_and_the_seed(prepared: Callable[..., Fit]) -> None:
+def test_module_and_text_get_the_resolved_settings_and_the_seed(prepared: Callable[..., Fit]) -> None:
     module, text = prepared(**AUTO, seed_everything=5, schedule="quick").make()
     assert isinstance(module, TuningModule)
     assert isinstance(text, TrainingText)
@@ -99,9 +99,7 @@ def test_module_and_text_have_what_was_settled_and_the_seed(prepared: Callable[.
 # The run's folder
 
 
-def test_a_new_fit_has_a_folder_that_no_other_takes_until_it_has_ended(
-    prepared: Callable[..., Fit], logs: Path
-) -> None:
+def test_a_new_fit_locks_a_folder_of_its_own_until_it_has_ended(prepared: Callable[..., Fit], logs: Path) -> None:
     first, second = prepared(), prepared()
     assert (first.run_folder, second.run_folder) == (logs / "version_0", logs / "version_1")
     assert not is_free(first.run_folder)
@@ -110,12 +108,12 @@ def test_a_new_fit_has_a_folder_that_no_other_takes_until_it_has_ended(
     assert not is_free(second.run_folder)
 
 
-def test_a_fit_that_failed_takes_its_folder_away(prepared: Callable[..., Fit], tmp_path: Path) -> None:
+def test_a_fit_that_failed_removes_its_folder(prepared: Callable[..., Fit], tmp_path: Path) -> None:
     prepared().release(failed=True)
     assert list((tmp_path / "lightning_logs").iterdir()) == []
 
 
-def test_a_fit_that_goes_on_writes_to_the_folder_of_its_checkpoint_and_leaves_it_there_after_a_failure(
+def test_a_resumed_fit_writes_to_the_folder_of_its_checkpoint_and_keeps_it_after_a_failure(
     prepared: Callable[..., Fit], logs: Path
 ) -> None:
     last = save(logs / "version_3" / "last.ckpt")
@@ -130,7 +128,7 @@ def test_a_fit_that_goes_on_writes_to_the_folder_of_its_checkpoint_and_leaves_it
     assert is_free(last.parent)
 
 
-def test_processes_beside_the_first_make_and_hold_no_folder(
+def test_only_the_first_process_makes_locks_and_removes_a_folder(
     prepared: Callable[..., Fit], logs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("logos_pl.cli.fit.is_first_process", lambda: False)
@@ -153,7 +151,7 @@ def parts_of(command: Fit) -> dict[str, Any]:
     return command.trainer_parts(command.config.trainer)
 
 
-def test_the_trainer_takes_the_steps_that_the_budget_buys_and_nothing_else_ends_it(
+def test_the_token_budget_alone_sets_the_number_of_steps(
     prepared: Callable[..., Fit],
 ) -> None:
     parts = parts_of(prepared(**{"data.tokens": 12 * 8 * 32 + 1}))
@@ -163,7 +161,7 @@ def test_the_trainer_takes_the_steps_that_the_budget_buys_and_nothing_else_ends_
     assert parts["num_sanity_val_steps"] == 0
 
 
-def test_callbacks_stand_in_the_order_in_which_they_need_each_other(prepared: Callable[..., Fit]) -> None:
+def test_callbacks_run_in_the_order_in_which_they_depend_on_each_other(prepared: Callable[..., Fit]) -> None:
     command = prepared()
     callbacks: list[Callback] = parts_of(command)["callbacks"]
     kinds = [type(callback) for callback in callbacks]
@@ -186,7 +184,7 @@ def test_progress_is_shown_unless_the_user_says_no(
     assert any(isinstance(callback, FitProgress) for callback in callbacks) == shown
 
 
-def test_figures_go_to_tensorboard_in_the_runs_folder_where_nothing_else_was_asked_for(
+def test_tensorboard_logs_to_the_folder_of_the_run_unless_another_logger_was_given(
     prepared: Callable[..., Fit],
 ) -> None:
     for given in ({}, {"trainer.logger": "true"}):
@@ -197,7 +195,7 @@ def test_figures_go_to_tensorboard_in_the_runs_folder_where_nothing_else_was_ask
     assert "logger" not in parts_of(prepared(**{"trainer.logger": "false"})), "it is the Trainer's own option then"
 
 
-def test_the_users_cluster_stands_beside_the_writer_of_checkpoints(prepared: Callable[..., Fit]) -> None:
+def test_plugins_of_the_user_are_added_to_the_checkpoint_writer(prepared: Callable[..., Fit]) -> None:
     command = prepared()
     environment = LightningEnvironment()
     command.config.trainer.plugins = [environment]

@@ -42,7 +42,7 @@ def end_with(error: Exception, monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 @pytest.mark.parametrize("what", FORESEEN)
-def test_what_is_no_fault_of_the_program_is_one_line_and_a_status(
+def test_an_error_that_a_user_can_act_on_is_one_line_and_a_status(
     what: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     error, status = FORESEEN[what]
@@ -53,9 +53,7 @@ def test_what_is_no_fault_of_the_program_is_one_line_and_a_status(
 
 
 @pytest.mark.parametrize("error", FAULTS, ids=repr)
-def test_a_fault_of_the_program_is_never_taken_for_one_of_the_user(
-    error: Exception, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bug_is_raised_with_its_traceback(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(type(error)) as caught:
         end_with(error, monkeypatch)
     assert caught.value is error

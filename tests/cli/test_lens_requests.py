@@ -45,18 +45,18 @@ def toy() -> Iterator[LensKind]:
         ("predict", {"tuned": "auto", "prism": "auto", "imported": "auto"}),
     ],
 )
-def test_a_command_asks_for_the_kinds_that_it_reads_and_insists_on_those_it_needs(
+def test_a_command_requests_the_kinds_it_reads_and_requires_those_it_needs(
     command: str, wanted: dict[str, str]
 ) -> None:
     assert uses(asked(command)) == wanted
 
 
 @pytest.mark.parametrize("command", sorted(KINDS.keys() - {"validate", "test", "predict"}))
-def test_other_commands_ask_for_none(command: str) -> None:
+def test_other_commands_request_none(command: str) -> None:
     assert asked(command) == {}
 
 
-def test_a_sweep_takes_the_users_word_on_what_to_insist_on_and_what_to_leave() -> None:
+def test_a_sweep_requires_or_omits_lenses_as_its_options_say() -> None:
     assert uses(asked("predict", sweep__tuned="require", sweep__prism="off")) == {
         "tuned": "require",
         "imported": "auto",
@@ -65,7 +65,7 @@ def test_a_sweep_takes_the_users_word_on_what_to_insist_on_and_what_to_leave() -
     assert uses(asked("validate", sweep__prism="off"))["prism"] == "auto", "which is said of sweeps alone"
 
 
-def test_a_lens_that_was_fitted_here_is_in_the_models_own_folder_and_its_command_is_named() -> None:
+def test_a_fitted_lens_is_looked_for_in_the_folder_of_the_model_with_the_command_that_fits_one() -> None:
     requests = asked("predict")
     found = {name: (request.folder, request.fit_command) for name, request in requests.items()}
     assert found == {
@@ -77,7 +77,7 @@ def test_a_lens_that_was_fitted_here_is_in_the_models_own_folder_and_its_command
     assert {(request.source, request.revision) for request in requests.values()} == {(None, None)}
 
 
-def test_what_the_user_names_is_the_source_of_its_own_kind_alone() -> None:
+def test_a_given_source_is_that_of_its_own_kind_alone() -> None:
     requests = asked("predict", lens__source="org/lenses", lens__revision="v1", lens__imported="theirs")
     found = {name: (request.source, request.revision) for name, request in requests.items()}
     assert found == {"tuned": ("org/lenses", "v1"), "prism": (None, None), "imported": ("theirs", None)}
@@ -109,7 +109,7 @@ def test_a_source_for_a_kind_that_is_read_and_has_no_option_passes(command: str,
         ("test", "imported", r"--lens\.imported instead"),
     ],
 )
-def test_a_source_that_would_be_passed_over_is_refused(command: str, name: str, says: str, toy: LensKind) -> None:
+def test_a_source_without_effect_is_refused(command: str, name: str, says: str, toy: LensKind) -> None:
     others = {} if command == "validate" else {"toy": "a/box"}
     with pytest.raises(InputError, match=rf"^--lens\.sources\.{name}\b.* {says}\.$"):
         refuse_unread_sources(command, others | {name: "x"})

@@ -48,7 +48,7 @@ def parsed(model: str | Path, *arguments: str) -> Any:
 # One model
 
 
-def test_module_and_prompts_are_those_that_were_asked_for(model: Path) -> None:
+def test_module_and_prompts_get_the_settings(model: Path) -> None:
     for option in ("attribution", "keep_residuals"):
         command = parsed(model, f"--sweep.{option}=true", "--data.prompt=sun", "--model.loss_block_mib=3")
         command.prepare()
@@ -63,7 +63,7 @@ def test_module_and_prompts_are_those_that_were_asked_for(model: Path) -> None:
         assert (data.settings.prompt, data.model_id) == ("sun", str(model))
 
 
-def test_the_writer_comes_after_the_lenses_and_nothing_else_is_logged_or_kept(model: Path) -> None:
+def test_the_writer_runs_after_the_loader_and_predictions_are_not_kept(model: Path) -> None:
     command = parsed(model, "--sweep.copy_threshold=0.5")
     command.prepare()
     parts = command.trainer_parts(command.config.trainer)
@@ -78,7 +78,7 @@ def test_the_writer_comes_after_the_lenses_and_nothing_else_is_logged_or_kept(mo
     assert calls == [{"datamodule": "data", "return_predictions": False}], "they would stay in memory to the end"
 
 
-def test_the_destination_is_settled_and_nothing_is_made(model: Path, tmp_path: Path) -> None:
+def test_the_preparation_sets_the_destination_and_makes_no_folder(model: Path, tmp_path: Path) -> None:
     arguments = [f"--trainer.default_root_dir={tmp_path / 'logs'}", f"--sweep.out_dir={tmp_path / 'mine'}"]
     command = parsed(model, *arguments)
     command.prepare()
@@ -94,7 +94,7 @@ def test_more_than_one_process_is_refused(model: Path) -> None:
 # Several models
 
 
-def test_several_models_are_left_to_runs_of_their_own_before_any_of_them_is_looked_at() -> None:
+def test_several_models_are_asked_for_as_runs_of_their_own() -> None:
     command = parsed("nowhere", "--models", "org/a", "./b", "demo")
     with pytest.raises(SeveralModelsAskedError) as asked:
         command.prepare()
@@ -102,7 +102,7 @@ def test_several_models_are_left_to_runs_of_their_own_before_any_of_them_is_look
     assert command.destination.settled is None
 
 
-def test_a_run_of_one_of_them_keeps_the_names_of_all_for_the_folder_they_share(model: Path) -> None:
+def test_the_run_of_one_model_passes_the_names_of_all_to_their_common_folder(model: Path) -> None:
     command = parsed(model, "--models", "org/other", str(model))
     command.one_of_several = True
     command.prepare()
@@ -180,7 +180,7 @@ def reading(outcomes: dict[str, Exception | None]) -> Callable[[str], None]:
         ([MemoryError("Cannot allocate"), None], 1),
     ],
 )
-def test_the_status_is_that_of_bad_input_only_if_nothing_else_went_wrong(
+def test_the_status_is_two_only_if_all_failures_are_bad_input(
     errors: list[Exception | None], status: int, written: list[Any]
 ) -> None:
     outcomes = {f"model-{number}": error for number, error in enumerate(errors)}
@@ -207,14 +207,14 @@ def test_a_model_that_is_skipped_is_named_with_its_reason_once(
 
 
 @pytest.mark.parametrize("error", [InterruptedRunError("Stopped.", 15), DISK_IS_FULL])
-def test_what_would_meet_every_model_ends_them_all(error: Exception, written: list[Any]) -> None:
+def test_a_signal_or_a_full_disk_ends_all_models(error: Exception, written: list[Any]) -> None:
     outcomes = {"a": error, "b": AssertionError("the next one was begun")}
     with pytest.raises(type(error)) as caught:
         each_model(["a", "b"], Folder(read=0), reading(outcomes))
     assert caught.value is error
 
 
-def test_a_full_disk_is_one_behind_the_sentence_about_it_too(written: list[Any]) -> None:
+def test_a_full_disk_ends_them_all_as_the_cause_of_another_error_too(written: list[Any]) -> None:
     def read(model: str) -> None:
         raise RunError("The sweep could not be written.") from DISK_IS_FULL
 
@@ -223,12 +223,12 @@ def test_a_full_disk_is_one_behind_the_sentence_about_it_too(written: list[Any])
 
 
 @pytest.mark.parametrize(("read", "compared"), [(0, []), (1, []), (2, [2])])
-def test_models_are_compared_where_there_are_two_to_compare(read: int, compared: list[int], written: list[Any]) -> None:
+def test_two_models_or_more_are_compared(read: int, compared: list[int], written: list[Any]) -> None:
     each_model(["a", "b"], Folder(read=read), reading({"a": None, "b": None}))
     assert written == compared
 
 
-def test_where_no_model_could_be_read_no_folder_is_made(written: list[Any]) -> None:
+def test_no_folder_is_made_if_no_model_could_be_read(written: list[Any]) -> None:
     outcomes = {"a": InputError("No."), "b": InputError("No.")}
     assert each_model(["a", "b"], Settled(), reading(outcomes)) == 2
     assert written == []

@@ -34,7 +34,7 @@ def prepared(model: Path, tmp_path: Path) -> Any:
 
 
 @pytest.mark.parametrize(("asked", "micro_batch"), [(1_000, 4), (5_000, 4), (5_000, 3), (24 * 32, 4), (24 * 32 + 1, 4)])
-def test_just_enough_text_is_read_for_the_positions_and_it_is_validated_once_at_its_end(
+def test_the_text_is_just_enough_for_the_positions_and_validated_once_at_the_end(
     asked: int, micro_batch: int, prepared: Any
 ) -> None:
     """Of 32 tokens, positions 8 to 31 are read; steps are of about 32 sequences, in whole micro-batches."""
@@ -47,7 +47,7 @@ def test_just_enough_text_is_read_for_the_positions_and_it_is_validated_once_at_
     assert text.micro_batch_seqs == micro_batch
 
 
-def test_module_and_text_have_what_was_settled_and_the_seed(model: Path, prepared: Any) -> None:
+def test_module_and_text_get_the_resolved_settings_and_the_seed(model: Path, prepared: Any) -> None:
     module, text = prepared(**{"prism.rank": 5, "prism.whiten": "full", "prism.positions": 1_000}).make()
     assert isinstance(module, PrismModule)
     assert isinstance(text, TrainingText)
@@ -57,7 +57,7 @@ def test_module_and_text_have_what_was_settled_and_the_seed(model: Path, prepare
     assert module.settings.dtype == "float32"
 
 
-def test_the_fit_is_one_epoch_that_leaves_a_prism_and_nothing_else(prepared: Any, tmp_path: Path) -> None:
+def test_the_fit_is_one_epoch_that_writes_only_the_prism(prepared: Any, tmp_path: Path) -> None:
     command = prepared()
     parts = command.trainer_parts(command.config.trainer)
     same_run, export = parts.pop("callbacks")
@@ -75,7 +75,7 @@ def test_the_fit_is_one_epoch_that_leaves_a_prism_and_nothing_else(prepared: Any
     assert not (tmp_path / "lightning_logs").exists()
 
 
-def test_it_starts_anew_each_time(prepared: Any) -> None:
+def test_it_cannot_be_resumed(prepared: Any) -> None:
     command, calls = prepared(), []
     trainer: Any = SimpleNamespace(fit=lambda module, **given: calls.append(given))
     command.run(trainer, "module", "text")

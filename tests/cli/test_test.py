@@ -41,7 +41,7 @@ def parts_of(command: Any) -> dict[str, Any]:
     return command.trainer_parts(command.config.trainer)
 
 
-def test_module_and_text_have_what_was_settled(model: Path, prepared: Any) -> None:
+def test_module_and_text_get_the_resolved_settings(model: Path, prepared: Any) -> None:
     module, text = prepared("--data.positions_per_seq=auto").make()
     assert isinstance(module, GateModule)
     assert isinstance(text, TestText)
@@ -57,7 +57,7 @@ def test_the_verdict_on_a_fitted_lens_is_recorded_in_its_artifact(prepared: Any,
     assert (command.gates.folder, command.gates.is_artifact) == (tmp_path / "lenses" / "tiny-llama", True)
 
 
-def test_the_verdict_on_a_checkpoint_stays_beside_it(prepared: Any, tmp_path: Path) -> None:
+def test_the_verdict_on_a_checkpoint_is_written_beside_it(prepared: Any, tmp_path: Path) -> None:
     best = tmp_path / "elsewhere" / "best.ckpt"
     best.parent.mkdir()
     best.write_bytes(checkpoint_bytes(make_checkpoint()))
@@ -66,7 +66,7 @@ def test_the_verdict_on_a_checkpoint_stays_beside_it(prepared: Any, tmp_path: Pa
     assert (command.gates.folder, command.gates.is_artifact) == (best.parent, False)
 
 
-def test_a_published_lens_is_not_written_to_and_its_verdict_is_in_the_logs(prepared: Any, tmp_path: Path) -> None:
+def test_the_verdict_on_a_published_lens_goes_to_the_logs(prepared: Any, tmp_path: Path) -> None:
     command = prepared(f"--lens.source={tmp_path}")
     logger = parts_of(command)["logger"]
     assert isinstance(logger, TensorBoardLogger)
@@ -74,13 +74,13 @@ def test_a_published_lens_is_not_written_to_and_its_verdict_is_in_the_logs(prepa
     assert not command.gates.is_artifact
 
 
-def test_a_lens_that_is_not_there_is_said_before_anything_is_loaded(prepared: Any) -> None:
+def test_a_missing_checkpoint_is_refused_before_anything_is_loaded(prepared: Any) -> None:
     with pytest.raises(InputError, match=r"best\.ckpt .*--ckpt_path"):
         prepared("--ckpt_path=best")
 
 
 @pytest.mark.parametrize("passed", [True, False])
-def test_the_verdict_is_the_commands_status_once_everything_is_written(prepared: Any, passed: bool) -> None:
+def test_the_verdict_decides_on_the_exit_status_after_the_test(prepared: Any, passed: bool) -> None:
     command, calls = prepared(), []
 
     def judge() -> None:

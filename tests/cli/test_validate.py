@@ -26,7 +26,7 @@ def validate(model: Path, folder: Path, *more: str, **options: Any) -> Any:
     return command_of(name, *arguments, *more)
 
 
-def test_module_and_text_have_what_was_settled(model: Path, tmp_path: Path) -> None:
+def test_module_and_text_get_the_resolved_settings(model: Path, tmp_path: Path) -> None:
     command = validate(model, tmp_path, **{"data.positions_per_seq": "auto", "model.decoding_norm": "next"})
     command.prepare()
     module, text = command.make()
@@ -38,12 +38,12 @@ def test_module_and_text_have_what_was_settled(model: Path, tmp_path: Path) -> N
     assert command.plan.batching is None, "nothing is trained"
 
 
-def test_it_looks_for_the_lens_before_anything_is_loaded(model: Path, tmp_path: Path) -> None:
+def test_a_missing_checkpoint_is_refused_before_anything_is_loaded(model: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"last\.ckpt .*--ckpt_path"):
         validate(model, tmp_path, "--ckpt_path=last").prepare()
 
 
-def test_nothing_is_logged_and_no_checkpoint_is_handed_to_lightning(model: Path, tmp_path: Path) -> None:
+def test_nothing_is_logged_and_lightning_gets_no_checkpoint(model: Path, tmp_path: Path) -> None:
     command = validate(model, tmp_path, **{"trainer.enable_progress_bar": "false"})
     command.prepare()
     parts = command.trainer_parts(command.config.trainer)

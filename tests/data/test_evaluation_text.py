@@ -203,9 +203,9 @@ def test_a_fit_a_validation_and_a_test_measure_the_same_places_of_the_same_text(
 def test_processes_share_the_validation_text_and_none_of_it_twice() -> None:
     indices = [[index for batch in validation(rank).val_dataloader() for index in batch.indices] for rank in range(3)]
     assert indices == [[0, 3], [1, 4], [2, 5]]
-    with pytest.raises(InputError, match=r"6 held-out sequences .* by 4 processes; make --data\.val_seqs a multiple"):
+    with pytest.raises(InputError, match=r"6 held-out sequences .* 4 processes; make --data\.val_seqs a multiple"):
         validation(rank=0, world_size=4).val_dataloader()
-    with pytest.raises(InputError, match=r"6 held-out sequences .* by 4 processes; make --data\.test_seqs a multiple"):
+    with pytest.raises(InputError, match=r"6 held-out sequences .* 4 processes; make --data\.test_seqs a multiple"):
         module(rank=0, world_size=4).test_dataloader()
 
 

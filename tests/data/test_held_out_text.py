@@ -55,7 +55,7 @@ def test_processes_share_held_out_sequences_and_measure_the_same_positions_as_on
 
 @pytest.mark.parametrize("which", ["val", "test"])
 def test_what_processes_cannot_share_evenly_is_refused(find: Find, which: Side) -> None:
-    wanted = rf"6 held-out sequences .* by 4 processes; make --data\.{which}_seqs a multiple of 4"
+    wanted = rf"6 held-out sequences .* 4 processes; make --data\.{which}_seqs a multiple of 4"
     with pytest.raises(InputError, match=wanted):
         find().batches(which, trainer(0, 4))
 
@@ -107,7 +107,7 @@ def test_another_share_than_was_held_out_from_training_is_refused() -> None:
     with pytest.raises(InputError) as caught:
         refuse_other_share(0.05, 0.02)
     assert str(caught.value) == (
-        "The lens was fitted with 0.02 of the documents held out, and with --data.held_out_frac 0.05 it would be "
+        "The lens was fitted with 0.02 of the documents held out; with --data.held_out_frac 0.05 it would be "
         "evaluated on text it has seen: give --data.held_out_frac 0.02."
     )
 

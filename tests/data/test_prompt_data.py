@@ -54,7 +54,7 @@ def test_the_packaged_facts_go_by_their_name_and_a_file_by_its_path() -> None:
 
 
 def test_an_answer_without_its_prompt_is_refused() -> None:
-    with pytest.raises(InputError, match=r"--data\.answer goes with --data\.prompt"):
+    with pytest.raises(InputError, match=r"--data\.answer needs --data\.prompt"):
         reading(answer="sat")
 
 

@@ -244,7 +244,7 @@ def test_compressed_lines_and_text_are_datasets_and_compressed_parquet_is_none(t
     assert list(read_rows(shard, "text")) == [(0, "x")]
     (folder / "b.parquet.zst").write_bytes(b"")
     with pytest.raises(
-        InputError, match=r"b\.parquet\.zst, which is not of a kind .* also with \.gz, .* and \.parquet\)"
+        InputError, match=r"b\.parquet\.zst, which is not of a supported format .* also with \.gz, .* and \.parquet\)"
     ):
         resolve(str(folder / "b.parquet.zst"))
 

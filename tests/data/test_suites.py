@@ -127,7 +127,7 @@ def test_white_space_within_a_prompt_is_kept(tmp_path: Path) -> None:
         ("facts:\n- prompt: a\n  answer: b\n  control: {answer: c}\n", 4, "the field `prompt` is missing"),
         ("facts:\n- prompt: a\n  answer: b\n  control: {prompt: c, answer: b}\n", 4, "has the fact's own answer"),
         ("facts:\n- prompt: a\n  answer: b\n  control: {prompt: c, relation: d}\n", 4, "no field `relation`"),
-        ("facts:\n- prompt: a\n  answer: b\n  control: c\n", 4, "the fields `id`, `prompt`, `answer`, `fact` are"),
+        ("facts:\n- prompt: a\n  answer: b\n  control: c\n", 4, "expected the fields `id`, `prompt`, `answer`, `fact`"),
         ("facts:\n- {id: a, prompt: a}\n- {id: a, prompt: b}\n", 3, "the id 'a' is already in line 2"),
         ("facts:\n- a\n- {id: p1, prompt: b}\n", 3, "the id 'p1' is already in line 2"),
         (

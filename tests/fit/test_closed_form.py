@@ -140,7 +140,7 @@ def test_numbers_that_are_not_finite_are_refused_with_their_rows(block: int, row
     lm = FrozenLM.from_model(tiny_model("llama"))
     with torch.no_grad():
         lm.anatomy.blocks[block].get_parameter("mlp.down_proj.weight").fill_(torch.nan)
-    with pytest.raises(RunError, match=rf"not finite, at rows {rows}: run"):
+    with pytest.raises(RunError, match=rf"non-finite values at rows {rows}: run"):
         closed_form_start(lm, Head(lm.anatomy), opening(text_of(lm, 8), range(8), range(4, 8)), RANK, num_set_aside=4)
 
 
@@ -156,7 +156,7 @@ def test_numbers_that_are_not_finite_in_the_moments_alone_are_refused_too(
         return found
 
     monkeypatch.setattr(MomentStream, "moments", moments)
-    with pytest.raises(RunError, match=r"not finite, at rows \[3\]"):
+    with pytest.raises(RunError, match=r"non-finite values at rows \[3\]"):
         closed_form_start(lm, Head(lm.anatomy), opening(text_of(lm, 8), range(8), range(4, 8)), RANK, num_set_aside=4)
 
 

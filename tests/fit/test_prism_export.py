@@ -94,7 +94,7 @@ def test_every_candidate_has_a_line_and_the_chosen_one_a_star(module: PrismModul
     ]
 
 
-def test_progress_is_a_line_now_and_then_over_all_processes(
+def test_progress_is_printed_every_ten_seconds_and_counts_all_processes(
     module: PrismModule, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0
@@ -116,7 +116,7 @@ def test_progress_is_a_line_now_and_then_over_all_processes(
     ]
 
 
-def test_processes_beside_the_first_say_nothing(
+def test_only_the_first_process_prints(
     module: PrismModule, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prism_export, "SECONDS_BETWEEN_LINES", 0.0)
@@ -143,7 +143,7 @@ def test_a_signal_ends_the_fit_where_it_stands_and_a_second_one_the_process(
 
 
 @pytest.mark.parametrize("end", ["teardown", "failure"])
-def test_signals_are_given_back_however_the_fit_ends(
+def test_signal_handlers_are_restored_however_the_fit_ends(
     end: str, module: PrismModule, tmp_path: Path, handlers: dict[int, Any]
 ) -> None:
     export, trainer = PrismExport(tmp_path / "tiny"), FakeTrainer()
@@ -159,7 +159,7 @@ def test_signals_are_given_back_however_the_fit_ends(
 # The artifact
 
 
-def test_a_folder_of_something_else_is_refused_before_any_text_is_read_by_the_process_that_writes(
+def test_the_first_process_refuses_a_folder_of_something_else_before_any_text_is_read(
     module: PrismModule, tmp_path: Path
 ) -> None:
     (tmp_path / "tiny").mkdir()
@@ -216,7 +216,7 @@ def test_an_earlier_prism_is_kept_and_named(
     assert capsys.readouterr().out.endswith(f"the earlier prism is kept in {kept.name}\n")
 
 
-def test_other_processes_take_part_in_counting_and_write_and_say_nothing(
+def test_other_processes_take_part_in_counting_but_write_nothing(
     module: PrismModule, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trainer = FakeTrainer(first=False)

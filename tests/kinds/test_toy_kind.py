@@ -197,5 +197,5 @@ def test_a_kind_without_anything_to_look_for_gives_nothing_to_load(tiny: dict[st
     with pytest.raises(InputError, match="There is no kind of lens named 'norm'"):
         load_lens("norm", lm)
     for kind, label in (("tuned", "tuned lens"), ("prism", "prism"), ("imported", "imported lens")):
-        with pytest.raises(InputError, match=f"A {label} is loaded from somewhere: name its source"):
+        with pytest.raises(InputError, match=f"A {label} is loaded from files: give its source"):
             load_lens(kind, lm)

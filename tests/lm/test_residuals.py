@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.lm.residuals import position_ids, residuals, sampled_and_whole_residuals
+from logos_pl.lm.residuals import residuals, sampled_and_whole_residuals
 from logos_pl.lm.skipping import residuals_without_later_blocks
 from tests.lm.families import BLOCKS, D_MODEL, FAMILIES, NAMES, VOCAB, tiny_model
 from tests.lm.oracle import last_row
@@ -74,11 +74,6 @@ def test_a_mask_of_ones_is_no_mask_bit_for_bit() -> None:
     assert torch.equal(
         residuals(lm, IDS, None, ROWS), residuals(lm, IDS, None, ROWS, attention_mask=torch.ones_like(IDS))
     )
-
-
-def test_position_ids_count_tokens_only() -> None:
-    mask = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
-    assert position_ids(mask).tolist() == [[0, 0, 0, 1, 2], [0, 1, 2, 2, 2], [0, 1, 2, 3, 4]]
 
 
 @pytest.mark.parametrize("name", NAMES)

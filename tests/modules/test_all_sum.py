@@ -26,7 +26,7 @@ class Two:
 
 
 @pytest.mark.parametrize("shape", [(5,), (4, 6), (3, 4, 6)])
-def test_the_sum_of_two_processes_has_the_shape_and_the_precision_of_one(shape: tuple[int, ...]) -> None:
+def test_the_sum_over_two_processes_keeps_shape_and_precision(shape: tuple[int, ...]) -> None:
     own = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     before = own.clone()
     found = all_sum(Two(), own)
@@ -38,15 +38,13 @@ def test_the_sum_of_two_processes_has_the_shape_and_the_precision_of_one(shape: 
 @pytest.mark.parametrize(
     ("shape", "reduced"), [((5,), [(5,)]), ((4, 6), [(4, 6)]), ((3, 4, 6), [(4, 6), (4, 6), (4, 6)])]
 )
-def test_no_more_than_one_matrix_at_a_time_is_where_the_model_is(
-    shape: tuple[int, ...], reduced: list[tuple[int, ...]]
-) -> None:
+def test_matrices_are_moved_to_the_device_one_at_a_time(shape: tuple[int, ...], reduced: list[tuple[int, ...]]) -> None:
     trainer = Two()
     all_sum(trainer, torch.ones(shape))
     assert trainer.reduced == reduced
 
 
-def test_one_process_alone_has_the_sum_and_asks_nobody() -> None:
+def test_one_process_alone_gets_its_own_tensor() -> None:
     alone: Any = SimpleNamespace(world_size=1)
     own = torch.ones(3, 4, 6)
     assert all_sum(alone, own) is own

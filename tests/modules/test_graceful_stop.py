@@ -54,7 +54,7 @@ def batch_end(stop: GracefulStop, trainer: FakeTrainer, batch_idx: int) -> None:
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_ends_the_fit_after_the_step_with_a_checkpoint_that_goes_on(
+def test_a_signal_ends_the_fit_after_the_step_with_a_checkpoint_to_resume(
     number: signal.Signals, stop: GracefulStop
 ) -> None:
     trainer = FakeTrainer()
@@ -79,7 +79,7 @@ def test_without_a_signal_nothing_is_saved_and_the_fit_goes_on(stop: GracefulSto
     assert trainer.saved == []
 
 
-def test_before_a_validation_the_stop_waits_for_it_and_for_the_checkpoint_that_it_writes(stop: GracefulStop) -> None:
+def test_before_a_validation_the_stop_waits_for_its_checkpoint(stop: GracefulStop) -> None:
     trainer = FakeTrainer()
     trainer.is_last_batch = True
     os.kill(os.getpid(), signal.SIGTERM)
@@ -90,7 +90,7 @@ def test_before_a_validation_the_stop_waits_for_it_and_for_the_checkpoint_that_i
     assert trainer.saved == [], "the validation has saved it"
 
 
-def test_before_the_first_step_there_is_nothing_that_a_stop_could_leave(stop: GracefulStop) -> None:
+def test_a_fit_does_not_stop_before_its_first_step(stop: GracefulStop) -> None:
     trainer = FakeTrainer()
     trainer.global_step = 0
     os.kill(os.getpid(), signal.SIGTERM)
@@ -100,7 +100,7 @@ def test_before_the_first_step_there_is_nothing_that_a_stop_could_leave(stop: Gr
         batch_end(stop, trainer, 1)
 
 
-def test_a_process_stops_with_one_that_has_received_the_signal_alone(stop: GracefulStop) -> None:
+def test_all_processes_stop_when_one_has_received_a_signal(stop: GracefulStop) -> None:
     trainer = FakeTrainer(others=True)
     with pytest.raises(InterruptedRunError, match=r"^Stopped by SIGTERM") as caught:
         batch_end(stop, trainer, 1)

@@ -388,7 +388,7 @@ def test_a_given_folder_is_made_and_nothing_is_renamed(tmp_path: Path) -> None:
 def test_results_of_the_same_model_are_refused_by_name(tmp_path: Path, there: str) -> None:
     (tmp_path / there).write_text("old")
 
-    with pytest.raises(InputError, match="is there from another sweep, and will not be overwritten: move") as info:
+    with pytest.raises(InputError, match="exists from another sweep and will not be overwritten: move") as info:
         open_given_folder(tmp_path, ["b", "a[1]"])
     assert [path.name for path in tmp_path.iterdir()] == [there]
     assert there in str(info.value)
@@ -417,7 +417,7 @@ def test_a_given_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path, m
 def test_what_is_no_file_counts_as_results_that_are_there(tmp_path: Path, there: str, kind: str) -> None:
     make_special(tmp_path / there, kind)
 
-    with pytest.raises(InputError, match=f"{there} is there from another sweep"):
+    with pytest.raises(InputError, match=f"{there} exists from another sweep"):
         open_given_folder(tmp_path, ["a"])
     assert os.path.lexists(tmp_path / there)
 

@@ -20,6 +20,6 @@ def test_what_a_kill_left_before_a_prompt_was_read_is_removed_and_what_was_read_
 
     (tmp_path / "output-Qwen3-records.csv.partial").write_text(f"{header}p1,0\n")
     (tmp_path / "output-Qwen3-page.html.partial").write_text("<html>")
-    with pytest.raises(InputError, match=r"output-Qwen3-page\.html\.partial is there from another sweep"):
+    with pytest.raises(InputError, match=r"output-Qwen3-page\.html\.partial exists from another sweep"):
         open_given_folder(tmp_path, ["Qwen3"])
     assert (tmp_path / "output-Qwen3-records.csv.partial").read_text() == f"{header}p1,0\n"

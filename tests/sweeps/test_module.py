@@ -36,7 +36,7 @@ def make(lm: FrozenLM) -> Callable[..., SweepModule]:
     return made
 
 
-def test_a_batch_is_read_with_the_lenses_that_were_put_in_place_after_the_model(
+def test_a_batch_is_read_with_lenses_that_were_added_after_the_model(
     make: Callable[..., SweepModule], lm: FrozenLM
 ) -> None:
     module = make()
@@ -51,9 +51,7 @@ def test_a_batch_is_read_with_the_lenses_that_were_put_in_place_after_the_model(
             assert torch.equal(getattr(reading.lenses[lens], field), getattr(alone.lenses["norm"], field))
 
 
-def test_residuals_and_parts_of_logits_are_there_only_where_they_were_asked_for(
-    make: Callable[..., SweepModule], lm: FrozenLM
-) -> None:
+def test_residuals_and_attribution_are_returned_only_on_request(make: Callable[..., SweepModule], lm: FrozenLM) -> None:
     tokens = sum(len(ids) + max(len(answer) - 1, 0) for ids, answer, _ in PROMPTS)
     for kept in (False, True):
         module = make(keep_residuals=kept, attribution=not kept)
@@ -66,14 +64,14 @@ def test_residuals_and_parts_of_logits_are_there_only_where_they_were_asked_for(
             assert [isinstance(parts, LogitParts) for parts in reading.logit_parts] == [True] * 4
 
 
-def test_blocks_of_logits_are_as_large_as_the_settings_allow(make: Callable[..., SweepModule]) -> None:
+def test_the_block_size_of_the_settings_is_used(make: Callable[..., SweepModule]) -> None:
     module = make(model={"loss_block_mib": 3})
     module.make_reader()
     assert module.reader is not None
     assert module.reader.block_bytes == 3 * 2**20
 
 
-def test_a_model_whose_logits_cannot_be_attributed_is_refused_before_the_first_batch(
+def test_a_model_without_attribution_is_refused_before_the_first_batch(
     make: Callable[..., SweepModule],
 ) -> None:
     post_norm = FrozenLM.from_model(tiny_model(POST_NORM))

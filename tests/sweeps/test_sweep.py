@@ -432,7 +432,7 @@ def test_a_folder_that_another_sweep_writes_to_is_refused_before_the_model_is_lo
 
     monkeypatch.setattr("logos_pl.modules.base.FrozenLM.load", must_not_load)
     assert main(arguments(tiny, fitted, tmp_path, **{"data.prompt": "sun", "sweep.out_dir": mine})) == 2
-    assert "output-tiny-llama-records.csv.partial is there from another sweep" in capsys.readouterr().err
+    assert "output-tiny-llama-records.csv.partial exists from another sweep" in capsys.readouterr().err
     assert (mine / "output-tiny-llama-records.csv.partial").read_text() == "half"
 
 
@@ -458,7 +458,7 @@ def test_a_signal_ends_a_sweep_with_its_status_and_keeps_what_was_read(
     monkeypatch.setattr(SweepFiles, "add", interrupted)
     assert main(arguments(tiny, fitted, tmp_path, **{"data.prompts": prompts})) == status
     said = capsys.readouterr().err
-    assert f"Stopped by {signal.Signals(number).name} after 0 of 4 prompts; what was read is in" in said
+    assert f"Stopped by {signal.Signals(number).name} after 0 of 4 prompts; their readings are in" in said
     assert documents(latest(tmp_path))["output-tiny-llama.json"]["status"] == "failed"
     assert (latest(tmp_path) / "output-tiny-llama-records.csv.partial").is_file()
     assert signal.getsignal(number) == before
@@ -536,5 +536,5 @@ def test_results_are_recognised_by_the_models_name_however_its_folder_is_given(
     before = {path: path.read_bytes() for path in (tmp_path / "mine").iterdir()}
 
     assert main(command) == 2
-    assert "evaluation-tiny-llama.md is there from another sweep" in capsys.readouterr().err
+    assert "evaluation-tiny-llama.md exists from another sweep" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in (tmp_path / "mine").iterdir()} == before

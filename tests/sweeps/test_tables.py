@@ -79,7 +79,7 @@ def test_an_answer_that_cannot_be_told_apart_is_said_to_be(capsys: pytest.Captur
     made = records(answer_rank=None)._replace(gold=AnswerTokens("unresolved"))
     print_prompt_table(made, reached(made))
 
-    assert "'Berlin' cannot be told apart from the prompt's last token" in capsys.readouterr().out
+    assert "'Berlin' merges with the prompt's last token" in capsys.readouterr().out
 
 
 def test_the_summary_has_a_line_per_prompt() -> None:
