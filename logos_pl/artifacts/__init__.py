@@ -25,7 +25,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The names above, imported when first asked for: reading a provenance needs neither torch nor transformers."""
+    """Import a name on first access, so that reading a provenance needs neither torch nor transformers."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from logos_pl.artifacts import prism, tuned_lens

@@ -19,7 +19,7 @@ from logos_pl.lenses.tuned import TunedLens
 
 
 def bias_only_record(bias_only: Translators | None) -> BiasOnly | None:
-    """The provenance's record of the lens; None where none was fitted."""
+    """Provenance record of the lens; None if none was fitted."""
     if bias_only is None:
         return None
     tau = temperature_of(bias_only, enabled=True).tau
@@ -27,7 +27,7 @@ def bias_only_record(bias_only: Translators | None) -> BiasOnly | None:
 
 
 def bias_only_files(bias_only: Translators | None, provenance: Provenance) -> dict[str, bytes | memoryview]:
-    """The lens's file by name; empty where none was fitted.
+    """File of the lens by name; empty if none was fitted.
 
     Raises:
         InputError: It is not finite, not of rank 0, or has other rows than the tuned lens.
@@ -40,10 +40,10 @@ def bias_only_files(bias_only: Translators | None, provenance: Provenance) -> di
 
 
 def bias_only_of(files: Mapping[str, bytes], provenance: Provenance) -> TunedLens | None:
-    """The lens in an artifact's verified files, without a head; None where none was fitted.
+    """Load the lens from an artifact's verified files, without a head; None if none was fitted.
 
     Raises:
-        InputError: The weights are not what the provenance says.
+        InputError: The weights do not match the provenance.
     """
     if provenance.bias_only is None:
         return None

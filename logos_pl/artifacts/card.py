@@ -22,7 +22,7 @@ HUB_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class Release(NamedTuple):
-    """Where a published lens is found.
+    """Release of a published lens.
 
     Attributes:
         repo_id: The repository on the Hub.
@@ -34,13 +34,13 @@ class Release(NamedTuple):
 
 
 def model_card(provenance: Provenance, num_bytes: int, release: Release | None = None) -> str:
-    """The card as Markdown; every number in it is one of the provenance's.
+    """Return the model card as Markdown; all its numbers are from the provenance.
 
     Args:
-        provenance: Where the lens comes from.
+        provenance: Provenance of the lens.
         num_bytes: Size of ``weights.pt``.
-        release: Where it is published; None for a lens on this machine. A published lens without a verdict has
-            ``DEPTH_FIGURE_FILE`` beside it.
+        release: Release of a published lens; None for a local one. A published lens without a verdict has a
+            ``DEPTH_FIGURE_FILE`` in its folder.
     """
     p = provenance
     parts = [
@@ -62,8 +62,8 @@ def model_card(provenance: Provenance, num_bytes: int, release: Release | None =
 
 
 def front_matter(p: Described, tags: list[str]) -> str:
-    """The front matter, which the Hub reads."""
-    # A JSON string is a YAML string, whatever is in it.
+    """Front matter for the Hub."""
+    # Every JSON string is a valid YAML string.
     lines = ["---", "library_name: logos-pl", "tags:", *(f"- {tag}" for tag in tags)]
     if HUB_ID.fullmatch(p.model_id):
         lines.append(f"base_model: {json.dumps(p.model_id)}")
@@ -118,7 +118,7 @@ def _kl_table(p: Provenance) -> str:
 
 
 def _gates(p: Provenance, published: bool) -> list[str]:
-    """The verdict of the gates with its figures; a published lens without one says that it was not judged."""
+    """Section on the gates; of a published lens without a verdict, a note that it was not tested."""
     if p.acceptance is None:
         if not published:
             return []
@@ -157,7 +157,7 @@ _BASELINES: dict[Baseline, str] = {
 
 
 def _kpis(p: Provenance) -> list[str]:
-    """The gains of the tuned lens over each baseline, in bits and in rows, with intervals."""
+    """Table of the gains over each baseline, in bits and in rows, with intervals."""
     if p.kpis is None:
         return []
     rows = [
@@ -195,7 +195,7 @@ def _measured(check: Check) -> str:
 
 
 def side_by_side(norm: MeanDivergence, lens: MeanDivergence) -> list[str]:
-    """Cells of a table: each figure of the norm lens, followed by the same of the other lens."""
+    """Cells of a table: each value of the norm lens, followed by that of the other lens."""
     return [
         f"{norm.kl_to_final_bits:.3f}",
         f"{lens.kl_to_final_bits:.3f}",
@@ -233,23 +233,23 @@ def _start(init: Init) -> str:
 
 
 def _loaded_from(p: Provenance, release: Release | None) -> str:
-    """The arguments that load the lens: from where it is published, else from where a fit leaves it."""
+    """Arguments that load the lens from its release, or from the folder of a fit."""
     if release is None:
         return f"{literal(f'checkpoints/tuned_lenses/{p.clean_model_name}')}, lm"
     return f"{literal(release.repo_id)}, lm, revision={literal(release.version)}"
 
 
 def quick_start(p: OfModel, load: str, arguments: str, row: int) -> str:
-    """How to read a row from Python.
+    """Example of reading a row from Python.
 
     Args:
-        p: Where the lens comes from.
-        load: The function that loads it.
-        arguments: What the function takes.
+        p: Provenance of the lens.
+        load: Name of the function that loads the lens.
+        arguments: Its arguments.
         row: The row to read.
     """
     pinned = f', revision="{p.model_commit}"' if HUB_COMMIT.fullmatch(p.model_commit) else ""
-    # The id of a local model is its folder's name; the reader has to fill in the path.
+    # The id of a local model is the name of its folder; the reader must fill in the path.
     local = p.model_commit.startswith("sha256:") and p.model_id != DEMO
     model = f"path/to/{p.model_id}" if local else p.model_id
     return (

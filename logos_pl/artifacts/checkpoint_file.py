@@ -1,7 +1,7 @@
-"""A checkpoint and its checksum in one file: what ``torch.save`` wrote, with a SHA-256 of all of it at the end.
+"""A checkpoint in the format of ``torch.save``, with a SHA-256 of its bytes at the end.
 
-The checksum stands in the comment with which a zip file may end: it is written with the file in one step, goes with a
-copy of it, and readers of torch's files, Lightning's own among them, pass over it.
+The checksum is stored in the comment of the zip file: it is written together with the file, is kept by copies, and is
+ignored by torch and Lightning.
 """
 
 import hashlib
@@ -28,14 +28,14 @@ _PARTS: dict[str, type | tuple[type, ...]] = {
     "callbacks": dict, "optimizer_states": list, "lr_schedulers": list, "TrainingText": dict, "lens_identity": dict,
     "lens_start": (dict, type(None)), "lens_basis": (dict, type(None)), "lens_validation": dict,
 }  # fmt: skip
-"""The parts of a checkpoint of a fit and their types; a run would silently restart any part that is missing."""
+"""Required entries of a checkpoint and their types; a run would silently restart a missing part."""
 
 
 def checkpoint_bytes(checkpoint: Mapping[str, Any]) -> memoryview:
-    """The file of a checkpoint, its checksum included."""
+    """Bytes of a checkpoint file, with the checksum."""
     buffer = io.BytesIO()
     torch.save(checkpoint, buffer)
-    buffer.seek(-2, os.SEEK_END)  # the length of the comment: none so far
+    buffer.seek(-2, os.SEEK_END)  # length of the comment, so far 0
     buffer.write(struct.pack("<H", len(_MARK) + _DIGITS) + _MARK)
     digest = hashlib.sha256(buffer.getbuffer()).hexdigest()
     buffer.write(digest.encode())
@@ -43,10 +43,10 @@ def checkpoint_bytes(checkpoint: Mapping[str, Any]) -> memoryview:
 
 
 def check_checkpoint(path: Path) -> dict[str, Any]:
-    """Make sure that a file is a checkpoint of a fit, whole and as it was written.
+    """Check that a file is a checkpoint of a fit, whole and as it was written.
 
     Returns:
-        What it holds, tensors without their numbers.
+        Its contents, with tensors on the meta device.
 
     Raises:
         InputError: It is not.
@@ -55,7 +55,7 @@ def check_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint of a fit, on the CPU, checked as in ``check_checkpoint``.
+    """Load a checkpoint of a fit on the CPU, checked as in ``check_checkpoint``.
 
     Raises:
         InputError: It is not a checkpoint of a fit, or was altered.
@@ -105,7 +105,7 @@ def _refuse_altered(file: BinaryIO, shown: str) -> None:
 
 
 def _problem(checkpoint: Any) -> str | None:
-    """What a checkpoint lacks, or has of the wrong type; None where it is as it should be."""
+    """Description of a missing entry or one of the wrong type; None if the checkpoint is valid."""
     if not isinstance(checkpoint, dict):
         return "is of another kind"
     for name, kind in _PARTS.items():
@@ -115,7 +115,7 @@ def _problem(checkpoint: Any) -> str | None:
             return f"has {name} of another kind"
     if checkpoint["global_step"] < 0 or checkpoint["epoch"] < 0:
         return "has a negative step or epoch"
-    if "hyper_parameters" in checkpoint:  # they would take the place of the user's own
+    if "hyper_parameters" in checkpoint:  # they would override the user's settings
         return "has hyperparameters, which would replace the user's"
     state: dict[Any, Any] = checkpoint["state_dict"]
     if not all(type(key) is str and isinstance(tensor, Tensor) for key, tensor in dict.items(state)):
@@ -129,7 +129,7 @@ def _problem(checkpoint: Any) -> str | None:
 
 
 def _validation_problem(readings: Mapping[Any, Any]) -> str | None:
-    """The same of the readings of the last validation, which the lens's record is made of."""
+    """Likewise for the readings of the last validation, which become part of the provenance."""
     for reading in readings.values():
         figures = reading.values() if isinstance(reading, dict) else [None]
         if not all(isinstance(values, list) and all(type(v) in (int, float) for v in values) for values in figures):

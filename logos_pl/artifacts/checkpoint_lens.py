@@ -1,4 +1,4 @@
-"""The lenses that a checkpoint of a fit holds: the running averages, in the plain basis, as a fit exports them."""
+"""Lenses of a checkpoint as a fit exports them: running averages in the plain basis."""
 
 from typing import Any
 
@@ -34,13 +34,13 @@ def bias_only_in(checkpoint: dict[str, Any]) -> Translators | None:
 
 
 def basis_of(checkpoint: dict[str, Any]) -> TrainingBasis | None:
-    """The basis that the checkpoint's U and V are written in; None: the plain one."""
+    """Basis of U and V in the checkpoint; None: plain basis."""
     recorded = checkpoint["lens_basis"]
     return None if recorded is None else TrainingBasis(**recorded)
 
 
 def _average(checkpoint: dict[str, Any], name: str) -> Translators:
-    """The running average of the translators or of the bias-only lens."""
+    """Running average of the tuned or the bias-only lens."""
     prefix, state = f"averages.{name}.", checkpoint["state_dict"]
     weights: dict[str, Tensor] = {
         key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)

@@ -1,4 +1,4 @@
-"""What every artifact is checked for: that its files are what it records, and that its model is the one at hand."""
+"""Checks common to all artifacts: files match their hashes, and the model matches the provenance."""
 
 import dataclasses
 import hashlib
@@ -15,10 +15,10 @@ from logos_pl.io.parsing import MIB
 from logos_pl.lm.frozen import FrozenLM
 
 MAX_FILE_BYTES = 64 * MIB
-"""Of a file that holds no tensors: card, tables, pictures."""
+"""Most bytes in a file without tensors: card, tables, plots."""
 
 OF_THE_RUN = ("project_version", "git_sha", "environment", "fingerprint", "sha256")
-"""What a provenance records that may differ between two runs with the same result."""
+"""Provenance fields that may differ between two runs with the same result."""
 
 T = TypeVar("T", bound=Any)
 
@@ -28,8 +28,8 @@ def check_model(recorded: OfModel, lm: FrozenLM, what: str = "lens") -> None:
 
     Args:
         recorded: The artifact's provenance.
-        lm: The model at hand.
-        what: What the artifact is, for the message.
+        lm: The loaded model.
+        what: Kind of artifact, for the message.
 
     Raises:
         InputError: Naming both.
@@ -49,14 +49,14 @@ def check_model(recorded: OfModel, lm: FrozenLM, what: str = "lens") -> None:
 
 
 def refuse_other_owner(there: OfModel, model_id: str, model_commit: str, folder: Path, what: str, option: str) -> None:
-    """Refuse a folder that holds the artifact of another model.
+    """Check that a folder does not hold an artifact of another model.
 
     Args:
-        there: The provenance of what it holds.
-        model_id: The model whose artifact is to be written.
-        model_commit: Its commit; it tells two local folders of the same name apart.
+        there: Provenance of the existing artifact.
+        model_id: Model of the new artifact.
+        model_commit: Commit of that model, which distinguishes local folders of the same name.
         folder: The folder.
-        what: What the artifact is, for the message.
+        what: Kind of artifact, for the message.
         option: The option that chooses another folder.
 
     Raises:
@@ -71,19 +71,19 @@ def refuse_other_owner(there: OfModel, model_id: str, model_commit: str, folder:
 
 
 def is_repeated(folder: Path, written: T, read: Callable[[Path], T]) -> bool:
-    """Whether an earlier artifact is the same as a new one, so that nothing is lost where the new one replaces it.
+    """Whether an existing artifact equals a new one, so that it can be replaced without a backup.
 
-    What may differ is the card, and what two runs that do the same record differently.
+    The card and fields that vary between identical runs may differ.
 
     Args:
-        folder: Where the earlier one is.
-        written: The provenance of the new one.
-        read: What reads a provenance.
+        folder: Folder of the existing artifact.
+        written: Provenance of the new artifact.
+        read: Reads a provenance.
     """
     try:
         there = read(folder)
     except InputError:
-        return False  # whatever it is, it is not for this run to remove
+        return False  # not an artifact that this run may remove
     same_files = _without_card(there) == _without_card(written)
     of_this_run = {name: getattr(written, name) for name in OF_THE_RUN}
     return same_files and dataclasses.replace(there, **of_this_run) == written
@@ -96,17 +96,17 @@ def _without_card(provenance: Described) -> dict[str, str]:
 def read_verified(
     folder: Path, sha256: Mapping[str, str], needed: Set[str], known: Set[str], limits: Mapping[str, int]
 ) -> dict[str, bytes]:
-    """The files' contents by name, read once, so that what was verified is what is used.
+    """Read and verify files; returns their contents by name, so that they are not read again after verification.
 
     Args:
-        folder: Where they are.
-        sha256: Hashes, as the provenance records them.
-        needed: Names that have to be among them.
-        known: Names that may be.
-        limits: The most bytes that the large ones among them may have.
+        folder: Folder of the files.
+        sha256: Hashes recorded in the provenance.
+        needed: Names of required files.
+        known: Names of allowed files.
+        limits: Maximum size in bytes of large files, by name.
 
     Raises:
-        InputError: A file is missing, no regular file, too large, altered, or no part of such an artifact.
+        InputError: A file is missing, not a regular file, too large, altered or unknown.
     """
     for name in sorted(needed):
         if name not in sha256:

@@ -1,4 +1,4 @@
-"""What a run can say about itself without counting: versions, the project's commit, the device."""
+"""Environment of a run: library versions, git commit and device."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 
 def environment(device: torch.device) -> Environment:
-    """Versions of the libraries that make the numbers, and the device with its name where it has one."""
+    """Versions of the libraries that affect results, and the device with its name, if any."""
     words = str(device) if device.type != "cuda" else f"{device} ({torch.cuda.get_device_name(device)})"
     return Environment(
         torch=str(torch.__version__),
@@ -29,13 +29,13 @@ def project_version() -> str:
 
 
 def git_sha(root: Path = PROJECT_ROOT) -> str | None:
-    """Commit of the checkout at ``root``, with ``-dirty`` where tracked files differ from it; None where it is none.
+    """Commit of the checkout at ``root``, with ``-dirty`` if tracked files differ; None if it is not a checkout.
 
-    An installed package may lie inside somebody else's repository, so only a ``.git`` at ``root`` itself counts.
+    Only a ``.git`` in ``root`` itself counts, as an installed package may be inside another repository.
     """
     if not (root / ".git").exists():
         return None
-    # Inside a git hook, GIT_DIR and its kin would name another repository.
+    # Inside a git hook, GIT_DIR and similar variables refer to another repository.
     outside = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
     try:

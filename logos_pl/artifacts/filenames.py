@@ -1,4 +1,4 @@
-"""The files an artifact consists of, by name."""
+"""Names of an artifact's files."""
 
 WEIGHTS_FILE = "weights.pt"
 BIAS_ONLY_FILE = "bias_only.pt"
@@ -8,11 +8,11 @@ DIGEST_FILE = "provenance.json.sha256"
 CARD_FILE = "README.md"
 NOTICE_FILE = "NOTICE"
 DEPTH_FIGURE_FILE = "kl-at-depths.png"
-"""Drawn when a lens without a verdict is published."""
+"""Figure of a published lens without a verdict."""
 GATE_ROWS_FIGURE_FILE = "gates-rows.png"
 GATES_FILE = "gates.json"
 GATE_FILES = (GATES_FILE, "gates-prompts.csv", "gates-rows.csv", GATE_ROWS_FIGURE_FILE, "gates-gains.png")
-"""What `test` writes beside the lens."""
+"""Files written by `test` to the lens's folder."""
 
 ARTIFACT_FILES = frozenset(
     {
@@ -26,6 +26,6 @@ ARTIFACT_FILES = frozenset(
         *GATE_FILES,
     }
 )
-"""All files that a tuned lens's folder may hold; a folder with others is never replaced."""
+"""Files allowed in a tuned lens's folder; a folder with others is never replaced."""
 UNHASHED_FILES = frozenset({PROVENANCE_FILE, DIGEST_FILE})
-"""Files without a hash in the provenance: itself, and its own hash."""
+"""Files without a hash in the provenance: the provenance and its hash."""

@@ -1,8 +1,8 @@
-"""The model's numbers on a fixed token sequence, which show whether a lens has the model it was trained on.
+"""Fingerprint: a model's outputs on fixed tokens, to check that a lens is used with the model it was trained on.
 
-Names and commits pin files, not numbers: a library that reads a RoPE setting wrongly gives another model under the same
-commit. Measured on trained Llama models of 5 and 8 blocks: fp16 and bf16 against fp32 drift by at most 7e-3, RoPE
-frequencies or scalings that are wrong by a factor of 2 or more by 3e-2 to 4e-1.
+Names and commits identify files, not results: a library that misreads a RoPE setting gives another model at the same
+commit. Measured on trained Llama models of 5 and 8 blocks, fp16 and bf16 drift from fp32 by at most 7e-3; RoPE
+frequencies or scalings wrong by a factor of 2 or more drift by 3e-2 to 4e-1.
 """
 
 import math
@@ -21,22 +21,22 @@ from logos_pl.lm.residuals import residuals
 
 NUM_POSITIONS = 8
 NUM_LOGITS = 10
-# Relative drift that passes in silence, and that passes with a warning.
+# Relative drift accepted silently, and with a warning.
 SILENT_DRIFT = 1e-3
 TOLERATED_DRIFT = 2e-2
-# Relative; half precision rounds a frequency by up to 4e-3, a wrong scaling changes some by half or more.
+# Relative; half precision rounds frequencies by up to 4e-3, a wrong scaling changes some by half or more.
 ROTARY_TOLERANCE = 1e-2
 
 
 class ForwardPass(NamedTuple):
-    """One forward on the fixed sequence."""
+    """Results of a forward pass on the fixed tokens."""
 
     norms: Float[Tensor, "rows pos"]
     logits: Float[Tensor, "vocab"]
 
 
 def fixed_tokens(vocab_size: int, num_tokens: int) -> Int[Tensor, "1 seq"]:
-    """The sequence, from the vocabulary's size alone.
+    """Fixed token sequence, which depends only on the size of the vocabulary.
 
     Source: Knuth's MMIX linear congruential generator, TAOCP vol. 2, §3.3.4; its high bits.
     """
@@ -48,13 +48,13 @@ def fixed_tokens(vocab_size: int, num_tokens: int) -> Int[Tensor, "1 seq"]:
 
 
 def fingerprint(lm: FrozenLM, head: Head) -> Fingerprint:
-    """The fingerprint of a model as it is loaded.
+    """Compute the fingerprint of a loaded model.
 
-    Norms are kept at several positions, not as one mean: the first position of many models has a norm hundreds of times
-    the others', which no attention has touched, and it would hide them.
+    Norms are stored at several positions rather than as a mean, since the first position of many models has a norm
+    hundreds of times larger, which would dominate the mean.
 
     Raises:
-        InputError: The model's numbers are not finite.
+        InputError: The outputs of the model are not finite.
     """
     num_tokens = FINGERPRINT_TOKENS if lm.context_length is None else min(FINGERPRINT_TOKENS, lm.context_length)
     norms, logits = _read(lm, head, num_tokens)
@@ -77,10 +77,10 @@ def fingerprint(lm: FrozenLM, head: Head) -> Fingerprint:
 
 
 def rotary_frequencies(lm: FrozenLM) -> list[float]:
-    """Frequencies of every rotary embedding in the model, each set followed by its attention scaling.
+    """Frequencies of every rotary embedding in the model, each followed by its attention scaling.
 
-    Kept beside the numbers of a forward: a wrong scaling of the low frequencies shows only in contexts far longer than
-    the fixed sequence.
+    Stored in addition to outputs, since a wrong scaling of low frequencies affects only contexts much longer than the
+    fixed sequence.
     """
     found: list[float] = []
     for module in lm.model.modules():
@@ -91,7 +91,7 @@ def rotary_frequencies(lm: FrozenLM) -> list[float]:
 
 
 def check_fingerprint(recorded: Fingerprint, lm: FrozenLM, head: Head) -> None:
-    """Compare the model at hand with the one recorded; warn of a drift that another dtype or device explains.
+    """Compare the loaded model with the one recorded; warn of a drift that another dtype or device explains.
 
     Raises:
         InputError: Another head, another number of rows, or a drift that rounding does not explain; with its size.
@@ -122,7 +122,7 @@ def check_fingerprint(recorded: Fingerprint, lm: FrozenLM, head: Head) -> None:
 
 
 def _drift(recorded: Fingerprint, lm: FrozenLM, head: Head) -> float:
-    """The larger of two relative differences: of any row's norms, mean over positions; of the logits, the largest."""
+    """Relative drift: the larger of that of any row's norms, mean over positions, and that of the logits."""
     _refuse_other_shape(recorded, lm)
     norms = torch.tensor(recorded.residual_norms, dtype=torch.float64)
     logits = torch.tensor(recorded.top_logits, dtype=torch.float64)
@@ -166,12 +166,12 @@ def _read(lm: FrozenLM, head: Head, num_tokens: int) -> ForwardPass:
     ids = fixed_tokens(lm.vocab_size, num_tokens)
     h = residuals(lm, ids, torch.tensor([_positions(num_tokens)]), range(lm.num_blocks + 1))[:, 0]
     logits = head.logits(head.normalise(h[-1:, -1:], [lm.num_blocks]))[0, 0]
-    # To the CPU before the cast: not every device has float64.
+    # Cast on the CPU, as not every device has float64.
     return ForwardPass(h.cpu().double().norm(dim=-1), logits.cpu().double())
 
 
 def _positions(num_tokens: int) -> list[int]:
-    """Evenly spaced, the last one being the sequence's last."""
+    """Evenly spaced positions, including the last."""
     count = min(NUM_POSITIONS, num_tokens)
     return [(i + 1) * num_tokens // count - 1 for i in range(count)]
 

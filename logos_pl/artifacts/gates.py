@@ -1,4 +1,4 @@
-"""Writes the verdict of the gates into a tuned lens's folder: files, provenance and card, all or none."""
+"""Writes the verdict of the gates to a tuned lens's folder atomically: files, provenance and card."""
 
 import dataclasses
 import hashlib
@@ -17,19 +17,19 @@ from logos_pl.errors import RunError
 
 
 def record_gates(path: str | os.PathLike[str], judged: Provenance, files: Mapping[str, bytes]) -> Provenance:
-    """Record the verdict on a lens in its folder; an earlier verdict is replaced, the lens is not touched.
+    """Record the verdict on a lens in its folder, replacing an earlier one; the lens itself is not modified.
 
     Args:
-        path: The lens's folder.
-        judged: The provenance as it was read with the lens that was judged.
-        files: Each of `GATE_FILES`; figures and verdict in the provenance and on the card are those of `gates.json`.
+        path: Folder of the lens.
+        judged: Provenance read together with the evaluated lens.
+        files: Contents of `GATE_FILES`; values in the provenance and on the card are taken from `gates.json`.
 
     Returns:
         The provenance as written.
 
     Raises:
         InputError: The lens in the folder has been altered, or `gates.json` holds no verdict on it.
-        RunError: Another lens has taken the place of the judged one, or the disk refuses; the folder is as it was.
+        RunError: Another lens has taken the place of the judged one, or the folder cannot be written, and is unchanged.
     """
     written = judged
 
@@ -45,7 +45,7 @@ def record_gates(path: str | os.PathLike[str], judged: Provenance, files: Mappin
         content[CARD_FILE] = model_card(provenance, len(kept[WEIGHTS_FILE])).encode()
         hashes = {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
         text = dataclasses.replace(provenance, sha256=hashes).to_json()
-        written = Provenance.from_json(text)  # what cannot be read back is not written
+        written = Provenance.from_json(text)  # fails here rather than when read back
         return content | sealed(text)
 
     rewrite_folder(Path(path), with_verdict)
@@ -53,13 +53,13 @@ def record_gates(path: str | os.PathLike[str], judged: Provenance, files: Mappin
 
 
 def _refuse_another_lens(there: Provenance, judged: Provenance, path: Path) -> None:
-    """Refuse to record a verdict on a lens that a fit has replaced while the earlier one was judged.
+    """Check that the lens was not replaced by a fit during the test.
 
     Raises:
-        RunError: The weights are others.
+        RunError: The weights differ.
     """
     if any(there.sha256.get(name) != judged.sha256.get(name) for name in (WEIGHTS_FILE, BIAS_ONLY_FILE)):
         raise RunError(
-            f"The lens in {os.path.relpath(path)} was replaced while the earlier one was judged, and nothing was "
+            f"The lens in {os.path.relpath(path)} was replaced during the test of the earlier one, and nothing was "
             "recorded: run the test again."
         )

@@ -1,4 +1,4 @@
-"""``gates.json``: the verdict on a lens, whose copy in the provenance has to agree with it."""
+"""``gates.json``: the verdict on a lens, checked against its copy in the provenance."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ SCHEMA_VERSION = 1
 
 
 def check_verdict(provenance: Provenance, files: Mapping[str, bytes]) -> None:
-    """Make sure that the verdict in a provenance is the one in ``gates.json``, or that there is none in either.
+    """Check that the verdict in a provenance is the one in ``gates.json``, or that there is none in either.
 
     Args:
         provenance: The lens's.
@@ -33,15 +33,15 @@ def check_verdict(provenance: Provenance, files: Mapping[str, bytes]) -> None:
 
 
 def verdict_of(data: bytes, model_id: str, model_commit: str) -> tuple[Acceptance, Kpis]:
-    """Verdict and figures in the bytes of ``gates.json``.
+    """Parse verdict and KPIs from ``gates.json``.
 
     Args:
-        data: The bytes.
-        model_id: The model whose lens it has to be on.
-        model_commit: Its commit.
+        data: Contents of the file.
+        model_id: Expected model.
+        model_commit: Its expected commit.
 
     Raises:
-        InputError: They are not a verdict, are of another model, or do not follow from their figures.
+        InputError: It is not a verdict, is for another model, or is inconsistent with its KPIs.
     """
     try:
         document = parse_json(data.decode(), GATES_FILE)

@@ -1,4 +1,4 @@
-"""Dataclasses as JSON and back, strictly: a field too many, too few or of another type is refused by its name."""
+"""Strict conversion between dataclasses and JSON: unknown or missing fields and wrong types are errors."""
 
 import dataclasses
 import json
@@ -14,7 +14,7 @@ from logos_pl.io.terminal import shortened
 
 T = TypeVar("T")
 
-# A path of this machine, also inside a sentence, unlike the slashes of "and/or", "org/name" and "https://".
+# An absolute local path, also inside a sentence, but not "and/or", "org/name" or "https://".
 ABSOLUTE_PATH = re.compile(r"(?:^|[\s'\"=(,;:])(?:/[^\s/]+/|[A-Za-z]:[\\/][^\s/]|~/)|^/")
 
 
@@ -39,7 +39,7 @@ def from_json(kind: type[T], text: str, name: str) -> T:
     Args:
         kind: The dataclass.
         text: The JSON.
-        name: What the text is called in messages, such as its file name.
+        name: Name of the text in messages, such as its file name.
 
     Raises:
         InputError: Not JSON, or a field unknown, missing or of another type; named.
@@ -53,7 +53,7 @@ def from_versioned(kind: type[T], text: str, name: str, version: int) -> T:
     Args:
         kind: The dataclass.
         text: The JSON.
-        name: What the text is called in messages, such as its file name.
+        name: Name of the text in messages, such as its file name.
         version: The schema this version of logos-pl reads.
 
     Raises:

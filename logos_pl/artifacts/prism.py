@@ -51,7 +51,7 @@ def save_prism(folder: str | os.PathLike[str], prism: PrismMap, provenance: Pris
 
     Raises:
         InputError: The map is not finite, a provenance cannot be written, or the folder holds something else.
-        RunError: The disk is full, read-only or otherwise refuses; an earlier prism is untouched.
+        RunError: The folder cannot be written, e.g. on a full disk; an earlier prism is kept.
     """
     check_destination(Path(folder), PRISM_FILES)
     parts = {name: part.detach().cpu().float().contiguous() for name, part in prism._asdict().items()}
@@ -62,7 +62,7 @@ def save_prism(folder: str | os.PathLike[str], prism: PrismMap, provenance: Pris
     files[CARD_FILE] = prism_card(provenance).encode()
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     text = dataclasses.replace(provenance, sha256=hashes).to_json()
-    written = PrismProvenance.from_json(text)  # what cannot be read back is not written
+    written = PrismProvenance.from_json(text)  # fails here rather than when read back
     earlier = replace_and_keep(
         Path(folder), files | sealed(text), lambda there: is_repeated(there, written, read_prism_provenance)
     )

@@ -111,7 +111,7 @@ def check_destination(folder: Path, known: Set[str]) -> None:
         )
     if folder.is_symlink() and not folder.exists():
         raise InputError(
-            f"{os.path.relpath(folder)} is a link that leads nowhere: mend it, remove it, or choose another folder."
+            f"{os.path.relpath(folder)} is a link that leads nowhere: fix it, remove it, or choose another folder."
         )
     if not folder.exists():
         return
@@ -136,7 +136,7 @@ def check_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise RunError(
-            f"Cannot write to {os.path.relpath(folder)}: {error.strerror}; mend it, or choose another folder."
+            f"Cannot write to {os.path.relpath(folder)}: {error.strerror}; fix it, or choose another folder."
         ) from error
 
 
@@ -211,7 +211,7 @@ def _saying_that_disk_refuses(target: Path) -> Iterator[None]:
         shutil.rmtree(_beside(target, "new"), ignore_errors=True)
         raise RunError(
             f"The artifact {target.name} could not be written to {os.path.relpath(target.parent)}: {reason}; "
-            "nothing half-written is left there: mend the disk, or choose another folder, and try again."
+            "no incomplete files are left there: fix the disk, or choose another folder, and try again."
         ) from error
 
 

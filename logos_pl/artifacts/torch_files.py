@@ -51,7 +51,7 @@ def load_torch_file(file: BinaryIO, name: str, wanted: str, remedy: str, outline
 
     Args:
         file: The file, open for reading and seeking.
-        name: What it is called in messages.
+        name: Name in messages.
         wanted: What it has to be, in words.
         remedy: What to do about one that is not.
         outline: Leave the numbers out: every tensor on the ``meta`` device, with shape and kind alone; else on the CPU.

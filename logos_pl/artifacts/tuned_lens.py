@@ -62,7 +62,7 @@ def save_tuned_lens(
     Raises:
         InputError: Weights that are not finite or not of the recorded capacity, a provenance that cannot be written, or
             a folder that holds something else.
-        RunError: The disk is full, read-only or otherwise refuses; an earlier lens is untouched.
+        RunError: The folder cannot be written, e.g. on a full disk; an earlier lens is kept.
     """
     check_tuned_lens_folder(folder)
     weights = weights_of(translators)
@@ -81,7 +81,7 @@ def save_tuned_lens(
     }
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     text = dataclasses.replace(provenance, sha256=hashes).to_json()
-    written = Provenance.from_json(text)  # what cannot be read back is not written
+    written = Provenance.from_json(text)  # fails here rather than when read back
     earlier = replace_and_keep(
         Path(folder), files | sealed(text), lambda there: is_repeated(there, written, read_provenance)
     )

@@ -71,7 +71,7 @@ class ImportedOrigin(NamedTuple):
         base_model: The model it was trained on: Hub id or folder name.
         base_model_revision: Its branch, tag or commit, or None.
         dtype: Number format the translators are stored in.
-        unembed_hash: As stored, and found again on the model at hand; None where none is stored.
+        unembed_hash: As stored, and found again on the loaded model; None where none is stored.
         params_sha256: Hash of ``params.pt``.
     """
 

@@ -190,10 +190,10 @@ class Acceptance:
     evaluated_on: EvaluatedOn
 
     def refuse_nonsense(self, name: str) -> None:
-        """Make sure that the verdict follows from its gates, and each gate from its comparisons.
+        """Check that the verdict follows from its gates, and each gate from its comparisons.
 
         Args:
-            name: What it is called in messages.
+            name: Name in messages.
 
         Raises:
             InputError: It does not; named.

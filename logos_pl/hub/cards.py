@@ -1,4 +1,4 @@
-"""What people read in a repository of lenses: its data set card, the NOTICE of each artifact, a figure."""
+"""Documentation in a repository of lenses: dataset card, NOTICE of each artifact, and a figure."""
 
 import io
 import re
@@ -38,12 +38,12 @@ LIMITATIONS = """\
 
 
 def dataset_card(repo_id: str, index: Index, provenances: Mapping[str, Provenance]) -> str:
-    """The root ``README.md``: Hub metadata, every artifact with its figures, how to use and verify them.
+    """Return the root ``README.md``: Hub metadata, a table of the artifacts, and usage.
 
     Args:
-        repo_id: The repository.
-        index: What it holds.
-        provenances: Of every tuned lens, by model id.
+        repo_id: Id of the repository.
+        index: Index of the repository.
+        provenances: Provenances of the tuned lenses, by model id.
     """
     parts = [
         f"---\n{_metadata(repo_id)}\n---\n",
@@ -69,7 +69,7 @@ def dataset_card(repo_id: str, index: Index, provenances: Mapping[str, Provenanc
 
 
 def _metadata(repo_id: str) -> str:
-    """Licences differ by model, so the metadata name none of them; and there is nothing to show as a table of data."""
+    """Metadata of the repository; without a licence, as licences differ by model, and without the dataset viewer."""
     data = DatasetCardData(
         license="other",
         license_name="per-model",
@@ -130,7 +130,7 @@ def _tuned_lens_usage(repo_id: str, index: Index) -> str:
 
 
 def _prism_usage(repo_id: str, index: Index) -> str:
-    """A Prism is read from where it was pulled to."""
+    """Usage of a Prism lens, which is loaded from the folder it was pulled to."""
     if not index.prisms:
         return ""
     model_id = next(iter(index.prisms))
@@ -147,7 +147,7 @@ def _prism_usage(repo_id: str, index: Index) -> str:
 
 
 def _licences(index: Index) -> str:
-    """One line per artifact; nothing is said that its model's own repository does not say."""
+    """One line per artifact, stating only what the model's repository states."""
     lines = [f"* {code(model_id)} ({WORDS[kind]}): {licence_words(entry.licence)}" for kind, model_id, entry in index]
     return (
         "The files here hold no weights of the models. What the models' own repositories say of their licences, and "
@@ -156,7 +156,7 @@ def _licences(index: Index) -> str:
 
 
 def licence_words(licence: Licence) -> str:
-    """A licence in words: identifier, link, files; each only where there is one."""
+    """Description of a licence: identifier, link and files, as far as known."""
     parts = ["" if licence.id is None else code(licence.id)]
     if licence.link is not None:
         parts.append(licence.link if WEB_ADDRESS.fullmatch(licence.link) else code(licence.link))
@@ -165,7 +165,7 @@ def licence_words(licence: Licence) -> str:
 
 
 def notice(kind: Kind, model_id: str, model_commit: str, version: str, repo_id: str, licence: Licence) -> str:
-    """``NOTICE``: what an artifact is of, and whose terms the model has."""
+    """Return the ``NOTICE`` of an artifact: its model and the licence of that model."""
     copied = "".join(f"  {path}\n" for path in licence.files)
     files = f"Its licence files, copied to the repository {repo_id}:\n{copied}" if licence.files else ""
     address = "" if licence.link is None else f" ({plain_line(licence.link)})"
@@ -179,7 +179,7 @@ def notice(kind: Kind, model_id: str, model_commit: str, version: str, repo_id: 
 
 
 def depth_figure(val_kl_bits: Mapping[str, PercentileKl], model_name: str) -> bytes:
-    """KL(row‖final) at the depth percentiles as PNG: what is known of a lens that no test has judged."""
+    """Plot KL(row‖final) at the depth percentiles as PNG, for a lens that was not tested."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     rows = [at.row for at in val_kl_bits.values()]

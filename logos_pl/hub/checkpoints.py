@@ -1,4 +1,4 @@
-"""The artifacts on this machine, in a folder of checkpoints or in the layout of the Hub."""
+"""Finds local artifacts in a checkpoint folder or in a folder laid out as on the Hub."""
 
 import os
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from logos_pl.io.parsing import MAX_TEXT_BYTES, parse_json
 
 
 class LocalArtifact(NamedTuple):
-    """An artifact on this machine."""
+    """A local artifact."""
 
     kind: Kind
     model_id: str
@@ -23,14 +23,14 @@ class LocalArtifact(NamedTuple):
 
 
 def find_artifacts(root: Path, models: Sequence[str] | None = None) -> list[LocalArtifact]:
-    """The artifacts in a folder of checkpoints, ``<kind>/<model>/`` or ``<kind>/<org>/<model>/``; not those replaced.
+    """Find artifacts in ``<kind>/<model>/`` or ``<kind>/<org>/<model>/``, except replaced ones.
 
     Args:
-        root: The folder.
-        models: Ids of the models whose artifacts are meant; None means all.
+        root: Checkpoint folder.
+        models: Ids of the models; None: all.
 
     Raises:
-        InputError: There is none at all or none of a model that was named, or a model has two.
+        InputError: There is none, none of a given model, or two of one model.
     """
     found = []
     for kind in KINDS:

@@ -1,4 +1,4 @@
-"""Whether a published lens decodes on the real model: last row exact, and nearer to the model than the norm lens."""
+"""Checks a published lens on its model: row n is exact, and the lens is closer to the model than the norm lens."""
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
@@ -23,18 +23,17 @@ POSITIONS_PER_DOCUMENT = 16
 NUM_ROWS = 8
 MAX_TOKENS = 256
 LEAST_TOKENS = 8
-"""Shorter documents are skipped: they have hardly any context."""
+"""Fewest tokens in a document; shorter ones have too little context."""
 
 
 class DecodeCheck(NamedTuple):
-    """What was found.
+    """Result of the check.
 
     Attributes:
-        num_documents: Documents read.
-        num_pairs: Random pairs of row and position the gain is over.
-        differing_logits: Logits of row n, decoded by the model's own modules or by the lens, that are not what they
-            should be, bit for bit.
-        median_gain_bits: Median over the pairs of KL(row‖final) under the norm lens minus that under the lens.
+        num_documents: Number of documents.
+        num_pairs: Number of random pairs of row and position.
+        differing_logits: Number of logits at row n that are not bit-equal to their reference.
+        median_gain_bits: Median over the pairs of KL(row‖final) of the norm lens minus that of the lens.
     """
 
     num_documents: int
@@ -44,17 +43,17 @@ class DecodeCheck(NamedTuple):
 
     @property
     def is_exact(self) -> bool:
-        """Whether the last row is what it should be."""
+        """Whether row n is exact."""
         return self.differing_logits == 0
 
     @property
     def gains(self) -> bool:
-        """Whether the lens is nearer to the model than the norm lens, at the median."""
+        """Whether the lens is closer to the model than the norm lens, by the median."""
         return self.median_gain_bits > 0
 
 
 def held_out_documents(dataset: str, held_out_frac: float) -> list[str]:
-    """The first documents of a data set that a fit with this share would have held out.
+    """First documents of a dataset that are held out at a given fraction.
 
     Args:
         dataset: Folder or file of text, ``demo``, or a data set of the Hub.
@@ -81,7 +80,7 @@ def decode_check(lm: FrozenLM, lens: Lens, documents: Iterable[str], seed: int) 
         lm: The model.
         lens: Its lens, bound to it.
         documents: Texts that the lens was not trained on.
-        seed: Of the choice of rows and positions.
+        seed: Seed for sampling rows and positions.
 
     Raises:
         InputError: The model has no tokenizer, or no document has enough tokens.
@@ -103,9 +102,9 @@ def decode_check(lm: FrozenLM, lens: Lens, documents: Iterable[str], seed: int) 
 def _read(
     lm: FrozenLM, lens: Lens, ids: Sequence[int], generator: torch.Generator
 ) -> tuple[int, Float[Tensor, "rows pos"]]:
-    """Differing logits at row n, and the gain in bits at random inner rows and positions."""
+    """Number of differing logits at row n, and gains in bits at random inner rows and positions."""
     input_ids, n = torch.tensor([ids]), lm.num_blocks
-    # Without the first position, where the model has read only the token itself.
+    # Without the first position, which has no context.
     positions = 1 + torch.randperm(len(ids) - 1, generator=generator)[:POSITIONS_PER_DOCUMENT]
     rows = [*(1 + torch.randperm(n - 1, generator=generator)[:NUM_ROWS]).sort().values.tolist(), n]
     h = residuals(lm, input_ids, None, rows)[:, 0]
@@ -122,6 +121,6 @@ def _read(
 def _kl_bits(
     lens: Lens, h: Float[Tensor, "rows pos d_model"], rows: Sequence[int], log_final: Float[Tensor, "pos vocab"]
 ) -> Float[Tensor, "rows pos"]:
-    """KL(row‖final) in fp64, row by row: a block of logits at a time."""
+    """KL(row‖final) in bits and fp64, one row at a time."""
     log_rows = (torch.log_softmax(lens.logits(h[i : i + 1], [row])[0].double().cpu(), -1) for i, row in enumerate(rows))
     return torch.stack([kl_nats(log_row, log_final) for log_row in log_rows]) * NATS_TO_BITS

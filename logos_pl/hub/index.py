@@ -1,4 +1,4 @@
-"""``INDEX.json``: what a repository of lenses holds, with the hash of every file."""
+"""``INDEX.json``: contents of a repository of lenses, with the hash of every file."""
 
 import dataclasses
 import hashlib
@@ -28,12 +28,12 @@ VERDICTS = {True: "passed", False: "not passed", None: "not judged"}
 
 @dataclass(frozen=True)
 class Licence:
-    """What the repository of a model says of its licence; nothing here is guessed.
+    """Licence of a model as stated in its repository.
 
     Attributes:
-        id: Identifier in the model's metadata, such as ``apache-2.0``; None where it names none.
+        id: Identifier in the model's metadata, such as ``apache-2.0``, or None.
         link: Link in the model's metadata, or None.
-        files: The model's own licence files, copied, by their path from the root.
+        files: Paths of the copied licence files, from the root.
     """
 
     id: str | None
@@ -46,14 +46,14 @@ class Entry:
     """One artifact.
 
     Attributes:
-        path: Its folder from the root.
-        tl_version: The release in which its files last changed.
-        model_commit: Of the model it was trained on.
-        tokenizer_commit: Of that model's tokenizer; None where the artifact records none.
-        num_bytes: Size of all its files.
-        gates_passed: The gates' verdict; None where it was not judged.
-        licence: Of the model.
-        sha256: Of every file in the folder, by name.
+        path: Folder, from the root.
+        tl_version: Release in which its files last changed.
+        model_commit: Commit of its model.
+        tokenizer_commit: Commit of the tokenizer; None if not recorded.
+        num_bytes: Size of all files.
+        gates_passed: Verdict of the gates; None if not evaluated.
+        licence: Licence of the model.
+        sha256: Hash of every file in the folder, by name.
     """
 
     path: str
@@ -67,19 +67,19 @@ class Entry:
 
     @property
     def size(self) -> str:
-        """Size of all its files, for people."""
+        """Size of all files, formatted."""
         return f"{self.num_bytes / 1e6:.1f} MB" if self.num_bytes >= 1e6 else f"{self.num_bytes / 1e3:.0f} kB"
 
 
 @dataclass(frozen=True)
 class Index:
-    """All of ``INDEX.json``.
+    """Contents of ``INDEX.json``.
 
     Attributes:
-        release: The tag of the last release.
-        tuned_lenses: By model id.
-        prisms: By model id.
-        licences: SHA-256 of every file under ``LICENSES/``, by its path from the root.
+        release: Tag of the last release.
+        tuned_lenses: Entries of tuned lenses, by model id.
+        prisms: Entries of Prism lenses, by model id.
+        licences: SHA-256 of every file in ``LICENSES/``, by path from the root.
     """
 
     release: str
@@ -93,7 +93,7 @@ class Index:
         return self.tuned_lenses if kind == "tuned_lenses" else self.prisms
 
     def with_entry(self, kind: Kind, model_id: str, entry: Entry) -> "Index":
-        """The index with one entry more, or another one in the place of an earlier; sorted by model id."""
+        """Return the index with an entry added or replaced; sorted by model id."""
         entries = dict(sorted({**self.entries(kind), model_id: entry}.items()))
         return (
             dataclasses.replace(self, tuned_lenses=entries)
@@ -108,16 +108,16 @@ class Index:
             yield "prisms", model_id, entry
 
     def to_json(self) -> str:
-        """As JSON."""
+        """Serialise as JSON."""
         return json_codec.to_json(self)
 
     @classmethod
     def from_json(cls, text: str) -> "Index":
-        """From JSON, with every path in it checked.
+        """Parse JSON and check every path.
 
         Raises:
-            InputError: Not JSON, another schema, a field unknown, missing or of another type, or a path that is not
-                the one the layout gives; named.
+            InputError: It is not JSON, has another schema version, an unknown or missing field, a wrong type, or a path
+                that does not follow the layout.
         """
         given = parse_json(text, INDEX_FILE)
         version = given.get("schema_version") if isinstance(given, dict) else None
@@ -144,7 +144,7 @@ def read_index(root: Path) -> Index:
     path = root / INDEX_FILE
     if not path.exists():
         raise InputError(
-            f"{root} has no {INDEX_FILE}: give a folder in the layout of the Hub, or make it with `logos-pl hub index`."
+            f"{root} has no {INDEX_FILE}: give a folder laid out as on the Hub, or make it with `logos-pl hub index`."
         )
     return Index.from_json(read_text(path))
 
@@ -152,7 +152,7 @@ def read_index(root: Path) -> Index:
 def entry_of(
     kind: Kind, model_id: str, files: Mapping[str, bytes | memoryview], tl_version: str, licence: Licence
 ) -> Entry:
-    """The entry of an artifact with these files, its provenance among them.
+    """Entry of an artifact with the given files, including its provenance.
 
     Raises:
         InputError: The provenance is not JSON or lacks the model's commit, or ``gates.json`` holds no verdict.
@@ -187,7 +187,7 @@ def commits_of(provenance: bytes, name: str) -> tuple[str, str | None]:
 
 
 def gates_passed(files: Mapping[str, bytes | memoryview], model_id: str, model_commit: str) -> bool | None:
-    """The gates' verdict among an artifact's files; None where there is none.
+    """Verdict of the gates in an artifact's files; None if there is none.
 
     Raises:
         InputError: The file is not a verdict, or of another model.

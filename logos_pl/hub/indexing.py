@@ -1,4 +1,4 @@
-"""The index of a folder in the layout of the Hub, made from what lies in it."""
+"""The index of a folder laid out as on the Hub, made from what lies in it."""
 
 import dataclasses
 import hashlib
@@ -19,11 +19,11 @@ from logos_pl.io.parsing import MAX_TEXT_BYTES
 
 
 def index_folder(root: Path, tag: str) -> Index:
-    """The index of a folder; an artifact that did not change since an earlier index keeps its version and licence.
+    """Build the index of a folder; artifacts unchanged since an earlier index keep version and licence.
 
     Args:
         root: The folder.
-        tag: The release that what is new or changed belongs to.
+        tag: Release of new or changed artifacts.
 
     Raises:
         InputError: There is no artifact, one is broken or in the place of another model's, or a licence has a name that
@@ -58,7 +58,7 @@ def _entry(artifact: LocalArtifact, before: Index, tag: str, licence_files: list
             raise InputError(f"{os.path.relpath(path)} is not a file of a {WORDS[kind]}: move it away.")
     files = {path.name: read_file(path, ANY_SIZE) for path in paths}
     check_provenance(kind, files, artifact.folder)
-    # Only loading shows numbers that are not finite, or shapes that differ from the record.
+    # Only loading detects non-finite values and shapes that differ from the record.
     _ = load_lenses(artifact.folder) if kind == "tuned_lenses" else load_prism(artifact.folder)
     known = before.entries(kind).get(model_id)
     if known is None:

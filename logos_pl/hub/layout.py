@@ -1,4 +1,4 @@
-"""Where everything lies in a repository of lenses. Source: docs/method.md §8.
+"""Paths in a repository of lenses. Source: docs/method.md §8.
 
 ``tuned_lenses/<org>/<model>/`` and ``prisms/<org>/<model>/`` hold an artifact each, ``LICENSES/<org>/<model>/`` the
 licence files of its model; ``INDEX.json`` and ``README.md`` stand at the root.
@@ -17,8 +17,8 @@ WORDS: dict[Kind, str] = {"tuned_lenses": "tuned lens", "prisms": "Prism"}
 INDEX_FILE = "INDEX.json"
 LICENCES_FOLDER = "LICENSES"
 LOCAL_ORG = "_local"
-"""Stands for the organisation of a model that has none: the bundled demo, or one from a local folder. No organisation
-on the Hub is called so, as their names begin with a letter or digit."""
+"""Placeholder for the organisation of the bundled demo and of local models. It cannot collide with an organisation on
+the Hub, whose names begin with a letter or digit."""
 
 PART = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 MODEL_ID = re.compile(rf"(?:{PART}/)?{PART}")
@@ -27,7 +27,7 @@ TAG = re.compile(r"v(\d{4}\.\d{2}\.\d{2})(?:\.[1-9]\d*)?")
 
 
 def model_path(model_id: str) -> str:
-    """``<org>/<model>``: the place of a model under each kind of artifact.
+    """Return ``<org>/<model>``, the subfolder of a model for each kind of artifact.
 
     Raises:
         InputError: The id is not a valid model id, or would collide with a model without organisation.
@@ -40,7 +40,7 @@ def model_path(model_id: str) -> str:
 
 
 def artifact_path(kind: Kind, model_id: str) -> str:
-    """The folder of a model's artifact, from the root.
+    """Folder of a model's artifact, from the root.
 
     Raises:
         InputError: As ``model_path``.
@@ -49,7 +49,7 @@ def artifact_path(kind: Kind, model_id: str) -> str:
 
 
 def refuse_unsafe_name(name: str, where: str) -> None:
-    """Make sure that a file's name is only a name, which cannot lead out of its folder.
+    """Check that a file's name is only a name, which cannot lead out of its folder.
 
     Raises:
         InputError: It holds a separator, is hidden, or is empty.
@@ -59,7 +59,7 @@ def refuse_unsafe_name(name: str, where: str) -> None:
 
 
 def refuse_unsafe_path(path: str, folder: str, where: str) -> None:
-    """Make sure that a path stays inside a folder of the repository.
+    """Check that a path stays inside a folder of the repository.
 
     Raises:
         InputError: It does not.
@@ -71,7 +71,7 @@ def refuse_unsafe_path(path: str, folder: str, where: str) -> None:
 
 
 def check_repo_id(repo_id: str) -> None:
-    """Make sure that a repository is named with its organisation.
+    """Check that a repository is named with its organisation.
 
     Raises:
         InputError: It is not.
@@ -81,15 +81,15 @@ def check_repo_id(repo_id: str) -> None:
 
 
 def today() -> str:
-    """The tag of a release made now, by UTC."""
+    """Tag of a release made today (UTC)."""
     return datetime.now(UTC).strftime("v%Y.%m.%d")
 
 
 def check_tag(tag: str) -> str:
-    """The tag itself.
+    """Return the tag after checking it.
 
     Raises:
-        InputError: It is not the name of a release.
+        InputError: It is not a valid release tag.
     """
     match = TAG.fullmatch(tag)
     if match is not None:

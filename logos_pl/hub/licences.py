@@ -1,4 +1,4 @@
-"""The licence of a model, as its own repository or folder states it; what is not stated stays unknown."""
+"""Licence of a model as stated in its repository or folder; nothing is inferred."""
 
 import re
 from pathlib import Path
@@ -24,12 +24,12 @@ UNKNOWN = Licence(None, None, [])
 
 
 class FoundLicence(NamedTuple):
-    """What was found out.
+    """Result of the search for a licence.
 
     Attributes:
-        licence: For the index.
-        texts: The model's own licence files, by their path in the repository of lenses.
-        remark: What is missing, in one sentence; None where a licence file was copied.
+        licence: Licence for the index.
+        texts: Contents of the licence files, by path in the repository of lenses.
+        remark: Sentence on what is missing; None if a licence file was copied.
     """
 
     licence: Licence
@@ -38,12 +38,12 @@ class FoundLicence(NamedTuple):
 
 
 def licence_of(model_id: str, commit: str, place: str | None) -> FoundLicence:
-    """A model's licence files, and the identifier and link in its metadata.
+    """Find a model's licence files, and the identifier and link in its metadata.
 
     Args:
         model_id: The model.
-        commit: Its commit on the Hub, at which its repository is read.
-        place: Folder of a local model, or ``demo``; None where it is not known, or for a model of the Hub.
+        commit: Commit of the model.
+        place: Folder of a local model, or ``demo``; None if unknown, or for a model on the Hub.
     """
     if place == DEMO:
         return _found(model_id, *_of_folder(locate(DEMO).config_file.parents[1]))  # its card is beside model/ and text/
@@ -75,18 +75,18 @@ def _found(model_id: str, metadata: dict[str, Any], files: dict[str, bytes]) -> 
 
 
 def _of_folder(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
-    own = (real_path(folder), real_path(folder).parent.parent / "blobs")  # where the Hub's cache keeps what it links to
+    own = (real_path(folder), real_path(folder).parent.parent / "blobs")  # target of links in the Hub cache
     named = [
         path
         for path in folder.iterdir()
-        # What is found is published: a link must not bring a file of this machine along.
+        # The files are published, so links to other local files must not be followed.
         if LICENCE_NAME.fullmatch(path.name) and path.is_file() and any(map(real_path(path).is_relative_to, own))
     ]
     return _metadata_of(folder / "README.md"), {path.name: read_bytes(path, MAX_TEXT_BYTES) for path in named}
 
 
 def _metadata_of(card: Path) -> dict[str, Any]:
-    """The front matter of a card; nothing where it cannot be read."""
+    """Front matter of a card; empty if it cannot be read."""
     try:
         head = FRONT_MATTER.match(read_text(card)) if card.is_file() else None
         found = None if head is None else parse_yaml(head[1], card.name)

@@ -1,4 +1,4 @@
-"""From the Hub to this machine: through huggingface_hub's cache, at one commit, verified before anything is used."""
+"""Downloads lenses from the Hub at one commit through huggingface_hub's cache, and verifies them before use."""
 
 import hashlib
 import os
@@ -25,13 +25,13 @@ REPO_TYPE = "dataset"
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A repository at one commit, as far as it has been fetched.
+    """A repository at one commit, partly downloaded.
 
     Attributes:
-        repo_id: Its id on the Hub.
-        commit: The commit that every file is read from.
-        root: Its folder in the cache, in the layout of the repository.
-        index: What it holds.
+        repo_id: Id of the repository.
+        commit: Commit of all files.
+        root: Folder in the cache, laid out as the repository.
+        index: Index of the repository.
     """
 
     repo_id: str
@@ -41,12 +41,12 @@ class Snapshot:
 
     @property
     def cache(self) -> Path:
-        """The repository's folder in the cache, in which files of a snapshot may be links to where they are kept."""
+        """Folder of the repository in the cache; snapshot files may be links into it."""
         return self.root.parents[1]
 
 
 class Pulled(NamedTuple):
-    """An artifact and where it lies now; ``is_new`` is False where it lay there before."""
+    """A pulled artifact and its folder; ``is_new`` is False if it was already there."""
 
     kind: Kind
     model_id: str
@@ -56,11 +56,11 @@ class Pulled(NamedTuple):
 
 
 def open_repository(repo_id: str, revision: str | None = None) -> Snapshot:
-    """A repository of lenses; only its index is fetched.
+    """Open a repository of lenses, downloading only its index.
 
     Args:
-        repo_id: Its id on the Hub.
-        revision: Release, branch or commit; None is the newest state.
+        repo_id: Id of the repository.
+        revision: Release, branch or commit; None: main.
 
     Raises:
         InputError: There is no such repository or revision, it is not one of lenses, or it cannot be reached.
@@ -71,10 +71,10 @@ def open_repository(repo_id: str, revision: str | None = None) -> Snapshot:
 
 
 def fetch_file(repo_id: str, path: str, revision: str | None) -> Path:
-    """One file of a repository, in the cache.
+    """Download a file of a repository to the cache.
 
     Raises:
-        InputError: It is not there, or cannot be reached.
+        InputError: It does not exist, or cannot be reached.
         RunError: The disk or the Hub fails.
     """
     missing = f"{path} is not in {repo_id}, although its {INDEX_FILE} names it: tell its owner."
@@ -85,10 +85,10 @@ def fetch_file(repo_id: str, path: str, revision: str | None) -> Path:
 
 
 def fetch_artifact(snapshot: Snapshot, kind: Kind, model_id: str) -> dict[str, bytes]:
-    """The files of one artifact, by name, and of no other; verified.
+    """Download and verify the files of one artifact; returns their contents by name.
 
     Raises:
-        InputError: The index has no such artifact, or what was fetched is not what it says.
+        InputError: The index has no such artifact, or the files do not match it.
         RunError: The disk or the Hub fails.
     """
     entry = entry_for(snapshot.index, kind, model_id, snapshot.repo_id)
@@ -98,16 +98,16 @@ def fetch_artifact(snapshot: Snapshot, kind: Kind, model_id: str) -> dict[str, b
 
 
 def fetch_licences(snapshot: Snapshot, model_ids: Sequence[str]) -> None:
-    """The licence files of some models, into the snapshot's folder."""
+    """Download the licence files of some models to the snapshot's folder."""
     for path in licence_files(snapshot.index, model_ids):
         fetch_file(snapshot.repo_id, path, snapshot.commit)
 
 
 def entry_for(index: Index, kind: Kind, model_id: str, where: str) -> Entry:
-    """What an index says of a model's artifact.
+    """Entry of a model's artifact in an index.
 
     Raises:
-        InputError: It has no entry; the message lists those it has.
+        InputError: There is none; the message lists the existing ones.
     """
     entries = index.entries(kind)
     if model_id not in entries:
@@ -117,13 +117,13 @@ def entry_for(index: Index, kind: Kind, model_id: str, where: str) -> Entry:
 
 
 def releases(repo_id: str) -> list[str]:
-    """The tags of a repository, newest last."""
+    """Tags of a repository, newest last."""
     with explaining(Asked("lenses", repo_id)):
         return sorted(tag.name for tag in HfApi().list_repo_refs(repo_id, repo_type=REPO_TYPE).tags)
 
 
 def select(index: Index, models: Sequence[str] | None, where: str) -> list[tuple[Kind, str]]:
-    """The artifacts of some models, of every kind there is; None selects all.
+    """Select the artifacts of some models, of all kinds; None selects all.
 
     Raises:
         InputError: A model has none, or the index is empty.
@@ -137,17 +137,17 @@ def select(index: Index, models: Sequence[str] | None, where: str) -> list[tuple
 
 
 def pull(snapshot: Snapshot, models: Sequence[str] | None, folder: Path, replace: bool) -> Iterator[Pulled]:
-    """Fetches artifacts into a folder of checkpoints, where every command looks for them; yields each when it is there.
+    """Download artifacts to a checkpoint folder; yields each when complete.
 
     Args:
         snapshot: The repository.
-        models: Whose artifacts; None fetches all.
-        folder: Folder that holds ``tuned_lenses/`` and ``prisms/``.
-        replace: Put them in the place of others of the same model.
+        models: Models whose artifacts to download; None: all.
+        folder: Checkpoint folder, with ``tuned_lenses/`` and ``prisms/``.
+        replace: Replace other artifacts of the same models.
 
     Raises:
-        InputError: As ``fetch_artifact``, or something else is in the place of one; then none is fetched.
-        RunError: The disk or the Hub fails; each artifact is there as a whole or not at all.
+        InputError: As ``fetch_artifact``, or something else is in the place of an artifact; then none is downloaded.
+        RunError: The disk or the Hub fails; each artifact is complete or absent.
     """
     wanted = select(snapshot.index, models, snapshot.repo_id)
     places: dict[Path, str] = {}
@@ -174,10 +174,10 @@ def _pull_one(snapshot: Snapshot, kind: Kind, model_id: str, folder: Path, repla
 
 
 def _is_there(place: Path, kind: Kind, model_id: str, entry: Entry, replace: bool) -> bool:
-    """Whether exactly these files are in the place already.
+    """Whether exactly these files already exist.
 
     Raises:
-        InputError: Something else is there, and may not be replaced.
+        InputError: Something else is there and must not be replaced.
     """
     if not place.exists() or (place.is_dir() and not any(place.iterdir())):
         return False

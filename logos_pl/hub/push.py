@@ -1,4 +1,4 @@
-"""From this machine to the Hub: one commit per release, and the tag after it; a release that exists never changes."""
+"""Publishes lenses on the Hub: one commit and one tag per release; releases never change."""
 
 import hashlib
 import shutil
@@ -27,18 +27,18 @@ from logos_pl.io.hub_errors import Asked, HubUnreachableError, explaining, faile
 from logos_pl.io.parsing import MAX_TEXT_BYTES
 
 NOT_OURS = {".gitattributes", CARD_FILE}
-"""Files that a repository may hold before its first release."""
+"""Files allowed in a repository before its first release."""
 
 
 class Published(NamedTuple):
-    """What the Hub has before the release.
+    """State of the repository before the release.
 
     Attributes:
-        head: The newest commit; None where there is no such repository.
-        is_private: Whether the repository is.
-        tags: Its tags.
-        snapshot: Its lenses; None where there are none yet.
-        is_known: Whether the Hub was asked; if not, the repository is treated as empty, which it may not be.
+        head: Newest commit; None if the repository does not exist.
+        is_private: Whether the repository is private.
+        tags: Tags of the repository.
+        snapshot: Its lenses; None if it has none.
+        is_known: Whether the Hub was reached; if not, the repository is treated as empty.
     """
 
     head: str | None
@@ -49,21 +49,21 @@ class Published(NamedTuple):
 
     @property
     def unfinished(self) -> str | None:
-        """A release that was committed but not tagged, because something failed in between; None without one."""
+        """Tag of a release that was committed but not tagged, because of a failure; None if there is none."""
         release = None if self.snapshot is None else self.snapshot.index.release
         return None if release in self.tags else release
 
 
 class Plan(NamedTuple):
-    """A release that is built and not sent.
+    """A release that is built but not uploaded.
 
     Attributes:
         release: Repository and tag.
-        folder: Where it was built.
-        published: What the Hub has.
-        staged: What was built.
-        additions: Paths in the repository that are new or changed.
-        licences: What is known of each model's licence.
+        folder: Folder of the built release.
+        published: State of the repository.
+        staged: The built release.
+        additions: New or changed paths in the repository.
+        licences: Licence of each model, as far as known.
     """
 
     release: Release
@@ -80,7 +80,7 @@ class Plan(NamedTuple):
 
 
 def refuse_without_login() -> None:
-    """Refuse to start without a token that the Hub accepts.
+    """Check that the Hub accepts the token.
 
     Raises:
         InputError: There is no token, or not a valid one.
@@ -99,17 +99,17 @@ def plan_release(
     tag: str | None,
     only_build: bool = False,
 ) -> Plan:
-    """Build a release in ``<checkpoints>/hub/<repo_id>`` and verify it; reads the Hub and writes nothing to it.
+    """Build and verify a release in ``<checkpoints>/hub/<repo_id>``, without writing to the Hub.
 
     Args:
-        repo_id: The repository.
-        checkpoints: Folder of the artifacts.
-        models: Whose artifacts, each with the folder of a local model if known; None publishes all.
-        tag: The release; None takes today's first free one.
-        only_build: Nothing will be sent: if the Hub cannot be reached, treat the repository as empty.
+        repo_id: Id of the repository.
+        checkpoints: Checkpoint folder.
+        models: Models to publish, each with the folder of a local model if known; None: all.
+        tag: Tag of the release; None: today's first free one.
+        only_build: Treat the repository as empty if the Hub cannot be reached, for a release that is not uploaded.
 
     Raises:
-        InputError: No artifacts, a damaged one, a release that exists, a repository of something else, or no id of one.
+        InputError: There are no artifacts, one is damaged, the release exists, or the repository is unsuitable.
         RunError: The Hub fails.
     """
     check_repo_id(repo_id)
@@ -144,18 +144,18 @@ def plan_release(
 
 
 def publish(plan: Plan, private: bool) -> str:
-    """Send a release: finish one that was begun, commit, tag; the built folder is removed when all is done.
+    """Upload a release: complete an unfinished one, commit and tag; then remove the built folder.
 
     Args:
-        plan: What to send.
-        private: Make the repository a private one, where it is made.
+        plan: The built release.
+        private: Make a newly created repository private.
 
     Returns:
-        The commit that the release is.
+        Commit of the release.
 
     Raises:
-        InputError: No right to write, or the repository is public and was to be private.
-        RunError: The connection or the Hub fails; without the commit nothing of the release shows.
+        InputError: No write access, or the repository is public although ``private`` is given.
+        RunError: The connection or the Hub fails; without the commit, nothing is published.
     """
     repo_id, published = plan.release.repo_id, plan.published
     if private and published.head is not None and not published.is_private:
@@ -189,7 +189,7 @@ def _commit(api: HfApi, plan: Plan, head: str | None) -> str:
         operations,
         commit_message=f"Release {plan.release.version}: {names}",
         repo_type=REPO_TYPE,
-        parent_commit=head,  # refused where somebody else has committed in the meantime
+        parent_commit=head,  # fails if someone else has committed in the meantime
     ).oid
 
 
@@ -225,7 +225,7 @@ def _free(tag: str | None, published: Published, repo_id: str) -> str:
 
 
 def _licence(artifact: LocalArtifact, place: str | None, snapshot: Snapshot | None) -> FoundLicence:
-    """The model's licence; what an earlier release recorded where the model's repository cannot be read now."""
+    """Licence of the model, or that of an earlier release if the model's repository cannot be read."""
     found = licence_of(artifact.model_id, artifact.model_commit, place)
     before = None if snapshot is None else snapshot.index.entries(artifact.kind).get(artifact.model_id)
     if found.licence != UNKNOWN or before is None or before.model_commit != artifact.model_commit:
@@ -237,7 +237,7 @@ def _licence(artifact: LocalArtifact, place: str | None, snapshot: Snapshot | No
 
 
 def _provenances(folder: Path, staged: Staged, snapshot: Snapshot | None) -> dict[str, Provenance]:
-    """The provenance of every tuned lens of the repository, fetched where the lens is not on this machine."""
+    """Provenances of all tuned lenses in the repository; those of lenses that are not local are downloaded."""
     here = {artifact.model_id for artifact in [*staged.changed, *staged.unchanged] if artifact.kind == "tuned_lenses"}
     read = {}
     for model_id, entry in staged.index.tuned_lenses.items():
@@ -254,7 +254,7 @@ def _provenances(folder: Path, staged: Staged, snapshot: Snapshot | None) -> dic
 
 
 def _additions(folder: Path, index: Index, before: Index | None) -> list[str]:
-    """Paths of the built folder that are new or changed on the Hub; the two files at the root always are."""
+    """New or changed paths of the built folder; the two files at the root always count."""
     known: dict[str, str] = {}
     if before is not None:
         known = dict(before.licences)

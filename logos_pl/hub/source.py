@@ -1,4 +1,4 @@
-"""The lens that a reference means: a lens's folder, a folder in the layout of the Hub, or a repository there."""
+"""The lens that a reference means: a lens's folder, a folder laid out as on the Hub, or a repository there."""
 
 import os
 from pathlib import Path
@@ -16,9 +16,9 @@ def lens_folder(source: str | os.PathLike[str], model_id: str | None = None, rev
     """The folder of a tuned lens; one of the Hub is fetched and compared with the index first, others' files are not.
 
     Args:
-        source: A lens's own folder, a folder in the layout of the Hub, or the id of a repository there; a folder wins.
+        source: A lens's own folder, a folder laid out as on the Hub, or the id of a repository there; a folder wins.
         model_id: Whose lens; None where there is only one.
-        revision: Release, branch or commit on the Hub; None is the newest state.
+        revision: Release, branch or commit on the Hub; None: main.
 
     Raises:
         InputError: There is no such folder, repository, revision or lens, it cannot be reached, or its files are not
@@ -41,7 +41,7 @@ def lens_folder(source: str | os.PathLike[str], model_id: str | None = None, rev
         if not os.path.lexists(folder / PROVENANCE_FILE):
             raise InputError(
                 f"{os.path.relpath(folder)} holds no lens ({PROVENANCE_FILE}) and no {INDEX_FILE}: give the folder of "
-                "a lens, such as checkpoints/tuned_lenses/demo, or one in the layout of the Hub."
+                "a lens, such as checkpoints/tuned_lenses/demo, or one laid out as on the Hub."
             )
         return folder
     index = read_index(folder)

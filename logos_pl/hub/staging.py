@@ -1,4 +1,4 @@
-"""A release, built in a folder in the layout of the Hub from the artifacts on this machine."""
+"""A release, built in a folder laid out as on the Hub from the artifacts on this machine."""
 
 import dataclasses
 import hashlib

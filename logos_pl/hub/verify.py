@@ -87,7 +87,7 @@ def check_provenance(kind: Kind, files: dict[str, bytes], folder: Path) -> None:
 
 
 def refuse_foreign_files(root: Path, index: Index) -> None:
-    """Make sure that a copy holds nothing but what its index names, hidden files and links included.
+    """Check that a copy holds nothing but what its index names, hidden files and links included.
 
     Args:
         root: The folder of the copy.
@@ -191,7 +191,7 @@ def _read(path: Path, most: int, within: Path) -> bytes:
     except FileNotFoundError as error:
         raise InputError(f"{_shown(path)} is missing, and {INDEX_FILE} names it: {REMEDY}") from error
     except OSError as error:
-        raise InputError(f"{_shown(path)} cannot be read ({error.strerror}): mend it, or fetch it again.") from error
+        raise InputError(f"{_shown(path)} cannot be read ({error.strerror}); fix it, or fetch it again.") from error
 
 
 def _refuse_links_outside(path: Path, within: Path) -> None:

@@ -92,7 +92,7 @@ def test_a_lens_that_took_the_judged_ones_place_gets_no_verdict(
     translators = make_translators(rank=rank)
     save_tuned_lens(lens[0], translators, make_provenance(make_lm(), translators), bias_only)
     before = contents(lens[0])
-    with pytest.raises(RunError, match="was replaced while the earlier one was judged"):
+    with pytest.raises(RunError, match="was replaced during the test of the earlier one"):
         record(lens)
     assert contents(lens[0]) == before
 
