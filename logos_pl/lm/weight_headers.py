@@ -7,6 +7,7 @@ sizes of terabytes, which the libraries refuse where the file is shorter.
 import json
 import math
 import pickle
+import struct
 import warnings
 import zipfile
 from pathlib import Path
@@ -22,6 +23,13 @@ from logos_pl.lm.model_files import refuse_pointer
 
 MAX_HEADER_BYTES = 100 * MIB
 """Largest header of a safetensors file that the library reads, too."""
+
+
+DAMAGED_PICKLE = (
+    RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
+    AssertionError, struct.error,
+)  # fmt: skip
+"""What torch's unpickler ends in where it meets bytes that are not a pickle of tensors."""
 
 
 class Weights(NamedTuple):
@@ -93,7 +101,7 @@ def _pickle_sizes(path: Path, name: str) -> list[int]:
             f"{path.name} of {name} is damaged or holds code, which is never run; fetch it again, or take weights in "
             "safetensors."
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except DAMAGED_PICKLE as error:
         raise _damaged(path, name, error) from error
     if not isinstance(content, dict) or not all(
         isinstance(key, str) and isinstance(tensor, Tensor) and tensor.layout == torch.strided

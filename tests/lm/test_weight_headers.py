@@ -62,3 +62,12 @@ def test_every_damage_of_the_header_is_refused_in_one_sentence_or_leaves_a_heade
         assert "\n" not in said
         assert len(said) < 400
     assert refused > 200
+
+
+@pytest.mark.parametrize("opcodes", [b"0.", b"a.", b"\x85\x85\x85.", b"h\x05.", b"M.", b"K", b"\x8a\xff.", b"X\xff"])
+def test_opcodes_in_no_order_are_damage_and_no_fault_of_the_program(opcodes: bytes, tmp_path: Path) -> None:
+    """Of the pickle machine: pop, append, tuple, get, …, with nothing on its stack."""
+    for start in (b"", b"\x80\x02"):
+        (tmp_path / "a.bin").write_bytes(start + opcodes)
+        with pytest.raises(InputError, match=r"a\.bin of m"):
+            measure_weights(tmp_path, ["a.bin"], "m")
