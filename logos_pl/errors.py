@@ -77,7 +77,7 @@ def state_of_a_checkpoint(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise InputError(
             f"The checkpoint's {what} is not what a fit writes ({type(error).__name__}: {error}): give another "
             "checkpoint, or start again."

@@ -9,6 +9,7 @@ from typing import Any
 from jsonargparse import ActionConfigFile, DefaultHelpFormatter, Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from torch import distributed
 
 from logos_pl.bounds import MAX_SEED, check_number
 from logos_pl.cli.command import Command, check_options
@@ -232,6 +233,8 @@ def run_command(name: str, args: Sequence[str], configure: Callable[[Command], N
         cli = LogosCLI(KINDS[name], list(args), claim)
         (command,) = claimed
         command.run(cli.trainer, cli.model, cli.datamodule)
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.destroy_process_group()  # its threads may abort an interpreter that ends before them
         failed = False
     finally:
         for command in claimed:

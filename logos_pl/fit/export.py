@@ -22,7 +22,7 @@ from logos_pl.artifacts.tuned_lens import check_destination_of, save_tuned_lens
 from logos_pl.artifacts.weights import capacity_of, temperature_of
 from logos_pl.data.consumed_text import ConsumedText
 from logos_pl.data.training_text import TrainingText
-from logos_pl.errors import InputError, RunError
+from logos_pl.errors import InputError, RunError, state_of_a_checkpoint
 from logos_pl.fit.checkpoint import RunCheckpoint
 from logos_pl.fit.ledger import Counts, Ledger
 from logos_pl.fit.module import TuningModule
@@ -92,10 +92,11 @@ class LensExport(Callback):
     ) -> None:
         best = read_checkpoint(self.best.path)
         translators = tuned_in(best)
-        readings: Readings = {
-            lens: {quantity: torch.tensor(values, dtype=torch.float64) for quantity, values in reading.items()}
-            for lens, reading in best["lens_validation"].items()
-        }
+        with state_of_a_checkpoint("validation"):
+            readings: Readings = {
+                lens: {quantity: torch.tensor(values, dtype=torch.float64) for quantity, values in reading.items()}
+                for lens, reading in best["lens_validation"].items()
+            }
         provenance = Provenance(
             **identity_of(module.frozen),
             seed=module.seed,

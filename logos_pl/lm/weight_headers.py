@@ -73,8 +73,9 @@ def _check_length(path: Path, name: str) -> None:
     """Refuse a file of safetensors that is longer than its header says: it would be mapped into memory as a whole.
 
     Raises:
-        InputError: It is. A header that cannot be read is left to the library, which says what is wrong with it.
+        InputError: It is. A short file whose header cannot be read is left to the library, which says what is wrong.
     """
+    size = path.stat().st_size
     with open_regular(path) as file:
         length = int.from_bytes(file.read(8), "little")
         header = file.read(min(length, MAX_HEADER_BYTES))
@@ -82,12 +83,11 @@ def _check_length(path: Path, name: str) -> None:
         tensors = [part for key, part in json.loads(header).items() if key != "__metadata__"]
         wanted = 8 + length + max((int(part["data_offsets"][1]) for part in tensors), default=0)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
-        return
-    size = path.stat().st_size
+        wanted = MAX_HEADER_BYTES
     if size > wanted:
         raise InputError(
             f"{path.name} of {name}, a file of its weights, is damaged ({size:,} bytes, and its header says "
-            f"{wanted:,}); fetch it again."
+            f"at most {wanted:,}); fetch it again."
         )
 
 

@@ -43,7 +43,7 @@ def test_a_file_that_is_longer_than_its_header_says_is_refused_before_it_is_mapp
     save_file(TENSORS, tmp_path / "a.safetensors")
     with (tmp_path / "a.safetensors").open("r+b") as file:
         file.truncate(2**40)  # of holes
-    with pytest.raises(InputError, match=r"is damaged \(1,099,511,627,776 bytes, and its header says \d{3}\)"):
+    with pytest.raises(InputError, match=r"is damaged \(1,099,511,627,776 bytes, and its header says at most \d{3}\)"):
         measure_weights(tmp_path, ["a.safetensors"], "m")
 
 
@@ -71,3 +71,10 @@ def test_opcodes_in_no_order_are_damage_and_no_fault_of_the_program(opcodes: byt
         (tmp_path / "a.bin").write_bytes(start + opcodes)
         with pytest.raises(InputError, match=r"a\.bin of m"):
             measure_weights(tmp_path, ["a.bin"], "m")
+
+
+def test_a_terabyte_of_holes_from_its_first_byte_is_not_mapped(tmp_path: Path) -> None:
+    with (tmp_path / "a.safetensors").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(InputError, match=r"a\.safetensors of m, a file of its weights, is damaged"):
+        measure_weights(tmp_path, ["a.safetensors"], "m")
