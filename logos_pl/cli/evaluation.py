@@ -9,11 +9,14 @@ from lightning.pytorch import Callback
 
 from logos_pl.cli.command import Command, Option
 from logos_pl.cli.lens_requests import lens_requests, refuse_unread_sources
+from logos_pl.cli.plan import plan_text
 from logos_pl.cli.run_folder import find_checkpoint
 from logos_pl.errors import InputError
 from logos_pl.lm.sources import filed_under
 from logos_pl.modules.lens_loader import LensLoader
 from logos_pl.modules.same_run import SameRun
+from logos_pl.settings.model import ModelSettings
+from logos_pl.settings.text import TextSettings
 
 CHECKPOINT = Option(str | None, None, "checkpoint to take the lens from: `last`, `best` or a path")
 
@@ -22,6 +25,8 @@ class Evaluation(Command):
     """A command that evaluates fitted lenses."""
 
     checkpoint: Path | None = None
+    model: ModelSettings
+    text: TextSettings
 
     def check_lens(self) -> None:
         """Check the lens options and find the checkpoint.
@@ -38,6 +43,17 @@ class Evaluation(Command):
         if given is not None:
             self.checkpoint = find_checkpoint(self.root, self.plan.known.clean_name, given)
             self.config.ckpt_path = str(self.checkpoint)
+
+    def prepare_text(self) -> None:
+        """Plan a run on held-out text, and check the lens that the options name.
+
+        Raises:
+            InputError: The options are inconsistent, or the lens does not exist.
+        """
+        self.plan, self.model, self.text = plan_text(
+            self.settings["model"], self.settings["data"], self.config.schedule, self.config.trainer
+        )
+        self.check_lens()
 
     def lens_callbacks(self) -> list[Callback]:
         """Callbacks that load the lenses."""

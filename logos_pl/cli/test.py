@@ -9,7 +9,6 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from logos_pl.cli.command import PROCESSES, SCHEDULE
 from logos_pl.cli.evaluation import CHECKPOINT, Evaluation
-from logos_pl.cli.plan import plan_text
 from logos_pl.data.evaluation_text import TestText
 from logos_pl.gates.module import GateModule
 from logos_pl.gates.writer import GateWriter
@@ -29,16 +28,15 @@ class Test(Evaluation):
     options: ClassVar = {"schedule": SCHEDULE, "ckpt_path": CHECKPOINT}
     trainer_options = PROCESSES
 
+    text: TestTextSettings
+
     def prepare(self) -> None:
         """Plan the run and find the lens.
 
         Raises:
             InputError: The options are inconsistent, or the lens does not exist.
         """
-        self.plan, self.model, self.text = plan_text(
-            self.settings["model"], self.settings["data"], self.config.schedule, self.config.trainer
-        )
-        self.check_lens()
+        self.prepare_text()
 
     def make(self) -> tuple[LightningModule, LightningDataModule]:
         """Return the module and the data module of the run."""

@@ -7,7 +7,6 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
 from logos_pl.cli.command import PROCESSES, SCHEDULE
 from logos_pl.cli.evaluation import CHECKPOINT, Evaluation
-from logos_pl.cli.plan import plan_text
 from logos_pl.data.evaluation_text import ValidationText
 from logos_pl.modules.validation import ValidationModule
 from logos_pl.settings.fit import ExportSettings
@@ -36,10 +35,7 @@ class Validate(Evaluation):
         Raises:
             InputError: The options are inconsistent, or the lens does not exist.
         """
-        self.plan, self.model, self.text = plan_text(
-            self.settings["model"], self.settings["data"], self.config.schedule, self.config.trainer
-        )
-        self.check_lens()
+        self.prepare_text()
 
     def make(self) -> tuple[LightningModule, LightningDataModule]:
         """Return the module and the data module of the run."""

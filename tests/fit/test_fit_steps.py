@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-import torch
 
+from logos_pl.lenses.translator import Translators
 from tests.fit.test_fit import DEMO, fit
 
 
@@ -15,8 +15,12 @@ def test_accumulation_changes_nothing_but_rounding(tmp_path: Path) -> None:
     _, split, provenance = fit(tmp_path / "split", [*arguments, "--data.micro_batch_seqs=8"])
 
     assert provenance["batching"]["grad_accum"] == 4
+    start = Translators(7, 128, 64, seed=provenance["seed"]).state_dict()
     for name, tensor in whole.items():
-        torch.testing.assert_close(split[name], tensor, rtol=1e-4, atol=5e-5)
+        # Of the whole tensor: Adam takes a step of full size by a gradient that is rounding alone, too, so that one
+        # element of many thousands may differ by more than the rest.
+        moved = (tensor - start[name]).norm()
+        assert (split[name] - tensor).norm() < 1e-4 * moved, name
 
 
 @pytest.mark.parametrize("rows", ["all", 2])
