@@ -39,6 +39,9 @@ from fuzzing.case import Kind  # noqa: E402
 KINDS: dict[str, Kind] = {kind.name: kind for kind in (*inputs.KINDS, *sealed.KINDS, *foreign.KINDS)}
 
 
+PROGRESS_SECONDS = 20
+
+
 class Result(NamedTuple):
     """What came of a case."""
 
@@ -166,6 +169,14 @@ def report(results: list[Result]) -> str:
     )
 
 
+def progress(results: list[Result], total: int, seconds: float) -> str:
+    """A line on how far a run is."""
+    faults = sum(bool(result.faults) for result in results)
+    rate = len(results) / seconds
+    left = (total - len(results)) / rate / 60
+    return f"{len(results):,} of {total:,} cases, {rate:.1f} a second, {faults} with faults, about {left:.0f} min left"
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Read the command line and run the cases."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -187,7 +198,8 @@ def main(arguments: list[str] | None = None) -> int:
             cases = [(name, given.case) for name in given.kind]
         else:
             cases = shares(given.kind, given.cases)
-        results = []
+        results: list[Result] = []
+        said = began = time.monotonic()
         log = given.log.open("w") if given.log else contextlib.nullcontext()
         with log as file:
             for result in run_all(plan, cases, 1 if given.case is not None else given.processes):
@@ -199,6 +211,9 @@ def main(arguments: list[str] | None = None) -> int:
                     )
                 if file is not None:
                     print(json.dumps(result._asdict()), file=file, flush=True)
+                if time.monotonic() - said > PROGRESS_SECONDS:
+                    said = time.monotonic()
+                    print(progress(results, len(cases), said - began), file=sys.stderr, flush=True)
         print(f"\n{report(results)}\n{len(results)} cases in {time.monotonic() - started:.0f} s, seed {given.seed}")
     return 1 if any(result.faults for result in results) else 0
 

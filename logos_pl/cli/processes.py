@@ -79,6 +79,32 @@ def refuse_other_count(world_size: int) -> None:
         )
 
 
+def refuse_nodes_without_address(num_nodes: int) -> None:
+    """Check that the processes of several machines can find each other.
+
+    Otherwise Lightning listens on a free port of this machine, and waits for half an hour.
+
+    Raises:
+        InputError: Several machines, without a launcher, and a variable that it would set is missing.
+    """
+    launched = _in_torchrun() or _in_slurm() or "JSM_NAMESPACE_SIZE" in os.environ
+    node = "GROUP_RANK" if "GROUP_RANK" in os.environ else "NODE_RANK"
+    missing = [name for name in ("MASTER_ADDR", "MASTER_PORT", node) if name not in os.environ]
+    if num_nodes > 1 and not launched and missing:
+        raise InputError(
+            f"--trainer.num_nodes is {num_nodes}, and the environment variable {missing[0]} is not set: start the "
+            "command by torchrun or srun, or set MASTER_ADDR, MASTER_PORT and NODE_RANK on every node."
+        )
+
+
+def nodes_awaited(num_nodes: int) -> str | None:
+    """A line for the user before the processes of several machines meet; None for a single machine."""
+    if num_nodes == 1:
+        return None
+    first = os.environ.get("MASTER_ADDR")
+    return f"waiting for the processes of {num_nodes} nodes" + (f" to meet at {first}" if first else "")
+
+
 def _in_torchrun() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 

@@ -24,7 +24,12 @@ from logos_pl.cli.configuration import (
     read_configuration,
 )
 from logos_pl.cli.error_messages import one_sentence
-from logos_pl.cli.processes import is_first_process, refuse_other_count
+from logos_pl.cli.processes import (
+    is_first_process,
+    nodes_awaited,
+    refuse_nodes_without_address,
+    refuse_other_count,
+)
 from logos_pl.cli.trainer_options import TAKES, TrainerSettings, check_trainer, import_paths
 from logos_pl.errors import InputError, first_sentence
 from logos_pl.fit.run_config import RunConfig
@@ -169,12 +174,16 @@ class LogosCLI(LightningCLI):
             InputError: The options are inconsistent or do not fit the model or the machine.
         """
         check_trainer(self.config.trainer)
+        num_nodes = getattr(self.config.trainer, "num_nodes", 1)
+        refuse_nodes_without_address(num_nodes)
         self.command = self.kind(self.config)
         self.configure(self.command)
         self.command.prepare()
         refuse_other_count(self.command.plan.world_size)
         if is_first_process():
             say(self.command.plan.sentence())
+            if (awaited := nodes_awaited(num_nodes)) is not None:
+                say(awaited)
 
     def instantiate_classes(self) -> None:
         """Instantiate module, data module and Trainer.

@@ -10,14 +10,18 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn, TextIO
 
 from logos_pl.errors import InputError
 
 MIB = 2**20
 MAX_TEXT_BYTES = 16 * MIB
 """Largest text file that is read, unless a caller knows better."""
+
+MAX_LINE_CHARS = 2**22
+"""Longest line of a text file that is read line by line, whatever the file's size."""
 
 MAX_DEPTH = 64
 MAX_INTEGER = 2**64
@@ -74,6 +78,22 @@ def read_bytes(path: Path, max_bytes: int, name: str | None = None) -> bytes:
     if room == 0:
         raise InputError(too_large(shown, max_bytes + 1, max_bytes))
     return b"".join(pieces)
+
+
+def bounded_lines(file: TextIO, path: Path) -> Iterator[str]:
+    """Yield the lines of an open file, which may be larger than memory and have no line breaks at all.
+
+    Args:
+        file: The file, open for reading.
+        path: Its path, for the message.
+
+    Raises:
+        InputError: A line is longer than ``MAX_LINE_CHARS``.
+    """
+    for line in iter(partial(file.readline, MAX_LINE_CHARS + 1), ""):
+        if len(line) > MAX_LINE_CHARS:
+            raise InputError(f"{path} has a line of more than {MAX_LINE_CHARS:,} characters: give a text file.")
+        yield line
 
 
 def too_large(shown: str, size: int, most: int) -> str:

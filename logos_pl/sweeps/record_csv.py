@@ -15,7 +15,7 @@ from typing import Any, Generic, NamedTuple, Self, TextIO, TypeVar, cast, get_ty
 
 from logos_pl.errors import InputError
 from logos_pl.io.files import text_stream
-from logos_pl.io.parsing import open_regular
+from logos_pl.io.parsing import bounded_lines, open_regular
 from logos_pl.sweeps.records import (
     COPY_THRESHOLDS,
     SOFT_WINDOWS,
@@ -155,10 +155,10 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield number and cells of every line.
 
     Raises:
-        InputError: The file is not a regular file, or not CSV in UTF-8.
+        InputError: The file is not a regular file, not CSV in UTF-8, or has a line longer than any record.
     """
     with open_regular(path) as data, TextIOWrapper(data, encoding="utf-8", newline="") as file:
-        reader = csv.reader(file, strict=True)
+        reader = csv.reader(bounded_lines(file, path), strict=True)
         try:
             for cells in reader:
                 yield reader.line_num, cells

@@ -16,19 +16,7 @@ from logos_pl.lenses.head import Head
 from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
-from tests.artifacts.lenses import contents, make_lm, make_provenance, make_translators, reseal, write_sealed
-
-
-@pytest.fixture(scope="module")
-def lm() -> FrozenLM:
-    return make_lm()
-
-
-@pytest.fixture
-def artifact(tmp_path: Path, lm: FrozenLM) -> Path:
-    translators = make_translators()
-    save_tuned_lens(tmp_path / "tiny", translators, make_provenance(lm, translators))
-    return tmp_path / "tiny"
+from tests.artifacts.lenses import contents, make_provenance, make_translators, reseal, write_sealed
 
 
 @pytest.fixture

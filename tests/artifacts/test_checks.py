@@ -10,22 +10,8 @@ import pytest
 from logos_pl.artifacts import load_tuned_lens
 from logos_pl.artifacts.checks import MAX_FILE_BYTES, is_repeated, read_verified, refuse_other_owner
 from logos_pl.artifacts.provenance import Provenance
-from logos_pl.artifacts.tuned_lens import save_tuned_lens
 from logos_pl.errors import InputError
-from logos_pl.lm.frozen import FrozenLM
-from tests.artifacts.lenses import make_lm, make_provenance, make_translators, write_sealed
-
-
-@pytest.fixture(scope="module")
-def lm() -> FrozenLM:
-    return make_lm()
-
-
-@pytest.fixture
-def artifact(tmp_path: Path, lm: FrozenLM) -> Path:
-    translators = make_translators()
-    save_tuned_lens(tmp_path / "tiny", translators, make_provenance(lm, translators))
-    return tmp_path / "tiny"
+from tests.artifacts.lenses import make_lm, make_provenance, write_sealed
 
 
 def test_another_model_is_refused_by_both_names(artifact: Path) -> None:

@@ -24,18 +24,6 @@ from logos_pl.lm.residuals import residuals
 from tests.artifacts.lenses import contents, make_lm, make_provenance, make_translators, reseal
 
 
-@pytest.fixture(scope="module")
-def lm() -> FrozenLM:
-    return make_lm()
-
-
-@pytest.fixture
-def artifact(tmp_path: Path, lm: FrozenLM) -> Path:
-    translators = make_translators()
-    save_tuned_lens(tmp_path / "tiny", translators, make_provenance(lm, translators))
-    return tmp_path / "tiny"
-
-
 def test_the_loaded_lens_decodes_every_row_to_the_same_bits(artifact: Path, lm: FrozenLM) -> None:
     loaded, _ = load_tuned_lens(artifact, lm)
     rows = range(5)

@@ -2,12 +2,19 @@
 
 import pytest
 
-from logos_pl.cli.processes import check_launcher, is_first_process, refuse_other_count
+from logos_pl.cli.processes import (
+    check_launcher,
+    is_first_process,
+    nodes_awaited,
+    refuse_nodes_without_address,
+    refuse_other_count,
+)
 from logos_pl.errors import InputError
 
 NAMES = (
-    "RANK", "WORLD_SIZE", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "TORCHELASTIC_RUN_ID",
-    "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_JOB_NAME", "SLURM_STEP_NUM_TASKS",
+    "RANK", "WORLD_SIZE", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT",
+    "JSM_NAMESPACE_SIZE", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_JOB_NAME",
+    "SLURM_STEP_NUM_TASKS",
 )  # fmt: skip
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "4"}
 SLURM = {"SLURM_NTASKS": "4", "SLURM_STEP_NUM_TASKS": "4"}
@@ -81,6 +88,42 @@ def test_processes_that_lightning_starts_itself_need_no_count(monkeypatch: pytes
     refuse_other_count(1)
     started_with(monkeypatch, {})
     refuse_other_count(2)
+
+
+@pytest.mark.parametrize(
+    ("environment", "missing"),
+    [
+        ({}, "MASTER_ADDR"),
+        ({"MASTER_ADDR": "10.0.0.1"}, "MASTER_PORT"),
+        ({"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500"}, "NODE_RANK"),
+        ({"SLURM_NTASKS": "2", "SLURM_JOB_NAME": "interactive"}, "MASTER_ADDR"),
+    ],
+)
+def test_nodes_that_could_never_meet_are_refused(
+    environment: dict[str, str], missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started_with(monkeypatch, environment)
+    with pytest.raises(InputError, match=rf"num_nodes is 3, and the environment variable {missing} is not set: start"):
+        refuse_nodes_without_address(3)
+    refuse_nodes_without_address(1)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500", "NODE_RANK": "1"},
+        {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500", "GROUP_RANK": "1"},
+        TORCHRUN,
+        SLURM,
+        {"JSM_NAMESPACE_SIZE": "4"},
+    ],
+)
+def test_nodes_that_can_meet_are_awaited_by_name(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    started_with(monkeypatch, environment)
+    refuse_nodes_without_address(3)
+    at = " to meet at 10.0.0.1" if "MASTER_ADDR" in environment else ""
+    assert nodes_awaited(3) == f"waiting for the processes of 3 nodes{at}"
+    assert nodes_awaited(1) is None
 
 
 def test_whole_variables_of_a_launcher_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:

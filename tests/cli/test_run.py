@@ -12,22 +12,9 @@ import pytest
 import torch
 
 from logos_pl.cli.entry import main
-from tests.tiny import accepted, fit_arguments, make_corpus, make_model
+from tests.tiny import accepted, fit_arguments, make_model
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("tiny")
-    return {"model": make_model(folder / "tiny-llama"), "corpus": make_corpus(folder / "corpus")}
-
-
-@pytest.fixture(scope="module")
-def fitted(tiny: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("fitted")
-    assert main(["fit", *fit_arguments(**tiny, logs=folder)]) == 0
-    return folder
 
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:

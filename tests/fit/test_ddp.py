@@ -13,7 +13,7 @@ import torch
 
 from logos_pl.cli.entry import main
 from logos_pl.fit.module import TuningModule
-from tests.tiny import accepted, fit_arguments, make_corpus, make_model
+from tests.tiny import accepted, fit_arguments, make_model
 
 TWO = {"trainer.devices": 2, "trainer.strategy": "ddp"}
 
@@ -45,17 +45,10 @@ def run_script(script: list[str], command_name: str, arguments: list[str]) -> su
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("tiny")
-    return {"model": make_model(folder / "tiny-llama"), "corpus": make_corpus(folder / "corpus")}
-
-
-@pytest.fixture(scope="module")
-def lenses(tiny: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("ddp")
-    assert main(["fit", *fit_arguments(**tiny, logs=folder / "one")]) == 0
-    run("fit", fit_arguments(**tiny, logs=folder / "two", **TWO))
-    return folder / "one" / "lenses" / "tiny-llama", folder / "two" / "lenses" / "tiny-llama"
+def lenses(tiny: dict[str, Path], fitted: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    two = tmp_path_factory.mktemp("two")
+    run("fit", fit_arguments(**tiny, logs=two, **TWO))
+    return fitted / "lenses" / "tiny-llama", two / "lenses" / "tiny-llama"
 
 
 @pytest.mark.parametrize(("file", "trained"), [("weights.pt", "V"), ("bias_only.pt", "c")])

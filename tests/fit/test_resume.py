@@ -14,7 +14,7 @@ import torch
 
 from logos_pl.artifacts.checkpoint_file import checkpoint_bytes, read_checkpoint
 from logos_pl.cli.entry import main
-from tests.tiny import fit_arguments, make_corpus, make_model
+from tests.tiny import fit_arguments
 
 KILL = "os.kill(os.getpid(), signal.SIGKILL)"
 
@@ -83,17 +83,9 @@ STOP = """
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("tiny")
-    return {"model": make_model(folder / "tiny-llama"), "corpus": make_corpus(folder / "corpus")}
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(tiny: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def uninterrupted(fitted: Path) -> Path:
     """The folder of a run that nothing happened to."""
-    folder = tmp_path_factory.mktemp("uninterrupted")
-    assert main(["fit", *fit_arguments(**tiny, logs=folder)]) == 0
-    return folder
+    return fitted
 
 
 def run_and_die(arguments: list[str], patch: str) -> subprocess.CompletedProcess[str]:

@@ -18,16 +18,10 @@ from logos_pl.lenses.translator import Translators
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.settings.resolve import resolve_text
 from logos_pl.settings.text import TrainingTextSettings
-from tests.tiny import fit_arguments, make_corpus, make_model
+from tests.tiny import fit_arguments
 
 GIB = 2**30
 ONE_STEP = {"data.tokens": 8 * 32, "model.lr": 1e-12}
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("tiny")
-    return {"model": make_model(folder / "tiny-llama"), "corpus": make_corpus(folder / "corpus")}
 
 
 def fit(tiny: dict[str, Path], folder: Path, **options: Any) -> tuple[Path, dict[str, Any]]:

@@ -18,24 +18,10 @@ from logos_pl.artifacts.filenames import GATE_FILES, UNHASHED_FILES
 from logos_pl.artifacts.tuned_lens import save_tuned_lens
 from logos_pl.cli.entry import main
 from tests.artifacts.lenses import contents
-from tests.tiny import WORDS, accepted, fit_arguments, make_corpus, make_imported_lens, make_model
+from tests.tiny import WORDS, accepted, fit_arguments, make_imported_lens, make_model
 
 LENS_FILES = {"README.md", "bias_only.pt", "provenance.json", "provenance.json.sha256", "weights.pt"}
 FACTS = [f"  - {{id: {WORDS[i]}, prompt: {' '.join(WORDS[i : i + 3])}, answer: {WORDS[i + 5]}}}" for i in range(8)]
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("tiny")
-    return {"model": make_model(folder / "tiny-llama"), "corpus": make_corpus(folder / "corpus")}
-
-
-@pytest.fixture(scope="module")
-def fitted(tiny: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run and its lens, which no test may touch."""
-    logs = tmp_path_factory.mktemp("fitted")
-    assert main(["fit", *fit_arguments(**tiny, logs=logs)]) == 0
-    return logs
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from logos_pl.errors import InputError
-from logos_pl.io.parsing import MAX_DEPTH, parse_json, read_bytes, read_text
+from logos_pl.io.parsing import MAX_DEPTH, MAX_LINE_CHARS, bounded_lines, parse_json, read_bytes, read_text
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,18 @@ def test_a_file_beyond_the_bound_is_refused_and_one_at_it_is_read(tmp_path: Path
     with pytest.raises(InputError, match="101 bytes"):
         read_bytes(path, 100)
     assert read_bytes(path, 101) == b"x" * 101
+
+
+def test_lines_are_yielded_as_they_are_until_one_is_too_long(tmp_path: Path) -> None:
+    path = tmp_path / "lines.txt"
+    longest = "x" * (MAX_LINE_CHARS - 1) + "\n"
+    path.write_text(f"a\n\n{longest}b")
+    with path.open() as file:
+        assert list(bounded_lines(file, path)) == ["a\n", "\n", longest, "b"]
+
+    os.truncate(path, 2**40)
+    with path.open() as file, pytest.raises(InputError, match=r"lines\.txt has a line of more than 4,194,304"):
+        list(bounded_lines(file, path))
 
 
 def test_text_that_is_not_utf8_is_refused_by_the_name_it_is_given(tmp_path: Path) -> None:

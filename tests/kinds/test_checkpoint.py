@@ -8,19 +8,9 @@ import torch
 
 from logos_pl.artifacts.checkpoint_file import checkpoint_bytes
 from logos_pl.artifacts.tuned_lens import load_lenses
-from logos_pl.cli.entry import main
 from logos_pl.errors import InputError
 from logos_pl.kinds.checkpoint import CheckpointOrigin, read_lenses
 from tests.artifacts.lenses import make_translators
-from tests.tiny import fit_arguments, make_corpus, make_model
-
-
-@pytest.fixture(scope="module")
-def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("fitted")
-    model, corpus = make_model(folder / "tiny-llama"), make_corpus(folder / "corpus")
-    assert main(["fit", *fit_arguments(model, corpus, folder)]) == 0
-    return folder
 
 
 def test_the_lenses_of_the_best_checkpoint_are_the_exported_ones_to_the_last_bit(fitted: Path) -> None:

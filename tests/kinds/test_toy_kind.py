@@ -24,7 +24,7 @@ from logos_pl.sweeps import plots
 from logos_pl.sweeps.cross_report import cross_model_report
 from logos_pl.sweeps.schema_file import output_schema
 from tests.sweeps.swept import sweep as made_sweep
-from tests.tiny import accepted, fit_arguments, make_corpus, make_model
+from tests.tiny import accepted, fit_arguments
 
 TAU = 2.0
 
@@ -52,19 +52,6 @@ def toy(request: pytest.FixtureRequest) -> Iterator[LensKind]:
     yield kind
     unregister("toy")
     assert kind not in kinds()
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("tiny")
-    return {"model": make_model(folder / "tiny-llama"), "corpus": make_corpus(folder / "corpus")}
-
-
-@pytest.fixture(scope="module")
-def fitted(tiny: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    logs = tmp_path_factory.mktemp("fitted")
-    assert main(["fit", *fit_arguments(**tiny, logs=logs)]) == 0
-    return logs
 
 
 def legend(figure: Figure) -> dict[str, str]:

@@ -12,6 +12,7 @@ import pandas
 import pytest
 
 from logos_pl.errors import InputError
+from logos_pl.io.parsing import MAX_LINE_CHARS
 from logos_pl.sweeps.record_csv import (
     RecordWriter,
     contribution_header,
@@ -323,6 +324,8 @@ def broken() -> Iterator[tuple[str, bytes, str]]:
     yield "a number for a token", line().replace(b'""" is"""', b"12"), "Line 2 .*12 is not a JSON string"
     yield "a missing number", line().replace(b",3,4,17,", b",3,,17,"), "Line 2 "
     yield "an open quote", line() + b'"', "not a CSV file"
+    yield "no line break", b"\0" * (MAX_LINE_CHARS + 1), "has a line of more than 4,194,304 characters"
+    yield "no line break after a record", line() + b"x" * (MAX_LINE_CHARS + 1), "has a line of more than"
     yield "not UTF-8", line().replace(b"pos,orig,norm", b"\xff,orig,norm"), "UTF-8"
     yield "not UTF-8 in the header", b"\xff\xfe", "UTF-8"
 

@@ -20,7 +20,7 @@ from logos_pl.cli.entry import main
 from logos_pl.sweeps.record_csv import next_token_header, position_header
 from logos_pl.sweeps.schema_file import output_schema
 from tests.lm.families import tiny_model
-from tests.tiny import accepted, fit_arguments, make_corpus, make_imported_lens, make_model
+from tests.tiny import accepted, fit_arguments, make_imported_lens, make_model
 
 PROMPTS = """\
 facts:
@@ -32,20 +32,6 @@ facts:
     control: {prompt: sun moon sea, answer: leaf}
   - prompt: snow wind light dark song road
 """
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("tiny")
-    return {"model": make_model(folder / "tiny-llama"), "corpus": make_corpus(folder / "corpus")}
-
-
-@pytest.fixture(scope="module")
-def fitted(tiny: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a fitted lens."""
-    logs = tmp_path_factory.mktemp("fitted")
-    assert main(["fit", *fit_arguments(**tiny, logs=logs)]) == 0
-    return logs
 
 
 @pytest.fixture
