@@ -88,9 +88,9 @@ def not_a_number(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "when_loaded", "when_indexed"),
     [
-        (no_hashes, r"records no hash of", r"is not what provenance\.json records"),
+        (no_hashes, r"has no hash of", r"does not match provenance\.json"),
         (another_schema, r"has schema_version 99", r"has schema_version 99"),
-        (not_a_number, r"The prism's mean is .* has to be finite", r"The prism's mean is .* has to be finite"),
+        (not_a_number, r"The prism's mean is .* must be finite", r"The prism's mean is .* must be finite"),
     ],
 )
 def test_a_prism_that_cannot_be_read_is_neither_published_nor_indexed_nor_verified(

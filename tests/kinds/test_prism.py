@@ -50,7 +50,7 @@ def test_without_a_prism_nothing_is_said_unless_one_is_required(
     ([0.0, 0.05, 0.1], "neutral"), ([0.11, 0.0, -0.1], "helpful"), ([2.0, 0.3, -0.11], "regressive"),
     ([None, None, 0.2], "helpful"), ([None, None, None], None), ([], None),
 ])  # fmt: skip
-def test_a_prism_is_judged_by_its_gain_at_each_depth(gains: list[float | None], verdict: str | None) -> None:
+def test_a_prism_is_evaluated_by_its_gain_at_each_depth(gains: list[float | None], verdict: str | None) -> None:
     summaries = {"delta_kl": [{"median_delta_kl_bits": gain} for gain in gains]}
     assert prism_verdict(summaries) == verdict
     assert PRISM.section.conclude(summaries) == {"verdict": verdict, "verdict_threshold_bits": 0.1}

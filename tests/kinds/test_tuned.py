@@ -69,7 +69,7 @@ def test_a_file_is_a_checkpoint(tmp_path: Path) -> None:
     assert exported_step(loaded.origin) == 8
     assert describe(loaded.origin) is None, "a checkpoint has no provenance"
     path.write_bytes(b"weights")
-    with pytest.raises(InputError, match="is not a whole checkpoint"):
+    with pytest.raises(InputError, match="is not a complete checkpoint"):
         find(request(source=str(path)))
 
 
