@@ -55,7 +55,7 @@ def test_another_head_under_the_same_name_and_commit_is_refused(artifact: Path) 
 
 def test_another_decoding_norm_is_refused_by_name(artifact: Path) -> None:
     load_prism(artifact, make_lm(), "final")
-    with pytest.raises(InputError, match="fitted with decoding_norm final, and the run asks for next"):
+    with pytest.raises(InputError, match="fitted with decoding_norm final, but the run uses next"):
         load_prism(artifact, make_lm(), "next")
 
 

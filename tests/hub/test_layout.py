@@ -36,7 +36,7 @@ def test_a_name_that_is_not_a_name_alone_is_refused(name: str) -> None:
 def test_a_path_stays_in_its_folder() -> None:
     refuse_unsafe_path("LICENSES/org/x/LICENSE.txt", "LICENSES", "INDEX.json")
     for path in ("LICENSES", "LICENSE/x", "LICENSES/../x", "LICENSES//x", "/LICENSES/x"):
-        with pytest.raises(InputError, match=r"INDEX\.json names"):
+        with pytest.raises(InputError, match=r"INDEX\.json lists"):
             refuse_unsafe_path(path, "LICENSES", "INDEX.json")
 
 

@@ -122,7 +122,7 @@ def test_a_prism_that_names_a_file_outside_its_folder_is_not_published(tmp_path:
     provenance = json.loads((folder / "provenance.json").read_text())
     provenance["sha256"]["../../secret"] = hashlib.sha256(b"mine").hexdigest()
     write_sealed(folder, provenance)
-    with pytest.raises(InputError, match=r"names '\.\./\.\./secret', which is not a file of a lens"):
+    with pytest.raises(InputError, match=r"lists '\.\./\.\./secret', which is not a file of a lens"):
         stage(tmp_path / "built", find_artifacts(tmp_path), RELEASE, None, {"org/tiny": UNKNOWN})
 
 

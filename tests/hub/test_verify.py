@@ -153,7 +153,7 @@ TAMPERED: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda root: provenance_and_index(root, "acceptance", json.loads(json.dumps(asdict(make_acceptance(True))))),
         r"has a verdict of the gates, but there is no gates\.json",
     ),
-    "swapped": (swap, r"org/(tiny|small) holds the tuned lens of org/(tiny|small), and INDEX\.json has org/"),
+    "swapped": (swap, r"org/(tiny|small) holds the tuned lens of org/(tiny|small), but INDEX\.json lists org/"),
     "swapped with hashes": (swap_and_index, r"holds the tuned lens of org/"),
     "licence": (lambda root: (root / "LICENSES" / TINY / "LICENSE").write_text("Yours."), "LICENSE was altered"),
     "no licence": (lambda root: (root / "LICENSES" / TINY / "LICENSE").unlink(), "LICENSE is missing"),
@@ -183,7 +183,7 @@ TAMPERED: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "licence elsewhere": (
         lambda root: edit(root / "INDEX.json", lambda index: index["licences"].update({"weights.pt": "0" * 64})),
-        "names 'weights.pt', which is not under LICENSES/",
+        "lists 'weights.pt', which is not under LICENSES/",
     ),
     "schema": (
         lambda root: edit(root / "INDEX.json", lambda index: index.update(schema_version=2)),

@@ -32,7 +32,7 @@ def test_a_prism_that_was_fitted_here_is_announced_and_shares_the_head(
     recorded = describe(loaded.origin)
     assert recorded is not None
     assert (recorded.whiten, recorded.rows, recorded.rank, recorded.positions) == ("full", [1, 2], 16, 131_500)
-    with pytest.raises(InputError, match="fitted with decoding_norm final, and the run asks for next"):
+    with pytest.raises(InputError, match="fitted with decoding_norm final, but the run uses next"):
         found.load(lm, Head(lm.anatomy, decoding_norm="next"))
 
 
