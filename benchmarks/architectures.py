@@ -1,4 +1,4 @@
-"""Sizes of the models that configurations are shipped for, so that random weights need no file from anywhere."""
+"""Sizes of the models with a shipped configuration, so that random models need no download."""
 
 from typing import Any
 
@@ -21,9 +21,9 @@ def _sizes(kind: type[PreTrainedConfig], *numbers: int, **more: Any) -> PreTrain
 
 
 SMALL = "small"
-"""A Llama that exists at random only; it reads the demo's text through the demo's tokenizer."""
+"""A small Llama with random weights only, used with the demo's text and tokenizer."""
 
-# From the models' own pages and config.json files.
+# From the models' pages and config.json files.
 ARCHITECTURES: dict[str, PreTrainedConfig] = {
     SMALL: _sizes(LlamaConfig, 8192, 256, 704, 8, 4, 2),
     "meta-llama/Meta-Llama-3-8B": _sizes(LlamaConfig, 128256, 4096, 14336, 32, 32, 8),

@@ -1,6 +1,6 @@
-"""What fits which card, by the arithmetic that chooses devices: `python -m benchmarks.cards`.
+"""Which model fits which card, by the memory estimate that chooses devices: `python -m benchmarks.cards`.
 
-Its tables are those of docs/memory.md. Nothing is measured, read or fetched: sizes are in `benchmarks.architectures`.
+Its tables are those of docs/memory.md. Nothing is measured or downloaded; sizes are in `benchmarks.architectures`.
 """
 
 import sys
@@ -17,7 +17,7 @@ from logos_pl.lm.model_shape import shape_of
 from logos_pl.lm.sources import clean_name
 
 CARDS_GB = [16, 24, 40, 80, 141]
-# Blocks of logits: the default, and a smaller one where that lets a model in or doubles the micro-batch.
+# Block sizes of logits: the default, and a smaller one if a model then fits or the micro-batch doubles.
 BLOCKS_MIB = [256, 64]
 MODELS = [
     "HuggingFaceTB/SmolLM2-135M",
@@ -37,7 +37,7 @@ EXAMPLE, EXAMPLE_SEQS = "meta-llama/Meta-Llama-3-8B", [8, 16, 32]
 
 
 def step_of(shape: ModelShape, block_mib: int = 256, micro_batch_seqs: int | None = None) -> StepSize:
-    """A step as a fit's defaults have it."""
+    """A training step with the defaults of a fit."""
     return StepSize(
         rank=default_rank(shape.d_model),
         positions_per_seq=scheduled_positions("full", shape.vocab_size, SEQ_LEN, SPEC_BATCH_SEQS)[0],
@@ -47,12 +47,12 @@ def step_of(shape: ModelShape, block_mib: int = 256, micro_batch_seqs: int | Non
 
 
 def parts_of(shape: ModelShape, step: StepSize) -> MemoryParts:
-    """On CUDA, in bfloat16."""
+    """Estimate on CUDA in bfloat16."""
     return memory_parts(shape, "cuda", torch.bfloat16, step)
 
 
 def settings_of(shape: ModelShape, card_gb: int) -> str:
-    """Micro-batch and block of logits for a card, as the table has them; a dash where the model does not fit."""
+    """Table cells of a card: micro-batch and block of logits; a dash if the model does not fit."""
     card = DeviceMemory("cuda:0", card_gb * 10**9, card_gb * 10**9)
     best = (0, 0)
     for block in BLOCKS_MIB:
@@ -63,7 +63,7 @@ def settings_of(shape: ModelShape, card_gb: int) -> str:
 
 
 def example_table() -> str:
-    """The arithmetic of one model, by micro-batch."""
+    """Memory estimate of one model, by micro-batch."""
     shape = shape_of(ARCHITECTURES[EXAMPLE])
     rows = []
     for seqs in EXAMPLE_SEQS:
@@ -73,7 +73,7 @@ def example_table() -> str:
 
 
 def cards_table() -> str:
-    """Every model on every card."""
+    """Table of every model on every card."""
     rows = []
     for model in MODELS:
         shape = shape_of(ARCHITECTURES[model])

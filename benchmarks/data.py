@@ -1,4 +1,4 @@
-"""The data pipeline alone: reading, tokenising and packing, with the worker that a fit uses."""
+"""Measures the data pipeline alone: reading, tokenising and packing, with the worker of a fit."""
 
 import time
 from statistics import median
@@ -14,14 +14,14 @@ class DataFigures(NamedTuple):
     """Rate of the training loader with nothing else running.
 
     Attributes:
-        dataset: What was read.
-        tokenizer: Whose tokens.
+        dataset: Dataset.
+        tokenizer: Model of the tokenizer.
         num_workers: Processes that read ahead.
-        batches: Micro-batches timed, after those that the queue and the start of the workers account for.
-        tokens: In them.
-        start_seconds: From asking to the first batch: starting the workers, opening the shards.
+        batches: Micro-batches timed, without those that were in the queue at the start.
+        tokens: Tokens in them.
+        start_seconds: Time to the first batch: starting the workers and opening the shards.
         tokens_per_s: Median over the repeats.
-        to_step: The same over the tokens per second of the step with all rows.
+        to_step: Ratio to the tokens per second of the step with all rows.
     """
 
     dataset: str
@@ -35,15 +35,15 @@ class DataFigures(NamedTuple):
 
 
 def measure_data(data: TrainingText, repeats: int, step_tokens_per_s: float) -> DataFigures:
-    """Take batches as fast as they come, telling the data module of each as training does.
+    """Take batches as fast as possible, reporting each to the data module as training does.
 
     Raises:
-        InputError: The dataset or the tokenizer cannot be had.
+        InputError: The dataset or the tokenizer is not available.
         RunError: The token budget is too small to measure anything.
     """
     data.setup("fit")
     batches = data.train_dataloader()
-    # Never pausing, so that no batch is handed out which the queue had ready.
+    # Without a pause, so that the queue cannot fill up in the meantime.
     skipped = data.settings.num_workers * PREFETCH_BATCHES
     per_repeat = min(MAX_BATCHES_PER_REPEAT, (data.batches_to_validation() - 1 - skipped) // repeats)
     if per_repeat < 1:

@@ -1,9 +1,9 @@
-"""What a fit costs on this machine: `python -m benchmarks.fit [--config FILE] [--random_weights] [--json FILE]`.
+"""The cost of a fit on this machine: `python -m benchmarks.fit [--config FILE] [--random_weights] [--json FILE]`.
 
 1. The training step against the forward pass of the frozen model's body, time and memory, at several vocabularies.
 2. The lens loss against the same loss with materialised logits, time and peak memory.
 3. The data pipeline against the training step.
-4. The step of the `tuned-lens` package on the same sequences, where it is installed.
+4. The step of the `tuned-lens` package on the same sequences, if it is installed.
 """
 
 import json
@@ -28,7 +28,7 @@ from logos_pl.errors import InputError, LogosError
 
 
 class Figures(NamedTuple):
-    """All of a run; what could not be had is None, and ``not_measured`` says why."""
+    """Results of a run; what could not be measured is None, and ``not_measured`` says why."""
 
     machine: Machine
     repeats: int
@@ -43,14 +43,14 @@ class Figures(NamedTuple):
 
 
 def measure(settings: Settings, arguments: list[str]) -> Figures:
-    """Measure one after the other; the data alone and last, with its rate set against that of the fastest step.
+    """Run all measurements in turn; the data pipeline runs alone and last, and is compared with the fastest step.
 
     Args:
-        settings: What was asked for.
-        arguments: The same as the command line's words, for processes of their own.
+        settings: Settings of the run.
+        arguments: The command line, for child processes.
 
     Raises:
-        LogosError: The model cannot be had.
+        LogosError: The model is not available.
     """
     load, run, loss = load_average(), settings.run, settings.loss
     not_measured: dict[str, str] = {}
@@ -69,7 +69,7 @@ def measure(settings: Settings, arguments: list[str]) -> Figures:
     except InputError as error:
         not_measured["package"] = str(error)
     device, head_dtype = lm.device, getattr(torch, steps[-1].head_dtype)
-    del lm  # the losses need its room
+    del lm  # the losses need its memory
     times = [measure_times(loss, vocab, device, head_dtype, run.repeats, run.clock) for vocab in loss.vocab_sizes]
     memory = []
     if "memory" not in not_measured:
@@ -108,7 +108,7 @@ def text(figures: Figures) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, print, write.
+    """Measure, print and write the results.
 
     Returns:
         Exit status, as the `logos-pl` command's.

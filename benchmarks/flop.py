@@ -1,4 +1,4 @@
-"""Floating-point operations counted while the work is done, not derived from settings."""
+"""Counts floating-point operations at run time instead of deriving them from settings."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def count_flop(work: Callable[[], object]) -> int:
-    """Those in the matrix products and the attention of one run; attention counts as if it were not causal."""
+    """Operations in the matrix products and the attention of one run; attention is counted as if not causal."""
     on_cpu = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flop}  # torch 2.13 omits it
     with FlopCounterMode(display=False, custom_mapping=on_cpu) as counter:
         work()

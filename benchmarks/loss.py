@@ -19,7 +19,7 @@ from logos_pl.functional.unembedding import Unembedding
 
 @dataclass(frozen=True)
 class LossSetting:
-    """What the losses are compared on.
+    """Sizes on which the losses are compared.
 
     Args:
         vocab_sizes: vocabularies to compare times at.
@@ -46,17 +46,17 @@ class LossInputs(NamedTuple):
 
 
 class LossTime(NamedTuple):
-    """Forward and backward at one vocabulary.
+    """Times of forward and backward at one vocabulary size.
 
     Attributes:
-        vocab: Its size.
+        vocab: Vocabulary size.
         pairs: (row, position) pairs.
         fused_seconds: Median.
         naive_seconds: Median.
         naive_to_fused: Ratio of the times.
-        fused_flop: Counted in the matrix products.
-        naive_flop: Likewise.
-        peak_flop_per_s: The best plain product of the same run.
+        fused_flop: Operations counted in the matrix products.
+        naive_flop: The same for the naive loss.
+        peak_flop_per_s: Rate of the best matrix product in the same run.
         lens_mfu: 4·d·V per pair, over the fused time and the peak.
     """
 
@@ -72,7 +72,7 @@ class LossTime(NamedTuple):
 
 
 def make_inputs(setting: LossSetting, vocab: int, device: torch.device, dtype: torch.dtype) -> LossInputs:
-    """Random tensors with logits of unit scale; a half-precision ``dtype`` is the head's alone."""
+    """Random tensors with logits of unit scale; a half-precision ``dtype`` applies only to the head."""
     generator = torch.Generator().manual_seed(316)
 
     def draw(*shape: int) -> Tensor:
@@ -95,7 +95,7 @@ def fused(inputs: LossInputs) -> Tensor:
 
 
 def naive(inputs: LossInputs) -> Tensor:
-    """The same by torch's own log_softmax and kl_div on the logits of all rows and positions."""
+    """The same with torch's log_softmax and kl_div on the logits of all rows and positions."""
     x, final_x, inv_tau, head = inputs
     with torch.no_grad():
         log_p = log_softmax((final_x.to(head.weight.dtype) @ head.weight.T).float(), dim=-1)
@@ -112,7 +112,7 @@ LOSSES: dict[str, Callable[[LossInputs], Tensor]] = {"fused": fused, "naive": na
 def measure_times(
     setting: LossSetting, vocab: int, device: torch.device, dtype: torch.dtype, repeats: int, clock: Clock
 ) -> LossTime:
-    """Both losses and the plain products, in turns."""
+    """Time both losses and the matrix products alternately."""
     inputs = make_inputs(setting, vocab, device, dtype)
     pairs = setting.rows * setting.positions
     plain = products(pairs, setting.d_head, vocab, dtype, device)

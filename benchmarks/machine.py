@@ -1,4 +1,4 @@
-"""The machine the figures come from, and plain matrix products as the measure of what it can do."""
+"""The machine of the measurements, and its peak rate by plain matrix products."""
 
 import os
 import platform
@@ -13,23 +13,23 @@ from benchmarks.timing import Times
 from logos_pl.artifacts.environment import environment, git_sha
 
 SQUARE = {"cpu": 2048, "mps": 4096, "cuda": 8192}
-# More rows than this make a product no faster, only larger.
+# More rows do not make a product faster.
 MAX_PRODUCT_ROWS = 4096
 
 
 class Machine(NamedTuple):
-    """Where and when the figures were taken.
+    """Machine and time of the measurements.
 
     Attributes:
-        cpu: Its model.
+        cpu: CPU model.
         cores: Cores this process may use.
         threads: Threads torch uses.
-        load_average_before: Runnable processes over the last minute, before the first measurement: other people's work.
-        load_average_after: The same after the last, this benchmark included.
-        device: Where the model ran.
+        load_average_before: Load average over a minute before the first measurement: other processes.
+        load_average_after: The same after the last one, with this benchmark.
+        device: Device of the model.
         torch: Version.
         transformers: Version.
-        commit: Commit of this project, with ``-dirty`` where files differ from it.
+        commit: Commit of this project, with ``-dirty`` if files differ from it.
     """
 
     cpu: str
@@ -44,7 +44,7 @@ class Machine(NamedTuple):
 
 
 class Product(NamedTuple):
-    """A plain product [m, k] @ [k, n]; its name tells it from others of the same run."""
+    """A matrix product [m, k] @ [k, n] with a name that is unique in the run."""
 
     m: int
     k: int
@@ -53,7 +53,7 @@ class Product(NamedTuple):
 
     @property
     def name(self) -> str:
-        """For the tables."""
+        """Description for the tables."""
         return f"[{self.m}, {self.k}] @ [{self.k}, {self.n}] {short(self.dtype)}"
 
     @property
@@ -64,12 +64,12 @@ class Product(NamedTuple):
     def work(self, device: torch.device) -> Callable[[], object]:
         """The product on random matrices."""
         a = torch.randn(self.m, self.k, device=device).to(self.dtype)
-        b = torch.randn(self.n, self.k, device=device).to(self.dtype).T  # as an unembedding is laid out
+        b = torch.randn(self.n, self.k, device=device).to(self.dtype).T  # layout of an unembedding
         return lambda: a @ b
 
 
 def products(m: int, k: int, n: int, dtype: torch.dtype, device: torch.device) -> list[Product]:
-    """The products whose better rate counts as the peak: one shaped like the work itself, one large square."""
+    """Products whose better rate is taken as the peak: one shaped like the workload and one large square."""
     size = SQUARE[device.type]
     return [Product(min(m, MAX_PRODUCT_ROWS), k, n, dtype), Product(size, size, size, dtype)]
 
@@ -89,12 +89,12 @@ def short(dtype: torch.dtype) -> str:
 
 
 def load_average() -> float:
-    """Of the last minute."""
+    """Load average over the last minute."""
     return os.getloadavg()[0]
 
 
 def describe(device: torch.device, load_before: float) -> Machine:
-    """This machine, now."""
+    """Describe this machine."""
     software = environment(device)
     return Machine(
         cpu=_cpu_model(),

@@ -1,4 +1,4 @@
-"""Peak memory of the two losses beyond their inputs, each on the CPU in a process of its own."""
+"""Peak memory of the two losses in addition to their inputs; on the CPU each in its own process."""
 
 import sys
 from typing import NamedTuple
@@ -9,12 +9,12 @@ import torch
 from benchmarks.loss import LOSSES, LossSetting, make_inputs
 from benchmarks.peak import peak_here, peaks_apart
 
-# Logits of all pairs, in fp32, that the naive loss is granted when it is asked whether it fits.
+# Number of fp32 logits tensors assumed for the naive loss when checking whether it fits.
 NAIVE_COPIES = 6.5
 
 
 class LossMemory(NamedTuple):
-    """Peak bytes beyond the inputs at one vocabulary; the naive loss's is None where it did not fit."""
+    """Peak bytes in addition to the inputs at one vocabulary size; None for the naive loss if it does not fit."""
 
     vocab: int
     logits_bytes: int
@@ -23,7 +23,7 @@ class LossMemory(NamedTuple):
 
 
 def measure_memory(setting: LossSetting, vocab: int, device: torch.device, dtype: torch.dtype) -> LossMemory:
-    """Both losses, one after the other, each on memory of its own.
+    """Measure both losses, one after the other, in fresh memory.
 
     Raises:
         InputError: Memory cannot be measured on this device.
@@ -50,8 +50,8 @@ def _peak(name: str, setting: LossSetting, vocab: int, device: torch.device, dty
 
 
 def peak_of_loss(name: str, setting: LossSetting, vocab: int, device: torch.device, dtype: torch.dtype) -> int:
-    """In this process, beyond the inputs."""
-    LOSSES[name](make_inputs(setting, 64, device, dtype))  # library workspaces and code are nobody's logits
+    """Measure in this process, in addition to the inputs."""
+    LOSSES[name](make_inputs(setting, 64, device, dtype))  # excludes library workspaces and code from the measurement
     inputs = make_inputs(setting, vocab, device, dtype)
     return peak_here(lambda: LOSSES[name](inputs), device)
 

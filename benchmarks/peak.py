@@ -1,7 +1,7 @@
-"""Peak memory of a piece of work: CUDA's own count, or on Linux what the process really held.
+"""Peak memory of a function: CUDA's count, or the resident memory of the process on Linux.
 
-On the CPU each measurement is a process of its own, so that nothing freed earlier is used again: its resident memory
-before, its highest resident memory (VmHWM) after.
+On the CPU each measurement is a separate process, so that no memory freed earlier is reused: peak resident memory
+(VmHWM) minus resident memory before.
 """
 
 import os
@@ -20,20 +20,20 @@ ROOT = Path(__file__).parents[1]
 
 
 def peak_here(work: Callable[[], object], device: torch.device) -> int:
-    """Most bytes the work held beyond what was held before; on the CPU, in a process that `peaks_apart` started."""
+    """Peak bytes in addition to those held before; on the CPU, in a process that `peaks_apart` started."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         work()
         return torch.cuda.max_memory_allocated(device) - before
-    CLEAR.write_text("5")  # the highest from now on: loading a model may have taken more than running it
+    CLEAR.write_text("5")  # resets the peak, as loading a model may take more than running it
     before = _status("VmRSS")
     work()
     return _status("VmHWM") - before
 
 
 def peaks_apart(module: str, arguments: Sequence[str], device: torch.device) -> list[int]:
-    """The numbers that a module prints which is run in a process of its own, where `peak_here` counts.
+    """Run a module in a child process, which measures with `peak_here`, and return the numbers it prints.
 
     Raises:
         InputError: Memory cannot be measured on this device.
@@ -42,9 +42,9 @@ def peaks_apart(module: str, arguments: Sequence[str], device: torch.device) -> 
     if device.type != "cpu" or not STATUS.is_file():
         raise InputError("Peak memory is measured on CUDA and on Linux only: take the figures there.")
     command = [sys.executable, "-m", module, *arguments]
-    # Paths among the arguments are relative to the caller's folder, so that the project has to be found otherwise.
+    # The child keeps the working folder, for relative paths in the arguments, so the project must be on its path.
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    # So that glibc hands large pieces back when they are freed, and the next measurement finds none to use again.
+    # Makes glibc return large freed blocks to the system, so that the next measurement does not reuse them.
     environment = os.environ | {"PYTHONPATH": path, "MALLOC_MMAP_THRESHOLD_": str(2**16)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:
@@ -54,6 +54,6 @@ def peaks_apart(module: str, arguments: Sequence[str], device: torch.device) -> 
 
 
 def _status(key: str) -> int:
-    """A size of this process, in bytes."""
+    """A memory size of this process, in bytes."""
     line = next(line for line in STATUS.read_text().splitlines() if line.startswith(key + ":"))
     return int(line.split()[1]) * 1024

@@ -1,4 +1,4 @@
-"""What a sweep is measured on: prompts of random tokens, and lenses that nothing was trained for."""
+"""Inputs of the sweep benchmark: prompts of random tokens, and untrained lenses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ TRANSLATION = 0.02
 
 @dataclass(frozen=True)
 class PromptSetting:
-    """What the sweep is measured on.
+    """Numbers and lengths of the prompts.
 
     Args:
         counts: numbers of prompts to compare times at.
@@ -39,7 +39,7 @@ class PromptSetting:
     max_tokens: int = 30
 
     def check(self, context_length: int | None) -> None:
-        """Refuse what cannot be read.
+        """Check the settings.
 
         Raises:
             InputError: no prompts, no tokens, or more than the model's context.
@@ -57,29 +57,31 @@ class PromptSetting:
 
 
 def make_batches(setting: PromptSetting, count: int, vocab_size: int) -> list[PromptBatch]:
-    """Batches as a sweep makes them, of ``count`` prompts with an answer each; fewer of them are the first of more."""
+    """Batches as in a sweep, of ``count`` prompts with an answer each; a smaller count gives the first prompts."""
     generator = torch.Generator().manual_seed(316)
 
     def draw(size: int) -> tuple[int, ...]:
         return tuple(torch.randint(0, vocab_size, (size,), generator=generator).tolist())
 
-    asked = []
+    tokenized = []
     for number in range(count):
         length = int(torch.randint(setting.min_tokens, setting.max_tokens + 1, (), generator=generator))
         ids, answer = draw(length), draw(ANSWER_TOKENS)
         prompt = Prompt(f"p{number}", "orig", "", fact=f"fact {number}")
-        gold = AnswerTokens("resolved", "with_space", answer, tuple(map(token_string, answer)))
-        asked.append(TokenizedPrompt(prompt, ids, tuple(map(token_string, ids)), gold, AnswerTokens("none")))
-    return batches(asked, TOKENS_PER_BATCH)
+        answer_tokens = AnswerTokens("resolved", "with_space", answer, tuple(map(token_string, answer)))
+        tokenized.append(
+            TokenizedPrompt(prompt, ids, tuple(map(token_string, ids)), answer_tokens, AnswerTokens("none"))
+        )
+    return batches(tokenized, TOKENS_PER_BATCH)
 
 
 def token_string(token_id: int) -> str:
-    """Stands for a tokenizer, which a model with random weights has none of."""
+    """Stand-in for a tokenizer, which a random model does not have."""
     return f" t{token_id}"
 
 
 def make_reader(lm: FrozenLM, model: TuningSettings) -> PromptReader:
-    """Reads by the norm lens and a tuned one of random translators."""
+    """Reader with the norm lens and a tuned lens with random translators."""
     head = Head(lm.anatomy, decoding_norm=model.decoding_norm)
     translators = Translators(lm.num_blocks - 1, lm.d_model, resolve_rank(model.rank, lm.d_model))
     generator = torch.Generator().manual_seed(316)
@@ -91,5 +93,5 @@ def make_reader(lm: FrozenLM, model: TuningSettings) -> PromptReader:
 
 
 def tokens_in(made: Sequence[PromptBatch]) -> int:
-    """Tokens without padding, those of the answers included that the model reads."""
-    return sum(len(asked.input_ids) for batch in made for asked in batch.prompts)
+    """Number of tokens that the model reads, without padding, with answers."""
+    return sum(len(prompt.input_ids) for batch in made for prompt in batch.prompts)

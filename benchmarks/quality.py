@@ -1,12 +1,12 @@
-"""Our lens beside that of the `tuned-lens` package: the same model, training text, held-out documents and positions.
+"""Compares our lens with that of the `tuned-lens` package on the same model, text, held-out documents and positions.
 
     python -m benchmarks.quality --json tiny.json --model FOLDER --dataset FOLDER --name CC-MAIN-2025-26
 
 The package's side is its own lens class, loss (KL of every position, autocast to bfloat16) and optimiser (SGD with
 Nesterov momentum at its default rate, gradients clipped, a linear decay), in steps of 32 sequences: its default of
-262,144 tokens a step would make four steps of a million. Both read the run's opening text in the same order. CPU time
-is the process's own, with one thread: on a busy machine it is still what an idle one would take.
-Results are added to the file as they come; what is in it already is not run again.
+262,144 tokens per step would make four steps of a million. Both read the same text in the same order. CPU time is that
+of the process with one thread, so it does not depend on other load.
+Results are added to the file as they come; runs that are already in it are skipped.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from benchmarks.judge import unseen_sequences
+from benchmarks.evaluation import unseen_sequences
 from benchmarks.report import table
 from benchmarks.schedules import fit
 from benchmarks.tuned_lens_package import PACKAGE, make_package_lens
@@ -40,7 +40,7 @@ from logos_pl.lm.residuals import residuals
 from logos_pl.settings.resolve import resolve_text
 from logos_pl.settings.text import TrainingTextSettings
 
-SEED = -3  # of the positions: no fit and no validation draws with it
+SEED = -3  # for sampling positions; not used by any fit or validation
 POSITIONS = 32
 STEP_SEQS, MICRO_SEQS = 32, 8
 
@@ -50,7 +50,7 @@ class HeldOut(NamedTuple):
 
     Attributes:
         h: Residuals of rows 1 … n.
-        documents: Which document each position is of.
+        documents: Document index of each position.
     """
 
     h: Float[Tensor, "rows pos d_model"]
@@ -58,7 +58,7 @@ class HeldOut(NamedTuple):
 
 
 def read_held_out(lm: FrozenLM, ids: Int[Tensor, "batch seq"]) -> HeldOut:
-    """Every row at some positions of packed sequences."""
+    """Residuals of every row at some positions of packed sequences."""
     assert lm.tokenizer is not None
     seq_len = ids.shape[1]
     span = FIRST_SETTLED_POSITION / seq_len, 1.0
@@ -70,7 +70,7 @@ def read_held_out(lm: FrozenLM, ids: Int[Tensor, "batch seq"]) -> HeldOut:
 
 
 def documents_of(ids: Int[Tensor, "batch seq"], bos: int | None) -> Int[Tensor, "batch seq"]:
-    """Number of the document that each token is of: packed from left to right, each begins with the BOS token.
+    """Document index of each token: packed from left to right, each begins with the BOS token.
 
     Of a tokenizer without one, every sequence counts as a document.
     """
@@ -81,7 +81,7 @@ def documents_of(ids: Int[Tensor, "batch seq"], bos: int | None) -> Int[Tensor, 
 
 
 @torch.no_grad()
-def judge(lm: FrozenLM, lens: Lens, held_out: HeldOut) -> list[list[float]]:
+def evaluate(lm: FrozenLM, lens: Lens, held_out: HeldOut) -> list[list[float]]:
     """KL(P_final‖P_row) in bits at rows 1 … n − 1 and their mean: estimate and both ends of the 95% interval."""
     rows = list(range(1, lm.num_blocks + 1))
     parts = []
@@ -94,13 +94,13 @@ def judge(lm: FrozenLM, lens: Lens, held_out: HeldOut) -> list[list[float]]:
 
 
 class PackageRun(NamedTuple):
-    """The package's lens after its training.
+    """The trained lens of the package.
 
     Attributes:
-        lens: Its translators as ours decode them.
-        parameters: Numbers in it.
+        lens: Its translators as a lens of this project.
+        parameters: Number of parameters.
         tokens: Tokens trained on.
-        cpu_seconds: Reading and training.
+        cpu_seconds: CPU time of reading and training.
     """
 
     lens: AffineLens
@@ -110,10 +110,10 @@ class PackageRun(NamedTuple):
 
 
 def train_package(lm: FrozenLM, data: TrainingText, tokens: int) -> PackageRun:
-    """The package's recipe on the run's opening text.
+    """Train the package's lens with its recipe on the first part of the text.
 
     Raises:
-        InputError: The package is not installed, or knows no model of this kind.
+        InputError: The package is not installed, or does not support the model.
     """
     began = time.process_time()
     lens = make_package_lens(lm)
@@ -142,7 +142,7 @@ def train_package(lm: FrozenLM, data: TrainingText, tokens: int) -> PackageRun:
 
 
 def _package_gradient(lm: FrozenLM, lens: Any, input_ids: Tensor, accumulated: int) -> None:
-    """What a micro-batch adds to the gradient in the package's `train_loop`."""
+    """Accumulate the gradient of a micro-batch as in the package's `train_loop`."""
     with torch.no_grad():
         output = lm.model(input_ids, output_hidden_states=True)
         log_p = output.logits.float().log_softmax(dim=-1)
@@ -154,7 +154,7 @@ def _package_gradient(lm: FrozenLM, lens: Any, input_ids: Tensor, accumulated: i
 
 
 class Bench:
-    """What all runs share, and the file that their figures go to.
+    """State shared by all runs, and the file of the results.
 
     Args:
         given: The command line.
@@ -173,13 +173,13 @@ class Bench:
         self.figures: dict[str, Any] = json.loads(given.json.read_text()) if given.json.exists() else {}
 
     def record(self, name: str, lens: Lens, **facts: float) -> None:
-        """Judge a lens, and write its figures down."""
-        self.figures[name] = {**facts, "kl_bits": judge(self.lm, lens, self.held_out)}
+        """Evaluate a lens and record its figures."""
+        self.figures[name] = {**facts, "kl_bits": evaluate(self.lm, lens, self.held_out)}
         self.given.json.write_text(json.dumps(self.figures, indent=1))
         print(f"{name}: {self.figures[name]['kl_bits'][-1][0]:.3f} bits", file=sys.stderr, flush=True)
 
     def ours(self, tokens: int) -> None:
-        """A fit of its own, with the defaults."""
+        """Fit our lens with the defaults."""
         name = f"ours, {tokens:,} tokens"
         if name in self.figures:
             return
@@ -194,7 +194,7 @@ class Bench:
         self.record(name, lens, cpu_seconds=seconds, **facts)
 
     def package(self, name: str, tokens: int) -> None:
-        """The package's recipe."""
+        """Train the package's lens."""
         if name in self.figures:
             return
         run = train_package(self.lm, self.data, tokens)
@@ -202,7 +202,7 @@ class Bench:
         self.record(name, run.lens, cpu_seconds=run.cpu_seconds, **facts)
 
     def run(self) -> None:
-        """Ours first, then the package at the same tokens, at those asked for beside, and at the same CPU time."""
+        """Run ours first, then the package with the same tokens, the requested tokens and the same CPU time."""
         self.record("norm lens", NormLens(Head(self.lm.anatomy)), tokens=0, parameters=0, bytes=0, cpu_seconds=0)
         for tokens in self.given.tokens:
             self.ours(tokens)
@@ -217,7 +217,7 @@ class Bench:
 
 
 def quality_table(figures: dict[str, Any]) -> str:
-    """Every row's KL in bits, and the mean's with its interval."""
+    """Table of every row's KL in bits, and the mean with its interval."""
     rows = []
     for name, found in figures.items():
         *bits, (mean, low, high) = found["kl_bits"]
@@ -230,7 +230,7 @@ def quality_table(figures: dict[str, Any]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run what is not in the file yet, and print the table.
+    """Run what is not yet in the file, and print the table.
 
     Returns:
         Exit status, as the `logos-pl` command's.

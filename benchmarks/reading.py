@@ -1,4 +1,4 @@
-"""A sweep's reading against the least it can take, and its records and CSV files against the reading."""
+"""Times a sweep's reading against a lower bound, and its records and CSV files against the reading."""
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,7 +23,7 @@ FORWARD, FLOOR, READ, RECORDS, CSV = "forward", "floor", "read", "records", "csv
 
 
 class Subject(NamedTuple):
-    """What was swept, by what."""
+    """Model, prompts and lenses of the benchmark."""
 
     model: str
     num_blocks: int
@@ -38,26 +38,26 @@ class Subject(NamedTuple):
 
 
 class SweepTime(NamedTuple):
-    """Reading of some prompts at every row and token by every lens, and what became of it.
+    """Times of reading some prompts at every row and token with every lens, and of writing the results.
 
     Attributes:
-        prompts: Their number.
-        batches: Forward passes.
-        tokens: Tokens without padding.
-        lenses: Lenses.
-        rows: Rows.
+        prompts: Number of prompts.
+        batches: Number of forward passes.
+        tokens: Number of tokens without padding.
+        lenses: Number of lenses.
+        rows: Number of rows.
         readings: Lenses × rows × tokens.
-        forward_seconds: Median of the body alone, with the padding: no head, no hooks.
+        forward_seconds: Median time of the body alone, with padding: no head, no hooks.
         floor_seconds: The same with one product with the unembedding for each reading.
         read_seconds: `PromptReader.read`.
         read_to_forward: Ratio of the times.
         read_to_floor: Ratio of the times.
-        floor_flop: Counted in the matrix products and the attention.
-        read_flop: Likewise.
-        records: Records made of the reading: one per reading of a prompt's own token, and those of the next token.
-        csv_bytes: Their files.
+        floor_flop: Operations counted in the matrix products and the attention.
+        read_flop: The same for the reading.
+        records: Number of records: one per reading of a prompt's own token, and those of the next token.
+        csv_bytes: Size of the CSV files.
         records_seconds: `records_of`.
-        csv_seconds: Writing them with `RecordWriter`, to the disk.
+        csv_seconds: Time of writing them to disk with `RecordWriter`.
         records_to_read: Ratio of the times.
         csv_to_read: Ratio of the times.
     """
@@ -84,7 +84,7 @@ class SweepTime(NamedTuple):
 
 
 def measure_reading(reader: PromptReader, made: Sequence[PromptBatch], repeats: int, clock: Clock) -> SweepTime:
-    """All of it on the same batches, in turns."""
+    """Time everything on the same batches, alternately."""
     readings = [reader.read(batch) for batch in made]
     made_of_them = list(records(readings))
     with tempfile.TemporaryDirectory(prefix="logos-pl-sweep-") as folder:
@@ -107,7 +107,7 @@ def _forward(reader: PromptReader, made: Sequence[PromptBatch]) -> None:
 
 
 def _floor(reader: PromptReader, made: Sequence[PromptBatch]) -> Callable[[], None]:
-    """Forward pass and bare products, in blocks as large as the reader's, into memory that is there already."""
+    """Forward pass and bare products, in blocks as large as the reader's, into preallocated memory."""
     weight = reader.lenses["norm"].head.unembedding.weight
     vocab, width = weight.shape
     height = max(1, reader.block_bytes // (4 * vocab))
@@ -125,13 +125,13 @@ def _floor(reader: PromptReader, made: Sequence[PromptBatch]) -> Callable[[], No
 
 
 def records(readings: Iterable[BatchReading]) -> Iterator[PromptRecords]:
-    """The records of every prompt, batch by batch."""
+    """Make the records of every prompt, batch by batch."""
     for reading in readings:
         yield from records_of(reading, token_string, set(), False)
 
 
 def write(prompts: Iterable[PromptRecords], lenses: Iterable[str], folder: Path) -> None:
-    """The CSV files of a sweep, two for each lens, prompt by prompt."""
+    """Write the CSV files of a sweep, two per lens, prompt by prompt."""
     with ExitStack() as stack:
         writers = [
             (

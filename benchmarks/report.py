@@ -24,7 +24,7 @@ def plain(value: Any) -> Any:
 
 
 def machine_lines(machine: Machine, repeats: int, cpu_time: bool) -> str:
-    """Where the figures come from, and what the clock was."""
+    """Lines on the machine and the clock."""
     clock = "CPU times of the process" if cpu_time else "Times"
     return (
         f"{machine.cpu}, {machine.cores} cores, {machine.threads} threads; device {machine.device}; "
@@ -36,7 +36,7 @@ def machine_lines(machine: Machine, repeats: int, cpu_time: bool) -> str:
 
 
 def step_table(figures: StepFigures) -> str:
-    """Forward and steps."""
+    """Table of forward and steps."""
     rates = ", ".join(f"{name} {rate / 1e9:,.0f} GFLOP/s" for name, rate in figures.peaks_flop_per_s.items())
     head = (
         f"Training step against the forward pass: {figures.model}, {figures.num_blocks} blocks, d={figures.d_model}, "
@@ -66,7 +66,7 @@ def step_table(figures: StepFigures) -> str:
 
 
 def step_memory_table(memory: Sequence[StepMemory]) -> str:
-    """What is held, and what a step takes beyond; empty where nothing was measured."""
+    """Table of the memory held and the peaks of a step; empty if nothing was measured."""
     if not memory:
         return ""
     names = [
@@ -84,7 +84,7 @@ def step_memory_table(memory: Sequence[StepMemory]) -> str:
 
 
 def loss_table(times: Sequence[LossTime], memory: Sequence[LossMemory]) -> str:
-    """Time and peak memory of both losses; empty where neither was measured."""
+    """Tables of time and peak memory of both losses; empty if neither was measured."""
     return "\n\n".join(filter(None, (_loss_times(times), _loss_memory(memory))))
 
 
@@ -127,7 +127,7 @@ def _loss_memory(memory: Sequence[LossMemory]) -> str:
 
 
 def data_table(figures: DataFigures) -> str:
-    """The pipeline's rate."""
+    """Table of the rate of the data pipeline."""
     names = ["dataset", "tokenizer", "workers", "tokens timed", "first batch s", "tokens/s", "/ step with all rows"]
     row = [
         figures.dataset, figures.tokenizer, f"{figures.num_workers}", f"{figures.tokens:,}",
@@ -137,7 +137,7 @@ def data_table(figures: DataFigures) -> str:
 
 
 def table(names: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table, its first column to the left and the others to the right."""
+    """A Markdown table, with the first column left-aligned and the others right-aligned."""
     widths = [max(len(line[i]) for line in [names, *rows]) for i in range(len(names))]
     lines = [names, ["-" * (width - 1) + (":" if i else "-") for i, width in enumerate(widths)], *rows]
     return "\n".join(
@@ -149,17 +149,17 @@ def table(names: list[str], rows: list[list[str]]) -> str:
 
 
 def ms(seconds: float, digits: int = 1) -> str:
-    """Milliseconds."""
+    """Seconds formatted as milliseconds."""
     return f"{seconds * 1e3:,.{digits}f}"
 
 
 def mib(num_bytes: int) -> str:
-    """Whole MiB."""
+    """Bytes formatted as MiB, rounded."""
     return f"{num_bytes / MIB:,.0f}"
 
 
 def gflop(flop: int) -> str:
-    """Thousand millions of operations."""
+    """Operations formatted in units of 10⁹."""
     return f"{flop / 1e9:,.1f}"
 
 

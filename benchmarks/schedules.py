@@ -1,11 +1,11 @@
-"""Which schedule learns most for its time: fits under different settings, judged on the same text and short prompts.
+"""Compares schedules: fits under different settings, evaluated on the same text and short prompts against their time.
 
     python -m benchmarks.schedules --json demo.json         # the bundled demo, offline; an hour on an idle core
     python -m benchmarks.schedules --json demo.json --only "full: no"
 
-Every fit is `logos-pl fit` in a process of its own, and its time is that process's CPU time with one thread, its
-reading workers' included: on a busy machine it is still what an idle one would take. Results are added to the file as
-they come; fits that are in it already are not run again.
+Every fit is a separate `logos-pl fit` process. Its time is the CPU time of the process and its workers with one thread,
+so it does not depend on other load. Results are added to the file as they come; fits that are already in it are
+skipped.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.judge import Judge, unseen_sequences
+from benchmarks.evaluation import Evaluation, unseen_sequences
 from benchmarks.report import table
 from logos_pl.artifacts import load_tuned_lens
 from logos_pl.lenses.head import Head
@@ -29,7 +29,7 @@ SEQUENCES = 128  # of held-out text
 
 
 def grid(tokens: int, seq_len: int) -> dict[str, list[str]]:
-    """The settings compared: the default schedule, and it with one thing changed at a time."""
+    """Settings to compare: the default schedule, and variants with one change each."""
     budget = f"data.tokens={tokens}"
     changed = {
         "the same": [],
@@ -51,7 +51,7 @@ def grid(tokens: int, seq_len: int) -> dict[str, list[str]]:
 
 
 def budgets(tokens: list[int]) -> dict[str, list[str]]:
-    """Named schedules at several budgets."""
+    """The named schedules at several budgets."""
     return {
         f"{name}, {count:,} tokens": [f"schedule={name}", f"data.tokens={count}"]
         for count in tokens
@@ -60,7 +60,7 @@ def budgets(tokens: list[int]) -> dict[str, list[str]]:
 
 
 def fit(options: list[str], folder: Path) -> tuple[float, Path]:
-    """CPU seconds of one fit, and its artifact, which lies in ``folder``."""
+    """CPU seconds of one fit, and its artifact in ``folder``."""
     places = [f"trainer.default_root_dir={folder / 'logs'}", f"export.folder={folder / 'lenses'}"]
     fixed = ["trainer.accelerator=cpu", "model.bias_only=false", "early_stopping.patience=1000", *places]
     command = [sys.executable, "-m", "logos_pl", "fit", *(f"--{option}" for option in [*options, *fixed])]
@@ -73,7 +73,7 @@ def fit(options: list[str], folder: Path) -> tuple[float, Path]:
 
 
 def settings_table(figures: dict[str, Any]) -> str:
-    """Mean over the inner rows, by setting; the norm lens took no time."""
+    """Table of the mean over the inner rows, by setting; the norm lens takes no training time."""
     rows = []
     for name, found in figures.items():
         means = [f"{sum(rows) / len(rows):.3f}" for rows in found["kl_bits"].values()]
@@ -82,7 +82,7 @@ def settings_table(figures: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Run what is not in the file yet, and print the table."""
+    """Run what is not yet in the file, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, required=True, help="file that figures are added to")
     parser.add_argument("--model", default="demo", help="model, as for a fit")
@@ -95,11 +95,11 @@ def main() -> None:
     given = parser.parse_args()
     lm = FrozenLM.load(given.model)
     text = TextSettings(dataset=given.dataset, name=given.name, seq_len=given.seq_len)
-    judge = Judge(lm, unseen_sequences(text, given.model, SEQUENCES))
+    evaluation = Evaluation(lm, unseen_sequences(text, given.model, SEQUENCES))
     common = [f"model.model_id={given.model}", f"data.dataset={given.dataset}", f"data.seq_len={given.seq_len}"]
     common += [] if given.name is None else [f"data.name={given.name}"]
     figures = json.loads(given.json.read_text()) if given.json.exists() else {}
-    figures["norm lens"] = {"kl_bits": judge.kl_bits(NormLens(Head(lm.anatomy)))}
+    figures["norm lens"] = {"kl_bits": evaluation.kl_bits(NormLens(Head(lm.anatomy)))}
     for name, options in (grid(given.tokens, given.seq_len) | budgets(given.budgets)).items():
         if name in figures or (given.only and not any(name.startswith(words) for words in given.only)):
             continue
@@ -107,7 +107,7 @@ def main() -> None:
             seconds, artifact = fit([*common, *options], Path(folder))
             lens, provenance = load_tuned_lens(artifact, lm)
             tokens = provenance.budget.tokens
-            figures[name] = {"cpu_seconds": seconds, "tokens": tokens, "kl_bits": judge.kl_bits(lens)}
+            figures[name] = {"cpu_seconds": seconds, "tokens": tokens, "kl_bits": evaluation.kl_bits(lens)}
         given.json.write_text(json.dumps(figures, indent=1))
         print(f"{name}: {seconds:.0f} s", file=sys.stderr, flush=True)
     print(settings_table(figures))

@@ -1,4 +1,4 @@
-"""The command line: the sections of a fit's configuration that decide on the step, and what to measure them on."""
+"""Command line of the benchmarks: the sections of a fit's configuration that affect the step, and what to measure."""
 
 import copy
 import time
@@ -35,14 +35,14 @@ SMALL_VOCABULARIES = [8192, 32768]
 
 
 class RunSettings(NamedTuple):
-    """How anything is measured.
+    """How to measure.
 
     Attributes:
-        random_weights: Whether the model's weights are drawn, not read.
+        random_weights: Whether to use random weights instead of the model's.
         device: A device's name, or `auto`.
-        repeats: Rounds of every measurement.
-        cpu_time: Whether the clock is the process's own CPU time.
-        json: Where the figures are written, too.
+        repeats: Repeats of every measurement.
+        cpu_time: Whether to measure CPU time of the process instead of wall-clock time.
+        json: JSON file for the results.
     """
 
     random_weights: bool
@@ -53,21 +53,21 @@ class RunSettings(NamedTuple):
 
     @property
     def clock(self) -> Clock:
-        """What is read before and after."""
+        """The clock used for timing."""
         return time.process_time if self.cpu_time else time.perf_counter
 
 
 class Settings(NamedTuple):
-    """What the command line asks for.
+    """Parsed command line.
 
     Attributes:
         run: How it is measured.
-        schedule: What `auto` stands for.
+        schedule: Schedule that resolves `auto`.
         model: The frozen model, the lens and its training.
         data: The text and how it is read.
         tokenizer: Model whose tokenizer reads the text, and its revision.
-        loss: What the losses are compared on.
-        vocab_sizes: Vocabularies that the step is measured at; None is the model's own.
+        loss: Sizes on which the losses are compared.
+        vocab_sizes: Vocabulary sizes at which the step is measured; None for the model's own.
     """
 
     run: RunSettings
@@ -83,11 +83,11 @@ def parse(arguments: list[str] | None) -> Settings:
     """The settings.
 
     Raises:
-        InputError: They make no sense together.
+        InputError: They are inconsistent.
     """
     given = _parser().parse_args(arguments)
     run, model = measured(given), TuningSettings(**given.model)
-    data = TrainingTextSettings(**given.data, val_seqs=1)  # nothing is judged here; the least there can be
+    data = TrainingTextSettings(**given.data, val_seqs=1)  # nothing is evaluated here; the minimum
     vocab_sizes = given.vocab_sizes
     if vocab_sizes is None:
         vocab_sizes = SMALL_VOCABULARIES if model.model_id == SMALL else [None]
@@ -100,10 +100,10 @@ def parse(arguments: list[str] | None) -> Settings:
 
 
 def measured(given: Any) -> RunSettings:
-    """What every benchmark's command line says.
+    """Options common to all benchmarks.
 
     Raises:
-        InputError: It says nothing that can be measured.
+        InputError: There is nothing to measure.
     """
     if given.repeats < 1:
         raise InputError(f"--repeats is {given.repeats}: give 1 or more.")
@@ -111,10 +111,10 @@ def measured(given: Any) -> RunSettings:
 
 
 class FitConfig(ActionConfigFile):
-    """`--config FILE`: what a benchmark uses of a configuration; the commands' other options may stand there, too."""
+    """`--config FILE`: reads the options that a benchmark uses from a configuration and ignores others."""
 
     def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
-        """Take the file in.
+        """Read the file.
 
         Raises:
             InputError: It cannot be read as a configuration.
@@ -132,7 +132,7 @@ class FitConfig(ActionConfigFile):
 
 
 def add_run_arguments(parser: ArgumentParser) -> None:
-    """The options of every benchmark."""
+    """Add the options of every benchmark."""
     parser.add_argument("--config", action=FitConfig, help="configuration of a fit, such as configs/gpt2.yaml")
     parser.add_argument(
         "--random_weights", action="store_true", help="draw the weights; of models in configs/ no file is read"
@@ -156,7 +156,7 @@ def _parser() -> ArgumentParser:
         "--vocab_sizes",
         type=list[int] | None,
         default=None,
-        help="vocabularies to measure a model of random weights at; its own, where none are given",
+        help="vocabulary sizes at which to measure a random model; by default its own",
     )
     parser.add_argument("--schedule", **SCHEDULE._asdict())
     parser.add_class_arguments(TuningSettings, "model", instantiate=False, skip={"layers_per_step"})
@@ -171,12 +171,12 @@ def _made_in_memory(model_id: str, random_weights: bool) -> bool:
 
 
 def make_model(given: ModelSettings, run: RunSettings, vocab_size: int | None = None) -> FrozenLM:
-    """The model on its device: made in memory, drawn from its configuration, or loaded as a fit loads it.
+    """The model on its device: random, made from a built-in or its own configuration, or loaded as in a fit.
 
     Args:
         given: The frozen model.
-        run: Whether the weights are drawn, and where the model runs.
-        vocab_size: Vocabulary of a model of random weights; None: its own.
+        run: Whether to use random weights, and the device.
+        vocab_size: Vocabulary size of a random model; None: its own.
 
     Raises:
         InputError: The configuration or the weights cannot be had, no device has room, or the clock or the vocabulary
@@ -192,7 +192,7 @@ def make_model(given: ModelSettings, run: RunSettings, vocab_size: int | None = 
         config.get_text_config(decoder=True).vocab_size = vocab_size
     device = choose_device(shape_of(config), measure_memory(), override=run.device).device
     if run.cpu_time and device.type != "cpu":
-        raise InputError(f"--cpu_time says nothing of work on {device.type}: leave it out, or give --device cpu.")
+        raise InputError(f"--cpu_time does not measure work on {device.type}: leave it out, or give --device cpu.")
     if random:
         torch.manual_seed(316)
         with torch.device(device), quiet():
@@ -206,7 +206,7 @@ def make_model(given: ModelSettings, run: RunSettings, vocab_size: int | None = 
 
 
 def make_tuning(settings: Settings, lm: FrozenLM) -> TuningSettings:
-    """What a fit would train, every `auto` resolved.
+    """Training settings of a fit, with every `auto` resolved.
 
     Raises:
         InputError: It does not fit the model.
@@ -215,7 +215,7 @@ def make_tuning(settings: Settings, lm: FrozenLM) -> TuningSettings:
 
 
 def make_data(settings: Settings, lm: FrozenLM) -> TrainingText:
-    """The text with every `auto` resolved as a fit resolves it; nothing is read yet.
+    """Training text with every `auto` resolved as in a fit; nothing is read yet.
 
     Raises:
         InputError: It does not fit the model.

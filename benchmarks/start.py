@@ -1,7 +1,7 @@
-"""How soon `logos-pl` answers where nothing has to be loaded: `python -m benchmarks.start`.
+"""Measures how fast `logos-pl` answers if nothing has to be loaded: `python -m benchmarks.start`.
 
-Every command is a process of its own, as a shell would start it, and `python -c pass` is what such a process takes at
-least. They run in turns; each round gives its own ratios.
+Every command is a separate process, as started by a shell; `python -c pass` is the lower bound. Commands run
+alternately, and ratios are formed within each round.
 """
 
 import argparse
@@ -28,16 +28,16 @@ COMMANDS = {
     "logos-pl fti": (["-m", "logos_pl", "fti"], 2),
     "logos-pl hub --help": (["-m", "logos_pl", "hub", "--help"], 0),
 }
-"""Arguments of the interpreter, and the exit status, by what a user types; `fti` is a mistyped `fit`."""
+"""Arguments of the interpreter and expected exit status, by command; `fti` is a mistyped `fit`."""
 
 MAX_REPEATS = 10_000
 
 
 def start(arguments: list[str], status: int) -> None:
-    """Run the interpreter to its end.
+    """Run the interpreter.
 
     Raises:
-        RunError: It ends with another status than it should.
+        RunError: It ends with an unexpected status.
     """
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
     if done.returncode != status:
@@ -45,13 +45,13 @@ def start(arguments: list[str], status: int) -> None:
 
 
 def cpu_seconds_of_children() -> float:
-    """CPU time of all processes that this one has started and that have ended."""
+    """CPU time of all finished child processes."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def start_table(times: Times) -> str:
-    """Medians by command, and ratios to the least that a process takes."""
+    """Table of medians by command, and ratios to the lower bound."""
     rows = [
         [name, ms(median(seconds)), "1" if name == LEAST else as_text(ratio(times, name, LEAST))]
         for name, seconds in times.items()
@@ -60,7 +60,7 @@ def start_table(times: Times) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure and print.
+    """Measure and print the table.
 
     Returns:
         Exit status, as the `logos-pl` command's.

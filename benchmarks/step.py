@@ -26,18 +26,18 @@ from logos_pl.settings.lens import TuningSettings
 
 FORWARD, LOG = "forward", "log"
 LOGGED_STEPS = 10
-"""Steps from one reading of a fit's progress to the next, as the command line has it."""
+"""Steps between two progress updates of a fit."""
 
 
 class Forward(NamedTuple):
-    """The body alone: no head, no hooks.
+    """Measurement of the body alone: no head, no hooks.
 
     Attributes:
-        tokens: In the micro-batch.
-        seconds: Median.
-        tokens_per_s: Of the two.
-        flop: Counted.
-        mfu: Counted operations over time and peak.
+        tokens: Tokens in the micro-batch.
+        seconds: Median time.
+        tokens_per_s: Tokens per second.
+        flop: Counted operations.
+        mfu: Counted operations per second, as a fraction of the peak.
     """
 
     tokens: int
@@ -48,16 +48,16 @@ class Forward(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A whole training step, an optimiser step after each micro-batch included.
+    """Measurement of a training step with one micro-batch and one optimiser step.
 
     Attributes:
         rows: Rows trained.
         pairs: (row, position) pairs.
-        seconds: Median.
+        seconds: Median time.
         to_forward: Ratio to the body alone.
         tokens_per_s: Tokens read.
-        pairs_per_s: Pairs learned from.
-        added_flop: Counted operations beyond the body's.
+        pairs_per_s: Pairs of row and position trained on.
+        added_flop: Counted operations in addition to those of the body.
         lens_mfu: 4·d·V per pair, over the time beyond the body's and the peak; None where that time is lost in noise.
     """
 
@@ -72,7 +72,7 @@ class Step(NamedTuple):
 
 
 class StepFigures(NamedTuple):
-    """Forward and steps on the same micro-batch, measured in turns with the products that give the peaks.
+    """Forward and steps on the same micro-batch, timed alternately with the matrix products that give the peaks.
 
     Attributes:
         model: Its name.
@@ -80,15 +80,15 @@ class StepFigures(NamedTuple):
         d_model: Its width.
         vocab: Its vocabulary.
         dtype: Its number format.
-        head_dtype: That of the unembedding.
+        head_dtype: Number format of the unembedding.
         seq_len: Tokens per sequence.
         micro_batch_seqs: Sequences.
         positions_per_seq: Positions trained on in each.
-        rank: Of the translators.
-        peaks_flop_per_s: Best plain product by number format.
-        forward: The body alone.
-        steps: The training steps.
-        log_seconds: What progress and TensorBoard cost a step on average, every row's KL included.
+        rank: Rank of the translators.
+        peaks_flop_per_s: Rate of the best matrix product, by number format.
+        forward: Measurement of the body alone.
+        steps: Measurements of training steps.
+        log_seconds: Average cost per step of progress and TensorBoard, including every row's KL.
     """
 
     model: str
@@ -108,13 +108,13 @@ class StepFigures(NamedTuple):
 
 
 def row_counts(num_blocks: int) -> list[int]:
-    """One row, half of the inner rows, all of them."""
+    """Numbers of rows to measure: one, half of the inner rows, all of them."""
     inner = num_blocks - 1
     return sorted({1, max(1, inner // 2), inner})
 
 
 def make_batch(lm: FrozenLM, data: TrainingText) -> TextBatch:
-    """Random tokens, and positions as a fit draws them."""
+    """Random tokens, and positions as sampled by a fit."""
     text = data.settings
     size, positions = int(text.micro_batch_seqs), int(text.positions_per_seq)
     ids = torch.randint(0, lm.vocab_size, (size, text.seq_len), generator=torch.Generator().manual_seed(316))
@@ -127,7 +127,7 @@ class Training(NamedTuple):
 
     Attributes:
         module: The lens.
-        optimizer: The one that it configures itself.
+        optimizer: The optimiser it configures.
         step: Forward and backward over this many micro-batches, optimiser and schedule.
     """
 
@@ -137,11 +137,11 @@ class Training(NamedTuple):
 
 
 def make_training(lm: FrozenLM, tuning: TuningSettings, rows: int, batch: TextBatch) -> Training:
-    """Training of `rows` rows on one and the same micro-batch."""
+    """Training of `rows` rows on a fixed micro-batch."""
     module = TuningModule(replace(tuning, layers_per_step=rows)).to(lm.device)
     module.build(lm)
     module.to(lm.device)
-    # What the module asks its trainer for; a real one would add its loop to the time.
+    # Minimal stand-in for the trainer, as a real one would add its loop to the time.
     trainer = SimpleNamespace(datamodule=SimpleNamespace(total_steps=10**6), global_step=0)
     module.trainer = cast(Trainer, trainer)
     made = cast(dict[str, Any], module.configure_optimizers())
@@ -159,7 +159,7 @@ def make_training(lm: FrozenLM, tuning: TuningSettings, rows: int, batch: TextBa
 
 
 def measure_step(lm: FrozenLM, tuning: TuningSettings, data: TrainingText, repeats: int, clock: Clock) -> StepFigures:
-    """Forward, the steps, what is logged, and the plain products, in turns."""
+    """Time forward, steps, logging and matrix products alternately."""
     batch = make_batch(lm, data)
     made = {rows: make_training(lm, tuning, rows, batch) for rows in row_counts(lm.num_blocks)}
     module = made[max(made)].module
@@ -192,7 +192,7 @@ def measure_step(lm: FrozenLM, tuning: TuningSettings, data: TrainingText, repea
 
 @contextmanager
 def logging_of(module: TuningModule, batch: TextBatch) -> Iterator[Callable[[], None]]:
-    """What a fit's progress does in `LOGGED_STEPS` steps: from one reading, written to TensorBoard, to the next."""
+    """Work of a fit's progress over `LOGGED_STEPS` steps: one update, written to TensorBoard."""
     with tempfile.TemporaryDirectory(prefix="logos-pl-log-") as folder:
         progress, logger = FitProgress(every_n_steps=LOGGED_STEPS), TensorBoardLogger(folder)
         progress.disable()
@@ -222,7 +222,7 @@ def _name(rows: int) -> str:
 
 
 def _plain_products(lm: FrozenLM, module: TuningModule, batch: TextBatch) -> list[Product]:
-    """For the lens a product like its own, for the body one of a gated MLP's shape; both with a large square."""
+    """Matrix products for the peaks: of the lens's shape, of a gated MLP's shape for the body, and a large square."""
     vocab, d_head = module.head.unembedding.weight.shape
     pairs = (lm.num_blocks - 1) * batch.positions.numel()
     return list(

@@ -1,6 +1,6 @@
-"""Memory of a training step: what the model and the lens hold, and what a step takes beyond that.
+"""Memory of a training step: model and lens, and the peak of a step in addition to them.
 
-On the CPU the latter is measured in a process of its own, one kind of work after the other.
+On the CPU each peak is measured in its own process.
 """
 
 import sys
@@ -17,18 +17,18 @@ from logos_pl.data.packed_text import TextBatch
 from logos_pl.lm.frozen import FrozenLM
 
 ACCUMULATED = 4
-"""Micro-batches of the step that accumulates gradients."""
+"""Number of micro-batches of the step with gradient accumulation."""
 
 
 class StepMemory(NamedTuple):
-    """Bytes at one vocabulary, all rows trained.
+    """Bytes at one vocabulary size, with all rows trained.
 
     Attributes:
-        vocab: Its size.
-        model_bytes: The frozen model, and the head's copy in fp32 where there is one; counted.
+        vocab: Vocabulary size.
+        model_bytes: The frozen model, and the fp32 copy of the head if there is one; counted.
         lens_bytes: Translators and bias-only lens, and AdamW's moments of both; counted.
-        forward_peak_bytes: Most that the body alone takes beyond the model.
-        step_peak_bytes: Most that a step takes beyond model, lens and moments, its gradients included.
+        forward_peak_bytes: Peak of the body alone, in addition to the model.
+        step_peak_bytes: Peak of a step with its gradients, in addition to model, lens and moments.
         accumulated_peak_bytes: The same for a step of four micro-batches.
     """
 
@@ -41,13 +41,13 @@ class StepMemory(NamedTuple):
 
 
 def measure_memory(settings: Settings, arguments: list[str], lm: FrozenLM, vocab_size: int | None) -> StepMemory:
-    """Memory at one vocabulary.
+    """Measure the memory at one vocabulary size.
 
     Args:
-        settings: What was asked for.
-        arguments: The same as the command line's words, for a process of its own.
-        lm: The model; measured itself where memory is counted in this process.
-        vocab_size: What it was made with.
+        settings: Settings of the run.
+        arguments: The command line, for a child process.
+        lm: The model; used directly if memory is measured in this process.
+        vocab_size: Its vocabulary size.
 
     Raises:
         InputError: Memory cannot be measured on this device.
@@ -67,7 +67,7 @@ def measure_memory(settings: Settings, arguments: list[str], lm: FrozenLM, vocab
 
 
 def storage_bytes(tensors: Iterable[Tensor]) -> int:
-    """Bytes of all tensors, shared ones once."""
+    """Bytes of all tensors, counting shared ones once."""
     return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
 
 
@@ -78,13 +78,13 @@ def prepare(settings: Settings, lm: FrozenLM) -> tuple[Training, TextBatch]:
 
 
 def peaks_here(lm: FrozenLM, training: Training, batch: TextBatch) -> list[int]:
-    """In this process: the body alone, a step, a step that accumulates."""
+    """Measure in this process: the body alone, a step, and a step with gradient accumulation."""
     works = [
         lambda: lm.body(batch.input_ids),
         lambda: training.step(1),
         lambda: training.step(ACCUMULATED),
     ]
-    # The moments, library workspaces and code are there from the first step on.
+    # The first step allocates moments, library workspaces and code.
     training.step(1)
     return [peak_here(work, lm.device) for work in works]
 

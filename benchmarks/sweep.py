@@ -1,4 +1,4 @@
-"""What a sweep costs on this machine: `python -m benchmarks.sweep [--config FILE] [--random_weights] [--json FILE]`.
+"""The cost of a sweep on this machine: `python -m benchmarks.sweep [--config FILE] [--random_weights] [--json FILE]`.
 
 1. Reading prompts at every row and token with the norm lens and a tuned lens, against the forward pass of the same
    batches with one bare product with the unembedding for each lens, row and token.
@@ -25,7 +25,7 @@ from logos_pl.sweeps.reader import PromptReader
 
 
 class SweepFigures(NamedTuple):
-    """All of a run; what could not be had is empty, and ``not_measured`` says why."""
+    """Results of a run; what could not be measured is empty, and ``not_measured`` says why."""
 
     machine: Machine
     repeats: int
@@ -37,10 +37,10 @@ class SweepFigures(NamedTuple):
 
 
 def measure(settings: SweepSettings, arguments: list[str]) -> SweepFigures:
-    """Times of every number of prompts, then peak memory of every number of prompts.
+    """Measure times, then peak memory, for every number of prompts.
 
     Raises:
-        LogosError: The model cannot be had, or the prompts do not fit it.
+        LogosError: The model is not available, or the prompts do not fit it.
     """
     load = load_average()
     run = settings.run
@@ -90,7 +90,7 @@ def text(figures: SweepFigures) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, print, write.
+    """Measure, print and write the results.
 
     Returns:
         Exit status, as the `logos-pl` command's.

@@ -1,4 +1,4 @@
-"""Peak memory of a sweep beyond the loaded model: reading, records and CSV files, batch by batch as it writes them."""
+"""Peak memory of a sweep in addition to the model: reading, records and CSV files, written batch by batch."""
 
 import sys
 import tempfile
@@ -17,7 +17,7 @@ from logos_pl.sweeps.reader import PromptReader
 
 
 class SweepMemory(NamedTuple):
-    """Peak bytes beyond the model for a number of prompts, with the tokens that the largest batch holds."""
+    """Peak bytes in addition to the model for a number of prompts, with the tokens in the largest batch."""
 
     prompts: int
     batches: int
@@ -27,13 +27,13 @@ class SweepMemory(NamedTuple):
 
 
 def measure_memory(settings: SweepSettings, arguments: list[str], reader: PromptReader, count: int) -> SweepMemory:
-    """One number of prompts.
+    """Measure one number of prompts.
 
     Args:
-        settings: What was asked for.
-        arguments: The same as the command line's words, for a process of its own.
-        reader: Reads where memory is counted in this process.
-        count: Prompts.
+        settings: Settings of the run.
+        arguments: The command line, for a child process.
+        reader: Used if memory is measured in this process.
+        count: Number of prompts.
 
     Raises:
         InputError: Memory cannot be measured on this device.
@@ -49,9 +49,11 @@ def measure_memory(settings: SweepSettings, arguments: list[str], reader: Prompt
 
 
 def peak_of_sweep(reader: PromptReader, made: list[PromptBatch]) -> int:
-    """In this process, beyond the model and the tokens."""
+    """Measure in this process, in addition to the model and the tokens."""
     few = PromptSetting(min_tokens=2, max_tokens=2)
-    _sweep(reader, make_batches(few, 1, reader.lm.vocab_size))  # library workspaces and code are nobody's readings
+    _sweep(
+        reader, make_batches(few, 1, reader.lm.vocab_size)
+    )  # excludes library workspaces and code from the measurement
     return peak_here(lambda: _sweep(reader, made), reader.lm.device)
 
 

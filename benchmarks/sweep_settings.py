@@ -1,4 +1,4 @@
-"""The command line of the sweep's benchmark: the model of a configuration, and what to measure on it."""
+"""Command line of the sweep benchmark: the model of a configuration, and what to measure."""
 
 from dataclasses import fields
 from typing import NamedTuple
@@ -12,13 +12,13 @@ from logos_pl.settings.lens import LensSettings, OptimSettings, TuningSettings
 
 
 class SweepSettings(NamedTuple):
-    """What the command line asks for.
+    """Parsed command line.
 
     Attributes:
-        run: How it is measured.
+        run: How to measure.
         model: The frozen model, and the rank of the lens.
-        prompts: What the sweep is measured on.
-        vocab_size: Vocabulary of a model of random weights; None: its own.
+        prompts: Numbers and lengths of the prompts.
+        vocab_size: Vocabulary size of a random model; None: its own.
     """
 
     run: RunSettings
@@ -31,7 +31,7 @@ def parse(arguments: list[str] | None) -> SweepSettings:
     """The settings.
 
     Raises:
-        InputError: They make no sense.
+        InputError: They are inconsistent.
     """
     given = _parser().parse_args(arguments)
     return SweepSettings(

@@ -1,4 +1,4 @@
-"""Wall-clock times of things that are compared, taken in turns so that a change of load meets all of them alike."""
+"""Times variants alternately, so that a change of load affects all of them equally."""
 
 import statistics
 import time
@@ -14,7 +14,7 @@ Times = dict[str, list[float]]
 
 
 class Ratio(NamedTuple):
-    """Quotient of two variants, formed within each round; the table's times are medians of their own."""
+    """Ratio of two variants, formed within each round; unlike the times in the table, which are separate medians."""
 
     median: float
     lowest: float
@@ -24,14 +24,14 @@ class Ratio(NamedTuple):
 def alternate(
     variants: Variants, repeats: int, device: torch.device, warm_up: int = 1, clock: Clock = time.perf_counter
 ) -> Times:
-    """Time every variant once per round; each round starts with another one.
+    """Time every variant once per round; each round starts with a different one.
 
     Args:
-        variants: What to time.
-        repeats: Rounds.
-        device: Where the work is done; the clock is read when it is finished.
-        warm_up: Untimed runs of each variant before.
-        clock: What to read: the wall clock, or the process's own CPU time, `time.process_time`.
+        variants: Functions to time, by name.
+        repeats: Number of rounds.
+        device: Device of the work, which is synchronised before reading the clock.
+        warm_up: Number of untimed runs of each variant first.
+        clock: Clock: wall-clock time, or CPU time of the process (`time.process_time`).
     """
     names = list(variants)
     for name in names * warm_up:
@@ -45,7 +45,7 @@ def alternate(
 
 
 def ratio(times: Times, one: str, other: str) -> Ratio:
-    """Time of ``one`` over time of ``other``, round by round."""
+    """Ratio of the times of ``one`` and ``other``, per round."""
     quotients = [a / b for a, b in zip(times[one], times[other], strict=True)]
     return Ratio(statistics.median(quotients), min(quotients), max(quotients))
 

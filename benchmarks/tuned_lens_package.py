@@ -1,9 +1,9 @@
-"""Our training step against one of the `tuned-lens` package: `python -m benchmarks.tuned_lens_package`.
+"""Times our training step against that of the `tuned-lens` package: `python -m benchmarks.tuned_lens_package`.
 
-Its step is that of its own `train_loop` (0.2.0): the whole model with all hidden states and logits; then, one row
-after the other, its lens, KL(P_final ‖ P_row) over every position and the backward pass; last, the clipped step of its
-default optimiser. Lens and loss run under autocast to bfloat16, as there; the same in float32 is measured, too. Both
-sides read the same sequences with the same frozen model.
+The package's step is that of its `train_loop` (0.2.0): the full model with all hidden states and logits; then, for each
+row, its lens, KL(P_final ‖ P_row) over every position and the backward pass; finally, a step of its default optimiser
+with clipping. Lens and loss run under autocast to bfloat16, as in the package, and in float32 for comparison. Both use
+the same sequences and the same frozen model.
 """
 
 import importlib
@@ -37,15 +37,15 @@ OURS, THEIRS, THEIRS_FP32 = "ours", f"{PACKAGE}, autocast to bfloat16", f"{PACKA
 
 
 class PackageStep(NamedTuple):
-    """One kind of step.
+    """Measurement of one kind of step.
 
     Attributes:
-        name: Whose, and how.
+        name: Implementation and number format.
         rows: Rows trained.
         pairs: (row, position) pairs learned from.
-        parameters: Numbers trained.
-        seconds: Median.
-        to_ours: Over our step, round by round; None for our own.
+        parameters: Number of trained parameters.
+        seconds: Median time.
+        to_ours: Ratio to our step, per round; None for ours.
     """
 
     name: str
@@ -57,16 +57,16 @@ class PackageStep(NamedTuple):
 
 
 class PackageFigures(NamedTuple):
-    """Steps on the same sequences, measured in turns.
+    """Steps on the same sequences, timed alternately.
 
     Attributes:
-        version: Of the package.
+        version: Version of the package.
         model: Its name.
         num_blocks: Its blocks.
         d_model: Its width.
         vocab: Its vocabulary.
         dtype: Its number format.
-        seqs: Sequences in the batch.
+        seqs: Number of sequences in the batch.
         seq_len: Tokens in each.
         steps: Ours first.
     """
@@ -85,17 +85,17 @@ class PackageFigures(NamedTuple):
 def measure_package(
     lm: FrozenLM, tuning: TuningSettings, data: TrainingText, repeats: int, clock: Clock = time.perf_counter
 ) -> PackageFigures:
-    """Our step with all rows and the package's, in turns.
+    """Time our step with all rows and the package's, alternately.
 
     Args:
         lm: The frozen model.
-        tuning: What is trained, every `auto` resolved.
-        data: The text, every `auto` resolved.
-        repeats: Rounds.
-        clock: What to read.
+        tuning: Training settings, with every `auto` resolved.
+        data: The text, with every `auto` resolved.
+        repeats: Number of rounds.
+        clock: Clock for timing.
 
     Raises:
-        InputError: The package is not installed, or knows no model of this kind.
+        InputError: The package is not installed, or does not support the model.
     """
     made = {name: make_package_lens(lm) for name in (THEIRS, THEIRS_FP32)}
     batch = make_batch(lm, data)
@@ -120,7 +120,7 @@ def measure_package(
 
 
 def make_package_lens(lm: FrozenLM) -> Any:
-    """The package's lens of a model, untrained."""
+    """An untrained lens of the package for a model."""
     try:
         package = importlib.import_module("tuned_lens")
     except ImportError as error:
@@ -137,13 +137,13 @@ def make_package_lens(lm: FrozenLM) -> Any:
 def make_package_step(
     lm: FrozenLM, lens: Any, input_ids: Tensor, autocast: torch.dtype | None
 ) -> Callable[[], list[float]]:
-    """A step of the package's train loop with its defaults; it gives the loss of every row, in nats.
+    """A step of the package's train loop with its defaults; returns the loss of every row in nats.
 
     Args:
         lm: The frozen model.
         lens: The package's lens.
-        input_ids: The sequences, of which every position counts.
-        autocast: What lens and loss are cast to; None: nothing is cast.
+        input_ids: The sequences; the loss uses every position.
+        autocast: Number format of lens and loss under autocast; None: no autocast.
     """
     trained = [parameter for parameter in lens.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-3)
@@ -174,7 +174,7 @@ def _count(trained: Any) -> int:
 
 
 def package_table(figures: PackageFigures) -> str:
-    """The steps side by side."""
+    """Table of the steps."""
     head = (
         f"Training step against that of the {PACKAGE} package ({figures.version}): {figures.model}, "
         f"{figures.num_blocks} blocks, d={figures.d_model},\nV={figures.vocab}, {figures.dtype}; both read the same "
@@ -192,7 +192,7 @@ def package_table(figures: PackageFigures) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, print, write.
+    """Measure, print and write the results.
 
     Returns:
         Exit status, as the `logos-pl` command's.

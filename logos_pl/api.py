@@ -19,7 +19,7 @@ from logos_pl.artifacts.provenance import Provenance
 from logos_pl.artifacts.tuned_lens import load_lenses
 from logos_pl.artifacts.tuned_lens_format import load_imported_lens
 from logos_pl.data.prompt_types import Prompt
-from logos_pl.data.prompts import TOKENS_PER_BATCH, ask, batches, remarks
+from logos_pl.data.prompts import TOKENS_PER_BATCH, batches, remarks, tokenize_prompt
 from logos_pl.data.token_strings import TokenStrings
 from logos_pl.data.tokenizing import Tokenizer
 from logos_pl.errors import InputError
@@ -270,15 +270,15 @@ def sweep(
     if unknown:
         raise InputError(f"There is no lens named {unknown[0]!r}: name them among {', '.join(swept())}.")
     named = {"norm": norm_lens(model)} | dict(lenses or {})
-    asked = [ask(model.tokenizer, prompt, model.context_length, model.vocab_size) for prompt in _prompts(prompts)]
-    for remark in remarks(asked):
+    tokenized = [tokenize_prompt(model.tokenizer, p, model.context_length, model.vocab_size) for p in _prompts(prompts)]
+    for remark in remarks(tokenized):
         warnings.warn(f"{model.model_id}: {remark}", stacklevel=2)
     direct = DirectLogitAttribution(model, named["norm"].head) if attribution else None
     reader, strings = PromptReader(model, named, attribution=direct), TokenStrings(model.tokenizer)
     special, tied = set(model.tokenizer.all_special_ids), model.tied_embeddings
     read = [
         records
-        for batch in batches(asked, TOKENS_PER_BATCH)
+        for batch in batches(tokenized, TOKENS_PER_BATCH)
         for records in records_of(reader.read(batch), strings, special, tied)
     ]
     return Sweep(read)
@@ -295,5 +295,5 @@ def _prompts(given: Sequence[str | tuple[str, str] | Prompt]) -> list[Prompt]:
     names = [(prompt.prompt_id, prompt.variant) for prompt in prompts]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise InputError(f"Two prompts are called {twice[0]} ({twice[1]}): give every prompt an id of its own.")
+        raise InputError(f"Two prompts are called {twice[0]} ({twice[1]}): give every prompt its own id.")
     return prompts

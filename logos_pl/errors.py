@@ -79,6 +79,6 @@ def state_of_a_checkpoint(what: str) -> Iterator[None]:
         yield
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise InputError(
-            f"The checkpoint's {what} is not what a fit writes ({type(error).__name__}: {error}): give another "
+            f"The checkpoint's {what} is invalid ({type(error).__name__}: {error}): give another "
             "checkpoint, or start again."
         ) from error

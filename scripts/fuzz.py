@@ -1,11 +1,11 @@
-"""Give logos-pl malformed inputs of every kind, and see that each ends in one clear sentence and a status of its own.
+"""Run logos-pl on malformed inputs of every kind and check that each ends in one clear message and a valid exit status.
 
     python scripts/fuzz.py --cases 10000                        # all kinds by their shares, on all processors
     python scripts/fuzz.py --kind config --case 17 --seed 0     # one case, with what it said
 
-A case is a function of kind, number and seed. It starts from a copy of a folder with one whole thing of everything,
-has something in it damaged, and runs a command in a process of its own, with limits of time and memory. What counts as
-a fault is in `fuzzing/verdict.py`. Exit status: 0 without faults, else 1. Linux only.
+A case is a function of kind, number and seed. It copies a folder with a valid example of every input, damages
+something in it, and runs a command in a separate process with limits on time and memory. `fuzzing/verdict.py` defines
+what counts as a fault. Exit status: 0 without faults, else 1. Linux only.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
-# Before torch and the Hub's client are loaded. Relative: each case has a cache in its own working folder.
+# Set before torch and the Hub's client are loaded. Relative: each case has a cache in its own working folder.
 os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": "cache", "TOKENIZERS_PARALLELISM": "false"}
 os.environ |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "CUDA_VISIBLE_DEVICES": "", "MPLBACKEND": "agg"}
 
@@ -43,7 +43,7 @@ PROGRESS_SECONDS = 20
 
 
 class Result(NamedTuple):
-    """What came of a case."""
+    """Result of a case."""
 
     kind: str
     number: int
@@ -57,7 +57,7 @@ class Result(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What all cases of a run share."""
+    """State shared by all cases of a run."""
 
     pristine: Path
     seed: int
@@ -87,10 +87,10 @@ def run_case(plan: Plan, name: str, number: int) -> Result:
 
 
 def prepare(folder: Path) -> None:
-    """Make the pristine folder in a child, and load here what that loaded, so that no case has to.
+    """Make the pristine folder in a child process, and import here the modules it imported, so that no case has to.
 
     Raises:
-        SystemExit: Something failed although nothing was malformed.
+        SystemExit: A command failed on valid input.
     """
     logs = folder.parent / "making"
     logs.mkdir()
@@ -101,7 +101,7 @@ def prepare(folder: Path) -> None:
 
     outcome = child.run(made, folder.parent, logs, child.Limits(600, 300, 4096))
     if outcome.status != 0:
-        sys.exit(f"The folder that all cases start from could not be made:\n{outcome.out}\n{outcome.err}")
+        sys.exit(f"The folder from which all cases start could not be made:\n{outcome.out}\n{outcome.err}")
     for name in (logs / "modules").read_text().splitlines():
         if name not in sys.modules:
             with contextlib.suppress(ImportError):
@@ -109,11 +109,11 @@ def prepare(folder: Path) -> None:
     gc.collect()
     gc.freeze()  # a collection in a child would touch, and so copy, all that the parent holds
     if threading.active_count() > 1:
-        sys.exit("Something that was loaded has started a thread, and a process that forks has to have one.")
+        sys.exit("An imported module has started a thread, but a process that forks must have only one.")
 
 
 def shares(kinds: Sequence[str], cases: int) -> list[tuple[str, int]]:
-    """How many cases of each kind make up a number, by the kinds' shares; numbered, the kinds mixed."""
+    """Cases of a run of a given length: numbered, by the shares of the kinds, in mixed order."""
     total = sum(KINDS[name].share for name in kinds)
     counts = {name: max(1, round(cases * KINDS[name].share / total)) for name in kinds}
     numbered = [(number / count, name, number) for name, count in counts.items() for number in range(count)]
@@ -125,24 +125,24 @@ def _run(given: tuple[Plan, str, int]) -> Result:
 
 
 def run_all(plan: Plan, cases: list[tuple[str, int]], processes: int) -> Iterator[Result]:
-    """All cases, each in a process of its own, several at a time."""
+    """Run all cases, each in its own process, several in parallel."""
     given = [(plan, name, number) for name, number in cases]
     if processes == 1:
         yield from map(_run, given)
         return
-    # Not a Pool, whose processes are daemons: a case whose text is read by workers could have none.
+    # Not a Pool: its processes are daemons, so that a case could not start data workers.
     with ProcessPoolExecutor(processes, mp_context=get_context("fork")) as executor:
         for done in as_completed([executor.submit(_run, one) for one in given]):
             yield done.result()
 
 
 def replay(result: Result, seed: int) -> str:
-    """The command that runs a case again."""
+    """The command that reproduces a case."""
     return f"python scripts/fuzz.py --kind {json.dumps(result.kind)} --case {result.number} --seed {seed}"
 
 
 def report(results: list[Result]) -> str:
-    """A table with a line per kind: cases, how they ended, faults, time."""
+    """Table with a line per kind: cases, exit statuses, faults, time."""
     by_kind: dict[str, list[Result]] = defaultdict(list)
     for result in results:
         by_kind[result.kind].append(result)
@@ -183,7 +183,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--cases", type=int, default=1000, help="how many, over all kinds (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="other cases for another seed (default: %(default)s)")
     parser.add_argument("--kind", nargs="+", choices=list(KINDS), default=list(KINDS), help="these kinds alone")
-    parser.add_argument("--case", type=int, help="run this one case of the kind, and print what it says")
+    parser.add_argument("--case", type=int, help="run only this case of the kind and print its output")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="at a time (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=child.Limits().seconds, help="limit (default: %(default)s)")
     parser.add_argument("--log", type=Path, help="write every result to this file, as JSON lines")

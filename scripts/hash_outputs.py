@@ -4,8 +4,9 @@
     python scripts/hash_outputs.py after.json           # at another
     python scripts/hash_outputs.py --compare before.json after.json
 
-A refactor keeps every hash; a change of mathematics shows which outputs it touches. Times, commits of this repository
-and the hashes of other files are left out of JSON and Markdown; tensors are hashed by name, dtype, shape and bytes.
+A refactor keeps every hash; a change of the mathematics shows in the outputs it affects. Times, commits of this
+repository and the hashes of other files are left out of JSON and Markdown. Tensors are hashed by name, dtype, shape and
+bytes.
 About a minute on two cores.
 """
 
@@ -33,11 +34,11 @@ COMMANDS: dict[str, list[str]] = {
     "validate": [*CONFIG, *TEXT],
     "test": [*CONFIG, *TEXT, "--data.test_seqs", "16"],
 }
-"""Each command's arguments; `test` ends with status 3, as the lens does not pass its gates."""
+"""Arguments of each command; `test` ends with status 3, as the lens fails a gate."""
 
 VOLATILE = {"started", "finished", "git_sha", "sha256", "environment", "seconds", "project_version", "weights_sha256",
             "rotation_sha256", "content_sha256", "tl_version", "timestamp"}  # fmt: skip
-"""Keys of JSON that differ between two runs or two commits of the same program."""
+"""JSON keys whose values differ between two runs or two commits of the same program."""
 
 STAMP = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|\+00:00| UTC)?|\b[0-9a-f]{40,64}\b|\b[0-9a-f]{12}…"
@@ -75,7 +76,7 @@ def run_all(folder: Path) -> dict[str, str]:
 
 
 def run(folder: Path, *command: str) -> str:
-    """What a command prints; anything but success or a gate that was not passed ends this script."""
+    """Output of a command; any exit status other than success or a failed gate ends this script."""
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
@@ -92,7 +93,7 @@ def run(folder: Path, *command: str) -> str:
 
 
 def hash_file(path: Path) -> str:
-    """The hash of what a file says, without what differs between two runs."""
+    """Hash of a file's contents without what differs between runs."""
     if path.suffix == ".pt":
         return hash_tensors(path)
     if path.suffix == ".json":
@@ -103,7 +104,7 @@ def hash_file(path: Path) -> str:
 
 
 def hash_tensors(path: Path) -> str:
-    """The hash of a state dict: names, dtypes, shapes, bytes."""
+    """Hash of a state dict: names, dtypes, shapes, bytes."""
     found = hashlib.sha256()
     for name, tensor in sorted(torch.load(path, weights_only=True).items()):
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -131,7 +132,7 @@ def digest(data: bytes) -> str:
 
 
 def compare(before: dict[str, str], after: dict[str, str]) -> int:
-    """Print what differs; 1 where anything does."""
+    """Print the differences; returns 1 if there are any."""
     different = [name for name in before if name in after and before[name] != after[name]]
     for title, names in (
         ("other content", different),

@@ -2,8 +2,8 @@
 
     python scripts/make_demo.py [--out logos_pl/demo]
 
-Takes about 7 minutes on two free cores (the card holds the seconds of the shipped run), reads nothing but
-scripts/demo_facts, needs no network. Same machine and versions, same bytes: text, tokenizer and weights come from one
+Takes about 7 minutes on two free cores (the card records the time of the shipped run), reads only scripts/demo_facts
+and needs no network. The same machine and versions give the same bytes: text, tokenizer and weights come from one
 seed, one number of threads and deterministic kernels; only the seconds in the card differ.
 """
 
@@ -33,7 +33,7 @@ HELD_OUT_EVERY = 50  # one document in so many is kept from the training and mea
 
 
 def say(message: str) -> None:
-    """Progress, to standard error."""
+    """Print progress to standard error."""
     print(message, file=sys.stderr, flush=True)
 
 
@@ -87,7 +87,7 @@ def measure(
     out: Path, held_out: list[torch.Tensor], train_loss: float, documents: list[str], encoded: list[torch.Tensor],
     started: float,
 ) -> Measured:  # fmt: skip
-    """Everything the card reports, measured on the files as written (bf16 weights, float32 arithmetic)."""
+    """Measure everything the card reports on the written files (bf16 weights, float32 arithmetic)."""
     model = LlamaForCausalLM.from_pretrained(out / "model", dtype=torch.float32).eval()
     tokenizer = PreTrainedTokenizerFast.from_pretrained(out / "model")
     templates = ("The capital of {c} is {a}.", "The capital of {c} is called simply {a}.")

@@ -1,4 +1,4 @@
-"""Make the golden files of the tests of imported lenses, with the `tuned-lens` package itself (0.2.0).
+"""Make the golden files for the tests of imported lenses with the `tuned-lens` package (0.2.0).
 
     pip install --no-deps --target DIR tuned-lens && rm -r DIR/tests     # the wheel brings a package named tests
     PYTHONPATH=.:DIR python scripts/make_tuned_lens_golden.py tests/golden/tuned_lens

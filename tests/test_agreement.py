@@ -50,11 +50,11 @@ def test_what_no_process_refuses_each_has(tmp_path: Path) -> None:
     assert in_two_processes(tmp_path / "store", lambda rank: look(True)) == ["something", "something"]
 
 
-def test_processes_that_have_settled_something_else_are_told_what(tmp_path: Path) -> None:
-    def settle(rank: int) -> None:
+def test_processes_that_have_resolved_something_else_are_told_what(tmp_path: Path) -> None:
+    def resolve(rank: int) -> None:
         refuse_different({"dtype": "float32", "micro_batch_seqs": 8 if rank == 0 else 16})
 
-    kind, message, everywhere = in_two_processes(tmp_path / "store", settle)[1]
+    kind, message, everywhere = in_two_processes(tmp_path / "store", resolve)[1]
     assert (kind, everywhere) == (RunError, True)
     assert message.startswith(
         "The processes of the run differ: micro_batch_seqs is 8 in the first and 16 in process 1; set it explicitly"

@@ -8,9 +8,7 @@ from logos_pl.errors import InputError, causes, first_sentence, state_of_a_check
 )
 def test_a_part_of_a_checkpoint_that_no_fit_wrote_is_named(damage: Exception) -> None:
     with (
-        pytest.raises(
-            InputError, match=r"^The checkpoint's place in the text is not what a fit writes .*start again\.$"
-        ),
+        pytest.raises(InputError, match=r"^The checkpoint's place in the text is invalid .*start again\.$"),
         state_of_a_checkpoint("place in the text"),
     ):
         raise damage

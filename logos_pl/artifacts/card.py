@@ -1,4 +1,4 @@
-"""The model card of a tuned lens: ``README.md`` for people, with the front matter the Hub reads."""
+"""The model card of a tuned lens: ``README.md`` with the front matter that the Hub reads."""
 
 import json
 import re
@@ -95,9 +95,7 @@ def _facts(p: Provenance, num_bytes: int, release: Release | None) -> str:
 def _bias_only(p: Provenance) -> dict[str, str]:
     if p.bias_only is None:
         return {}
-    return {
-        "Bias-only lens": f"`{p.bias_only.file}`, bias and temperature alone: {p.bias_only.parameters:,} parameters"
-    }
+    return {"Bias-only lens": f"`{p.bias_only.file}`, {p.bias_only.parameters:,} parameters"}
 
 
 def _kl_table(p: Provenance) -> str:
@@ -114,7 +112,7 @@ def _kl_table(p: Provenance) -> str:
     rows = [
         [f"{percentile}%", str(at.row), *side_by_side(at.norm, at.tuned)] for percentile, at in p.val_kl_bits.items()
     ]
-    return table(header, rows) + "\nMean over held-out positions, in bits; `norm` is the head without the lens.\n"
+    return table(header, rows) + "\nMean over held-out positions, in bits; `norm` is the norm lens (logit lens).\n"
 
 
 def _gates(p: Provenance, published: bool) -> list[str]:
@@ -123,10 +121,10 @@ def _gates(p: Provenance, published: bool) -> list[str]:
         if not published:
             return []
         depths = f"![KL divergence at the depth percentiles]({DEPTH_FIGURE_FILE})\n"
-        return [depths, "## Gates: not judged\n", "No test has passed a verdict on this lens.\n"]
-    judged = p.acceptance
-    verdict = "passed" if judged.passed else "not passed"
-    note = ", calibration-only" if judged.calibration_only else ""
+        return [depths, "## Gates: not evaluated\n", "This lens has not been evaluated with `logos-pl test`.\n"]
+    acceptance = p.acceptance
+    verdict = "passed" if acceptance.passed else "not passed"
+    note = ", calibration-only" if acceptance.calibration_only else ""
     rows = [
         [
             letter,
@@ -135,24 +133,24 @@ def _gates(p: Provenance, published: bool) -> list[str]:
             f"{check.threshold:g}",
             "passed" if check.passed else "not passed",
         ]
-        for letter, gate in judged.gates.items()
+        for letter, gate in acceptance.gates.items()
         for check in gate.checks
     ]
-    remarks = "".join(f"- {escaped(remark)}\n" for remark in judged.remarks)
+    remarks = "".join(f"- {escaped(remark)}\n" for remark in acceptance.remarks)
     return [
         f"## Gates: {verdict}{note}\n",
         f"![KL divergence against depth on held-out text]({GATE_ROWS_FIGURE_FILE})\n",
         table(["Gate", "Figure", "Measured, with 95% interval", "Threshold", "Verdict"], rows),
         *_kpis(p),
-        _judged_on(judged.evaluated_on),
-        f"{remarks}\n`{GATES_FILE}` has all figures, `gates-prompts.csv` and `gates-rows.csv` what is behind them.\n",
+        _evaluated_on(acceptance.evaluated_on),
+        f"{remarks}\n`{GATES_FILE}` has all figures; `gates-prompts.csv` and `gates-rows.csv` have the measurements.\n",
     ]
 
 
 _BASELINES: dict[Baseline, str] = {
     "norm": "the norm lens",
-    "norm_tau": "it with a temperature per row",
-    "bias": "bias and temperature alone",
+    "norm_tau": "the norm lens with a temperature per row",
+    "bias": "the bias-only lens",
 }
 
 
@@ -181,9 +179,9 @@ def _interval(found: Figure | None) -> str:
     return "–" if found is None else f"{found.estimate:.3f} [{found.low:.3f}, {found.high:.3f}]"
 
 
-def _judged_on(on: EvaluatedOn) -> str:
+def _evaluated_on(on: EvaluatedOn) -> str:
     return (
-        f"Judged on {on.facts} facts of {code(on.suite)} (sha256 {code(on.suite_sha256[:12] + '…')}) and on "
+        f"Evaluated on {on.facts} facts of {code(on.suite)} (sha256 {code(on.suite_sha256[:12] + '…')}) and on "
         f"{on.sequences} sequences of {on.seq_len} tokens of {code(on.dataset)} that were held out, "
         f"in {escaped(on.dtype)} on {escaped(on.device)}.\n"
     )
@@ -210,11 +208,11 @@ def _training(p: Provenance) -> str:
     low, high = p.budget.position_range
     name = "" if p.dataset.name is None else f", {escaped(p.dataset.name)}"
     revision = "" if p.dataset.revision is None else f", revision {escaped(p.dataset.revision)}"
-    early = "ended early" if p.optim.stopped_early else "the whole budget"
+    early = "ended early" if p.optim.stopped_early else "full budget"
     return (
         f"- Text: {code(p.dataset.repo_id)}{name}, split {escaped(p.dataset.split)}{revision}; "
         f"{p.dataset.documents:,} documents, {p.budget.tokens:,} tokens in sequences of {p.budget.seq_len}.\n"
-        f"- Start: {_start(p.init)}\n"
+        f"- Initialisation: {_start(p.init)}\n"
         f"- Loss: cross-entropy against the model's final distribution at {p.budget.positions_per_seq} positions per "
         f"sequence within [{low:g}, {high:g}) of the context, {p.layers_per_step} rows per step.\n"
         f"- Optimiser: AdamW, learning rate {p.optim.lr:g} ({escaped(p.optim.schedule)}), "
@@ -222,14 +220,14 @@ def _training(p: Provenance) -> str:
         f"weights of step {p.optim.exported_step}; seed {p.seed}.\n"
         f"- Precision: model {escaped(p.precision.model)}, unembedding {escaped(p.precision.unembed)}, loss "
         f"{escaped(p.precision.loss)}.\n\n"
-        f"`{PROVENANCE_FILE}` has the rest, and the hash of every other file; its own is in `{DIGEST_FILE}`.\n"
+        f"`{PROVENANCE_FILE}` has all settings and the hashes of the other files; its own hash is in `{DIGEST_FILE}`.\n"
     )
 
 
 def _start(init: Init) -> str:
     if init.kind == "random":
-        return "random: U drawn once for all rows, V and c zero."
-    return f"in closed form, least squares on {init.positions:,} positions of the first {init.tokens:,} tokens."
+        return "random U, the same for all rows; V and c zero."
+    return f"closed form, by least squares on {init.positions:,} positions of the first {init.tokens:,} tokens."
 
 
 def _loaded_from(p: Provenance, release: Release | None) -> str:

@@ -43,7 +43,7 @@ def checkpoint_bytes(checkpoint: Mapping[str, Any]) -> memoryview:
 
 
 def check_checkpoint(path: Path) -> dict[str, Any]:
-    """Check that a file is a checkpoint of a fit, whole and as it was written.
+    """Check that a file is a complete, unaltered checkpoint of a fit.
 
     Returns:
         Its contents, with tensors on the meta device.
@@ -65,7 +65,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 def _read(path: Path, outline: bool) -> dict[str, Any]:
     shown = os.path.relpath(path)
-    wanted, remedy = "a whole checkpoint of logos-pl", "give another one, or start again"
+    wanted, remedy = "a complete checkpoint of logos-pl", "give another one, or start again"
     try:
         with open_regular(path) as file:
             _refuse_altered(file, shown)
@@ -89,7 +89,7 @@ def _refuse_altered(file: BinaryIO, shown: str) -> None:
     end = file.read()
     if not end.startswith(_MARK):
         raise InputError(
-            f"{shown} is not a whole checkpoint of logos-pl: it has no checksum at its end, so it was cut off, "
+            f"{shown} is not a complete checkpoint of logos-pl: it has no checksum at its end, so it was cut off, "
             "altered, or written by another version or program: give another one, or start again."
         )
     digest, rest = hashlib.sha256(), size - _DIGITS
@@ -99,7 +99,7 @@ def _refuse_altered(file: BinaryIO, shown: str) -> None:
         rest -= len(piece)
     if digest.hexdigest().encode() != end[len(_MARK) :]:
         raise InputError(
-            f"{shown} was altered: its content does not have the checksum at its end: give another checkpoint, or "
+            f"{shown} was altered: its content does not match the checksum at its end: give another checkpoint, or "
             "start again."
         )
 
@@ -107,31 +107,31 @@ def _refuse_altered(file: BinaryIO, shown: str) -> None:
 def _problem(checkpoint: Any) -> str | None:
     """Description of a missing entry or one of the wrong type; None if the checkpoint is valid."""
     if not isinstance(checkpoint, dict):
-        return "is of another kind"
+        return "has another type"
     for name, kind in _PARTS.items():
         if name not in checkpoint:
             return f"has no {name}"
         if not isinstance(checkpoint[name], kind) or isinstance(checkpoint[name], bool):
-            return f"has {name} of another kind"
+            return f"has {name} of another type"
     if checkpoint["global_step"] < 0 or checkpoint["epoch"] < 0:
         return "has a negative step or epoch"
     if "hyper_parameters" in checkpoint:  # they would override the user's settings
         return "has hyperparameters, which would replace the user's"
     state: dict[Any, Any] = checkpoint["state_dict"]
     if not all(type(key) is str and isinstance(tensor, Tensor) for key, tensor in dict.items(state)):
-        return "has a state_dict of something else than named tensors"
+        return "has a state_dict with something other than named tensors"
     basis = checkpoint["lens_basis"]
     if basis is not None and (
         basis.keys() != {"left", "right"} or not all(isinstance(part, Tensor) for part in basis.values())
     ):
-        return "has a lens_basis of something else than two tensors"
+        return "has a lens_basis with something other than two tensors"
     return _validation_problem(checkpoint["lens_validation"])
 
 
 def _validation_problem(readings: Mapping[Any, Any]) -> str | None:
-    """Likewise for the readings of the last validation, which become part of the provenance."""
+    """The same for the readings of the last validation, which become part of the provenance."""
     for reading in readings.values():
         figures = reading.values() if isinstance(reading, dict) else [None]
         if not all(isinstance(values, list) and all(type(v) in (int, float) for v in values) for values in figures):
-            return "has readings of another kind"
+            return "has readings of another type"
     return None

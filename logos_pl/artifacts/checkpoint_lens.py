@@ -20,7 +20,7 @@ def tuned_in(checkpoint: dict[str, Any]) -> Translators:
     tuned = _average(checkpoint, "translators")
     tuned.basis = basis_of(checkpoint)
     if tuned.basis is not None and any(part.shape != (tuned.d_model, tuned.d_model) for part in tuned.basis):
-        raise InputError("The checkpoint's lens_basis does not have the width of its lens: give another checkpoint.")
+        raise InputError("The checkpoint's lens_basis does not match the width of its lens: give another checkpoint.")
     return tuned.in_plain_basis()
 
 

@@ -24,15 +24,15 @@ T = TypeVar("T", bound=Any)
 
 
 def check_model(recorded: OfModel, lm: FrozenLM, what: str = "lens") -> None:
-    """Refuse a model that is not, by full id and commit, the one the artifact was made for.
+    """Check that the model has the full id and commit that the artifact was made for.
 
     Args:
-        recorded: The artifact's provenance.
+        recorded: Provenance of the artifact.
         lm: The loaded model.
         what: Kind of artifact, for the message.
 
     Raises:
-        InputError: Naming both.
+        InputError: It does not; both are named.
     """
     if recorded.model_id != lm.model_id:
         same_name = recorded.clean_model_name == lm.clean_model_name
@@ -43,7 +43,7 @@ def check_model(recorded: OfModel, lm: FrozenLM, what: str = "lens") -> None:
         )
     if recorded.model_commit != lm.model_commit:
         raise InputError(
-            f"The {what} was trained for {lm.model_id} at commit {recorded.model_commit}, and the model is at "
+            f"The {what} was trained for {lm.model_id} at commit {recorded.model_commit}, but the model is at "
             f"{lm.model_commit}: load that revision of the model, or fit the {what} again."
         )
 
@@ -110,18 +110,18 @@ def read_verified(
     """
     for name in sorted(needed):
         if name not in sha256:
-            raise InputError(f"{PROVENANCE_FILE} records no hash of {name}: fetch the artifact again.")
+            raise InputError(f"{PROVENANCE_FILE} has no hash of {name}: fetch the artifact again.")
     files = {}
     for name, recorded in sha256.items():
         if name not in known or name in UNHASHED_FILES:
             raise InputError(
-                f"{PROVENANCE_FILE} names {name!r}, which is not a file of a lens: fetch the artifact again."
+                f"{PROVENANCE_FILE} lists {name!r}, which is not a file of a lens: fetch the artifact again."
             )
         files[name] = read_file(folder / name, limits.get(name, MAX_FILE_BYTES))
         found = hashlib.sha256(files[name]).hexdigest()
         if found != recorded:
             raise InputError(
-                f"{_shown(folder / name)} was altered: its sha256 is {found[:12]}…, and {recorded[:12]}… is recorded: "
+                f"{_shown(folder / name)} was altered: its sha256 is {found[:12]}…, but {recorded[:12]}… is recorded: "
                 "fetch the artifact again."
             )
     return files

@@ -91,17 +91,17 @@ def rotary_frequencies(lm: FrozenLM) -> list[float]:
 
 
 def check_fingerprint(recorded: Fingerprint, lm: FrozenLM, head: Head) -> None:
-    """Compare the loaded model with the one recorded; warn of a drift that another dtype or device explains.
+    """Compare the loaded model with the recorded one; warns of a drift that another dtype or device explains.
 
     Raises:
-        InputError: Another head, another number of rows, or a drift that rounding does not explain; with its size.
+        InputError: The head or number of rows differs, or the drift exceeds rounding; the message gives its size.
     """
     heads_agree = head.sha256() == recorded.head_sha256
-    # Another dtype may have rounded the same checkpoint: then unequal hashes prove nothing, and the drift decides.
+    # Another dtype rounds the same checkpoint differently; the hashes then differ and only the drift counts.
     if not heads_agree and recorded.dtype == _name(lm.dtype):
         raise InputError(
-            f"The head of {lm.model_id} (final norm, unembedding, bias) is not the one the lens was trained with: its "
-            f"hash is {head.sha256()[:12]}, not {recorded.head_sha256[:12]}: load the model the lens was trained on."
+            f"The head of {lm.model_id} (final norm, unembedding, bias) differs from that of the lens: its hash is "
+            f"{head.sha256()[:12]}, not {recorded.head_sha256[:12]}: load the model the lens was trained on."
         )
     _refuse_other_rotary(recorded, lm)
     drift = _drift(recorded, lm, head)
@@ -109,8 +109,8 @@ def check_fingerprint(recorded: Fingerprint, lm: FrozenLM, head: Head) -> None:
     if not drift <= TOLERATED_DRIFT:  # NaN is refused too
         raise InputError(
             f"{lm.model_id} does not compute what it did when the lens was trained: residual norms or logits on a "
-            f"fixed sequence drift by {drift:.1e} {where}, and {TOLERATED_DRIFT:.0e} is allowed: check the versions of "
-            "transformers and of the model's configuration (RoPE first), or fit the lens again."
+            f"fixed sequence drift by {drift:.1e} {where}, but at most {TOLERATED_DRIFT:.0e} is allowed: check the "
+            "versions of transformers and of the model's configuration (RoPE first), or fit the lens again."
         )
     if not heads_agree or drift > SILENT_DRIFT:
         doubt = "" if heads_agree else " The hash of its head differs, which the other dtype may explain."
@@ -122,7 +122,7 @@ def check_fingerprint(recorded: Fingerprint, lm: FrozenLM, head: Head) -> None:
 
 
 def _drift(recorded: Fingerprint, lm: FrozenLM, head: Head) -> float:
-    """Relative drift: the larger of that of any row's norms, mean over positions, and that of the logits."""
+    """Relative drift: the maximum over the rows' norms (each a mean over positions) and the logits."""
     _refuse_other_shape(recorded, lm)
     norms = torch.tensor(recorded.residual_norms, dtype=torch.float64)
     logits = torch.tensor(recorded.top_logits, dtype=torch.float64)
@@ -155,7 +155,7 @@ def _refuse_other_shape(recorded: Fingerprint, lm: FrozenLM) -> None:
     if rows_fit and ids_fit and recorded.num_tokens <= (lm.context_length or recorded.num_tokens):
         return
     raise InputError(
-        f"The lens's fingerprint is of a model with {len(columns) - 1} blocks and a context of {recorded.num_tokens} "
+        f"The lens's fingerprint is from a model with {len(columns) - 1} blocks and a context of {recorded.num_tokens} "
         f"tokens or more, which {lm.model_id} ({lm.num_blocks} blocks, a context of {lm.context_length}, "
         f"{lm.vocab_size} tokens in its vocabulary) is not: load the model the lens was trained on."
     )

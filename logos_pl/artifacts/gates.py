@@ -16,12 +16,12 @@ from logos_pl.artifacts.tuned_lens import read_provenance, verified_files
 from logos_pl.errors import RunError
 
 
-def record_gates(path: str | os.PathLike[str], judged: Provenance, files: Mapping[str, bytes]) -> Provenance:
+def record_gates(path: str | os.PathLike[str], evaluated: Provenance, files: Mapping[str, bytes]) -> Provenance:
     """Record the verdict on a lens in its folder, replacing an earlier one; the lens itself is not modified.
 
     Args:
         path: Folder of the lens.
-        judged: Provenance read together with the evaluated lens.
+        evaluated: Provenance that was read with the evaluated lens.
         files: Contents of `GATE_FILES`; values in the provenance and on the card are taken from `gates.json`.
 
     Returns:
@@ -29,16 +29,16 @@ def record_gates(path: str | os.PathLike[str], judged: Provenance, files: Mappin
 
     Raises:
         InputError: The lens in the folder has been altered, or `gates.json` holds no verdict on it.
-        RunError: Another lens has taken the place of the judged one, or the folder cannot be written, and is unchanged.
+        RunError: Another lens has replaced the evaluated one, or the folder cannot be written; it is unchanged.
     """
-    written = judged
+    written = evaluated
 
     def with_verdict(folder: Path) -> dict[str, bytes | memoryview]:
         nonlocal written
         provenance = read_provenance(folder)
         there = verified_files(folder, provenance)
         kept = {name: data for name, data in there.items() if name not in GATE_FILES}
-        _refuse_another_lens(provenance, judged, Path(path))
+        _refuse_another_lens(provenance, evaluated, Path(path))
         acceptance, kpis = verdict_of(files[GATES_FILE], provenance.model_id, provenance.model_commit)
         provenance = dataclasses.replace(provenance, kpis=kpis, acceptance=acceptance)
         content: dict[str, bytes | memoryview] = {**kept, **files}
@@ -52,14 +52,14 @@ def record_gates(path: str | os.PathLike[str], judged: Provenance, files: Mappin
     return written
 
 
-def _refuse_another_lens(there: Provenance, judged: Provenance, path: Path) -> None:
+def _refuse_another_lens(there: Provenance, evaluated: Provenance, path: Path) -> None:
     """Check that the lens was not replaced by a fit during the test.
 
     Raises:
         RunError: The weights differ.
     """
-    if any(there.sha256.get(name) != judged.sha256.get(name) for name in (WEIGHTS_FILE, BIAS_ONLY_FILE)):
+    if any(there.sha256.get(name) != evaluated.sha256.get(name) for name in (WEIGHTS_FILE, BIAS_ONLY_FILE)):
         raise RunError(
-            f"The lens in {os.path.relpath(path)} was replaced during the test of the earlier one, and nothing was "
+            f"The lens in {os.path.relpath(path)} was replaced during the test of the earlier one, so nothing was "
             "recorded: run the test again."
         )

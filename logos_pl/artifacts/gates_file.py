@@ -16,16 +16,16 @@ def check_verdict(provenance: Provenance, files: Mapping[str, bytes]) -> None:
     """Check that the verdict in a provenance is the one in ``gates.json``, or that there is none in either.
 
     Args:
-        provenance: The lens's.
+        provenance: Provenance of the lens.
         files: The artifact's files by name, compared with their hashes.
 
     Raises:
-        InputError: ``gates.json`` is not a verdict, is of another model, or says something else.
+        InputError: ``gates.json`` is not a verdict, is for another model, or differs.
     """
     given = files.get(GATES_FILE)
     if given is None:
         if provenance.acceptance is not None or provenance.kpis is not None:
-            raise InputError(f"{PROVENANCE_FILE} has a verdict of the gates, and there is no {GATES_FILE}: {_REMEDY}.")
+            raise InputError(f"{PROVENANCE_FILE} has a verdict of the gates, but there is no {GATES_FILE}: {_REMEDY}.")
         return
     acceptance, kpis = verdict_of(given, provenance.model_id, provenance.model_commit)
     if (acceptance, kpis) != (provenance.acceptance, provenance.kpis):
@@ -50,7 +50,7 @@ def verdict_of(data: bytes, model_id: str, model_commit: str) -> tuple[Acceptanc
     if not isinstance(document, dict) or document.get("schema_version") != SCHEMA_VERSION:
         raise InputError(f"{GATES_FILE} is not a verdict that this version of logos-pl reads: {_REMEDY}.")
     if document.get("model") != {"model_id": model_id, "model_commit": model_commit}:
-        raise InputError(f"{GATES_FILE} is the verdict on a lens of another model than {model_id}: {_REMEDY}.")
+        raise InputError(f"{GATES_FILE} is the verdict on a lens for another model than {model_id}: {_REMEDY}.")
     acceptance: Acceptance = json_codec.from_plain(Acceptance, document.get("acceptance"), f"{GATES_FILE}: acceptance")
     acceptance.refuse_nonsense(GATES_FILE)
     return acceptance, json_codec.from_plain(Kpis, document.get("kpis"), f"{GATES_FILE}: kpis")

@@ -23,18 +23,18 @@ from logos_pl.lm.frozen import FrozenLM
 
 WHITEN_FILE, ROTATION_FILE = "whiten.pt", "rotation.pt"
 FILES = {WHITEN_FILE: ("mean", "whiten"), ROTATION_FILE: ("rotation", "unwhiten_final", "mean_final")}
-"""The parts of the map that each file holds."""
+"""Tensors of the map in each file."""
 PRISM_FILES = frozenset({*FILES, CARD_FILE, PROVENANCE_FILE, DIGEST_FILE, NOTICE_FILE})
-"""All files that a prism's folder may hold; a folder with others is never replaced."""
-_LIMITS = dict.fromkeys(FILES, 8 * 1024 * MIB)  # of width 32768, the largest has 4 GiB
+"""Files allowed in the folder of a Prism lens; a folder with others is never replaced."""
+_LIMITS = dict.fromkeys(FILES, 8 * 1024 * MIB)  # at width 32,768 the largest has 4 GiB
 
 
 class SavedPrism(NamedTuple):
-    """A prism that was written.
+    """A saved Prism lens.
 
     Attributes:
         provenance: As written.
-        earlier: Where what was in its place is kept; None where nothing was, or nothing but the same prism.
+        earlier: Path of the replaced artifact, which is kept; None if there was none, or it was the same lens.
     """
 
     provenance: PrismProvenance
@@ -42,15 +42,15 @@ class SavedPrism(NamedTuple):
 
 
 def save_prism(folder: str | os.PathLike[str], prism: PrismMap, provenance: PrismProvenance) -> SavedPrism:
-    """Write a prism with its provenance and model card, as a whole or not at all; an earlier one is kept, dated.
+    """Write a Prism lens with provenance and model card atomically; an earlier one is kept under a dated name.
 
     Args:
-        folder: Where, usually ``checkpoints/prisms/<clean_model_name>``.
+        folder: Destination, usually ``checkpoints/prisms/<clean_model_name>``.
         prism: The map.
-        provenance: Everything but the hashes of the files, which are filled in.
+        provenance: Its provenance without the hashes of the files, which are filled in.
 
     Raises:
-        InputError: The map is not finite, a provenance cannot be written, or the folder holds something else.
+        InputError: The map is not finite, the provenance cannot be written, or the folder holds something else.
         RunError: The folder cannot be written, e.g. on a full disk; an earlier prism is kept.
     """
     check_destination(Path(folder), PRISM_FILES)
@@ -70,32 +70,32 @@ def save_prism(folder: str | os.PathLike[str], prism: PrismMap, provenance: Pris
 
 
 def check_prism_destination(folder: str | os.PathLike[str], model_id: str, model_commit: str) -> None:
-    """Refuse, before a run, a folder where that run's prism could not or must not be written.
+    """Check, before a run, that its Prism lens can and may be written to a folder.
 
     Raises:
-        InputError: The folder holds something else, or the prism of another model.
+        InputError: The folder holds something else, or the Prism lens of another model.
         RunError: It cannot be written to.
     """
     check_destination(Path(folder), PRISM_FILES)
     check_writable(Path(folder).parent)
     try:
         there = read_steadily(Path(folder), read_prism_provenance)
-    except InputError:  # nothing there, or no readable prism, which saving will keep
+    except InputError:  # nothing there, or no readable Prism lens; saving will keep it
         return
     refuse_other_owner(there, model_id, model_commit, Path(folder), "prism", "--prism.folder")
 
 
 def read_prism_provenance(folder: Path) -> PrismProvenance:
-    """The provenance in a folder.
+    """Read the provenance in a folder.
 
     Raises:
-        InputError: There is none, it was altered, or it is not what this version writes.
+        InputError: There is none, it was altered, or it has another format.
     """
     return PrismProvenance.from_json(read_sealed(folder))
 
 
 def prism_files(folder: Path, provenance: PrismProvenance) -> dict[str, bytes]:
-    """The files' contents, read once, so that what was verified is what is used.
+    """Contents of the files, read once, so that the verified bytes are the ones used.
 
     Raises:
         InputError: A file is missing or altered.
@@ -109,19 +109,19 @@ def load_prism(
     decoding_norm: DecodingNorm | None = None,
     head: Head | None = None,
 ) -> tuple[PrismLens, PrismProvenance]:
-    """Read a prism and check it, against its own records and against the model it is to read.
+    """Load a Prism lens and check it against its provenance and the model.
 
     Args:
         path: Its folder.
-        lm: The model; None gives a lens without a head, to be bound later and unchecked against any model.
-        decoding_norm: The norm the caller decodes with; None takes the one the prism was fitted with.
-        head: A head of the model whose unembedding is shared; None makes one.
+        lm: The model; None returns a lens without a head, not checked against a model.
+        decoding_norm: Norm used for decoding; None: the one the Prism lens was fitted with.
+        head: Head of the model whose unembedding is shared; None creates one.
 
     Returns:
-        The lens, bound to the model's head if there is a model, and where it comes from.
+        The lens, bound to the model's head if there is a model, and its provenance.
 
     Raises:
-        InputError: A file is missing or altered, the map is not what the provenance says, or the model or decoding norm
+        InputError: A file is missing or altered, the map does not match the provenance, or the model or decoding norm
             is not the one it was fitted for; the message says what differs.
     """
 
@@ -132,9 +132,9 @@ def load_prism(
     provenance, files = read_steadily(Path(path), read)
     if decoding_norm is not None and decoding_norm != provenance.decoding_norm:
         raise InputError(
-            f"The prism was fitted with decoding_norm {provenance.decoding_norm}, and the run asks for "
+            f"The prism was fitted with decoding_norm {provenance.decoding_norm}, but the run uses "
             f"{decoding_norm}: give --model.decoding_norm {provenance.decoding_norm}, fit the prism again, or leave "
-            "it (--sweep.prism off)."
+            "it out (--sweep.prism off)."
         )
     if lm is not None:
         check_model(provenance, lm, "prism")
@@ -152,17 +152,17 @@ def _map_of(files: dict[str, bytes], provenance: PrismProvenance) -> PrismMap:
     for name, held in FILES.items():
         read = decode(files[name], name)
         if set(read) != set(held):
-            raise InputError(f"{name} holds {sorted(read)}, and a prism has {sorted(held)} there: fetch it again.")
+            raise InputError(f"{name} holds {sorted(read)}, but must hold {sorted(held)}: fetch it again.")
         parts |= read
     _check_parts(parts, provenance.whiten)
     return PrismMap(**parts)
 
 
 def _check_parts(parts: Weights, kind: str) -> None:
-    """Refuse a map that is not of one width, or not of finite fp32 numbers.
+    """Check that the tensors of a map have matching widths and are finite and fp32.
 
     Raises:
-        InputError: Naming the part, what it is and what it should be.
+        InputError: One does not; the message says what it is and must be.
     """
     width = parts["mean"].numel()
     symmetric = (width, width) if kind == "full" else (width,)
@@ -172,6 +172,6 @@ def _check_parts(parts: Weights, kind: str) -> None:
         part = parts[name]
         if tuple(part.shape) != shape or part.dtype != torch.float32 or not bool(part.isfinite().all()):
             raise InputError(
-                f"The prism's {name} is {part.dtype} of shape {tuple(part.shape)}, and has to be finite float32 of "
+                f"The prism's {name} is {part.dtype} of shape {tuple(part.shape)}, but must be finite float32 of "
                 f"shape {shape}: fetch it again, or fit it anew."
             )

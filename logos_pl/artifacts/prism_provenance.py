@@ -1,4 +1,4 @@
-"""The provenance of a Prism lens: everything its ``provenance.json`` holds, and the card made from it."""
+"""The provenance of a Prism lens: contents of its ``provenance.json``, and the card made from it."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -23,20 +23,20 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class PrismProvenance:
-    """Everything a Prism lens's ``provenance.json`` holds; groups as in a tuned lens's.
+    """Contents of a Prism lens's ``provenance.json``; groups as for a tuned lens.
 
     Attributes:
-        positions: Distinct positions of text the moments are of, counted.
-        positions_asked: What was asked for; whole batches give a few more.
+        positions: Distinct text positions used to estimate the moments, counted.
+        positions_asked: Positions requested; completing the last batch gives a few more.
         world_size: Processes that read them.
-        whiten: Kind of whitening, of the rows and of x_n alike.
-        depths: Depths that are pooled, in percent; 0 is the embedding row.
+        whiten: Kind of whitening, the same for the rows and for x_n.
+        depths: Pooled depths, in percent; 0 is the embedding row.
         rows: The rows at these depths.
-        shrinkage: Share of the identity in both covariances.
-        rank: Directions of the rotation that are kept; the width where it is orthogonal.
-        candidates: What was tried; the chosen one is the one with the least mean divergence.
-        val_kl_bits: By depth percentile (``"25"``, …), on the held-out text that also chose among the candidates.
-        sha256: Hash of every file beside this one; filled on saving.
+        shrinkage: Weight of the identity in both covariances.
+        rank: Number of directions of the rotation that are kept; the width for an orthogonal one.
+        candidates: Hyperparameters tried; the ones with the lowest mean divergence were chosen.
+        val_kl_bits: By depth percentile (``"25"``, …), on the held-out text that selected the candidate.
+        sha256: Hashes of the other files; filled in on saving.
     """
 
     model_id: str
@@ -89,7 +89,7 @@ class PrismProvenance:
 
 
 def prism_card(p: PrismProvenance) -> str:
-    """The model card as Markdown; every number in it is one of the provenance's."""
+    """Return the model card as Markdown; all its numbers are from the provenance."""
     rows = [
         [f"{percentile}%", str(at.row), *side_by_side(at.norm, at.prism)] for percentile, at in p.val_kl_bits.items()
     ]
@@ -103,18 +103,18 @@ def prism_card(p: PrismProvenance) -> str:
         [
             front_matter(p, ["prism-lens", "logit-lens", "interpretability"]),
             f"# Prism lens for {escaped(p.model_id)}\n",
-            "A Prism lens decodes every depth of a language model's residual stream through one map: a whitening of "
-            "the normalised residuals, a rotation onto the last row's, and the last row's scale, in front of "
-            "the model's own frozen head.\n",
+            "A Prism lens decodes every depth of a language model's residual stream with one map: it whitens the "
+            "normalised residuals, rotates them onto those of the last row and restores the last row's scale, in "
+            "front of the model's own frozen head.\n",
             "## Held-out divergence from the model's final distribution\n",
             table(header, rows) + "\nMean over held-out positions, in bits; `norm` is the head without the lens.\n",
             "## How it was fitted\n",
             f"- Text: {code(p.dataset.repo_id)}, split {escaped(p.dataset.split)}; {p.positions:,} distinct positions "
-            f"of {p.dataset.documents:,} documents.\n"
+            f"in {p.dataset.documents:,} documents.\n"
             f"- Model {code(p.model_id)} at {code(p.model_commit)}, decoding norm `{p.decoding_norm}`.\n"
             f"- Whitening {p.whiten} with shrinkage {p.shrinkage:g}, rotation of rank {p.rank}; rows "
             f"{', '.join(map(str, p.rows))} pooled.\n",
-            "Tried, with the mean KL(final‖row) at the three depths, on the same held-out text:\n",
+            "Candidates, with the mean KL(final‖row) over the three depths on the same held-out text:\n",
             table(["Whitening", "Depths pooled", "bits"], tried),
             "## Quick start\n",
             quick_start(p, "load_prism", f"{literal(f'checkpoints/prisms/{p.clean_model_name}')}, lm", p.rows[-1]),

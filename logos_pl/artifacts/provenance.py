@@ -1,6 +1,6 @@
-"""The provenance of a tuned lens: everything ``provenance.json`` holds, as a tree of dataclasses.
+"""The provenance of a tuned lens: contents of ``provenance.json`` as a tree of dataclasses.
 
-Counts come from whoever trained the lens; none is derived from a setting here.
+Counts are measured during training; none is derived from a setting here.
 """
 
 from collections.abc import Mapping, Set
@@ -35,7 +35,7 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Provenance:
-    """Everything ``provenance.json`` holds.
+    """Contents of ``provenance.json``.
 
     Attributes:
         model_id: Hub id, folder name, or ``demo``.
@@ -46,15 +46,15 @@ class Provenance:
         git_sha: Commit of the checkout it ran from, or None.
         seed: Seed of initialisation and sampling.
         decoding_norm: Norm in front of the unembedding.
-        schedule: Name of the schedule that settled what was left to it.
+        schedule: Name of the schedule that resolved the settings left at `auto`.
         layers_per_step: Rows trained in each step, counted.
-        init: How the translators started.
-        preconditioner: The basis that U and V were trained in; None: the plain one.
+        init: How the translators were initialised.
+        preconditioner: Basis in which U and V were trained; None for the plain basis.
         val_kl_bits: By depth percentile (``"25"``, …), for the exported weights.
-        bias_only: The lens of bias and temperature alone beside it; None where none was fitted. Filled on saving.
-        kpis: Figures of the gates, as in ``gates.json``; None until they were measured.
-        acceptance: Verdicts of the gates, as in ``gates.json``; None until they were measured.
-        sha256: Hash of every file beside this one; filled on saving.
+        bias_only: The bias-only lens; None if none was fitted. Filled in on saving.
+        kpis: Figures of the gates, as in ``gates.json``; None before `test`.
+        acceptance: Verdict of the gates, as in ``gates.json``; None before `test`.
+        sha256: Hashes of the other files; filled in on saving.
     """
 
     model_id: str
@@ -116,7 +116,7 @@ class Provenance:
 
 
 class OfModel(Protocol):
-    """A provenance of anything that was made for one model."""
+    """Provenance of any artifact made for one model."""
 
     @property
     def model_id(self) -> str:
@@ -132,15 +132,15 @@ class OfModel(Protocol):
 
 
 class Described(OfModel, Protocol):
-    """What the provenances of all kinds of lens have."""
+    """Fields common to the provenances of all kinds of lens."""
 
     @property
     def dataset(self) -> Dataset:
-        """The text it was made with."""
+        """The text it was fitted on."""
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """What pins the model's numbers."""
+        """Outputs that identify the model."""
 
     @property
     def val_kl_bits(self) -> Mapping[str, object]:
@@ -148,16 +148,16 @@ class Described(OfModel, Protocol):
 
     @property
     def sha256(self) -> Mapping[str, str]:
-        """Hash of every file beside it."""
+        """Hashes of the other files."""
 
 
 def refuse_nonsense(provenance: Described, rows: Set[int], last_row: int) -> None:
-    """Refuse values of the right types that are impossible, before anything is computed from them.
+    """Refuse values that have the right type but are impossible, before anything is computed from them.
 
     Args:
-        provenance: Of any kind of lens.
-        rows: The rows that its figures are of.
-        last_row: The last row that a lens of this kind translates.
+        provenance: Provenance of any kind of lens.
+        rows: Rows of its figures.
+        last_row: Last row that a lens of this kind translates.
 
     Raises:
         InputError: Naming the field.
@@ -179,7 +179,7 @@ def refuse_nonsense(provenance: Described, rows: Set[int], last_row: int) -> Non
 
 
 def refuse(where: str, value: object) -> NoReturn:
-    """Refuse a value of the right type that is impossible.
+    """Refuse a value that has the right type but is impossible.
 
     Raises:
         InputError: Always.

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 FINGERPRINT_TOKENS = 128
-"""Length of the token sequence that fingerprints are of; less in a model of a shorter context."""
+"""Length of the token sequence of a fingerprint; shorter for a model with a shorter context."""
 
 
 @dataclass(frozen=True)
@@ -16,10 +16,10 @@ class Dataset:
         name: Configuration of the data set, or None.
         split: Its split.
         revision: Tag or commit, or None for local files.
-        sample_description: One sentence for people: which part, in which order.
+        sample_description: One sentence: which part was read, in which order.
         content_hash: sha256 over the ordered (shard, row) cursors and text digests consumed.
         documents: Documents consumed.
-        held_out_frac: Share of the documents, by a hash of their text, held out for validation, and again for test.
+        held_out_frac: Share of the documents held out for validation, and for test, by a hash of their text.
     """
 
     repo_id: str
@@ -34,14 +34,14 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Budget:
-    """How much text was seen.
+    """How much text the lens was trained on.
 
     Attributes:
-        tokens: Tokens seen, counted.
-        tokens_asked: Tokens asked for; early stopping sees fewer, a whole last step a few more.
+        tokens: Tokens trained on, counted.
+        tokens_asked: Tokens requested; early stopping uses fewer, completing the last step a few more.
         seq_len: Tokens per sequence.
         positions_per_seq: Positions trained on per sequence.
-        position_range: The part of the context they are drawn from, as fractions.
+        position_range: Part of the context they are sampled from, as fractions.
     """
 
     tokens: int
@@ -53,15 +53,15 @@ class Budget:
 
 @dataclass(frozen=True)
 class BatchSizes:
-    """What an optimiser step was made of.
+    """Batch sizes of an optimiser step.
 
     Attributes:
         micro_batch_seqs: Sequences per forward pass and process.
         grad_accum: Forward passes per step and process.
-        effective_batch_seqs: Sequences per step over all processes, counted (the most of any step).
-        fewest_batch_seqs: Sequences of the smallest step; less than the above where the text ended.
-        world_size: Processes that ended the fit; one that was resumed may have had another number before, and another
-            number of forward passes with it.
+        effective_batch_seqs: Largest number of sequences per step over all processes, counted.
+        fewest_batch_seqs: Sequences in the smallest step; smaller where the text ended.
+        world_size: Processes at the end of the fit; a resumed fit may have started with another number, and then with
+            another `grad_accum`.
     """
 
     micro_batch_seqs: int
@@ -76,9 +76,9 @@ class Capacity:
     """The size of the lens.
 
     Attributes:
-        rank_k: Rank of each translator; 0: bias and temperature only.
+        rank_k: Rank of each translator; 0 for bias and temperature only.
         rows: Rows with a translator: 1 … rows.
-        parameters: Numbers in ``weights.pt``.
+        parameters: Number of values in ``weights.pt``.
     """
 
     rank_k: int
@@ -88,11 +88,11 @@ class Capacity:
 
 @dataclass(frozen=True)
 class BiasOnly:
-    """The lens of bias and temperature alone that was fitted beside the tuned one, on the same rows and text.
+    """The bias-only lens that was fitted together with the tuned lens, on the same rows and text.
 
     Attributes:
-        file: Its weights, beside ``provenance.json``: rank 0, the same rows.
-        parameters: Numbers in it.
+        file: File of its weights, of rank 0 and with the same rows.
+        parameters: Number of values in the file.
         tau: τ of rows 1, 2, …
     """
 
@@ -103,18 +103,18 @@ class BiasOnly:
 
 @dataclass(frozen=True)
 class Optim:
-    """How it was optimised.
+    """Optimiser settings and progress.
 
     Attributes:
         lr: Peak learning rate.
         betas: Decay rates of AdamW's moments.
         weight_decay: Decoupled weight decay.
-        schedule: The learning rate's course, in words.
-        total_steps: Steps the budget buys.
-        warmup_steps: Steps of linear warm-up among them.
+        schedule: Learning-rate schedule, in words.
+        total_steps: Steps in the token budget.
+        warmup_steps: Number of these with linear warm-up.
         steps_done: Optimiser steps taken, counted.
-        exported_step: The step after which these weights, or their average up to it, were the best validation's.
-        stopped_early: Whether the run was ended before its last step: by early stopping, or a callback of the user's.
+        exported_step: Step at which the exported weights, or their running average, had the best validation.
+        stopped_early: Whether the run ended before its last step, by early stopping or a user's callback.
     """
 
     lr: float
@@ -130,14 +130,14 @@ class Optim:
 
 @dataclass(frozen=True)
 class Init:
-    """How the translators started.
+    """Initialisation of the translators.
 
     Attributes:
-        kind: ``closed_form``: least squares on the run's opening text; ``random``: U drawn, V and c zero.
-        sequences: Sequences of the opening text that were read; 0 for a random start.
-        tokens: Tokens in them, counted; they are trained on as well.
-        positions: Positions in the moments.
-        shrinkage: Ridge of each row, as a share of its mean variance, chosen on sequences set aside.
+        kind: ``closed_form``: least squares on the first part of the text; ``random``: U random, V and c zero.
+        sequences: Sequences of that text; 0 for random initialisation.
+        tokens: Tokens in them, counted; training uses them, too.
+        positions: Positions used to estimate the moments.
+        shrinkage: Ridge of each row as a fraction of its mean variance, chosen on held-out sequences.
     """
 
     kind: Literal["closed_form", "random"]
@@ -152,7 +152,7 @@ class Temperature:
     """Whether temperatures were learned, and their values.
 
     Attributes:
-        enabled: Learned, or all left at 1.
+        enabled: Whether they were learned; if not, all are 1.
         tau: τ of rows 1, 2, …
     """
 
@@ -165,8 +165,8 @@ class Regularizers:
     """Weights of the regularisers.
 
     Attributes:
-        l2: Of ‖U‖² + ‖V‖² + ‖c‖².
-        smoothness: Of the squared differences of U and V between neighbouring rows.
+        l2: Weight of ‖U‖² + ‖V‖² + ‖c‖².
+        smoothness: Weight of the squared differences of U and V between neighbouring rows.
     """
 
     l2: float
@@ -178,10 +178,10 @@ class Preconditioner:
     """The basis that U and V were trained in.
 
     Attributes:
-        type: ``whitened``: by the covariance of x on the one side, by the Fisher information of the final distribution
-            on the other.
-        path: Always None: no file is needed, as ``weights.pt`` has U and V in the plain basis.
-        damping: Share of the mean variance that was added in every direction.
+        type: ``whitened``: by the covariance of x on the input side and the Fisher information of the final
+            distribution on the output side.
+        path: Always None; ``weights.pt`` has U and V in the plain basis, so no file is needed.
+        damping: Fraction of the mean variance added in every direction.
     """
 
     type: str
@@ -194,9 +194,9 @@ class Precision:
     """Number formats.
 
     Attributes:
-        model: Of the frozen model.
-        unembed: Of the unembedding in the lens.
-        loss: Of the softmax and the loss.
+        model: Format of the frozen model.
+        unembed: Format of the unembedding in the lens.
+        loss: Format of the softmax and the loss.
     """
 
     model: str
@@ -206,7 +206,7 @@ class Precision:
 
 @dataclass(frozen=True)
 class Environment:
-    """What it ran on: versions of the libraries and the device in words."""
+    """Library versions, and the device in words."""
 
     torch: str
     transformers: str
@@ -216,12 +216,12 @@ class Environment:
 
 @dataclass(frozen=True)
 class MeanDivergence:
-    """One lens at one row on held-out text, mean over positions.
+    """Divergence of one lens at one row on held-out text, mean over positions.
 
     Attributes:
         kl_to_final_bits: KL(P_row ‖ P_final).
         kl_from_final_bits: KL(P_final ‖ P_row), what the lens is trained on.
-        top1_agree_frac: Share of positions where both have the same first token.
+        top1_agree_frac: Share of positions with the same top-1 token.
     """
 
     kl_to_final_bits: float
@@ -240,17 +240,17 @@ class PercentileKl:
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What identifies the model by its numbers, which name and commit do not fix.
+    """Outputs that identify the model; name and commit do not determine them.
 
     Attributes:
         head_sha256: Hash of final norm, unembedding and bias.
         num_tokens: Length of the fixed token sequence.
-        dtype: Number format the model ran in.
-        device: Kind of device it ran on.
+        dtype: Number format of the model.
+        device: Type of device.
         residual_norms: L2 norm per row 0 … n (outer) at evenly spaced positions (inner).
-        top_ids: The ten likeliest next tokens after the sequence.
+        top_ids: The ten most likely next tokens after the sequence.
         top_logits: Their logits.
-        rotary: Frequencies of each rotary embedding, then its attention scaling; empty where there is none.
+        rotary: Frequencies of each rotary embedding, each followed by its attention scaling; empty without one.
     """
 
     head_sha256: str
@@ -274,14 +274,14 @@ class PrismKl:
 
 @dataclass(frozen=True)
 class PrismCandidate:
-    """A way to fit a prism that was tried.
+    """One set of Prism hyperparameters that was tried.
 
     Attributes:
         whiten: Kind of whitening, `diagonal` or `full`.
-        depths: Depths that were pooled, in percent; 0 is the embedding row.
+        depths: Pooled depths, in percent; 0 is the embedding row.
         rows: The rows at these depths.
         kl_from_final_bits: KL(P_final ‖ P_row) on held-out text, by depth percentile (``"25"``, …).
-        mean_kl_from_final_bits: Mean over the percentiles: the least decides.
+        mean_kl_from_final_bits: Mean over the percentiles; the candidate with the lowest is chosen.
     """
 
     whiten: str

@@ -1,7 +1,7 @@
-"""``provenance.json``, which has the hashes of the other files, and its own hash in a file beside it.
+"""``provenance.json``, which records the hashes of the other files, and ``provenance.json.sha256`` with its own hash.
 
-This finds bytes that were damaged on a disk or in transfer. It does not find a deliberate change of both files: only a
-hash from elsewhere, such as the one in a repository's index, does.
+This detects bytes damaged on disk or in transfer. It does not detect a deliberate change of both files; only a hash
+from elsewhere, such as the one in a repository's index, does.
 """
 
 import hashlib
@@ -15,23 +15,23 @@ from logos_pl.io.parsing import MAX_TEXT_BYTES, read_bytes
 
 REMEDY = "fetch the artifact again, or fit anew"
 ANY_SIZE = 2**40
-"""Bound for files that were, or are about to be, compared with a hash."""
+"""Maximum size of files that are verified by a hash."""
 _MAX_DIGEST_BYTES = 1024
 
 
 def sealed(provenance: str) -> dict[str, bytes]:
-    """The two files, by name."""
+    """Contents of the two files, by name."""
     data = provenance.encode()
     return {PROVENANCE_FILE: data, DIGEST_FILE: _digest(data)}
 
 
 def _digest(data: bytes) -> bytes:
-    """In the form that `sha256sum --check` reads."""
+    """Digest file in the format of `sha256sum --check`."""
     return f"{hashlib.sha256(data).hexdigest()}  {PROVENANCE_FILE}\n".encode()
 
 
 def read_sealed(folder: Path) -> str:
-    """The provenance in a folder, which is what its hash says.
+    """Text of the provenance in a folder, verified by its hash.
 
     Raises:
         InputError: A file is missing, cannot be read, is of another kind or was altered.
@@ -44,11 +44,11 @@ def read_sealed(folder: Path) -> str:
 
 
 def sealed_text(files: Mapping[str, bytes], folder: Path) -> str:
-    """The provenance among an artifact's files.
+    """Text of the provenance among an artifact's files, verified by its hash.
 
     Args:
         files: Contents by name.
-        folder: Where they lie, for the message.
+        folder: Their folder, for the message.
 
     Raises:
         InputError: It has no hash, does not match it, or is not UTF-8.
@@ -56,11 +56,11 @@ def sealed_text(files: Mapping[str, bytes], folder: Path) -> str:
     path = os.path.relpath(folder / PROVENANCE_FILE)
     data, digest = files[PROVENANCE_FILE], files.get(DIGEST_FILE)
     if digest is None:
-        raise InputError(f"{path} has no {DIGEST_FILE} beside it: {REMEDY}.")
+        raise InputError(f"{path} has no {DIGEST_FILE} in its folder: {REMEDY}.")
     if digest != _digest(data):
         found = hashlib.sha256(data).hexdigest()[:12]
         raise InputError(
-            f"{path} or {DIGEST_FILE} was altered: the sha256 of the first is {found}…, and the second records "
+            f"{path} or {DIGEST_FILE} was altered: the sha256 of the former is {found}…, and the latter records "
             f"another: {REMEDY}."
         )
     try:
@@ -70,7 +70,7 @@ def sealed_text(files: Mapping[str, bytes], folder: Path) -> str:
 
 
 def read_file(path: Path, max_bytes: int) -> bytes:
-    """The content of an artifact's file.
+    """Contents of an artifact's file.
 
     Raises:
         InputError: It is missing, cannot be read, is not a regular file or is larger than that.

@@ -1,12 +1,12 @@
-"""A folder of files that is replaced as a whole: a reader, or a crash at any moment, finds the old one or the new one.
+"""Replaces a folder of files atomically: at any moment, readers find the complete old one or the complete new one.
 
-POSIX cannot rename a folder over a full one, so there are two renames, and between them the name stands for nothing:
-``.<name>.new`` is built and flushed, ``<name>`` steps aside, ``.<name>.new`` takes the name. What steps aside is called
-``.<name>.old`` where it is removed then, and ``.<name>.kept`` where it gets a dated name. Readers fall back on it, and
-the next write repairs what a crash has left.
+POSIX cannot rename a folder over a non-empty one, so there are two renames: ``.<name>.new`` is written and flushed,
+``<name>`` is renamed to ``.<name>.old`` (or ``.<name>.kept`` if it is to be kept under a dated name), and
+``.<name>.new`` is renamed to ``<name>``. Between the renames ``<name>`` does not exist; readers then use the renamed
+folder, and the next write cleans up after a crash.
 
-Writers of one folder exclude each other by a lock on the folder above it. Readers take none, as they may have no right
-to: ``read_steadily`` reads once more where the folder was replaced meanwhile.
+Writers lock the parent folder. Readers do not, as they may lack permission: ``read_steadily`` reads again if the folder
+was replaced meanwhile.
 """
 
 import os
@@ -30,49 +30,49 @@ Contents = Mapping[str, bytes | memoryview]
 T = TypeVar("T")
 
 REPLACED = re.compile(r".+\.replaced-\d{8}-\d{4}(-\d+)?")
-"""Name of a folder that holds what was replaced."""
+"""Names of folders that were replaced and kept."""
 _ASIDE = ("old", "kept")
 _ATTEMPTS = 5
 _MID_SWAP_SECONDS = 0.05
 
 
 def find_folder(folder: Path) -> Path:
-    """Where the files of ``folder`` are: in it or, after a crash in mid-replacement, in the one that stepped aside.
+    """Folder that holds the files: ``folder`` or, after a crash between the two renames, the renamed old one.
 
     Raises:
-        InputError: There is neither.
+        InputError: Neither exists.
     """
     if folder.is_dir():
         return folder
     if _aside(real_path(folder)) is not None:
-        time.sleep(_MID_SWAP_SECONDS)  # a writer that goes on is done by then
+        time.sleep(_MID_SWAP_SECONDS)  # enough for a running writer to finish
     aside = _aside(real_path(folder))
     if folder.is_dir():
         return folder
     if aside is None:
         raise InputError(f"There is no artifact at {os.path.relpath(folder)}: give the folder that holds its files.")
     warnings.warn(
-        f"Writing {os.path.relpath(folder)} was interrupted: reading what was there before, from {aside.name}.",
+        f"Writing {os.path.relpath(folder)} was interrupted: reading the previous version from {aside.name}.",
         stacklevel=3,
     )
     return aside
 
 
 def _aside(target: Path) -> Path | None:
-    """What has stepped aside for another folder; None where nothing has."""
+    """The old folder that was renamed for a replacement; None if there is none."""
     places = (_beside(target, suffix) for suffix in _ASIDE)
     return next((path for path in places if path.is_dir()), None)
 
 
 def read_steadily(path: Path, read: Callable[[Path], T]) -> T:
-    """The result of ``read`` on a folder, repeated where it fails because the folder was replaced meanwhile.
+    """Result of ``read`` on a folder, retried if it fails because the folder was replaced meanwhile.
 
     Args:
         path: The folder.
-        read: Takes the folder where the files are.
+        read: Reads the folder that holds the files.
 
     Raises:
-        InputError: There is no such folder, or ``read`` refuses it as it stands.
+        InputError: There is no such folder, or ``read`` refuses it.
     """
     for attempt in range(_ATTEMPTS):
         before = _identity(path)
@@ -86,33 +86,31 @@ def read_steadily(path: Path, read: Callable[[Path], T]) -> T:
 
 
 def _identity(path: Path) -> tuple[int, int, int] | None:
-    """What distinguishes a folder from a later one of the same name; None where there is no folder."""
+    """Identity of a folder, which differs for a later one of the same name; None if there is no folder."""
     try:
         found = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_ctime_ns  # a number may be used again, and not at the same time
+    return found.st_dev, found.st_ino, found.st_ctime_ns  # inode numbers are reused, but not with the same time
 
 
 def check_destination(folder: Path, known: Set[str]) -> None:
-    """Refuse a place that holds anything but an earlier artifact, which a new one may replace.
+    """Check that an artifact may be written to a folder: it is free, or holds an earlier artifact.
 
     Args:
-        folder: Where an artifact is to be written.
-        known: Names of the files an artifact may consist of.
+        folder: Destination of the artifact.
+        known: Names of the files of an artifact.
 
     Raises:
-        InputError: It is a file, a link that leads nowhere, a folder with other files, or within another artifact.
+        InputError: It is a file, a broken link, a folder with other files, or inside another artifact.
     """
     if os.path.lexists(folder.parent / PROVENANCE_FILE):
         raise InputError(
-            f"{os.path.relpath(folder)} would lie within the artifact in {os.path.relpath(folder.parent)}: choose "
+            f"{os.path.relpath(folder)} would be inside the artifact in {os.path.relpath(folder.parent)}: choose "
             "another folder."
         )
     if folder.is_symlink() and not folder.exists():
-        raise InputError(
-            f"{os.path.relpath(folder)} is a link that leads nowhere: fix it, remove it, or choose another folder."
-        )
+        raise InputError(f"{os.path.relpath(folder)} is a broken link: fix it, remove it, or choose another folder.")
     if not folder.exists():
         return
     foreign = sorted(entry.name for entry in folder.iterdir() if entry.name not in known) if folder.is_dir() else None
@@ -125,7 +123,7 @@ def check_destination(folder: Path, known: Set[str]) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Make ``folder`` if need be, and see that files can be made in it.
+    """Create ``folder`` if needed and check that files can be written to it.
 
     Raises:
         RunError: They cannot.
@@ -141,28 +139,28 @@ def check_writable(folder: Path) -> None:
 
 
 def replace_folder(folder: Path, files: Contents) -> None:
-    """Make ``folder`` consist of ``files``, as a whole or not at all; what was there is removed.
+    """Replace the contents of ``folder`` by ``files`` atomically.
 
     Raises:
-        RunError: The disk refuses; ``folder`` is as it was, and nothing new is left beside it.
+        RunError: The files cannot be written; ``folder`` is unchanged and no temporary files remain.
     """
     with _writing(folder) as target:
         _replace(target, files, kept=None)
 
 
 def replace_and_keep(folder: Path, files: Contents, loses_nothing: Callable[[Path], bool]) -> Path | None:
-    """The same, and what was there is kept beside it as ``<name>.replaced-<YYYYMMDD-HHMM>``.
+    """Like ``replace_folder``, but keep the old folder as ``<name>.replaced-<YYYYMMDD-HHMM>``.
 
     Args:
         folder: The folder.
-        files: Its new files, by name.
-        loses_nothing: Whether an earlier folder may be removed, because the new files hold all that it does.
+        files: Contents of the new files, by name.
+        loses_nothing: Tells whether the old folder may be removed because the new files contain everything in it.
 
     Returns:
-        Where the earlier folder is kept; None where there was none, or it was removed.
+        Path of the kept folder; None if there was none or it was removed.
 
     Raises:
-        RunError: The disk refuses; ``folder`` is as it was, and nothing new is left beside it.
+        RunError: The files cannot be written; ``folder`` is unchanged and no temporary files remain.
     """
     with _writing(folder) as target:
         there = target.is_dir() and any(target.iterdir())
@@ -172,11 +170,11 @@ def replace_and_keep(folder: Path, files: Contents, loses_nothing: Callable[[Pat
 
 
 def rewrite_folder(folder: Path, rewrite: Callable[[Path], Contents]) -> None:
-    """Replace a folder by what ``rewrite`` makes of it, while no other writer can interfere.
+    """Replace a folder by the result of ``rewrite`` on it, under the writers' lock.
 
     Args:
         folder: The folder.
-        rewrite: Takes the folder where the files are, and gives the new ones.
+        rewrite: Reads the folder that holds the files and returns the new ones.
 
     Raises:
         InputError: There is no such folder, or ``rewrite`` refuses it.
@@ -188,22 +186,24 @@ def rewrite_folder(folder: Path, rewrite: Callable[[Path], Contents]) -> None:
 
 @contextmanager
 def _writing(folder: Path) -> Iterator[Path]:
-    """The folder that a path leads to, with the folder above it locked and the traces of a crash repaired."""
+    """Resolve a path to its folder, with the parent folder locked and leftovers of a crash cleaned up."""
     target = real_path(folder)  # a link to the folder stays a link
-    with _saying_that_disk_refuses(target):
+    with _reporting_disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(target.parent, os.O_RDONLY)
     try:
-        with _saying_that_disk_refuses(target):
-            take_lock(descriptor, wait=True)  # without locks, the renames still leave one whole folder
-            _mend(target)
+        with _reporting_disk_errors(target):
+            take_lock(
+                descriptor, wait=True
+            )  # on file systems without locks, the renames still leave one complete folder
+            _clean_up(target)
         yield target
     finally:
         os.close(descriptor)
 
 
 @contextmanager
-def _saying_that_disk_refuses(target: Path) -> Iterator[None]:
+def _reporting_disk_errors(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -217,7 +217,7 @@ def _saying_that_disk_refuses(target: Path) -> Iterator[None]:
 
 def _replace(target: Path, files: Contents, kept: Path | None) -> None:
     new, aside = _beside(target, "new"), _beside(target, "old" if kept is None else "kept")
-    with _saying_that_disk_refuses(target):
+    with _reporting_disk_errors(target):
         _build(new, files)
         replaces = _swap(target, new, aside)
         fsync_folder(target.parent)
@@ -225,7 +225,7 @@ def _replace(target: Path, files: Contents, kept: Path | None) -> None:
             os.rename(aside, kept)
             fsync_folder(target.parent)
     if kept is None:
-        shutil.rmtree(aside, ignore_errors=True)  # what stays behind, the next write clears
+        shutil.rmtree(aside, ignore_errors=True)  # the next write removes what remains
 
 
 def _beside(target: Path, suffix: str) -> Path:
@@ -233,14 +233,14 @@ def _beside(target: Path, suffix: str) -> Path:
 
 
 def _dated(target: Path) -> Path:
-    """A free name for what is replaced now."""
+    """An unused dated name for the folder that is being replaced."""
     name = f"{target.name}.replaced-{datetime.now(UTC):%Y%m%d-%H%M}"
     names = (target.with_name(name if k == 1 else f"{name}-{k}") for k in count(1))
     return next(path for path in names if not os.path.lexists(path))
 
 
-def _mend(target: Path) -> None:
-    """Undo or finish what a crash interrupted, without losing the only whole copy or one that was to be kept."""
+def _clean_up(target: Path) -> None:
+    """Undo or finish an interrupted replacement, without losing the only complete copy or one to be kept."""
     new, old, kept = (_beside(target, suffix) for suffix in ("new", *_ASIDE))
     for aside in (old, kept):
         if aside.is_dir() and not target.exists():
@@ -264,7 +264,7 @@ def _build(new: Path, files: Contents) -> None:
 
 
 def _swap(target: Path, new: Path, aside: Path) -> bool:
-    """Put the new folder in the place of the target; True where there was one, which has stepped aside."""
+    """Rename the new folder to the target; returns whether an old one was renamed to ``aside``."""
     replaces = target.exists()
     if replaces:
         os.rename(target, aside)

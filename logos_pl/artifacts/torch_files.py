@@ -1,8 +1,8 @@
-"""Files of ``torch.save``, checked before anything in them is built: what they declare must be what they hold.
+"""Reads files of ``torch.save`` after checking that what they declare matches what they contain.
 
-``torch.load(weights_only=True)`` runs no code, but makes whatever is declared: sparse, quantised and nested tensors,
-views of terabytes over a few bytes, allocations of any size. Here a file holds plain values and plain dense tensors, no
-larger than itself.
+``torch.load(weights_only=True)`` runs no code, but creates whatever a file declares: sparse, quantised and nested
+tensors, views of terabytes over a few bytes, allocations of any size. Only plain values and plain dense tensors, in
+total no larger than the file, are accepted here.
 """
 
 import pickle
@@ -17,25 +17,25 @@ from torch import Tensor
 from logos_pl.errors import InputError
 
 MAGIC = b"PK\x03\x04"
-"""torch.save writes zip files; its older formats have loaders of their own, which nothing here needs."""
+"""Signature of the zip files that torch.save writes; its older formats are not read."""
 MAX_ENTRIES = 10_000
 MAX_PICKLE_BYTES = 2**24
-"""Of the part that names and places tensors; the largest of ours has some ten kilobytes."""
+"""Maximum size of the pickle that lists the tensors; in our files it has about ten kilobytes at most."""
 
-# What the format's end says of the directory: its bytes and their place, in the plain form and in the one of zip64.
+# End records of a zip file, which give size and offset of its directory: plain, zip64, and the locator of zip64.
 _END, _END_64, _LOCATOR_64 = struct.Struct("<4s4H2LH"), struct.Struct("<4sQ2H2L4Q"), struct.Struct("<4sLQL")
 _MAX_DIRECTORY_BYTES = 2**22
 
 _STORAGES = ("Float", "Half", "BFloat16", "Double", "Long", "Int", "Short", "Char", "Byte", "Bool")
 _NAMES = {"collections OrderedDict", "torch._utils _rebuild_tensor_v2"} | {f"torch {kind}Storage" for kind in _STORAGES}
-"""The only globals that the pickle of plain dense tensors, dictionaries, lists and numbers needs."""
+"""Globals needed for plain dense tensors, dictionaries, lists and numbers."""
 _OPERATIONS = {
     "PROTO", "STOP", "MARK", "GLOBAL", "REDUCE", "BUILD", "BINPERSID", "BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET",
     "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "EMPTY_DICT",
     "SETITEM", "SETITEMS", "EMPTY_LIST", "APPEND", "APPENDS", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3",
 }  # fmt: skip
 
-# What torch's restricted unpickler and its reader of zip files raise on bytes that were made to break them.
+# Exceptions of torch's restricted unpickler and zip reader on malformed or malicious bytes.
 _BROKEN = (
     pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, AssertionError,
     OverflowError, struct.error, zipfile.BadZipFile,
@@ -43,21 +43,21 @@ _BROKEN = (
 
 
 class _UnfitError(Exception):
-    """What is wrong with a file; its name and the remedy are added where it is caught."""
+    """Describes what is wrong with a file; name and remedy are added where it is caught."""
 
 
 def load_torch_file(file: BinaryIO, name: str, wanted: str, remedy: str, outline: bool = False) -> Any:
-    """What ``torch.save`` wrote: plain values and dense tensors; nothing in it is ever executed.
+    """Load a file of ``torch.save`` with plain values and dense tensors; no code in it is executed.
 
     Args:
         file: The file, open for reading and seeking.
         name: Name in messages.
-        wanted: What it has to be, in words.
-        remedy: What to do about one that is not.
-        outline: Leave the numbers out: every tensor on the ``meta`` device, with shape and kind alone; else on the CPU.
+        wanted: What it must be, in words.
+        remedy: What to do if it is not.
+        outline: Load tensors on the ``meta`` device, with shapes and dtypes only; otherwise on the CPU.
 
     Raises:
-        InputError: It is not such a file, is incomplete, or holds or declares anything else.
+        InputError: It is not such a file, is incomplete, or contains anything else.
     """
     try:
         _check_archive(file, with_contents=not outline)
@@ -80,10 +80,10 @@ def _size(file: BinaryIO) -> int:
 
 
 def _check_archive(file: BinaryIO, with_contents: bool) -> None:
-    """Entries, sizes and names before anything is unpacked, and the checksum of each part if asked for.
+    """Check entries, sizes and names before anything is unpacked, and optionally the checksum of each part.
 
     Raises:
-        _UnfitError: Saying what does not fit.
+        _UnfitError: One of them is wrong.
     """
     file.seek(0)
     if file.read(len(MAGIC)) != MAGIC:
@@ -95,40 +95,40 @@ def _check_archive(file: BinaryIO, with_contents: bool) -> None:
             raise _UnfitError(f"has {len(entries):,} parts, where at most {MAX_ENTRIES:,} are read")
         names = {entry.filename for entry in entries}
         if len(names) < len(entries) or min(entry.header_offset for entry in entries) != 0:
-            raise _UnfitError("has two parts of one name, or something before the first")
+            raise _UnfitError("has two parts of the same name, or data before the first")
         for entry in entries:
             if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
                 raise _UnfitError(f"has the compressed or encrypted part {entry.filename!r}")
             if entry.file_size != entry.compress_size or entry.file_size > _size(file):
-                raise _UnfitError(f"has the part {entry.filename!r}, which declares another size than it has")
+                raise _UnfitError(f"has the part {entry.filename!r}, whose declared size is wrong")
         pickles = [entry for entry in entries if entry.filename.rpartition("/")[2] == "data.pkl"]
         if len(pickles) != 1 or pickles[0].file_size > MAX_PICKLE_BYTES:
-            raise _UnfitError("names its tensors twice, not at all, or at too great a length")
+            raise _UnfitError("has no list of tensors, more than one, or one that is too long")
         _check_pickle(archive.read(pickles[0]))
         if with_contents and (altered := archive.testzip()) is not None:
             raise _UnfitError(f"was altered in the part {altered!r}, whose checksum differs")
 
 
 def _check_directory_size(file: BinaryIO) -> None:
-    """The directory's size as the end of the file says, before it is read: its entries would all be held at once.
+    """Check the size of the directory from the end record before reading it, as all entries are held in memory.
 
     Raises:
-        _UnfitError: It is larger than a directory of that many entries.
+        _UnfitError: It is larger than a directory of `MAX_ENTRIES` entries.
     """
     size = _size(file)
     tail = _read_at(file, size - min(size, _END.size + 2**16), size)
     at = tail.rfind(b"PK\x05\x06")
     if at < 0 or at + _END.size > len(tail):
-        raise _UnfitError("is not whole")
+        raise _UnfitError("is incomplete")
     end, (*_, directory, _place, comment) = size - len(tail) + at, _END.unpack_from(tail, at)
     if end + _END.size + comment != size:
-        raise _UnfitError("is not whole, or has something after its end")
+        raise _UnfitError("is incomplete, or has data after its end")
     if end >= _LOCATOR_64.size:
         signature, _, place, _ = _LOCATOR_64.unpack(_read_at(file, end - _LOCATOR_64.size, end))
         if signature == b"PK\x06\x07":
             if place + _END_64.size != end - _LOCATOR_64.size:
-                raise _UnfitError("has its directory in another place than it says")
-            plain = 0 if directory == 0xFFFFFFFF else directory  # that stands for: see the one of zip64
+                raise _UnfitError("has its directory at another offset than it declares")
+            plain = 0 if directory == 0xFFFFFFFF else directory  # this value means: see the zip64 record
             directory = max(plain, _END_64.unpack(_read_at(file, place, place + _END_64.size))[8])
     if directory > _MAX_DIRECTORY_BYTES:
         raise _UnfitError(f"has a directory of {directory:,} bytes, where at most {_MAX_DIRECTORY_BYTES:,} are read")
@@ -140,22 +140,22 @@ def _read_at(file: BinaryIO, start: int, end: int) -> bytes:
 
 
 def _check_pickle(data: bytes) -> None:
-    """The operations one by one, none of them carried out: those that make plain values and dense tensors, no others.
+    """Check, without executing them, that all operations are those of plain values and dense tensors.
 
     Raises:
-        _UnfitError: Naming the first other one.
-        ValueError: It is cut off, or no pickle.
+        _UnfitError: One is not; named.
+        ValueError: It is truncated, or not a pickle.
     """
     for operation, argument, _ in pickletools.genops(data):
         if operation.name == "GLOBAL" and argument not in _NAMES:
             what = str(argument).replace(" ", ".")[:80]
             raise _UnfitError(f"holds a {what}, where only plain dense tensors and values are read")
         if operation.name not in _OPERATIONS:
-            raise _UnfitError("holds something else than plain dense tensors and values")
+            raise _UnfitError("holds something other than plain dense tensors and values")
 
 
 def _tensors(value: Any) -> list[Tensor]:
-    """All tensors in nested dictionaries, lists and tuples; each container is looked into once."""
+    """All tensors in nested dictionaries, lists and tuples; each container is visited once."""
     found: list[Tensor] = []
     seen: set[int] = set()
     rest = [value]
@@ -170,10 +170,10 @@ def _tensors(value: Any) -> list[Tensor]:
 
 
 def _check_tensors(tensors: list[Tensor], file_bytes: int) -> None:
-    """Layout and size of what is declared.
+    """Check the layout and the total size of the declared tensors.
 
     Raises:
-        _UnfitError: A tensor is not dense, or all of them are larger than the file.
+        _UnfitError: A tensor is not dense, or their total size exceeds that of the file.
     """
     declared = 0
     for tensor in tensors:
@@ -184,4 +184,4 @@ def _check_tensors(tensors: list[Tensor], file_bytes: int) -> None:
             raise _UnfitError(f"declares a tensor of shape {tuple(tensor.shape)} over {reach:,} numbers")
         declared += tensor.numel() * tensor.element_size()
     if declared > file_bytes:
-        raise _UnfitError(f"declares {declared:,} bytes of tensors and has {file_bytes:,}")
+        raise _UnfitError(f"declares {declared:,} bytes of tensors, but has {file_bytes:,} bytes")

@@ -1,4 +1,4 @@
-"""Tuned lenses on disk: weights, provenance with its hash, card and, after a test, the verdict."""
+"""Tuned lenses on disk: weights, provenance with its hash, card and, after `test`, the verdict."""
 
 import dataclasses
 import hashlib
@@ -25,11 +25,11 @@ from logos_pl.lm.frozen import FrozenLM
 
 
 class Saved(NamedTuple):
-    """A lens that was written.
+    """A saved lens.
 
     Attributes:
         provenance: As written.
-        earlier: Where what was in its place is kept; None where nothing was, or nothing but the same lens.
+        earlier: Path of the replaced artifact, which is kept; None if there was none, or it was the same lens.
     """
 
     provenance: Provenance
@@ -37,7 +37,7 @@ class Saved(NamedTuple):
 
 
 class FittedLenses(NamedTuple):
-    """The lenses of an artifact, with their provenance; the bias-only lens is None where none was fitted."""
+    """The lenses of an artifact, with their provenance; the bias-only lens is None if none was fitted."""
 
     tuned: TunedLens
     bias_only: TunedLens | None
@@ -50,18 +50,18 @@ def save_tuned_lens(
     provenance: Provenance,
     bias_only: Translators | None = None,
 ) -> Saved:
-    """Write a tuned lens with its provenance and model card, as a whole or not at all; an earlier one is kept, dated.
+    """Write a tuned lens with provenance and model card atomically; an earlier one is kept under a dated name.
 
     Args:
-        folder: Where, usually ``checkpoints/tuned_lenses/<clean_model_name>``.
+        folder: Destination, usually ``checkpoints/tuned_lenses/<clean_model_name>``.
         translators: The trained part, in the plain basis.
-        provenance: Everything but the record of the bias-only lens and the hashes of the files, which are filled in; a
-            verdict in it is left out.
-        bias_only: The lens of bias and temperature alone that was fitted beside it, if one was.
+        provenance: Its provenance. The record of the bias-only lens and the hashes of the files are filled in; a
+            verdict is removed.
+        bias_only: The bias-only lens, if one was fitted.
 
     Raises:
-        InputError: Weights that are not finite or not of the recorded capacity, a provenance that cannot be written, or
-            a folder that holds something else.
+        InputError: The weights are not finite or do not match the recorded capacity, the provenance cannot be written,
+            or the folder holds something else.
         RunError: The folder cannot be written, e.g. on a full disk; an earlier lens is kept.
     """
     check_tuned_lens_folder(folder)
@@ -71,7 +71,7 @@ def save_tuned_lens(
     provenance = dataclasses.replace(
         provenance,
         bias_only=bias_only_record(bias_only),
-        kpis=None,  # a verdict is on the weights it was passed on, and comes with its files
+        kpis=None,  # a verdict holds only for the weights that were evaluated
         acceptance=None,
     )
     files: dict[str, bytes | memoryview] = {
@@ -89,21 +89,21 @@ def save_tuned_lens(
 
 
 def check_tuned_lens_folder(folder: str | os.PathLike[str]) -> None:
-    """Refuse a folder that ``save_tuned_lens`` would refuse; ask before a long run, not after.
+    """Check that ``save_tuned_lens`` would accept a folder; to be called before a long run.
 
     Raises:
-        InputError: It is a file, or holds files that do not belong to a lens.
+        InputError: It is a file, or holds files that are not part of a lens.
     """
     check_destination(Path(folder), ARTIFACT_FILES)
 
 
 def check_destination_of(folder: str | os.PathLike[str], model_id: str, model_commit: str) -> None:
-    """Refuse, before a long run, a folder where that run's lens could not or must not be written.
+    """Check, before a long run, that its lens can and may be written to a folder.
 
     Args:
-        folder: Where the lens is to go.
-        model_id: The model of the run.
-        model_commit: Its commit; it tells two local folders of the same name apart.
+        folder: Destination of the lens.
+        model_id: Model of the run.
+        model_commit: Its commit, which distinguishes local folders of the same name.
 
     Raises:
         InputError: The folder holds something else, or the lens of another model.
@@ -113,37 +113,37 @@ def check_destination_of(folder: str | os.PathLike[str], model_id: str, model_co
     check_writable(Path(folder).parent)
     try:
         there = read_steadily(Path(folder), read_provenance)
-    except InputError:  # nothing there, or no readable lens, which saving will keep
+    except InputError:  # nothing there, or no readable lens; saving will keep it
         return
     refuse_other_owner(there, model_id, model_commit, Path(folder), "lens", "--export.folder")
 
 
 def load_tuned_lens(path: str | os.PathLike[str], lm: FrozenLM | None = None) -> tuple[TunedLens, Provenance]:
-    """Read a tuned lens and check it, against its own records and against the model it is to read.
+    """Load a tuned lens and check it against its provenance and the model.
 
     Args:
         path: Its folder.
-        lm: The model; None gives a lens without a head, to be bound later and unchecked against any model.
+        lm: The model; None returns a lens without a head, not checked against a model.
 
     Returns:
-        The lens, bound to the model's head if there is a model, and where it comes from.
+        The lens, bound to the model's head if there is a model, and its provenance.
 
     Raises:
-        InputError: A file is missing or altered, the weights are not what the provenance says, or the model is not the
-            one the lens was trained on; the message says what differs.
+        InputError: A file is missing or altered, the weights do not match the provenance, or the model is not the one
+            the lens was trained on; the message says what differs.
     """
     lens, _, provenance = load_lenses(path, lm)
     return lens, provenance
 
 
 def load_bias_only(path: str | os.PathLike[str], lm: FrozenLM | None = None) -> TunedLens | None:
-    """Read the lens of bias and temperature alone that was fitted beside a tuned lens; None where none was.
+    """Load the bias-only lens that was fitted with a tuned lens; None if there is none.
 
-    All of the artifact is checked, as in ``load_tuned_lens``; ``load_lenses`` reads both and checks the model once.
+    The artifact is checked as in ``load_tuned_lens``; ``load_lenses`` loads both lenses with one check.
 
     Args:
         path: The artifact's folder.
-        lm: The model; None gives a lens without a head, unchecked against any model.
+        lm: The model; None returns a lens without a head, not checked against a model.
 
     Raises:
         InputError: As ``load_tuned_lens``.
@@ -152,12 +152,12 @@ def load_bias_only(path: str | os.PathLike[str], lm: FrozenLM | None = None) -> 
 
 
 def load_lenses(path: str | os.PathLike[str], lm: FrozenLM | None = None, head: Head | None = None) -> FittedLenses:
-    """Read a tuned lens and its bias-only lens, checked as in ``load_tuned_lens``; both share one head.
+    """Load a tuned lens and its bias-only lens, checked as in ``load_tuned_lens``; both share one head.
 
     Args:
         path: The artifact's folder.
-        lm: The model; None gives lenses without a head, unchecked against any model.
-        head: A head of the model whose unembedding is shared; None makes one.
+        lm: The model; None returns lenses without a head, not checked against a model.
+        head: Head of the model whose unembedding is shared; None creates one.
 
     Raises:
         InputError: As ``load_tuned_lens``.
@@ -184,19 +184,19 @@ def load_lenses(path: str | os.PathLike[str], lm: FrozenLM | None = None, head: 
 
 
 def read_provenance(folder: Path) -> Provenance:
-    """The provenance in a folder.
+    """Read the provenance in a folder.
 
     Raises:
-        InputError: There is none, it was altered, or it is not what this version writes.
+        InputError: There is none, it was altered, or it has another format.
     """
     return Provenance.from_json(read_sealed(folder))
 
 
 def verified_files(folder: Path, provenance: Provenance) -> dict[str, bytes]:
-    """The files' contents, read once, so that what was verified is what is used; the verdict among them is checked.
+    """Contents of the files, read once, so that the verified bytes are the ones used; checks the verdict, too.
 
     Raises:
-        InputError: A file is missing or altered, or the provenance has another verdict than ``gates.json``.
+        InputError: A file is missing or altered, or the verdict in the provenance differs from ``gates.json``.
     """
     needed = {WEIGHTS_FILE} if provenance.bias_only is None else {WEIGHTS_FILE, provenance.bias_only.file}
     files = read_verified(folder, provenance.sha256, needed, ARTIFACT_FILES, _limits(provenance))
@@ -205,7 +205,7 @@ def verified_files(folder: Path, provenance: Provenance) -> dict[str, bytes]:
 
 
 def _limits(provenance: Provenance) -> dict[str, int]:
-    """The most bytes that the files of tensors may have, from how many numbers are recorded."""
+    """Maximum size in bytes of the files of tensors, from the recorded numbers of parameters."""
     capacity, bias_only = provenance.capacity, provenance.bias_only
     numbers = {
         WEIGHTS_FILE: capacity.parameters,

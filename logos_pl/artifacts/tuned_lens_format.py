@@ -1,4 +1,4 @@
-"""Lenses that others trained with the `tuned-lens` package: ``config.json`` and ``params.pt``, read and checked.
+"""Reads and checks lenses of the `tuned-lens` package: ``config.json`` and ``params.pt``.
 
 The format, of version 0.2.0: ``params.pt`` holds ``{i}.weight`` and ``{i}.bias`` for 0 ≤ i < n. Translator i reads the
 input of block i, which is row i here; final norm and head follow. Source: https://pypi.org/project/tuned-lens.
@@ -19,7 +19,7 @@ from logos_pl.artifacts import json_codec
 from logos_pl.artifacts.unembed_hash import unembed_hash
 from logos_pl.artifacts.weights import Weights, decode
 from logos_pl.errors import InputError
-from logos_pl.io.hub_errors import Asked, explaining
+from logos_pl.io.hub_errors import HubRequest, explaining
 from logos_pl.io.parsing import MIB, parse_json, read_bytes, read_text
 from logos_pl.lenses.affine import AffineLens
 from logos_pl.lenses.head import Head
@@ -28,7 +28,7 @@ from logos_pl.lm.sources import clean_name
 
 CONFIG_FILE, PARAMS_FILE = "config.json", "params.pt"
 HUB_FOLDER = "lens"
-"""Where the package's Space keeps its lenses, each in a subfolder named after its model."""
+"""Folder of the lenses in the package's Space, with a subfolder for each model."""
 LENS_TYPE = "linear_tuned_lens"
 COMMIT = re.compile("[0-9a-f]{40}")
 
@@ -37,15 +37,15 @@ _STORED = (torch.float32, torch.float16, torch.bfloat16)
 
 @dataclass(frozen=True)
 class FormatConfig:
-    """What ``config.json`` says; keys of other versions are left aside, as the package does.
+    """Contents of ``config.json``; unknown keys are ignored, as in the package.
 
     Attributes:
-        base_model_name_or_path: Hub id, or a folder of the machine it was trained on.
+        base_model_name_or_path: Hub id, or a folder on the machine it was trained on.
         d_model: Width of the residual stream.
         num_hidden_layers: Number n of blocks, and of translators.
         bias: Whether the translators have a bias.
         base_model_revision: Branch, tag or commit of the model.
-        unembed_hash: Of the model's unembedding; see the function of that name.
+        unembed_hash: Hash of the model's unembedding; see the function of that name.
         lens_type: ``linear_tuned_lens``.
     """
 
@@ -65,13 +65,13 @@ class FormatConfig:
 
 
 class ImportedOrigin(NamedTuple):
-    """Where an imported lens comes from, as far as its files say.
+    """Origin of an imported lens, as recorded in its files.
 
     Attributes:
         base_model: The model it was trained on: Hub id or folder name.
         base_model_revision: Its branch, tag or commit, or None.
         dtype: Number format the translators are stored in.
-        unembed_hash: As stored, and found again on the loaded model; None where none is stored.
+        unembed_hash: Stored hash, which matches the loaded model; None if none is stored.
         params_sha256: Hash of ``params.pt``.
     """
 
@@ -83,22 +83,22 @@ class ImportedOrigin(NamedTuple):
 
 
 class FormatFiles(NamedTuple):
-    """The two files of a lens, on this machine."""
+    """Local paths of the two files of a lens."""
 
     config: Path
     params: Path
 
 
 def find_imported_lens(reference: str, model_id: str) -> FormatFiles:
-    """The files of a lens in a folder, or in a Space of the Hub, from which only this model's are fetched.
+    """Find the files of a lens in a folder or a Space of the Hub; of a Space, only this model's files are fetched.
 
     Args:
         reference: A folder, or the repo id of a Space laid out like ``AlignmentResearch/tuned-lens``.
-        model_id: The model; names the subfolder of the Space.
+        model_id: The model, which selects the subfolder of the Space.
 
     Raises:
-        InputError: There is neither, a file is missing, or the Hub refuses or cannot be reached.
-        RunError: The disk refuses what is fetched.
+        InputError: Neither exists, a file is missing, or the Hub refuses or cannot be reached.
+        RunError: The files cannot be written to the disk.
     """
     folder = Path(reference).expanduser()
     if folder.is_dir():
@@ -121,15 +121,15 @@ _WANTED = (
 def _fetch(repo_id: str, model_id: str, name: str) -> Path:
     path = f"{HUB_FOLDER}/{model_id}/{name}"
     missing = f"The Space {repo_id} has no lens for {model_id} ({path} is missing): {_WANTED}."
-    with explaining(Asked("space", repo_id, no_file=missing, wanted=_WANTED)):
+    with explaining(HubRequest("space", repo_id, no_file=missing, wanted=_WANTED)):
         return Path(hf_hub_download(repo_id, path, repo_type="space"))
 
 
 def read_config(path: Path) -> FormatConfig:
-    """The configuration in a file.
+    """Read the configuration.
 
     Raises:
-        InputError: It cannot be read, is not of this format, or is of another kind of lens.
+        InputError: It cannot be read, has another format, or is for another kind of lens.
     """
     shown = os.path.relpath(path)
     try:
@@ -145,26 +145,26 @@ def read_config(path: Path) -> FormatConfig:
     values = {key: given.get(key, known[key]) for key in known}
     config: FormatConfig = json_codec.from_plain(FormatConfig, values, shown)
     if config.lens_type != LENS_TYPE:
-        raise InputError(f"{shown} is of lens_type {config.lens_type!r}, and only {LENS_TYPE!r} can be read.")
+        raise InputError(f"{shown} has lens_type {config.lens_type!r}, but must have {LENS_TYPE!r}.")
     return config
 
 
 def load_imported_lens(
     reference: str | os.PathLike[str], lm: FrozenLM, head: Head | None = None
 ) -> tuple[AffineLens, ImportedOrigin]:
-    """Read a lens of the `tuned-lens` package and check it against the model it is to read.
+    """Load a lens of the `tuned-lens` package and check it against the model.
 
     Args:
         reference: Its folder, or the repo id of a Space laid out like ``AlignmentResearch/tuned-lens``.
         lm: The model.
-        head: The model's head, where there is one to share.
+        head: The model's head, if one can be shared.
 
     Returns:
-        The lens, and where it comes from.
+        The lens and its origin.
 
     Raises:
-        InputError: A file is missing or broken, or the model is not the one the lens was trained on.
-        RunError: The disk refuses what is fetched.
+        InputError: A file is missing or damaged, or the model is not the one the lens was trained on.
+        RunError: The files cannot be written to the disk.
     """
     files = find_imported_lens(os.fspath(reference), lm.model_id)
     config = read_config(files.config)
@@ -183,30 +183,30 @@ def load_imported_lens(
 
 
 def _params_bytes(config: FormatConfig) -> int:
-    """The most bytes that the translators may take: all numbers in fp64, the names, and room for the rest."""
+    """Maximum size in bytes of the translators: all numbers in fp64, plus 1 MiB each for names and padding."""
     n, d = config.num_hidden_layers, config.d_model
     return 8 * n * d * (d + 1) + n * MIB
 
 
 def check_model(config: FormatConfig, lm: FrozenLM) -> None:
-    """Refuse a model that cannot be, by name, commit, size or unembedding, the one the lens was trained on.
+    """Check that name, commit, size and unembedding of the model fit the one the lens was trained on.
 
-    Names are compared in full where both have an organisation, and else by their last part.
+    Names are compared in full if both have an organisation, otherwise by their last part.
 
     Raises:
-        InputError: Naming both.
+        InputError: One does not; both values are named.
     """
     fitted, given = config.base_model, lm.model_id
     whole = "/" in fitted and "/" in given
     if (fitted != given) if whole else (clean_name(fitted) != clean_name(given)):
         raise InputError(
-            f"The imported lens was trained for {fitted}, not for {given}: load {fitted} or, where the two are copies "
+            f"The imported lens was trained for {fitted}, not for {given}: load {fitted} or, if the two are copies "
             f"of one model, put {given} into base_model_name_or_path of the lens's {CONFIG_FILE}."
         )
     commits = (config.base_model_revision or "", lm.model_commit)
     if all(COMMIT.fullmatch(commit) for commit in commits) and commits[0] != commits[1]:
         raise InputError(
-            f"The imported lens was trained for {fitted} at commit {commits[0]}, and the model is at {commits[1]}: "
+            f"The imported lens was trained for {fitted} at commit {commits[0]}, but the model is at {commits[1]}: "
             "load that revision of the model."
         )
     sizes = {"trained for": (config.num_hidden_layers, config.d_model), "given": (lm.num_blocks, lm.d_model)}
@@ -217,22 +217,22 @@ def check_model(config: FormatConfig, lm: FrozenLM) -> None:
 
 
 def _check_unembedding(config: FormatConfig, lm: FrozenLM) -> None:
-    """The hash, over the weights as they are and as they were if the lens was trained in half precision."""
+    """Compare the hash, computed from the weights in their dtype and as rounded to each half-precision format."""
     weight = lm.anatomy.lm_head.weight.detach()
     if config.unembed_hash not in (None, *(unembed_hash(weight, dtype) for dtype in _STORED)):
-        # Half precision here may have lost digits that were hashed there; float32 has them all.
+        # A model loaded in half precision may have lost digits that were hashed; float32 keeps them all.
         remedy = "" if lm.dtype == torch.float32 else ", or compare in full precision with --model.dtype float32"
         raise InputError(
-            f"The imported lens was trained on another unembedding than that of {lm.model_id} (unembed_hash in its "
+            f"The imported lens was trained with another unembedding than that of {lm.model_id} (unembed_hash in its "
             f"{CONFIG_FILE}): use the lens of this model{remedy}."
         )
 
 
 def _translators(params: Weights, config: FormatConfig) -> tuple[Tensor, Tensor, torch.dtype]:
-    """W and b of all rows, stacked in fp32, and the format they are stored in.
+    """W and b of all rows, stacked in fp32, and their stored dtype.
 
     Raises:
-        InputError: A tensor is missing, of another shape, of no floating-point format, or not finite; named.
+        InputError: A tensor is missing, has another shape, is not floating-point, or not finite; named.
     """
     n, d = config.num_hidden_layers, config.d_model
     kinds: dict[str, tuple[int, ...]] = {"weight": (d, d)} | ({"bias": (d,)} if config.bias else {})
@@ -241,12 +241,12 @@ def _translators(params: Weights, config: FormatConfig) -> tuple[Tensor, Tensor,
         found = tuple(params[name].shape) if name in params else None
         if found != wanted.get(name):
             raise InputError(
-                f"{PARAMS_FILE}: {name} has shape {found}, and by {CONFIG_FILE} it is {wanted.get(name)}: "
+                f"{PARAMS_FILE}: {name} has shape {found}, but {CONFIG_FILE} requires {wanted.get(name)}: "
                 "fetch the lens again."
             )
         if params[name].dtype not in _STORED:
             raise InputError(
-                f"{PARAMS_FILE}: {name} is {params[name].dtype}, and has to be float32, float16 or bfloat16."
+                f"{PARAMS_FILE}: {name} is {params[name].dtype}, but must be float32, float16 or bfloat16."
             )
         if not bool(params[name].isfinite().all()):
             raise InputError(f"{PARAMS_FILE}: {name} holds numbers that are NaN or infinite: fetch the lens again.")

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-# numpy prints a matrix of more numbers than this by its three outermost rows and columns on each side.
+# numpy abbreviates a matrix with more numbers than this to its three outermost rows and columns on each side.
 _PRINTED_WHOLE, _EDGE = 1000, 3
-# Said once more, because a notebook may have set others.
+# numpy's defaults, given explicitly because a notebook may have changed them.
 _NUMPYS_DEFAULTS: dict[str, Any] = {
     "max_line_width": 75, "suppress_small": False, "floatmode": "maxprec", "sign": "-"
 }  # fmt: skip
@@ -19,15 +19,15 @@ _NUMPYS_DEFAULTS: dict[str, Any] = {
 def unembed_hash(weight: Float[Tensor, "vocab d_model"], dtype: torch.dtype = torch.float32) -> str:
     """SHA-256 of an unembedding as numpy prints it with one digit, which identifies a model in the format.
 
-    Of a large matrix numpy prints the 36 numbers in the corners: two models differ in them, but equal corners do not
-    show that the rest is equal.
+    numpy prints only the 36 numbers in the corners of a large matrix: different models differ there, but equal corners
+    do not prove that the rest is equal.
 
     Args:
         weight: The unembedding.
-        dtype: Number format to round it to before.
+        dtype: Number format to which it is rounded first.
     """
     large = weight.numel() > _PRINTED_WHOLE
-    # One row or column more than is printed stands for all those between.
+    # One extra row and column represents all those that are not printed.
     rows, columns = (
         [*range(_EDGE + 1), *range(size - _EDGE, size)] if large and size > 2 * _EDGE else list(range(size))
         for size in weight.shape

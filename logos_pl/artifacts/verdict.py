@@ -1,4 +1,4 @@
-"""What the gates found and decided on a lens, named as in ``gates.json`` and ``provenance.json``."""
+"""Figures and verdict of the gates, named as in ``gates.json`` and ``provenance.json``."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -18,7 +18,7 @@ class Figure:
         estimate: The figure.
         low: Lower end of the 95% interval.
         high: Upper end.
-        num: Samples it is of.
+        num: Number of samples.
     """
 
     estimate: float
@@ -32,9 +32,9 @@ class DeltaKl:
     """How much closer a lens is to the model than a baseline, in both directions of the KL divergence.
 
     Attributes:
-        to_final: Of KL(P_row ‖ P_final), which decides.
-        from_final: Of KL(P_final ‖ P_row).
-        signs_agree: Whether both say the same.
+        to_final: Difference of KL(P_row ‖ P_final), which the gates use.
+        from_final: Difference of KL(P_final ‖ P_row).
+        signs_agree: Whether both have the same sign.
     """
 
     to_final: Figure
@@ -44,11 +44,11 @@ class DeltaKl:
 
 @dataclass(frozen=True)
 class SkipLayers:
-    """Perplexity of held-out text where a translator stands for the last m blocks.
+    """Perplexity of held-out text when the lens replaces the last m blocks.
 
     Attributes:
-        num_tokens: Tokens it is over.
-        perplexity: By m; 0 is the model itself. None beyond the range of a float.
+        num_tokens: Number of predicted tokens.
+        perplexity: By m; 0 is the model itself. None if it exceeds the range of a float.
         not_applicable: By m, why it was not measured.
     """
 
@@ -59,13 +59,13 @@ class SkipLayers:
 
 @dataclass(frozen=True)
 class Kpis:
-    """The figures of the gates; None where there were no samples.
+    """The figures of the gates; None without samples.
 
     Attributes:
         median_delta_kl_bits: By baseline, by `suite` or `held_out_text`, by depth percentile.
         held_out_gain_bits: By baseline.
-        earliness_shift_first_rank_le_10: Rows by which answers are found earlier at rank 10 or better.
-        earliness_shift_first_rank_le_5: At rank 5 or better.
+        earliness_shift_first_rank_le_10: Rows by which the lens has the answer at rank ≤ 10 before the norm lens.
+        earliness_shift_first_rank_le_5: At rank ≤ 5.
         earliness_shift_first_rank_le_1: At rank 1.
         last_layer_kl_after_temp_bits: Median over prompts.
         last_layer_kl_after_temp_bits_max: Largest over prompts.
@@ -91,14 +91,14 @@ class Check:
     """One comparison of a gate.
 
     Attributes:
-        gate: Its gate.
+        gate: Name of the gate.
         what: What is compared, in words.
-        unit: Of the figure and the threshold.
+        unit: Unit of the figure and the threshold.
         measured: The figure; None without samples.
-        threshold: What it is compared with.
-        margin: By how much it is on the right side; None without samples.
-        passed: Whether it holds.
-        reason: Why it is not decidable; None where it is.
+        threshold: Value it is compared with.
+        margin: Distance to the threshold, not negative if passed; None without samples.
+        passed: Whether the figure reaches the threshold.
+        reason: Why the comparison is undecidable; None if it is decidable.
     """
 
     gate: GateName
@@ -112,7 +112,7 @@ class Check:
 
     @property
     def makes_sense(self) -> bool:
-        """Whether it passes exactly where it is decidable and the margin is not negative."""
+        """Whether `passed` equals: decidable, with a margin that is not negative."""
         return self.passed == (self.reason is None and self.margin is not None and self.margin >= 0)
 
 
@@ -131,18 +131,18 @@ class EvaluatedOn:
     Attributes:
         suite: File name of the prompts.
         suite_sha256: Hash of that file.
-        facts: Prompts in it that were asked.
-        dataset: Held-out text: Hub id, or the name of a local folder or file.
+        facts: Prompts of the suite that were evaluated.
+        dataset: Source of the held-out text: Hub id, or the name of a local folder or file.
         name: Configuration of the data set, or None.
         split: Its split.
         revision: Tag or commit, or None for local files.
         held_out_frac: Share of its documents that was held out for test.
-        sequences: Sequences of it that were read.
+        sequences: Number of sequences read.
         seq_len: Tokens per sequence.
         positions_per_seq: Positions read per sequence.
-        position_range: The part of the context they are drawn from, as fractions.
-        device: What the model ran on.
-        dtype: Number format it ran in.
+        position_range: Part of the context they are sampled from, as fractions.
+        device: Device of the model.
+        dtype: Number format of the model.
     """
 
     suite: str
@@ -167,15 +167,15 @@ class Acceptance:
 
     Attributes:
         passed: Whether all gates are passed.
-        calibration_only: Whether only the norm lens is beaten; None where this is not decidable.
+        calibration_only: Whether the lens beats only the norm lens; None if undecidable.
         gates: By name.
-        beats: By baseline, whether it is beaten; None where this is not decidable.
-        min_gain_bits: Gain from which on a baseline is beaten.
-        min_samples: Samples from which on a figure decides.
+        beats: By baseline, whether the lens beats it; None if undecidable.
+        min_gain_bits: Smallest gain that beats a baseline.
+        min_samples: Fewest samples for a decision.
         gate_b_rows: Thresholds of gate B in rows, by rank.
-        gate_b_prompts_that_cannot_pass: Prompts that no lens could pass.
-        remarks: What a reader has to know besides the verdict.
-        evaluated_on: Text and prompts.
+        gate_b_prompts_that_cannot_pass: Prompts on which no lens can reach the thresholds.
+        remarks: Remarks to be read with the verdict.
+        evaluated_on: Text and prompts of the evaluation.
     """
 
     passed: bool
@@ -196,13 +196,13 @@ class Acceptance:
             name: Name in messages.
 
         Raises:
-            InputError: It does not; named.
+            InputError: It does not; the gate is named.
         """
         if len(self.gates) != len(get_args(GateName)) or not all(gate.checks for gate in self.gates.values()):
             raise InputError(f"{name} lacks a gate, or a comparison of one: {REMEDY}.")
         if self.passed != all(gate.passed for gate in self.gates.values()):
-            raise InputError(f"{name}: the verdict is not what its gates say: {REMEDY}.")
+            raise InputError(f"{name}: the verdict contradicts its gates: {REMEDY}.")
         for letter, gate in self.gates.items():
             follows = all(check.passed for check in gate.checks)
             if gate.passed != follows or any(not check.makes_sense or check.gate != letter for check in gate.checks):
-                raise InputError(f"{name}: gate {letter} is not what its comparisons say: {REMEDY}.")
+                raise InputError(f"{name}: gate {letter} contradicts its comparisons: {REMEDY}.")

@@ -1,4 +1,4 @@
-"""The weights of a tuned lens as a plain state dict, and as the bytes of ``weights.pt`` or ``bias_only.pt``."""
+"""Weights of a tuned lens as a plain state dict, and as the bytes of ``weights.pt`` or ``bias_only.pt``."""
 
 import io
 
@@ -14,9 +14,9 @@ Weights = dict[str, Tensor]
 
 
 def weights_of(translators: Translators) -> Weights:
-    """Copies in fp32 on the CPU, contiguous; a copy, because a view would be saved with all it is a view of.
+    """Contiguous copies in fp32 on the CPU; copies, because a view would be saved with its whole storage.
 
-    The translators must be in the plain basis, in which the file is read: call `in_plain_basis` first.
+    The translators must be in the plain basis, which the file uses: call `in_plain_basis` first.
     """
     assert translators.basis is None
     return {
@@ -26,20 +26,20 @@ def weights_of(translators: Translators) -> Weights:
 
 
 def capacity_of(translators: Translators) -> Capacity:
-    """Rank, rows and the count of numbers in the weights' file."""
+    """Rank, number of rows and number of values of the translators."""
     numbers = sum(tensor.numel() for tensor in translators.state_dict().values())
     return Capacity(rank_k=translators.rank, rows=translators.num_rows, parameters=numbers)
 
 
 def temperature_of(translators: Translators, enabled: bool) -> Temperature:
-    """τ of rows 1, 2, …, and whether they were learned."""
+    """Provenance record of the temperatures: τ of rows 1, 2, … and whether they were learned."""
     with torch.no_grad():
         tau = 1.0 / translators.inv_tau().cpu().double()
     return Temperature(enabled=enabled, tau=tau.tolist())
 
 
 def translators_of(weights: Weights) -> Translators:
-    """Translators with these weights; check them first."""
+    """Translators with these weights, which must have been checked."""
     rows, d_model, rank = weights["U"].shape
     translators = Translators(rows, d_model, rank)
     translators.load_state_dict(weights)
@@ -47,12 +47,12 @@ def translators_of(weights: Weights) -> Translators:
 
 
 def check_weights(weights: Weights, capacity: Capacity, owner: str = "lens") -> None:
-    """Refuse weights that are not finite fp32 tensors of the recorded rank and number of rows.
+    """Check that the weights are finite fp32 tensors of the recorded rank and number of rows.
 
     Args:
         weights: The state dict.
-        capacity: What is recorded.
-        owner: Whose they are, for the message.
+        capacity: Recorded size.
+        owner: Kind of lens, for the message.
 
     Raises:
         InputError: Naming the tensor, what it is and what it should be.
@@ -78,14 +78,14 @@ def check_weights(weights: Weights, capacity: Capacity, owner: str = "lens") -> 
 
 
 def encode(weights: Weights) -> memoryview:
-    """The bytes of the weights' file."""
+    """Bytes of the weights' file."""
     buffer = io.BytesIO()
     torch.save(weights, buffer)
     return buffer.getbuffer()
 
 
 def decode(data: bytes, name: str = "weights.pt") -> Weights:
-    """The state dict in the bytes of a weights' file; nothing in them is ever executed.
+    """State dict from the bytes of a weights' file; no code in it is executed.
 
     Args:
         data: The bytes.
@@ -94,11 +94,11 @@ def decode(data: bytes, name: str = "weights.pt") -> Weights:
     Raises:
         InputError: They are not a plain dictionary of tensors.
     """
-    wanted, remedy = "a state dict of tensors alone", "fetch the artifact from a source you trust"
+    wanted, remedy = "a state dict of tensors only", "fetch the artifact from a source you trust"
     weights = load_torch_file(io.BytesIO(data), name, wanted, remedy)
     if not isinstance(weights, dict):
         raise InputError(f"{name} is not {wanted}: {remedy}.")
-    # By the class's own method: the state of an ordered dictionary may carry others of these names.
+    # Calls dict's own method, since a pickled OrderedDict may have an attribute of this name.
     items = dict(dict.items(weights))
     for key, tensor in items.items():
         if type(key) is not str or not isinstance(tensor, Tensor):

@@ -6,7 +6,7 @@ from logos_pl.cli.command import Command
 from logos_pl.cli.commands import answer_at_once
 from logos_pl.cli.error_messages import describe, speak_plainly
 from logos_pl.cli.foreseen import FORESEEN
-from logos_pl.cli.predict import Predict, SeveralModelsAskedError, each_model, refuse_same_names
+from logos_pl.cli.predict import Predict, SeveralModelsError, each_model, refuse_same_names
 from logos_pl.cli.processes import check_launcher, is_first_process
 from logos_pl.cli.quiet import silence_third_parties
 from logos_pl.cli.run import run_command
@@ -64,7 +64,7 @@ def _run(args: list[str], destination: SweepDestination) -> int:
 
     try:
         run_command(name, rest, configure)
-    except SeveralModelsAskedError as asked:
-        refuse_same_names(asked.models)
-        return each_model(asked.models, destination, read)
+    except SeveralModelsError as several:
+        refuse_same_names(several.models)
+        return each_model(several.models, destination, read)
     return 0

@@ -143,7 +143,7 @@ class Fit(Command):
             if taken_up or (isinstance(error, RuntimeError) and OTHER_SHAPES not in str(error)):
                 raise
             raise InputError(
-                f"{os.path.relpath(checkpoint)} holds a part that is not what a fit writes "
+                f"{os.path.relpath(checkpoint)} has an invalid part "
                 f"({type(error).__name__}: {first_sentence(error)[:-1]}): give another checkpoint, or start again."
             ) from error
 

@@ -101,7 +101,7 @@ def plan_text(model: Model, text: Text, schedule: ScheduleName, trainer: Any) ->
     shape = known.shape
     _check_blocks(model.model_id, shape.num_blocks)
     _check_sequences(model.model_id, text, known.context_length)
-    asked_micro = text.micro_batch_seqs
+    given_micro = text.micro_batch_seqs
     text = resolve_text(text, schedule, shape.vocab_size)
     rank = resolve_rank("auto", shape.d_model)
     if isinstance(model, TuningSettings):
@@ -118,7 +118,7 @@ def plan_text(model: Model, text: Text, schedule: ScheduleName, trainer: Any) ->
         positions_per_seq=int(text.positions_per_seq),
         loss_block_mib=model.loss_block_mib,
         step_seqs=max(1, batch_seqs // world_size),
-        micro_batch_seqs=None if asked_micro == "auto" else asked_micro,
+        micro_batch_seqs=None if given_micro == "auto" else given_micro,
         fp32_unembed=model.fp32_unembed,
     )
     choice = _place(model, shape, trainer, step)

@@ -26,7 +26,7 @@ from logos_pl.sweeps.several_models import record_skips, write_cross_report
 from logos_pl.sweeps.writer import SweepDestination, SweepWriter
 
 
-class SeveralModelsAskedError(Exception):
+class SeveralModelsError(Exception):
     """Control flow: several models were given, and each needs its own run. Never shown to a user."""
 
     def __init__(self, models: list[str]) -> None:
@@ -60,13 +60,13 @@ class Predict(Evaluation):
         """Plan the run and find the lens.
 
         Raises:
-            SeveralModelsAskedError: Several models are given.
+            SeveralModelsError: Several models are given.
             InputError: The options are inconsistent, or the lens does not exist.
         """
         models = self.config.models or [self.settings["model"].model_id]
         if self.config.models and not self.one_of_several:
-            raise SeveralModelsAskedError(models)
-        self.destination.settle(self.root, self.settings["sweep"].out_dir, [file_name(model) for model in models])
+            raise SeveralModelsError(models)
+        self.destination.resolve(self.root, self.settings["sweep"].out_dir, [file_name(model) for model in models])
         self.plan = plan_prompts(self.settings["model"], self.config.trainer)
         if self.plan.world_size > 1:
             raise InputError("predict runs in one process: give --trainer.devices 1.")

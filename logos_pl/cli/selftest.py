@@ -98,7 +98,7 @@ def run_selftest(settings: ModelSettings, data: PromptData, device: torch.device
     """
     data.setup("predict")
     lm = FrozenLM.load(settings.model_id, revision=settings.revision, dtype=settings.dtype, device=device)
-    (prompts, *_) = batches(data.asked[:MAX_PROMPTS], 2**31)
+    (prompts, *_) = batches(data.prompts[:MAX_PROMPTS], 2**31)
     done = list(checks(lm, prompts, settings.fp32_unembed))
     Console().print(selftest_table(done))
     failed = [check.name for check in done if not check.passed]
@@ -194,8 +194,8 @@ def _differing(a: BatchReading, b: BatchReading) -> int:
 def _alone_check(reader: PromptReader, batch: PromptBatch, together: BatchReading) -> Check:
     """Compare each prompt read alone, without padding, with the batch; half precision varies with shape: 1 bit."""
     worst = 0.0
-    for number, asked in enumerate(batch.prompts):
-        alone = _alone(reader, asked).lenses["norm"].kl_to_final_bits
+    for number, prompt in enumerate(batch.prompts):
+        alone = _alone(reader, prompt).lenses["norm"].kl_to_final_bits
         start = together.starts[number]
         beside = together.lenses["norm"].kl_to_final_bits[:, start : start + alone.shape[1]]
         worst = max(worst, float((alone - beside).abs().max()))
@@ -203,8 +203,8 @@ def _alone_check(reader: PromptReader, batch: PromptBatch, together: BatchReadin
     return Check("padding changes no KL", f"{worst:.1e} bits", f"{bound:.0e} bits", worst <= bound)
 
 
-def _alone(reader: PromptReader, asked: TokenizedPrompt) -> BatchReading:
-    (batch,) = batches([asked], 2**31)
+def _alone(reader: PromptReader, prompt: TokenizedPrompt) -> BatchReading:
+    (batch,) = batches([prompt], 2**31)
     return reader.read(batch)
 
 

@@ -81,7 +81,7 @@ class TestText(ValidationText):
         revision: Revision of that model.
 
     Attributes:
-        asked: Prompts of the whole suite; set by `setup`.
+        prompts: Prompts of the whole suite; set by `setup`.
     """
 
     __test__ = False  # not a pytest class
@@ -92,7 +92,7 @@ class TestText(ValidationText):
         super().__init__(settings, model_id, revision)
         # With a short suite, a process may get no fact; Lightning sets this to False on every new data module.
         self.allow_zero_length_dataloader_with_multiple_devices = True
-        self.asked: list[TokenizedPrompt] = []
+        self.prompts: list[TokenizedPrompt] = []
 
     @together
     def setup(self, stage: str | None = None) -> None:
@@ -102,7 +102,7 @@ class TestText(ValidationText):
             InputError: The text, the suite or the settings cannot be used.
         """
         self.model = ModelTokenizer.load(self.model_id, self.revision)
-        self.asked = self.model.ask(self._facts(), speaks=rank_and_world_size(self.trainer)[0] == 0)
+        self.prompts = self.model.tokenize(self._facts(), speaks=rank_and_world_size(self.trainer)[0] == 0)
         self.text = HeldOutText.find(self.settings, self.model, self._wanted())
 
     def _wanted(self) -> dict[Side, int]:
@@ -116,7 +116,7 @@ class TestText(ValidationText):
             InputError: The sequences cannot be divided evenly among the processes.
         """
         rank, world_size = rank_and_world_size(self.trainer)
-        return self.text.batches("test", self.trainer), PromptBatches(self.asked, rank=rank, world_size=world_size)
+        return self.text.batches("test", self.trainer), PromptBatches(self.prompts, rank=rank, world_size=world_size)
 
     def all_validation_batches(self) -> Iterable[TextBatch]:
         """All validation sequences, the same in every process; temperatures are fitted on them."""
@@ -129,7 +129,7 @@ class TestText(ValidationText):
         return {
             "suite": suite.name,
             "suite_sha256": hashlib.sha256(read_bytes(suite, MAX_YAML_BYTES)).hexdigest(),
-            "facts": len(self.asked),
+            "facts": len(self.prompts),
             "dataset": source.repo_id,
             "name": source.name,
             "split": source.split,

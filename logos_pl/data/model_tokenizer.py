@@ -7,7 +7,7 @@ from typing import NamedTuple
 from transformers import PreTrainedTokenizerBase
 
 from logos_pl.data.prompt_types import Prompt
-from logos_pl.data.prompts import TokenizedPrompt, ask, remarks
+from logos_pl.data.prompts import TokenizedPrompt, remarks, tokenize_prompt
 from logos_pl.data.tokenizing import Tokenizer
 from logos_pl.lm.config import context_length, read_config, vocabulary_size
 from logos_pl.lm.sources import locate
@@ -43,7 +43,7 @@ class ModelTokenizer(NamedTuple):
         """Tokenizer that checks token ids."""
         return Tokenizer(self.tokenizer, self.num_ids)
 
-    def ask(self, prompts: Iterable[Prompt], speaks: bool = True) -> list[TokenizedPrompt]:
+    def tokenize(self, prompts: Iterable[Prompt], speaks: bool = True) -> list[TokenizedPrompt]:
         """Tokenise prompts.
 
         Args:
@@ -53,7 +53,7 @@ class ModelTokenizer(NamedTuple):
         Raises:
             InputError: A prompt or its answer is empty, or a prompt is too long.
         """
-        asked = [ask(self.tokenizer, prompt, self.context_length, self.num_ids) for prompt in prompts]
-        for remark in remarks(asked) if speaks else ():
+        tokenized = [tokenize_prompt(self.tokenizer, prompt, self.context_length, self.num_ids) for prompt in prompts]
+        for remark in remarks(tokenized) if speaks else ():
             warnings.warn(f"{self.model_id}: {remark}", stacklevel=2)
-        return asked
+        return tokenized

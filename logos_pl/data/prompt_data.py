@@ -20,13 +20,13 @@ class PromptData(LightningDataModule):
         revision: Revision of that model.
 
     Attributes:
-        asked: The prompts; set by `setup`.
+        prompts: The prompts; set by `setup`.
     """
 
     def __init__(self, settings: PromptSettings, model_id: str, revision: str | None = None) -> None:
         super().__init__()
         self.settings, self.model_id, self.revision = settings, model_id, revision
-        self.asked: list[TokenizedPrompt] = []
+        self.prompts: list[TokenizedPrompt] = []
 
     @together
     def setup(self, stage: str | None = None) -> None:
@@ -36,16 +36,16 @@ class PromptData(LightningDataModule):
             InputError: An answer is given without a prompt, the file is invalid, or a prompt does not fit the model.
         """
         model = ModelTokenizer.load(self.model_id, self.revision)
-        self.asked = model.ask(self._prompts(), speaks=self.trainer is None or self.trainer.global_rank == 0)
+        self.prompts = model.tokenize(self._prompts(), speaks=self.trainer is None or self.trainer.global_rank == 0)
 
     def predict_dataloader(self) -> PromptBatches:
         """Return batches of prompts in order."""
-        return PromptBatches(self.asked)
+        return PromptBatches(self.prompts)
 
     @property
     def num_prompts(self) -> int:
         """Number of prompts, including variants and controls."""
-        return len(self.asked)
+        return len(self.prompts)
 
     def _prompts(self) -> list[Prompt]:
         given = self.settings

@@ -28,7 +28,7 @@ class TokenizedPrompt(NamedTuple):
         prompt: The prompt.
         ids: Token ids of the prompt with the tokenizer's special tokens before it.
         tokens: The tokens as strings.
-        gold: Tokens of the answer.
+        answer_tokens: Tokens of the answer.
         contrast: Tokens of the contrast.
         left_out: Special tokens that were not added, as the prompt already begins with them.
     """
@@ -36,14 +36,14 @@ class TokenizedPrompt(NamedTuple):
     prompt: Prompt
     ids: tuple[int, ...]
     tokens: tuple[str, ...]
-    gold: AnswerTokens
+    answer_tokens: AnswerTokens
     contrast: AnswerTokens
     left_out: tuple[str, ...] = ()
 
     @property
     def input_ids(self) -> tuple[int, ...]:
         """Input of the model: the prompt and all tokens of the answer except the last."""
-        return self.ids + self.gold.ids[:-1]
+        return self.ids + self.answer_tokens.ids[:-1]
 
 
 class PromptBatch(NamedTuple):
@@ -60,7 +60,7 @@ class PromptBatch(NamedTuple):
     attention_mask: Int[Tensor, "batch seq"]
 
 
-def ask(
+def tokenize_prompt(
     tokenizer: PreTrainedTokenizerBase, prompt: Prompt, context_length: int | None, vocab_size: int | None = None
 ) -> TokenizedPrompt:
     """Tokenise a prompt with its answer and contrast.
@@ -81,23 +81,27 @@ def ask(
     strings = TokenStrings(tokenizer)
     with _speaking_of(name):
         left_out, ids = _with_special_tokens(encode, prompt.text)
-    gold = _gold(encode, prompt.text, prompt.answer, f"the answer of {name}")
-    contrast = _gold(encode, prompt.text, prompt.contrast, f"the contrast of {name}")
-    asked = TokenizedPrompt(
-        prompt, ids, tuple(map(strings, ids)), gold, contrast, left_out=tuple(map(strings, left_out))
+    answer_tokens = _answer_tokens(encode, prompt.text, prompt.answer, f"the answer of {name}")
+    contrast = _answer_tokens(encode, prompt.text, prompt.contrast, f"the contrast of {name}")
+    tokenized = TokenizedPrompt(
+        prompt, ids, tuple(map(strings, ids)), answer_tokens, contrast, left_out=tuple(map(strings, left_out))
     )
-    if context_length is not None and len(asked.input_ids) > context_length:
+    if context_length is not None and len(tokenized.input_ids) > context_length:
         raise InputError(
-            f"{name} has {len(asked.input_ids)} tokens, its answer's included, and the model takes {context_length}: "
-            "shorten it."
+            f"{name} has {len(tokenized.input_ids)} tokens, its answer's included, and the model takes "
+            f"{context_length}: shorten it."
         )
-    return asked
+    return tokenized
 
 
-def remarks(asked: Sequence[TokenizedPrompt]) -> list[str]:
+def remarks(prompts: Sequence[TokenizedPrompt]) -> list[str]:
     """Remarks on unexpected tokenisation, one sentence for each kind."""
-    doubled = [prompt for prompt in asked if prompt.left_out]
-    merged = [prompt for prompt in asked if prompt.gold.status == "unresolved" and prompt.prompt.text[-1:].isspace()]
+    doubled = [prompt for prompt in prompts if prompt.left_out]
+    merged = [
+        prompt
+        for prompt in prompts
+        if prompt.answer_tokens.status == "unresolved" and prompt.prompt.text[-1:].isspace()
+    ]
     found = []
     if doubled:
         found.append(
@@ -112,9 +116,9 @@ def remarks(asked: Sequence[TokenizedPrompt]) -> list[str]:
     return found
 
 
-def _named(asked: Sequence[TokenizedPrompt], one: str, several: str) -> str:
+def _named(prompts: Sequence[TokenizedPrompt], one: str, several: str) -> str:
     """List the ids of the first prompts and the number of the others, with the matching verb."""
-    names = list(dict.fromkeys(repr(prompt.prompt.prompt_id) for prompt in asked))
+    names = list(dict.fromkeys(repr(prompt.prompt.prompt_id) for prompt in prompts))
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"prompt {names[0]} {one}" if len(names) == 1 else f"prompts {', '.join(names[:3])}{more} {several}"
 
@@ -158,16 +162,16 @@ def _forms(encode: Tokenizer, prompt: str, before: tuple[int, ...], answer: str)
     return [with_space, no_space]
 
 
-def batches(asked: Sequence[TokenizedPrompt], tokens_per_batch: int) -> list[PromptBatch]:
+def batches(prompts: Sequence[TokenizedPrompt], tokens_per_batch: int) -> list[PromptBatch]:
     """Split prompts into batches, in order.
 
     Args:
-        asked: The prompts.
+        prompts: The prompts.
         tokens_per_batch: Most tokens per batch, padding included; a longer prompt gets its own batch.
     """
     groups: list[list[TokenizedPrompt]] = []
     width = 0
-    for prompt in asked:
+    for prompt in prompts:
         width = max(width, len(prompt.input_ids))
         full = not groups or len(groups[-1]) == MAX_PROMPTS_PER_BATCH
         if full or (len(groups[-1]) + 1) * width > tokens_per_batch:
@@ -181,7 +185,7 @@ class PromptBatches:
     """A process's share of the prompts in batches: every `world_size`-th prompt, without duplicates.
 
     Args:
-        asked: All prompts.
+        prompts: All prompts.
         tokens_per_batch: Most tokens per batch.
         rank: Rank of this process.
         world_size: Number of processes.
@@ -189,12 +193,12 @@ class PromptBatches:
 
     def __init__(
         self,
-        asked: Sequence[TokenizedPrompt],
+        prompts: Sequence[TokenizedPrompt],
         tokens_per_batch: int = TOKENS_PER_BATCH,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self.batches = batches(asked[rank::world_size], tokens_per_batch)
+        self.batches = batches(prompts[rank::world_size], tokens_per_batch)
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -212,7 +216,7 @@ def _padded(group: list[TokenizedPrompt]) -> PromptBatch:
     return PromptBatch(tuple(group), torch.tensor(ids, dtype=torch.long), mask)
 
 
-def _gold(encode: Tokenizer, prompt: str, answer: str | None, name: str) -> AnswerTokens:
+def _answer_tokens(encode: Tokenizer, prompt: str, answer: str | None, name: str) -> AnswerTokens:
     if answer is None:
         return AnswerTokens("none")
     _refuse_no_text(answer, name)

@@ -147,7 +147,7 @@ def _parquet_rows(shard: Shard, text_column: str, start: int, stride: Rows) -> I
         if schema.names.count(text_column) > 1:
             raise InputError(
                 f"Shard {shard.name} has {schema.names.count(text_column)} columns '{text_column}'; "
-                "give each column a name of its own."
+                "give each column its own name."
             )
         kind = schema.field(text_column).type
         if pa.types.is_dictionary(kind):

@@ -27,7 +27,7 @@ from logos_pl.data.shards import FORMATS, PARQUET, Shard, shard_format
 from logos_pl.data.streams import DECOMPRESSORS
 from logos_pl.errors import InputError
 from logos_pl.io.files import is_utf8, real_path
-from logos_pl.io.hub_errors import Asked, explain, explaining, failed
+from logos_pl.io.hub_errors import HubRequest, explain, explaining, failed
 from logos_pl.lm.hub_call import ask_hub
 
 DEMO = "demo"
@@ -141,11 +141,11 @@ def _resolve_hub(dataset: str, name: str | None, split: str, revision: str | Non
 
 def _commit(dataset: str, revision: str | None) -> str:
     """Current commit of a Hub dataset's revision; all shards are read at this commit."""
-    asked = Asked("dataset", dataset, revision)
-    with explaining(asked):
+    request = HubRequest("dataset", dataset, revision)
+    with explaining(request):
         info = ask_hub(f"about the data set {dataset}", lambda: HfApi().dataset_info(dataset, revision=revision))
     if info.sha is None:
-        raise failed("no repository", asked)
+        raise failed("no repository", request)
     return str(info.sha)
 
 
@@ -172,7 +172,7 @@ def _explained(shown: str, name: str | None) -> Iterator[None]:
     try:
         yield
     except DatasetNotFoundError as error:
-        raise failed("gated" if "gated" in str(error) else "no repository", Asked("dataset", shown)) from error
+        raise failed("gated" if "gated" in str(error) else "no repository", HubRequest("dataset", shown)) from error
     except FileNotFoundError as error:  # also datasets' EmptyDatasetError and DataFilesNotFoundError
         raise _no_files(shown) from error
     except (RecursionError, yaml.YAMLError, TypeError, KeyError, AttributeError, IndexError) as error:
@@ -192,7 +192,7 @@ def _explained(shown: str, name: str | None) -> Iterator[None]:
     except RuntimeError as error:  # a dataset that is a Python script
         raise InputError(f"Dataset {shown} cannot be read: {_flat(error)}; wanted is one of {KINDS} files.") from error
     except (httpx.HTTPError, ConnectionError) as error:  # all errors of huggingface_hub, including offline mode
-        raise explain(error, Asked("dataset", shown)) from error
+        raise explain(error, HubRequest("dataset", shown)) from error
     except OSError as error:
         raise InputError(
             f"Dataset {shown} cannot be read ({error.strerror or _flat(error)}); make it readable, or give another."

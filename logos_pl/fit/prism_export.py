@@ -87,12 +87,12 @@ class PrismExport(Callback):
         now = time.monotonic()
         if now - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = now
-            asked = pl_module.prism.positions
-            done = min(pl_module.num_positions * trainer.world_size, asked)
+            wanted = pl_module.prism.positions
+            done = min(pl_module.num_positions * trainer.world_size, wanted)
             rate = done / (now - self._start)
             self._say(
                 trainer,
-                f"{done:,} of {asked:,} positions · {rate:,.0f} positions/s · {clock((asked - done) / rate)} left",
+                f"{done:,} of {wanted:,} positions · {rate:,.0f} positions/s · {clock((wanted - done) / rate)} left",
             )
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

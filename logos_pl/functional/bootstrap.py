@@ -146,7 +146,7 @@ class _Median:
     def _within(self, counts: Tensor, strip: Int[Tensor, "resamples 2"], places: Tensor) -> Int[Tensor, "resamples 2"]:
         """The samples at some places of their strips: the first with more than so many up to and with it."""
         index = strip[..., None] * self.width + torch.arange(self.width)
-        # The last strip may be short; its last sample stands in, beyond every place that can be asked for.
+        # The last strip may be short; it is padded with its last sample, which is never selected.
         index = index.clamp(max=self.values.numel() - 1)
         drawn = counts.gather(1, self.of_sample[index].flatten(1)).view(index.shape)
         found = torch.searchsorted(drawn.cumsum(-1), places[..., None], right=True)

@@ -75,7 +75,7 @@ def pair_readings(
         x_a: What the head multiplies in the first reading, per row.
         x_b: The same in the second.
         head: The frozen unembedding.
-        targets: The token asked for at each position; −1 where there is none.
+        targets: Target token at each position; −1 for none.
         block_bytes: Upper bound on one block of both logits, unless a single row of them is larger.
     """
     with torch.autocast(x_a.device.type, enabled=False):

@@ -180,7 +180,7 @@ def row_readings(
         final_x: The same for row n, whose temperature is 1.
         inv_tau: 1/τ per row.
         head: The frozen unembedding.
-        targets: The token asked for at each position; −1 where there is none.
+        targets: Target token at each position; −1 for none.
         contrasts: The token to set against it; −1 where there is none.
         top_k: Tokens to list; the vocabulary is at least as large, and has at least two.
         block_bytes: Upper bound on one block of logits, unless a single row of logits is larger.

@@ -1,7 +1,7 @@
 """The basis that translators are trained in, whitened by the covariance of x and by the head's Fisher information.
 
-AdamW treats every number of U and V alike, so that the basis decides what it learns quickly. In the plain basis most of
-its steps go into directions in which x hardly varies or to which the head hardly reacts. Source: docs/method.md §2.3;
+AdamW treats all elements of U and V alike, so the basis determines what is learned quickly. In the plain basis most of
+its steps go into directions in which x hardly varies or to which the head is insensitive. Source: docs/method.md §2.3;
 docs/schedules.md has the measurements.
 """
 

@@ -77,19 +77,19 @@ class GateEvaluator(nn.Module):
     Args:
         lm: The frozen model.
         lenses: Lenses by name: the one that decides, all baselines, and optionally further lenses with gates.
-        asked: The whole suite, of which a process reads a part.
+        prompts: The whole suite, of which a process reads a part.
         block_bytes: Upper bound on one block of logits, in bytes.
     """
 
     def __init__(
-        self, lm: FrozenLM, lenses: Mapping[str, Lens], asked: Sequence[TokenizedPrompt], block_bytes: int
+        self, lm: FrozenLM, lenses: Mapping[str, Lens], prompts: Sequence[TokenizedPrompt], block_bytes: int
     ) -> None:
         super().__init__()
         self.lenses = {name: lenses[name] for name in read_by_test() if name in lenses}
         tempered = lenses["norm_tau"]
         assert isinstance(tempered, TemperedLens)
         self.norm_inv_tau: list[float] = tempered.inv_tau.tolist()
-        self.asked = list(asked)
+        self.prompts = list(prompts)
         self.block_bytes = block_bytes
         self.num_rows = lm.num_blocks + 1
         self.depths = list(depth_percentile_rows(lm.num_blocks).values())
@@ -98,7 +98,7 @@ class GateEvaluator(nn.Module):
         tokenizer = lm.tokenizer
         self._special = torch.tensor([] if tokenizer is None else tokenizer.all_special_ids, dtype=torch.int64)
         self._lm = [lm]  # in a list, so that the frozen model is not registered as a submodule
-        self._numbers = {_name(prompt): number for number, prompt in enumerate(self.asked)}
+        self._numbers = {_name(prompt): number for number, prompt in enumerate(self.prompts)}
         shown = [name for name in shown_by_row() if name in self.lenses]
         means = {name: RowMeans(self.num_rows, RowDivergence._fields) for name in shown}
         next_token = {name: RowMeans(self.num_rows, ["nats"]) for name in shown}
@@ -156,7 +156,9 @@ class GateEvaluator(nn.Module):
         rows = list(range(self.num_rows))
         ends = torch.tensor([[len(prompt.ids) - 1] for prompt in batch.prompts])
         h = residuals(self.lm, batch.input_ids, ends, rows, batch.attention_mask).flatten(1, 2)
-        targets = torch.tensor([-1 if p.gold.first_id is None else p.gold.first_id for p in batch.prompts]).to(h.device)
+        targets = torch.tensor(
+            [-1 if p.answer_tokens.first_id is None else p.answer_tokens.first_id for p in batch.prompts]
+        ).to(h.device)
         figures, final_rank = [], torch.zeros(len(batch.prompts))
         for name, lens in self.lenses.items():
             found = lens_readings(lens, h, targets, torch.full_like(targets, -1), top_k=1, block_bytes=self.block_bytes)
@@ -185,15 +187,15 @@ class GateEvaluator(nn.Module):
 
     def _prompt_figures(self) -> list[PromptMeasurements]:
         table = self.answers.compute()
-        missing = set(range(len(self.asked))) - set(table.keys.tolist())
+        missing = set(range(len(self.prompts))) - set(table.keys.tolist())
         assert not missing, f"prompts {sorted(missing)} were never read"
         return [
             self._figures_of(prompt, row)
-            for prompt, row in zip(self.asked, table.values.double().tolist(), strict=True)
+            for prompt, row in zip(self.prompts, table.values.double().tolist(), strict=True)
         ]
 
     def _figures_of(self, prompt: TokenizedPrompt, row: list[float]) -> PromptMeasurements:
-        resolved = prompt.gold.status == "resolved"
+        resolved = prompt.answer_tokens.status == "resolved"
         final_rank, after_temp, *rest = row
         n = self.num_rows
         lenses = {}
@@ -202,7 +204,7 @@ class GateEvaluator(nn.Module):
                 rest[n * (3 * number + part) : n * (3 * number + part + 1)] for part in range(3)
             )
             lenses[name] = LensMeasurements(to_final, from_final, [int(r) for r in rank] if resolved else None)
-        status = prompt.gold.status
+        status = prompt.answer_tokens.status
         assert status in ("resolved", "unresolved", "none")
         return PromptMeasurements(
             prompt_id=prompt.prompt.prompt_id,

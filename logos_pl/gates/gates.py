@@ -110,7 +110,7 @@ def early_rows(num_blocks: int) -> dict[int, float]:
     return {rank: max(1.0, rows * scale) for rank, rows in MIN_EARLY_ROWS.items()}
 
 
-def judge(kpis: Kpis) -> Verdict:
+def evaluate_gates(kpis: Kpis) -> Verdict:
     """Evaluate every gate on the KPIs of a lens."""
     wanted = early_rows(kpis.num_blocks)
     by_gate = {gate.letter: gate.checks(kpis) for gate in GATES}

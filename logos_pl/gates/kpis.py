@@ -108,10 +108,10 @@ def earliness(prompt: PromptMeasurements, rank: int, lens: str = DECIDES) -> Ear
     Raises:
         ValueError: If the prompt's answer is not resolved.
     """
-    norm, judged = (first_row_within(_ranks(prompt, name), rank) for name in ("norm", lens))
+    norm, evaluated = (first_row_within(_ranks(prompt, name), rank) for name in ("norm", lens))
     first_row = kind_of(lens).first_row
     assert first_row is not None, "the norm lens has no gates"
-    return Earliness(norm - judged, max(norm - first_row, 0))
+    return Earliness(norm - evaluated, max(norm - first_row, 0))
 
 
 def measure(
@@ -188,7 +188,7 @@ def _suite_delta(prompts: Sequence[PromptMeasurements], baseline: str, lens: str
         shape = (len(prompts), num_blocks + 1)
         return _fp64(to_final).view(shape), _fp64(from_final).view(shape)
 
-    to_final, from_final = (base - judged for base, judged in zip(of(baseline), of(lens), strict=True))
+    to_final, from_final = (base - value for base, value in zip(of(baseline), of(lens), strict=True))
     return {depth: _delta(to_final[:, row], from_final[:, row], None) for depth, row in _depths(num_blocks).items()}
 
 

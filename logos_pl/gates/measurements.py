@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from logos_pl.functional.depth import depth_percentile_rows
-from logos_pl.kinds.registry import baselines, judged
+from logos_pl.kinds.registry import baselines, evaluated
 
 DECIDES = "tuned"
 """Lens whose verdict sets the exit status; other lenses with gates are only reported."""
@@ -79,12 +79,12 @@ class Sorted(NamedTuple):
 
 def read_by_test() -> tuple[str, ...]:
     """Lenses that a test evaluates if available: the one that decides, the baselines, others with gates."""
-    return (DECIDES, *baselines(), *(lens for lens in judged() if lens != DECIDES))
+    return (DECIDES, *baselines(), *(lens for lens in evaluated() if lens != DECIDES))
 
 
 def shown_by_row() -> tuple[str, ...]:
     """Lenses shown row by row if available: the norm lens and those with gates."""
-    return ("norm", *judged())
+    return ("norm", *evaluated())
 
 
 def compared(lens: str) -> tuple[str, ...]:

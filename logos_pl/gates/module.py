@@ -12,7 +12,7 @@ from logos_pl.data.packed_text import TextBatch
 from logos_pl.data.prompts import PromptBatch
 from logos_pl.errors import InputError
 from logos_pl.gates.evaluator import GateEvaluator, GateReadings
-from logos_pl.kinds.registry import judged
+from logos_pl.kinds.registry import evaluated
 from logos_pl.lenses.calibration import TemperedLens, fit_temperatures
 from logos_pl.lenses.norm import NormLens
 from logos_pl.lm.residuals import residuals
@@ -54,8 +54,8 @@ class GateModule(LensModule):
         inv_tau = fit_temperatures(norm, h, block_bytes=self.settings.block_bytes)
         del h
         lenses = {"norm": norm, "norm_tau": TemperedLens(norm, inv_tau)}
-        lenses |= {name: self.lenses[name] for name in ("bias", *judged()) if name in self.lenses}
-        self.evaluator = GateEvaluator(self.frozen, lenses, data.asked, self.settings.block_bytes)
+        lenses |= {name: self.lenses[name] for name in ("bias", *evaluated()) if name in self.lenses}
+        self.evaluator = GateEvaluator(self.frozen, lenses, data.prompts, self.settings.block_bytes)
         if self.device.type != "mps":  # MPS has no float64, so its sums stay on the CPU
             self.evaluator.to(self.device)
 

@@ -20,7 +20,7 @@ from logos_pl.gates.measurements import (
     shown_by_row,
     sort,
 )
-from logos_pl.kinds.registry import judged
+from logos_pl.kinds.registry import evaluated
 
 RowFigures = Mapping[str, Mapping[str, Float[Tensor, " rows"]]]
 """Means over held-out positions for rows 0 … n, by lens and quantity."""
@@ -42,7 +42,7 @@ def prompts_csv(prompts: Sequence[PromptMeasurements], num_blocks: int) -> str:
         for lens in read
         for depth in depths
     ]
-    with_verdict = [lens for lens in judged() if lens in read]
+    with_verdict = [lens for lens in evaluated() if lens in read]
     header += [f"earliness{_of(lens)}_rank_le_{rank}" for lens in with_verdict for rank in RANKS]
     header += [f"rank1_rows_{lens}" for lens in shown_by_row() if lens in read]
     header += [f"left_out{_of(lens)}" for lens in with_verdict]
@@ -60,7 +60,7 @@ def _of(lens: str) -> str:
 
 def _prompt_row(prompt: PromptMeasurements, rows: list[int], read: list[str]) -> list[object]:
     resolved = prompt.answer_status != "unresolved"
-    used = {lens: resolved and prompt_is_finite(prompt, lens) for lens in judged() if lens in read}
+    used = {lens: resolved and prompt_is_finite(prompt, lens) for lens in evaluated() if lens in read}
     cells: list[object] = [prompt.prompt_id, prompt.answer_status, used[DECIDES], prompt.final_rank]
     cells.append(_number(prompt.last_layer_kl_after_temp_bits))
     for kl in ("kl_to_final_bits", "kl_from_final_bits"):

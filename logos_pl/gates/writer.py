@@ -21,7 +21,7 @@ from logos_pl.data.evaluation_text import TestText
 from logos_pl.errors import GatesNotPassedError
 from logos_pl.functional.divergence import NATS_TO_BITS
 from logos_pl.gates.evaluator import GateReadings
-from logos_pl.gates.gates import gate_of, judge
+from logos_pl.gates.gates import evaluate_gates, gate_of
 from logos_pl.gates.kpis import measure
 from logos_pl.gates.measurements import DECIDES
 from logos_pl.gates.module import GateModule
@@ -30,7 +30,7 @@ from logos_pl.gates.report import GateReport
 from logos_pl.gates.tables import prompts_csv, rows_csv
 from logos_pl.io.files import replace_file
 from logos_pl.io.terminal import Console, say
-from logos_pl.kinds.registry import judged, kind_of, plain_origin
+from logos_pl.kinds.registry import evaluated, kind_of, plain_origin
 from logos_pl.kinds.tuned import exported_step
 from logos_pl.modules.kl_table import print_kl_table
 
@@ -67,7 +67,7 @@ class GateWriter(Callback):
         readings = pl_module.gate_readings
         assert readings is not None
         self.report = _report(readings, pl_module, DECIDES)
-        others = [lens for lens in judged() if lens != DECIDES and lens in readings.rows]
+        others = [lens for lens in evaluated() if lens != DECIDES and lens in readings.rows]
         self.others = {lens: _report(readings, pl_module, lens) for lens in others}
         if not trainer.is_global_zero:
             return
@@ -155,7 +155,7 @@ class GateWriter(Callback):
 
 def _report(readings: GateReadings, module: GateModule, lens: str) -> GateReport:
     kpis = measure(readings.prompts, readings.text, module.frozen.num_blocks, lens)
-    return GateReport(kpis, judge(kpis))
+    return GateReport(kpis, evaluate_gates(kpis))
 
 
 def _print_gates(report: GateReport, lens: str) -> None:

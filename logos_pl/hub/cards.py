@@ -28,12 +28,12 @@ CITATION = """\
 ```
 """
 LIMITATIONS = """\
-* A lens reads what can be read from a row by an affine map of low rank; it does not show that the model uses it.
-* Each is for one model at one commit. Loading refuses another model or commit, by name and by a fingerprint of the
-  model's numbers.
-* Translators were fitted at positions from the later part of short contexts; far longer contexts were not looked at.
-* KL divergence does not have to fall with depth, and a lens that has not passed the gates should not be relied on.
-* Only `torch.load(..., weights_only=True)` is ever needed; nothing in these files is executed.
+* A lens shows what a low-rank affine map can decode from a row, not that the model uses it.
+* Each lens is for one model at one commit. Loading refuses another model or commit, by name and by a fingerprint of
+  the model's outputs.
+* Translators were fitted at positions from the later part of short contexts; much longer contexts were not tested.
+* KL divergence need not fall with depth. Do not rely on a lens that has not passed the gates.
+* `torch.load(..., weights_only=True)` is all that is needed; no code in these files is executed.
 """
 
 
@@ -48,7 +48,7 @@ def dataset_card(repo_id: str, index: Index, provenances: Mapping[str, Provenanc
     parts = [
         f"---\n{_metadata(repo_id)}\n---\n",
         f"# {repo_id.partition('/')[2]}\n",
-        f"Lenses for reading a language model at every depth, made with logos-pl. Release {index.release}.\n",
+        f"Lenses that decode a language model at every depth, made with logos-pl. Release {index.release}.\n",
         *_lenses(index, provenances),
         *_prisms(index),
         "## Use\n",
@@ -56,8 +56,8 @@ def dataset_card(repo_id: str, index: Index, provenances: Mapping[str, Provenanc
         "## How they were trained\n",
         "Each tuned lens is an affine map of low rank and a temperature per row, fitted by distilling the model's "
         "final distribution into every row ([arXiv:2303.08112](https://arxiv.org/abs/2303.08112)). `provenance.json` "
-        "beside each has text, budget, optimiser and versions; its `README.md` has figures and the gates' verdict. "
-        "The `README.md` of a Prism says how it was fitted.\n",
+        "in its folder records text, budget, optimiser and versions; its `README.md` has the figures and the verdict "
+        "of the gates. The `README.md` of a Prism lens says how it was fitted.\n",
         "## Licences\n",
         _licences(index),
         "## Limitations\n",
@@ -93,7 +93,7 @@ def _lenses(index: Index, provenances: Mapping[str, Provenance]) -> list[str]:
         capacity = [str(given.capacity.rank_k), f"1 to {given.capacity.rows}"]
         linked = f"[{code(model_id)}]({entry.path})"
         lines.append([linked, entry.tl_version, *capacity, entry.size, *kl, VERDICTS[entry.gates_passed]])
-    note = "\nIn bits, mean over held-out text; `norm` is the model's own head without a lens.\n"
+    note = "\nIn bits, mean over held-out text; `norm` is the norm lens (logit lens).\n"
     return ["## Tuned lenses\n", table(header, lines) + note]
 
 
@@ -135,7 +135,7 @@ def _prism_usage(repo_id: str, index: Index) -> str:
         return ""
     model_id = next(iter(index.prisms))
     return (
-        "\nA Prism is pulled, and then loaded:\n\n"
+        "\nDownload a Prism lens, then load it:\n\n"
         "```sh\n"
         f"logos-pl hub pull --repo_id {repo_id} --models {model_id} --revision {index.release}\n"
         "```\n\n"
@@ -150,7 +150,7 @@ def _licences(index: Index) -> str:
     """One line per artifact, stating only what the model's repository states."""
     lines = [f"* {code(model_id)} ({WORDS[kind]}): {licence_words(entry.licence)}" for kind, model_id, entry in index]
     return (
-        "The files here hold no weights of the models. What the models' own repositories say of their licences, and "
+        "The files here contain no weights of the models. The licences stated in the models' own repositories, and "
         f"the licence files in them, copied to `{LICENCES_FOLDER}/`:\n\n" + "\n".join(lines) + "\n"
     )
 
@@ -161,7 +161,7 @@ def licence_words(licence: Licence) -> str:
     if licence.link is not None:
         parts.append(licence.link if WEB_ADDRESS.fullmatch(licence.link) else code(licence.link))
     parts += [link(path.rsplit("/", 1)[-1], path) for path in licence.files]
-    return ", ".join(part for part in parts if part) or "none is stated"
+    return ", ".join(part for part in parts if part) or "none stated"
 
 
 def notice(kind: Kind, model_id: str, model_commit: str, version: str, repo_id: str, licence: Licence) -> str:
@@ -173,8 +173,8 @@ def notice(kind: Kind, model_id: str, model_commit: str, version: str, repo_id: 
     name, commit = plain_line(model_id), plain_line(model_commit)
     return (
         f"{WORDS[kind][0].upper()}{WORDS[kind][1:]} for {name}, version {version}\n\n"
-        f"Made to read {name} at {commit}. These files hold no weights of that model.\n\n"
-        f"Licence by the model's metadata: {stated}{address}\n{files}"
+        f"Made for {name} at {commit}. These files contain no weights of that model.\n\n"
+        f"Licence in the model's metadata: {stated}{address}\n{files}"
     )
 
 

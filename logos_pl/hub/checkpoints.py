@@ -60,5 +60,5 @@ def find_artifacts(root: Path, models: Sequence[str] | None = None) -> list[Loca
 def _artifact(kind: Kind, path: Path) -> LocalArtifact:
     given = parse_json(read_file(path, MAX_TEXT_BYTES).decode(errors="replace"), os.path.relpath(path))
     if not isinstance(given, dict) or not all(isinstance(given.get(key), str) for key in ("model_id", "model_commit")):
-        raise InputError(f"{os.path.relpath(path)} names no model_id or no model_commit: fit or fetch it again.")
+        raise InputError(f"{os.path.relpath(path)} lacks model_id or model_commit: fit or fetch it again.")
     return LocalArtifact(kind, given["model_id"], given["model_commit"], path.parent)

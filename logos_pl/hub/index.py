@@ -23,7 +23,7 @@ from logos_pl.hub.layout import (
 from logos_pl.io.parsing import parse_json, read_text
 
 SCHEMA_VERSION = 1
-VERDICTS = {True: "passed", False: "not passed", None: "not judged"}
+VERDICTS = {True: "passed", False: "not passed", None: "not evaluated"}
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Index:
     schema_version: int = SCHEMA_VERSION
 
     def entries(self, kind: Kind) -> dict[str, Entry]:
-        """The artifacts of a kind, by model id."""
+        """Entries of a kind, by model id."""
         return self.tuned_lenses if kind == "tuned_lenses" else self.prisms
 
     def with_entry(self, kind: Kind, model_id: str, entry: Entry) -> "Index":
@@ -136,10 +136,10 @@ class Index:
 
 
 def read_index(root: Path) -> Index:
-    """The index of a folder.
+    """Read the index of a folder.
 
     Raises:
-        InputError: There is none, it is not a text file, or ``Index.from_json`` refuses it.
+        InputError: There is none, it is not a text file, or it is not a valid index.
     """
     path = root / INDEX_FILE
     if not path.exists():
@@ -171,7 +171,7 @@ def entry_of(
 
 
 def commits_of(provenance: bytes, name: str) -> tuple[str, str | None]:
-    """Commits of the model and of its tokenizer in the bytes of a provenance; None where the tokenizer has none.
+    """Commits of the model and its tokenizer in a provenance; the latter may be None.
 
     Raises:
         InputError: It is not JSON, or lacks the model's commit.
@@ -182,7 +182,7 @@ def commits_of(provenance: bytes, name: str) -> tuple[str, str | None]:
         raise InputError(f"{name} is not UTF-8 text: fit or fetch the artifact again.") from error
     commits = (given.get("model_commit"), given.get("tokenizer_commit")) if isinstance(given, dict) else (None, None)
     if not isinstance(commits[0], str) or not isinstance(commits[1], str | None):
-        raise InputError(f"{name} names no model_commit: fit or fetch the artifact again.")
+        raise InputError(f"{name} has no model_commit: fit or fetch the artifact again.")
     return commits[0], commits[1]
 
 
@@ -190,7 +190,7 @@ def gates_passed(files: Mapping[str, bytes | memoryview], model_id: str, model_c
     """Verdict of the gates in an artifact's files; None if there is none.
 
     Raises:
-        InputError: The file is not a verdict, or of another model.
+        InputError: The file is not a verdict, or is for another model.
     """
     if GATES_FILE not in files:
         return None
@@ -201,7 +201,7 @@ def _refuse_other_paths(kind: Kind, model_id: str, entry: Entry) -> None:
     where = f"{INDEX_FILE}, {model_id},"
     if entry.path != artifact_path(kind, model_id):
         raise InputError(
-            f"{where} has its files at {entry.path!r}, and their place is {artifact_path(kind, model_id)}: "
+            f"{where} has its files at {entry.path!r}, but they must be at {artifact_path(kind, model_id)}: "
             "do not use this copy."
         )
     _refuse_other_tag(entry.tl_version, f"{where} tl_version")

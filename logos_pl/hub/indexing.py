@@ -1,4 +1,4 @@
-"""The index of a folder laid out as on the Hub, made from what lies in it."""
+"""Builds the index of a folder laid out as on the Hub."""
 
 import dataclasses
 import hashlib
@@ -26,14 +26,14 @@ def index_folder(root: Path, tag: str) -> Index:
         tag: Release of new or changed artifacts.
 
     Raises:
-        InputError: There is no artifact, one is broken or in the place of another model's, or a licence has a name that
+        InputError: There is no artifact, one is damaged or in another model's folder, or a licence has a name that
             cannot be recorded.
     """
     before = read_index(root) if (root / INDEX_FILE).exists() else Index(tag)
     paths = [path for path in sorted((root / LICENCES_FOLDER).rglob("*")) if not path.is_dir()]
     strange = next((path for path in paths if not is_utf8(path.name)), None)
     if strange is not None:
-        raise InputError(f"{os.path.relpath(strange)} cannot be recorded, as its name is not UTF-8: rename it.")
+        raise InputError(f"{os.path.relpath(strange)} has a name that is not UTF-8: rename it.")
     licences = {
         path.relative_to(root).as_posix(): hashlib.sha256(read_file(path, MAX_TEXT_BYTES)).hexdigest() for path in paths
     }
@@ -42,8 +42,8 @@ def index_folder(root: Path, tag: str) -> Index:
         entry = _entry(artifact, before, tag, list(licences))
         if artifact.folder != root / entry.path:
             raise InputError(
-                f"{os.path.relpath(artifact.folder)} holds the {WORDS[artifact.kind]} of {artifact.model_id}, whose "
-                f"place is {entry.path}: move it there."
+                f"{os.path.relpath(artifact.folder)} holds the {WORDS[artifact.kind]} of {artifact.model_id}, which "
+                f"must be in {entry.path}: move it there."
             )
         index = index.with_entry(artifact.kind, artifact.model_id, entry)
     changed = (index.tuned_lenses, index.prisms) != (before.tuned_lenses, before.prisms)

@@ -1,7 +1,7 @@
 """Paths in a repository of lenses. Source: docs/method.md §8.
 
 ``tuned_lenses/<org>/<model>/`` and ``prisms/<org>/<model>/`` hold an artifact each, ``LICENSES/<org>/<model>/`` the
-licence files of its model; ``INDEX.json`` and ``README.md`` stand at the root.
+licence files of its model; ``INDEX.json`` and ``README.md`` are at the root.
 """
 
 import re
@@ -49,13 +49,13 @@ def artifact_path(kind: Kind, model_id: str) -> str:
 
 
 def refuse_unsafe_name(name: str, where: str) -> None:
-    """Check that a file's name is only a name, which cannot lead out of its folder.
+    """Check that a file name cannot lead out of its folder.
 
     Raises:
-        InputError: It holds a separator, is hidden, or is empty.
+        InputError: It has a separator, is hidden, or is empty.
     """
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._ +()-]*", name):
-        raise InputError(f"{where} names the file {name!r}, which would lie outside its folder: do not use this copy.")
+        raise InputError(f"{where} lists the file {name!r}, which may be outside its folder: do not use this copy.")
 
 
 def refuse_unsafe_path(path: str, folder: str, where: str) -> None:
@@ -65,13 +65,13 @@ def refuse_unsafe_path(path: str, folder: str, where: str) -> None:
         InputError: It does not.
     """
     if not path.startswith(f"{folder}/"):
-        raise InputError(f"{where} names {path!r}, which is not under {folder}/: do not use this copy.")
+        raise InputError(f"{where} lists {path!r}, which is not under {folder}/: do not use this copy.")
     for part in path.split("/"):
         refuse_unsafe_name(part, where)
 
 
 def check_repo_id(repo_id: str) -> None:
-    """Check that a repository is named with its organisation.
+    """Check that the id of a repository has an organisation.
 
     Raises:
         InputError: It is not.
@@ -99,6 +99,6 @@ def check_tag(tag: str) -> str:
             match = None
     if match is None:
         raise InputError(
-            f"--tag {tag} is not a release: give a date, such as {today()}, or {today()}.1 for a second one that day."
+            f"--tag {tag} is not a release: give a date, such as {today()}, or {today()}.1 for a second that day."
         )
     return tag

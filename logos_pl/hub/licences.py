@@ -11,7 +11,7 @@ from logos_pl.errors import InputError, LogosError
 from logos_pl.hub.index import Licence
 from logos_pl.hub.layout import LICENCES_FOLDER, model_path
 from logos_pl.io.files import real_path
-from logos_pl.io.hub_errors import Asked, explaining
+from logos_pl.io.hub_errors import HubRequest, explaining
 from logos_pl.io.parsing import MAX_TEXT_BYTES, read_bytes, read_text
 from logos_pl.io.yaml_parsing import parse_yaml
 from logos_pl.lm.sources import locate, model_commit
@@ -46,20 +46,24 @@ def licence_of(model_id: str, commit: str, place: str | None) -> FoundLicence:
         place: Folder of a local model, or ``demo``; None if unknown, or for a model on the Hub.
     """
     if place == DEMO:
-        return _found(model_id, *_of_folder(locate(DEMO).config_file.parents[1]))  # its card is beside model/ and text/
+        return _found(
+            model_id, *_of_folder(locate(DEMO).config_file.parents[1])
+        )  # its card is next to model/ and text/
     if place is not None:
         source = locate(place)
         if model_commit(source) != commit:
-            remark = f"{place} does not hold the model at {commit}, which was trained on: no licence is recorded."
+            remark = (
+                f"{place} does not hold the model at {commit} that the lens was trained on: no licence is recorded."
+            )
             return FoundLicence(UNKNOWN, {}, remark)
         return _found(model_id, *_of_folder(source.config_file.parent))
     if "/" not in model_id:
-        remark = f"{model_id} is a model of a local folder: name that folder in --models, and its LICENSE is copied."
+        remark = f"{model_id} is a local model: give its folder in --models, and its LICENSE is copied."
         return FoundLicence(UNKNOWN, {}, remark)
     try:
         return _found(model_id, *_of_repository(model_id, commit))
     except LogosError as error:
-        remark = f"The licence of {model_id} could not be read, and none is recorded: {error}"
+        remark = f"The licence of {model_id} could not be read, so none is recorded: {error}"
         return FoundLicence(UNKNOWN, {}, remark)
 
 
@@ -69,7 +73,7 @@ def _found(model_id: str, metadata: dict[str, Any], files: dict[str, bytes]) -> 
     licence = Licence(name if isinstance(name, str) else None, link if isinstance(link, str) else None, list(texts))
     remark = None
     if not texts:
-        stated = "nor does it state a licence" if licence.id is None else f"and `{licence.id}` is what it states"
+        stated = "nor does it state a licence" if licence.id is None else f"and states `{licence.id}`"
         remark = f"{model_id} has no licence file, {stated}: nothing else is recorded."
     return FoundLicence(licence, texts, remark)
 
@@ -96,7 +100,7 @@ def _metadata_of(card: Path) -> dict[str, Any]:
 
 
 def _of_repository(model_id: str, commit: str) -> tuple[dict[str, Any], dict[str, bytes]]:
-    with explaining(Asked("model", model_id, commit)):
+    with explaining(HubRequest("model", model_id, commit)):
         info = HfApi().model_info(model_id, revision=commit)
         names = [file.rfilename for file in info.siblings or [] if LICENCE_NAME.fullmatch(file.rfilename)]
         paths = {name: Path(hf_hub_download(model_id, name, revision=commit)) for name in names}

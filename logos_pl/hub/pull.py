@@ -16,7 +16,7 @@ from logos_pl.errors import InputError
 from logos_pl.hub.index import Entry, Index, read_index
 from logos_pl.hub.layout import INDEX_FILE, KINDS, WORDS, Kind
 from logos_pl.hub.verify import artifact_files, licence_files
-from logos_pl.io.hub_errors import Asked, explaining
+from logos_pl.io.hub_errors import HubRequest, explaining
 from logos_pl.io.parsing import MAX_TEXT_BYTES, parse_json
 from logos_pl.lm.sources import clean_name
 
@@ -77,10 +77,10 @@ def fetch_file(repo_id: str, path: str, revision: str | None) -> Path:
         InputError: It does not exist, or cannot be reached.
         RunError: The disk or the Hub fails.
     """
-    missing = f"{path} is not in {repo_id}, although its {INDEX_FILE} names it: tell its owner."
+    missing = f"{path} is not in {repo_id}, although its {INDEX_FILE} lists it: tell its owner."
     if path == INDEX_FILE:
         missing = f"{repo_id} has no {INDEX_FILE}, so it is not a repository of lenses."
-    with explaining(Asked("lenses", repo_id, revision, missing)):
+    with explaining(HubRequest("lenses", repo_id, revision, missing)):
         return Path(hf_hub_download(repo_id, path, repo_type=REPO_TYPE, revision=revision))
 
 
@@ -111,14 +111,14 @@ def entry_for(index: Index, kind: Kind, model_id: str, where: str) -> Entry:
     """
     entries = index.entries(kind)
     if model_id not in entries:
-        there = ", ".join(entries) or "none at all"
+        there = ", ".join(entries) or "none"
         raise InputError(f"{where} has no {WORDS[kind]} of {model_id}; it has: {there}.")
     return entries[model_id]
 
 
 def releases(repo_id: str) -> list[str]:
     """Tags of a repository, newest last."""
-    with explaining(Asked("lenses", repo_id)):
+    with explaining(HubRequest("lenses", repo_id)):
         return sorted(tag.name for tag in HfApi().list_repo_refs(repo_id, repo_type=REPO_TYPE).tags)
 
 
@@ -195,7 +195,7 @@ def _is_there(place: Path, kind: Kind, model_id: str, entry: Entry, replace: boo
     )
     if not same and not replace:
         raise InputError(
-            f"{shown} holds another {WORDS[kind]} of {model_id} than {entry.tl_version}, your own or of another "
-            "release: give --replace to put this one in its place, or choose another --folder."
+            f"{shown} holds another {WORDS[kind]} of {model_id} than {entry.tl_version}, yours or from another "
+            "release: give --replace to replace it, or choose another --folder."
         )
     return same

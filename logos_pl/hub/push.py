@@ -23,7 +23,7 @@ from logos_pl.hub.licences import UNKNOWN, FoundLicence, licence_of
 from logos_pl.hub.pull import REPO_TYPE, Snapshot, fetch_file, open_repository
 from logos_pl.hub.staging import Staged, stage
 from logos_pl.hub.verify import artifact_files
-from logos_pl.io.hub_errors import Asked, HubUnreachableError, explaining, failed
+from logos_pl.io.hub_errors import HubRequest, HubUnreachableError, explaining, failed
 from logos_pl.io.parsing import MAX_TEXT_BYTES
 
 NOT_OURS = {".gitattributes", CARD_FILE}
@@ -85,7 +85,7 @@ def refuse_without_login() -> None:
     Raises:
         InputError: There is no token, or not a valid one.
     """
-    hub = Asked("lenses", "the Hub")
+    hub = HubRequest("lenses", "the Hub")
     if get_token() is None:
         raise failed("no token", hub)
     with explaining(hub):
@@ -132,8 +132,8 @@ def plan_release(
     staged = stage(folder, artifacts, release, index, licences)
     if staged.changed and release.version == published.unfinished:
         raise InputError(
-            f"Release {release.version} of {repo_id} was begun with other lenses and can only be finished with those: "
-            "give another --tag."
+            f"Release {release.version} of {repo_id} was started with other lenses and can only be completed with "
+            "those: give another --tag."
         )
     card = dataset_card(repo_id, staged.index, _provenances(folder, staged, published.snapshot))
     (folder / CARD_FILE).write_text(card, encoding="utf-8")
@@ -161,7 +161,7 @@ def publish(plan: Plan, private: bool) -> str:
     if private and published.head is not None and not published.is_private:
         raise InputError(f"{repo_id} exists and is public: change that on its page, or leave out --private.")
     api, head = HfApi(), published.head
-    with explaining(Asked("release", repo_id)):
+    with explaining(HubRequest("release", repo_id)):
         if head is None:
             api.create_repo(repo_id, repo_type=REPO_TYPE, private=private, exist_ok=True)
             head = api.dataset_info(repo_id).sha
@@ -195,7 +195,7 @@ def _commit(api: HfApi, plan: Plan, head: str | None) -> str:
 
 def _published(repo_id: str) -> Published:
     api = HfApi()
-    with explaining(Asked("lenses", repo_id)):
+    with explaining(HubRequest("lenses", repo_id)):
         try:
             info = api.dataset_info(repo_id)
         except GatedRepoError:
@@ -248,7 +248,7 @@ def _provenances(folder: Path, staged: Staged, snapshot: Snapshot | None) -> dic
             path = fetch_file(snapshot.repo_id, name, snapshot.commit)
         data = read_file(path, MAX_TEXT_BYTES)
         if hashlib.sha256(data).hexdigest() != entry.sha256[PROVENANCE_FILE]:
-            raise InputError(f"{name} is not what the {INDEX_FILE} of the repository says: tell its owner.")
+            raise InputError(f"{name} does not match the {INDEX_FILE} of the repository: tell its owner.")
         read[model_id] = Provenance.from_json(data.decode(errors="replace"))
     return read
 

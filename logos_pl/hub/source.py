@@ -1,4 +1,4 @@
-"""The lens that a reference means: a lens's folder, a folder laid out as on the Hub, or a repository there."""
+"""Finds the lens of a reference: a lens folder, a folder laid out as on the Hub, or a repository on the Hub."""
 
 import os
 from pathlib import Path
@@ -13,16 +13,17 @@ from logos_pl.hub.verify import artifact_files
 
 
 def lens_folder(source: str | os.PathLike[str], model_id: str | None = None, revision: str | None = None) -> Path:
-    """The folder of a tuned lens; one of the Hub is fetched and compared with the index first, others' files are not.
+    """Folder of a tuned lens; one on the Hub is downloaded first, and only its files. Files are verified by the index.
 
     Args:
-        source: A lens's own folder, a folder laid out as on the Hub, or the id of a repository there; a folder wins.
-        model_id: Whose lens; None where there is only one.
+        source: A lens folder, a folder laid out as on the Hub, or the id of a repository on the Hub; a folder takes
+            precedence.
+        model_id: Model of the lens; None if there is only one lens.
         revision: Release, branch or commit on the Hub; None: main.
 
     Raises:
-        InputError: There is no such folder, repository, revision or lens, it cannot be reached, or its files are not
-            what the index says.
+        InputError: There is no such folder, repository, revision or lens, it cannot be reached, or its files do not
+            match the index.
         RunError: The disk or the Hub fails.
     """
     path = Path(source).expanduser()
@@ -57,5 +58,7 @@ def _whose(index: Index, model_id: str | None, where: str) -> str:
         return model_id
     if len(index.tuned_lenses) != 1:
         there = ", ".join(index.tuned_lenses) or "none at all"
-        raise InputError(f"{where} has the lenses of several models or of none ({there}): say which, by model_id.")
+        raise InputError(
+            f"{where} must have exactly one lens if no model_id is given (it has: {there}): give model_id."
+        )
     return next(iter(index.tuned_lenses))

@@ -1,4 +1,4 @@
-"""A release, built in a folder laid out as on the Hub from the artifacts on this machine."""
+"""Builds a release from local artifacts, in a folder laid out as on the Hub."""
 
 import dataclasses
 import hashlib
@@ -21,11 +21,11 @@ from logos_pl.hub.layout import INDEX_FILE
 from logos_pl.hub.licences import FoundLicence
 
 GENERATED = {CARD_FILE, NOTICE_FILE, DEPTH_FIGURE_FILE}
-"""What publishing writes anew for a tuned lens."""
+"""Files of a tuned lens that are generated on publishing."""
 
 
 def release_files(artifact: LocalArtifact, release: Release, licence: Licence) -> dict[str, bytes]:
-    """The files of an artifact as they are published; they depend on nothing but the arguments.
+    """Contents of the published files of an artifact; they depend only on the arguments.
 
     Raises:
         InputError: The artifact is damaged.
@@ -33,7 +33,7 @@ def release_files(artifact: LocalArtifact, release: Release, licence: Licence) -
     words = notice(artifact.kind, artifact.model_id, artifact.model_commit, release.version, release.repo_id, licence)
     if artifact.kind == "prisms":
         return _prism_files(artifact, words)
-    load_lenses(artifact.folder)  # refuses what could not be loaded
+    load_lenses(artifact.folder)  # raises if it cannot be loaded
     provenance = read_provenance(artifact.folder)
     there = verified_files(artifact.folder, provenance)
     files = {name: data for name, data in there.items() if name not in GENERATED}
@@ -46,8 +46,8 @@ def release_files(artifact: LocalArtifact, release: Release, licence: Licence) -
 
 
 def _prism_files(artifact: LocalArtifact, words: str) -> dict[str, bytes]:
-    """A Prism's files, by the hashes in its provenance, and its NOTICE."""
-    _, provenance = load_prism(artifact.folder)  # refuses what could not be loaded
+    """Contents of the files of a Prism lens, with its NOTICE."""
+    _, provenance = load_prism(artifact.folder)  # raises if it cannot be loaded
     files = prism_files(artifact.folder, provenance)
     files[NOTICE_FILE] = words.encode()
     written = dataclasses.replace(provenance, sha256=_hashes(files))
@@ -60,12 +60,12 @@ def _hashes(files: Mapping[str, bytes]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Staged:
-    """What was built.
+    """A built release.
 
     Attributes:
-        index: Of the whole repository after the release.
-        changed: What differs from what is published.
-        unchanged: What is published already, without a difference.
+        index: Index of the repository after the release.
+        changed: New or changed artifacts.
+        unchanged: Artifacts that are already published.
         deleted: Paths that the release removes.
     """
 
@@ -82,14 +82,14 @@ def stage(
     published: Index | None,
     licences: Mapping[str, FoundLicence],
 ) -> Staged:
-    """Write artifacts, licences and index of a release into a folder; a lens that did not change keeps its version.
+    """Write artifacts, licences and index of a release to a folder; unchanged lenses keep their version.
 
     Args:
         root: The folder; an earlier release in it is removed.
-        artifacts: What to publish.
+        artifacts: Artifacts to publish.
         release: Repository and tag.
-        published: The index of what is there, or None.
-        licences: By model id.
+        published: Index of the repository; None if it is empty.
+        licences: Licences by model id.
 
     Raises:
         InputError: The folder holds something else, or an artifact is damaged.
@@ -119,7 +119,7 @@ def stage(
 def _built(
     artifact: LocalArtifact, release: Release, published: Index | None, licence: Licence
 ) -> tuple[Entry, dict[str, bytes], bool]:
-    """An artifact's entry and files, and whether they differ from the published ones."""
+    """Entry and files of an artifact, and whether they differ from the published ones."""
     kind, model_id = artifact.kind, artifact.model_id
     before = None if published is None else published.entries(kind).get(model_id)
     if before is not None:

@@ -1,4 +1,4 @@
-"""Whether a copy of a repository of lenses is what was published: hashes and provenances against the index."""
+"""Verifies a copy of a repository of lenses: hashes and provenances against the index."""
 
 import hashlib
 import os
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
 
 REMEDY = "fetch it again, and do not use this copy."
 AT_ROOT = (INDEX_FILE, CARD_FILE, ".gitattributes")
-"""Files at the root that the index does not name; the card is for people, and no code reads it."""
+"""Files at the root that are not in the index; no code reads the card."""
 OF_CLIENTS = (".git", ".cache")
-"""Folders at the root that belong to git and huggingface_hub."""
+"""Folders that git and huggingface_hub create at the root."""
 
 
 def artifact_files(
     root: Path, kind: Kind, model_id: str, entry: Entry, links_within: Path | None = None
 ) -> dict[str, bytes]:
-    """The verified files of one artifact by name, read once, so that what was verified is used; none is unpickled.
+    """Verified contents of an artifact's files, by name, read once so that these bytes are used; none is unpickled.
 
     Args:
-        root: The folder of the copy.
+        root: Folder of the copy.
         kind: Tuned lens or Prism.
         model_id: Its model.
-        entry: What the index says of it.
-        links_within: A folder around the copy that links in it may lead to, as they do in the Hub's cache.
+        entry: Its entry in the index.
+        links_within: Parent folder that links in the copy may point to, as in the Hub's cache.
 
     Raises:
-        InputError: A file is missing, altered, not in the index or outside the folder, the folder is another model's,
-            or its provenance contradicts the index or the files; named.
+        InputError: A file is missing, altered, not in the index or outside the folder, the folder holds another model's
+            lens, or its provenance contradicts the index or the files; named.
     """
     folder = root / entry.path
     _refuse_links_outside(folder, links_within or root)
@@ -61,16 +61,16 @@ def artifact_files(
 
 
 def check_provenance(kind: Kind, files: dict[str, bytes], folder: Path) -> None:
-    """Read an artifact's provenance strictly, and compare it with the files beside it.
+    """Parse an artifact's provenance strictly and compare it with the other files.
 
     Args:
         kind: Tuned lens or Prism.
-        files: All files of the artifact, by name.
-        folder: Where they lie, for the message.
+        files: Contents of all files of the artifact, by name.
+        folder: Their folder, for the message.
 
     Raises:
-        InputError: It is not what this version writes or what its own hash says, a file is not the one it records, or
-            its verdict is not the one in ``gates.json``; named.
+        InputError: It has another format or does not match its hash, a file does not match it, or its verdict differs
+            from ``gates.json``; named.
     """
     text = sealed_text(files, folder)
     provenance = (Provenance if kind == "tuned_lenses" else _prism_provenance()).from_json(text)
@@ -79,7 +79,7 @@ def check_provenance(kind: Kind, files: dict[str, bytes], folder: Path) -> None:
     for name in sorted(beside.keys() | recorded.keys()):
         if recorded.get(name) != beside.get(name):
             raise InputError(
-                f"{_shown(folder / name)} is not what {PROVENANCE_FILE} records (sha256 {beside.get(name)} and "
+                f"{_shown(folder / name)} does not match {PROVENANCE_FILE} (sha256 {beside.get(name)} and "
                 f"{recorded.get(name)}): fit or fetch it again."
             )
     if isinstance(provenance, Provenance):
@@ -87,14 +87,14 @@ def check_provenance(kind: Kind, files: dict[str, bytes], folder: Path) -> None:
 
 
 def refuse_foreign_files(root: Path, index: Index) -> None:
-    """Check that a copy holds nothing but what its index names, hidden files and links included.
+    """Check that a copy holds only files in its index; hidden files and links count, too.
 
     Args:
-        root: The folder of the copy.
+        root: Folder of the copy.
         index: Its index.
 
     Raises:
-        InputError: Naming the first other file, or link that leads outside.
+        InputError: It holds another file, or a link that leads outside; named.
     """
     known = {*AT_ROOT, *index.licences}
     for _, _, entry in index:
@@ -120,26 +120,26 @@ def check_licences(root: Path, index: Index, model_ids: Sequence[str], links_wit
     """Compare the licence files of some models with the index; arguments as in ``artifact_files``.
 
     Raises:
-        InputError: One is missing, elsewhere or altered, or the index has no hash of it.
+        InputError: One is missing, outside the copy or altered, or the index has no hash of it.
     """
     for path in licence_files(index, model_ids):
         if path not in index.licences:
-            raise InputError(f"{INDEX_FILE} has no hash of {path}, which it refers to: {REMEDY}")
+            raise InputError(f"{INDEX_FILE} lists {path} without a hash: {REMEDY}")
         data = _read(root / path, MAX_TEXT_BYTES, links_within or root)
         _refuse_altered(data, index.licences[path], root / path)
 
 
 def licence_files(index: Index, model_ids: Sequence[str]) -> list[str]:
-    """The licence files of some models, by their path from the root."""
+    """Paths of the licence files of some models, from the root."""
     return sorted({path for _, model_id, entry in index if model_id in model_ids for path in entry.licence.files})
 
 
 def _refuse_other_model(provenance: bytes, kind: Kind, model_id: str, folder: Path) -> None:
-    """Before the hashes, which would be wrong, too, where two folders were swapped."""
+    """Checked before the hashes, which would differ, too, if two folders were swapped."""
     given = _plain(provenance, folder)
     if given.get("model_id") != model_id:
         raise InputError(
-            f"{_shown(folder)} holds the {WORDS[kind]} of {given.get('model_id')}, and {INDEX_FILE} has {model_id} "
+            f"{_shown(folder)} holds the {WORDS[kind]} of {given.get('model_id')}, but {INDEX_FILE} lists {model_id} "
             f"there: {REMEDY}"
         )
 
@@ -148,13 +148,13 @@ def _refuse_altered(data: bytes, recorded: str, path: Path) -> None:
     found = hashlib.sha256(data).hexdigest()
     if found != recorded:
         raise InputError(
-            f"{_shown(path)} was altered: its sha256 is {found[:12]}…, and {INDEX_FILE} records {recorded[:12]}…: "
+            f"{_shown(path)} was altered: its sha256 is {found[:12]}…, but {INDEX_FILE} records {recorded[:12]}…: "
             f"{REMEDY}"
         )
 
 
 def _cross_check(entry: Entry, model_id: str, files: dict[str, bytes], folder: Path) -> None:
-    """Provenance, verdict and size against the index, field by field."""
+    """Compare provenance, verdict and size with the index."""
     commit, tokenizer_commit = commits_of(files[PROVENANCE_FILE], _shown(folder / PROVENANCE_FILE))
     said: dict[str, tuple[Any, Any]] = {
         "model_commit": (commit, entry.model_commit),
@@ -169,7 +169,9 @@ def _cross_check(entry: Entry, model_id: str, files: dict[str, bytes], folder: P
             )
     num_bytes = sum(len(data) for data in files.values())
     if num_bytes != entry.num_bytes:
-        raise InputError(f"{_shown(folder)} has {num_bytes} bytes, and {INDEX_FILE} {entry.num_bytes}: {REMEDY}")
+        raise InputError(
+            f"{_shown(folder)} has {num_bytes} bytes, but {INDEX_FILE} records {entry.num_bytes}: {REMEDY}"
+        )
 
 
 def _plain(provenance: bytes, folder: Path) -> dict[str, Any]:
@@ -184,12 +186,12 @@ def _plain(provenance: bytes, folder: Path) -> dict[str, Any]:
 
 
 def _read(path: Path, most: int, within: Path) -> bytes:
-    """The content of a regular file of bounded size that lies within a folder once links are resolved."""
+    """Contents of a regular file of bounded size that is inside a folder after resolving links."""
     try:
         _refuse_links_outside(path, within)
         return read_bytes(path, most)
     except FileNotFoundError as error:
-        raise InputError(f"{_shown(path)} is missing, and {INDEX_FILE} names it: {REMEDY}") from error
+        raise InputError(f"{_shown(path)} is missing, although {INDEX_FILE} lists it: {REMEDY}") from error
     except OSError as error:
         raise InputError(f"{_shown(path)} cannot be read ({error.strerror}); fix it, or fetch it again.") from error
 

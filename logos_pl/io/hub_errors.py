@@ -1,4 +1,4 @@
-"""One sentence for each failure while the Hub is asked for something: the table of them, for all that ask it."""
+"""The message for each failure of a request to the Hub, as one table."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,11 +13,11 @@ What = Literal["model", "space", "dataset", "lenses", "release"]
 
 
 class HubUnreachableError(InputError):
-    """The Hub cannot be asked: there is no network, or offline mode is on."""
+    """The Hub cannot be reached: there is no network, or offline mode is on."""
 
 
-class Asked(NamedTuple):
-    """What the Hub is asked for.
+class HubRequest(NamedTuple):
+    """A request to the Hub.
 
     Attributes:
         what: A model, a Space, a data set of text, a repository of lenses, or a release of it that is being sent.
@@ -30,13 +30,13 @@ class Asked(NamedTuple):
     what: What
     name: str
     revision: str | None = None
-    no_file: str = "A file that was asked for is not there."
+    no_file: str = "A requested file does not exist."
     wanted: str = ""
 
 
 @contextmanager
-def explaining(asked: Asked) -> Iterator[None]:
-    """Inside, calls of huggingface_hub alone: what they raise comes out as one sentence.
+def explaining(request: HubRequest) -> Iterator[None]:
+    """Turn what calls of huggingface_hub raise into one sentence for the user.
 
     Raises:
         InputError: No token or a wrong one, no such repository, revision or file, no access, no network.
@@ -47,29 +47,29 @@ def explaining(asked: Asked) -> Iterator[None]:
     except LogosError:
         raise
     except RAISED as error:
-        raise explain(error, asked) from error
+        raise explain(error, request) from error
 
 
-def explain(error: BaseException, asked: Asked) -> LogosError:
-    """The user's error for what was raised, looked for through the chain of causes."""
+def explain(error: BaseException, request: HubRequest) -> LogosError:
+    """The user's error for an exception, found through its chain of causes."""
     chain = causes(error)
     holding = (failure for failure, holds in CONDITIONS.items() if holds(chain))
-    return next(failed(failure, asked, error) for failure in holding if _column(failure, asked.what) is not None)
+    return next(failed(failure, request, error) for failure in holding if _column(failure, request.what) is not None)
 
 
-def failed(failure: Failure, asked: Asked, error: BaseException | None = None) -> LogosError:
+def failed(failure: Failure, request: HubRequest, error: BaseException | None = None) -> LogosError:
     """The user's error for a failure.
 
     Args:
-        failure: One with a sentence for what was asked for.
-        asked: What the Hub was asked for.
+        failure: One with a message for this kind of request.
+        request: The request.
         error: What was raised, if anything was.
     """
-    column = _column(failure, asked.what)
+    column = _column(failure, request.what)
     assert column is not None
     kind, sentence = column
     said = {} if error is None else {"error": type(error).__name__, "said": first_sentence(error)}
-    return kind(sentence.format(**asked._asdict(), endpoint=constants.ENDPOINT, **said))
+    return kind(sentence.format(**request._asdict(), endpoint=constants.ENDPOINT, **said))
 
 
 def _column(failure: Failure, what: What) -> tuple[type[LogosError], str] | None:
@@ -83,11 +83,11 @@ Row = dict[str, tuple[type[LogosError], str]]
 
 
 def _row(error: type[LogosError], **sentences: str) -> Row:
-    """A row of the table, by what was asked for."""
+    """A row of the table, by kind of request."""
     return {what: (error, sentence) for what, sentence in sentences.items()}
 
 
-_TOKEN_REFUSED = "The Hub does not accept this machine's token: log in again with `hf auth login`, or mend HF_TOKEN."
+_TOKEN_REFUSED = "The Hub does not accept this machine's token: log in again with `hf auth login`, or fix HF_TOKEN."
 _NO_DATASET = (
     "There is no dataset {name} on the Hub that you may see, nor a folder or file of that name; check --data.dataset, "
     "or log in with `hf auth login` if it is private."
@@ -164,7 +164,7 @@ SENTENCES: Mapping[Failure, Row] = {
         lenses="The Hub takes no more requests from this machine for now: run the same command again in some minutes.",
     ),
     "server failed": _row(
-        RunError, lenses="The Hub failed while it was asked for {name}: run the same command again later."
+        RunError, lenses="The Hub failed while {name} was requested: run the same command again later."
     ),
     "refused": _row(InputError, model="the Hub refused to serve {name} or failed; try again later."),
     "disk full": _row(
@@ -200,4 +200,4 @@ SENTENCES: Mapping[Failure, Row] = {
         **_row(RunError, lenses="{name}: {said}"),
     },
 }
-"""By failure and what was asked for; where a cell is empty, the next failure that holds has one."""
+"""By failure and kind of request; where a cell is empty, the next failure that applies has one."""

@@ -1,4 +1,4 @@
-"""What went wrong while the Hub was asked for something, told from what huggingface_hub, httpx and the disk raise."""
+"""Kinds of failure of a request to the Hub, recognised from what huggingface_hub, httpx and the disk raise."""
 
 import errno
 from collections.abc import Callable, Sequence

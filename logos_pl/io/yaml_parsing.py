@@ -96,7 +96,7 @@ def compose_yaml(text: str, name: str, max_bytes: int = MAX_YAML_BYTES) -> yaml.
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = "" if mark is None else f" in line {mark.line + 1}"
-        raise InputError(f"{name} is not valid YAML ({error.problem or error.context}{where}): mend it.") from error
+        raise InputError(f"{name} is not valid YAML ({error.problem or error.context}{where}): fix it.") from error
     if root is not None:
         _refuse_second_keys(root, name, set())
     return root
@@ -117,7 +117,7 @@ def parse_yaml(text: str, name: str, max_bytes: int = MAX_YAML_BYTES) -> Any:
     except (yaml.MarkedYAMLError, ValueError, OverflowError, KeyError, AttributeError) as error:
         # The constructors of `!!bool x` and `!!timestamp x` raise the last two.
         problem = getattr(error, "problem", None) or error
-        raise InputError(f"{name} holds a value that cannot be read ({problem}): mend it.") from error
+        raise InputError(f"{name} holds a value that cannot be read ({problem}): fix it.") from error
     finally:
         loader.dispose()
 

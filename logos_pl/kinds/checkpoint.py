@@ -42,7 +42,7 @@ def read_lenses(path: Path) -> CheckpointLenses:
     """The tuned lens in a checkpoint, its bias-only lens if any, and whose they are; on the CPU.
 
     Raises:
-        InputError: It is no whole checkpoint of a fit, was altered, or holds other lenses than a fit writes.
+        InputError: It is not a complete checkpoint of a fit, was altered, or has invalid lenses.
     """
     checkpoint = read_checkpoint(path)
     with state_of_a_checkpoint("lens"):

@@ -39,7 +39,7 @@ IMPORTED = register(
         colour="tab:green",
         first_row=0,
         find=find,
-        judged=True,
+        evaluated=True,
         options=LensOptions(source=("lens.imported",)),
         section=LensSection(key="imported_lens", describe=_describe),
         page_colours=("#1f7a3d", "#6fd08c"),

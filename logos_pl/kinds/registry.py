@@ -64,7 +64,7 @@ class LensKind:
             missing. None: the lens needs no files, or is loaded with another.
         swept: Whether `predict` and `sweep()` use it.
         validated: Whether `validate` uses it.
-        judged: Whether `test` evaluates it against the gates.
+        evaluated: Whether `test` evaluates it against the gates.
         baseline: Its names as a baseline of the gates; None if it is not one.
         needed_by: Commands that fail without it.
         options: Command-line options that select the lens.
@@ -83,7 +83,7 @@ class LensKind:
     find: Callable[[LensRequest], FoundLens] | None = None
     swept: bool = True
     validated: bool = False
-    judged: bool = False
+    evaluated: bool = False
     baseline: Baseline | None = None
     needed_by: frozenset[Command] = frozenset()
     options: LensOptions = field(default_factory=LensOptions)
@@ -110,7 +110,7 @@ class LensKind:
 
     def is_read_by(self, command: str) -> bool:
         """Whether a command uses lenses of this kind."""
-        reads = {"predict": self.swept, "validate": self.validated, "test": self.judged}
+        reads = {"predict": self.swept, "validate": self.validated, "test": self.evaluated}
         return self.find is not None and reads.get(command, False)
 
 
@@ -158,9 +158,9 @@ def compared() -> tuple[LensKind, ...]:
     return tuple(kind for kind in kinds() if kind.compared)
 
 
-def judged() -> tuple[str, ...]:
+def evaluated() -> tuple[str, ...]:
     """Names of the lenses that a test evaluates against the gates."""
-    return tuple(kind.name for kind in kinds() if kind.judged)
+    return tuple(kind.name for kind in kinds() if kind.evaluated)
 
 
 def baselines() -> dict[str, Baseline]:

@@ -107,7 +107,7 @@ def _bound(tuned: TunedLens, bias_only: TunedLens | None, head: Head) -> dict[st
 def _refuse_other_norm(trained_with: str, head: Head) -> None:
     if trained_with != head.decoding_norm:
         raise InputError(
-            f"The lens was trained with decoding_norm {trained_with}, and the run asks for {head.decoding_norm}: "
+            f"The lens was trained with decoding_norm {trained_with}, but the run uses {head.decoding_norm}: "
             f"give --model.decoding_norm {trained_with}."
         )
 
@@ -150,7 +150,7 @@ TUNED = register(
         first_row=1,
         find=find,
         validated=True,
-        judged=True,
+        evaluated=True,
         needed_by=frozenset({"validate", "test"}),
         options=LensOptions(
             source=("ckpt_path", "lens.source"),

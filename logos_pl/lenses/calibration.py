@@ -22,7 +22,7 @@ _MAX_STEPS = 50
 
 
 class TemperedLens(Lens):
-    """Any lens with one more temperature per row. Source: docs/method.md §6, the second baseline.
+    """Any lens with an additional temperature per row. Source: docs/method.md §6, the second baseline.
 
     Args:
         lens: The lens whose logits are divided.
@@ -63,7 +63,7 @@ def fit_temperatures(
     until its 1/τ is converged to a relative 1e-5. A row whose logits are all equal keeps 1.
 
     Args:
-        lens: The lens to calibrate, as a rule the norm lens.
+        lens: The lens to calibrate, usually the norm lens.
         h: Residuals of rows 0 … n at positions of text that no result is measured on; on any device, in any precision.
         block_bytes: Upper bound on one block of logits, and on one of normed residuals.
 
@@ -105,7 +105,7 @@ def _slopes(
 
 
 class _Search:
-    """Where the search for each row's 1/τ stands: value, bracket, last step in log 1/τ, whether converged."""
+    """State of the search for each row's 1/τ: value, bracket, last step in log 1/τ, whether converged."""
 
     def __init__(self, num_rows: int) -> None:
         self.at = torch.ones(num_rows, dtype=torch.float64)

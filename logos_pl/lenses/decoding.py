@@ -1,4 +1,4 @@
-"""Divergences and readings of a lens at every row, decoded piece by piece: never all residuals in fp32 at once."""
+"""Divergences and readings of a lens at every row, decoded in pieces so as not to hold all residuals in fp32."""
 
 import torch
 from jaxtyping import Float, Int
@@ -12,7 +12,7 @@ from logos_pl.lenses.norm import Lens
 
 @torch.no_grad()
 def lens_divergence(lens: Lens, h: Float[Tensor, "rows pos d_model"], *, block_bytes: int = 2**28) -> RowDivergence:
-    """How every row under a lens differs from the model's own distribution, at every position.
+    """Divergence of every row under a lens from the final distribution, at every position.
 
     Args:
         lens: Any lens.
@@ -44,11 +44,11 @@ def lens_readings(
     Args:
         lens: Any lens.
         h: Residuals of rows 0 … n, in order.
-        targets: The token asked for at each position; −1 where there is none.
-        contrasts: The token to set against it; −1 where there is none.
-        top_k: Tokens to list.
+        targets: Target token at each position; −1 for none.
+        contrasts: Contrast token at each position; −1 for none.
+        top_k: Number of top tokens.
         block_bytes: Upper bound on one block of logits.
-        piece_bytes: Upper bound on the residuals that are decoded at a time.
+        piece_bytes: Upper bound on the residuals decoded at a time.
     """
     head, rows = lens.head, list(range(lens.head.num_rows))
     parts = []

@@ -1,6 +1,6 @@
 """The frozen head in fp32: the norm of each row, the projection, the unembedding, and their hash.
 
-``project(normalise(h, rows))`` is what the lens loss takes; ``logits(x)`` is the whole of ``head_after_norm``.
+``project(normalise(h, rows))`` is the input of the lens loss; ``logits(x)`` applies everything after the norm.
 """
 
 import copy
@@ -31,7 +31,7 @@ class Head:
     Args:
         anatomy: The parts of the model; their tensors are shared wherever no cast or move is needed.
         decoding_norm: ``final``: the model's final norm at every row; ``next``: the norm that reads the row next.
-        fp32_unembed: Whether the unembedding is held in fp32; ``auto``: but for large heads in half precision on CUDA.
+        fp32_unembed: Whether the unembedding is held in fp32; ``auto``: except for large half-precision heads on CUDA.
 
     Raises:
         InputError: ``next`` where no norm reads the rows, or an unknown rule.
@@ -74,7 +74,7 @@ class Head:
         return self._norms(h.to(self.device), rows)
 
     def project(self, x: Float[Tensor, "*lead d_model"]) -> Float[Tensor, "*lead d_head"]:
-        """Normalised residuals after the projection in front of the unembedding; unchanged where there is none."""
+        """Normalised residuals after the projection in front of the unembedding; unchanged if there is none."""
         return x if self.projection is None else linear(x, *self.projection)
 
     def project_shift(self, shift: Float[Tensor, "*lead d_model"]) -> Float[Tensor, "*lead d_head"]:
@@ -82,7 +82,7 @@ class Head:
         return shift if self.projection is None else linear(shift, self.projection[0])
 
     def final_x(self, h: Float[Tensor, "rows pos d_model"]) -> Float[Tensor, "pos d_head"]:
-        """What the unembedding multiplies at row n: the model's final distribution, as losses and readings take it.
+        """What the unembedding multiplies at row n: the model's final distribution, as used by losses and readings.
 
         Args:
             h: Residuals of any rows, the last of which is row n.

@@ -1,4 +1,4 @@
-"""The raw lens: residuals straight into the unembedding, without the norm; only to show what the norm does."""
+"""The raw lens: residuals are unembedded without the norm, to show the effect of the norm."""
 
 from collections.abc import Sequence
 

@@ -1,9 +1,9 @@
-"""Where a causal language model keeps its blocks and its head, found by watching one forward on a few tokens.
+"""Finds the blocks and the head of a causal language model by tracing a forward pass on a few tokens.
 
-Families differ in names (``model.layers``, ``transformer.h``, ``final_layer_norm``, ``project_out``) and in what they
-do to the logits; nothing here goes by family. The blocks are the module list as long as the configuration says; the
-way from the last block to the logits is followed tensor by tensor; constants are those of the configuration that
-reproduce the model's logits bitwise. ``verify`` (next door) then proves the result on other inputs.
+Families differ in names (``model.layers``, ``transformer.h``, ``final_layer_norm``, ``project_out``) and in how they
+scale the logits; nothing here depends on the family. The blocks are the module list whose length the configuration
+gives; the path from the last block to the logits is followed tensor by tensor; constants are those of the configuration
+that reproduce the model's logits bitwise. ``verify`` then checks the result on other inputs.
 """
 
 from collections.abc import Iterator
@@ -29,20 +29,20 @@ SOFTCAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap
 
 @dataclass(frozen=True)
 class Anatomy:
-    """The parts of a causal language model that the lens works with; modules are the model's own, not copies.
+    """Parts of a causal language model that lenses use; modules are the model's own, not copies.
 
     Attributes:
         architecture: Class name of the model, for messages.
         family: ``model_type`` of the configuration.
         body: The model without its head; running it never builds logits.
         blocks: The transformer blocks in order; row L is what ``blocks[L - 1]`` returns.
-        final_norm: What reads row n first, or None where the model has no final norm.
+        final_norm: First module that reads row n, or None if the model has no final norm.
         project: Linear map between final norm and head (OPT's ``project_out``), or None.
         lm_head: The unembedding, with its bias if it has one.
-        logit_multiplier: Factor of the logits, 1 where there is none.
-        logit_divisor: Divisor of the logits, 1 where there is none.
+        logit_multiplier: Factor of the logits; 1 if there is none.
+        logit_divisor: Divisor of the logits; 1 if there is none.
         softcap: ``cap`` of ``cap · tanh(z / cap)``, or None.
-        next_norms: For each row 0 … n−1 the norm that reads it next; None where this is not defined for the family.
+        next_norms: For each row 0 … n−1 the norm that reads it next; None if this is not defined for the family.
         stream_dtype: Number format that holds every row without loss: the weights' own, but for families that keep
             the residual stream in fp32 (Mamba).
     """
@@ -77,10 +77,10 @@ class Anatomy:
 
 
 def find_parts(model: PreTrainedModel) -> Anatomy:
-    """The anatomy of a causal language model, from one forward over eight tokens.
+    """Find the anatomy of a causal language model by one forward pass on eight tokens.
 
     Raises:
-        InputError: The architecture has no place for one of the parts; the message names both.
+        InputError: A part cannot be found; the message names the part and the architecture.
     """
     name = type(model).__name__
     head = _output_layer(model)
@@ -112,7 +112,7 @@ def find_parts(model: PreTrainedModel) -> Anatomy:
 
 @torch.no_grad()
 def exact_logits(anatomy: Anatomy, h: Float[Tensor, "*lead d_model"]) -> Float[Tensor, "*lead vocab"]:
-    """The head applied by the model's own modules in the model's dtype; of row n: bitwise the model's own logits."""
+    """The head applied by the model's own modules in the model's dtype; at row n, bitwise the model's own logits."""
     x = h if anatomy.final_norm is None else anatomy.final_norm(h)
     if anatomy.project is not None:
         x = anatomy.project(x.to(anatomy.project.weight.dtype))
@@ -123,7 +123,7 @@ def exact_logits(anatomy: Anatomy, h: Float[Tensor, "*lead d_model"]) -> Float[T
 def scale_and_cap(
     logits: Float[Tensor, "*lead vocab"], multiplier: float, divisor: float, softcap: float | None
 ) -> Float[Tensor, "*lead vocab"]:
-    """Logits after multiplier, divisor and soft-cap, in the order and dtype in which the models do it."""
+    """Logits after multiplier, divisor and soft-cap, in the order and dtype used by the models."""
     # A factor of 1 changes no bit, but would cost a copy of the logits.
     z = logits if multiplier == 1.0 else logits * multiplier
     z = z if divisor == 1.0 else z / divisor
@@ -154,7 +154,7 @@ def _body(model: PreTrainedModel) -> nn.Module:
 
 
 def _block_lists(model: PreTrainedModel, body: nn.Module) -> Iterator[list[nn.Module]]:
-    """Module lists of the body as long as the text configuration says, outermost only."""
+    """Outermost module lists of the body whose length is the number of blocks in the configuration."""
     name = type(model).__name__
     wanted = getattr(model.config.get_text_config(decoder=True), "num_hidden_layers", None)
     if not isinstance(wanted, int) or wanted < 1:
@@ -200,7 +200,7 @@ def _tail(
     for call in calls[start + 1 :]:
         if arrives(stream, wanted):
             break
-        # Modules that change nothing (dropout at rest) are no part of the head.
+        # Modules that change nothing (dropout in evaluation mode) are not part of the head.
         if same_bits(call.read, stream) and not same_bits(call.wrote, call.read):
             chain.append(call.module)
             stream = call.wrote

@@ -1,9 +1,9 @@
-"""What each block adds to the residual stream: the outputs of its attention and of its MLP, found by what adds up.
+"""Outputs of each block's attention and MLP, found by checking that they add up to what the block adds to the stream.
 
-Nothing goes by family: of a block's parts, the two are taken whose outputs, times the residual multiplier where the
-configuration has one, give the block's output bitwise when they are added to its input. So the branch of a block that
-normalises its branches (Gemma-2, OLMo-2) is what comes out of that norm, and that of a mixture of experts is the
-mixture. A block that normalises the stream itself (OPT-350m) has no branches, and is refused.
+The search does not depend on the model family: it takes the two submodules of a block whose outputs, times the residual
+multiplier if there is one, give the block's output bitwise when added to its input. If a block normalises its branches
+(Gemma-2, OLMo-2), the branch is the output of that norm; for a mixture of experts it is the mixture. A block that
+normalises the stream itself (OPT-350m) has no branches and is refused.
 """
 
 from collections.abc import Sequence
@@ -22,17 +22,17 @@ from logos_pl.lm.probing import last_call, probe_ids, run_traced
 from logos_pl.lm.trace import Call, same_bits
 
 DEPTHS = (1, 2)
-"""How far below the block a branch is looked for. BLOOM's attention and MLP add the stream themselves, so that the
-branches are linear layers inside them."""
+"""Depth below the block at which branches are searched. BLOOM's attention and MLP add the stream themselves, so that
+their branches are linear layers inside them."""
 
 
 class Branches(NamedTuple):
-    """The two parts of a block whose outputs are all that it adds to the residual stream.
+    """The two submodules of a block whose outputs sum to what it adds to the residual stream.
 
     Attributes:
-        attention: The one that runs first, which is the norm behind the attention where there is one.
-        mlp: The one that runs second, likewise.
-        multiplier: What both outputs are multiplied by; 1 where there is nothing.
+        attention: The one that runs first; the norm after the attention if there is one.
+        mlp: The one that runs second; the norm after the MLP if there is one.
+        multiplier: Factor of both outputs; 1 if there is none.
     """
 
     attention: nn.Module
@@ -41,10 +41,10 @@ class Branches(NamedTuple):
 
 
 def find_branches(model: PreTrainedModel, anatomy: Anatomy) -> list[Branches]:
-    """The branches of every block in order, as they add up bitwise on a few tokens.
+    """Find the branches of every block, in order, by a forward pass on a few tokens.
 
     Raises:
-        InputError: A block cannot be taken apart; the message names the architecture and the block.
+        InputError: A block has no such branches; the message names the architecture and the block.
     """
     multiplier = float(getattr(model.config.get_text_config(decoder=True), "residual_multiplier", 1.0))
     found: list[Branches | None] = []
@@ -59,20 +59,20 @@ def find_branches(model: PreTrainedModel, anatomy: Anatomy) -> list[Branches]:
         if None not in found:
             return [branches for branches in found if branches is not None]
     raise InputError(
-        f"The logits of {anatomy.architecture} cannot be decomposed: block {found.index(None) + 1} does not write the "
-        "sum of what it has read and the outputs of two of its parts (one that normalises the stream itself does not); "
-        "sweep without `attribution`."
+        f"Direct logit attribution does not support {anatomy.architecture}: the output of block "
+        f"{found.index(None) + 1} is not the sum of its input and the outputs of two of its submodules (as in blocks "
+        "that normalise the stream itself); sweep without `attribution`."
     )
 
 
 def keeping_branches(
     branches: Sequence[Branches], kept: Float[Tensor, "blocks 2 pos d_model"], places: Int[Tensor, " pos"]
 ) -> AbstractContextManager[None]:
-    """Copies, for the time of a ``with``, what a forward's branches add to the stream at some positions.
+    """Within a ``with`` statement, copy what the branches of a forward pass add to the stream at some positions.
 
     Args:
-        branches: Those of every block.
-        kept: Where it goes: by block, attention and MLP, in the stream's dtype.
+        branches: Branches of every block.
+        kept: Destination, by block and by attention and MLP, in the stream's dtype.
         places: Positions in the flattened batch [batch · seq], on the model's device.
     """
     writes = []
@@ -86,8 +86,8 @@ def keeping_branches(
 
 def _copier(kept: Float[Tensor, "pos d_model"], places: Int[Tensor, " pos"], multiplier: float) -> Take:
     def copy(wrote: Tensor | None) -> None:
-        assert wrote is not None, "the search has seen a tensor"
-        # Flat, as OPT's MLP writes it. Multiplied in the model's dtype, rounding included, as the model does.
+        assert wrote is not None, "the search found a tensor"
+        # Flattened, as OPT's MLP output is. Multiplied in the model's dtype, with the model's rounding.
         kept.copy_(wrote.reshape(-1, kept.shape[-1])[places] * multiplier)
 
     return copy
@@ -98,18 +98,18 @@ def _parts(block: nn.Module, depth: int) -> list[nn.Module]:
 
 
 def _called_once(parts: list[nn.Module], calls: list[Call]) -> list[Call]:
-    """The calls of the parts in order, without those of parts that run twice (one dropout behind both branches)."""
+    """Calls of the submodules in order, without submodules that run twice (such as one dropout after both branches)."""
     ids = {id(part) for part in parts}
     own = [call for call in calls if id(call.module) in ids]
     return [call for call in own if sum(other.module is call.module for other in own) == 1]
 
 
 def _branches(block: Call, parts: list[Call], multiplier: float) -> Branches | None:
-    """The first two parts, in the order in which they ran, that lead from what the block read to what it wrote."""
+    """The first two submodules, in order of execution, whose outputs lead from the block's input to its output."""
     h = block.read
     outputs = [(part.module, part.wrote.view_as(h) * multiplier) for part in parts if part.wrote.numel() == h.numel()]
     for (first, a), (second, b) in combinations(outputs, 2):
-        # One after the other, or (where both read the same) their sum at once: the roundings differ.
+        # Sequentially or, if both read the same input, as one sum: the roundings differ.
         if any(same_bits(h_out, block.wrote) for h_out in ((h + a) + b, h + (a + b))):
             return Branches(first, second, multiplier)
     return None

@@ -1,4 +1,4 @@
-"""Reading a model's configuration, with one sentence for all that can be wrong with it."""
+"""Reads a model's configuration, with one clear message for each possible problem."""
 
 import warnings
 from typing import Any
@@ -14,28 +14,27 @@ from logos_pl.lm.quiet import quiet
 from logos_pl.lm.sources import ModelSource, fetch_small, read_config_dict
 
 ATTENTIONS = (None, "eager", "sdpa")
-"""Attention that runs everywhere; others need packages and cards."""
+"""Attention implementations that run everywhere; others need packages or GPUs."""
 CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 
 
 def context_length(config: PreTrainedConfig) -> int | None:
-    """Longest sequence in tokens a model has positions for; None where its configuration sets no bound."""
+    """Context length in tokens; None if the configuration sets no limit."""
     text = config.get_text_config(decoder=True)
     values = (getattr(text, name, None) for name in CONTEXT_NAMES)
     return next((value for value in values if isinstance(value, int)), None)
 
 
 def vocabulary_size(config: PreTrainedConfig) -> int:
-    """Rows of a model's embedding: the number of its token ids, which its tokenizer need not all know."""
+    """Number of token ids of a model (rows of its embedding), which may exceed those of its tokenizer."""
     return int(config.get_text_config(decoder=True).vocab_size)
 
 
 def read_config(source: ModelSource) -> PreTrainedConfig:
-    """The configuration of a causal language model that transformers knows without foreign code.
+    """Read the configuration of a causal language model that transformers supports without remote code.
 
     Raises:
-        InputError: Unknown architecture, one that needs its own code, one other than a causal language model, or values
-            that no model has.
+        InputError: Unknown architecture, one that needs remote code, not a causal language model, or invalid values.
     """
     name = source.model_id
     raw = read_config_dict(source)
@@ -45,7 +44,7 @@ def read_config(source: ModelSource) -> PreTrainedConfig:
     check_values(raw, name)
     folder = fetch_small(source)
     with quiet(), blaming(f"config.json of {name} is not valid", "fetch the model again", name, raw):
-        # Preferences on what a forward returns, which would hide the logits or cost memory.
+        # Settings of what a forward pass returns, which would hide the logits or cost memory.
         config = AutoConfig.from_pretrained(
             folder, trust_remote_code=False, return_dict=True, output_attentions=False, output_hidden_states=False
         )
@@ -73,13 +72,13 @@ def _unknown_family(name: str, family: object, raw: dict[str, Any]) -> InputErro
 
 
 def _resolve_attention(config: PreTrainedConfig) -> None:
-    """Leaves the choice to transformers where the configuration names an attention that may not run everywhere."""
-    asked = config._attn_implementation
-    if asked in ATTENTIONS:
+    """Let transformers choose if the configuration requests an attention implementation that may be unavailable."""
+    configured = config._attn_implementation
+    if configured in ATTENTIONS:
         return
     config._attn_implementation = None
     warnings.warn(
-        f"config.json of {config.name_or_path} asks for the attention {asked!r}: torch's own is used instead.",
+        f"config.json of {config.name_or_path} requests the attention {configured!r}: torch's own is used instead.",
         stacklevel=3,
     )
 

@@ -1,7 +1,6 @@
 """Checks of the numbers in a model's configuration, before anything is built from them.
 
-transformers makes a list as long as the layers while it reads the file, and then a module for each of them: a billion
-of them would take all memory, and hours.
+transformers creates a list entry and then a module per layer: a billion layers would take all memory, and hours.
 """
 
 import math
@@ -23,14 +22,14 @@ _COUNTS = re.compile(r"(n|num)_(?!embd|inner).*|.*(heads|experts|groups|iters|ty
 
 
 def check_values(config: dict[str, Any], name: str) -> None:
-    """Returns if no integer of a configuration is larger than in any model.
+    """Check that no integer of a configuration is larger than in any real model.
 
     Args:
         config: The raw configuration.
-        name: What the model is called in messages.
+        name: Name of the model in messages.
 
     Raises:
-        InputError: One is larger; the base of the rotary angles is not positive; or the padding token lies outside the
+        InputError: One is larger, the base of the rotary angles is not positive, or the padding token is outside the
             vocabulary.
     """
     for key, value in _values(config, "config.json"):
@@ -57,7 +56,7 @@ def check_values(config: dict[str, Any], name: str) -> None:
 
 
 def key_of(config: Mapping[str, Any], complaint: str) -> str | None:
-    """The key of a configuration, with its value, whose value an error quotes; None where it quotes none."""
+    """The key and value of a configuration that an error message quotes; None if there is none."""
     for key, value in _values(config, "config.json"):
         if isinstance(value, str) and len(value) > 1 and key != "model_type" and repr(value) in complaint:
             return f"{key} is {value!r}"
@@ -81,7 +80,7 @@ def _most(key: str) -> int:
 
 
 def _values(value: Any, key: str) -> Iterator[tuple[str, Any]]:
-    """Every single value with the key that it stands under; the depth of what is read is bounded."""
+    """Every scalar value with its key; the nesting depth is bounded."""
     if isinstance(value, Mapping):
         for inner, part in value.items():
             yield from _values(part, str(inner))

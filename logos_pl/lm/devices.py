@@ -1,6 +1,6 @@
-"""Which device a model runs on, from the memory that it needs and what each device has.
+"""Chooses the device of a model from the memory it needs and the memory of each device.
 
-What the devices have is measured apart from the decision, which is a pure function.
+Measuring memory is separate from the decision, which is a pure function.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class DeviceMemory(NamedTuple):
         name: ``cuda:0``, ``mps`` or ``cpu``.
         free_bytes: Memory that is free now.
         total_bytes: All of its memory.
-        bf16: Whether it computes in bfloat16.
+        bf16: Whether it supports bfloat16.
     """
 
     name: str
@@ -36,7 +36,7 @@ class DeviceMemory(NamedTuple):
 
 
 class DeviceChoice(NamedTuple):
-    """A device for a model, and the numbers that decided on it.
+    """The device chosen for a model, and the numbers behind the choice.
 
     Attributes:
         device: Where the model runs.
@@ -58,17 +58,17 @@ def choose_device(
     step: StepSize | None = None,
     dtype: torch.dtype | None = None,
 ) -> DeviceChoice:
-    """The first device of ``memory`` (cuda, mps, cpu) with room, or the one the user names, with or without room.
+    """Choose the first device of ``memory`` (cuda, mps, cpu) with enough memory, or the one the user names in any case.
 
     Args:
         shape: The model's sizes.
         memory: Devices in order of preference, as ``measure_memory`` returns them.
         override: A device name, ``auto`` or None; ``cuda`` means the first CUDA device.
-        step: What is trained beside the model.
-        dtype: The number format the user names; None: the device's own.
+        step: Training step of the lens.
+        dtype: Number format given by the user; None: default of the device.
 
     Raises:
-        InputError: The model fits nowhere, or the named device is not there.
+        InputError: The model fits on no device, or the named device does not exist.
     """
     step = StepSize() if step is None else step
     if override is not None and override != "auto":
@@ -119,13 +119,13 @@ def _named(memory: Sequence[DeviceMemory], override: str) -> DeviceMemory:
 
 
 def measure_memory(cards: Sequence[int] | None = None) -> list[DeviceMemory]:
-    """The devices of this machine in order of preference, with what is free on each now.
+    """Devices of this machine in order of preference, with their free memory.
 
     Args:
-        cards: CUDA devices to look at; None: all. Asking for free memory makes a CUDA context of some hundred MiB.
+        cards: CUDA devices to query; None: all. Querying free memory creates a CUDA context of some hundred MiB.
 
     Raises:
-        InputError: One of the cards is not there.
+        InputError: One of the cards does not exist.
     """
     found = [card._replace(free_bytes=free_memory(torch.device(card.name))) for card in _cards(cards)]
     found.sort(key=lambda device: -device.free_bytes)
@@ -137,15 +137,15 @@ def measure_memory(cards: Sequence[int] | None = None) -> list[DeviceMemory]:
 def memory_of_each(processes: int, cards: Sequence[int]) -> list[DeviceMemory]:
     """Memory that each of several processes on this machine may use, in order of preference: the same in all of them.
 
-    It is the total memory of the weakest card and an equal share of the host's. Free memory would differ from process
-    to process, and they would decide differently.
+    It is the total memory of the weakest card and an equal share of the host's. Free memory differs between processes,
+    which could then decide differently.
 
     Args:
         processes: Processes on this machine.
         cards: CUDA devices that they run on.
 
     Raises:
-        InputError: One of the cards is not there.
+        InputError: One of the cards does not exist.
     """
     found = []
     if own := _cards(cards):
@@ -156,7 +156,7 @@ def memory_of_each(processes: int, cards: Sequence[int]) -> list[DeviceMemory]:
 
 
 def _cards(cards: Sequence[int] | None) -> list[DeviceMemory]:
-    """CUDA devices with their total memory; no CUDA context is made on them."""
+    """CUDA devices with their total memory; creates no CUDA context."""
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if count == 0:
         return []
@@ -173,9 +173,9 @@ def _cards(cards: Sequence[int] | None) -> list[DeviceMemory]:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that are free now on one device; no other is asked."""
+    """Bytes that are free now on one device; no other device is queried."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     available = psutil.virtual_memory().available
-    # With MPS, memory is shared with the CPU; what Metal recommends as its part bounds it.
+    # With MPS, memory is shared with the CPU; Metal recommends a limit.
     return min(available, torch.mps.recommended_max_memory()) if device.type == "mps" else available

@@ -5,11 +5,11 @@ from typing import Literal
 import torch
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-"""The formats that a user can name."""
+"""Formats that a user can choose."""
 Fp32Unembed = bool | Literal["auto"]
 """Whether lenses hold the unembedding in fp32; `auto`: the rule of `unembedding_dtype`."""
 BF16_ON_CPU_FROM = 30_000_000_000
-# From here on an fp32 copy of the unembedding costs more than it gives on CUDA (docs/method.md §2.1).
+# From this size on, an fp32 copy of the unembedding costs more than it gains on CUDA (docs/method.md §2.1).
 LARGE_VOCABULARY = 100_000
 
 
@@ -20,7 +20,7 @@ def dtype_for(device: torch.device | str, family: str, num_parameters: int, *, b
         device: Device or its name.
         family: ``model_type``; Gemma overflows in fp16 and always gets bf16.
         num_parameters: Parameters of the model.
-        bf16: Whether the device computes in bfloat16.
+        bf16: Whether the device supports bfloat16.
     """
     kind = str(device).split(":")[0]
     if kind == "cpu":
@@ -33,11 +33,11 @@ def dtype_for(device: torch.device | str, family: str, num_parameters: int, *, b
 def unembedding_dtype(
     device: torch.device, vocab_size: int, weight_dtype: torch.dtype, fp32: Fp32Unembed = "auto"
 ) -> torch.dtype:
-    """Number format in which lenses hold the unembedding; logits and all that comes of them are fp32 in any case.
+    """Number format in which lenses hold the unembedding; logits and everything computed from them are always fp32.
 
     Args:
-        device: Where it is.
-        vocab_size: Tokens.
+        device: Its device.
+        vocab_size: Size of the vocabulary.
         weight_dtype: The model's own number format.
         fp32: fp32 always, or the model's own format always; `auto`: half precision for a half-precision head on CUDA
             from 100k tokens on, fp32 in every other case. Source: docs/method.md §2.1, large vocabularies.

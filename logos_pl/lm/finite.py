@@ -1,4 +1,4 @@
-"""Numbers that are not finite, told apart: in the weights themselves, or made by a number format that overflows."""
+"""Finds the cause of non-finite numbers: the weights, or an overflow of the number format."""
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +10,10 @@ from logos_pl.lm.trace import Call
 
 
 def refuse_nonfinite(model: PreTrainedModel, blocks: list[nn.Module], calls: list[Call], logits: Tensor) -> None:
-    """Make sure that a forward gave finite numbers at every row and in the logits.
+    """Check that a forward pass gave finite numbers at every row and in the logits.
 
     Args:
-        model: The model; its weights are looked through only where something is not finite.
+        model: The model; its weights are checked only if something is not finite.
         blocks: Its blocks in order, all of them called.
         calls: What was called, in order.
         logits: What the forward returned.
@@ -52,7 +52,7 @@ def _first_place(blocks: list[nn.Module], calls: list[Call], logits: Tensor) -> 
 
 
 def _first_nonfinite_weight(model: PreTrainedModel) -> tuple[str | None, bool]:
-    """Name of the first weight that is not finite, and whether infinity is all that is wrong with the weights."""
+    """Name of the first weight that is not finite, and whether all non-finite weights are infinite."""
     broken = [(name, weight) for name, weight in model.named_parameters() if not bool(weight.isfinite().all())]
     overflows = not any(bool(weight.isnan().any()) for _, weight in broken)
     return (broken[0][0] if broken else None), overflows

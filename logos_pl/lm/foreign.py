@@ -1,4 +1,4 @@
-"""Errors of transformers, tokenizers and torch on a user's files, as one sentence."""
+"""Turns errors of transformers, tokenizers and torch on a user's files into one sentence."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -7,41 +7,41 @@ from typing import Any
 import torch
 
 from logos_pl.errors import InputError, LogosError, RunError, first_sentence
-from logos_pl.io.hub_errors import Asked, explain
+from logos_pl.io.hub_errors import HubRequest, explain
 from logos_pl.lm.config_values import key_of
 
 MAX_REASON = 200
-"""Characters of a library's error that are quoted."""
+"""Maximum number of quoted characters of a library's error."""
 _NO_MEMORY = ("DefaultCPUAllocator", "can't allocate memory", "not enough memory")
 
 
 @contextmanager
 def blaming(what: str, remedy: str, name: str, values: Mapping[str, Any] | None = None) -> Iterator[None]:
-    """Turns whatever one call of such a library raises into one sentence; nothing else may stand inside.
+    """Turn any exception of one library call into one sentence; the ``with`` block must contain only that call.
 
-    Those libraries check few values; a wrong one ends in KeyError, AssertionError, ZeroDivisionError or a dozen others
-    that cannot be listed. Hence any exception is caught, here alone.
+    These libraries check few values; a wrong one raises KeyError, AssertionError, ZeroDivisionError or one of many
+    others. Hence any exception is caught, but only here.
 
     Args:
-        what: What is wrong then, such as ``config.json of m is not valid``.
-        remedy: What to do about it.
-        name: What the model is called in messages.
+        what: What is wrong, such as ``config.json of m is not valid``.
+        remedy: What to do.
+        name: Name of the model in messages.
         values: The configuration they read: the message names the key whose value the error quotes.
 
     Raises:
         InputError: The files cannot be used, or a package is missing.
-        RunError: Memory is short, or the disk refuses.
+        RunError: There is too little memory, or the disk fails.
     """
     try:
         yield
     except (LogosError, torch.OutOfMemoryError, torch.AcceleratorError):
-        raise  # said already, or of the machine
+        raise  # already a clear message, or a failure of the machine
     except ImportError as error:
         raise InputError(f"{name} needs a package that is not installed: {first_sentence(error)}") from error
     except MemoryError as error:
         raise _out_of_memory(name) from error
     except OSError as error:
-        known = explain(error, Asked("model", name))
+        known = explain(error, HubRequest("model", name))
         if isinstance(known, RunError):
             raise known from error
         raise _bad_input(what, remedy, error, values) from error

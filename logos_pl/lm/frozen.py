@@ -1,4 +1,4 @@
-"""A causal language model: loaded, frozen, its parts found and verified, and what identifies it."""
+"""A frozen causal language model with its verified parts and its identity."""
 
 from typing import Any
 
@@ -19,15 +19,15 @@ from logos_pl.lm.verify import verify
 
 
 class FrozenLM:
-    """A frozen model with its tokenizer: a plain object, so that nothing trains, saves or wraps it.
+    """A frozen model with its tokenizer; a plain object, so that Lightning does not train, save or wrap it.
 
     Attributes:
         model: The transformers model, in evaluation mode, without gradients.
-        tokenizer: Its tokenizer, or None where none was given.
+        tokenizer: Its tokenizer, or None.
         anatomy: Its parts, verified at construction.
         model_id: Hub id, ``demo``, or a local folder's name.
         model_commit: Hub commit, or ``sha256:…`` of a folder's files.
-        tokenizer_commit: Likewise for the tokenizer.
+        tokenizer_commit: The same for the tokenizer.
     """
 
     def __init__(
@@ -57,16 +57,16 @@ class FrozenLM:
         dtype: str | torch.dtype = "auto",
         device: torch.device | str = "cpu",
     ) -> "FrozenLM":
-        """Loads a model from the Hub, a folder, or the package (``demo``).
+        """Load a model from the Hub, a folder, or the package (``demo``).
 
         Args:
             model_id: Hub id, folder, or ``demo``.
             revision: Branch, tag or commit on the Hub.
             dtype: ``auto`` (the rule of ``dtype_for``), ``float32``, ``bfloat16`` or ``float16``.
-            device: Where the model runs.
+            device: Device of the model.
 
         Raises:
-            InputError: The model cannot be found, read or supported; the message says which, and the remedy.
+            InputError: The model cannot be found or read, or is not supported; the message has the remedy.
         """
         source = locate(model_id, revision)
         config = read_config(source)
@@ -90,7 +90,7 @@ class FrozenLM:
         *,
         model_id: str = "local/unsaved",
     ) -> "FrozenLM":
-        """A model that is already in memory; its commits are ``unknown``.
+        """Wrap a model that is already in memory; its commits are ``unknown``.
 
         Raises:
             InputError: Its architecture is not supported.
@@ -109,12 +109,12 @@ class FrozenLM:
 
     @property
     def stream_dtype(self) -> torch.dtype:
-        """Number format of the residual stream, in which every row is without loss."""
+        """Number format of the residual stream, which holds every row without loss."""
         return self.anatomy.stream_dtype
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """Device of the model."""
         return self.anatomy.lm_head.weight.device
 
     @property
@@ -134,27 +134,27 @@ class FrozenLM:
 
     @property
     def tied_embeddings(self) -> bool:
-        """Whether the unembedding is the token embedding itself, so that row 0 decodes to the token that was read."""
+        """Whether unembedding and token embedding are tied, so that row 0 decodes to the input token."""
         embedding = getattr(self.model.get_input_embeddings(), "weight", None)
         return embedding is not None and embedding.data_ptr() == self.anatomy.lm_head.weight.data_ptr()
 
     @property
     def context_length(self) -> int | None:
-        """Longest sequence in tokens the model has positions for; None where its configuration sets no bound."""
+        """Context length in tokens; None if the configuration sets no limit."""
         return context_length(self.model.config)
 
     def to(self, device: torch.device | str) -> "FrozenLM":
-        """The same model, moved."""
+        """Move the model to a device."""
         self.model.to(device)
         return self
 
     def compile_blocks(self) -> None:
-        """Compiles what each block does, at its first run; the blocks share one graph, and hooks stay outside of it.
+        """Compile the blocks at their first run; they share one graph, and hooks stay outside of it.
 
-        Attention that has no fused path of its own, such as Gemma-2's with its soft-cap, gains most.
+        Attention without a fused implementation, such as Gemma-2's with its soft-cap, gains most.
 
         Raises:
-            InputError: The device is not CUDA, or lacks what torch compiles with.
+            InputError: The device is not CUDA, or torch cannot compile for it.
         """
         if not can_compile(self.device):
             raise InputError(
@@ -168,7 +168,7 @@ class FrozenLM:
     def logits(
         self, input_ids: Int[Tensor, "batch seq"], attention_mask: Integer[Tensor, "batch seq"] | None = None
     ) -> Float[Tensor, "batch seq vocab"]:
-        """The model's own logits; for small inputs, as they are as large as the vocabulary."""
+        """The model's own logits [batch seq vocab]; only for small inputs."""
         return self.model(**self._inputs(input_ids, attention_mask, None)).logits
 
     @torch.no_grad()
@@ -178,7 +178,7 @@ class FrozenLM:
         attention_mask: Integer[Tensor, "batch seq"] | None = None,
         position_ids: Integer[Tensor, "batch seq"] | None = None,
     ) -> None:
-        """Runs the model without its head and cache, for what hooks gather of it.
+        """Run the model without head and cache; results are gathered by hooks.
 
         Args:
             input_ids: Token ids.
@@ -189,7 +189,7 @@ class FrozenLM:
 
     def _inputs(self, input_ids: Tensor, attention_mask: Tensor | None, positions: Tensor | None) -> dict[str, Any]:
         inputs: dict[str, Any] = {"input_ids": input_ids.to(self.device), "use_cache": False}
-        # A mask of ones says nothing, but would cost the fast attention path.
+        # A mask of ones has no effect but would disable the fast attention path.
         if attention_mask is not None and not bool(attention_mask.all()):
             attention_mask = attention_mask.to(self.device)
             inputs["attention_mask"] = attention_mask

@@ -1,6 +1,6 @@
-"""All forward hooks: what modules read and write is gathered or replaced, or ends the forward pass.
+"""All forward hooks: they gather or replace what modules read and write, or end the forward pass.
 
-Each is a context manager. Its hooks are set inside it and removed behind it, also when the forward pass fails.
+Each is a context manager that removes its hooks at the end, also if the forward pass fails.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -10,18 +10,18 @@ from typing import Any
 from torch import Tensor, nn
 
 Take = Callable[[Tensor | None], object]
-"""Called with the first tensor that a module reads or writes, not a copy; with None where there is no tensor."""
+"""Called with the first tensor that a module reads or writes (not a copy), or None if there is no tensor."""
 
 
 @contextmanager
 def gathering(
     reads: Iterable[tuple[nn.Module, Take]] = (), writes: Iterable[tuple[nn.Module, Take]] = ()
 ) -> Iterator[None]:
-    """Inside, hands over what some modules read and write, at every call.
+    """Within a ``with`` statement, pass on what some modules read and write at every call.
 
     Args:
-        reads: Modules, each with what takes its first input before it runs.
-        writes: Modules, each with what takes its first output once it has run.
+        reads: Modules, each with a function that takes its first input before it runs.
+        writes: Modules, each with a function that takes its first output after it runs.
     """
     with ExitStack() as hooks:
         for module, take in reads:
@@ -33,7 +33,7 @@ def gathering(
 
 @contextmanager
 def replacing(module: nn.Module, tensor: Tensor) -> Iterator[None]:
-    """Inside, a module returns ``tensor``, or its tuple or list with ``tensor`` first, instead of its own output."""
+    """Within a ``with`` statement, a module returns ``tensor``, or its tuple or list with ``tensor`` first."""
 
     def replace(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         return type(output)((tensor, *output[1:])) if isinstance(output, tuple | list) else tensor
@@ -44,7 +44,7 @@ def replacing(module: nn.Module, tensor: Tensor) -> Iterator[None]:
 
 @contextmanager
 def stopping_after(module: nn.Module) -> Iterator[None]:
-    """Ends its own ``with`` block as soon as a module has run; hooks set before this one see the module's output."""
+    """End the ``with`` block as soon as a module has run; hooks set earlier still see its output."""
 
     def stop(module: nn.Module, args: tuple[Any, ...], output: object) -> None:
         raise _Stop(module)
@@ -63,7 +63,7 @@ class _Stop(Exception):  # noqa: N818 - no error: a hook can end a forward pass 
         self.module = module
 
 
-# What a hook returns takes the place of what was read or written: these return nothing, whatever ``take`` does.
+# A value returned by a hook would replace the tensor, so the result of ``take`` is dropped.
 def _before(take: Take) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         take(first_tensor(args, kwargs))

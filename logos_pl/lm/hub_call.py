@@ -10,27 +10,27 @@ from huggingface_hub import constants
 from logos_pl.io.terminal import complain
 
 SAY_AFTER_S = 3.0
-"""Seconds after which the user is told what is waited for."""
+"""Seconds after which the user is told about the request."""
 GIVE_UP_AFTER_S = 15.0
-"""Seconds for an answer. The client's own limits hold per address and attempt; none holds for the name's look-up."""
+"""Time-out in seconds. The client's limits are per address and attempt and do not cover name resolution."""
 
 
 def ask_hub(about: str, question: Callable[[], Any]) -> Any:
-    """The answer to one request; its own errors are raised unchanged.
+    """Result of one request; its own errors are raised unchanged.
 
     Args:
-        about: What it is about, for the notice: ``about org/model``.
-        question: Asks and returns the answer; where it is given up, it runs on in a thread that nobody waits for.
+        about: Subject of the request, for the notice: ``about org/model``.
+        question: Sends the request and returns the result; after the time-out it continues in a daemon thread.
 
     Raises:
-        TimeoutError: There is no answer within ``GIVE_UP_AFTER_S``.
+        TimeoutError: There is no result within ``GIVE_UP_AFTER_S``.
     """
     answers: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
 
     def ask() -> None:
         try:
             answers.put((question(), None))
-        except BaseException as error:  # it is raised again below, in the thread that asked
+        except BaseException as error:  # it is raised again below, in the calling thread
             answers.put((None, error))
 
     threading.Thread(target=ask, name="ask_hub", daemon=True).start()

@@ -1,4 +1,4 @@
-"""Reading a model's weights, with one sentence for all that can be wrong with them."""
+"""Reads a model's weights, with one clear message for each possible problem."""
 
 import re
 from collections.abc import Iterable
@@ -17,14 +17,14 @@ from logos_pl.lm.sources import ModelSource, fetch_weights
 from logos_pl.lm.weight_headers import measure_weights
 
 SLACK = 2
-"""A model may have so many times the numbers that its files hold: what lacks a little is named tensor by tensor."""
+"""Maximum ratio of the model's parameters to the numbers in its files; below it, missing tensors are named."""
 PACKED_SLACK = 16
-"""The same for quantised weights, of which one number of the file holds several."""
+"""The same for quantised weights, where one number in the file holds several."""
 _NUMBER = re.compile(r"\.\d+(?=\.)")
 
 
 def resolve_dtype(dtype: str | torch.dtype, device: torch.device, config: PreTrainedConfig) -> torch.dtype:
-    """The number format asked for; ``auto`` follows ``dtype_for``.
+    """The requested number format; ``auto`` follows ``dtype_for``.
 
     Raises:
         InputError: An unknown name.
@@ -41,11 +41,11 @@ def resolve_dtype(dtype: str | torch.dtype, device: torch.device, config: PreTra
 
 
 def read_model(source: ModelSource, config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
-    """The model with all its weights, on the CPU.
+    """Load the model with all its weights on the CPU.
 
     Raises:
         InputError: Weights are missing, damaged, incomplete, or those of another model.
-        RunError: Memory is short, or the disk refuses.
+        RunError: There is too little memory, or the disk fails.
     """
     name = source.model_id
     files = _weight_files(source, getattr(config, "transformers_weights", None))
@@ -79,7 +79,7 @@ def _read_generation_config(source: ModelSource) -> GenerationConfig | None:
 
 
 def _weight_files(source: ModelSource, given: object) -> list[str]:
-    """Names of the files that hold the weights, fetched where they are not there yet.
+    """Names of the files that hold the weights, downloaded if missing.
 
     Raises:
         InputError: There are none.
@@ -94,7 +94,7 @@ def _weight_files(source: ModelSource, given: object) -> list[str]:
         shards = shards_of(folder, candidate, name)
         fetch_weights(source, shards)
         return shards
-    where = " in the local cache, and the Hub cannot be asked" if source.commit is not None else ""
+    where = " in the local cache, and the Hub cannot be reached" if source.commit is not None else ""
     raise InputError(
         f"{name} has no weights{where} (model.safetensors or pytorch_model.bin, whole or in shards); fetch the "
         "complete model."
@@ -102,7 +102,7 @@ def _weight_files(source: ModelSource, given: object) -> list[str]:
 
 
 def _check_numbers(config: PreTrainedConfig, found: int) -> None:
-    """Refuses weights that are far too few for the model, before what is missing is made."""
+    """Refuse far too few weights for the model, before transformers allocates the missing ones."""
     slack = SLACK if getattr(config, "quantization_config", None) is None else PACKED_SLACK
     wanted = shape_of(config).num_parameters
     if wanted > slack * found:
@@ -113,7 +113,7 @@ def _check_numbers(config: PreTrainedConfig, found: int) -> None:
 
 
 def _check_complete(name: str, info: dict[str, Any]) -> None:
-    """Refuses what transformers would fill with random numbers and go on."""
+    """Refuse missing weights, which transformers would replace by random numbers."""
     missing, mismatched = sorted(info["missing_keys"]), sorted(info["mismatched_keys"])
     if missing:
         raise InputError(
@@ -129,7 +129,7 @@ def _check_complete(name: str, info: dict[str, Any]) -> None:
 
 
 def _check_blocks(model: PreTrainedModel, unexpected: Iterable[str]) -> None:
-    """Refuses weights of blocks that the configuration does not describe, which transformers would leave out."""
+    """Refuse weights of blocks that are not in the configuration, which transformers would ignore."""
     config = model.config
     if getattr(config, "num_nextn_predict_layers", None):  # blocks of another use, behind the last
         return
@@ -143,7 +143,7 @@ def _check_blocks(model: PreTrainedModel, unexpected: Iterable[str]) -> None:
 
 
 def _check_tables(model: PreTrainedModel) -> None:
-    """Refuses tables, such as rotary frequencies, that the configuration's numbers make into NaN or infinity."""
+    """Refuse a configuration whose tables, such as rotary frequencies, are NaN or infinite."""
     for key, table in model.named_buffers():
         wrong = table.isnan() if "inv_freq" not in key else ~table.isfinite()
         if bool(wrong.any()):

@@ -1,6 +1,6 @@
 """Memory that fitting a lens takes, estimated from sizes before any weight is read.
 
-The estimate is conservative and every constant in it is here; docs/memory.md has tables of what it gives.
+The estimate is conservative; all its constants are here. docs/memory.md has tables of its results.
 """
 
 from typing import NamedTuple
@@ -28,11 +28,11 @@ BIAS_ONLY_SUMS = 3
 # Translators in fp32: value, gradient, the two moments of AdamW, the average, and value and gradient out of the basis.
 TRANSLATOR_COPIES = 7
 MICRO_BATCH_SEQS = {"cuda": 32, "mps": 8, "cpu": 8}
-"""Sequences per forward pass where the user gives none and there is room. Source: docs/method.md §2.1."""
+"""Sequences per forward pass if the user gives none and memory suffices. Source: docs/method.md §2.1."""
 
 
 class ModelShape(NamedTuple):
-    """The sizes of a model that memory depends on.
+    """Sizes of a model that determine its memory.
 
     Attributes:
         family: ``model_type`` of the configuration.
@@ -50,7 +50,7 @@ class ModelShape(NamedTuple):
 
 
 class StepSize(NamedTuple):
-    """What decides on the memory of a training step, all rows trained.
+    """Settings that determine the memory of a training step with all rows.
 
     Attributes:
         rank: Rank of the translators.
@@ -72,11 +72,11 @@ class StepSize(NamedTuple):
 
 
 class MemoryParts(NamedTuple):
-    """Bytes that fitting a lens takes, by what they are for.
+    """Bytes needed to fit a lens, by purpose.
 
     Attributes:
         weights: The frozen model.
-        head: An fp32 copy of the unembedding, where one is made; else what of it is widened at a time, off CUDA.
+        head: The fp32 copy of the unembedding, if there is one; otherwise, without CUDA, the piece cast at a time.
         lens: Translators and bias-only lens in fp32, their gradients and AdamW's moments.
         activations: The forward pass of one micro-batch.
         residuals: Rows at the sampled positions, normed and translated, with gradients.
@@ -94,18 +94,18 @@ class MemoryParts(NamedTuple):
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """Total."""
         return sum(self)
 
 
 def memory_parts(shape: ModelShape, kind: str, dtype: torch.dtype, step: StepSize) -> MemoryParts:
-    """Memory to fit a lens on a model.
+    """Estimate the memory to fit a lens on a model.
 
     Args:
         shape: The model's sizes.
         kind: ``cuda``, ``mps`` or ``cpu``.
         dtype: The model's number format.
-        step: What is trained; without ``micro_batch_seqs``, with as many as the kind of device takes.
+        step: The training step; without ``micro_batch_seqs``, the default of the device is used.
     """
     seqs = MICRO_BATCH_SEQS[kind] if step.micro_batch_seqs is None else step.micro_batch_seqs
     positions, rows = seqs * step.positions_per_seq, shape.num_blocks - 1

@@ -1,7 +1,7 @@
 """Checks of the files in a model's folder before a library parses them: regular files, JSON, no Git LFS pointers.
 
-A folder may come from anyone: a pipe in it would hang the command, a name with separators in the index of the shards
-would open any file of this machine. Imports neither torch nor transformers, so that finding a model stays quick.
+A folder may come from anyone: a pipe would hang the command, and a path in the index of the shards could open
+any file on this machine. Imports neither torch nor transformers, so that finding a model stays quick.
 """
 
 import re
@@ -26,11 +26,11 @@ TOKENIZER_FILES = (
 # Which of them hold a vocabulary; the others only qualify it.
 VOCABULARY_FILES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken")
 READ_FILES = ("config.json", "generation_config.json", ADAPTER_FILE, "chat_template.*", *TOKENIZER_FILES)
-"""What transformers opens beside the weights."""
+"""Files other than weights that transformers opens."""
 MAX_SMALL_BYTES = 256 * MIB
-"""Largest of them that is read; the largest tokenizers known have 35 MB."""
+"""Maximum size of these files; the largest known tokenizers have 35 MB."""
 MAX_NAMED_BYTES = MIB
-"""JSON up to this size is parsed here, so that the file that is broken can be named."""
+"""JSON up to this size is parsed here, so that a damaged file can be named."""
 WEIGHT_FILES = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -44,17 +44,17 @@ _SHARD_NAME = re.compile(r"[\w][\w.+ -]*")
 
 
 def check_files(folder: Path, name: str) -> None:
-    """Returns if all files that transformers opens beside the weights can be opened.
+    """Check all files other than weights that transformers opens.
 
     Args:
         folder: The model's folder.
-        name: What the model is called in messages.
+        name: Name of the model in messages.
 
     Raises:
         InputError: A file is a pipe, a device, a folder or a Git LFS pointer, too large, or JSON other than an object;
-            or there is an adapter beside the model.
+            or the folder holds an adapter.
     """
-    # Not by `glob`, which leaves out a link to nowhere.
+    # Not with `glob`, which skips broken links.
     for path in sorted(path for path in folder.iterdir() if any(fnmatch(path.name, wanted) for wanted in READ_FILES)):
         refuse_pointer(path, name)
         size = path.stat().st_size
@@ -72,7 +72,7 @@ def check_files(folder: Path, name: str) -> None:
 
 
 def read_json_object(path: Path, name: str, max_bytes: int = MAX_TEXT_BYTES) -> dict[str, Any]:
-    """A JSON object that transformers reads, too.
+    """Read a JSON object that transformers also reads.
 
     Raises:
         InputError: It is not a JSON object, not a regular file, or too large.
@@ -90,11 +90,11 @@ def read_json_object(path: Path, name: str, max_bytes: int = MAX_TEXT_BYTES) -> 
 
 
 def weight_names(given: object, name: str) -> tuple[str, ...]:
-    """What the weights or their index may be called, in the order in which transformers looks for them.
+    """Possible names of the weights or their index, in the order in which transformers tries them.
 
     Args:
-        given: The name that the configuration gives, None where it gives none.
-        name: What the model is called in messages.
+        given: Name in the configuration; None if there is none.
+        name: Name of the model in messages.
 
     Raises:
         InputError: It is not a plain file name.
@@ -110,10 +110,10 @@ def weight_names(given: object, name: str) -> tuple[str, ...]:
 
 
 def shards_of(folder: Path, index: str, name: str) -> list[str]:
-    """The files that an index of shards names, in order.
+    """Files listed in an index of shards, in order.
 
     Raises:
-        InputError: It is not an index, or a name in it is not a plain file name.
+        InputError: It is not an index, or lists something other than a plain file name.
     """
     content = read_json_object(folder / index, name, MAX_INDEX_BYTES)
     shards = content.get("weight_map")
@@ -128,10 +128,10 @@ def shards_of(folder: Path, index: str, name: str) -> list[str]:
 
 
 def refuse_pointer(path: Path, name: str) -> None:
-    """Returns when a file can be opened and is not what Git LFS leaves in the place of one.
+    """Check that a file can be opened and is not a Git LFS pointer.
 
     Raises:
-        InputError: It is a pointer, no regular file, or cannot be read.
+        InputError: It is a pointer, not a regular file, or cannot be read.
     """
     shown = f"{path.name} of {name}"
     try:

@@ -11,7 +11,7 @@ from logos_pl.lm.quiet import quiet
 from logos_pl.lm.sources import locate
 
 MAX_TABLE_BYTES = 4 * GIB
-"""Buffers that a model may have, such as masks, beside as many bytes as four for each parameter."""
+"""Maximum bytes of a model's buffers, such as masks, in addition to four bytes per parameter."""
 
 
 def shape_of(config: PreTrainedConfig) -> ModelShape:
@@ -43,7 +43,7 @@ def shape_of(config: PreTrainedConfig) -> ModelShape:
 
 
 def model_shape(model_id: str, revision: str | None = None) -> ModelShape:
-    """Sizes of a model, from its configuration alone: what decides on the device before weights are fetched.
+    """Sizes of a model, from its configuration alone; used to choose the device before weights are downloaded.
 
     Raises:
         InputError: The model cannot be found, or is not a causal language model.

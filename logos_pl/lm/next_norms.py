@@ -1,4 +1,4 @@
-"""The norm that reads each row next, for ``decoding_norm: next``: found by what modules read, not by their names."""
+"""The norm that reads each row next, for ``decoding_norm: next``: found by the inputs of modules, not by names."""
 
 from torch import Tensor, nn
 
@@ -8,7 +8,7 @@ from logos_pl.lm.trace import Call, arrives, same_bits
 
 
 def next_norms(blocks: list[nn.Module], calls: list[Call]) -> list[nn.Module] | None:
-    """The norm that reads each row 0 … n−1 next, or None where the family has none.
+    """The norm that reads each row 0 … n−1 next, or None if the family has none.
 
     Pre-norm blocks: the first norm of block L+1 that reads row L. Post-norm blocks (a norm makes the block's output):
     that norm of the current block; row 0, which none has made, gets the first norm of block 1, which reads it

@@ -1,7 +1,7 @@
-"""What a norm module computes, read from its attributes and checked against the module itself.
+"""Parameters of a norm module, read from its attributes and checked against its output.
 
-Families store γ in two ways (``w`` and ``1 + w``) and name ε in several; a name proves nothing, so the module is run
-on random input and the description that reproduces it is taken.
+Families store γ in two ways (``w`` and ``1 + w``) and name ε in several; names are not reliable, so the module is run
+on random input and the description that reproduces its output is chosen.
 """
 
 import copy
@@ -39,12 +39,12 @@ class NormWeights:
 
 
 def is_norm(module: nn.Module) -> bool:
-    """Whether a module is, by its class, a norm without parts of its own."""
+    """Whether a module is a norm by its class and has no submodules."""
     return "norm" in type(module).__name__.lower() and next(module.children(), None) is None
 
 
 def identity_norm(d_model: int, device: torch.device | None = None) -> NormWeights:
-    """The norm of a model without one: leaves every number as it is."""
+    """The norm of a model without one: the identity."""
     return NormWeights("identity", torch.ones(d_model, dtype=torch.float32, device=device), None, 0.0)
 
 
@@ -62,11 +62,11 @@ def apply_norm(x: Float[Tensor, "*lead d_model"], norm: NormWeights) -> Float[Te
 
 
 def norm_weights(module: nn.Module, d_model: int | None = None) -> NormWeights:
-    """The numbers of a norm module, as they reproduce the module on random input of ordinary and of tiny size.
+    """Find the parameters of a norm module that reproduce it on random input of ordinary and tiny size.
 
     Args:
         module: The norm.
-        d_model: Its width; needed only where it has no weight to tell it.
+        d_model: Its width; needed only if it has no weight.
 
     Raises:
         InputError: No ε can be read from the module, or no known norm reproduces it.

@@ -1,4 +1,4 @@
-"""One forward pass over a few token ids with some modules watched, and refusals that name the architecture."""
+"""Forward pass on a few token ids with traced modules, and errors that name the architecture."""
 
 from jaxtyping import Float, Int
 from torch import Tensor, arange, dtype, float32, nn, stack
@@ -9,16 +9,16 @@ from logos_pl.lm.foreign import blaming
 from logos_pl.lm.trace import Call, record_calls
 
 PREFIX = 5
-"""Tokens that both sequences of ``twin_ids`` begin with."""
+"""Length of the common prefix of the sequences of ``twin_ids``."""
 
 
 def unsupported(architecture: str, reason: str, in_dtype: dtype = float32) -> InputError:
-    """The refusal of an architecture, with its name and the reason.
+    """Error for an unsupported architecture, with its name and the reason.
 
     Args:
         architecture: Class of the model.
-        reason: What does not hold.
-        in_dtype: Number format that it does not hold in, where rounding may be why; the message then says so.
+        reason: The claim that fails.
+        in_dtype: Number format, if rounding may be the cause; the message then says so.
     """
     if in_dtype == float32:
         return InputError(f"{architecture} is not supported: {reason}.")
@@ -29,7 +29,7 @@ def unsupported(architecture: str, reason: str, in_dtype: dtype = float32) -> In
 
 
 def probe_ids(model: PreTrainedModel, offset: int = 0) -> Int[Tensor, "2 8"]:
-    """Two short sequences of token ids spread over the vocabulary; another ``offset`` gives other ids."""
+    """Two short sequences of token ids spread over the vocabulary; they differ for each ``offset``."""
     size = model.get_input_embeddings().weight.shape[0]  # type: ignore[index]
     ids = (arange(16) * max(1, size // 17) + 1 + offset) % size
     return ids.view(2, 8).to(model.device)
@@ -49,11 +49,11 @@ def twin_ids(model: PreTrainedModel) -> Int[Tensor, "2 8"]:
 def run_traced(
     model: PreTrainedModel, input_ids: Int[Tensor, "batch seq"], watched: list[nn.Module]
 ) -> tuple[list[Call], Float[Tensor, "batch seq vocab"]]:
-    """Calls of the watched modules and the logits, from one forward.
+    """Run a forward pass; returns the calls of the traced modules and the logits.
 
     Raises:
         InputError: The model does not run on token ids alone, fails in its number format, or returns no logits.
-        RunError: Memory is short.
+        RunError: There is too little memory.
     """
     name = type(model).__name__
     half = "" if model.dtype == float32 else f" in {str(model.dtype).removeprefix('torch.')}"

@@ -1,4 +1,4 @@
-"""Transformers' notices, silenced where the user can do nothing about them."""
+"""Silences notices of transformers that the user cannot act on."""
 
 import os
 import sys
@@ -10,11 +10,11 @@ from transformers.utils import logging
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No notices from transformers inside, and no progress bar for reading weights; both as before afterwards.
+    """Within a ``with`` statement, silence notices of transformers and its progress bar for reading weights.
 
-    Not even its errors: what it logs as one, it goes on to raise, and that is said in a sentence.
+    Logged errors, too, as transformers then raises them, and the exception is reported.
 
-    Progress of downloads is the Hub library's and stays.
+    Progress of downloads belongs to the Hub library and is kept.
     """
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity(logging.CRITICAL)
@@ -29,7 +29,7 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def without_stderr() -> Iterator[None]:
-    """Inside, standard error goes nowhere: for Rust, which prints a panic with its stack before it is an exception."""
+    """Within a ``with`` statement, discard standard error, as Rust prints a panic before raising an exception."""
     try:
         kept = os.dup(2)
     except OSError:  # the command was started without one

@@ -23,14 +23,14 @@ def residuals(
     rows: Sequence[int],
     attention_mask: Integer[Tensor, "batch seq"] | None = None,
 ) -> Float[Tensor, "rows batch pos d_model"]:
-    """Residuals in the stream's dtype, in the order of ``rows``; without gradient, but usable in a graph.
+    """Residuals in the stream's dtype, in the order of ``rows``; without gradient.
 
     Args:
         lm: The frozen model; only its body runs.
         input_ids: Token ids; padded where ``attention_mask`` is 0.
         positions: Indices into ``seq`` per sequence; None keeps every position.
         rows: Rows, numbered as in docs/method.md: 0 is the input of the first block, L the output of block L.
-        attention_mask: 1 for tokens, 0 for padding on either side. Padding never changes a token's numbers.
+        attention_mask: 1 for tokens, 0 for padding on either side. Padding does not affect the residuals of tokens.
 
     Raises:
         ValueError: A row or a position outside the model or the sequence.
@@ -96,13 +96,13 @@ def keeping_rows(
     index: Int[Tensor, "batch pos"] | None,
     kept: Float[Tensor, "rows batch pos d_model"],
 ) -> AbstractContextManager[None]:
-    """Copies rows of a forward pass into one tensor for the time of a ``with``.
+    """Within a ``with`` statement, copy rows of a forward pass into one tensor.
 
     Args:
         blocks: All blocks of the model.
-        rows: Which rows, in the order in which they are kept; one may come several times.
-        index: Positions that are kept of each sequence, on the model's device; None: all.
-        kept: Where they go. The forward pass ends with a TypeError where it would lose precision.
+        rows: Rows in the order of the copies; a row may be repeated.
+        index: Positions to copy from each sequence, on the model's device; None: all.
+        kept: Destination. The forward pass raises a TypeError if the copy would lose precision.
     """
     slots: dict[int, list[Tensor]] = {}
     for row, slot in zip(rows, kept, strict=True):
@@ -123,10 +123,10 @@ def _keeper(row: int, index: Tensor | None, copies: list[Tensor]) -> Take:
 
 
 def _refuse_narrower(h: Tensor, kept: Tensor, row: int) -> None:
-    """Make sure that a row is kept without loss.
+    """Check that a row is copied without loss of precision.
 
     Raises:
-        TypeError: It is of a wider type than what keeps it.
+        TypeError: Its dtype is wider than that of the destination.
     """
     if torch.promote_types(h.dtype, kept.dtype) != kept.dtype:
         raise TypeError(f"row {row} of the model is {h.dtype}, and cannot be kept in {kept.dtype} without loss.")

@@ -1,4 +1,4 @@
-"""The residual stream of early rows from the blocks up to them alone: later blocks never run."""
+"""Residual stream of early rows, computed by running only the blocks up to them."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -25,7 +25,7 @@ def residuals_without_later_blocks(
     """Residuals at every position in the stream's dtype, in the order of ``rows``; later blocks do not run.
 
     Args:
-        lm: The frozen model; only its body runs, and of it only what the rows need.
+        lm: The frozen model; only the blocks needed for the rows run.
         input_ids: Token ids; padded where ``attention_mask`` is 0.
         rows: Rows 1 … n, at least one: L is the output of block L.
         attention_mask: 1 for tokens, 0 for padding on either side.
@@ -38,7 +38,7 @@ def residuals_without_later_blocks(
         raise ValueError(f"rows {list(rows)} must be one or more of 1 … {lm.num_blocks}.")
     kept = torch.empty(len(rows), *input_ids.shape, lm.d_model, dtype=lm.stream_dtype, device=lm.device)
     blocks, last = lm.anatomy.blocks, max(rows)
-    # After block n just the final norm is left to run.
+    # After block n only the final norm would run.
     with (
         keeping_rows(blocks, rows, None, kept),
         stopping_after(blocks[last - 1]) if last < lm.num_blocks else nullcontext(),

@@ -1,9 +1,8 @@
-"""Where a model comes from: the Hub, a folder, or the package; and which commit.
+"""Locates a model on the Hub, in a folder or in the package, and determines its commit.
 
-The Hub is asked once in a process for ``config.json``: the answer tells a wrong name from a missing login from a
-missing network, and pins the commit that configuration, tokenizer and weights are read from, even if ``main`` moves.
-What is read of a model of the Hub lies in one folder, its snapshot at that commit, so that everything behind this file
-knows folders only.
+``config.json`` is requested from the Hub once per process: the response distinguishes a wrong name, a missing login and
+a missing network, and fixes the commit of configuration, tokenizer and weights, even if ``main`` moves. The files of a
+model on the Hub are in one folder, its snapshot at that commit, so that all other code handles folders only.
 """
 
 import functools
@@ -19,27 +18,27 @@ from huggingface_hub.utils import httpx
 from logos_pl.demo import DEMO, MODEL_DIR
 from logos_pl.errors import InputError, first_sentence
 from logos_pl.io.files import is_utf8, real_path
-from logos_pl.io.hub_errors import Asked, explain
+from logos_pl.io.hub_errors import HubRequest, explain
 from logos_pl.lm.hub_call import ask_hub
 from logos_pl.lm.model_files import ADAPTER_FILE, TOKENIZER_FILES, VOCABULARY_FILES, check_files, read_json_object
 
 MODEL_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "*.bin.index.json")
-# All of a repository but weights, cards and pictures; nothing in subfolders, where other formats lie.
+# All files except weights, cards and images; nothing in subfolders, which hold other formats.
 SMALL_FILES = ("*.json", "*.txt", "*.model", "*.model.*", "*.tiktoken", "*.jinja")
 HASH_BYTES = 2**24
-# What a Hub that cannot be reached, or is down, ends in; the TimeoutError is that of `ask_hub`.
+# Errors of an unreachable Hub; the TimeoutError is that of `ask_hub`.
 _UNREACHABLE = (httpx.TransportError, TimeoutError, FileMetadataError)
 _DOWN = {408, 429, 500, 502, 503, 504}
 
 
 class ModelSource(NamedTuple):
-    """A model that was found.
+    """A located model.
 
     Attributes:
-        model_id: What results are filed under: the Hub id, ``demo``, or the folder's name.
+        model_id: Id used in results: the Hub id, ``demo``, or the folder's name.
         commit: Hub commit; None for a folder, whose files are hashed instead.
         config_file: The configuration file on this machine.
-        cached_only: The Hub cannot be reached: what is not in the local cache is missing.
+        cached_only: Whether the Hub is unreachable, so that only the local cache is available.
     """
 
     model_id: str
@@ -59,7 +58,7 @@ def clean_name(model_id: str) -> str:
 
 
 def filed_under(model_id: str) -> str:
-    """What results of a model are filed under, as ``ModelSource.model_id``, without asking the Hub or reading files.
+    """Id used in results (``ModelSource.model_id``), determined without the Hub and without reading files.
 
     Raises:
         InputError: A folder's name cannot be written down.
@@ -73,9 +72,9 @@ def filed_under(model_id: str) -> str:
 
 
 def locate(model_id: str, revision: str | None = None) -> ModelSource:
-    """Finds a model and its commit, reading no more than its configuration.
+    """Locate a model and its commit, reading only its configuration.
 
-    Within a process a revision of the Hub stands for one commit: that of the first time it was asked for.
+    Within a process, a revision on the Hub is resolved to a commit once, on first use.
 
     Raises:
         InputError: Unknown id or revision, no access, no network, or a folder without configuration or with a
@@ -116,7 +115,7 @@ def _on_hub(model_id: str, revision: str | None) -> ModelSource:
     try:
         config_file = Path(hf_hub_download(model_id, "config.json", revision=revision, local_files_only=cached_only))
     except (OSError, HFValidationError, EntryNotFoundError) as error:
-        raise explain(error, Asked("model", model_id, revision)) from error
+        raise explain(error, HubRequest("model", model_id, revision)) from error
     # …/snapshots/<commit>/config.json
     source = ModelSource(model_id, config_file.parent.name, config_file, cached_only)
     if cached_only:
@@ -128,12 +127,12 @@ def _on_hub(model_id: str, revision: str | None) -> ModelSource:
 
 
 def forget() -> None:
-    """Ask the Hub anew when a model is located next."""
+    """Forget located models, so that the Hub is queried again."""
     _on_hub.cache_clear()
 
 
 def _reachable(model_id: str, revision: str | None) -> bool:
-    """Whether the Hub answers at all; its refusals come out in the download, with their reasons."""
+    """Whether the Hub responds at all; refusals are reported by the download, with their reasons."""
     try:
         url = hf_hub_url(model_id, "config.json", revision=revision)
         ask_hub(f"about {model_id}", lambda: get_hf_file_metadata(url))
@@ -159,21 +158,21 @@ def _local(model_id: str, folder: Path) -> ModelSource:
 
 
 def fetch_small(source: ModelSource) -> Path:
-    """The folder with configuration, index and tokenizer files of a model, fetched where they are not there yet.
+    """The folder with configuration, index and tokenizer files of a model, downloaded if missing.
 
     Raises:
-        InputError: They cannot be fetched, or one of them is not what it should be.
-        RunError: The disk refuses.
+        InputError: They cannot be fetched, or one of them is invalid.
+        RunError: They cannot be written to the disk.
     """
     return _fetch(source, SMALL_FILES)
 
 
 def fetch_weights(source: ModelSource, names: list[str]) -> Path:
-    """The folder with files of weights, fetched where they are not there yet; what a repository lacks is left out.
+    """The folder with files of weights, downloaded if missing; files that a repository lacks are left out.
 
     Raises:
-        InputError: They cannot be fetched, or one of them is not what it should be.
-        RunError: The disk refuses.
+        InputError: They cannot be fetched, or one of them is invalid.
+        RunError: They cannot be written to the disk.
     """
     if all((source.folder / name).exists() for name in names):
         return source.folder
@@ -192,7 +191,7 @@ def _fetch(source: ModelSource, patterns: tuple[str, ...]) -> Path:
             )
         except (OSError, EntryNotFoundError, httpx.HTTPError) as error:
             forget()
-            raise explain(error, Asked("model", source.model_id, source.commit)) from error
+            raise explain(error, HubRequest("model", source.model_id, source.commit)) from error
     check_files(source.folder, source.model_id)
     return source.folder
 

@@ -1,4 +1,4 @@
-"""Reading a model's tokenizer, with one sentence for all that can be wrong with it."""
+"""Reads a model's tokenizer, with one clear message for each possible problem."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,7 +40,7 @@ def read_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
         blaming(f"the tokenizer files of {name} cannot be read", remedy, f"the tokenizer of {name}"),
     ):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        # What is read of it later, so that a wrong value is met here.
+        # Attributes that are used later, so that a wrong value is found here.
         tokenizer("")
         tokenizer.all_special_ids  # noqa: B018
         len(tokenizer)
@@ -48,7 +48,7 @@ def read_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
 
 
 def _check_packages(name: str, folder: Path) -> None:
-    """Refuses a vocabulary that takes a package to convert, which transformers meets with errors of other kinds."""
+    """Refuse a vocabulary that needs another package to convert, for which transformers raises unrelated errors."""
     if (folder / "tokenizer.json").exists():
         return
     for pattern, package in (("*.model", "sentencepiece"), ("*.tiktoken", "tiktoken")):

@@ -1,4 +1,4 @@
-"""What modules of a model read and write during one forward pass; its parts are found and verified by it."""
+"""Records what modules of a model read and write during a forward pass, to find and verify its parts."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -19,9 +19,9 @@ class Call(NamedTuple):
 
 
 def record_calls(run: Callable[[], object], modules: Iterable[nn.Module]) -> tuple[list[Call], object]:
-    """Runs ``run`` without gradient and returns the calls of ``modules`` in order, with what ``run`` returned.
+    """Run ``run`` without gradient; returns the calls of ``modules`` in order, and the result of ``run``.
 
-    Tensors are copied when they are read or written, so that work in place later on is seen as a difference.
+    Tensors are copied when read or written, so that later in-place changes show as differences.
     """
     calls: list[Call] = []
     entered: list[Tensor | None] = []
@@ -44,10 +44,10 @@ def record_calls(run: Callable[[], object], modules: Iterable[nn.Module]) -> tup
 
 
 def same_bits(a: Tensor, b: Tensor) -> bool:
-    """Equal shape and equal values; a cast to a wider type keeps the value and so counts as equal."""
+    """Equal shape and equal values; a cast to a wider type keeps the values and counts as equal."""
     return a.shape == b.shape and torch.equal(a.float(), b.to(a.device).float())
 
 
 def arrives(wrote: Tensor, read: Tensor) -> bool:
-    """Whether ``read`` is ``wrote``, rounded on the way where it is read in a narrower type (a stream kept in fp32)."""
+    """Whether ``read`` equals ``wrote``, rounded if it is read in a narrower dtype (residual stream in fp32)."""
     return same_bits(wrote.to(read.dtype), read)

@@ -1,14 +1,14 @@
-"""Checks on a few tokens that the parts found are the model's: run at every load, for every model.
+"""Verifies the parts found in a model by forward passes on a few tokens, at every load of every model.
 
-Six claims, each by number: (a) what block L writes is bitwise what block L+1 reads, (b) row n is bitwise what the
-final norm reads, (c) the model's modules give bitwise the model's logits, for the model's own row n and for rows of
-other sizes and directions put in its place, (d) the head in fp32 lies within 1e-4 bits KL of the head in fp64, (e) the
+Six claims: (a) the output of block L is bitwise the input of block L+1, (b) row n is bitwise the input of the
+final norm, (c) the model's modules give bitwise the model's logits, for the model's own row n and for rows of
+other sizes and directions in its place, (d) the head in fp32 is within 1e-4 bits KL of the head in fp64, (e) the
 numbers read from the norms reproduce the norm modules, (f) the body alone gives the rows of the whole model, and the
 same at every position that comes before tokens that are changed: nothing is read from later tokens.
 
 On (d): the head in half precision rounds its logits, and at ordinary logit sizes that rounding alone exceeds 1e-4 bits.
-The head that fp32 decoding is held to is therefore the model's modules with the model's weights, widened without loss
-and run in fp64; (c) ties those modules to the model. Where the model itself runs in fp32, its own logits are held to
+The reference for the head in fp32 is therefore the model's modules with the model's weights, widened without loss
+and run in fp64; (c) ties those modules to the model. If the model itself runs in fp32, its own logits must meet
 the same bound.
 
 On (f): kernels that add in no fixed order (a mixture of experts on CUDA) may round otherwise in the second run. Up to
@@ -46,7 +46,7 @@ GROWTH = 2
 
 
 def verify(model: PreTrainedModel, anatomy: Anatomy) -> None:
-    """Returns when all six claims hold.
+    """Check all six claims.
 
     Raises:
         InputError: The first claim that fails, with the architecture's name.
@@ -141,7 +141,7 @@ def _probe(anatomy: Anatomy, h: Tensor, size: float) -> Float[Tensor, "batch seq
 
 @torch.no_grad()
 def _logits_from(model: PreTrainedModel, anatomy: Anatomy, probe: Tensor) -> Tensor:
-    """The model's own logits when ``probe`` stands in the place of row n."""
+    """The model's own logits when row n is replaced by ``probe``."""
     with replacing(anatomy.blocks[-1], probe):
         return model(input_ids=probe_ids(model, offset=1), use_cache=False).logits
 

@@ -1,7 +1,7 @@
-"""How many numbers the weights of a model hold, from the headers of their files: no data is read.
+"""Counts the numbers in the weights of a model from the headers of their files, without reading data.
 
-A configuration can describe a model of any size, and transformers would make what the files lack; a header can state
-sizes of terabytes, which the libraries refuse where the file is shorter.
+A configuration can describe a model of any size, and transformers would allocate what the files lack; a header can
+declare terabytes, which the libraries refuse if the file is shorter.
 """
 
 import json
@@ -22,22 +22,22 @@ from logos_pl.io.parsing import MIB, open_regular
 from logos_pl.lm.model_files import refuse_pointer
 
 MAX_HEADER_BYTES = 100 * MIB
-"""Largest header of a safetensors file that the library reads, too."""
+"""Maximum header size of a safetensors file, equal to the library's."""
 
 
 DAMAGED_PICKLE = (
     RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
     AssertionError, struct.error,
 )  # fmt: skip
-"""What torch's unpickler ends in where it meets bytes that are not a pickle of tensors."""
+"""Exceptions of torch's unpickler on bytes that are not a pickle of tensors."""
 
 
 class Weights(NamedTuple):
-    """The weights of a folder, as their headers describe them.
+    """Size of the weights in a folder, from their headers.
 
     Attributes:
         tensors: Number of tensors.
-        numbers: Numbers in all of them.
+        numbers: Total number of values.
     """
 
     tensors: int
@@ -48,7 +48,7 @@ def measure_weights(folder: Path, files: list[str], name: str) -> Weights:
     """Number and size of the tensors in files of weights, from their headers.
 
     Raises:
-        InputError: A file is missing, not a regular file, damaged, or holds anything but tensors.
+        InputError: A file is missing, not a regular file, damaged, or holds something other than tensors.
     """
     tensors = numbers = 0
     for path in (folder / file for file in files):
@@ -70,10 +70,10 @@ def _safetensors_sizes(path: Path, name: str) -> list[int]:
 
 
 def _check_length(path: Path, name: str) -> None:
-    """Refuse a file of safetensors that is longer than its header says: it would be mapped into memory as a whole.
+    """Refuse a safetensors file that is longer than its header declares, as all of it would be mapped into memory.
 
     Raises:
-        InputError: It is. A short file whose header cannot be read is left to the library, which says what is wrong.
+        InputError: It is longer. A file with an unreadable header is left to the library, which reports it.
     """
     size = path.stat().st_size
     with open_regular(path) as file:
@@ -92,7 +92,7 @@ def _check_length(path: Path, name: str) -> None:
 
 
 def _pickle_sizes(path: Path, name: str) -> list[int]:
-    """Sizes in a file of ``torch.save``; its data stays on the disk where the format allows it."""
+    """Sizes in a file of ``torch.save``; its data is not read if the format allows it."""
     try:
         with warnings.catch_warnings(action="ignore"):  # notices on the protocol of the pickle
             content = torch.load(path, map_location="meta", weights_only=True, mmap=zipfile.is_zipfile(path))
@@ -116,6 +116,6 @@ def _damaged(path: Path, name: str, error: Exception) -> InputError:
 
 
 def _line(error: Exception) -> str:
-    """The first line of an error, short enough to stand in a sentence."""
+    """The first line of an error, shortened to fit in a sentence."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0][:200].rstrip(" .:")

@@ -100,13 +100,13 @@ class DirectLogitAttribution:
         added = torch.cat([embedding[None], branches.flatten(0, 1)]).cpu()
         ends = last_row.cpu()
         return tuple(
-            self._attribute(asked, added[:, number].double(), ends[number].double(), logits[number])
-            for number, asked in enumerate(prompts)
+            self._attribute(prompt, added[:, number].double(), ends[number].double(), logits[number])
+            for number, prompt in enumerate(prompts)
         )
 
     def _attribute(
         self,
-        asked: TokenizedPrompt,
+        prompt: TokenizedPrompt,
         added: Float[Tensor, "added d_model"],
         last_row: Float[Tensor, " d_model"],
         logits: Float[Tensor, " vocab"],
@@ -115,11 +115,11 @@ class DirectLogitAttribution:
         # Non-finite values are reported elsewhere.
         if (rounding.abs() > rounding_bound(added, self._dtype)).any():
             return NotAttributed(
-                f"After the prompt {asked.prompt.prompt_id} ({asked.prompt.variant}), embedding, attention and MLP of "
-                f"{self.head.anatomy.architecture} are {float(rounding.abs().max()):.2g} away from the last row, more "
-                "than rounding explains, so that its logits are not attributed to components."
+                f"After the prompt {prompt.prompt.prompt_id} ({prompt.prompt.variant}), embedding, attention and MLP "
+                f"of {self.head.anatomy.architecture} are {float(rounding.abs().max()):.2g} away from the last row, "
+                "more than rounding explains, so that its logits are not attributed to components."
             )
-        token_ids, final = _tokens(asked, logits), self.head.final
+        token_ids, final = _tokens(prompt, logits), self.head.final
         read, centred = readout(self.head, token_ids), final.kind == "layer"
         scale = last_row.new_ones(()) if final.kind == "identity" else frozen_scale(last_row, final.eps, centred)
         shares = logit_contributions(torch.cat([added, rounding[None]]), read.direction, scale, centred)
@@ -135,7 +135,7 @@ class DirectLogitAttribution:
 
 
 def logit_attribution(
-    asked: TokenizedPrompt, parts: LogitParts, token_string: Callable[[int], str]
+    prompt: TokenizedPrompt, parts: LogitParts, token_string: Callable[[int], str]
 ) -> LogitAttribution:
     """Attribution of a prompt as records, the total last."""
     token_id, contrast_id = (*parts.token_ids, None)[:2]
@@ -144,8 +144,8 @@ def logit_attribution(
     sums = [*parts.contributions.tolist(), parts.contributions.sum(dim=0).tolist()]
     records = tuple(
         ContributionRecord(
-            prompt_id=asked.prompt.prompt_id,
-            prompt_variant=asked.prompt.variant,
+            prompt_id=prompt.prompt.prompt_id,
+            prompt_variant=prompt.prompt.variant,
             component=component.name,
             kind=component.kind,
             layer=component.layer,
@@ -173,8 +173,8 @@ def _margin(logits: Sequence[float]) -> float | None:
     return logits[0] - logits[1] if len(logits) == 2 else None
 
 
-def _tokens(asked: TokenizedPrompt, logits: Float[Tensor, " vocab"]) -> tuple[int, ...]:
-    answer, contrast = asked.gold.first_id, asked.contrast.first_id
+def _tokens(prompt: TokenizedPrompt, logits: Float[Tensor, " vocab"]) -> tuple[int, ...]:
+    answer, contrast = prompt.answer_tokens.first_id, prompt.contrast.first_id
     if answer is None:
         return (int(logits.argmax()),)
     return (answer,) if contrast is None else (answer, contrast)

@@ -50,7 +50,7 @@ def _models(sweeps: Sequence[ReportInput]) -> str:
 def _final(sweeps: Sequence[ReportInput]) -> str:
     rows = []
     for e in sweeps:
-        status = Counter(gold["status"] for gold in e.swept.gold_answer)
+        status = Counter(answer["status"] for answer in e.swept.gold_answer)
         finals = list(e.swept.final_prediction)
         first = sum(final["answer_rank"] == 1 for final in finals)
         entropy, _ = finite_median([final["entropy_bits"] for final in finals])

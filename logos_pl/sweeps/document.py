@@ -16,12 +16,12 @@ from logos_pl.errors import InputError
 from logos_pl.kinds.registry import LensKind, compared, plain_origin
 from logos_pl.sweeps.document_prompt import (
     RawLens,
-    asked,
     attributed_logit,
     control_prompt,
     diagnosis,
     final_prediction,
     gold_answer,
+    prompt_entry,
 )
 from logos_pl.sweeps.document_schema import (
     NO_FILES,
@@ -63,7 +63,7 @@ class OutputBuilder:
     def __init__(self, raw_lens: RawLens = "sample") -> None:
         self._raw_lens: RawLens = raw_lens
         self._prompts = PackedValues()
-        self._gold = PackedValues()
+        self._answers = PackedValues()
         self._diagnostics = PackedValues()
         self._final = PackedValues()
         self._controls = PackedValues()
@@ -78,11 +78,11 @@ class OutputBuilder:
         """
         key = (record.prompt.prompt_id, record.prompt.variant)
         if key in self._summaries:
-            raise InputError(f"The prompt {key[0]} ({key[1]}) was asked twice: give every prompt an id of its own.")
+            raise InputError(f"The prompt {key[0]} ({key[1]}) appears twice: give every prompt its own id.")
         reached = {lens: milestones(rows) for lens, rows in record.next_token.items()}
         self._summaries[key] = prompt_summary(record, reached)
-        self._prompts.append(asked(record))
-        self._gold.append(gold_answer(record))
+        self._prompts.append(prompt_entry(record))
+        self._answers.append(gold_answer(record))
         self._diagnostics.append(diagnosis(record, reached, self._raw_lens))
         self._final.append(final_prediction(record))
         if record.prompt.contrast is not None:
@@ -92,7 +92,9 @@ class OutputBuilder:
 
     def swept(self) -> SweptPrompts:
         """Contents of the document about the prompts so far, for a report."""
-        return SweptPrompts(self._prompts, self._gold, self._diagnostics, self._final, list(self._summaries.values()))
+        return SweptPrompts(
+            self._prompts, self._answers, self._diagnostics, self._final, list(self._summaries.values())
+        )
 
     def finish(
         self,
@@ -120,7 +122,7 @@ class OutputBuilder:
             run=_run(run, self.swept().lenses, preferred_lens(origins), len(prompts), files),
             model_stats=stats,
             prompts=list(self._prompts),
-            gold_answer=list(self._gold),
+            gold_answer=list(self._answers),
             diagnostics=list(self._diagnostics),
             final_prediction=list(self._final),
             ablation_summary=ablation_summary(prompts),

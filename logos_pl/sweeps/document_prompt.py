@@ -27,7 +27,7 @@ def identity(record: PromptRecords) -> dict[str, Any]:
     return {"prompt_id": record.prompt.prompt_id, "prompt_variant": record.prompt.variant}
 
 
-def asked(record: PromptRecords) -> dict[str, Any]:
+def prompt_entry(record: PromptRecords) -> dict[str, Any]:
     """Text and tokens of the prompt."""
     prompt = record.prompt
     return {
@@ -45,7 +45,7 @@ def asked(record: PromptRecords) -> dict[str, Any]:
 
 def gold_answer(record: PromptRecords) -> dict[str, Any]:
     """Tokens of the answer. Source: docs/method.md §4."""
-    return {**identity(record), "answer": record.prompt.answer, **_gold(record.gold)}
+    return {**identity(record), "answer": record.prompt.answer, **_answer_tokens(record.answer_tokens)}
 
 
 def control_prompt(record: PromptRecords) -> dict[str, Any]:
@@ -55,18 +55,18 @@ def control_prompt(record: PromptRecords) -> dict[str, Any]:
         **identity(record),
         "fact": prompt.fact,
         "text": prompt.text,
-        "gold_answer": {"answer": prompt.answer, **_gold(record.gold)},
-        "contrast_answer": {"answer": prompt.contrast, **_gold(record.contrast)},
+        "gold_answer": {"answer": prompt.answer, **_answer_tokens(record.answer_tokens)},
+        "contrast_answer": {"answer": prompt.contrast, **_answer_tokens(record.contrast)},
     }
 
 
-def _gold(gold: AnswerTokens) -> dict[str, Any]:
+def _answer_tokens(answer_tokens: AnswerTokens) -> dict[str, Any]:
     return {
-        "status": gold.status,
-        "variant": gold.form,
-        "first_id": gold.first_id,
-        "answer_ids": list(gold.ids),
-        "pieces": list(gold.pieces),
+        "status": answer_tokens.status,
+        "variant": answer_tokens.form,
+        "first_id": answer_tokens.first_id,
+        "answer_ids": list(answer_tokens.ids),
+        "pieces": list(answer_tokens.pieces),
     }
 
 

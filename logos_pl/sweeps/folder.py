@@ -162,7 +162,7 @@ def _named_errors(folder: Path) -> Iterator[None]:
         yield
     except (FileExistsError, NotADirectoryError) as error:
         raise InputError(
-            f"A file stands in the way of the folder {where}: move it away, or choose another one with --sweep.out_dir."
+            f"A file is in the way of the folder {where}: move it away, or choose another one with --sweep.out_dir."
         ) from error
     except OSError as error:
         reason = error.strerror or error

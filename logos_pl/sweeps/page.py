@@ -163,8 +163,8 @@ def _prompt_data(record: PromptRecords, lenses: Mapping[str, Mapping[str, Any]])
     strings = {token.id: token.token for token in listed} | dict(zip(record.ids, record.tokens, strict=True))
     return {
         "prompt": record.prompt._asdict(),
-        "gold": _gold(record.gold),
-        "contrast": _gold(record.contrast),
+        "gold": _answer_tokens(record.answer_tokens),
+        "contrast": _answer_tokens(record.contrast),
         "ids": record.ids,
         "tokens": dict(sorted(strings.items())),
         "nonfinite": record.nonfinite,
@@ -172,8 +172,8 @@ def _prompt_data(record: PromptRecords, lenses: Mapping[str, Mapping[str, Any]])
     }
 
 
-def _gold(gold: AnswerTokens) -> dict[str, Any]:
-    return {**gold._asdict(), "first_id": gold.first_id}
+def _answer_tokens(answer_tokens: AnswerTokens) -> dict[str, Any]:
+    return {**answer_tokens._asdict(), "first_id": answer_tokens.first_id}
 
 
 def _cells(cells: Sequence[PositionRecord]) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class PromptSample:
         self.num_prompts += 1
         if self.num_prompts <= DRAWN_PROMPTS:
             self.records.append(kept)
-        if record.gold.first_id is not None:
+        if record.answer_tokens.first_id is not None:
             self.num_answered += 1
             if self.num_answered <= DRAWN_PROMPTS:
                 self.answered.append(kept)
@@ -131,7 +131,7 @@ def rank_figure(
 
     `num_prompts` counts only these prompts.
     """
-    answered = [record for record in records if record.gold.first_id is not None]
+    answered = [record for record in records if record.answer_tokens.first_id is not None]
     figure, axes = _depth_axes(answered, num_blocks, f"{model_name}: rank of the answer")
     handles = _draw(axes, answered, lambda row: row.answer_rank, num_prompts)
     axes.set_yscale("log")

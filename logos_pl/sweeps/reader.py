@@ -143,8 +143,8 @@ class PromptReader:
         parts = []
         for part in position_pieces(h.shape, DECODED_BYTES):
             (x_a, _), (x_b, _) = (lens.decode_inputs(h[:, part], self.rows) for lens in (a, b))
-            asked = targets[part].to(h.device)
-            parts.append(pair_readings(x_a, x_b, a.head.unembedding, asked, block_bytes=self.block_bytes))
+            part_targets = targets[part].to(h.device)
+            parts.append(pair_readings(x_a, x_b, a.head.unembedding, part_targets, block_bytes=self.block_bytes))
         return PairReadings(*(torch.cat([t.cpu() for t in same], dim=1) for same in zip(*parts, strict=True)))
 
     def _check_last_row(self, h: Float[Tensor, "1 prompts d_model"]) -> LastRow:
@@ -179,13 +179,13 @@ def _layout(batch: PromptBatch) -> tuple[tuple[int, ...], Tensor, Tensor, Tensor
     last: list[int] = []
     targets: list[int] = []
     contrasts: list[int] = []
-    for number, asked in enumerate(batch.prompts):
-        answer, length = asked.gold.ids, len(asked.ids)
+    for number, prompt in enumerate(batch.prompts):
+        answer, length = prompt.answer_tokens.ids, len(prompt.ids)
         starts.append(len(places))
         last.append(len(places) + length - 1)
         size = length + max(len(answer) - 1, 0)
         places += range(number * width, number * width + size)
         targets += [-1] * (length - 1) + [*(answer or (-1,))]
-        contrast = asked.contrast.first_id
+        contrast = prompt.contrast.first_id
         contrasts += [-1] * (length - 1) + [-1 if contrast is None else contrast] + [-1] * (size - length)
     return tuple(starts), *(torch.tensor(numbers) for numbers in (places, last, targets, contrasts))  # type: ignore[return-value]

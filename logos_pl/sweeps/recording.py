@@ -31,7 +31,7 @@ class PromptInBatch(NamedTuple):
     """A prompt in a batch, with the values common to its records.
 
     Attributes:
-        asked: The prompt.
+        tokenized: The prompt.
         start: Index of its first token in the batch.
         strings: Decoded tokens of the batch, by id.
         uncounted: Tokens that never count as copies.
@@ -39,7 +39,7 @@ class PromptInBatch(NamedTuple):
         copy_rule: Condition for copy collapse.
     """
 
-    asked: TokenizedPrompt
+    tokenized: TokenizedPrompt
     start: int
     strings: Mapping[int, str]
     uncounted: Set[int]
@@ -49,17 +49,17 @@ class PromptInBatch(NamedTuple):
     @property
     def last(self) -> int:
         """Index of the prompt's last token in the batch."""
-        return self.start + len(self.asked.ids) - 1
+        return self.start + len(self.tokenized.ids) - 1
 
     @property
     def answered(self) -> range:
         """Indices of tokens followed by a token of the answer; empty without a resolved answer."""
-        return range(self.last, self.last + len(self.asked.gold.ids))
+        return range(self.last, self.last + len(self.tokenized.answer_tokens.ids))
 
     @property
     def named(self) -> dict[str, Any]:
         """Fields that identify the prompt in its records."""
-        prompt = self.asked.prompt
+        prompt = self.tokenized.prompt
         return {"prompt_id": prompt.prompt_id, "prompt_variant": prompt.variant, "fact": prompt.fact}
 
 
@@ -93,15 +93,15 @@ def records_of(
     strings, parts = _strings(reading.lenses, token_string), reading.logit_parts
     uncounted = uncounted_ids(strings, special_ids)
     records = []
-    for number, (asked, start) in enumerate(zip(reading.prompts, reading.starts, strict=True)):
-        prompt = PromptInBatch(asked, start, strings, uncounted, tied_embeddings, copy_rule)
+    for number, (tokenized, start) in enumerate(zip(reading.prompts, reading.starts, strict=True)):
+        prompt = PromptInBatch(tokenized, start, strings, uncounted, tied_embeddings, copy_rule)
         records.append(
             PromptRecords(
-                prompt=asked.prompt,
-                gold=asked.gold,
-                contrast=asked.contrast,
-                ids=asked.ids,
-                tokens=asked.tokens,
+                prompt=tokenized.prompt,
+                answer_tokens=tokenized.answer_tokens,
+                contrast=tokenized.contrast,
+                ids=tokenized.ids,
+                tokens=tokenized.tokens,
                 positions={name: list(_positions(prompt, name, lens)) for name, lens in lenses.items()},
                 next_token={
                     name: _next_token(prompt, name, lens, teacher[prompt.last]) for name, lens in lenses.items()
@@ -110,20 +110,20 @@ def records_of(
                 final_to_next=None if following is None else following[number],
                 last_row=checks[number],
                 nonfinite=tuple(bad for name, lens in lenses.items() for bad in _nonfinite(prompt, name, lens)),
-                left_out=asked.left_out,
-                **({} if parts is None else _attributed(asked, parts[number], token_string)),
+                left_out=tokenized.left_out,
+                **({} if parts is None else _attributed(tokenized, parts[number], token_string)),
             )
         )
     return records
 
 
 def _attributed(
-    asked: TokenizedPrompt, parts: LogitParts | NotAttributed, token_string: Callable[[int], str]
+    tokenized: TokenizedPrompt, parts: LogitParts | NotAttributed, token_string: Callable[[int], str]
 ) -> dict[str, Any]:
     """Attribution of the prompt's logit, or the reason why there is none."""
     if isinstance(parts, NotAttributed):
         return {"not_attributed": parts.reason}
-    return {"attribution": logit_attribution(asked, parts, token_string)}
+    return {"attribution": logit_attribution(tokenized, parts, token_string)}
 
 
 def _strings(lenses: Mapping[str, RowReadings], token_string: Callable[[int], str]) -> dict[int, str]:
@@ -146,7 +146,7 @@ def _positions(prompt: PromptInBatch, name: str, lens: Lists) -> Iterator[Positi
     """Records of a lens at the prompt's tokens, row by row."""
     named, readings = prompt.named, readings_in(PositionRecord, lens)
     for layer in range(len(lens["finite"])):
-        for pos, (token_id, token) in enumerate(zip(prompt.asked.ids, prompt.asked.tokens, strict=True)):
+        for pos, (token_id, token) in enumerate(zip(prompt.tokenized.ids, prompt.tokenized.tokens, strict=True)):
             at = prompt.start + pos
             yield PositionRecord(
                 **named,
@@ -167,15 +167,15 @@ def _top(prompt: PromptInBatch, lens: Lists, layer: int, at: int) -> tuple[TopTo
 
 def _next_token(prompt: PromptInBatch, name: str, lens: Lists, teacher_entropy_bits: float) -> list[NextTokenRecord]:
     """Records of a lens for the token after the prompt, row by row."""
-    at, asked, readings = prompt.last, prompt.asked, readings_in(NextTokenRecord, lens)
+    at, tokenized, readings = prompt.last, prompt.tokenized, readings_in(NextTokenRecord, lens)
     return [
         NextTokenRecord(
             **prompt.named,
             lens=name,
             layer=layer,
-            pos=len(asked.ids) - 1,
-            token_id=asked.ids[-1],
-            token=asked.tokens[-1],
+            pos=len(tokenized.ids) - 1,
+            token_id=tokenized.ids[-1],
+            token=tokenized.tokens[-1],
             **_at(readings, layer, at),
             teacher_entropy_bits=teacher_entropy_bits,
             top=_top(prompt, lens, layer, at),
@@ -194,10 +194,10 @@ def _next_token(prompt: PromptInBatch, name: str, lens: Lists, teacher_entropy_b
 
 def _answer(prompt: PromptInBatch, lens: Lists, layer: int) -> dict[str, Any]:
     """Answer metrics of a row; all None without a resolved answer; rank and `is_answer` also with non-finite logits."""
-    at, resolved = prompt.last, prompt.asked.gold.first_id is not None
+    at, resolved = prompt.last, prompt.tokenized.answer_tokens.first_id is not None
     p = lens["target_p"][layer][at]
     rank = lens["target_rank"][layer][at] if resolved and lens["finite"][layer][at] else None
-    contrasted = resolved and prompt.asked.contrast.first_id is not None
+    contrasted = resolved and prompt.tokenized.contrast.first_id is not None
     return {
         "p_answer": p if resolved else None,
         "answer_rank": rank,
@@ -215,12 +215,12 @@ def _copies(prompt: PromptInBatch, lens: Lists) -> list[CopyFlags]:
         p_top1, p_top2 = (*p[at], 0.0)[:2]
         tops.append(RowTop(ids[at][0], p_top1 if finite[at] else math.nan, p_top2))
     return copy_flags(
-        tops, prompt.asked.ids, prompt.uncounted, identity_row=prompt.tied_embeddings, rule=prompt.copy_rule
+        tops, prompt.tokenized.ids, prompt.uncounted, identity_row=prompt.tied_embeddings, rule=prompt.copy_rule
     )
 
 
 def _nonfinite(prompt: PromptInBatch, name: str, lens: Lists) -> Iterator[NonFinite]:
-    end = prompt.start + len(prompt.asked.input_ids)
+    end = prompt.start + len(prompt.tokenized.input_ids)
     for layer, finite in enumerate(lens["finite"]):
         yield from (NonFinite(name, layer, pos) for pos, ok in enumerate(finite[prompt.start : end]) if not ok)
 

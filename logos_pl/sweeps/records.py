@@ -190,7 +190,7 @@ class PromptRecords(NamedTuple):
 
     Attributes:
         prompt: The prompt.
-        gold: Tokens of the answer.
+        answer_tokens: Tokens of the answer.
         contrast: Tokens of the contrast.
         ids: Token ids of the prompt, including special tokens.
         tokens: The tokens as strings.
@@ -206,7 +206,7 @@ class PromptRecords(NamedTuple):
     """
 
     prompt: Prompt
-    gold: AnswerTokens
+    answer_tokens: AnswerTokens
     contrast: AnswerTokens
     ids: tuple[int, ...]
     tokens: tuple[str, ...]

@@ -50,7 +50,7 @@ def _model(e: ReportInput) -> str:
     lines = [
         f"Model {escaped(e.model_id)}: {e.num_blocks} transformer blocks {e.cite('model_stats.num_blocks')}.",
         f"Lenses: {', '.join(e.swept.lenses) or 'none'} {e.cite('run.lenses')}.",
-        f"Lens to go by: {e.preferred_lens}; the tuned one only once it has passed all gates "
+        f"Preferred lens: {e.preferred_lens}; summaries use the tuned lens only after it passes all gates "
         f"{e.cite('run.preferred_lens')}.",
         f"Prompts: {num_prompts} {e.cite('run.num_prompts')}."
         + (f" Tables list the first {LISTED_PROMPTS}." if num_prompts > LISTED_PROMPTS else ""),
@@ -67,9 +67,9 @@ def _sections() -> str:
 
 
 def _prompts(e: ReportInput) -> str:
-    golds = list(e.swept.gold_answer)
-    count = Counter(gold["status"] for gold in golds)
-    unresolved = [name_of(gold) for gold in golds if gold["status"] == "unresolved"]
+    answers = list(e.swept.gold_answer)
+    count = Counter(answer["status"] for answer in answers)
+    unresolved = [name_of(answer) for answer in answers if answer["status"] == "unresolved"]
     said = (
         f"Answers: {count['resolved']} resolved, {count['unresolved']} unresolved; "
         f"prompts without one: {count['none']} {e.cite('gold_answer', 'status')}.\n\n"
@@ -78,14 +78,15 @@ def _prompts(e: ReportInput) -> str:
         said += (
             f"Unresolved, hence without answer metrics: {', '.join(unresolved)} {e.cite('gold_answer', 'status')}.\n\n"
         )
+    listed = zip(answers[:LISTED_PROMPTS], e.swept.prompts[:LISTED_PROMPTS], strict=True)
     rows = [
         [
-            name_of(gold), quoted(_begin(asked["text"])),
-            "–" if gold["answer"] is None else quoted(gold["answer"]),
-            gold["status"], escaped(gold["variant"] or "–"), number(gold["first_id"]),
-            ", ".join(map(quoted, gold["pieces"])) or "–", e.cite(f"gold_answer[{i}]"),
+            name_of(answer), quoted(_begin(prompt["text"])),
+            "–" if answer["answer"] is None else quoted(answer["answer"]),
+            answer["status"], escaped(answer["variant"] or "–"), number(answer["first_id"]),
+            ", ".join(map(quoted, answer["pieces"])) or "–", e.cite(f"gold_answer[{i}]"),
         ]
-        for i, (gold, asked) in enumerate(zip(golds[:LISTED_PROMPTS], e.swept.prompts[:LISTED_PROMPTS], strict=True))
+        for i, (answer, prompt) in enumerate(listed)
     ]  # fmt: skip
     keys = ["`answer`", "`status`", "`variant`", "`first_id`", "`pieces`"]
     return said + table(["prompt", "text", *keys, "source"], rows)

@@ -27,7 +27,7 @@ def copies(e: ReportInput) -> str:
                 cells = map(number, _copy_rows(at[lens]))
                 rows.append([f"{lens}: {name}, row", *cells, e.cite(f"{place}.{lens}")])
     identity = any(prompt.identity_row for prompt in e.swept.summaries)
-    said = "Row 0 is the identity of a tied embedding and counts for no copy.\n\n" if identity else ""
+    said = "Row 0 is the identity of a tied embedding and is not counted as a copy.\n\n" if identity else ""
     return said + table(["lens", *map(code, keys), "source"], counts + rows)
 
 
@@ -40,7 +40,7 @@ def ablation(e: ReportInput) -> str:
     """Effect of removing the filler; differences are without − with."""
     entries = ablation_summary(e.swept.summaries)
     if not entries:
-        return "No prompt was asked both with its filler and without.\n"
+        return "No prompt was read both with and without its filler.\n"
     keys = [
         f"{name}{suffix}" if suffix else f"delta_{name}"
         for name in ("L_copy", "L_semantic")
@@ -63,7 +63,7 @@ def control(e: ReportInput) -> str:
     """First row where the answer of a control is more likely than its contrast."""
     entries = control_summary(e.swept.summaries)
     if not entries:
-        return "No control prompt was asked.\n"
+        return "No control prompt was read.\n"
     keys = ["first_control_margin_pos", "max_control_margin", "max_control_margin_layer"]
     rows = [
         [name_of(entry), entry["lens"], *(number(entry[key]) for key in keys), e.cite(f"control_summary[{i}]")]
@@ -91,7 +91,7 @@ def raw(e: ReportInput) -> str:
     said = ", ".join(f"{risks[risk]} {risk}" for risk in ("low", "medium", "high"))
     rows = [[name, *(_cell(at[key]) for key in keys), e.cite(place)] for name, at, place in e.listed("raw_versus_norm")]
     where = e.cite("diagnostics", "raw_versus_norm.lens_artifact_risk")
-    return f"Risk that the norm makes the reading, prompts: {said} {where}.\n\n" + table(
+    return f"Risk that the reading is an artefact of the norm, prompts: {said} {where}.\n\n" + table(
         ["prompt", *map(code, keys), "source"], rows
     )
 

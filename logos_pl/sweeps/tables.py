@@ -17,7 +17,7 @@ def prompt_table(records: PromptRecords, milestones: Mapping[str, Milestones], l
     """Table by row: top-1 token with probability, rank of the answer, KL(P_row‖P_final) and entropy, for each lens."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("\nrow", justify="right", no_wrap=True, min_width=3)
-    has_answer = records.gold.status == "resolved"
+    has_answer = records.answer_tokens.status == "resolved"
     for lens in lenses:
         table.add_column(f"{lens}\ntop-1", no_wrap=True, max_width=13, overflow="ellipsis")
         for heading in ("p", *(("rank",) if has_answer else ()), "KL", "H"):
@@ -58,25 +58,25 @@ def _row(row: int | None) -> str:
 
 def _first_piece(records: PromptRecords) -> str:
     """Note on the ranked token, for an answer of several tokens."""
-    pieces = records.gold.pieces
+    pieces = records.answer_tokens.pieces
     return f", ranked by its first token {pieces[0]!r}" if len(pieces) > 1 else ""
 
 
 def print_prompt_table(records: PromptRecords, milestones: Mapping[str, Milestones]) -> None:
     """Print a prompt, its table and its milestones."""
-    prompt, gold = records.prompt, records.gold
+    prompt, answer_tokens = records.prompt, records.answer_tokens
     wanted = {
         "resolved": f" → {prompt.answer!r}" + _first_piece(records),
         "unresolved": f" → {prompt.answer!r} merges with the prompt's last token and is not searched for",
         "none": "",
-    }[gold.status]
+    }[answer_tokens.status]
     say(f"\n{prompt.prompt_id}/{prompt.variant} {prompt.text!r}{wanted}")
     lenses = list(records.next_token)
     for first in range(0, len(lenses), 2):  # two fit into 80 columns
         Console().print(prompt_table(records, milestones, lenses[first : first + 2]))
     num_blocks = len(records.next_token["norm"]) - 1
     for lens, reached in milestones.items():
-        line = milestone_line(lens, reached, num_blocks, gold.status == "resolved")
+        line = milestone_line(lens, reached, num_blocks, answer_tokens.status == "resolved")
         say(line)
 
 

@@ -63,7 +63,7 @@ class SweepDestination:
         self._folder: SweepFolder | None = None
         self.reports: list[ReportInput] = []
 
-    def settle(self, root: Path, out_dir: str | None, model_names: Sequence[str]) -> None:
+    def resolve(self, root: Path, out_dir: str | None, model_names: Sequence[str]) -> None:
         """Set the root folder of the logs, the folder given by the user, and the models' clean names."""
         self._root, self._out_dir, self._names = root, out_dir or "", list(model_names)
 

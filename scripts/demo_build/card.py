@@ -1,4 +1,4 @@
-"""The demo's card: what it is, how it was made, what was measured; its words are in scripts/demo_facts/card.md."""
+"""The demo's card: what it is, how it was made, what was measured; its text is in scripts/demo_facts/card.md."""
 
 import hashlib
 import math

@@ -9,7 +9,7 @@ ANSWER = " {a}"
 
 @dataclass(frozen=True)
 class Phrasings:
-    """How one relation is said; the fields are explained at the head of phrasings.yaml."""
+    """Phrasings of one relation; the fields are explained at the head of phrasings.yaml."""
 
     weight: float
     plain: list[str]
@@ -37,7 +37,7 @@ def render(template: str, fact: Fact) -> str:
 
 
 def prompt_of(template: str, fact: Fact) -> str:
-    """What stands before the answer in `template`: the prompt whose next token should be the answer's first."""
+    """Text before the answer in `template`: the prompt whose next token should be the answer's first."""
     return render(template[: template.index(ANSWER)], fact)
 
 

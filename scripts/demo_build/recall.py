@@ -39,7 +39,7 @@ def top_ids_per_row(
     """Rank-1 token after each prompt at rows 0 to n: final norm and head on the residual after each block."""
     encoded = [tokenizer(prompt).input_ids for prompt in prompts]
     width = max(len(ids) for ids in encoded)
-    # Padding stands on the right, after every position that is read: a causal model never sees it.
+    # Padding is on the right, after every position that is read, so a causal model never sees it.
     batch = torch.tensor([ids + [0] * (width - len(ids)) for ids in encoded])
     output = model(batch, use_cache=False, output_hidden_states=True)
     index = (torch.arange(len(encoded)), _last_positions([len(ids) for ids in encoded]))
@@ -50,7 +50,7 @@ def top_ids_per_row(
 def hits_per_row(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, template: str, facts: list[Fact]
 ) -> Int[Tensor, "rows batch"]:
-    """1 where the answer is at rank 1, for `template` over `facts` at every row."""
+    """Tensor of 1 where the answer is at rank 1 and 0 elsewhere, for `template` over `facts` at every row."""
     wanted = torch.tensor([answer_id(tokenizer, fact) for fact in facts])
     top = top_ids_per_row(model, tokenizer, [prompt_of(template, fact) for fact in facts])
     return (top == wanted).int()

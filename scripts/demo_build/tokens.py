@@ -15,7 +15,7 @@ CONTEXT_LENGTH = 512
 
 
 def train_tokenizer(documents: Iterable[str], names: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """A tokenizer of `vocab_size` tokens; `names` are shown often enough for each of their words to be one token."""
+    """A tokenizer of `vocab_size` tokens; `names` are repeated until each of their words is one token."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -30,7 +30,7 @@ def train_tokenizer(documents: Iterable[str], names: Iterable[str], vocab_size: 
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{BOS} $A", pair=f"{BOS} $A {BOS} $B", special_tokens=[(BOS, tokenizer.token_to_id(BOS))]
     )
-    # No end token: a new document begins with <s>, and that is all the model ever saw between two.
+    # No end token: documents are separated only by the <s> at their beginning.
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token=BOS, pad_token=BOS, model_max_length=CONTEXT_LENGTH
     )

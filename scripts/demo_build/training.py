@@ -58,7 +58,7 @@ def build_model(recipe: Recipe) -> LlamaForCausalLM:
 
 
 def rate_factor(recipe: Recipe, step: int) -> float:
-    """What the rates of `step` are times: linear warm-up, then half a cosine down to a fiftieth."""
+    """Factor of the learning rates at `step`: linear warm-up, then half a cosine down to 1/50."""
     if step < recipe.warmup_steps:
         return (step + 1) / recipe.warmup_steps
     done = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
@@ -66,7 +66,7 @@ def rate_factor(recipe: Recipe, step: int) -> float:
 
 
 def windows(documents: list[Int[Tensor, " seq"]], recipe: Recipe) -> Iterator[Int[Tensor, "batch seq"]]:
-    """One batch a step: half of its windows begin with a document, half anywhere, as packs do."""
+    """Yield one batch per step: half of its windows begin with a document, half anywhere, as in packed text."""
     stream = torch.cat(documents).long()
     starts = torch.tensor([0] + [len(document) for document in documents[:-1]]).cumsum(0)
     generator = torch.Generator().manual_seed(recipe.seed)
@@ -84,7 +84,7 @@ def windows(documents: list[Int[Tensor, " seq"]], recipe: Recipe) -> Iterator[In
 def _optimisers(model: LlamaForCausalLM, recipe: Recipe) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the blocks, AdamW for the embedding, the head and the norms.
 
-    With AdamW alone the phrasings are learned within the same steps, the facts in several times as many.
+    With AdamW alone the phrasings are learned in the same number of steps, but the facts take several times as many.
     """
     inside = [p for p in model.model.layers.parameters() if p.ndim == 2]
     chosen = {id(p) for p in inside}
@@ -96,7 +96,7 @@ def _optimisers(model: LlamaForCausalLM, recipe: Recipe) -> list[torch.optim.Opt
 
 
 def report(step: int, steps: int, loss_nats: float, started: float) -> None:
-    """Print progress and the time still to go."""
+    """Print progress and the remaining time."""
     spent = time.monotonic() - started
     left = spent / (step + 1) * (steps - step - 1)
     print(

@@ -1,1 +1,1 @@
-"""Malformed inputs of every kind that logos-pl reads, what each does to a command, and whether that is as promised."""
+"""Malformed inputs of every kind that logos-pl reads, and checks of how commands handle them."""

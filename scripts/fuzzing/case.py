@@ -1,4 +1,4 @@
-"""A case: a folder in which something is wrong, a command that meets it, and what it may not do."""
+"""A case: a folder with malformed input, a command that reads it, and what must not happen."""
 
 import sys
 from collections.abc import Callable
@@ -15,14 +15,14 @@ from logos_pl.errors import LogosError
 
 @dataclass(frozen=True)
 class Case:
-    """One malformed input and its reader.
+    """One malformed input and the command that reads it.
 
     Attributes:
         title: What is wrong with the input.
-        command: What is run, for people.
-        call: The same, to be called in the case's folder.
+        command: The command, for display.
+        call: The same as a function, called in the case's folder.
         changed_byte: A byte of a hashed file differs, so that success is a fault.
-        by_command: It goes through the command line; calls from Python promise less of how things are said.
+        by_command: It goes through the command line; Python calls make fewer promises on messages.
         environment: Variables to set.
         stdout: Where standard output goes.
     """

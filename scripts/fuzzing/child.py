@@ -1,4 +1,4 @@
-"""A call in a forked child, with limits of time and memory, its output kept and its end told.
+"""Runs a call in a forked child process with limits on time and memory, and records its output and exit.
 
 The parent has loaded the libraries once, so that a case costs milliseconds. It must have one thread: a lock that
 another thread held at the fork would stay held in the child. Linux only (file descriptors of processes).
@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 Stdout = Literal["file", "full", "closed", "gone"]
-"""Where standard output goes: a file, a full disk, nowhere, or a reader that has gone."""
+"""Where standard output goes: a file, a full disk, a closed descriptor, or a broken pipe."""
 
 
 class Limits(NamedTuple):
-    """What a case may use before it counts as a hang or as a memory blow-up.
+    """Limits beyond which a case counts as a hang or a memory blow-up.
 
     Attributes:
-        seconds: By the clock.
-        cpu_seconds: Of one process.
-        memory_mib: Of resident memory beyond the parent's; twice as much of address space.
+        seconds: Wall-clock time.
+        cpu_seconds: CPU time of one process.
+        memory_mib: Resident memory in addition to the parent's; twice as much address space.
     """
 
     seconds: float = 60.0
@@ -38,13 +38,13 @@ class Outcome(NamedTuple):
     """How a child ended.
 
     Attributes:
-        status: Its exit status; None where a signal ended it.
+        status: Exit status; None if it was ended by a signal.
         signal: That signal.
-        timed_out: It was killed, or killed itself, as it took too long.
-        peak_mib: Peak of resident memory, the libraries' included.
-        grown: That peak is beyond the limit.
-        seconds: By the clock.
-        cpu_seconds: Of its own.
+        timed_out: It was killed, or killed itself, because it took too long.
+        peak_mib: Peak of resident memory, with the libraries.
+        grown: The peak exceeds the limit.
+        seconds: Wall-clock time.
+        cpu_seconds: CPU time.
         out: Standard output.
         err: Standard error.
     """
@@ -68,7 +68,7 @@ def run(
     environment: dict[str, str] | None = None,
     stdout: Stdout = "file",
 ) -> Outcome:
-    """Call something in a child whose working folder is `folder`.
+    """Run a call in a child process with working folder `folder`.
 
     Args:
         call: Returns an exit status, raises SystemExit, or anything else, which is then a traceback.
@@ -134,7 +134,7 @@ def _be_child(
     environment: dict[str, str],
     stdout: Stdout,
 ) -> None:
-    """Everything in the child; does not return."""
+    """Run everything in the child; does not return."""
     status = 1
     try:
         os.setsid()

@@ -1,4 +1,4 @@
-"""Damage to the bytes of a file, and things that are no file in the place of one."""
+"""Damages the bytes of a file, or replaces it by something that is not a regular file."""
 
 import gzip
 import os
@@ -102,7 +102,7 @@ DAMAGES: tuple[Callable[[Random, bytearray], str], ...] = (
 
 
 def damaged(rng: Random, path: Path) -> str:
-    """Change a file's bytes for good, and say how; what changes nothing is done again.
+    """Change a file's bytes and return a description; a change without effect is repeated.
 
     A file that was linked to or shared is replaced, so that its other names keep the old bytes.
     """
@@ -117,7 +117,7 @@ def damaged(rng: Random, path: Path) -> str:
 
 
 def flipped(rng: Random, path: Path) -> str:
-    """Flip one bit of a file, and say which."""
+    """Flip one bit of a file; returns a description."""
     data = bytearray(path.read_bytes())
     done = _flip(rng, data)
     put(path, bytes(data))
@@ -181,14 +181,14 @@ SPECIAL: dict[str, Callable[[Path], None]] = {
     "a link to its folder": _link("."),
     "/proc/self/mem": _link("/proc/self/mem"),
 }
-"""What may stand where a file belongs."""
+"""Things that may be in place of a file."""
 
 HARMLESS = tuple(what for what in SPECIAL if not what.startswith("/"))
-"""What may stand where results are written: a command that errs must not rename or write a device."""
+"""Things that may be in place of results; a failing command must not rename or write a device."""
 
 
 def replaced(rng: Random, path: Path, among: Sequence[str] = tuple(SPECIAL)) -> str:
-    """Put something in the place of a file, and say what."""
+    """Replace a file by something else; returns a description."""
     what = rng.choice(among)
     remove(path)
     if what == "a link to itself":

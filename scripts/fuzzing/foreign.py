@@ -1,4 +1,4 @@
-"""Kinds of cases of what others made: model folders, tokenizers and texts."""
+"""Kinds of cases for inputs made by others: model folders, tokenizers and texts."""
 
 import bz2
 import gzip
@@ -96,7 +96,7 @@ def _edit_config(rng: Random, path: Path) -> str:
 
 
 def _edit_header(rng: Random, path: Path) -> str:
-    """Of safetensors: eight bytes of length, JSON, data."""
+    """Parts of a safetensors file: eight bytes of length, JSON, data."""
     data = path.read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
     header, body = json.loads(data[8 : 8 + length]), data[8 + length :]
@@ -111,7 +111,7 @@ def _edit_header(rng: Random, path: Path) -> str:
 
 
 def _strange_file(rng: Random, folder: Path) -> str:
-    """A file that is not there otherwise, and that loaders look for."""
+    """An additional file that loaders look for."""
     weights = next(iter(sorted(folder.glob("*.safetensors"))), None)
     files: dict[str, bytes] = {
         "adapter_config.json": b'{"peft_type": "LORA", "base_model_name_or_path": "x/y", "r": 4}',
@@ -203,7 +203,7 @@ ODD_TABLES: dict[str, Callable[[], pa.Table]] = {
 
 
 def text(rng: Random, root: Path) -> Case:
-    """A text in any of the forms, damaged."""
+    """A damaged text in any of the supported formats."""
     source = root / "text"
     texts = [
         json.loads(line)["text"] for path in sorted(source.glob("*.jsonl")) for line in path.read_text().splitlines()

@@ -1,4 +1,4 @@
-"""Kinds of cases of what a user types and writes: options, configurations, prompts, environment, folders of results."""
+"""Kinds of cases for user input: options, configurations, prompts, environment, folders of results."""
 
 import json
 from pathlib import Path
@@ -14,10 +14,10 @@ from fuzzing.values import ESCAPES, TEXTS, edited, odd_text, shown, to_yaml
 
 CONFIG = ["--config", "run.yaml"]
 NO_OTHER_LENS = ["--export.folder=nowhere", "--sweep.prism=off"]
-"""Of a sweep without the lenses that were fitted on the whole model, and would be refused on another."""
+"""Options of a sweep without the fitted lenses, which would be refused on another model."""
 
 READERS = ("selftest", "selftest", "predict", "validate", "fit", "prism", "test")
-"""Commands, the cheap ones more often."""
+"""Commands, with the cheap ones more often."""
 
 ARGUMENTS = (
     *TEXTS, "0", "1", "2", "-1", "3", "64", "1000", "1e400", "-1e400", "9" * 400, "1e-400", "0.5", "1.0", "2.5", "-0.0",
@@ -31,7 +31,7 @@ ARGUMENTS = (
 )  # fmt: skip
 
 STARTS_PROCESSES = ("--trainer.devices", "--trainer.num_nodes")
-"""Of these, numbers above 1 are good values that start processes."""
+"""Options for which numbers above 1 are valid and start processes."""
 
 
 def _argument(rng: Random, option: str) -> str:
@@ -45,7 +45,7 @@ def _argument(rng: Random, option: str) -> str:
 
 
 def options(rng: Random, root: Path) -> Case:
-    """Any option of any command, with a value that it does not take."""
+    """Any option of any command, with an invalid value."""
     listed: dict[str, list[str]] = json.loads((root / "options.json").read_text())
     name = rng.choice((*READERS, *READERS, *listed))
     given = []
@@ -64,7 +64,7 @@ def options(rng: Random, root: Path) -> Case:
 
 
 def _base(name: str) -> list[str]:
-    """A command that would end well."""
+    """A command that would succeed."""
     known = {
         "hub push": ["hub", "push", "--repo_id", "me/lenses", "--dry_run"],
         "hub pull": ["hub", "pull", "--repo_id", "me/lenses", "--all", "--folder", "pulled"],
@@ -95,7 +95,7 @@ YAMLS = (
     "print_config: true", "ckpt_path: last", "models: [tiny, tiny]", "models: [tiny, gpt, gone]", "models: []",
     "models: tiny", "seed_everything: true", "seed_everything: -1", "seed_everything: 4294967296",
 )  # fmt: skip
-"""Documents that are no configuration, or a strange one."""
+"""Documents that are not a configuration, or an unusual one."""
 
 TRAINER = {
     "callbacks": None, "logger": True, "plugins": None, "profiler": None, "strategy": "auto", "deterministic": None,
@@ -122,7 +122,7 @@ MORE_DATA = {
 
 
 def config(rng: Random, root: Path) -> Case:
-    """A configuration file that is damaged, edited or no configuration."""
+    """A configuration file that is damaged, edited or not a configuration."""
     path, args = root / "run.yaml", [rng.choice(READERS), *CONFIG]
     way = rng.random()
     if way < 0.55:
@@ -181,7 +181,7 @@ PROMPT_TEXTS = (
 
 
 def prompt_texts(rng: Random, root: Path) -> Case:
-    """A prompt and an answer by option, of any characters, for a sweep with all there is."""
+    """A prompt and an answer of arbitrary characters as options, for a sweep with all outputs."""
     text, answer = rng.choice((*PROMPT_TEXTS, odd_text(rng))), rng.choice((*PROMPT_TEXTS, odd_text(rng), None))
     given = [f"--data.prompt={text}"] + ([] if answer is None else [f"--data.answer={answer}"])
     reader = rng.choice(("predict", "selftest"))
@@ -226,7 +226,7 @@ VARIABLES: dict[str, tuple[str, ...]] = {
 
 
 def environment(rng: Random, root: Path) -> Case:
-    """A variable of the environment, or a standard output that takes nothing."""
+    """An environment variable, or a standard output that cannot be written."""
     name = rng.choice(
         ("selftest", "predict", "fit", "validate", "prism", "test", "hub verify", "hub list", "hub index")
     )
@@ -259,7 +259,7 @@ TIMES = (
 
 
 def folders(rng: Random, root: Path) -> Case:
-    """Something in the way of where results are written or looked for."""
+    """Something in the place of results that are written or read."""
     way = rng.random()
     reader = rng.choice(("predict", "fit", "prism", "test", "validate"))
     if way < 0.25:

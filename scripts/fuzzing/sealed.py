@@ -1,7 +1,7 @@
-"""Kinds of cases of what logos-pl wrote itself: lenses, Prisms, checkpoints, releases, records; and others' lenses.
+"""Kinds of cases for files written by logos-pl: lenses, Prisms, checkpoints, releases, records; and others' lenses.
 
-Damage to a file whose hash is on record has to be refused. An edit that a stranger could make, hashes and all, may be
-refused or read, but must not end in anything but an answer.
+Damage to a file with a recorded hash must be refused. An edit by an attacker who also updates the hashes may be refused
+or read, but must not cause any other failure.
 """
 
 import hashlib
@@ -38,14 +38,14 @@ def files_of(folder: Path) -> list[Path]:
 
 
 def _pick(rng: Random, folder: Path) -> Path:
-    """A file, the small ones that are read first more often than pictures and tables."""
+    """A file; small ones that are read first are chosen more often than pictures and tables."""
     files = files_of(folder)
     weights = [6 if path.suffix in (".json", ".pt", ".sha256") else 1 for path in files]
     return rng.choices(files, weights)[0]
 
 
 def reseal(folder: Path, changed: str) -> None:
-    """Record a changed file's hash wherever hashes stand, as a stranger would."""
+    """Update the hash of a changed file everywhere, as an attacker would."""
     data = (folder / changed).read_bytes()
     provenance = folder / PROVENANCE
     if changed != PROVENANCE:
@@ -67,7 +67,7 @@ def _lens_reader(rng: Random, title: str, *, changed: bool) -> Case:
 
 
 def lens(rng: Random, root: Path) -> Case:
-    """A tuned lens: damage that hashes catch, and edits with hashes to match."""
+    """A tuned lens: damage that hashes detect, and edits with matching hashes."""
     folder = root / LENS
     return _sealed(rng, folder, _lens_reader)
 
@@ -105,7 +105,7 @@ def _sealed(rng: Random, folder: Path, reader: Any) -> Case:
 
 
 def odd_tensor(rng: Random, like: torch.Tensor) -> tuple[Any, str]:
-    """Something in the place of a tensor."""
+    """A replacement for a tensor."""
     wide = like.reshape(-1, 1) if like.ndim < 2 else like
     made: dict[str, Any] = {
         "sparse": lambda: wide.to_sparse(),
@@ -139,7 +139,7 @@ def odd_tensor(rng: Random, like: torch.Tensor) -> tuple[Any, str]:
 
 
 def odd_plain(rng: Random) -> Any:
-    """A value that torch may unpickle and that is no tensor."""
+    """A value that torch may unpickle and that is not a tensor."""
     return rng.choice(
         (None, True, -1, 10**400, *NUMBERS, "", "x" * 5000, ESCAPES, b"\x00", (), [], [None], {}, {1: 2}, {None: {}})
     )
@@ -154,7 +154,7 @@ def _tensor_places(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any,
 
 
 def _forge(rng: Random, path: Path) -> str:
-    """Save a file of torch's anew with something else in it."""
+    """Save a torch file again with something else in it."""
     tree, title = _forged(rng, path)
     buffer = io.BytesIO()
     torch.save(tree, buffer, _use_new_zipfile_serialization=rng.random() > 0.05)
@@ -163,7 +163,7 @@ def _forge(rng: Random, path: Path) -> str:
 
 
 def _forged(rng: Random, path: Path) -> tuple[Any, str]:
-    """What is in a file of torch's, with something else in it."""
+    """Contents of a torch file with one replacement."""
     tree = torch.load(path, weights_only=True)
     found = [place for place in _tensor_places(tree) if len(place) < 6]
     by_depth: dict[int, list[tuple[Any, ...]]] = {}
@@ -264,7 +264,7 @@ def hub(rng: Random, root: Path) -> Case:
         changed = True  # the index knows another one
     if cached:
         reads = rng.choice((["pull", "--all", "--folder", "pulled"], ["pull", "--all"], ["verify"], ["list"]))
-        # The index alone is listed, and of lenses that lie in the folder already nothing is taken from the cache;
+        # `list` shows only the index, and `pull` takes nothing from the cache for lenses already in the folder;
         # licences are not pulled.
         changed = changed and (reads[0] == "verify" or ("--folder" in reads and not title.startswith("LICENSE")))
         return command(f"{title}, in the cache", ["hub", *reads, "--repo_id", REPO], changed_byte=changed)

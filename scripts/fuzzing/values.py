@@ -1,4 +1,4 @@
-"""Values that nobody asked for, and edits of trees of JSON or YAML that put them anywhere."""
+"""Unexpected values, and edits that put them anywhere in a tree of JSON or YAML."""
 
 import copy
 import json
@@ -9,19 +9,19 @@ from typing import Any, NamedTuple
 
 
 class Raw(NamedTuple):
-    """Text that is written as it is where a value belongs."""
+    """Text that is written verbatim in place of a value."""
 
     text: str
 
 
 class Pairs(NamedTuple):
-    """A mapping as a list of its entries, so that a key may stand twice."""
+    """A mapping as a list of its entries, so that a key may be repeated."""
 
     items: list[tuple[str, Any]]
 
 
 ESCAPES = "\x1b]0;pwned\x07\x1b[31m\r\x9b2J"
-"""What would retitle and colour a terminal, hide the line before it, and clear the screen."""
+"""Control sequences that retitle and colour a terminal, overwrite a line and clear the screen."""
 
 TEXTS = (
     "", " ", "\n", "x" * 5000, "word " * 2000, ESCAPES, "\x00", "a\x00b", "../../../etc/passwd", "/dev/zero",
@@ -31,7 +31,7 @@ TEXTS = (
     "}", "a: b", "# c", "'", '"', "\\", "org/name", "a/b/c", "org/" + "n" * 300, "tiny", "demo", "float16", "cuda",
     "last", "best",
 )  # fmt: skip
-"""Strings: empty, long, with controls, of other meanings in YAML, numbers that are none, names and paths."""
+"""Strings: empty, long, with control characters, with a meaning in YAML, invalid numbers, names and paths."""
 
 NUMBERS = (
     0, 1, 2, 3, 7, -1, -2, 100, 10**6, 2**31, 2**63, 2**64 - 1, 2**64, -(2**63) - 1, 10**400, -(10**400),
@@ -54,12 +54,12 @@ WHOLES: tuple[Any, ...] = (
 
 
 def odd_text(rng: Random) -> str:
-    """A string that nobody asked for."""
+    """A random unexpected string."""
     return rng.choice(TEXTS)
 
 
 def odd_value(rng: Random) -> Any:
-    """A value that nobody asked for."""
+    """A random unexpected value."""
     return copy.deepcopy(rng.choice(rng.choice((TEXTS, NUMBERS, WHOLES))))
 
 
@@ -70,7 +70,7 @@ def shown(value: Any) -> str:
 
 
 def to_json(value: Any) -> str:
-    """JSON, with `Raw` and `Pairs` as they stand, and NaN and Infinity as Python writes them."""
+    """JSON, with `Raw` and `Pairs` verbatim, and NaN and Infinity as Python writes them."""
     if isinstance(value, Raw):
         return value.text
     if isinstance(value, dict):
@@ -85,12 +85,12 @@ def to_json(value: Any) -> str:
 
 
 def hex_free(number: int) -> str:
-    """Decimal digits, however many."""
+    """Decimal digits of any length."""
     return str(number)
 
 
 def to_yaml(value: Any) -> str:
-    """YAML in flow style, which is JSON but for NaN and infinity."""
+    """YAML in flow style, which is JSON except for NaN and infinity."""
     return to_json(value).replace("-Infinity", "-.inf").replace("Infinity", ".inf").replace("NaN", ".nan")
 
 
@@ -98,7 +98,7 @@ Path_ = tuple[Any, ...]
 
 
 def places(tree: Any, path: Path_ = ()) -> Iterator[Path_]:
-    """The way to every value of a tree, the root's first."""
+    """Paths to all values of a tree, the root first."""
     yield path
     items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
     for key, item in items:
@@ -106,7 +106,7 @@ def places(tree: Any, path: Path_ = ()) -> Iterator[Path_]:
 
 
 def at(tree: Any, path: Path_) -> Any:
-    """The value at a place."""
+    """The value at a path."""
     for key in path:
         tree = tree[key]
     return tree
@@ -125,7 +125,7 @@ def _replace(rng: Random, tree: Any, path: Path_) -> tuple[Any, str]:
 
 
 def _neighbour(rng: Random, tree: Any, path: Path_) -> tuple[Any, str]:
-    """A value of the same type: nearly right is read further than absurd."""
+    """A value of the same type, as plausible values get further than absurd ones."""
     old = at(tree, path)
     value: Any
     if isinstance(old, bool):
@@ -200,10 +200,10 @@ EDITS: tuple[Callable[[Random, Any, Path_], tuple[Any, str]], ...] = (
 
 
 def edited(rng: Random, tree: Any, most_edits: int = 1) -> tuple[Any, str]:
-    """A copy of a tree with a few edits, and what they are; the tree may then hold `Raw` and `Pairs`."""
+    """A copy of a tree with a few edits, and their description; the copy may contain `Raw` and `Pairs`."""
     tree, done = copy.deepcopy(tree), []
     for _ in range(rng.randint(1, most_edits)):
-        # By depth first: a vocabulary of thousands must not hide the ten keys above it.
+        # Chosen by depth first, so that a vocabulary of thousands does not hide the ten keys above it.
         by_depth: dict[int, list[Path_]] = {}
         for path in places(tree):
             by_depth.setdefault(len(path), []).append(path)

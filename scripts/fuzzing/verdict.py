@@ -1,4 +1,4 @@
-"""What is promised of any input: our own exit status, one clear sentence, nothing raw, hung, half-written or lost."""
+"""Promises for any input: our own exit status, one clear sentence, and nothing raw, hung, half-written or lost."""
 
 import os
 import re
@@ -10,9 +10,9 @@ from typing import NamedTuple
 from fuzzing.child import Outcome
 
 STATUSES = (0, 1, 2, 3)
-"""Done, failed, refused, not accepted by the gates."""
+"""Exit statuses: success, failure, bad input, failed gate."""
 MOST_CHARACTERS = 600
-"""Longest last line on standard error."""
+"""Maximum length of the last line on standard error."""
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 NO_MEMORY = re.compile(r"MemoryError|bad_alloc|can't allocate memory|Cannot allocate memory")
 LEFTOVERS = re.compile(r"\..*\.(?:partial|new|old)|.*\.partial")
@@ -42,14 +42,14 @@ class Fault(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """A folder at one moment: every entry with its type and what it holds, and the empty folders."""
+    """Snapshot of a folder: every entry with its type and contents, and the empty folders."""
 
     entries: dict[str, tuple[int, bytes | str]]
     empty: frozenset[str]
 
 
 def snapshot(folder: Path) -> Snapshot:
-    """What lies in a folder, links not followed."""
+    """Take a snapshot of a folder without following links."""
     entries: dict[str, tuple[int, bytes | str]] = {}
     empty = set()
     for place, folders, files in os.walk(folder):
@@ -72,14 +72,14 @@ def _content(path: Path) -> tuple[int, bytes | str]:
 
 
 def faults(outcome: Outcome, before: Snapshot, after: Snapshot, *, changed_byte: bool, by_command: bool) -> list[Fault]:
-    """Every promise that a case broke.
+    """All promises that a case broke.
 
     Args:
         outcome: How its process ended.
         before: Its folder before the command.
         after: Its folder after it.
-        changed_byte: A byte of a hashed file was changed, so that the command has to refuse.
-        by_command: It went through the command line, which promises how things are said.
+        changed_byte: A byte of a hashed file was changed, so the command must refuse.
+        by_command: It went through the command line, which makes promises on messages.
     """
     found = list(_ending(outcome))
     if changed_byte and outcome.status in (0, 3):
@@ -92,7 +92,7 @@ def faults(outcome: Outcome, before: Snapshot, after: Snapshot, *, changed_byte:
 
 
 def _ending(outcome: Outcome) -> Iterator[Fault]:
-    """The gravest alone: what follows a hang or a signal says nothing new."""
+    """Keep only the most serious fault, as those after a hang or a signal add nothing."""
     both = outcome.out + outcome.err
     if outcome.timed_out:
         yield Fault("hang", f"{outcome.seconds:.0f} s, {outcome.cpu_seconds:.0f} s of CPU, {_last_line(outcome.err)}")
@@ -133,7 +133,7 @@ def _left(outcome: Outcome, before: Snapshot, after: Snapshot) -> Iterator[Fault
         return
     if outcome.status == 2 and (folders := sorted(after.empty & made)):
         yield Fault("leftover", f"empty folder {folders[0]}")
-    # Under the logs a new sweep makes an earlier one step aside, before anything can go wrong.
+    # In the log folder a new sweep renames an earlier one before anything can fail.
     lost = sorted(
         path for path, facts in before.entries.items()
         if after.entries.get(path) != facts and not path.startswith(("lightning_logs/sweeps", "home", "cache"))
@@ -148,7 +148,7 @@ def _last_line(text: str) -> str:
 
 
 def _traceback(text: str) -> str:
-    """The exception and the innermost line of ours."""
+    """The exception and the innermost line in our code."""
     lines = text.splitlines()
     raised = [line for line in lines if re.match(r"[A-Za-z_][\w.]*(?:: |:?$)", line) or "unforeseen" in line]
     places = re.findall(r'File "[^"]*/(logos_pl/[^"]+)", line (\d+)', text)

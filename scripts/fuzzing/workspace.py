@@ -1,4 +1,4 @@
-"""A folder with one whole and good thing of every kind that logos-pl reads, made once and copied for each case."""
+"""A folder with a valid example of everything that logos-pl reads, made once and copied for each case."""
 
 import json
 import os
@@ -29,7 +29,7 @@ COMMANDS = ("fit", "prism", "validate", "test", "predict", "selftest")
 HUB_COMMANDS = ("push", "pull", "index", "verify", "list")
 REPO, COMMIT = "me/lenses", "ab" * 20
 MODELS = ("tiny", "gpt", "gemma", "halves", "pickled")
-"""Model folders: what all else was made with, two other families, weights in two files, weights in torch's format."""
+"""Model folders: the model used for the rest, two other families, sharded weights, weights in torch's format."""
 
 RUN = {
     "model": {"model_id": "tiny", "rank": 4, "lr": 1e-3},
@@ -59,7 +59,7 @@ def make(root: Path) -> None:
     """Make everything in `root`, which is the working folder afterwards.
 
     Raises:
-        RuntimeError: A command failed on what is whole and good.
+        RuntimeError: A command failed on valid input.
     """
     root.mkdir(parents=True, exist_ok=True)
     os.chdir(root)
@@ -128,7 +128,7 @@ def _make_hub() -> None:
 
 
 def _options() -> dict[str, list[str]]:
-    """The options of every command, from its own help."""
+    """The options of every command, from its help."""
     found = {command: _listed([command]) for command in COMMANDS}
     return found | {f"hub {command}": _listed(["hub", command]) for command in HUB_COMMANDS}
 

@@ -66,7 +66,7 @@ def test_every_flipped_bit_is_refused(path: Path) -> None:
         data[place] ^= 1 << draw.randrange(8)
         path.write_bytes(data)
         for look in (check_checkpoint, read_checkpoint):
-            with pytest.raises(InputError, match=r"^best\.ckpt (was altered|is not a whole checkpoint)") as refusal:
+            with pytest.raises(InputError, match=r"^best\.ckpt (was altered|is not a complete checkpoint)") as refusal:
                 look(path)
             assert "\n" not in str(refusal.value)
 
@@ -74,13 +74,13 @@ def test_every_flipped_bit_is_refused(path: Path) -> None:
 @pytest.mark.parametrize("cut", [1, 64, 80, 100, 500])
 def test_a_checkpoint_that_was_cut_off_or_has_no_checksum_is_refused(path: Path, cut: int) -> None:
     path.write_bytes(path.read_bytes()[:-cut])
-    with pytest.raises(InputError, match=r"^best\.ckpt (was altered|is not a whole checkpoint)"):
+    with pytest.raises(InputError, match=r"^best\.ckpt (was altered|is not a complete checkpoint)"):
         check_checkpoint(path)
 
 
 def test_one_that_another_program_wrote_is_refused(path: Path) -> None:
     torch.save(make_checkpoint(), path)
-    with pytest.raises(InputError, match=r"best\.ckpt is not a whole checkpoint .* no checksum at its end"):
+    with pytest.raises(InputError, match=r"best\.ckpt is not a complete checkpoint .* no checksum at its end"):
         check_checkpoint(path)
 
 
@@ -105,14 +105,14 @@ def test_one_that_another_program_wrote_is_refused(path: Path) -> None:
         ({"global_step": True}, "has global_step of another kind"),
         ({"epoch": -1}, "has a negative step or epoch"),
         ({"loops": []}, "has loops of another kind"),
-        ({"state_dict": {1: torch.ones(1)}}, "something else than named tensors"),
-        ({"state_dict": {"U": 1.0}}, "something else than named tensors"),
+        ({"state_dict": {1: torch.ones(1)}}, "something other than named tensors"),
+        ({"state_dict": {"U": 1.0}}, "something other than named tensors"),
         ({"hyper_parameters": {"lr": 1.0}}, "has hyperparameters, which would replace the user's"),
         ({"lens_validation": {"norm": {"kl_to_final_bits": ["1.5"]}}}, "readings of another kind"),
         ({"lens_validation": {"norm": 1}}, "readings of another kind"),
         ({"lens_start": [1]}, "has lens_start of another kind"),
-        ({"lens_basis": {"left": torch.eye(2)}}, "lens_basis of something else than two tensors"),
-        ({"lens_basis": {"left": torch.eye(2), "right": 1.0}}, "lens_basis of something else than two tensors"),
+        ({"lens_basis": {"left": torch.eye(2)}}, "lens_basis with something other than two tensors"),
+        ({"lens_basis": {"left": torch.eye(2), "right": 1.0}}, "lens_basis with something other than two tensors"),
         ({"state_dict": {"U": torch.zeros(1).expand(10**6, 10**6)}}, "declares a tensor of shape"),
         ({"state_dict": {"U": torch.eye(2).to_sparse()}}, "only plain dense tensors"),
         ({"lens_start": {1, 2}}, "only plain dense tensors and values"),
@@ -122,7 +122,7 @@ def test_a_checkpoint_with_a_checksum_that_lacks_a_part_is_refused_by_its_name(
     path: Path, changes: dict[str, Any], problem: str
 ) -> None:
     path.write_bytes(checkpoint_bytes(make_checkpoint(**changes)))
-    with pytest.raises(InputError, match=rf"best\.ckpt is not a whole checkpoint of logos-pl: .*{re.escape(problem)}"):
+    with pytest.raises(InputError, match=rf"best\.ckpt is not a complete checkpoint .*{re.escape(problem)}"):
         check_checkpoint(path)
 
 

@@ -78,7 +78,7 @@ def test_the_basis_is_the_recorded_one_or_the_plain_one() -> None:
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_a_basis_of_another_width_is_refused(side: str) -> None:
     basis = make_basis() | {side: torch.eye(2)}
-    with pytest.raises(InputError, match="lens_basis does not have the width of its lens: give another checkpoint"):
+    with pytest.raises(InputError, match="lens_basis does not match the width of its lens: give another checkpoint"):
         tuned_in(checkpoint(lens_basis=basis))
 
 

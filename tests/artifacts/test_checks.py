@@ -84,7 +84,7 @@ def test_a_file_has_its_own_bound_or_that_of_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["provenance.json", "provenance.json.sha256"])
 def test_a_provenance_cannot_vouch_for_itself(tmp_path: Path, name: str) -> None:
     recorded = files_in(tmp_path, **{name: b"{}"})
-    with pytest.raises(InputError, match=f"names '{name}', which is not a file of a lens"):
+    with pytest.raises(InputError, match=f"lists '{name}', which is not a file of a lens"):
         read_verified(tmp_path, recorded, set(), {name}, {})
 
 

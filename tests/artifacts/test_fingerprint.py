@@ -208,5 +208,5 @@ def test_a_model_whose_numbers_overflow_gets_no_fingerprint_and_passes_none() ->
 )
 def test_a_fingerprint_of_another_shape_is_refused(changes: dict[str, Any]) -> None:
     lm = make_lm()
-    with pytest.raises(InputError, match="fingerprint is of a model with"):
+    with pytest.raises(InputError, match="fingerprint is from a model with"):
         check(dataclasses.replace(mark(lm), **changes), lm)

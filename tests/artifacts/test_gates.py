@@ -54,7 +54,7 @@ def test_files_figures_verdict_and_card_lie_beside_an_untouched_lens(lens: tuple
     assert "## Gates: passed" in card
     assert "0.457 [0.100, 0.900] bits (n = 7)" in card
     assert "The model has 4 blocks." in card
-    assert "Judged on 94 facts of `facts.yaml`" in card
+    assert "Evaluated on 94 facts of `facts.yaml`" in card
     assert "| perplexity without its last 2 blocks | – |" in card
     check_whole(folder)
 
@@ -71,10 +71,10 @@ def test_a_second_verdict_replaces_the_first(lens: tuple[Path, Provenance]) -> N
 
 def test_a_new_lens_has_no_verdict_of_the_old_one(lens: tuple[Path, Provenance]) -> None:
     record(lens)
-    judged = load_tuned_lens(lens[0])[1]
-    kept = save_tuned_lens(lens[0], make_translators(), judged, make_translators(rank=0)).earlier
-    assert kept is not None, "it was judged"
-    assert load_tuned_lens(kept)[1] == judged
+    evaluated = load_tuned_lens(lens[0])[1]
+    kept = save_tuned_lens(lens[0], make_translators(), evaluated, make_translators(rank=0)).earlier
+    assert kept is not None, "it was evaluated"
+    assert load_tuned_lens(kept)[1] == evaluated
 
     assert contents(lens[0]).keys() == {
         "weights.pt", "bias_only.pt", "README.md", "provenance.json", "provenance.json.sha256"
@@ -84,7 +84,7 @@ def test_a_new_lens_has_no_verdict_of_the_old_one(lens: tuple[Path, Provenance])
 
 @pytest.mark.parametrize("bias_only", [None, make_translators(rank=0)])
 @pytest.mark.parametrize("rank", [3, 4])
-def test_a_lens_that_took_the_judged_ones_place_gets_no_verdict(
+def test_a_lens_that_took_the_evaluated_ones_place_gets_no_verdict(
     rank: int, bias_only: Any, lens: tuple[Path, Provenance]
 ) -> None:
     if rank == 4 and bias_only is not None:

@@ -19,7 +19,7 @@ from tests.artifacts.verdicts import gate_files, gates_document, make_acceptance
 
 
 @pytest.fixture
-def judged(tmp_path: Path) -> Path:
+def evaluated(tmp_path: Path) -> Path:
     """A lens that has not passed its gates."""
     translators = make_translators()
     saved = save_tuned_lens(tmp_path / "tiny", translators, make_provenance(make_lm(), translators))
@@ -27,8 +27,8 @@ def judged(tmp_path: Path) -> Path:
     return tmp_path / "tiny"
 
 
-def test_a_verdict_is_read_back_as_it_was_recorded(judged: Path) -> None:
-    provenance = load_tuned_lens(judged)[1]
+def test_a_verdict_is_read_back_as_it_was_recorded(evaluated: Path) -> None:
+    provenance = load_tuned_lens(evaluated)[1]
     assert (provenance.acceptance, provenance.kpis) == (make_acceptance(passed=False), make_kpis())
 
 
@@ -43,24 +43,24 @@ def test_a_verdict_is_read_back_as_it_was_recorded(judged: Path) -> None:
             "disagree on the verdict of the gates",
         ),
         ({"acceptance": {"passed": True}}, "acceptance lacks the field calibration_only"),
-        ({"acceptance": asdict(make_acceptance(passed=False)) | {"passed": True}}, "verdict is not what its gates say"),
+        ({"acceptance": asdict(make_acceptance(passed=False)) | {"passed": True}}, "verdict contradicts its gates"),
     ],
 )
 def test_another_verdict_in_the_provenance_is_refused_though_all_hashes_fit(
-    judged: Path, changes: dict[str, Any], sentence: str
+    evaluated: Path, changes: dict[str, Any], sentence: str
 ) -> None:
-    reseal(judged, **changes)
+    reseal(evaluated, **changes)
     with pytest.raises(InputError, match=sentence):
-        load_tuned_lens(judged)
+        load_tuned_lens(evaluated)
 
 
-def test_a_verdict_without_its_file_is_refused(judged: Path) -> None:
-    recorded = json.loads((judged / "provenance.json").read_text())["sha256"]
+def test_a_verdict_without_its_file_is_refused(evaluated: Path) -> None:
+    recorded = json.loads((evaluated / "provenance.json").read_text())["sha256"]
     del recorded["gates.json"]
-    (judged / "gates.json").unlink()
-    reseal(judged, sha256=recorded)
-    with pytest.raises(InputError, match=r"has a verdict of the gates, and there is no gates\.json"):
-        load_tuned_lens(judged)
+    (evaluated / "gates.json").unlink()
+    reseal(evaluated, sha256=recorded)
+    with pytest.raises(InputError, match=r"has a verdict of the gates, but there is no gates\.json"):
+        load_tuned_lens(evaluated)
 
 
 def break_gate(document: Any) -> None:
@@ -85,11 +85,11 @@ NONSENSE: dict[str, tuple[Callable[[Any], Any], str]] = {
     "a gate less": (lambda d: d["acceptance"]["gates"].pop("D"), "lacks a gate"),
     "another gate": (lambda d: d["acceptance"]["gates"].update(E={}), "key is 'E'"),
     "no comparison": (lambda d: d["acceptance"]["gates"]["C"].update(checks=[]), "lacks a gate, or a comparison"),
-    "the verdict": (lambda d: d["acceptance"].update(passed=False), "the verdict is not what its gates say"),
-    "a gate's verdict": (break_gate, "the verdict is not what its gates say"),
-    "a comparison": (break_check, "gate B is not what its comparisons say"),
-    "another gate's comparison": (borrow_check, "gate B is not what its comparisons say"),
-    "an undecided comparison": (undecided_check, "gate B is not what its comparisons say"),
+    "the verdict": (lambda d: d["acceptance"].update(passed=False), "the verdict contradicts its gates"),
+    "a gate's verdict": (break_gate, "the verdict contradicts its gates"),
+    "a comparison": (break_check, "gate B contradicts its comparisons"),
+    "another gate's comparison": (borrow_check, "gate B contradicts its comparisons"),
+    "an undecided comparison": (undecided_check, "gate B contradicts its comparisons"),
     "passed is 1": (lambda d: d["acceptance"].update(passed=1), "passed is 1, but must be of type bool"),
     "a remark that is a number": (lambda d: d["acceptance"].update(remarks=[1]), r"remarks\[0\] is 1"),
     "another baseline": (lambda d: d["kpis"]["held_out_gain_bits"].update(best=None), "key is 'best'"),
@@ -103,17 +103,17 @@ NONSENSE: dict[str, tuple[Callable[[Any], Any], str]] = {
 
 
 @pytest.mark.parametrize("what", NONSENSE)
-def test_a_verdict_that_makes_no_sense_is_refused_and_never_recorded(judged: Path, what: str) -> None:
+def test_a_verdict_that_makes_no_sense_is_refused_and_never_recorded(evaluated: Path, what: str) -> None:
     change, sentence = NONSENSE[what]
     document = gates_document(passed=True)
     change(document)
-    data, before = json.dumps(document).encode(), contents(judged)
+    data, before = json.dumps(document).encode(), contents(evaluated)
     with pytest.raises(InputError, match=sentence) as refusal:
         verdict_of(data, "org/tiny", "c0ffee")
     assert "\n" not in str(refusal.value)
     with pytest.raises(InputError, match=sentence):
-        record_gates(judged, load_tuned_lens(judged)[1], gate_files() | {"gates.json": data})
-    assert contents(judged) == before
+        record_gates(evaluated, load_tuned_lens(evaluated)[1], gate_files() | {"gates.json": data})
+    assert contents(evaluated) == before
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"\xff", b"[" * 100_000, b'{"schema_version": 1, "schema_version": 1}'])

@@ -55,7 +55,7 @@ def test_another_head_under_the_same_name_and_commit_is_refused(artifact: Path) 
 
 def test_another_decoding_norm_is_refused_by_name(artifact: Path) -> None:
     load_prism(artifact, make_lm(), "final")
-    with pytest.raises(InputError, match="fitted with decoding_norm final, and the run asks for next"):
+    with pytest.raises(InputError, match="fitted with decoding_norm final, but the run uses next"):
         load_prism(artifact, make_lm(), "next")
 
 
@@ -89,7 +89,7 @@ def test_a_missing_file_and_a_missing_folder_are_refused(artifact: Path) -> None
 
 
 def test_a_map_that_is_not_what_the_provenance_says_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"whiten is torch\.float32 of shape \(16,\), and has to be .* \(16, 16\)"):
+    with pytest.raises(InputError, match=r"whiten is torch\.float32 of shape \(16,\), but must be .* \(16, 16\)"):
         save_prism(tmp_path / "tiny", make_map("diagonal"), prism_provenance())
     broken = make_map()._replace(rotation=torch.full((WIDTH, WIDTH), torch.nan))
     with pytest.raises(InputError, match=r"rotation is .* finite"):
@@ -123,5 +123,5 @@ def test_a_part_that_is_no_plain_tensor_is_refused_though_its_hash_fits(artifact
     parts = torch.load(artifact / "rotation.pt", weights_only=True)
     torch.save(parts | {"rotation": tensor}, artifact / "rotation.pt")
     reseal(artifact)
-    with pytest.raises(InputError, match=r"rotation\.pt is not a state dict of tensors alone"):
+    with pytest.raises(InputError, match=r"rotation\.pt is not a state dict of tensors only"):
         load_prism(artifact)

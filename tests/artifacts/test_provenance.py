@@ -64,8 +64,8 @@ def test_a_provenance_survives_json() -> None:
 
 
 def test_kpis_and_verdicts_may_be_added_later() -> None:
-    judged = dataclasses.replace(make_provenance(), kpis=make_kpis(), acceptance=make_acceptance(passed=True))
-    assert Provenance.from_json(judged.to_json()) == judged
+    evaluated = dataclasses.replace(make_provenance(), kpis=make_kpis(), acceptance=make_acceptance(passed=True))
+    assert Provenance.from_json(evaluated.to_json()) == evaluated
 
 
 @pytest.mark.parametrize("version", [0, 2, "1", None])

@@ -388,13 +388,13 @@ def test_a_link_that_leads_nowhere_is_no_artifact_and_no_destination(tmp_path: P
 
     with pytest.raises(InputError, match="There is no artifact at"):
         find_folder(folder)
-    with pytest.raises(InputError, match="link that leads nowhere"):
+    with pytest.raises(InputError, match="broken link"):
         check_destination(folder, {"a"})
 
 
 def test_a_place_within_another_artifact_is_no_destination(tmp_path: Path) -> None:
     replace_folder(tmp_path / "artifact", {"provenance.json": b"{}"})
-    with pytest.raises(InputError, match=r"would lie within the artifact in .*artifact: choose another folder"):
+    with pytest.raises(InputError, match=r"would be inside the artifact in .*artifact: choose another folder"):
         check_destination(tmp_path / "artifact" / "artifact", {"a"})
 
 

@@ -89,7 +89,7 @@ def test_keys_that_are_no_text_are_no_state_dict(key: Any) -> None:
 
 def test_many_tensors_over_one_storage_are_not_made_into_more_than_the_file_has() -> None:
     shared = torch.zeros(10_000)
-    with pytest.raises(InputError, match="bytes of tensors and has"):
+    with pytest.raises(InputError, match="bytes of tensors, but has"):
         load(saved({str(i): shared for i in range(100)}))
 
 
@@ -121,9 +121,9 @@ WHOLE = saved({"a": FOUR})
 UNFIT = {
     "nothing": (b"", "is not a file of torch.save"),
     "text": (b"not a zip", "is not a file of torch.save"),
-    "half": (WHOLE[: len(WHOLE) // 2], "is not whole"),
-    "something behind": (WHOLE + b"xx", "something after its end"),
-    "something before": (WHOLE[:4] + b"xx" + WHOLE, "has its directory in another place"),
+    "half": (WHOLE[: len(WHOLE) // 2], "is incomplete"),
+    "something behind": (WHOLE + b"xx", "data after its end"),
+    "something before": (WHOLE[:4] + b"xx" + WHOLE, "has its directory at another offset"),
     "compressed": (rebuilt(WHOLE, compression=zipfile.ZIP_DEFLATED), "compressed or encrypted"),
     "a bomb": (
         rebuilt(WHOLE, lambda name, part: bytes(10**7) if "/data/" in name else part, compression=zipfile.ZIP_DEFLATED),
@@ -131,7 +131,7 @@ UNFIT = {
     ),
     "too many parts": (rebuilt(WHOLE, extra=MAX_ENTRIES), "parts, where at most"),
     "far too many parts": (rebuilt(WHOLE, extra=8 * MAX_ENTRIES), "has a directory of .* bytes, where at most"),
-    "a size that is not its own": (declares(WHOLE, 2**31), "declares another size than it has"),
+    "a size that is not its own": (declares(WHOLE, 2**31), "whose declared size is wrong"),
     "a storage larger than its part": (rebuilt(WHOLE, larger_storage), None),
 }  # fmt: skip
 
@@ -147,7 +147,7 @@ def test_two_parts_of_one_name_are_refused() -> None:
     buffer = io.BytesIO(WHOLE)
     with zipfile.ZipFile(buffer, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
         archive.writestr(archive.namelist()[0], b"other")
-    with pytest.raises(InputError, match="two parts of one name"):
+    with pytest.raises(InputError, match="two parts of the same name"):
         load(buffer.getvalue())
 
 

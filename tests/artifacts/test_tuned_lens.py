@@ -281,7 +281,7 @@ def test_a_folder_of_somebody_elses_is_refused_before_and_at_saving(tmp_path: Pa
     assert (tmp_path / "thesis.tex").read_text() == "precious"
 
 
-def test_a_lens_may_replace_one_that_was_judged(artifact: Path, lm: FrozenLM) -> None:
+def test_a_lens_may_replace_one_that_was_evaluated(artifact: Path, lm: FrozenLM) -> None:
     (artifact / "gates.json").write_text("{}")
     translators = make_translators()
     save_tuned_lens(artifact, translators, make_provenance(lm, translators))

@@ -167,7 +167,7 @@ def test_another_unembedding_is_refused(lm: FrozenLM, folder: Path) -> None:
         ({"num_hidden_layers": 4}, r"trained for: 4 blocks of width 32, given: 3 blocks of width 32"),
         ({"d_model": 16}, r"trained for: 3 blocks of width 16"),
         ({"lens_type": "other"}, r"lens_type 'other', and only 'linear_tuned_lens' can be read"),
-        ({"bias": False}, r"0\.bias has shape \(32,\), and by config\.json it is None"),
+        ({"bias": False}, r"0\.bias has shape \(32,\), but config\.json requires None"),
     ],
 )
 def test_a_configuration_that_does_not_fit_is_refused(
@@ -183,7 +183,7 @@ def test_a_configuration_that_does_not_fit_is_refused(
     [
         ({"1.weight": None}, r"1\.weight has shape None, and by config\.json it is \(32, 32\)"),
         ({"1.weight": torch.zeros(D_MODEL, 8)}, r"1\.weight has shape \(32, 8\)"),
-        ({"3.bias": torch.zeros(D_MODEL)}, r"3\.bias has shape \(32,\), and by config\.json it is None"),
+        ({"3.bias": torch.zeros(D_MODEL)}, r"3\.bias has shape \(32,\), but config\.json requires None"),
         ({"0.bias": torch.full((D_MODEL,), torch.nan)}, r"0\.bias holds numbers that are NaN"),
         ({"0.bias": torch.zeros(D_MODEL, dtype=torch.int8)}, r"0\.bias is torch\.int8"),
     ],
@@ -202,7 +202,7 @@ def test_files_that_are_missing_or_broken_are_refused_and_nothing_is_unpickled(l
             return (pytest.fail, ("unpickled",))
 
     torch.save({"0.weight": Bomb()}, folder / "params.pt")
-    with pytest.raises(InputError, match=r"params\.pt is not a state dict of tensors alone"):
+    with pytest.raises(InputError, match=r"params\.pt is not a state dict of tensors only"):
         load_imported_lens(folder, lm)
     (folder / "config.json").write_text("{")
     with pytest.raises(InputError, match="not valid JSON"):
@@ -218,13 +218,13 @@ def test_files_that_are_missing_or_broken_are_refused_and_nothing_is_unpickled(l
 class FakeSpace(BaseHTTPRequestHandler):
     """Answers for the Space `org/lenses`, which has a lens for tiny/llama alone."""
 
-    asked: list[str] = []  # noqa: RUF012
+    requests: list[str] = []  # noqa: RUF012
 
     def do_HEAD(self) -> None:
         self._answer(body=False)
 
     def do_GET(self) -> None:
-        self.asked.append(self.path)
+        self.requests.append(self.path)
         self._answer(body=True)
 
     def _answer(self, body: bool) -> None:
@@ -263,8 +263,8 @@ def space(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[str]
         )
 
     monkeypatch.setattr(tuned_lens_format, "hf_hub_download", download)
-    FakeSpace.asked.clear()
-    yield FakeSpace.asked
+    FakeSpace.requests.clear()
+    yield FakeSpace.requests
     server.shutdown()
     server.server_close()
 
@@ -299,7 +299,7 @@ def test_what_is_no_plain_tensor_or_has_no_name_is_refused(
 ) -> None:
     params = torch.load(folder / "params.pt", weights_only=True)
     torch.save(params | changes, folder / "params.pt")
-    with pytest.raises(InputError, match=rf"params\.pt is not a state dict of tensors alone: it .*{problem}"):
+    with pytest.raises(InputError, match=rf"params\.pt is not a state dict of tensors only: it .*{problem}"):
         load_imported_lens(folder, lm)
 
 

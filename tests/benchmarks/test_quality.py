@@ -1,4 +1,4 @@
-"""What both sides are judged by: means that brute force gives too, over documents counted from the text."""
+"""What both sides are evaluated by: means that brute force gives too, over documents counted from the text."""
 
 import sys
 from pathlib import Path
@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from benchmarks import quality
-from benchmarks.judge import unseen_sequences
-from benchmarks.quality import HeldOut, documents_of, judge, quality_table, read_held_out, train_package
+from benchmarks.evaluation import unseen_sequences
+from benchmarks.quality import HeldOut, documents_of, evaluate, quality_table, read_held_out, train_package
 from logos_pl.data.training_text import TrainingText
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import NormLens
@@ -39,7 +39,7 @@ def test_every_rows_figure_is_the_mean_of_brute_force_and_the_last_is_the_mean_o
     lm: FrozenLM, held_out: HeldOut
 ) -> None:
     head = Head(lm.anatomy)
-    found = judge(lm, NormLens(head), held_out)
+    found = evaluate(lm, NormLens(head), held_out)
     log_p = torch.log_softmax(head.logits(head.normalise(held_out.h, range(1, 9))).double(), dim=-1)
     kl = (log_p[-1].exp() * (log_p[-1] - log_p[:-1])).sum(-1).mean(1) / torch.log(torch.tensor(2.0))
     estimates = [estimate for estimate, _, _ in found]
@@ -62,7 +62,7 @@ def test_the_packages_recipe_counts_its_tokens_and_lowers_the_divergence(
     run = train_package(lm, data, tokens=2 * 32 * 64 + 100)
     assert run.tokens == 2 * 32 * 64
     assert run.parameters == lm.num_blocks * (lm.d_model**2 + lm.d_model)
-    assert judge(lm, run.lens, held_out)[-1][0] < judge(lm, NormLens(Head(lm.anatomy)), held_out)[-1][0]
+    assert evaluate(lm, run.lens, held_out)[-1][0] < evaluate(lm, NormLens(Head(lm.anatomy)), held_out)[-1][0]
 
 
 def test_without_the_package_one_sentence_says_how_to_get_it(

@@ -1,4 +1,4 @@
-"""What lenses of different schedules are judged by: mean divergences that brute force gives too, on text of its own."""
+"""Schedules are compared by mean divergences that match brute force."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks import schedules
-from benchmarks.judge import PROMPT_TOKENS, Judge, unseen_sequences
+from benchmarks.evaluation import PROMPT_TOKENS, Evaluation, unseen_sequences
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import NormLens
 from logos_pl.lm.frozen import FrozenLM
@@ -20,25 +20,27 @@ def lm() -> FrozenLM:
 
 
 @pytest.fixture(scope="module")
-def judge(lm: FrozenLM) -> Judge:
-    return Judge(lm, unseen_sequences(TextSettings(dataset="demo", seq_len=64), "demo", 3))
+def evaluation(lm: FrozenLM) -> Evaluation:
+    return Evaluation(lm, unseen_sequences(TextSettings(dataset="demo", seq_len=64), "demo", 3))
 
 
-def test_the_mean_of_every_row_is_that_of_brute_force(lm: FrozenLM, judge: Judge) -> None:
+def test_the_mean_of_every_row_is_that_of_brute_force(lm: FrozenLM, evaluation: Evaluation) -> None:
     head = Head(lm.anatomy)
-    found = judge.kl_bits(NormLens(head))
-    for name, h in judge.residuals.items():
-        log_p = torch.log_softmax(head.logits(head.normalise(h, judge.rows)).double(), dim=-1)
+    found = evaluation.kl_bits(NormLens(head))
+    for name, h in evaluation.residuals.items():
+        log_p = torch.log_softmax(head.logits(head.normalise(h, evaluation.rows)).double(), dim=-1)
         kl = (log_p[-1].exp() * (log_p[-1] - log_p[:-1])).sum(-1).mean(1) / torch.log(torch.tensor(2.0))
         assert found[name] == pytest.approx(kl.tolist(), abs=1e-4)
 
 
-def test_prompts_are_openings_of_single_documents_read_at_their_last_token(lm: FrozenLM, judge: Judge) -> None:
+def test_prompts_are_openings_of_single_documents_read_at_their_last_token(
+    lm: FrozenLM, evaluation: Evaluation
+) -> None:
     assert lm.tokenizer is not None
     bos = lm.tokenizer.bos_token_id
     packed = torch.tensor([[5, 6, bos, *range(10, 50), bos, *range(10, 31)]])
     lengths = []
-    for ids, at in judge._prompts(packed):
+    for ids, at in evaluation._prompts(packed):
         assert ids.shape[1] in range(PROMPT_TOKENS[0], PROMPT_TOKENS[1] + 1)
         assert at.tolist() == [[ids.shape[1] - 1]] * len(ids)
         assert (ids == bos).sum() == len(ids)

@@ -52,7 +52,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def own_tokens(count: int) -> list[int]:
     batches = make_batches(PromptSetting(min_tokens=4, max_tokens=7), count, VOCAB)
-    return [len(asked.ids) for batch in batches for asked in batch.prompts]
+    return [len(tokenized.ids) for batch in batches for tokenized in batch.prompts]
 
 
 def test_a_run_from_end_to_end_counts_what_it_did(
@@ -120,7 +120,7 @@ def test_few_prompts_are_the_first_of_many_and_batches_are_a_sweeps_own() -> Non
     setting = PromptSetting()
     few, many = ([a for batch in make_batches(setting, n, 100) for a in batch.prompts] for n in (8, 256))
     assert many[:8] == few
-    assert {len(asked.ids) for asked in many} == set(range(16, 31))
+    assert {len(tokenized.ids) for tokenized in many} == set(range(16, 31))
     batches = make_batches(setting, 256, 100)
     assert len(batches) > 1
     assert all(batch.input_ids.numel() <= TOKENS_PER_BATCH for batch in batches)
@@ -137,7 +137,7 @@ def test_the_tuned_lens_of_the_benchmark_reads_something_else_than_the_norm_lens
 
     write(records([reading]), reader.lenses, tmp_path)
     for lens in reader.lenses:
-        tokens = sum(len(asked.ids) for asked in batch.prompts)
+        tokens = sum(len(tokenized.ids) for tokenized in batch.prompts)
         assert len(list(read_records(tmp_path / f"records-{lens}.csv"))) == ROWS * tokens
         assert len(list(read_records(tmp_path / f"pure-next-token-{lens}.csv"))) == ROWS * 2
 

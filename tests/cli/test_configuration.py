@@ -49,10 +49,10 @@ def settled(folder: Path) -> Callable[..., Any]:
         if isinstance(command, Predict):
             command.destination, command.one_of_several = SweepDestination(), True
 
-    def settle(*arguments: str, command: str = "fit") -> Any:
+    def resolve(*arguments: str, command: str = "fit") -> Any:
         return LogosCLI(KINDS[command], ["--config=demo.yaml", *arguments], configure).config
 
-    return settle
+    return resolve
 
 
 @pytest.fixture

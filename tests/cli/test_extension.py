@@ -54,7 +54,7 @@ class CountModule(LensModule):
     def predict_step(self, batch: PromptBatch, batch_idx: int) -> int:
         """Count a batch."""
         assert self.frozen.num_blocks == 4, "the model is there"
-        here = sum(len(asked.ids) for asked in batch.prompts if len(asked.ids) >= self.least)
+        here = sum(len(tokenized.ids) for tokenized in batch.prompts if len(tokenized.ids) >= self.least)
         self.tokens += here
         return here
 

@@ -228,6 +228,6 @@ def test_what_lightning_meets_in_a_checkpoint_before_the_first_step_is_said_of_t
     command.resuming, command.checkpoint_io = Resuming(), AtomicCheckpointIO()
     command.resuming.done, command.checkpoint_io.has_loaded = begun, has_loaded
     trainer: Any = SimpleNamespace(fit=fit)
-    said_so = "last.ckpt holds a part" if said else str(error)
+    said_so = "last.ckpt has an invalid part" if said else str(error)
     with pytest.raises(InputError if said else type(error), match=re.escape(said_so)):
         command.run(trainer, LightningModule(), LightningDataModule())

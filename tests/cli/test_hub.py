@@ -68,9 +68,7 @@ def test_what_is_pushed_can_be_listed_pulled_and_verified(
 ) -> None:
     lines = said(capsys, "push", "--repo_id", REPO, "--tag", TAG)
     commit = hub.repos[f"datasets/{REPO}"].commits[-1].oid
-    assert lines[0] == (
-        "note: org/small has no licence file, and `apache-2.0` is what it states: nothing else is recorded."
-    )
+    assert lines[0] == ("note: org/small has no licence file, and states `apache-2.0`: nothing else is recorded.")
     assert f"release {TAG} of {REPO}:" in lines
     assert any(line.startswith(f"  tuned_lenses/{TINY}/weights.pt  (") for line in lines)
     assert lines[-1] == f"published: {REPO} at {TAG} (commit {commit})"
@@ -78,7 +76,7 @@ def test_what_is_pushed_can_be_listed_pulled_and_verified(
     header, small, tiny, where = said(capsys, "list", "--repo_id", REPO)
     assert header.split() == ["model", "version", "size", "gates", "model", "commit"]
     assert small.split()[:4] == [SMALL, "tuned", "lens", TAG]
-    assert tiny.split()[-3:-1] == ["not", "judged"]
+    assert tiny.split()[-3:-1] == ["not", "evaluated"]
     assert where == f"{REPO} at commit {commit}; releases: {TAG}"
 
     lines = said(capsys, "pull", "--repo_id", REPO, "--models", TINY, "--revision", TAG, "--folder", "mine")
@@ -132,10 +130,10 @@ def test_weights_that_fit_their_hashes_and_are_no_weights_are_refused(
     (folder / "weights.pt").write_bytes(b"not a state dict")
     reseal(folder)
     assert main(["index", str(root)]) == 2
-    assert "weights.pt is not a state dict of tensors alone" in capsys.readouterr().err
+    assert "weights.pt is not a state dict of tensors only" in capsys.readouterr().err
     reindex(root, TINY)
     assert main(["verify", str(root)]) == 2
-    assert "weights.pt is not a state dict of tensors alone" in capsys.readouterr().out
+    assert "weights.pt is not a state dict of tensors only" in capsys.readouterr().out
 
 
 def test_decoding_loads_the_model_of_the_index_and_its_failure_is_a_refusal(
@@ -189,7 +187,7 @@ def test_a_prism_is_decoded_too_and_may_lose_to_the_norm_lens_but_not_change_the
         (["verify", ".", "--revision", TAG], "--revision is for a repository on the Hub: leave it out for a folder."),
         (["verify", "nowhere"], "or make it with `logos-pl hub index`."),
         (["index", "nowhere"], "nowhere is not a folder: give one in the layout of the Hub."),
-        (["index", ".", "--tag", "newest"], "or v2026.01.31.1 for a second one that day."),
+        (["index", ".", "--tag", "newest"], "or v2026.01.31.1 for a second that day."),
         (["push", "--repo_id", REPO], "fit one, or give another --folder."),
         (["list", "--repo_id", "me/nothing"], "or log in with `hf auth login` if it is private."),
     ],

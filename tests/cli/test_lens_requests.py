@@ -31,7 +31,7 @@ def uses(requests: dict[str, LensRequest]) -> dict[str, str]:
 def toy() -> Iterator[LensKind]:
     """A kind without an option of its own, which sweeps and tests read."""
     kind = LensKind(
-        name="toy", label="toy lens", colour="tab:red", first_row=0, judged=True, find=lambda _: FoundLens(print)
+        name="toy", label="toy lens", colour="tab:red", first_row=0, evaluated=True, find=lambda _: FoundLens(print)
     )
     yield register(kind)
     unregister("toy")

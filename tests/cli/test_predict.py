@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from logos_pl.cli import predict
-from logos_pl.cli.predict import SeveralModelsAskedError, each_model, file_name, refuse_same_names
+from logos_pl.cli.predict import SeveralModelsError, each_model, file_name, refuse_same_names
 from logos_pl.data.prompt_data import PromptData
 from logos_pl.errors import InputError, InterruptedRunError, RunError
 from logos_pl.modules.lens_loader import LensLoader
@@ -32,7 +32,7 @@ class Settled(SweepDestination):
 
     settled: tuple[Any, ...] | None = None
 
-    def settle(self, *given: Any) -> None:
+    def resolve(self, *given: Any) -> None:
         self.settled = given
 
     def open(self) -> Any:
@@ -96,9 +96,9 @@ def test_more_than_one_process_is_refused(model: Path) -> None:
 
 def test_several_models_are_asked_for_as_runs_of_their_own() -> None:
     command = parsed("nowhere", "--models", "org/a", "./b", "demo")
-    with pytest.raises(SeveralModelsAskedError) as asked:
+    with pytest.raises(SeveralModelsError) as several:
         command.prepare()
-    assert asked.value.models == ["org/a", "./b", "demo"]
+    assert several.value.models == ["org/a", "./b", "demo"]
     assert command.destination.settled is None
 
 

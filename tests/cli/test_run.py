@@ -230,7 +230,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no patience": ({"early_stopping.patience": 0}, "--early_stopping.patience must be at least 1"),
     "learning backwards": ({"model.lr": -1}, "--model.lr must be above 0 (got -1.0)."),
     "a range from back to front": ({"data.position_range": "[0.9,0.5]"}, "--data.position_range is [0.9, 0.5]"),
-    "weights for a checkpoint": ({"ckpt_path": Path(__file__)}, "is not a whole checkpoint"),
+    "weights for a checkpoint": ({"ckpt_path": Path(__file__)}, "is not a complete checkpoint"),
     "more positions than there are": ({"data.positions_per_seq": 30}, "--data.positions_per_seq is 30"),
 }
 

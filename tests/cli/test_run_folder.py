@@ -70,7 +70,7 @@ def test_half_a_checkpoint_is_refused(tmp_path: Path) -> None:
     save(path)
     path.write_bytes(path.read_bytes()[:-100])
 
-    with pytest.raises(InputError, match="not a whole checkpoint"):
+    with pytest.raises(InputError, match="not a complete checkpoint"):
         find_checkpoint(tmp_path, "demo", "last")
 
 
@@ -78,7 +78,7 @@ def test_a_checkpoint_that_holds_code_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "evil.ckpt"
     torch.save({"path": Path("x"), "print": print}, path)
 
-    with pytest.raises(InputError, match="not a whole checkpoint"):
+    with pytest.raises(InputError, match="not a complete checkpoint"):
         find_checkpoint(tmp_path, "demo", str(path))
 
 

@@ -7,7 +7,7 @@ import torch
 from logos_pl.cli.entry import main
 from logos_pl.cli.selftest import Check, checks
 from logos_pl.data.prompt_types import Prompt
-from logos_pl.data.prompts import ask, batches
+from logos_pl.data.prompts import batches, tokenize_prompt
 from logos_pl.lenses.head import Head, RowNorms
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.sweeps.reader import PromptReader
@@ -22,7 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def checked(folder: Path, dtype: str = "float32") -> dict[str, Check]:
     lm = FrozenLM.load(str(folder), dtype=dtype)
     texts = ["sun moon river", "snow", "light dark song road hill sea leaf"]
-    (batch,) = batches([ask(lm.tokenizer, Prompt(text, "orig", text), None) for text in texts], 10_000)
+    (batch,) = batches([tokenize_prompt(lm.tokenizer, Prompt(text, "orig", text), None) for text in texts], 10_000)
     return {check.name: check for check in checks(lm, batch)}
 
 

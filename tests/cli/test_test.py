@@ -83,16 +83,16 @@ def test_a_missing_checkpoint_is_refused_before_anything_is_loaded(prepared: Any
 def test_the_verdict_decides_on_the_exit_status_after_the_test(prepared: Any, passed: bool) -> None:
     command, calls = prepared(), []
 
-    def judge() -> None:
-        calls.append("judged")
+    def evaluate() -> None:
+        calls.append("evaluated")
         if not passed:
             raise GatesNotPassedError("Gate A was not passed.")
 
-    command.gates = SimpleNamespace(raise_unless_passed=judge)
+    command.gates = SimpleNamespace(raise_unless_passed=evaluate)
     trainer: Any = SimpleNamespace(test=lambda module, **given: calls.append(given))
     if passed:
         command.run(trainer, "module", "text")
     else:
         with pytest.raises(GatesNotPassedError):
             command.run(trainer, "module", "text")
-    assert calls == [{"datamodule": "text", "verbose": False}, "judged"]
+    assert calls == [{"datamodule": "text", "verbose": False}, "evaluated"]

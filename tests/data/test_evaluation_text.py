@@ -51,7 +51,7 @@ def validation(rank: int | None = None, world_size: int = 3, **settings: Any) ->
 
 def names(made: TestText) -> list[str]:
     _, suite = made.test_dataloader()
-    return [asked.prompt.prompt_id for batch in suite for asked in batch.prompts]
+    return [tokenized.prompt.prompt_id for batch in suite for tokenized in batch.prompts]
 
 
 def test_the_packaged_suite_is_asked_as_it_stands_without_variants_and_controls() -> None:
@@ -60,9 +60,9 @@ def test_the_packaged_suite_is_asked_as_it_stands_without_variants_and_controls(
     assert names(made) == [fact["id"] for fact in facts]
     assert len(facts) >= 60
     assert len({fact["relation"] for fact in facts}) >= 6
-    assert [asked.prompt.text for asked in made.asked] == [fact["prompt"] for fact in facts]
-    assert {asked.prompt.variant for asked in made.asked} == {"orig"}
-    assert {asked.gold.status for asked in made.asked} == {"resolved"}
+    assert [tokenized.prompt.text for tokenized in made.prompts] == [fact["prompt"] for fact in facts]
+    assert {tokenized.prompt.variant for tokenized in made.prompts} == {"orig"}
+    assert {tokenized.answer_tokens.status for tokenized in made.prompts} == {"resolved"}
 
 
 def test_processes_share_the_suite_and_the_text_and_nobody_reads_twice() -> None:
@@ -137,7 +137,7 @@ def test_the_whole_suite_is_asked_in_every_process_and_its_remarks_come_from_the
     path.write_text("facts:\n- {id: one, prompt: <s> a cat, answer: sat}\n- {id: two, prompt: a dog, answer: ran}\n")
     second, first = module(rank=1, suite=str(path)), module(rank=2, suite=str(path))
     assert len(recwarn) == 0
-    assert len(second.asked) == len(first.asked) == 2
+    assert len(second.prompts) == len(first.prompts) == 2
     module(rank=0, suite=str(path))
     assert [str(warning.message).split(":")[0] for warning in recwarn] == ["demo"]
 

@@ -30,29 +30,29 @@ def test_a_token_that_the_model_lacks_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TextRefusedError):
         model._replace(num_ids=3).encoder()("sun")
     with pytest.raises(InputError, match="prompt 'p'"):
-        model._replace(num_ids=3).ask([Prompt("p", "orig", "sun")])
+        model._replace(num_ids=3).tokenize([Prompt("p", "orig", "sun")])
 
 
 def test_prompts_become_the_models_tokens_in_their_order(tokenizer: PreTrainedTokenizerFast) -> None:
     model = ModelTokenizer("bytes", tokenizer, len(tokenizer), None)
-    asked = model.ask([Prompt("p", "orig", "ab"), Prompt("q", "orig", "a", "b")])
-    assert [prompt.prompt.prompt_id for prompt in asked] == ["p", "q"]
-    assert [list(prompt.ids) for prompt in asked] == [tokenizer(text).input_ids for text in ("ab", "a")]
-    assert asked[1].gold.ids == tuple(tokenizer(" b").input_ids[1:])
+    tokenized = model.tokenize([Prompt("p", "orig", "ab"), Prompt("q", "orig", "a", "b")])
+    assert [prompt.prompt.prompt_id for prompt in tokenized] == ["p", "q"]
+    assert [list(prompt.ids) for prompt in tokenized] == [tokenizer(text).input_ids for text in ("ab", "a")]
+    assert tokenized[1].answer_tokens.ids == tuple(tokenizer(" b").input_ids[1:])
 
 
 def test_a_prompt_fits_into_the_context_with_its_answer(tokenizer: PreTrainedTokenizerFast) -> None:
     """A BOS, four letters and the blank before the answer, whose last token nothing follows."""
     prompt = Prompt("p", "orig", "abcd", "x")
-    assert len(ModelTokenizer("bytes", tokenizer, len(tokenizer), 6).ask([prompt])) == 1
+    assert len(ModelTokenizer("bytes", tokenizer, len(tokenizer), 6).tokenize([prompt])) == 1
     with pytest.raises(InputError, match=r"prompt 'p' has 6 tokens, its answer's included, and the model takes 5"):
-        ModelTokenizer("bytes", tokenizer, len(tokenizer), 5).ask([prompt])
+        ModelTokenizer("bytes", tokenizer, len(tokenizer), 5).tokenize([prompt])
 
 
 def test_remarks_name_the_model_and_come_only_from_the_process_that_speaks(tokenizer: PreTrainedTokenizerFast) -> None:
     model, doubled = ModelTokenizer("bytes", tokenizer, len(tokenizer), None), [Prompt("p", "orig", "<s>ab")]
     with pytest.warns(UserWarning, match="bytes: prompt 'p' brings its own BOS"):
-        spoken = model.ask(doubled)
+        spoken = model.tokenize(doubled)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert model.ask(doubled, speaks=False) == spoken
+        assert model.tokenize(doubled, speaks=False) == spoken

@@ -22,15 +22,19 @@ def reading(rank: int | None = None, **options: Any) -> PromptData:
 
 
 def texts(data: PromptData) -> list[str]:
-    return [asked.prompt.text for batch in data.predict_dataloader() for asked in batch.prompts]
+    return [tokenized.prompt.text for batch in data.predict_dataloader() for tokenized in batch.prompts]
 
 
 def test_a_prediction_reads_its_own_prompt() -> None:
     data = reading(prompt="a cat")
-    assert texts(data) == [asked.prompt.text for asked in data.asked] == ["a cat"]
-    (asked,) = data.asked
-    assert (asked.prompt.prompt_id, asked.prompt.variant, asked.gold.status) == ("prompt", "orig", "none")
-    assert reading(prompt="a cat", answer="sat").asked[0].prompt.answer == "sat"
+    assert texts(data) == [tokenized.prompt.text for tokenized in data.prompts] == ["a cat"]
+    (tokenized,) = data.prompts
+    assert (tokenized.prompt.prompt_id, tokenized.prompt.variant, tokenized.answer_tokens.status) == (
+        "prompt",
+        "orig",
+        "none",
+    )
+    assert reading(prompt="a cat", answer="sat").prompts[0].prompt.answer == "sat"
 
 
 def test_a_prompt_of_ones_own_takes_the_place_of_the_file(tmp_path: Path) -> None:
@@ -45,7 +49,7 @@ def test_the_packaged_probe_is_read_with_variants_and_controls_unless_told_other
         wanted += [fact["control"]["prompt"]] if "control" in fact else []
     assert texts(data) == wanted
     assert data.num_prompts == len(wanted) >= 3
-    assert {asked.prompt.variant for asked in data.asked} == {"orig", "no_filler"}
+    assert {tokenized.prompt.variant for tokenized in data.prompts} == {"orig", "no_filler"}
 
 
 def test_the_packaged_facts_go_by_their_name_and_a_file_by_its_path() -> None:
@@ -78,4 +82,4 @@ def test_remarks_on_prompts_come_from_the_first_process_or_from_the_only_one(
 def test_prompts_are_read_with_the_tokenizer_of_the_model_that_is_named(tmp_path: Path) -> None:
     data = PromptData(PromptSettings(prompt="sun moon"), str(make_model(tmp_path / "tiny-llama")))
     data.setup("predict")
-    assert data.asked[0].ids == (0, 3, 4)
+    assert data.prompts[0].ids == (0, 3, 4)

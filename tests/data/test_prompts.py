@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from logos_pl.data.prompt_types import AnswerTokens, Prompt
-from logos_pl.data.prompts import TokenizedPrompt, ask, batches, remarks
+from logos_pl.data.prompts import TokenizedPrompt, batches, remarks, tokenize_prompt
 from logos_pl.errors import InputError
 from logos_pl.lm.tokenizer import load_tokenizer
 from tests.data.test_tokenizing import with_prefix
@@ -25,7 +25,7 @@ def tokenizer() -> PreTrainedTokenizerBase:
 
 def aligned(tokenizer: PreTrainedTokenizerBase, text: str, answer: str) -> AnswerTokens:
     """Where the answer stands after a prompt."""
-    return ask(tokenizer, Prompt("x", "orig", text, answer), None).gold
+    return tokenize_prompt(tokenizer, Prompt("x", "orig", text, answer), None).answer_tokens
 
 
 def characters(alphabet: str, merges: list[tuple[str, str]]) -> PreTrainedTokenizerFast:
@@ -38,14 +38,14 @@ def characters(alphabet: str, merges: list[tuple[str, str]]) -> PreTrainedTokeni
 
 
 def test_the_model_sees_the_tokenizers_own_special_tokens(tokenizer: PreTrainedTokenizerBase) -> None:
-    asked = ask(tokenizer, Prompt("pos", "orig", CAPITAL), 512)
+    tokenized = tokenize_prompt(tokenizer, Prompt("pos", "orig", CAPITAL), 512)
 
-    assert list(asked.ids) == tokenizer(CAPITAL)["input_ids"]
-    assert asked.ids[0] == tokenizer.bos_token_id
-    assert asked.tokens[0] == "<s>"
-    assert "".join(asked.tokens[1:]) == CAPITAL
-    assert asked.gold == asked.contrast == AnswerTokens("none")
-    assert asked.input_ids == asked.ids
+    assert list(tokenized.ids) == tokenizer(CAPITAL)["input_ids"]
+    assert tokenized.ids[0] == tokenizer.bos_token_id
+    assert tokenized.tokens[0] == "<s>"
+    assert "".join(tokenized.tokens[1:]) == CAPITAL
+    assert tokenized.answer_tokens == tokenized.contrast == AnswerTokens("none")
+    assert tokenized.input_ids == tokenized.ids
 
 
 @pytest.mark.parametrize("begin", [True, False])
@@ -53,54 +53,54 @@ def test_the_model_sees_the_tokenizers_own_special_tokens(tokenizer: PreTrainedT
 def test_an_answer_after_a_space_is_found_by_every_kind_of_tokenizer(kind: str, begin: bool) -> None:
     tokenizer = toy_tokenizer(kind, begin=begin)
 
-    asked = ask(tokenizer, Prompt("pos", "orig", CAPITAL, "Berlin"), None)
+    tokenized = tokenize_prompt(tokenizer, Prompt("pos", "orig", CAPITAL, "Berlin"), None)
 
-    assert (asked.gold.status, asked.gold.form) == ("resolved", "with_space")
-    assert "".join(asked.gold.pieces) == " Berlin"
-    assert list(asked.ids + asked.gold.ids) == tokenizer(f"{CAPITAL} Berlin")["input_ids"]
-    assert (asked.ids[0] == tokenizer.bos_token_id) == begin
+    assert (tokenized.answer_tokens.status, tokenized.answer_tokens.form) == ("resolved", "with_space")
+    assert "".join(tokenized.answer_tokens.pieces) == " Berlin"
+    assert list(tokenized.ids + tokenized.answer_tokens.ids) == tokenizer(f"{CAPITAL} Berlin")["input_ids"]
+    assert (tokenized.ids[0] == tokenizer.bos_token_id) == begin
 
 
 @pytest.mark.parametrize("answer", ["Berlin", " Berlin", "Berlin\n"])
 def test_white_space_around_an_answer_does_not_matter(answer: str, tokenizer: PreTrainedTokenizerBase) -> None:
-    gold = aligned(tokenizer, CAPITAL, answer)
+    answer_tokens = aligned(tokenizer, CAPITAL, answer)
 
-    assert gold == aligned(tokenizer, CAPITAL, "Berlin")
-    assert tokenizer.decode(list(gold.ids)) == " Berlin"
-    assert gold.first_id == gold.ids[0]
+    assert answer_tokens == aligned(tokenizer, CAPITAL, "Berlin")
+    assert tokenizer.decode(list(answer_tokens.ids)) == " Berlin"
+    assert answer_tokens.first_id == answer_tokens.ids[0]
 
 
 def test_all_tokens_of_a_long_answer_are_kept_and_the_model_reads_all_but_the_last(
     tokenizer: PreTrainedTokenizerBase,
 ) -> None:
-    asked = ask(tokenizer, Prompt("x", "orig", "The capital of Argentina is", "Buenos Aires"), None)
+    tokenized = tokenize_prompt(tokenizer, Prompt("x", "orig", "The capital of Argentina is", "Buenos Aires"), None)
 
-    assert len(asked.gold.ids) > 1
-    assert "".join(asked.gold.pieces) == " Buenos Aires"
-    assert asked.input_ids == asked.ids + asked.gold.ids[:-1]
+    assert len(tokenized.answer_tokens.ids) > 1
+    assert "".join(tokenized.answer_tokens.pieces) == " Buenos Aires"
+    assert tokenized.input_ids == tokenized.ids + tokenized.answer_tokens.ids[:-1]
 
 
 def test_an_answer_whose_space_merges_with_the_prompt_is_taken_without_a_space() -> None:
-    gold = aligned(characters("_A:B", [(":", "_")]), "A:", "B")
+    answer_tokens = aligned(characters("_A:B", [(":", "_")]), "A:", "B")
 
-    assert gold == AnswerTokens("resolved", "no_space", (3,), ("B",))
+    assert answer_tokens == AnswerTokens("resolved", "no_space", (3,), ("B",))
 
 
 def test_the_form_with_a_space_wins_where_both_extend_the_prompt() -> None:
-    gold = aligned(characters("_A:B", []), "A:", "B")
+    answer_tokens = aligned(characters("_A:B", []), "A:", "B")
 
-    assert gold == AnswerTokens("resolved", "with_space", (0, 3), ("_", "B"))
+    assert answer_tokens == AnswerTokens("resolved", "with_space", (0, 3), ("_", "B"))
 
 
 def test_an_answer_that_merges_is_unresolved() -> None:
     # "A " and " B" make one token of two spaces; "A " and "B" make one of the space and the letter.
     tokenizer = characters("_A:B", [("_", "_"), ("_", "B")])
 
-    asked = ask(tokenizer, Prompt("x", "orig", "A ", "B"), None)
+    tokenized = tokenize_prompt(tokenizer, Prompt("x", "orig", "A ", "B"), None)
 
-    assert asked.gold == AnswerTokens("unresolved")
-    assert asked.gold.first_id is None
-    assert asked.input_ids == asked.ids == (1, 0)
+    assert tokenized.answer_tokens == AnswerTokens("unresolved")
+    assert tokenized.answer_tokens.first_id is None
+    assert tokenized.input_ids == tokenized.ids == (1, 0)
 
 
 @pytest.mark.parametrize("kind", ["word_level", "word_piece"])
@@ -119,30 +119,30 @@ def test_an_answer_without_tokens_is_unresolved() -> None:
 def test_a_contrast_is_aligned_like_an_answer(tokenizer: PreTrainedTokenizerBase) -> None:
     prompt = Prompt("ctl", "orig", "The capital of France is called", "Paris", "Berlin")
 
-    asked = ask(tokenizer, prompt, None)
+    tokenized = tokenize_prompt(tokenizer, prompt, None)
 
-    assert asked.contrast == aligned(tokenizer, prompt.text, "Berlin")
-    assert asked.gold == aligned(tokenizer, prompt.text, "Paris") != asked.contrast
+    assert tokenized.contrast == aligned(tokenizer, prompt.text, "Berlin")
+    assert tokenized.answer_tokens == aligned(tokenizer, prompt.text, "Paris") != tokenized.contrast
 
 
 def test_a_special_token_after_the_prompt_is_refused() -> None:
     with pytest.raises(InputError, match=r"prompt 'pos' cannot be continued: .* ends every text .* '</s>'"):
-        ask(toy_tokenizer("byte_level", end=True), Prompt("pos", "orig", CAPITAL), None)
+        tokenize_prompt(toy_tokenizer("byte_level", end=True), Prompt("pos", "orig", CAPITAL), None)
 
 
 def test_a_special_token_written_into_the_prompt_stays(tokenizer: PreTrainedTokenizerBase) -> None:
-    asked = ask(tokenizer, Prompt("pos", "orig", f"{CAPITAL}<s>"), None)
+    tokenized = tokenize_prompt(tokenizer, Prompt("pos", "orig", f"{CAPITAL}<s>"), None)
 
-    assert asked.ids[-1] == tokenizer.bos_token_id
+    assert tokenized.ids[-1] == tokenizer.bos_token_id
 
 
 def test_a_prompt_with_its_answer_may_fill_the_context_and_no_more(tokenizer: PreTrainedTokenizerBase) -> None:
     prompt = Prompt("long", "orig", "The capital of Argentina is", "Buenos Aires")
     needed = len(tokenizer("The capital of Argentina is Buenos Aires")["input_ids"]) - 1
 
-    assert len(ask(tokenizer, prompt, needed).input_ids) == needed
+    assert len(tokenize_prompt(tokenizer, prompt, needed).input_ids) == needed
     with pytest.raises(InputError, match=f"prompt 'long' has {needed} tokens, .* takes {needed - 1}"):
-        ask(tokenizer, prompt, needed - 1)
+        tokenize_prompt(tokenizer, prompt, needed - 1)
 
 
 def test_a_prompt_beyond_the_tokenizers_own_limit_is_no_warning(
@@ -150,7 +150,7 @@ def test_a_prompt_beyond_the_tokenizers_own_limit_is_no_warning(
 ) -> None:
     monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
 
-    ask(toy_tokenizer("byte_level"), Prompt("long", "orig", CAPITAL * 9, "Berlin"), None)
+    tokenize_prompt(toy_tokenizer("byte_level"), Prompt("long", "orig", CAPITAL * 9, "Berlin"), None)
 
     assert caplog.records == []
 
@@ -176,7 +176,7 @@ def test_what_is_no_text_is_refused_by_the_prompts_id(
     text: str, answer: str | None, contrast: str | None, wanted: str, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     with pytest.raises(InputError, match=wanted):
-        ask(tokenizer, Prompt("x", "orig", text, answer, contrast), None)
+        tokenize_prompt(tokenizer, Prompt("x", "orig", text, answer, contrast), None)
 
 
 @pytest.mark.parametrize("answer", ["", "\t", "\ud83c"])
@@ -190,31 +190,35 @@ def test_a_text_without_tokens_is_refused() -> None:
     silent.normalizer = normalizers.Replace("\u200b", "")
 
     with pytest.raises(InputError, match="prompt 'x' has no token"):
-        ask(PreTrainedTokenizerFast(tokenizer_object=silent), Prompt("x", "orig", "\u200b"), None)
+        tokenize_prompt(PreTrainedTokenizerFast(tokenizer_object=silent), Prompt("x", "orig", "\u200b"), None)
 
 
 def of_lengths(lengths: list[int]) -> list[TokenizedPrompt]:
     """Prompts that the model reads so many tokens of; every second one ends in an answer of three tokens."""
-    asked = []
+    tokenized = []
     for number, length in enumerate(lengths):
         answer = (901, 902, 903) if number % 2 and length > 2 else ()
         ids = tuple(range(1, length + 1 - max(len(answer) - 1, 0)))
-        gold = AnswerTokens("resolved", "with_space", answer, ("a", "b", "c")) if answer else AnswerTokens("none")
-        asked.append(
-            TokenizedPrompt(Prompt(f"p{number}", "orig", "t"), ids, ("t",) * len(ids), gold, AnswerTokens("none"))
+        answer_tokens = (
+            AnswerTokens("resolved", "with_space", answer, ("a", "b", "c")) if answer else AnswerTokens("none")
         )
-    return asked
+        tokenized.append(
+            TokenizedPrompt(
+                Prompt(f"p{number}", "orig", "t"), ids, ("t",) * len(ids), answer_tokens, AnswerTokens("none")
+            )
+        )
+    return tokenized
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_batches_keep_the_order_and_the_bound_and_are_as_large_as_they_may_be(seed: int) -> None:
     draw = random.Random(seed)
-    asked = of_lengths([draw.randint(1, 12) for _ in range(draw.randint(1, 30))])
+    tokenized = of_lengths([draw.randint(1, 12) for _ in range(draw.randint(1, 30))])
     bound = draw.randint(1, 60)
 
-    made = batches(asked, bound)
+    made = batches(tokenized, bound)
 
-    assert [prompt for batch in made for prompt in batch.prompts] == asked
+    assert [prompt for batch in made for prompt in batch.prompts] == tokenized
     for batch in made:
         assert batch.input_ids.shape == batch.attention_mask.shape
         assert batch.input_ids.numel() <= bound or len(batch.prompts) == 1
@@ -239,11 +243,11 @@ def test_no_prompts_make_no_batches() -> None:
 def test_the_reference_tokenizers_resolve_a_capital(model: str, shared: Path) -> None:
     tokenizer = load_tokenizer(str(shared / "models" / model))
 
-    asked = ask(tokenizer, Prompt("pos", "orig", CAPITAL, "Berlin"), 512)
+    tokenized = tokenize_prompt(tokenizer, Prompt("pos", "orig", CAPITAL, "Berlin"), 512)
 
-    assert asked.gold.form == "with_space"
-    assert list(asked.ids + asked.gold.ids) == tokenizer(f"{CAPITAL} Berlin")["input_ids"]
-    assert "".join(asked.gold.pieces) == " Berlin"
+    assert tokenized.answer_tokens.form == "with_space"
+    assert list(tokenized.ids + tokenized.answer_tokens.ids) == tokenizer(f"{CAPITAL} Berlin")["input_ids"]
+    assert "".join(tokenized.answer_tokens.pieces) == " Berlin"
 
 
 @pytest.mark.parametrize("ending", ["\n", "\n\n", "<|assistant|>\n"])
@@ -251,25 +255,25 @@ def test_the_reference_tokenizers_resolve_a_capital(model: str, shared: Path) ->
 def test_after_a_line_feed_the_answer_is_looked_for_without_a_space(kind: str, ending: str) -> None:
     tokenizer = toy_tokenizer(kind)
 
-    gold = aligned(tokenizer, f"What is the capital of Germany?{ending}", "Berlin")
+    answer_tokens = aligned(tokenizer, f"What is the capital of Germany?{ending}", "Berlin")
 
-    assert (gold.status, gold.form) == ("resolved", "no_space")
-    assert gold.pieces[0][0] != " " or kind == "word_piece"  # whose decoder puts a space before every word
+    assert (answer_tokens.status, answer_tokens.form) == ("resolved", "no_space")
+    assert answer_tokens.pieces[0][0] != " " or kind == "word_piece"  # whose decoder puts a space before every word
 
 
 def test_after_a_space_an_answer_that_does_not_merge_is_taken_without_another_space() -> None:
-    gold = aligned(characters("_A:B", []), "A: ", "B")
+    answer_tokens = aligned(characters("_A:B", []), "A: ", "B")
 
-    assert gold == AnswerTokens("resolved", "no_space", (3,), ("B",))
+    assert answer_tokens == AnswerTokens("resolved", "no_space", (3,), ("B",))
 
 
 def test_after_a_space_that_merges_with_the_answer_it_is_not_looked_for_behind_another_space(
     tokenizer: PreTrainedTokenizerBase,
 ) -> None:
-    asked = ask(tokenizer, Prompt("x", "orig", f"{CAPITAL} ", "Berlin"), None)
+    tokenized = tokenize_prompt(tokenizer, Prompt("x", "orig", f"{CAPITAL} ", "Berlin"), None)
 
-    assert asked.gold == AnswerTokens("unresolved")
-    assert remarks([asked]) == [
+    assert tokenized.answer_tokens == AnswerTokens("unresolved")
+    assert remarks([tokenized]) == [
         "prompt 'x' ends in white space that merges with the answer, which is not looked for: leave the white space "
         "out."
     ]
@@ -287,17 +291,17 @@ def test_a_prompt_that_brings_its_own_bos_is_read_with_one_and_that_is_said(kind
     tokenizer = toy_tokenizer(kind)
     prompts = [Prompt(f"p{number}", "orig", f"<s>{CAPITAL}", "Berlin") for number in range(5)]
 
-    asked = [ask(tokenizer, prompt, None) for prompt in prompts]
+    tokenized = [tokenize_prompt(tokenizer, prompt, None) for prompt in prompts]
 
-    assert list(asked[0].ids) == tokenizer(f"<s>{CAPITAL}", add_special_tokens=False)["input_ids"]
-    assert (asked[0].ids[0], asked[0].ids.count(tokenizer.bos_token_id)) == (tokenizer.bos_token_id, 1)
-    assert asked[0].left_out == ("<s>",)
-    assert asked[0].gold.status == "resolved"
-    assert remarks(asked) == [
+    assert list(tokenized[0].ids) == tokenizer(f"<s>{CAPITAL}", add_special_tokens=False)["input_ids"]
+    assert (tokenized[0].ids[0], tokenized[0].ids.count(tokenizer.bos_token_id)) == (tokenizer.bos_token_id, 1)
+    assert tokenized[0].left_out == ("<s>",)
+    assert tokenized[0].answer_tokens.status == "resolved"
+    assert remarks(tokenized) == [
         "prompts 'p0', 'p1', 'p2' and 2 more bring their own BOS (<s>), which the tokenizer adds to every text: it is "
         "not added there, so that the model reads it once."
     ]
-    assert remarks([ask(tokenizer, Prompt("x", "orig", CAPITAL, "Berlin"), None)]) == []
+    assert remarks([tokenize_prompt(tokenizer, Prompt("x", "orig", CAPITAL, "Berlin"), None)]) == []
 
 
 @pytest.mark.parametrize(
@@ -312,7 +316,7 @@ def test_a_token_beyond_the_models_ids_is_refused_by_where_it_stands(
     text: str, answer: str | None, contrast: str | None, wanted: str
 ) -> None:
     with pytest.raises(InputError, match=wanted):
-        ask(with_prefix("<s>"), Prompt("x", "orig", text, answer, contrast), None, vocab_size=5)
+        tokenize_prompt(with_prefix("<s>"), Prompt("x", "orig", text, answer, contrast), None, vocab_size=5)
 
 
 def test_a_word_that_a_tokenizer_without_an_unknown_token_lacks_is_refused_by_where_it_stands() -> None:
@@ -320,8 +324,8 @@ def test_a_word_that_a_tokenizer_without_an_unknown_token_lacks_is_refused_by_wh
     plain.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=plain)
 
-    assert ask(tokenizer, Prompt("x", "orig", "the"), None).tokens == ("the",)
+    assert tokenize_prompt(tokenizer, Prompt("x", "orig", "the"), None).tokens == ("the",)
     with pytest.raises(InputError, match=r"^prompt 'x' holds what the model's tokenizer has no "):
-        ask(tokenizer, Prompt("x", "orig", "the end"), None)
+        tokenize_prompt(tokenizer, Prompt("x", "orig", "the end"), None)
     with pytest.raises(InputError, match=r"^the answer of prompt 'x' holds what the model's "):
-        ask(tokenizer, Prompt("x", "orig", "the", "end"), None)
+        tokenize_prompt(tokenizer, Prompt("x", "orig", "the", "end"), None)

@@ -232,7 +232,7 @@ def test_a_row_longer_than_any_document_is_refused_before_it_fills_the_memory(
 def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table([pa.array(["a"]), pa.array(["b"])], names=["text", "text"]), path)
-    with pytest.raises(InputError, match=r"^Shard a\.parquet has 2 columns 'text'; give each column a name"):
+    with pytest.raises(InputError, match=r"^Shard a\.parquet has 2 columns 'text'; give each column its own name"):
         list(read_rows(shard_at(path), "text"))
 
 

@@ -8,7 +8,7 @@ import torch
 from pandas._libs.parsers import STR_NA_VALUES
 
 from logos_pl.data.prompt_types import Prompt
-from logos_pl.data.prompts import ask, batches
+from logos_pl.data.prompts import batches, tokenize_prompt
 from logos_pl.data.suites import FACTS, PROBE, READ_AS_MISSING, Control, Fact, prompts_of, read_suite
 from logos_pl.demo import TEXT_DIR
 from logos_pl.errors import InputError
@@ -166,8 +166,8 @@ def test_what_pandas_reads_as_missing_is_no_id() -> None:
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        ("facts: [\n- a", r"is not valid YAML \(.* in line 2\): mend it"),
-        ("facts:\n- a\n---\nfacts:\n- b\n", r"is not valid YAML \(.* in line 3\): mend it"),
+        ("facts: [\n- a", r"is not valid YAML \(.* in line 2\): fix it"),
+        ("facts:\n- a\n---\nfacts:\n- b\n", r"is not valid YAML \(.* in line 3\): fix it"),
         ("facts:\n- é\n- a\x00\n", r"holds the character U\+0000 in line 3, which YAML does not allow: remove it"),
         (b"facts:\n- a\n- \xe9\n", r"is not UTF-8 text \(.* in line 3\): save it as UTF-8"),
         ("[" * 100_000, "is nested deeper than 64 levels in line 1"),
@@ -255,7 +255,7 @@ def test_every_answer_is_resolved_for_the_demo(path: Path) -> None:
     tokenizer = load_tokenizer("demo")
     prompts = prompts_of(read_suite(path))
 
-    assert {ask(tokenizer, prompt, None).gold.form for prompt in prompts} == {"with_space"}
+    assert {tokenize_prompt(tokenizer, prompt, None).answer_tokens.form for prompt in prompts} == {"with_space"}
 
 
 @pytest.mark.parametrize("model", ["tiny-llama", "stories260K"])
@@ -264,18 +264,20 @@ def test_every_answer_is_resolved_for_the_reference_models(path: Path, model: st
     tokenizer = load_tokenizer(str(shared / "models" / model))
     prompts = prompts_of(read_suite(path))
 
-    assert {ask(tokenizer, prompt, None).gold.form for prompt in prompts} == {"with_space"}
+    assert {tokenize_prompt(tokenizer, prompt, None).answer_tokens.form for prompt in prompts} == {"with_space"}
 
 
 def final_ranks(lm: FrozenLM, path: Path) -> list[int]:
     """The model's own rank of every answer, from its logits in float64."""
     assert lm.tokenizer is not None
     ranks = []
-    for batch in batches([ask(lm.tokenizer, prompt, None) for prompt in prompts_of(read_suite(path))], 1024):
+    for batch in batches(
+        [tokenize_prompt(lm.tokenizer, prompt, None) for prompt in prompts_of(read_suite(path))], 1024
+    ):
         logits = lm.logits(batch.input_ids, batch.attention_mask).double()
-        for row, asked in zip(logits, batch.prompts, strict=True):
-            last = row[len(asked.ids) - 1]
-            ranks.append(1 + int((last > last[asked.gold.ids[0]]).sum()))
+        for row, tokenized in zip(logits, batch.prompts, strict=True):
+            last = row[len(tokenized.ids) - 1]
+            ranks.append(1 + int((last > last[tokenized.answer_tokens.ids[0]]).sum()))
     return ranks
 
 

@@ -451,5 +451,5 @@ def test_a_state_that_no_fit_has_written_is_refused(make: Make) -> None:
         {"cursors": {0: tuple(range(99))}, "identity": {}},
     ]
     for state in broken:
-        with pytest.raises(InputError, match="The checkpoint's place in the text is not what a fit writes"):
+        with pytest.raises(InputError, match="The checkpoint's place in the text is invalid"):
             module.load_state_dict(state)

@@ -130,5 +130,5 @@ def test_an_account_that_no_fit_wrote_is_refused(damage: dict[str, Any]) -> None
     trainer = FakeTrainer()
     ledger = ledger_of(trainer)
     train(ledger, trainer, [(4, 4)], [7])
-    with pytest.raises(InputError, match="account of what was trained on is not what a fit writes"):
+    with pytest.raises(InputError, match="account of what was trained on is invalid"):
         ledger_of(trainer).load_state_dict(ledger.state_dict() | damage)

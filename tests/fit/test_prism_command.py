@@ -188,7 +188,7 @@ def test_a_prism_that_is_required_and_missing_or_of_another_norm_or_model_is_ref
     capsys.readouterr()
     for model, options, message in (
         (tiny, missing, "There is no prism at "),
-        (tiny, {"model.decoding_norm": "next"}, "fitted with decoding_norm final, and the run asks for next"),
+        (tiny, {"model.decoding_norm": "next"}, "fitted with decoding_norm final, but the run uses next"),
         (other, {}, "The prism was trained for tiny-llama at commit sha256:"),
     ):
         assert main(sweep_arguments(model, fitted, tmp_path, **options)) == 2

@@ -1,4 +1,4 @@
-"""What the gates are judged by against a brute force in float64, one prompt, one row and one position at a time."""
+"""What the gates are evaluated by against a brute force in float64, one prompt, one row and one position at a time."""
 
 import math
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ from logos_pl.lenses.calibration import TemperedLens
 from logos_pl.lenses.translator import Translators
 from logos_pl.lenses.tuned import TunedLens
 from tests.sweeps.test_reader import PROMPTS, Subject
-from tests.sweeps.test_reader import asked as resolved_or_none
+from tests.sweeps.test_reader import tokenized as resolved_or_none
 
 SEQ_LEN = 9
 TEXTS = torch.randint(1, 97, (4, SEQ_LEN), generator=torch.Generator().manual_seed(6))
 POSITIONS = torch.tensor([[2, 8], [0, 5], [7, 8], [3, 4]])
 
 
-class Judge(Subject):
+class EvaluatorCase(Subject):
     """A subject with all four lenses, in fp32 and in float64."""
 
     def __init__(self, name: str) -> None:
@@ -39,8 +39,8 @@ class Judge(Subject):
         self.lenses["norm_tau"] = TemperedLens(self.lenses["norm"], self.inv_tau)
         self.lenses["bias"] = TunedLens(self.bias, head)
 
-    def judging(self, asked: Sequence[TokenizedPrompt], block_bytes: int = 3 * 97 * 4) -> GateEvaluator:
-        return GateEvaluator(self.lm, self.lenses, asked, block_bytes)
+    def evaluator(self, prompts: Sequence[TokenizedPrompt], block_bytes: int = 3 * 97 * 4) -> GateEvaluator:
+        return GateEvaluator(self.lm, self.lenses, prompts, block_bytes)
 
     def log_q(self, lens: str, row: int, h: Tensor) -> Tensor:
         if lens == "norm_tau":
@@ -58,14 +58,14 @@ class Judge(Subject):
 
 
 @pytest.fixture(scope="module", params=["llama", "gemma2"])
-def judge(request: pytest.FixtureRequest) -> Judge:
-    return Judge(request.param)
+def case(request: pytest.FixtureRequest) -> EvaluatorCase:
+    return EvaluatorCase(request.param)
 
 
-def asked() -> list[TokenizedPrompt]:
+def prompts() -> list[TokenizedPrompt]:
     """Prompts with an answer of one token, of three, without one, and with one that is not resolved."""
     prompts = [resolved_or_none(number) for number in range(len(PROMPTS))]
-    return [*prompts[:3], prompts[3]._replace(gold=AnswerTokens("unresolved"))]
+    return [*prompts[:3], prompts[3]._replace(answer_tokens=AnswerTokens("unresolved"))]
 
 
 def kl_bits(log_p: Tensor, log_q: Tensor) -> float:
@@ -76,33 +76,33 @@ def text_batch(indices: tuple[int, ...]) -> TextBatch:
     return TextBatch(TEXTS[list(indices)], POSITIONS[list(indices)], {}, indices)
 
 
-def judged(
-    judge: Judge, texts: Sequence[tuple[int, ...]], tokens_per_batch: int, reverse: bool = False
+def evaluated(
+    case: EvaluatorCase, texts: Sequence[tuple[int, ...]], tokens_per_batch: int, reverse: bool = False
 ) -> GateReadings:
-    judging = judge.judging(asked())
+    evaluator = case.evaluator(prompts())
     for indices in texts:
-        judging.read_text(text_batch(indices))
-    together = batches(asked(), tokens_per_batch)
+        evaluator.read_text(text_batch(indices))
+    together = batches(prompts(), tokens_per_batch)
     for batch in together[::-1] if reverse else together:
-        judging.read_prompts(batch)
-    return judging.compute()
+        evaluator.read_prompts(batch)
+    return evaluator.compute()
 
 
 @pytest.fixture(scope="module")
-def found(judge: Judge) -> GateReadings:
-    return judged(judge, [(3, 1), (0, 2)], 10_000)
+def found(case: EvaluatorCase) -> GateReadings:
+    return evaluated(case, [(3, 1), (0, 2)], 10_000)
 
 
-def test_every_figure_after_a_prompt_is_that_of_float64(judge: Judge, found: GateReadings) -> None:
+def test_every_figure_after_a_prompt_is_that_of_float64(case: EvaluatorCase, found: GateReadings) -> None:
     assert [prompt.answer_status for prompt in found.prompts] == ["resolved", "resolved", "none", "unresolved"]
-    for prompt, figures in zip(asked(), found.prompts, strict=True):
-        rows, at = judge.rows64(prompt.ids), len(prompt.ids) - 1
-        final, answer = judge.final(rows, at), prompt.gold.first_id
+    for prompt, figures in zip(prompts(), found.prompts, strict=True):
+        rows, at = case.rows64(prompt.ids), len(prompt.ids) - 1
+        final, answer = case.final(rows, at), prompt.answer_tokens.first_id
         assert figures.prompt_id == prompt.prompt.prompt_id
         assert figures.last_layer_kl_after_temp_bits == pytest.approx(0, abs=1e-5)
         ranks: dict[str, list[int]] = {}
         for lens, of_lens in figures.lenses.items():
-            log_q = [judge.log_q(lens, row, h[at]) for row, h in enumerate(rows)]
+            log_q = [case.log_q(lens, row, h[at]) for row, h in enumerate(rows)]
             assert of_lens.kl_to_final_bits == pytest.approx([kl_bits(q, final) for q in log_q], abs=1e-4)
             assert of_lens.kl_from_final_bits == pytest.approx([kl_bits(final, q) for q in log_q], abs=1e-4)
             if answer is None:
@@ -114,15 +114,15 @@ def test_every_figure_after_a_prompt_is_that_of_float64(judge: Judge, found: Gat
     assert list(found.prompts[0].lenses) == ["tuned", "norm", "norm_tau", "bias"]
 
 
-def test_every_figure_at_a_position_of_text_is_that_of_float64(judge: Judge, found: GateReadings) -> None:
+def test_every_figure_at_a_position_of_text_is_that_of_float64(case: EvaluatorCase, found: GateReadings) -> None:
     assert found.text.sequences.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
-    for lens in judge.lenses:
-        for slot, row in enumerate(depth_percentile_rows(judge.lm.num_blocks).values()):
+    for lens in case.lenses:
+        for slot, row in enumerate(depth_percentile_rows(case.lm.num_blocks).values()):
             to_final, from_final = [], []
             for ids, positions in zip(TEXTS.tolist(), POSITIONS.tolist(), strict=True):
-                rows = judge.rows64(tuple(ids))
+                rows = case.rows64(tuple(ids))
                 for pos in positions:
-                    final, log_q = judge.final(rows, pos), judge.log_q(lens, row, rows[row][pos])
+                    final, log_q = case.final(rows, pos), case.log_q(lens, row, rows[row][pos])
                     to_final.append(kl_bits(log_q, final))
                     from_final.append(kl_bits(final, log_q))
             assert found.text.kl_to_final_bits[lens][slot].tolist() == pytest.approx(to_final, abs=1e-4)
@@ -130,14 +130,14 @@ def test_every_figure_at_a_position_of_text_is_that_of_float64(judge: Judge, fou
 
 
 def test_means_per_row_are_those_of_float64_and_only_what_is_followed_is_predicted(
-    judge: Judge, found: GateReadings
+    case: EvaluatorCase, found: GateReadings
 ) -> None:
-    all_rows = [judge.rows64(tuple(ids)) for ids in TEXTS.tolist()]
+    all_rows = [case.rows64(tuple(ids)) for ids in TEXTS.tolist()]
     where = [(text, pos) for text, positions in enumerate(POSITIONS.tolist()) for pos in positions]
     for lens in ("norm", "tuned"):
-        for row in range(judge.num_rows):
-            log_q = {(text, pos): judge.log_q(lens, row, all_rows[text][row][pos]) for text, pos in where}
-            final = {(text, pos): judge.final(all_rows[text], pos) for text, pos in where}
+        for row in range(case.num_rows):
+            log_q = {(text, pos): case.log_q(lens, row, all_rows[text][row][pos]) for text, pos in where}
+            final = {(text, pos): case.final(all_rows[text], pos) for text, pos in where}
             wanted = {
                 "kl_to_final_bits": sum(kl_bits(log_q[key], final[key]) for key in where) / len(where),
                 "kl_from_final_bits": sum(kl_bits(final[key], log_q[key]) for key in where) / len(where),
@@ -151,50 +151,50 @@ def test_means_per_row_are_those_of_float64_and_only_what_is_followed_is_predict
 
 
 def test_special_tokens_that_follow_stand_for_no_text(
-    judge: Judge, found: GateReadings, monkeypatch: pytest.MonkeyPatch
+    case: EvaluatorCase, found: GateReadings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     special = int(TEXTS[1, 1])  # after position 0 of text 1
     assert (TEXTS.gather(1, (POSITIONS + 1).clamp(max=SEQ_LEN - 1)) == special).sum() == 1
-    monkeypatch.setattr(judge.lm, "tokenizer", SimpleNamespace(all_special_ids=[special, 96]))
-    without = judged(judge, [(3, 1), (0, 2)], 10_000)
-    rows = judge.rows64(tuple(TEXTS[1].tolist()))
-    for row in range(judge.num_rows):
-        own = -float(judge.log_q("tuned", row, rows[row][0])[special])
+    monkeypatch.setattr(case.lm, "tokenizer", SimpleNamespace(all_special_ids=[special, 96]))
+    without = evaluated(case, [(3, 1), (0, 2)], 10_000)
+    rows = case.rows64(tuple(TEXTS[1].tolist()))
+    for row in range(case.num_rows):
+        own = -float(case.log_q("tuned", row, rows[row][0])[special])
         whole, rest = (float(of.next_token_nats["tuned"][row]) for of in (found, without))
         assert 5 * rest == pytest.approx(6 * whole - own, abs=1e-3)
     assert without.skips == found.skips
 
 
 def test_the_skip_check_predicts_every_token_but_the_first_from_the_tuned_lens(
-    judge: Judge, found: GateReadings
+    case: EvaluatorCase, found: GateReadings
 ) -> None:
-    n = judge.lm.num_blocks
+    n = case.lm.num_blocks
     assert found.skips.num_tokens == 4 * (SEQ_LEN - 1)
     assert list(found.skips.perplexity) == [0, *(m for m in (2, 4, 8) if m < n)]
-    all_rows = [judge.rows64(tuple(ids)) for ids in TEXTS.tolist()]
+    all_rows = [case.rows64(tuple(ids)) for ids in TEXTS.tolist()]
     for skipped, perplexity in found.skips.perplexity.items():
         nats = [
-            -float(judge.log_q("tuned", n - skipped, rows[n - skipped][pos])[ids[pos + 1]])
+            -float(case.log_q("tuned", n - skipped, rows[n - skipped][pos])[ids[pos + 1]])
             for rows, ids in zip(all_rows, TEXTS.tolist(), strict=True)
             for pos in range(SEQ_LEN - 1)
         ]
         assert perplexity == pytest.approx(math.exp(sum(nats) / len(nats)), rel=1e-4)
 
 
-def test_batches_and_their_order_leave_no_trace(judge: Judge, found: GateReadings) -> None:
-    other = judged(judge, [(0,), (2, 3, 1)], 1, reverse=True)
+def test_batches_and_their_order_leave_no_trace(case: EvaluatorCase, found: GateReadings) -> None:
+    other = evaluated(case, [(0,), (2, 3, 1)], 1, reverse=True)
     torch.testing.assert_close(other.text.kl_to_final_bits, found.text.kl_to_final_bits, atol=1e-5, rtol=1e-5)
     assert torch.equal(other.text.sequences, found.text.sequences)
     for one, two in zip(other.prompts, found.prompts, strict=True):
         assert (one.prompt_id, one.final_rank) == (two.prompt_id, two.final_rank)
-        for lens in judge.lenses:
+        for lens in case.lenses:
             assert one.lenses[lens].answer_rank == two.lenses[lens].answer_rank
             assert one.lenses[lens].kl_to_final_bits == pytest.approx(two.lenses[lens].kl_to_final_bits, abs=1e-5)
 
 
-def test_text_is_decoded_in_pieces_of_a_block_and_means_the_same(judge: Judge, found: GateReadings) -> None:
+def test_text_is_decoded_in_pieces_of_a_block_and_means_the_same(case: EvaluatorCase, found: GateReadings) -> None:
     sizes: list[int] = []
-    norm = judge.lenses["norm"]
+    norm = case.lenses["norm"]
     real = norm.decode_inputs
 
     def noted(h: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -203,30 +203,30 @@ def test_text_is_decoded_in_pieces_of_a_block_and_means_the_same(judge: Judge, f
 
     norm.decode_inputs = noted  # type: ignore[method-assign]
     try:
-        judging = judge.judging(asked(), block_bytes=2 * judge.num_rows * judge.lm.d_model * 4)
-        judging.read_text(text_batch((0, 1, 2, 3)))
+        evaluator = case.evaluator(prompts(), block_bytes=2 * case.num_rows * case.lm.d_model * 4)
+        evaluator.read_text(text_batch((0, 1, 2, 3)))
     finally:
         del norm.decode_inputs
     assert max(sizes) == 2
-    for name, means in judging.means.items():
+    for name, means in evaluator.means.items():
         for quantity, value in found.rows[name].items():
             torch.testing.assert_close(means.compute()[quantity], value, rtol=1e-5, atol=1e-6)
 
 
-def test_what_is_read_twice_or_never_is_an_error(judge: Judge) -> None:
-    judging = judge.judging(asked())
-    judging.read_text(text_batch((0,)))
-    first, *_ = batches(asked(), 1)
-    judging.read_prompts(first)
+def test_what_is_read_twice_or_never_is_an_error(case: EvaluatorCase) -> None:
+    evaluator = case.evaluator(prompts())
+    evaluator.read_text(text_batch((0,)))
+    first, *_ = batches(prompts(), 1)
+    evaluator.read_prompts(first)
     with pytest.raises(AssertionError, match=r"prompts \[1, 2, 3\] were never read"):
-        judging.compute()
-    judging.read_prompts(first)
+        evaluator.compute()
+    evaluator.read_prompts(first)
     with pytest.raises(ValueError, match="twice"):
-        judging.compute()
+        evaluator.compute()
 
 
-def test_it_holds_metrics_and_nothing_to_train_or_to_save(judge: Judge) -> None:
-    judging = judge.judging(asked())
-    assert list(judging.parameters()) == []
-    assert judging.state_dict() == {}
-    assert judging.norm_inv_tau == pytest.approx(judge.inv_tau.tolist())
+def test_it_holds_metrics_and_nothing_to_train_or_to_save(case: EvaluatorCase) -> None:
+    evaluator = case.evaluator(prompts())
+    assert list(evaluator.parameters()) == []
+    assert evaluator.state_dict() == {}
+    assert evaluator.norm_inv_tau == pytest.approx(case.inv_tau.tolist())

@@ -6,7 +6,7 @@ import pytest
 
 from logos_pl.artifacts.verdict import GateName
 from logos_pl.gates import gates
-from logos_pl.gates.gates import Check, Gate, Verdict, early_rows, judge
+from logos_pl.gates.gates import Check, Gate, Verdict, early_rows, evaluate_gates
 from logos_pl.gates.kpis import Kpis, measure
 from logos_pl.gates.measurements import PromptMeasurements, TextMeasurements
 from logos_pl.gates.report import GateReport
@@ -21,7 +21,7 @@ def verdict(
     prompts: Sequence[PromptMeasurements] | None = None, held_out: TextMeasurements | None = None, num_blocks: int = 32
 ) -> Verdict:
     prompts = suite(num_blocks=num_blocks) if prompts is None else prompts
-    return judge(measure(prompts, text(num_blocks=num_blocks) if held_out is None else held_out, num_blocks))
+    return evaluate_gates(measure(prompts, text(num_blocks=num_blocks) if held_out is None else held_out, num_blocks))
 
 
 def check(found: Verdict, gate: str) -> Check:
@@ -291,7 +291,7 @@ def test_a_new_gate_is_one_function_and_one_line(monkeypatch: pytest.MonkeyPatch
     more = (*gates.GATES, Gate("E", coverage, at_most=True, in_brief="coverage", spelled_out=True))
     monkeypatch.setattr(gates, "GATES", more)
     kpis = measure(suite(), text(), 32)
-    found = judge(kpis)
+    found = evaluate_gates(kpis)
 
     assert list(found.gates) == list("ABCDE")
     assert (found.gates["E"], found.passed) == (False, False)

@@ -62,7 +62,7 @@ class Run(NamedTuple):
         return self.folder / "lenses" / "demo"
 
 
-def judge(folder: Path, *more: str) -> Run:
+def evaluate(folder: Path, *more: str) -> Run:
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         status = command("test", folder, *more)
@@ -72,10 +72,10 @@ def judge(folder: Path, *more: str) -> Run:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A lens that was fitted for 32 steps, and judged."""
+    """A lens that was fitted for 32 steps, and evaluated."""
     folder = tmp_path_factory.mktemp("trained")
     assert command("fit", folder, "--model.lr=4e-3") == 0
-    return judge(folder)
+    return evaluate(folder)
 
 
 @pytest.fixture(scope="module")
@@ -249,15 +249,15 @@ def test_perplexity_is_the_models_own_and_with_blocks_taken_out_the_lenss(traine
 
 def test_the_terminal_says_what_was_measured_and_the_verdict(trained: Run) -> None:
     acceptance = trained.document["acceptance"]
-    failed = [gate for gate, judged in acceptance["gates"].items() if not judged["passed"]]
+    failed = [gate for gate, evaluated in acceptance["gates"].items() if not evaluated["passed"]]
     assert trained.status == 3, "32 steps are too few for every gate"
     assert f"gate(s) {', '.join(failed)} not passed" in trained.printed
     assert "perplexity over 504 tokens" in trained.printed
     assert "28 of 92 prompts count against gate B by construction" in trained.printed
-    for gate, judged in acceptance["gates"].items():
+    for gate, evaluated in acceptance["gates"].items():
         lines = [line for line in trained.printed.splitlines() if line.startswith(f"{gate} ")]
-        assert len(lines) == len(judged["checks"])
-        for line, check in zip(lines, judged["checks"], strict=True):
+        assert len(lines) == len(evaluated["checks"])
+        for line, check in zip(lines, evaluated["checks"], strict=True):
             assert ("not passed" in line) == (not check["passed"])
 
 
@@ -289,11 +289,11 @@ def deltas(run: Run, baseline: str) -> list[float]:
 
 
 def passed(run: Run) -> dict[str, bool]:
-    return {gate: judged["passed"] for gate, judged in run.document["acceptance"]["gates"].items()}
+    return {gate: evaluated["passed"] for gate, evaluated in run.document["acceptance"]["gates"].items()}
 
 
 def test_an_identity_gains_nothing_at_all_and_fails_gate_a(make: Make, fast: None) -> None:
-    run = judge(make("identity", Translators(NUM_BLOCKS - 1, 128, 4)))
+    run = evaluate(make("identity", Translators(NUM_BLOCKS - 1, 128, 4)))
 
     assert run.status == 3
     assert deltas(run, "norm") == [0.0] * 12
@@ -309,7 +309,7 @@ def test_a_random_translator_fails_gates_a_and_d(make: Make, fast: None) -> None
     with torch.no_grad():
         translators.V.normal_(generator=generator)
         translators.c.normal_(generator=generator)
-    run = judge(make("random", translators))
+    run = evaluate(make("random", translators))
 
     assert run.status == 3
     assert max(deltas(run, "norm")) < -1
@@ -327,7 +327,7 @@ def check_calibration_only(run: Run) -> None:
 
 
 def test_a_lens_of_rank_0_is_its_own_baseline_and_calibration_only(bias_only: Path, fast: None) -> None:
-    check_calibration_only(judge(bias_only))
+    check_calibration_only(evaluate(bias_only))
 
 
 def test_a_lens_whose_map_is_zero_is_calibration_only(bias_only: Path, make: Make, fast: None) -> None:
@@ -337,14 +337,14 @@ def test_a_lens_whose_map_is_zero_is_calibration_only(bias_only: Path, make: Mak
         translators.U.zero_()
         translators.c.copy_(alone.c)
         translators.log_tau.copy_(alone.log_tau)
-    check_calibration_only(judge(make("zero", translators, alone)))
+    check_calibration_only(evaluate(make("zero", translators, alone)))
 
 
 def test_a_lens_far_off_gives_a_verdict_and_no_number_that_json_lacks(make: Make, fast: None) -> None:
     translators = Translators(NUM_BLOCKS - 1, 128, 4)
     with torch.no_grad():
         translators.c.normal_(std=1e4, generator=torch.Generator().manual_seed(0))
-    run = judge(make("far", translators))
+    run = evaluate(make("far", translators))
 
     assert run.status == 3
     assert run.document["kpis"]["skip_layers"]["perplexity"]["0"] < 10
@@ -360,7 +360,7 @@ def test_a_lens_that_passes_ends_with_0_and_is_preferred_from_then_on(
     monkeypatch.setattr("logos_pl.gates.gates.MIN_DELTA_KL_BITS", {25: 0.0, 50: 0.0, 75: 0.0})
     monkeypatch.setattr("logos_pl.gates.gates.MIN_EARLY_FRAC", 0.2)
     monkeypatch.setattr("logos_pl.sweeps.plots.save_figure", lambda figure, path: path.touch())
-    run = judge(tmp_path)
+    run = evaluate(tmp_path)
     asked = ["--data.prompt=The capital of Italy is called simply", "--data.answer=Rome"]
     assert command("predict", tmp_path, *asked, f"--sweep.out_dir={tmp_path / 'sweep'}") == 0
     document = json.loads((tmp_path / "sweep" / "output-demo.json").read_text())

@@ -84,12 +84,12 @@ def test_the_verdict_lies_beside_the_lens_in_its_provenance_and_in_its_card(
     assert len(after["gates-prompts.csv"].splitlines()) == 1 + 8
     assert len(after["gates-rows.csv"].splitlines()) == 1 + 5
     load_tuned_lens(lens(logs))
-    failed = [gate for gate, judged in document["acceptance"]["gates"].items() if not judged["passed"]]
+    failed = [gate for gate, evaluated in document["acceptance"]["gates"].items() if not evaluated["passed"]]
     assert said.err == f"logos-pl: gate(s) {', '.join(failed)} not passed: the table above says by how much.\n"
     assert f"verdict: {os.path.relpath(lens(logs))}/gates.json" in said.out
 
 
-def test_an_imported_lens_is_judged_beside_ours_and_changes_nothing_in_its_verdict(
+def test_an_imported_lens_is_evaluated_beside_ours_and_changes_nothing_in_its_verdict(
     tiny: dict[str, Path], logs: Path, tmp_path: Path, fast: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments(tiny, logs)) == 3
@@ -145,8 +145,8 @@ def test_tensorboard_has_every_figure_and_both_pictures(tiny: dict[str, Path], l
     assert [event.step for tag in events.Tags()["images"] for event in events.Images(tag)] == [exported_step] * 2
     assert events.Tags()["images"] == ["test/rows", "test/gains"]
     found = {tag: events.Scalars(tag)[-1].value for tag in events.Tags()["scalars"]}
-    for gate, judged in document["acceptance"]["gates"].items():
-        assert found[f"test/gate_{gate}_passed"] == judged["passed"]
+    for gate, evaluated in document["acceptance"]["gates"].items():
+        assert found[f"test/gate_{gate}_passed"] == evaluated["passed"]
     for baseline, sets in document["kpis"]["median_delta_kl_bits"].items():
         for where, deltas in sets.items():
             for depth, delta in deltas.items():
@@ -156,7 +156,7 @@ def test_tensorboard_has_every_figure_and_both_pictures(tiny: dict[str, Path], l
         assert found[f"test/perplexity_without_last_{skipped}_blocks"] == pytest.approx(value, rel=1e-6)
 
 
-def test_a_checkpoint_is_judged_where_it_lies_and_the_lens_is_left_alone(
+def test_a_checkpoint_is_evaluated_where_it_lies_and_the_lens_is_left_alone(
     tiny: dict[str, Path], logs: Path, fast: None
 ) -> None:
     before = contents(lens(logs))
@@ -228,7 +228,7 @@ def cells(line: str) -> list[Any]:
     return [cell(text) for text in line.split(",")]
 
 
-# What cannot be judged
+# What cannot be evaluated
 
 
 def refused(command: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
@@ -329,7 +329,7 @@ def test_text_that_the_lens_may_have_been_trained_on_is_refused(
     assert contents(lens(logs)) == before
 
 
-def test_without_a_lens_there_is_nothing_to_judge(
+def test_without_a_lens_there_is_nothing_to_evaluate(
     tiny: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status, said = refused(arguments(tiny, tmp_path / "nowhere", **{"data.suite": suite(tmp_path, *FACTS)}), capsys)

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from logos_pl.gates.gates import judge
+from logos_pl.gates.gates import evaluate_gates
 from logos_pl.gates.kpis import measure
 from logos_pl.gates.measurements import PromptMeasurements, TextMeasurements
 from logos_pl.gates.report import GateReport, TableRow
@@ -14,7 +14,7 @@ def report(
 ) -> GateReport:
     prompts = [prompt(f"p{i}", num_blocks=num_blocks) for i in range(10)] if prompts is None else prompts
     kpis = measure(prompts, text(num_blocks=num_blocks) if held_out is None else held_out, num_blocks)
-    return GateReport(kpis, judge(kpis))
+    return GateReport(kpis, evaluate_gates(kpis))
 
 
 @pytest.mark.parametrize("case", ["good", "empty", "broken"])

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from logos_pl.errors import GatesNotPassedError, RunError
 from logos_pl.gates.evaluator import GateReadings, SkipReading
-from logos_pl.gates.gates import judge
+from logos_pl.gates.gates import evaluate_gates
 from logos_pl.gates.kpis import measure
 from logos_pl.gates.module import GateModule
 from logos_pl.gates.report import GateReport
@@ -17,7 +17,7 @@ from tests.artifacts.lenses import make_lm
 from tests.gates.lens_suite import WORSE_BITS, prompt, text
 
 
-def judged(good: bool) -> GateReadings:
+def evaluated(good: bool) -> GateReadings:
     """What a good or a bad lens on a model of four blocks reads."""
     worse = WORSE_BITS if good else {"tuned": 3.0, "norm": 1.0, "norm_tau": 0.6, "bias": 0.4}
     prompts = [
@@ -31,7 +31,7 @@ def ended(folder: Path, good: bool) -> GateWriter:
     """The callback after a test, in a process that is not the first."""
     module = GateModule(ModelSettings(model_id="org/tiny"))
     module.build(make_lm())
-    module.gate_readings = judged(good)
+    module.gate_readings = evaluated(good)
     writer = GateWriter(folder, is_artifact=True)
     writer.on_test_end(SimpleNamespace(is_global_zero=False), module)
     return writer
@@ -54,9 +54,9 @@ def test_a_test_that_never_ended_passes_no_verdict(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("width", [80, 200])
 def test_the_table_fits_and_has_measure_threshold_margin_and_verdict_of_every_comparison(width: int) -> None:
-    figures = judged(good=False)
+    figures = evaluated(good=False)
     kpis = measure(figures.prompts, figures.text, 4)
-    report = GateReport(kpis, judge(kpis))
+    report = GateReport(kpis, evaluate_gates(kpis))
     printed = io.StringIO()
     Console(file=printed, width=width).print(gate_table(report))
     lines = printed.getvalue().splitlines()
@@ -75,10 +75,10 @@ def test_the_table_fits_and_has_measure_threshold_margin_and_verdict_of_every_co
 
 
 def test_every_baseline_has_a_line_with_the_gain_over_it() -> None:
-    figures = judged(good=True)
+    figures = evaluated(good=True)
     kpis = measure(figures.prompts, figures.text, 4)
     printed = io.StringIO()
-    Console(file=printed, width=80).print(baseline_table(GateReport(kpis, judge(kpis))))
+    Console(file=printed, width=80).print(baseline_table(GateReport(kpis, evaluate_gates(kpis))))
     lines = printed.getvalue().splitlines()
     assert len(lines) == 3
     for line, worse in zip(lines, ("norm", "norm_tau", "bias"), strict=True):
@@ -89,9 +89,9 @@ def test_every_baseline_has_a_line_with_the_gain_over_it() -> None:
 
 
 def test_what_a_table_shows_is_never_read_as_markup() -> None:
-    figures = judged(good=True)
+    figures = evaluated(good=True)
     kpis = measure(figures.prompts[:2], figures.text, 4)
-    report = GateReport(kpis, judge(kpis))
+    report = GateReport(kpis, evaluate_gates(kpis))
     printed = io.StringIO()
     Console(file=printed, width=200).print(gate_table(report))
     intervals = [row.measured for row in report.table() if "[" in row.measured]

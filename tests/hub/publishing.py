@@ -95,7 +95,7 @@ def published(hub: Hub, checkpoints: Path, release: dict[str, Any]) -> Hub:
         publish(plan_release(REPO, checkpoints, None, TAG), private=False)
         release |= {"repos": hub.repos, "lfs": hub.lfs}
     vars(hub).update(copy.deepcopy(release))
-    hub.asked.clear()
+    hub.requests.clear()
     return hub
 
 

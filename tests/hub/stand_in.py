@@ -56,7 +56,7 @@ class Hub:
     Attributes:
         repos: By ``datasets/<id>`` or ``models/<id>``.
         lfs: The storage, by SHA-256.
-        asked: Every request: method and path.
+        requests: Every request: method and path.
         cut_uploads: Uploads to the storage that are cut off after half, before one is let through.
         cut_downloads: Downloads from the storage that are.
         refuse_tags: Requests for a tag that fail.
@@ -66,7 +66,7 @@ class Hub:
     def __init__(self) -> None:
         self.repos: dict[str, Repo] = {}
         self.lfs: dict[str, bytes] = {}
-        self.asked: list[tuple[str, str]] = []
+        self.requests: list[tuple[str, str]] = []
         self.cut_uploads = self.cut_downloads = self.refuse_tags = self.resumed = 0
         self.url = ""
 
@@ -89,7 +89,7 @@ class Hub:
 
     def fetched(self) -> set[str]:
         """Paths whose content or metadata were asked for since the log was cleared."""
-        return {path.split("/resolve/")[1].partition("/")[2] for _, path in self.asked if "/resolve/" in path}
+        return {path.split("/resolve/")[1].partition("/")[2] for _, path in self.requests if "/resolve/" in path}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -113,18 +113,18 @@ class Handler(BaseHTTPRequestHandler):
         if self.hub.cut_uploads > 0:
             self.hub.cut_uploads -= 1
             self.rfile.read(length // 2)
-            self.hub.asked.append(("PUT", "cut"))
+            self.hub.requests.append(("PUT", "cut"))
             self.close_connection = True
             self.connection.close()
             return
         data = self.rfile.read(length)
-        self.hub.asked.append(("PUT", self.path))
+        self.hub.requests.append(("PUT", self.path))
         self.hub.lfs[hashlib.sha256(data).hexdigest()] = data
         self._send(200, b"", {"ETag": '"1"'})
 
     def _route(self) -> None:
         path = urllib.parse.unquote(self.path.split("?")[0])
-        self.hub.asked.append((self.command, path))
+        self.hub.requests.append((self.command, path))
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if (token := self.headers.get("Authorization")) not in (None, f"Bearer {WRITER}", f"Bearer {READER}"):
             return self._error(401, "", "Invalid credentials in Authorization header")

@@ -35,7 +35,8 @@ def test_every_lens_has_a_line_with_the_provenances_figures() -> None:
     line = next(line for line in card().splitlines() if "tuned_lenses/org/tiny" in line)
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells == [
-        "[`org/tiny`](tuned_lenses/org/tiny)", "v2026.01.30", "4", "1 to 3", "2.0 MB", "1.500", "3.250", "not judged",
+        "[`org/tiny`](tuned_lenses/org/tiny)", "v2026.01.30", "4", "1 to 3", "2.0 MB", "1.500", "3.250",
+        "not evaluated",
     ]  # fmt: skip
     assert "| [`org/tiny`](prisms/org/tiny) | v2026.01.31 |" in card()
 
@@ -73,11 +74,11 @@ def test_the_licences_of_a_models_lens_and_prism_both_stand_there() -> None:
 def test_a_licence_is_what_was_found_and_nothing_else() -> None:
     assert licence_words(LICENCE) == "`llama3.1`, https://x.org/licence, [LICENSE](LICENSES/org/tiny/LICENSE)"
     unknown = Licence(None, None, [])
-    assert licence_words(unknown) == "none is stated"
-    assert "* `org/tiny` (tuned lens): none is stated" in card(unknown)
+    assert licence_words(unknown) == "none stated"
+    assert "* `org/tiny` (tuned lens): none stated" in card(unknown)
     words = notice("tuned_lenses", "org/tiny", "c0ffee", "v2026.01.31", "me/lenses", unknown)
-    assert words.startswith("Tuned lens for org/tiny, version v2026.01.31\n\nMade to read org/tiny at c0ffee.")
-    assert "Licence by the model's metadata: none\n" in words
+    assert words.startswith("Tuned lens for org/tiny, version v2026.01.31\n\nMade for org/tiny at c0ffee.")
+    assert "Licence in the model's metadata: none\n" in words
     assert "LICENSES" not in words
     assert "  LICENSES/org/tiny/LICENSE\n" in notice("prisms", "org/tiny", "c0", "v1", "me/lenses", LICENCE)
 

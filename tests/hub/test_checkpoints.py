@@ -47,7 +47,7 @@ def test_two_artifacts_of_one_model_are_refused(checkpoints: Path) -> None:
 def test_a_provenance_that_names_no_model_is_refused(checkpoints: Path, given: dict[str, object]) -> None:
     path = checkpoints / "tuned_lenses" / "small" / "provenance.json"
     path.write_text(json.dumps(given))
-    with pytest.raises(InputError, match="names no model_id or no model_commit"):
+    with pytest.raises(InputError, match="lacks model_id or model_commit"):
         find_artifacts(checkpoints)
 
 

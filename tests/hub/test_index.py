@@ -40,7 +40,7 @@ def test_an_entry_says_what_its_files_say() -> None:
 
 
 def test_an_artifact_whose_provenance_names_no_model_commit_has_no_entry() -> None:
-    with pytest.raises(InputError, match="names no model_commit"):
+    with pytest.raises(InputError, match="has no model_commit"):
         entry_of("prisms", "a/y", {"provenance.json": b"{}"}, "v1", Licence(None, None, []))
 
 

@@ -30,10 +30,7 @@ def test_a_licence_with_a_name_of_its_own_is_called_by_it(hub: Hub) -> None:
     }
     found = licence_of(SMALL, commit(hub, SMALL), None)
     assert (found.licence.id, found.licence.link, found.texts) == ("small-licence", "LICENSE.md", {})
-    assert (
-        found.remark
-        == "org/small has no licence file, and `small-licence` is what it states: nothing else is recorded."
-    )
+    assert found.remark == "org/small has no licence file, and states `small-licence`: nothing else is recorded."
 
 
 def test_where_nothing_is_stated_nothing_is_recorded_and_it_is_said(hub: Hub) -> None:
@@ -47,7 +44,7 @@ def test_a_model_that_cannot_be_reached_leaves_its_licence_unknown(hub: Hub) -> 
     found = licence_of("org/none", "ab" * 20, None)
     assert (found.licence.id, found.texts) == (None, {})
     assert found.remark is not None
-    assert found.remark.startswith("The licence of org/none could not be read, and none is recorded: there is no model")
+    assert found.remark.startswith("The licence of org/none could not be read, so none is recorded: there is no model")
 
 
 def test_the_licence_of_a_local_model_is_in_its_folder(tmp_path: Path) -> None:
@@ -64,7 +61,7 @@ def test_the_licence_of_a_local_model_is_in_its_folder(tmp_path: Path) -> None:
     another = licence_of(tmp_path.name, "sha256:00", str(tmp_path))
     assert (another.texts, another.licence.files) == ({}, [])
     assert "does not hold the model at sha256:00" in (another.remark or "")
-    assert "name that folder in --models" in (licence_of("mine", "sha256:00", None).remark or "")
+    assert "give its folder in --models" in (licence_of("mine", "sha256:00", None).remark or "")
 
 
 def test_of_a_model_folder_only_its_own_regular_files_are_read(tmp_path: Path) -> None:

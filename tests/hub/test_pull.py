@@ -43,14 +43,14 @@ def test_pulling_one_model_asks_for_its_files_alone(published: Hub, tmp_path: Pa
     pulled(REPO, [TINY], None, tmp_path / "mine", replace=False)
     wanted = {f"tuned_lenses/{TINY}/{name}" for name in published_files(published, TINY)}
     assert published.fetched() == {"INDEX.json"} | wanted
-    sent = [path.removeprefix("/storage/") for method, path in published.asked if path.startswith("/storage/")]
+    sent = [path.removeprefix("/storage/") for method, path in published.requests if path.startswith("/storage/")]
     theirs = {hashlib.sha256(data).hexdigest() for data in published_files(published, TINY).values()}
     assert set(sent) <= theirs
 
 
 def test_pulling_again_fetches_nothing_but_the_index(published: Hub, tmp_path: Path) -> None:
     pulled(REPO, None, None, tmp_path / "mine", replace=False)
-    published.asked.clear()
+    published.requests.clear()
     _, lenses = pulled(REPO, None, None, tmp_path / "mine", replace=False)
     assert [lens.is_new for lens in lenses] == [False, False]
     assert published.fetched() == {"INDEX.json"}
@@ -111,7 +111,7 @@ def test_a_file_that_the_index_names_and_the_repository_lacks_is_named(published
 def test_a_lens_of_ones_own_is_replaced_only_when_told_so(published: Hub, checkpoints: Path) -> None:
     own = contents(checkpoints / "tuned_lenses" / "tiny")
     with pytest.raises(
-        InputError, match=r"holds another tuned lens of org/tiny than v2026\.01\.31, your own or of anot"
+        InputError, match=r"holds another tuned lens of org/tiny than v2026\.01\.31, yours or from anot"
     ):
         pulled(REPO, [TINY], None, checkpoints, replace=False)
     assert contents(checkpoints / "tuned_lenses" / "tiny") == own

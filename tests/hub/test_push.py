@@ -38,7 +38,7 @@ def push(checkpoints: Path, tag: str | None = TAG, models: list[str] | None = No
 def writes(hub: Hub) -> list[str]:
     """What was asked that could change something."""
     harmless = ("/api/validate-yaml", "/preupload/main", "/objects/batch")
-    return [path for method, path in hub.asked if method in ("POST", "PUT") and not path.endswith(harmless)]
+    return [path for method, path in hub.requests if method in ("POST", "PUT") and not path.endswith(harmless)]
 
 
 def index(hub: Hub) -> Index:
@@ -85,7 +85,7 @@ def test_the_licence_file_is_the_models_own_and_what_its_metadata_say_is_recorde
     assert (entries[SMALL].licence.id, entries[SMALL].licence.link) == ("apache-2.0", "x.org")
     assert plan.licences[TINY].remark is None
     assert plan.licences[SMALL].remark == (
-        "org/small has no licence file, and `apache-2.0` is what it states: nothing else is recorded."
+        "org/small has no licence file, and states `apache-2.0`: nothing else is recorded."
     )
     assert b"apache-2.0 (x.org)" in hub.files(REPO)[f"tuned_lenses/{SMALL}/NOTICE"]
 
@@ -95,7 +95,7 @@ def test_the_hubs_validator_is_asked_and_its_client_reads_the_cards_metadata(
 ) -> None:
     push(checkpoints)
 
-    assert ("POST", "/api/validate-yaml") in hub.asked
+    assert ("POST", "/api/validate-yaml") in hub.requests
     (tmp_path / "card.md").write_bytes(hub.files(REPO)["README.md"])
     metadata = metadata_load(tmp_path / "card.md")
     assert metadata is not None
@@ -105,7 +105,7 @@ def test_the_hubs_validator_is_asked_and_its_client_reads_the_cards_metadata(
 def test_a_lens_keeps_its_version_until_it_changes(hub: Hub, checkpoints: Path) -> None:
     push(checkpoints)
     change_lens(checkpoints, "small")
-    hub.asked.clear()
+    hub.requests.clear()
     plan = push(checkpoints, f"{TAG}.1")
 
     assert {model: entry.tl_version for model, entry in index(hub).tuned_lenses.items()} == {
@@ -115,13 +115,13 @@ def test_a_lens_keeps_its_version_until_it_changes(hub: Hub, checkpoints: Path) 
     assert [artifact.model_id for artifact in plan.staged.unchanged] == [TINY]
     sent = {f"tuned_lenses/{SMALL}/{name}" for name in NEW_WITH_A_RELEASE}
     assert set(plan.additions) == {"INDEX.json", "README.md"} | sent
-    assert not [path for method, path in hub.asked if method == "PUT"]  # weights and figure are there already
+    assert not [path for method, path in hub.requests if method == "PUT"]  # weights and figure are there already
     assert hub.repos[f"datasets/{REPO}"].tags.keys() == {TAG, f"{TAG}.1"}
 
 
 def test_pushing_what_is_there_sends_nothing(hub: Hub, checkpoints: Path) -> None:
     push(checkpoints)
-    hub.asked.clear()
+    hub.requests.clear()
 
     plan = push(checkpoints, None)
 
@@ -170,7 +170,7 @@ def test_a_file_that_a_lens_no_longer_has_is_removed(hub: Hub, checkpoints: Path
 def test_a_release_that_exists_or_is_none_is_refused_and_nothing_changes(hub: Hub, checkpoints: Path, tag: str) -> None:
     push(checkpoints)
     change_lens(checkpoints, "small")
-    hub.asked.clear()
+    hub.requests.clear()
 
     with pytest.raises(InputError, match=r"releases never change: give another --tag|is not a release: give a date"):
         push(checkpoints, tag)
@@ -185,7 +185,7 @@ def test_without_a_tag_the_days_first_free_one_is_taken(hub: Hub, checkpoints: P
 def test_an_upload_that_is_cut_off_once_goes_on_by_itself(hub: Hub, checkpoints: Path) -> None:
     hub.cut_uploads = 1
     push(checkpoints)
-    assert ("PUT", "cut") in hub.asked
+    assert ("PUT", "cut") in hub.requests
     assert hub.repos[f"datasets/{REPO}"].tags.keys() == {TAG}
 
 
@@ -201,16 +201,16 @@ def test_an_upload_that_breaks_leaves_nothing_to_see_and_is_gone_on_with(hub: Hu
     hub.cut_uploads = 0
     weights = (checkpoints / "tuned_lenses" / "small" / "weights.pt").read_bytes()
     hub.lfs[hashlib.sha256(weights).hexdigest()] = weights  # this one had arrived
-    hub.asked.clear()
+    hub.requests.clear()
     push(checkpoints, f"{TAG}.1")
-    sent = [path for method, path in hub.asked if method == "PUT"]
+    sent = [path for method, path in hub.requests if method == "PUT"]
     assert hashlib.sha256(weights).hexdigest() not in "".join(sent)
     assert hub.repos[f"datasets/{REPO}"].tags.keys() == {TAG, f"{TAG}.1"}
 
 
 def test_a_release_whose_tag_failed_is_finished_by_the_next_push(hub: Hub, checkpoints: Path) -> None:
     hub.refuse_tags = 1000
-    with pytest.raises(RunError, match="The Hub failed while it was asked for me/lenses"):
+    with pytest.raises(RunError, match="The Hub failed while me/lenses was requested"):
         push(checkpoints)
     repo = hub.repos[f"datasets/{REPO}"]
     assert (len(repo.commits), repo.tags) == (2, {})
@@ -226,7 +226,7 @@ def test_an_unfinished_release_is_never_given_other_lenses(hub: Hub, checkpoints
     with pytest.raises(RunError):
         push(checkpoints)
     change_lens(checkpoints, "small")
-    with pytest.raises(InputError, match="was begun with other lenses and can only be finished with those"):
+    with pytest.raises(InputError, match="was started with other lenses and can only be completed with those"):
         push(checkpoints)
     push(checkpoints, f"{TAG}.1")
     repo = hub.repos[f"datasets/{REPO}"]
@@ -299,7 +299,7 @@ def test_what_is_no_repository_is_refused_before_anything_is_built(hub: Hub, che
     ):
         plan_release(repo_id, checkpoints, None, TAG)
     assert not (checkpoints / "hub").exists()
-    assert hub.asked == []
+    assert hub.requests == []
 
 
 def test_without_a_network_nothing_is_published(hub: Hub, checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,15 +323,15 @@ def test_a_dry_run_without_a_network_builds_as_if_the_hub_had_nothing_and_says_s
         assert said.startswith("note: the Hub cannot be reached; the release is built as if"), patch
         assert f"release {TAG} of {REPO}:" in said
         assert "built and verified, nothing sent" in said
-    assert hub.asked == []
+    assert hub.requests == []
 
 
-def test_a_lens_that_was_judged_is_published_with_its_verdict_and_judged_again_where_it_was_pulled_to(
+def test_a_lens_that_was_evaluated_is_published_with_its_verdict_and_evaluated_again_where_it_was_pulled_to(
     hub: Hub, checkpoints: Path, tmp_path: Path
 ) -> None:
     lens = checkpoints / "tuned_lenses" / "tiny"
-    judged = load_tuned_lens(lens)[1]
-    record_gates(lens, judged, gate_files(model_commit=judged.model_commit))
+    evaluated = load_tuned_lens(lens)[1]
+    record_gates(lens, evaluated, gate_files(model_commit=evaluated.model_commit))
     push(checkpoints, TAG, [TINY])
 
     there = hub.files(REPO)
@@ -345,7 +345,7 @@ def test_a_lens_that_was_judged_is_published_with_its_verdict_and_judged_again_w
     assert "0.457 [0.100, 0.900] bits" in card
 
     (pulled,) = pull(open_repository(REPO, TAG), [TINY], tmp_path / "mine", replace=False)
-    second = gate_files(passed=False, model_commit=judged.model_commit)
+    second = gate_files(passed=False, model_commit=evaluated.model_commit)
     record_gates(pulled.folder, load_tuned_lens(pulled.folder)[1], second)
     assert b"## Gates: not passed" in (pulled.folder / "README.md").read_bytes()
     assert (pulled.folder / "NOTICE").read_bytes() == there[f"tuned_lenses/{TINY}/NOTICE"]

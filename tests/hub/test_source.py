@@ -32,7 +32,9 @@ def test_a_lens_that_stepped_aside_is_still_found(checkpoints: Path) -> None:
 def test_a_folder_in_the_layout_of_the_hub_gives_the_models_lens_verified(hub: Hub, checkpoints: Path) -> None:
     root = plan_release(REPO, checkpoints, None, TAG).folder
     assert lens_folder(root, SMALL) == root / "tuned_lenses" / SMALL
-    with pytest.raises(InputError, match=r"has the lenses of several models or of none \(org/small, org/tiny\): say"):
+    with pytest.raises(
+        InputError, match=r"exactly one lens if no model_id is given \(it has: org/small, org/tiny\): give"
+    ):
         lens_folder(root)
     with pytest.raises(InputError, match="has no tuned lens of org/none; it has: org/small, org/tiny"):
         lens_folder(root, "org/none")
@@ -46,7 +48,7 @@ def test_a_repository_gives_the_models_lens_and_nothing_of_another(published: Hu
     folder = lens_folder(REPO, TINY, TAG)
     assert contents(folder).keys() >= {"weights.pt", "bias_only.pt", "provenance.json"}
     assert all(path == "INDEX.json" or path.startswith(f"tuned_lenses/{TINY}/") for path in published.fetched())
-    with pytest.raises(InputError, match="me/lenses has the lenses of several models"):
+    with pytest.raises(InputError, match="me/lenses must have exactly one lens"):
         lens_folder(REPO)
 
 
@@ -56,7 +58,7 @@ def test_a_folder_goes_before_a_repository_of_the_same_name(
     monkeypatch.chdir(checkpoints.parent)
     shutil.copytree(checkpoints / "tuned_lenses" / "tiny", Path(REPO))
     assert lens_folder(REPO, TINY) == Path(REPO)
-    assert published.asked == []
+    assert published.requests == []
 
 
 def test_what_cannot_be_a_repository_is_looked_for_on_this_machine_alone(
@@ -66,7 +68,7 @@ def test_what_cannot_be_a_repository_is_looked_for_on_this_machine_alone(
     for source in ("checkpoints/tuned_lenses/demo", "./me/lenses", "lenses"):
         with pytest.raises(InputError, match="There is no artifact at"):
             lens_folder(source)
-    assert hub.asked == []
+    assert hub.requests == []
 
 
 def test_a_folder_around_lenses_is_not_taken_for_a_lens_that_was_damaged(checkpoints: Path) -> None:

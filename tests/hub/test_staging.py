@@ -88,9 +88,9 @@ def not_a_number(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "when_loaded", "when_indexed"),
     [
-        (no_hashes, r"records no hash of", r"is not what provenance\.json records"),
+        (no_hashes, r"has no hash of", r"does not match provenance\.json"),
         (another_schema, r"has schema_version 99", r"has schema_version 99"),
-        (not_a_number, r"The prism's mean is .* has to be finite", r"The prism's mean is .* has to be finite"),
+        (not_a_number, r"The prism's mean is .* must be finite", r"The prism's mean is .* must be finite"),
     ],
 )
 def test_a_prism_that_cannot_be_read_is_neither_published_nor_indexed_nor_verified(
@@ -122,7 +122,7 @@ def test_a_prism_that_names_a_file_outside_its_folder_is_not_published(tmp_path:
     provenance = json.loads((folder / "provenance.json").read_text())
     provenance["sha256"]["../../secret"] = hashlib.sha256(b"mine").hexdigest()
     write_sealed(folder, provenance)
-    with pytest.raises(InputError, match=r"names '\.\./\.\./secret', which is not a file of a lens"):
+    with pytest.raises(InputError, match=r"lists '\.\./\.\./secret', which is not a file of a lens"):
         stage(tmp_path / "built", find_artifacts(tmp_path), RELEASE, None, {"org/tiny": UNKNOWN})
 
 

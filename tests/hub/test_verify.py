@@ -132,7 +132,7 @@ TAMPERED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "one byte": (change_a_byte, r"weights\.pt was altered: its sha256 is [0-9a-f]{12}…, and INDEX\.json records"),
     "no weights": (
         lambda root: (root / LENS / "weights.pt").unlink(),
-        r"weights\.pt is missing, and INDEX\.json names",
+        r"weights\.pt is missing, although INDEX\.json lists",
     ),
     "no provenance": (lambda root: (root / LENS / "provenance.json").unlink(), r"provenance\.json is missing"),
     "one file more": (lambda root: (root / LENS / "more.pt").write_bytes(b""), r"more\.pt is not in INDEX\.json"),
@@ -151,9 +151,9 @@ TAMPERED: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "a verdict in the provenance alone": (
         lambda root: provenance_and_index(root, "acceptance", json.loads(json.dumps(asdict(make_acceptance(True))))),
-        r"has a verdict of the gates, and there is no gates\.json",
+        r"has a verdict of the gates, but there is no gates\.json",
     ),
-    "swapped": (swap, r"org/(tiny|small) holds the tuned lens of org/(tiny|small), and INDEX\.json has org/"),
+    "swapped": (swap, r"org/(tiny|small) holds the tuned lens of org/(tiny|small), but INDEX\.json lists org/"),
     "swapped with hashes": (swap_and_index, r"holds the tuned lens of org/"),
     "licence": (lambda root: (root / "LICENSES" / TINY / "LICENSE").write_text("Yours."), "LICENSE was altered"),
     "no licence": (lambda root: (root / "LICENSES" / TINY / "LICENSE").unlink(), "LICENSE is missing"),
@@ -163,27 +163,27 @@ TAMPERED: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "path outside": (
         lambda root: entry_edit(root, lambda entry: entry.update(path="../tiny")),
-        r"org/tiny, has its files at '\.\./tiny', and their place is tuned_lenses/org/tiny",
+        r"org/tiny, has its files at '\.\./tiny', but they must be at tuned_lenses/org/tiny",
     ),
     "another's path": (
         lambda root: entry_edit(root, lambda entry: entry.update(path=f"tuned_lenses/{SMALL}")),
-        "and their place is tuned_lenses/org/tiny",
+        "but they must be at tuned_lenses/org/tiny",
     ),
     "name outside": (
         lambda root: entry_edit(root, lambda entry: entry["sha256"].update({"../../x": "0" * 64})),
-        r"names the file '\.\./\.\./x', which would lie outside its folder",
+        r"lists the file '\.\./\.\./x', which may be outside its folder",
     ),
     "absolute name": (
         lambda root: entry_edit(root, lambda entry: entry["sha256"].update({"C:\\x": "0" * 64})),
-        "which would lie outside its folder",
+        "which may be outside its folder",
     ),
     "licence outside": (
         lambda root: entry_edit(root, lambda entry: entry["licence"].update(files=["LICENSES/org/tiny/../../../x"])),
-        r"names the file '\.\.', which would lie outside its folder",
+        r"lists the file '\.\.', which may be outside its folder",
     ),
     "licence elsewhere": (
         lambda root: edit(root / "INDEX.json", lambda index: index["licences"].update({"weights.pt": "0" * 64})),
-        "names 'weights.pt', which is not under LICENSES/",
+        "lists 'weights.pt', which is not under LICENSES/",
     ),
     "schema": (
         lambda root: edit(root / "INDEX.json", lambda index: index.update(schema_version=2)),

@@ -18,7 +18,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import httpx
 
 from logos_pl.errors import InputError, LogosError, RunError
-from logos_pl.io.hub_errors import SENTENCES, Asked, HubUnreachableError, What, explain, explaining, failed
+from logos_pl.io.hub_errors import SENTENCES, HubRequest, HubUnreachableError, What, explain, explaining, failed
 from logos_pl.io.hub_failures import CONDITIONS, Failure
 
 
@@ -34,7 +34,7 @@ def answered(status: int) -> HfHubHTTPError:
         (answered(403), RunError, "This machine's token may not do that with me/lenses"),
         (answered(409), RunError, "me/lenses was changed by someone else at the same moment"),
         (answered(429), RunError, "The Hub takes no more requests from this machine for now"),
-        (answered(503), RunError, "The Hub failed while it was asked for me/lenses"),
+        (answered(503), RunError, "The Hub failed while me/lenses was requested"),
         (answered(418), RunError, "me/lenses: what the Hub says."),
         (FileMetadataError("no header"), InputError, " does not answer as the Hub does: check HF_ENDPOINT"),
         (LocalEntryNotFoundError("not here"), InputError, "me/lenses is not in the local cache, or not all of it"),
@@ -46,7 +46,7 @@ def answered(status: int) -> HfHubHTTPError:
     ],
 )
 def test_a_failure_is_one_sentence(error: Exception, kind: type[LogosError], sentence: str) -> None:
-    found = explain(error, Asked("lenses", "me/lenses"))
+    found = explain(error, HubRequest("lenses", "me/lenses"))
     assert isinstance(found, kind)
     assert sentence in str(found)
     assert "\n" not in str(found)
@@ -55,13 +55,15 @@ def test_a_failure_is_one_sentence(error: Exception, kind: type[LogosError], sen
 def test_the_cause_behind_an_error_is_found() -> None:
     error = RuntimeError("Error while uploading 'weights.pt' to the Hub.")
     error.__cause__ = httpx.ReadError("reset")
-    assert "broke while me/lenses was published: run the same" in str(explain(error, Asked("release", "me/lenses")))
+    assert "broke while me/lenses was published: run the same" in str(
+        explain(error, HubRequest("release", "me/lenses"))
+    )
 
 
 def test_a_fault_of_the_program_and_a_sentence_that_is_one_already_pass_through() -> None:
-    with pytest.raises(KeyError), explaining(Asked("lenses", "me/lenses")):
+    with pytest.raises(KeyError), explaining(HubRequest("lenses", "me/lenses")):
         raise KeyError("a bug")
-    with pytest.raises(InputError, match=r"^As it is\.$"), explaining(Asked("lenses", "me/lenses")):
+    with pytest.raises(InputError, match=r"^As it is\.$"), explaining(HubRequest("lenses", "me/lenses")):
         raise InputError("As it is.")
 
 
@@ -75,7 +77,7 @@ def test_a_fault_of_the_program_and_a_sentence_that_is_one_already_pass_through(
 def test_offline_mode_and_a_missing_network_are_told_apart(cause: Exception, words: str) -> None:
     missing = LocalEntryNotFoundError("not found")
     missing.__cause__ = cause
-    assert words in str(explain(missing, Asked("model", "org/model")))
+    assert words in str(explain(missing, HubRequest("model", "org/model")))
 
 
 @pytest.mark.parametrize(
@@ -85,14 +87,14 @@ def test_offline_mode_and_a_missing_network_are_told_apart(cause: Exception, wor
 def test_a_disk_that_refuses_is_a_failure_of_the_run_not_of_the_input(code: int, words: str) -> None:
     wrapped = OSError("could not fetch")
     wrapped.__cause__ = OSError(code, "disk")
-    error: LogosError = explain(wrapped, Asked("model", "org/model"))
+    error: LogosError = explain(wrapped, HubRequest("model", "org/model"))
     assert isinstance(error, RunError)
     assert words in str(error)
 
 
 def test_anything_else_keeps_its_first_line() -> None:
     assert (
-        str(explain(OSError("odd thing.\nmore"), Asked("model", "org/model")))
+        str(explain(OSError("odd thing.\nmore"), HubRequest("model", "org/model")))
         == "org/model cannot be loaded: odd thing."
     )
 
@@ -109,7 +111,7 @@ def test_anything_else_keeps_its_first_line() -> None:
 )
 def test_a_sentence_speaks_of_what_was_asked_for(error: type[HfHubHTTPError], what: What, sentence: str) -> None:
     refused = error("no", response=answered(403).response)
-    found = explain(refused, Asked(what, "org/x", "v9", wanted="W"))
+    found = explain(refused, HubRequest(what, "org/x", "v9", wanted="W"))
     assert isinstance(found, InputError)
     assert str(found).startswith(sentence)
 
@@ -117,13 +119,15 @@ def test_a_sentence_speaks_of_what_was_asked_for(error: type[HfHubHTTPError], wh
 def test_a_file_that_is_not_on_the_hub_has_the_sentence_of_whoever_wanted_it() -> None:
     error = EntryNotFoundError("404")
     for what in ("space", "lenses", "release"):
-        assert str(explain(error, Asked(what, "org/x", no_file="No {lens} there."))) == "No {lens} there."
-    assert "org/x has no config.json on the Hub" in str(explain(error, Asked("model", "org/x")))
+        assert str(explain(error, HubRequest(what, "org/x", no_file="No {lens} there."))) == "No {lens} there."
+    assert "org/x has no config.json on the Hub" in str(explain(error, HubRequest("model", "org/x")))
 
 
 @pytest.mark.parametrize("what", get_args(What))
 def test_a_token_that_is_refused_is_said_whatever_was_asked_for(what: What) -> None:
-    assert str(explain(answered(401), Asked(what, "org/x"))).startswith("The Hub does not accept this machine's token")
+    assert str(explain(answered(401), HubRequest(what, "org/x"))).startswith(
+        "The Hub does not accept this machine's token"
+    )
 
 
 @pytest.mark.parametrize("what", get_args(What))
@@ -131,7 +135,7 @@ def test_a_token_that_is_refused_is_said_whatever_was_asked_for(what: What) -> N
     "error", [HFValidationError("a b"), RuntimeError("odd"), ConnectionError("no"), OSError("odd")]
 )
 def test_whatever_is_raised_and_asked_for_there_is_one_sentence(what: What, error: Exception) -> None:
-    found = explain(error, Asked(what, "a b", wanted="give a folder"))
+    found = explain(error, HubRequest(what, "a b", wanted="give a folder"))
     assert str(found).endswith(".")
     assert not {"{", "}", "\n"} & set(str(found))
 
@@ -141,7 +145,7 @@ def test_every_failure_has_a_sentence_and_every_sentence_can_be_filled_in() -> N
     for failure, row in SENTENCES.items():
         assert row
         for what in row:
-            error = failed(failure, Asked(what, "org/x", "v1", "No file."), ValueError("odd"))
+            error = failed(failure, HubRequest(what, "org/x", "v1", "No file."), ValueError("odd"))
             assert "{" not in str(error)
     assert {*get_args(What)} - SENTENCES["other"].keys() == {"space", "release"}  # which have those of another
 
@@ -158,4 +162,4 @@ def test_every_failure_has_a_sentence_and_every_sentence_can_be_filled_in() -> N
 def test_a_hub_that_cannot_be_asked_is_told_from_one_that_refuses(
     error: Exception, what: What, unreachable: bool
 ) -> None:
-    assert isinstance(explain(error, Asked(what, "org/x")), HubUnreachableError) == unreachable
+    assert isinstance(explain(error, HubRequest(what, "org/x")), HubUnreachableError) == unreachable

@@ -59,7 +59,7 @@ def test_a_checkpoint_says_whose_lens_it_holds(tmp_path: Path) -> None:
 
 Damage = Callable[[OrderedDict[str, torch.Tensor]], object]
 DAMAGES: dict[str, tuple[Damage, str]] = {
-    "no lens": (lambda state: state.clear(), "The checkpoint's lens is not what a fit writes"),
+    "no lens": (lambda state: state.clear(), "The checkpoint's lens is invalid"),
     "a tensor is missing": (lambda state: state.pop("averages.translators.c"), "tensor U has shape"),
     "a number is NaN": (
         lambda state: state["averages.translators.V"].fill_(torch.nan),
@@ -71,7 +71,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     ),
     "a tensor without dimensions": (
         lambda state: state.update({"averages.translators.U": torch.zeros(())}),
-        "The checkpoint's lens is not what a fit writes",
+        "The checkpoint's lens is invalid",
     ),
 }
 
@@ -87,5 +87,5 @@ def test_a_lens_that_no_fit_writes_is_refused(damage: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("part", ["lens_identity", "TrainingText"])
 def test_a_checkpoint_that_does_not_say_whose_it_is_is_refused(part: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="The checkpoint's lens is not what a fit writes"):
+    with pytest.raises(InputError, match="The checkpoint's lens is invalid"):
         read_lenses(write(tmp_path / "a.ckpt", **{part: {}}))

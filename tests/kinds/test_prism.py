@@ -32,7 +32,7 @@ def test_a_prism_that_was_fitted_here_is_announced_and_shares_the_head(
     recorded = describe(loaded.origin)
     assert recorded is not None
     assert (recorded.whiten, recorded.rows, recorded.rank, recorded.positions) == ("full", [1, 2], 16, 131_500)
-    with pytest.raises(InputError, match="fitted with decoding_norm final, and the run asks for next"):
+    with pytest.raises(InputError, match="fitted with decoding_norm final, but the run uses next"):
         found.load(lm, Head(lm.anatomy, decoding_norm="next"))
 
 
@@ -50,7 +50,7 @@ def test_without_a_prism_nothing_is_said_unless_one_is_required(
     ([0.0, 0.05, 0.1], "neutral"), ([0.11, 0.0, -0.1], "helpful"), ([2.0, 0.3, -0.11], "regressive"),
     ([None, None, 0.2], "helpful"), ([None, None, None], None), ([], None),
 ])  # fmt: skip
-def test_a_prism_is_judged_by_its_gain_at_each_depth(gains: list[float | None], verdict: str | None) -> None:
+def test_a_prism_is_evaluated_by_its_gain_at_each_depth(gains: list[float | None], verdict: str | None) -> None:
     summaries = {"delta_kl": [{"median_delta_kl_bits": gain} for gain in gains]}
     assert prism_verdict(summaries) == verdict
     assert PRISM.section.conclude(summaries) == {"verdict": verdict, "verdict_threshold_bits": 0.1}

@@ -11,7 +11,7 @@ from logos_pl.kinds.registry import (
     LensKind,
     baselines,
     compared,
-    judged,
+    evaluated,
     kind_of,
     kinds,
     plain_origin,
@@ -30,11 +30,11 @@ def toy(**changes: object) -> LensKind:
 def test_lenses_are_shown_in_the_order_of_their_registration_and_a_new_one_last() -> None:
     assert [kind.name for kind in kinds()] == ["norm", "norm_tau", "tuned", "bias", "prism", "imported"]
     assert swept() == ("norm", "tuned", "prism", "imported")
-    assert judged() == ("tuned", "imported")
-    kind = register(toy(judged=True))
+    assert evaluated() == ("tuned", "imported")
+    kind = register(toy(evaluated=True))
     try:
         assert kinds()[-1] is kind_of("toy") is kind
-        assert (swept()[-1], judged()[-1], compared()[-1]) == ("toy", "toy", kind)
+        assert (swept()[-1], evaluated()[-1], compared()[-1]) == ("toy", "toy", kind)
         with pytest.raises(ValueError, match="a kind of lens named toy already"):
             register(toy())
     finally:

@@ -119,7 +119,7 @@ def test_a_sweep_has_its_tables_curves_sections_and_columns(
     assert "`prism_summary`, `imported_lens` and `toy_lens`" in report
 
 
-@pytest.mark.parametrize("toy", [{"validated": True, "judged": True}], indirect=True)
+@pytest.mark.parametrize("toy", [{"validated": True, "evaluated": True}], indirect=True)
 def test_a_validation_and_a_test_read_it_where_its_entry_says_so(
     toy: LensKind, tiny: dict[str, Path], fitted: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -143,7 +143,7 @@ def test_a_validation_and_a_test_read_it_where_its_entry_says_so(
         assert "next_token_bits_per_byte_toy" in next(csv.reader(file))
 
 
-def test_a_plain_kind_is_neither_validated_nor_judged(
+def test_a_plain_kind_is_neither_validated_nor_evaluated(
     toy: LensKind, tiny: dict[str, Path], fitted: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(accepted("validate", fit_arguments(**tiny, logs=fitted))) == 0

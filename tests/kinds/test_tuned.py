@@ -69,7 +69,7 @@ def test_a_file_is_a_checkpoint(tmp_path: Path) -> None:
     assert exported_step(loaded.origin) == 8
     assert describe(loaded.origin) is None, "a checkpoint has no provenance"
     path.write_bytes(b"weights")
-    with pytest.raises(InputError, match="is not a whole checkpoint"):
+    with pytest.raises(InputError, match="is not a complete checkpoint"):
         find(request(source=str(path)))
 
 
@@ -82,13 +82,13 @@ def test_a_checkpoint_of_another_model_commit_or_norm_is_refused_by_name(tmp_pat
     ):
         with pytest.raises(InputError, match=wanted):
             found.load(model, Head(model.anatomy, decoding_norm="next"))
-    with pytest.raises(InputError, match="trained with decoding_norm next, and the run asks for final: give --model"):
+    with pytest.raises(InputError, match="trained with decoding_norm next, but the run uses final: give --model"):
         found.load(lm, Head(lm.anatomy))
 
 
 def test_an_artifact_of_another_norm_is_refused_by_name(tmp_path: Path) -> None:
     lm = make_lm()
-    with pytest.raises(InputError, match="trained with decoding_norm final, and the run asks for next: give --model"):
+    with pytest.raises(InputError, match="trained with decoding_norm final, but the run uses next: give --model"):
         find(request(folder=saved(tmp_path / "tiny"))).load(lm, Head(lm.anatomy, decoding_norm="next"))
 
 

@@ -29,14 +29,14 @@ class HubStandIn:
     Attributes:
         commits: Folder of files by repository and commit.
         main: The commit that ``main`` of a repository stands for.
-        asked: Method and path of every request.
+        requests: Method and path of every request.
         silent: Whether it takes requests and never answers.
     """
 
     def __init__(self) -> None:
         self.commits: dict[str, dict[str, Path]] = {"org/model": {}}
         self.main: dict[str, str] = {"org/model": COMMIT}
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.silent = False
         stand_in = self
 
@@ -68,7 +68,7 @@ class HubStandIn:
         sources.forget()
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
-        self.asked.append(f"{request.command} {request.path}")
+        self.requests.append(f"{request.command} {request.path}")
         while self.silent:
             time.sleep(0.05)
         refusal = next((found for part, found in REFUSALS.items() if part in request.path), None)

@@ -90,7 +90,7 @@ def test_branches_below_modules_that_add_the_stream_themselves_are_found() -> No
 def test_blocks_that_normalise_the_stream_itself_are_refused_by_name() -> None:
     model = tiny_model("opt_post_norm")
     with pytest.raises(
-        InputError, match=r"logits of OPTForCausalLM cannot be decomposed: block 1 .*without `attribution`"
+        InputError, match=r"does not support OPTForCausalLM: the output of block 1 .*without `attribution`"
     ):
         find_branches(model, find_parts(model))
 
@@ -98,7 +98,7 @@ def test_blocks_that_normalise_the_stream_itself_are_refused_by_name() -> None:
 def test_a_block_with_a_further_branch_is_refused_by_its_number() -> None:
     model = tiny_model("llama")
     model.model.layers[1].register_forward_hook(lambda m, args, out: out + 0.01 * args[0])
-    with pytest.raises(InputError, match="LlamaForCausalLM cannot be decomposed: block 2 "):
+    with pytest.raises(InputError, match="does not support LlamaForCausalLM: the output of block 2 "):
         find_branches(model, find_parts(model))
 
 

@@ -17,7 +17,7 @@ IDS = torch.arange(3, 15)[None]
 def test_attention_that_may_not_run_here_gives_way_to_torchs_own_and_says_so(
     whole: Path, folder: Path, key: str
 ) -> None:
-    with pytest.warns(UserWarning, match="asks for the attention 'flash_attention_2': torch's own is used instead"):
+    with pytest.warns(UserWarning, match="requests the attention 'flash_attention_2': torch's own is used instead"):
         lm = FrozenLM.load(str(edit(folder, **{key: "flash_attention_2"})))
     assert lm.model.config._attn_implementation == "sdpa"
     assert torch.equal(lm.logits(IDS), FrozenLM.load(str(whole)).logits(IDS))

@@ -39,7 +39,7 @@ def test_any_exception_is_one_sentence_of_bad_input(error: BaseException) -> Non
     "error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 8 bytes")]
 )
 def test_short_memory_is_a_failure_of_the_run(error: Exception) -> None:
-    with pytest.raises(RunError, match="not enough memory for m"), blaming("it is wrong", "mend it", "m"):
+    with pytest.raises(RunError, match="not enough memory for m"), blaming("it is wrong", "fix it", "m"):
         raise error
 
 
@@ -47,19 +47,19 @@ def test_short_memory_is_a_failure_of_the_run(error: Exception) -> None:
     "error", [KeyboardInterrupt(), SystemExit(1), torch.OutOfMemoryError("cuda"), InputError("a.")]
 )
 def test_what_is_no_fault_of_the_files_passes(error: BaseException) -> None:
-    with pytest.raises(type(error)) as caught, blaming("it is wrong", "mend it", "m"):
+    with pytest.raises(type(error)) as caught, blaming("it is wrong", "fix it", "m"):
         raise error
     assert caught.value is error
 
 
 def test_a_missing_package_is_named_and_a_long_reason_is_cut() -> None:
     says = "m needs a package that is not installed: no zorg"
-    with pytest.raises(InputError, match=says), blaming("it is wrong", "mend it", "m"):
+    with pytest.raises(InputError, match=says), blaming("it is wrong", "fix it", "m"):
         raise ImportError("no zorg")
     assert len(reason(ValueError("x" * 10_000))) == MAX_REASON + 1
 
 
 def test_the_key_of_the_value_is_named() -> None:
     says = r"not valid \(hidden_act is 'evil'; KeyError: 'evil'\)"
-    with pytest.raises(InputError, match=says), blaming("not valid", "mend it", "m", {"hidden_act": "evil"}):
+    with pytest.raises(InputError, match=says), blaming("not valid", "fix it", "m", {"hidden_act": "evil"}):
         raise KeyError("evil")

@@ -92,7 +92,7 @@ def outcome(folder: Path) -> str:
     return ""
 
 
-@pytest.mark.filterwarnings("ignore:config.json of m asks for the attention")
+@pytest.mark.filterwarnings("ignore:config.json of m requests the attention")
 @pytest.mark.parametrize("file", FILES)
 def test_a_damaged_file_is_refused_in_one_sentence_or_makes_a_model(folder: Path, file: str) -> None:
     rng = random.Random(f"12 {file}")

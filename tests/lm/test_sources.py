@@ -110,8 +110,8 @@ def test_configuration_tokenizer_and_weights_are_of_one_commit_though_main_moves
     data.setup("predict")
     assert (lm.model_commit, lm.tokenizer_commit, lm.num_blocks) == (COMMIT, COMMIT, 4)
     assert tokenizer("sun").input_ids == lm.tokenizer("sun").input_ids
-    assert list(data.asked[0].ids) == lm.tokenizer("sun moon").input_ids
-    assert not any(OTHER in asked for asked in published.asked)
+    assert list(data.prompts[0].ids) == lm.tokenizer("sun moon").input_ids
+    assert not any(OTHER in request for request in published.requests)
     sources.forget()  # another process
     assert FrozenLM.load("org/model").model_commit == OTHER
 
@@ -135,7 +135,7 @@ def test_a_repository_and_its_folder_give_the_same_model(published: HubStandIn, 
     there, here = FrozenLM.load("org/model"), FrozenLM.load(str(two_models[COMMIT]))
     ids = torch.arange(3, 15)[None]
     assert torch.equal(there.logits(ids), here.logits(ids))
-    assert "GET" in "".join(published.asked)
+    assert "GET" in "".join(published.requests)
 
 
 def test_an_adapter_in_a_repository_is_refused(published: HubStandIn, tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_what_a_model_is_filed_under_is_known_without_asking_anyone(tmp_path: Pa
         "org/model",
         "my-model",
     ]
-    assert hub.asked == []
+    assert hub.requests == []
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "~nobody-of-this-name/model"])

@@ -48,7 +48,7 @@ def prompt_records(
     kl: Mapping[str, Sequence[float]],
     *,
     prompt: Prompt | None = None,
-    gold: AnswerTokens = ANSWER,
+    answer_tokens: AnswerTokens = ANSWER,
     tokens: Sequence[str] = TOKENS,
     top: str = " the",
     rows: Mapping[str, Mapping[int, Mapping[str, object]]] | None = None,
@@ -61,7 +61,7 @@ def prompt_records(
     name = {"prompt_id": prompt.prompt_id, "prompt_variant": prompt.variant, "fact": prompt.fact}
     return PromptRecords(
         prompt=prompt,
-        gold=gold,
+        answer_tokens=answer_tokens,
         contrast=AnswerTokens("none"),
         ids=tuple(range(len(tokens))),
         tokens=tuple(tokens),

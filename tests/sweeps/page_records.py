@@ -41,7 +41,7 @@ def page_records(
     prompt_id: str = "pos",
     seed: int = 0,
     vocabulary: Sequence[str] = VOCABULARY,
-    gold: AnswerTokens | None = None,
+    answer_tokens: AnswerTokens | None = None,
     nonfinite: Sequence[NonFinite] = (),
 ) -> PromptRecords:
     """One prompt at random: KL and entropy fall roughly with depth, the last row is the same for every lens."""
@@ -60,10 +60,20 @@ def page_records(
         ]
         positions[lens] = [_broken(cell) if (lens, cell.layer, cell.pos) in places else cell for cell in cells]
         next_token[lens] = [_next(draw, cell, num_rows) for cell in positions[lens] if cell.pos == num_positions - 1]
-    gold = gold or AnswerTokens("resolved", "with_space", (3,), (" Berlin",))
+    answer_tokens = answer_tokens or AnswerTokens("resolved", "with_space", (3,), (" Berlin",))
     check = LastRowCheck(0.0, True, 1.0, 0.0)
     return PromptRecords(
-        prompt, gold, AnswerTokens("none"), ids, tokens, positions, next_token, (), None, check, tuple(nonfinite)
+        prompt,
+        answer_tokens,
+        AnswerTokens("none"),
+        ids,
+        tokens,
+        positions,
+        next_token,
+        (),
+        None,
+        check,
+        tuple(nonfinite),
     )
 
 

@@ -31,11 +31,15 @@ def files(name: str, lenses: Sequence[str] = LENSES) -> dict[str, str]:
 
 
 def random_prompt(
-    seed: int, prompt: Prompt, gold: AnswerTokens = ANSWER, lenses: Sequence[str] = LENSES, num_blocks: int = NUM_BLOCKS
+    seed: int,
+    prompt: Prompt,
+    answer_tokens: AnswerTokens = ANSWER,
+    lenses: Sequence[str] = LENSES,
+    num_blocks: int = NUM_BLOCKS,
 ) -> PromptRecords:
     """A prompt whose every reading is drawn anew."""
     draw = random.Random(seed)
-    rank = None if gold.first_id is None else 1
+    rank = None if answer_tokens.first_id is None else 1
 
     def row(layer: int) -> dict[str, object]:
         at = None if rank is None else draw.choice([1, 3, 7, 40]) if layer else 40
@@ -53,7 +57,7 @@ def random_prompt(
     record = prompt_records(
         {lens: [draw.uniform(0, 3) for _ in rows] for lens in lenses},
         prompt=prompt,
-        gold=gold,
+        answer_tokens=answer_tokens,
         rows={lens: {layer: row(layer) for layer in rows} for lens in lenses},
     )
 
@@ -69,17 +73,19 @@ def random_prompt(
 
 def sweep_records(count: int = 3, lenses: Sequence[str] = LENSES) -> list[PromptRecords]:
     """Facts with and without filler, a control, an unresolved answer, one without, a place that is not finite."""
-    asked: list[tuple[Prompt, AnswerTokens]] = []
+    prompts: list[tuple[Prompt, AnswerTokens]] = []
     for i in range(count):
         for variant in ("orig", "no_filler"):
-            asked.append((Prompt(f"f{i}", variant, f"Fact {i}, {variant}", "Berlin", None, "a → b"), ANSWER))
-    asked += [
+            prompts.append((Prompt(f"f{i}", variant, f"Fact {i}, {variant}", "Berlin", None, "a → b"), ANSWER))
+    prompts += [
         (Prompt("ctl", "orig", "Control", "Paris", "Berlin"), ANSWER),
         (Prompt("ctl2", "orig", "Control", "Rome", "Berlin"), ANSWER),
         (Prompt("merged", "orig", "Odd", "ly"), AnswerTokens("unresolved")),
         (Prompt("open", "orig", "What"), AnswerTokens("none")),
     ]
-    records = [random_prompt(seed, prompt, gold, lenses) for seed, (prompt, gold) in enumerate(asked)]
+    records = [
+        random_prompt(seed, prompt, answer_tokens, lenses) for seed, (prompt, answer_tokens) in enumerate(prompts)
+    ]
     broken = (NonFinite("norm", 2, 1), NonFinite("norm", 2, 3))
     return [records[0]._replace(nonfinite=broken), *records[1:]]
 

@@ -32,21 +32,21 @@ PROMPTS = (
 """Token ids of prompts, of their answers and of their contrasts."""
 
 
-def asked(number: int) -> TokenizedPrompt:
+def tokenized(number: int) -> TokenizedPrompt:
     ids, answer, contrast = PROMPTS[number]
 
-    def gold(ids: tuple[int, ...]) -> AnswerTokens:
+    def answer_tokens(ids: tuple[int, ...]) -> AnswerTokens:
         return AnswerTokens("resolved", "with_space", ids, tuple(map(str, ids))) if ids else AnswerTokens("none")
 
     prompt = Prompt(f"p{number}", "orig", " ".join(map(str, ids)))
-    return TokenizedPrompt(prompt, ids, tuple(map(str, ids)), gold(answer), gold(contrast))
+    return TokenizedPrompt(prompt, ids, tuple(map(str, ids)), answer_tokens(answer), answer_tokens(contrast))
 
 
 def parts_of(
     lm: FrozenLM, numbers: Sequence[int], attribution: DirectLogitAttribution
 ) -> Sequence[LogitParts | NotAttributed]:
     """What is found of the prompts, read in one batch."""
-    (batch,) = batches([asked(number) for number in numbers], 10_000)
+    (batch,) = batches([tokenized(number) for number in numbers], 10_000)
     parts = PromptReader(lm, {"norm": NormLens(Head(lm.anatomy))}, attribution=attribution).read(batch).logit_parts
     assert parts is not None
     return parts
@@ -57,7 +57,7 @@ def attributed(lm: FrozenLM, numbers: Sequence[int] = (0, 1, 2)) -> list[LogitAt
     found = []
     for number, parts in zip(numbers, parts_of(lm, numbers, DirectLogitAttribution(lm, Head(lm.anatomy))), strict=True):
         assert isinstance(parts, LogitParts)
-        found.append(logit_attribution(asked(number), parts, str))
+        found.append(logit_attribution(tokenized(number), parts, str))
     return found
 
 
@@ -217,7 +217,7 @@ def test_a_prompt_that_does_not_add_up_leaves_all_others_as_they_are() -> None:
     lm = FrozenLM.from_model(tiny_model("llama"))
     attribution = DirectLogitAttribution(lm, Head(lm.anatomy))
     reader = PromptReader(lm, {"norm": NormLens(Head(lm.anatomy))}, attribution=attribution)
-    (batch,) = batches([asked(number) for number in range(3)], 10_000)
+    (batch,) = batches([tokenized(number) for number in range(3)], 10_000)
     whole = attributed(lm)
     real = attribution.parts
 
@@ -292,12 +292,12 @@ def test_records_name_component_kind_block_token_and_contrast_in_order() -> None
 
 def test_a_model_that_cannot_be_taken_apart_is_refused_before_anything_is_read() -> None:
     lm = FrozenLM.from_model(tiny_model("opt_post_norm"))
-    with pytest.raises(InputError, match="OPTForCausalLM cannot be decomposed"):
+    with pytest.raises(InputError, match="does not support OPTForCausalLM"):
         DirectLogitAttribution(lm, Head(lm.anatomy))
 
 
 def test_nothing_is_taken_apart_and_nothing_hooked_unless_asked_for() -> None:
     lm = FrozenLM.from_model(tiny_model("llama"))
-    (batch,) = batches([asked(0)], 100)
+    (batch,) = batches([tokenized(0)], 100)
     assert PromptReader(lm, {"norm": NormLens(Head(lm.anatomy))}).read(batch).logit_parts is None
     assert not any(module._forward_hooks for module in lm.model.modules() if isinstance(module, nn.Module))

@@ -133,7 +133,7 @@ def test_all_flags_equal_a_search_for_substrings_over_random_rows() -> None:
     assert len(seen) > 8, "the random rows hardly reach any flag"
 
 
-def test_every_single_character_is_judged_by_its_category_or_as_whitespace() -> None:
+def test_every_single_character_is_classified_by_its_category_or_as_whitespace() -> None:
     for character in map(chr, itertools.chain(range(0x3000), range(0xFE00, 0x10000, 3), (0x1F600, 0x10FFFF))):
         wanted = unicodedata.category(character) in {
             "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Zs", "Zl", "Zp",

@@ -88,7 +88,7 @@ def test_a_prompt_asked_twice_is_refused_by_name() -> None:
     builder = OutputBuilder()
     builder.add(prompt_records({"norm": FALLING}))
 
-    with pytest.raises(InputError, match=r"^The prompt pos \(orig\) was asked twice: give every prompt an id"):
+    with pytest.raises(InputError, match=r"^The prompt pos \(orig\) appears twice: give every prompt its own id"):
         builder.add(prompt_records({"norm": FALLING}))
 
 
@@ -183,8 +183,8 @@ def test_a_slash_alone_makes_no_path(words: str) -> None:
     [
         ("[Errno 28] No space left on device: '/home/me/out/a.csv'", "[Errno 28] No space left on device: '…/a.csv'"),
         (
-            "Cannot write to /mnt/x: Read-only file system; mend it.",
-            "Cannot write to …/x: Read-only file system; mend it.",
+            "Cannot write to /mnt/x: Read-only file system; fix it.",
+            "Cannot write to …/x: Read-only file system; fix it.",
         ),
         ("C:\\Users\\me\\model and ~/b/ and https://hf.co/org/m", "…/model and …/b and https://hf.co/org/m"),
         ("/home/me is full\n/tmp is, too", "…/me is full\n…/tmp is, too"),

@@ -249,9 +249,7 @@ def test_a_file_in_the_way_is_refused_by_name_and_kept(tmp_path: Path, place: st
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("mine")
 
-    with pytest.raises(
-        InputError, match=r"^A file stands in the way of the folder .*sweeps: move it away, .*out_dir\.$"
-    ):
+    with pytest.raises(InputError, match=r"^A file is in the way of the folder .*sweeps: move it away, .*out_dir\.$"):
         open_sweep_folder(root, NOON)
     assert file.read_text() == "mine"
 
@@ -399,7 +397,7 @@ def test_results_of_the_same_model_are_refused_by_name(tmp_path: Path, there: st
 def test_a_given_folder_that_is_a_file_is_refused(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("mine")
 
-    with pytest.raises(InputError, match="A file stands in the way of the folder"):
+    with pytest.raises(InputError, match="A file is in the way of the folder"):
         open_given_folder(tmp_path / place, [])
 
 
@@ -426,7 +424,7 @@ def test_what_is_no_file_counts_as_results_that_are_there(tmp_path: Path, there:
 def test_a_given_folder_that_is_a_pipe_or_leads_nowhere_is_refused(tmp_path: Path, kind: str) -> None:
     make_special(tmp_path / "out", kind)
 
-    with pytest.raises(InputError, match=r"A file stands in the way of the folder .*out"):
+    with pytest.raises(InputError, match=r"A file is in the way of the folder .*out"):
         open_given_folder(tmp_path / "out", ["a"])
 
 

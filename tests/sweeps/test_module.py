@@ -79,6 +79,6 @@ def test_a_model_without_attribution_is_refused_before_the_first_batch(
     plain.make_reader()
     assert plain.reader is not None
     module = make(post_norm, attribution=True)
-    with pytest.raises(InputError, match=r"^The logits of OPTForCausalLM cannot be decomposed"):
+    with pytest.raises(InputError, match=r"^Direct logit attribution does not support OPTForCausalLM"):
         module.make_reader()
     assert module.reader is None

@@ -139,7 +139,7 @@ def test_what_really_comes_next_is_marked_among_the_tokens(page: Chrome, records
     record, marks = records[0], set()
     for row, pos in itertools.product(range(ROWS), range(POSITIONS)):
         last = pos == POSITIONS - 1
-        wanted = record.gold.first_id if last else record.ids[pos + 1]
+        wanted = record.answer_tokens.first_id if last else record.ids[pos + 1]
         page.execute_script("show(...arguments)", row, pos)
         found = page.execute_script("return [...document.querySelectorAll('#top [data-hit]')].map((e) => e.innerText)")
         listed = [top for top in record_at(record, "norm", row, pos).top if top.id == wanted]
@@ -208,7 +208,7 @@ def test_at_the_last_position_the_answers_numbers_are_shown(page: Chrome, record
 
 
 def test_an_unresolved_answer_has_no_rank(chrome: Chrome, tmp_path: Path) -> None:
-    record = page_records(3, 2, ("norm",), gold=AnswerTokens("unresolved"))
+    record = page_records(3, 2, ("norm",), answer_tokens=AnswerTokens("unresolved"))
     rows = [row._replace(answer_rank=None, p_answer=None) for row in record.next_token["norm"]]
     open_page(chrome, write_page(tmp_path / "page.html", record._replace(next_token={"norm": rows}), lenses=("norm",)))
     assert "has no rank" in text(chrome, "#answers")

@@ -98,7 +98,7 @@ def test_every_token_is_isolated_from_its_neighbours_direction(page: Chrome) -> 
 def test_hostile_strings_are_shown_and_not_run(chrome: Chrome, tmp_path: Path) -> None:
     record = page_records(3, 2, vocabulary=(HOSTILE,) * 12, prompt_id=HOSTILE)
     prompt = record.prompt._replace(text=HOSTILE, answer=HOSTILE, contrast=HOSTILE, fact=HOSTILE)
-    record = record._replace(prompt=prompt, gold=record.gold._replace(pieces=(HOSTILE,)))
+    record = record._replace(prompt=prompt, answer_tokens=record.answer_tokens._replace(pieces=(HOSTILE,)))
     open_page(chrome, write_page(tmp_path / "page.html", record, name=HOSTILE))
     hover(chrome, cell(chrome, 1, 0, 3))
     assert chrome.execute_script("return window.pwned") is None

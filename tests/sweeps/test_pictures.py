@@ -29,7 +29,7 @@ def test_all_pictures_are_written_that_have_something_to_show(tmp_path: Path) ->
 
 def test_without_answers_and_attribution_their_pictures_are_left_out(tmp_path: Path) -> None:
     unresolved = sweep_records(1)[-2]
-    assert unresolved.gold.status == "unresolved"
+    assert unresolved.answer_tokens.status == "unresolved"
     names = draw_pictures(drawn(unresolved), lambda ending: tmp_path / ending)
     assert names == ["kl.png", "cosine.png", "entropy.png", "tokens.png"]
 
@@ -64,5 +64,5 @@ def test_a_folder_with_any_of_the_pictures_is_refused(tmp_path: Path) -> None:
 
 
 def test_only_the_first_prompt_has_a_map_of_tokens(tmp_path: Path) -> None:
-    of = drawn(*(random_prompt(i, record.prompt, record.gold) for i, record in enumerate(sweep_records(1))))
+    of = drawn(*(random_prompt(i, record.prompt, record.answer_tokens) for i, record in enumerate(sweep_records(1))))
     assert [bool(record.positions) for record in of.prompts.records] == [True, *[False] * (len(of.prompts.records) - 1)]

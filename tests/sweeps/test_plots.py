@@ -80,10 +80,10 @@ def test_the_other_prompts_are_thin_and_counted_in_the_legend() -> None:
     assert all(line.get_alpha() < 0.5 for line in thin)
 
 
-def sample(golds: Sequence[AnswerTokens]) -> PromptSample:
+def sample(answers: Sequence[AnswerTokens]) -> PromptSample:
     kept = PromptSample()
-    for i, gold in enumerate(golds):
-        kept.add(prompt_records({"norm": [8.0 + i, 0.0]}, gold=gold))
+    for i, answer_tokens in enumerate(answers):
+        kept.add(prompt_records({"norm": [8.0 + i, 0.0]}, answer_tokens=answer_tokens))
     return kept
 
 
@@ -201,7 +201,7 @@ def test_ranks_stand_on_a_logarithmic_axis_with_the_first_on_top() -> None:
 
 
 def test_prompts_without_a_resolved_answer_have_no_rank() -> None:
-    without = prompt_records({"norm": [8.0, 0.0]}, gold=AnswerTokens("unresolved"))
+    without = prompt_records({"norm": [8.0, 0.0]}, answer_tokens=AnswerTokens("unresolved"))
     with_one = prompt_records({"norm": [8.0, 0.0]}, prompt=Prompt("b", "orig", "What it is", "x"))
 
     figure = rank_figure([without, with_one, without], 1, "m")

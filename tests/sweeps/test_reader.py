@@ -30,18 +30,18 @@ PROMPTS = (
 """Token ids of prompts, of their answers and of their contrasts."""
 
 
-def asked(number: int) -> TokenizedPrompt:
+def tokenized(number: int) -> TokenizedPrompt:
     ids, answer, contrast = PROMPTS[number]
 
-    def gold(ids: tuple[int, ...]) -> AnswerTokens:
+    def answer_tokens(ids: tuple[int, ...]) -> AnswerTokens:
         return AnswerTokens("resolved", "with_space", ids, tuple(map(str, ids))) if ids else AnswerTokens("none")
 
     prompt = Prompt(f"p{number}", "orig", " ".join(map(str, ids)))
-    return TokenizedPrompt(prompt, ids, tuple(map(str, ids)), gold(answer), gold(contrast))
+    return TokenizedPrompt(prompt, ids, tuple(map(str, ids)), answer_tokens(answer), answer_tokens(contrast))
 
 
 def together() -> PromptBatch:
-    (batch,) = batches([asked(number) for number in range(len(PROMPTS))], 10_000)
+    (batch,) = batches([tokenized(number) for number in range(len(PROMPTS))], 10_000)
     return batch
 
 
@@ -93,8 +93,10 @@ class Subject:
 
 def answered(number: int, answer: tuple[int, ...]) -> TokenizedPrompt:
     """A prompt with another answer than its own."""
-    gold = AnswerTokens("resolved", "with_space", answer, tuple(map(str, answer))) if answer else AnswerTokens("none")
-    return asked(number)._replace(gold=gold)
+    answer_tokens = (
+        AnswerTokens("resolved", "with_space", answer, tuple(map(str, answer))) if answer else AnswerTokens("none")
+    )
+    return tokenized(number)._replace(answer_tokens=answer_tokens)
 
 
 @pytest.mark.parametrize("name", BLOCKS_OF)
@@ -148,7 +150,7 @@ def test_every_figure_is_that_of_a_brute_force_in_float64(subject: Subject, lens
     reading = subject.read(batch, block_bytes=5 * 97 * 4)
     got = reading.lenses[lens]
     for prompt, start in zip(batch.prompts, reading.starts, strict=True):
-        ids, answer = prompt.input_ids, prompt.gold.ids
+        ids, answer = prompt.input_ids, prompt.answer_tokens.ids
         rows = subject.rows64(ids)
         for pos in range(len(ids)):
             final = subject.logits64("norm", subject.lm.num_blocks, rows[-1][pos])
@@ -199,7 +201,7 @@ def test_the_checks_at_the_last_token_are_those_of_a_brute_force(subject: Subjec
         for row, h in enumerate(rows):
             with_norm = subject.logits64("norm", row, h[-1])
             without = unnormed_logits(subject.model64, subject.family, h[-1]).detach()
-            check_pair(reading.norm_to_raw, row, number, with_norm, without, prompt.gold.first_id)
+            check_pair(reading.norm_to_raw, row, number, with_norm, without, prompt.answer_tokens.first_id)
         assert float(reading.last_row.kl_to_final_bits[number]) == pytest.approx(0, abs=1e-6)
         assert float(reading.last_row.kl_after_temp_bits[number]) == pytest.approx(0, abs=1e-6)
         assert float(reading.last_row.temp_est[number]) == pytest.approx(1, abs=1e-2)
@@ -229,7 +231,7 @@ def test_decoding_with_the_next_norm_is_set_against_the_final_one(subject: Subje
                 block: Any = blocks[row]
                 norm = block.ln_1 if subject.name == "gpt2" else block.input_layernorm
                 following = unnormed_logits(subject.model64, subject.family, by_hand(norm, subject, h[-1])).detach()
-            check_pair(reading.final_to_next, row, number, final, following, prompt.gold.first_id)
+            check_pair(reading.final_to_next, row, number, final, following, prompt.answer_tokens.first_id)
 
 
 def by_hand(norm: Any, subject: Subject, h: Tensor) -> Tensor:
@@ -244,7 +246,7 @@ def test_the_batch_a_prompt_stands_in_does_not_matter(subject: Subject) -> None:
     batch = together()
     reading = subject.read(batch)
     for number, start in enumerate(reading.starts):
-        (alone,) = batches([asked(number)], 10_000)
+        (alone,) = batches([tokenized(number)], 10_000)
         single = subject.read(alone)
         for lens, all_rows in reading.lenses.items():
             for name, one, many in zip(all_rows._fields, single.lenses[lens], all_rows, strict=True):

@@ -22,21 +22,23 @@ ROWS, VOCAB, TOP = 5, 30, 10
 UNRESOLVED, NO_ANSWER = AnswerTokens("unresolved"), AnswerTokens("none")
 
 
-def gold(*ids: int) -> AnswerTokens:
+def answer_tokens(*ids: int) -> AnswerTokens:
     return AnswerTokens("resolved", "with_space", ids, tuple(f" w{id_}" for id_ in ids))
 
 
-def asked(name: str, ids: tuple[int, ...], answer: AnswerTokens, contrast: AnswerTokens = NO_ANSWER) -> TokenizedPrompt:
+def tokenized(
+    name: str, ids: tuple[int, ...], answer: AnswerTokens, contrast: AnswerTokens = NO_ANSWER
+) -> TokenizedPrompt:
     prompt = Prompt(name, "orig", f"text of {name}", "answer", None, f"fact of {name}", "capital")
     return TokenizedPrompt(prompt, ids, tuple(f" w{id_}" for id_ in ids), answer, contrast)
 
 
 PROMPTS = (
-    asked("three tokens", (0, 4, 5, 6), gold(7, 8, 9)),
-    asked("none", (0, 11), NO_ANSWER),
-    asked("control", (0, 12, 13), gold(14), gold(15)),
-    asked("merged", (16,), UNRESOLVED, gold(3)),
-    asked("contrast merged", (0, 17), gold(18, 19), UNRESOLVED),
+    tokenized("three tokens", (0, 4, 5, 6), answer_tokens(7, 8, 9)),
+    tokenized("none", (0, 11), NO_ANSWER),
+    tokenized("control", (0, 12, 13), answer_tokens(14), answer_tokens(15)),
+    tokenized("merged", (16,), UNRESOLVED, answer_tokens(3)),
+    tokenized("contrast merged", (0, 17), answer_tokens(18, 19), UNRESOLVED),
 )
 STARTS = (0, 6, 8, 11, 12)
 """Four tokens of the first prompt and two of its answer, and so on."""
@@ -115,7 +117,7 @@ def recorded(
 
 def test_each_prompt_comes_back_with_what_was_asked_in_order() -> None:
     for records, prompt in zip(recorded(drawn_reading()), PROMPTS, strict=True):
-        assert records[:5] == (prompt.prompt, prompt.gold, prompt.contrast, prompt.ids, prompt.tokens)
+        assert records[:5] == (prompt.prompt, prompt.answer_tokens, prompt.contrast, prompt.ids, prompt.tokens)
 
 
 def test_position_records_are_the_readings_at_the_prompts_own_tokens_row_by_row() -> None:

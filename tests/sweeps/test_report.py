@@ -55,7 +55,7 @@ def test_answers_are_counted_and_the_unresolved_are_named() -> None:
 
 def test_the_models_own_answers_at_rank_one_are_counted() -> None:
     facts = sweep()
-    ranks = [of.next_token["norm"][-1].answer_rank for of in sweep_records() if of.gold.first_id is not None]
+    ranks = [of.next_token["norm"][-1].answer_rank for of in sweep_records() if of.answer_tokens.first_id is not None]
 
     assert f"first after {ranks.count(1)} of {len(ranks)} prompts" in section(
         evaluation_report(facts), "Final prediction"

@@ -136,7 +136,7 @@ def test_a_model_whose_logits_cannot_be_attributed_is_refused_before_a_file_is_b
     command = arguments(tiny | {"model": folder}, tmp_path, tmp_path, **{"data.prompt": "sun moon"})
     assert main([*command, "--sweep.attribution=true"]) == 2
     said = capsys.readouterr()
-    assert "The logits of OPTForCausalLM cannot be decomposed: block 1 " in said.err
+    assert "Direct logit attribution does not support OPTForCausalLM: the output of block 1 " in said.err
     assert not list(latest(tmp_path).glob("*.csv*"))
     assert main(command) == 0
 

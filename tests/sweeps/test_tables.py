@@ -44,7 +44,7 @@ def test_two_lenses_fit_into_eighty_columns_with_every_row_and_figure() -> None:
 
 
 def test_without_an_answer_there_is_no_rank() -> None:
-    made = records(lenses=1, answer_rank=None)._replace(gold=AnswerTokens("none"))
+    made = records(lenses=1, answer_rank=None)._replace(answer_tokens=AnswerTokens("none"))
     lines = printed(prompt_table(made, reached(made), list(made.next_token)))
 
     assert "rank" not in lines[1]
@@ -76,7 +76,7 @@ def test_the_milestones_are_said_in_words() -> None:
 
 
 def test_an_answer_that_cannot_be_told_apart_is_said_to_be(capsys: pytest.CaptureFixture[str]) -> None:
-    made = records(answer_rank=None)._replace(gold=AnswerTokens("unresolved"))
+    made = records(answer_rank=None)._replace(answer_tokens=AnswerTokens("unresolved"))
     print_prompt_table(made, reached(made))
 
     assert "'Berlin' merges with the prompt's last token" in capsys.readouterr().out

@@ -18,6 +18,6 @@ def test_a_sweep_does_not_write_into_a_lens(tmp_path: Path) -> None:
     """A lens's folder with other files in it is neither replaced by a fit nor published."""
     (tmp_path / "provenance.json").touch()
     destination = SweepDestination()
-    destination.settle(tmp_path, str(tmp_path), ["tiny"])
+    destination.resolve(tmp_path, str(tmp_path), ["tiny"])
     with pytest.raises(InputError, match=r"holds a lens: choose another --sweep\.out_dir"):
         destination.open()

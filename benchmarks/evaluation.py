@@ -1,4 +1,4 @@
-"""Held-out text and short prompts that lenses of different schedules are judged on alike."""
+"""Held-out text and short prompts on which lenses of different schedules are compared."""
 
 from collections.abc import Iterable, Iterator
 
@@ -16,21 +16,21 @@ from logos_pl.lm.residuals import residuals
 from logos_pl.settings.text import TextSettings
 
 PROMPT_TOKENS = (16, 30)
-SEED = -3  # of the positions: no fit and no validation draws with it
+SEED = -3  # for sampling positions; not used by any fit or validation
 
 
 def unseen_sequences(settings: TextSettings, model_id: str, count: int) -> Int[Tensor, "batch seq"]:
-    """The first packed sequences of the test side, which no fit and no choice has seen.
+    """The first packed sequences of the test text, which no fit or validation uses.
 
     Raises:
-        InputError: The text or the tokenizer cannot be had, or there is too little text.
+        InputError: The text or the tokenizer is not available, or there is too little text.
     """
     text = HeldOutText.find(settings, ModelTokenizer.load(model_id), {"test": count})
     return torch.tensor(text.sequences["test"])
 
 
-class Judge:
-    """Held-out text and short prompts, read once; and what a lens makes of every inner row of them.
+class Evaluation:
+    """Held-out text and short prompts, read once, and the divergence of a lens on them at every inner row.
 
     Args:
         lm: The model.
@@ -49,7 +49,7 @@ class Judge:
 
     @torch.no_grad()
     def kl_bits(self, lens: Lens) -> dict[str, list[float]]:
-        """Mean KL(P_final‖P_row) at rows 1 … n − 1, by what is read."""
+        """Mean KL(P_final‖P_row) at rows 1 … n − 1, by name of the input."""
         found = {}
         for name, h in self.residuals.items():
             x, inv_tau = lens.decode_inputs(h, self.rows)
@@ -66,14 +66,14 @@ class Judge:
         return torch.cat(parts, dim=1)
 
     def _prompts(self, sequences: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Openings of documents, 16 to 30 tokens long, BOS included, read at their last token; of one length each."""
+        """Beginnings of documents, 16 to 30 tokens with BOS, read at their last token; batched by length."""
         assert self.lm.tokenizer is not None
         starts = (sequences == self.lm.tokenizer.bos_token_id).nonzero().tolist()
         shortest, longest = PROMPT_TOKENS
         for turn, length in enumerate(range(shortest, longest + 1)):
             mine = starts[turn :: longest - shortest + 1]
             cut = [sequences[g, p : p + length] for g, p in mine if p + length <= sequences.shape[1]]
-            whole = [ids for ids in cut if int((ids == ids[0]).sum()) == 1]  # of one document alone
+            whole = [ids for ids in cut if int((ids == ids[0]).sum()) == 1]  # from a single document
             if whole:
                 yield torch.stack(whole), torch.full((len(whole), 1), length - 1)
 
