@@ -3,7 +3,8 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import TextIO
 
 from transformers.utils import logging
 
@@ -28,20 +29,34 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def without_stderr() -> Iterator[None]:
-    """Within a ``with`` statement, discard standard error, as Rust prints a panic before raising an exception."""
+def without_native_output() -> Iterator[None]:
+    """Discard standard output and standard error inside, also of native code.
+
+    The Rust of the tokenizers prints a panic with its stack before it raises it, and the names of unknown settings
+    raw, control characters included.
+    """
+    with ExitStack() as stack:
+        for number, stream in ((1, sys.stdout), (2, sys.stderr)):
+            stack.enter_context(_discarded(number, stream))
+        yield
+
+
+@contextmanager
+def _discarded(number: int, stream: TextIO | None) -> Iterator[None]:
     try:
-        kept = os.dup(2)
-    except OSError:  # the command was started without one
+        kept = None if stream is None else os.dup(number)  # without the stream, the number may be another file's
+    except OSError:  # closed since
+        kept = None
+    if stream is None or kept is None:
         yield
         return
-    sys.stderr.flush()
+    stream.flush()
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 2)
+        os.dup2(nowhere, number)
         yield
     finally:
-        sys.stderr.flush()
-        os.dup2(kept, 2)
+        stream.flush()
+        os.dup2(kept, number)
         os.close(kept)
         os.close(nowhere)

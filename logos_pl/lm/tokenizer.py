@@ -7,7 +7,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from logos_pl.errors import InputError
 from logos_pl.lm.foreign import blaming
-from logos_pl.lm.quiet import quiet, without_stderr
+from logos_pl.lm.quiet import quiet, without_native_output
 from logos_pl.lm.sources import ModelSource, fetch_small, has_vocabulary, locate
 
 
@@ -36,7 +36,7 @@ def read_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
     remedy = "fetch them again"
     with (
         quiet(),
-        without_stderr(),
+        without_native_output(),
         blaming(f"the tokenizer files of {name} cannot be read", remedy, f"the tokenizer of {name}"),
     ):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)

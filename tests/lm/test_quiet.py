@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from transformers.utils import logging
 
-from logos_pl.lm.quiet import quiet, without_stderr
+from logos_pl.lm.quiet import quiet, without_native_output
 
 
 @pytest.fixture(params=[(logging.INFO, True), (logging.ERROR, False)], ids=["talkative", "silent"])
@@ -41,31 +41,37 @@ def test_transformers_is_as_it_was_also_after_a_failure(state: tuple[int, bool])
     assert now() == state
 
 
-def test_what_python_or_any_library_writes_to_standard_error_goes_nowhere() -> None:
-    code = """
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_what_python_or_native_code_prints_is_discarded(stream: str) -> None:
+    code = f"""
 import os, sys
-from logos_pl.lm.quiet import without_stderr
-print("before", file=sys.stderr)
-with without_stderr():
-    print("from Python", file=sys.stderr)
-    os.write(2, b"from below Python")
-print("after", file=sys.stderr)
+from logos_pl.lm.quiet import without_native_output
+print("before", file=sys.{stream})
+with without_native_output():
+    print("from Python", file=sys.{stream})
+    os.write(sys.{stream}.fileno(), b"from native code")
+print("after", file=sys.{stream})
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stderr == "before\nafter\n"
+    assert getattr(done, stream) == "before\nafter\n"
 
 
-def test_standard_error_is_back_after_a_failure_and_no_file_stays_open(capfd: pytest.CaptureFixture[str]) -> None:
+def test_both_streams_are_back_after_a_failure_and_no_file_stays_open(capfd: pytest.CaptureFixture[str]) -> None:
     open_before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else None
-    with pytest.raises(KeyError), without_stderr():
+    with pytest.raises(KeyError), without_native_output():
         raise KeyError("x")
     if open_before is not None:
         assert len(os.listdir("/proc/self/fd")) == open_before
-    os.write(2, b"heard\n")
-    assert capfd.readouterr().err == "heard\n"
+    os.write(1, b"one\n")
+    os.write(2, b"two\n")
+    assert capfd.readouterr() == ("one\n", "two\n")
 
 
-def test_a_command_started_without_standard_error_runs_all_the_same() -> None:
-    code = "import os; os.close(2)\nfrom logos_pl.lm.quiet import without_stderr\nwith without_stderr(): print('ran')"
+@pytest.mark.parametrize(("closed", "other"), [(1, "stderr"), (2, "stdout")])
+def test_a_command_started_without_a_stream_runs_all_the_same(closed: int, other: str) -> None:
+    code = (
+        f"import os, sys; os.close({closed})\nfrom logos_pl.lm.quiet import without_native_output\n"
+        f"with without_native_output(): pass\nos.write({3 - closed}, b'ran')"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "ran\n"
+    assert getattr(done, other) == "ran"

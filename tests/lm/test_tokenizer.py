@@ -30,3 +30,13 @@ def test_a_panic_of_the_tokenizer_is_bad_input_and_prints_nothing(
     with pytest.raises(InputError, match="the tokenizer files of m cannot be read"):
         FrozenLM.load(str(folder))
     assert capfd.readouterr().err == ""
+
+
+def test_an_unknown_setting_of_a_token_is_not_printed_raw(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    content = json.loads((folder / "tokenizer.json").read_text())
+    token = {"id": 0, "content": "<s>", "special": True, "\x1b[31mred": True} | dict.fromkeys(
+        ("single_word", "lstrip", "rstrip", "normalized"), False
+    )
+    edit(folder, "tokenizer.json", added_tokens=[token, *content["added_tokens"]])
+    FrozenLM.load(str(folder))
+    assert "red" not in "".join(capfd.readouterr())
