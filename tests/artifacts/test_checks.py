@@ -25,7 +25,7 @@ def test_a_model_of_the_same_last_name_from_elsewhere_is_refused(artifact: Path)
 
 
 def test_another_commit_is_refused_by_both_commits(artifact: Path) -> None:
-    with pytest.raises(InputError, match="at commit c0ffee, and the model is at decaf"):
+    with pytest.raises(InputError, match="at commit c0ffee, but the model is at decaf"):
         load_tuned_lens(artifact, make_lm(commit="decaf"))
 
 
@@ -67,7 +67,7 @@ def test_one_bit_of_any_file_is_refused_with_both_hashes(tmp_path: Path) -> None
     files_in(tmp_path, card=b"worde")
     found = hashlib.sha256(b"worde").hexdigest()
     with pytest.raises(
-        InputError, match=f"card was altered: its sha256 is {found[:12]}…, and {recorded['card'][:12]}…"
+        InputError, match=f"card was altered: its sha256 is {found[:12]}…, but {recorded['card'][:12]}…"
     ):
         read_verified(tmp_path, recorded, set(), {"card"}, {})
 

@@ -138,7 +138,7 @@ def with_head_off_by_a_bit(dtype: torch.dtype) -> FrozenLM:
 def test_one_bit_of_the_head_is_refused_where_no_rounding_can_explain_it() -> None:
     lm = make_lm()
     recorded = mark(lm)
-    with pytest.raises(InputError, match=r"head of org/tiny .* is not the one"):
+    with pytest.raises(InputError, match=r"head of org/tiny .* differs from that of the lens"):
         check(recorded, with_head_off_by_a_bit(torch.float32))
 
 

@@ -38,7 +38,7 @@ def test_a_prism_comes_back_bit_for_bit_with_its_provenance(tmp_path: Path, kind
 
 @pytest.mark.parametrize(("options", "message"), [
     ({"model_id": "other/tiny"}, "The prism was trained for org/tiny, not for other/tiny, although both are called"),
-    ({"commit": "decaf"}, "at commit c0ffee, and the model is at decaf"),
+    ({"commit": "decaf"}, "at commit c0ffee, but the model is at decaf"),
 ])  # fmt: skip
 def test_a_prism_of_another_model_is_refused(artifact: Path, options: dict[str, str], message: str) -> None:
     with pytest.raises(InputError, match=message):

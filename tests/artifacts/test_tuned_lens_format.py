@@ -134,7 +134,7 @@ def test_another_commit_is_refused_and_a_branch_cannot_be_compared(folder: Path)
         change(folder, base_model_revision=revision)
         load_imported_lens(folder, lm)
     change(folder, base_model_revision="b" * 40)
-    with pytest.raises(InputError, match=f"at commit {'b' * 40}, and the model is at {'a' * 40}"):
+    with pytest.raises(InputError, match=f"at commit {'b' * 40}, but the model is at {'a' * 40}"):
         load_imported_lens(folder, lm)
 
 

@@ -92,5 +92,5 @@ def test_what_is_no_artifact_is_refused(root: Path) -> None:
 
 def test_a_licence_whose_name_is_not_utf8_is_refused(root: Path) -> None:
     (root / "LICENSES" / os.fsdecode(b"\xff")).write_text("Do what you like.")
-    with pytest.raises(InputError, match=r"cannot be recorded, as its name is not UTF-8: rename it"):
+    with pytest.raises(InputError, match=r"has a name that is not UTF-8: rename it"):
         index_folder(root, TAG)

@@ -129,7 +129,7 @@ def endless(root: Path) -> None:
 
 
 TAMPERED: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "one byte": (change_a_byte, r"weights\.pt was altered: its sha256 is [0-9a-f]{12}…, and INDEX\.json records"),
+    "one byte": (change_a_byte, r"weights\.pt was altered: its sha256 is [0-9a-f]{12}…, but INDEX\.json records"),
     "no weights": (
         lambda root: (root / LENS / "weights.pt").unlink(),
         r"weights\.pt is missing, although INDEX\.json lists",
@@ -159,7 +159,7 @@ TAMPERED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no licence": (lambda root: (root / "LICENSES" / TINY / "LICENSE").unlink(), "LICENSE is missing"),
     "no hash of the licence": (
         lambda root: edit(root / "INDEX.json", lambda index: index["licences"].clear()),
-        r"has no hash of LICENSES/org/tiny/LICENSE",
+        r"lists LICENSES/org/tiny/LICENSE without a hash",
     ),
     "path outside": (
         lambda root: entry_edit(root, lambda entry: entry.update(path="../tiny")),
@@ -217,7 +217,7 @@ TAMPERED: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "size": (
         lambda root: entry_edit(root, lambda entry: entry.update(num_bytes=entry["num_bytes"] + 1)),
-        r"bytes, and INDEX\.json \d+: fetch it again",
+        r"bytes, but INDEX\.json records \d+: fetch it again",
     ),
     "schema of the provenance": (
         lambda root: provenance_and_index(root, "unknown", "field"),

@@ -78,7 +78,7 @@ def test_a_checkpoint_of_another_model_commit_or_norm_is_refused_by_name(tmp_pat
     other, moved, lm = make_lm(model_id="org/other"), make_lm(commit="decaf"), make_lm()
     for model, wanted in (
         (other, "The lens was trained for org/tiny, not for org/other"),
-        (moved, "The lens was trained for org/tiny at commit c0ffee, and the model is at decaf"),
+        (moved, "The lens was trained for org/tiny at commit c0ffee, but the model is at decaf"),
     ):
         with pytest.raises(InputError, match=wanted):
             found.load(model, Head(model.anatomy, decoding_norm="next"))
