@@ -4,7 +4,8 @@ from logos_pl.errors import InputError, causes, first_sentence, state_of_a_check
 
 
 @pytest.mark.parametrize(
-    "damage", [KeyError("steps"), TypeError("no int"), ValueError("x"), IndexError(), AttributeError()]
+    "damage",
+    [KeyError("steps"), TypeError("no int"), ValueError("x"), IndexError(), AttributeError(), OverflowError("inf")],
 )
 def test_a_part_of_a_checkpoint_that_no_fit_wrote_is_named(damage: Exception) -> None:
     with (

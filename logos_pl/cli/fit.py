@@ -138,7 +138,7 @@ class Fit(Command):
         checkpoint = self.config.ckpt_path
         try:
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError, IndexError, RuntimeError) as error:
             taken_up = self.resuming.done or not self.checkpoint_io.has_loaded
             if taken_up or (isinstance(error, RuntimeError) and OTHER_SHAPES not in str(error)):
                 raise

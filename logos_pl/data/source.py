@@ -175,7 +175,7 @@ def _explained(shown: str, name: str | None) -> Iterator[None]:
         raise failed("gated" if "gated" in str(error) else "no repository", HubRequest("dataset", shown)) from error
     except FileNotFoundError as error:  # also datasets' EmptyDatasetError and DataFilesNotFoundError
         raise _no_files(shown) from error
-    except (RecursionError, yaml.YAMLError, TypeError, KeyError, AttributeError, IndexError) as error:
+    except (RecursionError, yaml.YAMLError, TypeError, KeyError, OverflowError, AttributeError, IndexError) as error:
         # Raised for a card that is valid YAML but has unexpected contents.
         raise InputError(
             f"The card of dataset {shown} does not describe its files as `datasets` expects "

@@ -4,7 +4,6 @@ A configuration can describe a model of any size, and transformers would allocat
 declare terabytes, which the libraries refuse if the file is shorter.
 """
 
-import json
 import math
 import pickle
 import struct
@@ -18,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from logos_pl.errors import InputError
-from logos_pl.io.parsing import MIB, open_regular
+from logos_pl.io.parsing import MIB, open_regular, parse_json
 from logos_pl.lm.model_files import refuse_pointer
 
 MAX_HEADER_BYTES = 100 * MIB
@@ -80,9 +79,10 @@ def _check_length(path: Path, name: str) -> None:
         length = int.from_bytes(file.read(8), "little")
         header = file.read(min(length, MAX_HEADER_BYTES))
     try:
-        tensors = [part for key, part in json.loads(header).items() if key != "__metadata__"]
+        parts = parse_json(header.decode(), path.name)
+        tensors = [part for key, part in parts.items() if key != "__metadata__"]
         wanted = 8 + length + max((int(part["data_offsets"][1]) for part in tensors), default=0)
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+    except (InputError, ValueError, TypeError, KeyError, IndexError, AttributeError):
         wanted = MAX_HEADER_BYTES
     if size > wanted:
         raise InputError(

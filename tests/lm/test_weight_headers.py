@@ -47,6 +47,14 @@ def test_a_file_that_is_longer_than_its_header_says_is_refused_before_it_is_mapp
         measure_weights(tmp_path, ["a.safetensors"], "m")
 
 
+@pytest.mark.parametrize("end", ["1e999", "1e300", "-1e999", "NaN", "9" * 400, '"4"', "null", "[4]"])
+def test_an_end_that_is_no_size_is_refused_in_one_sentence(end: str, tmp_path: Path) -> None:
+    header = f'{{"a": {{"dtype": "F32", "shape": [1], "data_offsets": [0, {end}]}}}}'.encode()
+    (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    with pytest.raises(InputError, match=r"^a.safetensors of m, a file of its weights, is damaged .*; fetch it again"):
+        measure_weights(tmp_path, ["a.safetensors"], "m")
+
+
 def test_every_damage_of_the_header_is_refused_in_one_sentence_or_leaves_a_header(tmp_path: Path) -> None:
     path, rng = tmp_path / "a.safetensors", random.Random(12)
     save_file(TENSORS, path)
