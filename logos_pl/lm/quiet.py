@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TextIO
 
 from transformers.utils import logging
 
@@ -36,13 +35,14 @@ def without_native_output() -> Iterator[None]:
     raw, control characters included.
     """
     with ExitStack() as stack:
-        for number, stream in ((1, sys.stdout), (2, sys.stderr)):
-            stack.enter_context(_discarded(number, stream))
+        stack.enter_context(_discarded(1, "stdout"))
+        stack.enter_context(_discarded(2, "stderr"))
         yield
 
 
 @contextmanager
-def _discarded(number: int, stream: TextIO | None) -> Iterator[None]:
+def _discarded(number: int, name: str) -> Iterator[None]:
+    stream = getattr(sys, name)
     try:
         kept = None if stream is None else os.dup(number)  # without the stream, the number may be another file's
     except OSError:  # closed since
