@@ -112,7 +112,7 @@ def test_a_sweep_has_its_tables_curves_sections_and_columns(
     page = (out / "output-tiny-llama-page.html").read_text()
     assert '"lenses":["norm","toy"]' in page
     assert ".toy { color: var(--toy); }" in page
-    assert page.count("--toy: #d62728;") == 2, "light and dark"
+    assert page.count("--toy: light-dark(#d62728, #d62728);") == 1
     report = (out / "evaluation-tiny-llama.md").read_text()
     for heading in ("Milestones, toy lens", "KL, entropy and cosine, toy lens", "Toy against norm"):
         assert f"### {heading}\n" in report
