@@ -182,6 +182,7 @@ class SweepFiles:
             swept=self._builder.swept(),
             files=_by_kind(files, self.name),
             preferred_lens=preferred_lens(self.origins),
+            pictures=drawn,
         )
         replace_file(report, evaluation_report(self.report).encode())
         facts = run_facts(self.module, self.started, self.copy_rule)
