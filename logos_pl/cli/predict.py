@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
 from logos_pl.cli.command import MACHINE, WATCHING, Option
+from logos_pl.cli.command_line import command_line
 from logos_pl.cli.error_messages import describe
 from logos_pl.cli.evaluation import CHECKPOINT, Evaluation
 from logos_pl.cli.foreseen import FORESEEN
@@ -16,7 +17,7 @@ from logos_pl.cli.plan import plan_prompts
 from logos_pl.data.prompt_data import PromptData
 from logos_pl.errors import DISK_ERRORS, InputError, InterruptedRunError, RunError
 from logos_pl.io.terminal import complain, say
-from logos_pl.lm.sources import clean_name, filed_under
+from logos_pl.lm.sources import clean_name, filed_under, locate
 from logos_pl.settings.fit import ExportSettings
 from logos_pl.settings.model import ModelSettings
 from logos_pl.settings.sweep import LensSources, PrismFolder, SweepSettings
@@ -24,6 +25,9 @@ from logos_pl.settings.text import PromptSettings
 from logos_pl.sweeps.module import SweepModule
 from logos_pl.sweeps.several_models import record_skips, write_cross_report
 from logos_pl.sweeps.writer import SweepDestination, SweepWriter
+
+OF_THIS_RUN = frozenset({"data.prompts", "data.prompt", "data.answer", "sweep.out_dir", "sweep.open", "models"})
+"""Options that say which prompts were read and where they went; the page's command names its own."""
 
 
 class SeveralModelsError(Exception):
@@ -80,7 +84,9 @@ class Predict(Evaluation):
 
     def trainer_parts(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the callbacks of the run."""
-        writer = SweepWriter(self.settings["sweep"], self.destination)
+        model = self.plan.model
+        command = command_line(self, revision=locate(model.model_id, model.revision).commit, leave_out=OF_THIS_RUN)
+        writer = SweepWriter(self.settings["sweep"], self.destination, command)
         return {"callbacks": [*self.lens_callbacks(), writer], "logger": False, "enable_progress_bar": False}
 
     def run(self, trainer: Trainer, module: LightningModule, data: LightningDataModule) -> None:

@@ -34,6 +34,9 @@ class RowReadings(NamedTuple):
         target_logit_gap: The target's logit minus the largest other one, after τ: the difference of their
             log-probabilities, nats; NaN where there is none. 0 where the two are equal, though the rank is 1.
         contrast_p: Probability of the contrast; NaN where there is none.
+        followed_rank: 1 + the number of logits strictly greater than that of each followed token; 0 where the row is
+            not finite. Places of id −1 mean nothing, here and in `followed_p`.
+        followed_p: Their probabilities.
         finite: Whether all logits of the row are finite; where not, the other readings mean nothing.
     """
 
@@ -49,6 +52,8 @@ class RowReadings(NamedTuple):
     target_nll_bits: Float[Tensor, "rows pos"]
     target_logit_gap: Float[Tensor, "rows pos"]
     contrast_p: Float[Tensor, "rows pos"]
+    followed_rank: Int[Tensor, "rows pos followed"]
+    followed_p: Float[Tensor, "rows pos followed"]
     finite: Bool[Tensor, "rows pos"]
 
 
@@ -77,7 +82,11 @@ class _Answers(NamedTuple):
 
 
 def _read(
-    z: Float[Tensor, "pos rows vocab"], scale: Float[Tensor, "rows"], final: _Final, top_k: int
+    z: Float[Tensor, "pos rows vocab"],
+    scale: Float[Tensor, "rows"],
+    final: _Final,
+    top_k: int,
+    followed: Int[Tensor, "pos followed"],
 ) -> dict[str, Tensor]:
     """All but the target and contrast metrics of one slice of logits, as [pos, rows]; ``z · scale`` are the logits.
 
@@ -96,9 +105,21 @@ def _read(
         "finite": mean[..., 0].isfinite(),
         "top_ids": top_ids,
         "top_p": q.gather(-1, top_ids),
+        **_followed(z, q, followed),
         # Last, as it takes these out of q. Summed, not 1 − Σ top_p: small masses keep their digits, none is negative.
         "rest_mass": q.scatter_(-1, top_ids, 0.0).sum(-1),
     }
+
+
+def _followed(
+    z: Float[Tensor, "pos rows vocab"], q: Float[Tensor, "pos rows vocab"], followed: Int[Tensor, "pos followed"]
+) -> dict[str, Tensor]:
+    """Rank and probability of followed tokens, as [pos, rows, followed]."""
+    p = q.new_empty(*q.shape[:2], followed.shape[1])
+    ranks = torch.empty_like(p, dtype=torch.int64)
+    for i, ids in enumerate(followed.unbind(1)):
+        ranks[..., i], p[..., i] = rank_of_ids(z, ids), at_ids(q, ids)
+    return {"followed_rank": ranks, "followed_p": p}
 
 
 def _read_answer(
@@ -119,11 +140,11 @@ def _read_answer(
     }
 
 
-def _fill(out: RowReadings, z: Tensor, scale: Tensor, final: _Final, answers: _Answers) -> None:
+def _fill(out: RowReadings, z: Tensor, scale: Tensor, final: _Final, answers: _Answers, followed: Tensor) -> None:
     """Write the readings of one block into ``out`` [rows, pos], slice by slice."""
     top_k = out.top_ids.shape[-1]
     for p, r in logit_slices(z):
-        for name, value in _read(z[p, r], scale[r], final.at(p), top_k).items():
+        for name, value in _read(z[p, r], scale[r], final.at(p), top_k, followed[p]).items():
             getattr(out, name)[r, p] = value.transpose(0, 1)
     # Few positions of a prompt have a target or a contrast; only they are looked at.
     with_answer = ((answers.targets >= 0) | (answers.contrasts >= 0)).nonzero()[:, 0]
@@ -136,6 +157,7 @@ def _fill(out: RowReadings, z: Tensor, scale: Tensor, final: _Final, answers: _A
 def _masked(out: RowReadings, no_target: Bool[Tensor, "pos"], no_contrast: Bool[Tensor, "pos"]) -> RowReadings:
     """``out`` with rank 0 or NaN where there is no target or contrast."""
     out.target_rank.masked_fill_(no_target | ~out.finite, 0)
+    out.followed_rank.masked_fill_(~out.finite[..., None], 0)
     for value in (out.target_p, out.target_nll_bits, out.target_logit_gap):
         value.masked_fill_(no_target, torch.nan)
     out.contrast_p.masked_fill_(no_contrast, torch.nan)
@@ -151,11 +173,13 @@ def _efficient(block_bytes: int, head: PreparedHead) -> int:
     return min(block_bytes, max(_CPU_BLOCK_BYTES, head.weight.nbytes)) if on_cpu else block_bytes
 
 
-def _empty(like: Float[Tensor, "rows pos"], top_k: int) -> RowReadings:
+def _empty(like: Float[Tensor, "rows pos"], top_k: int, num_followed: int) -> RowReadings:
     """Room for the readings, in the precision of ``like``."""
     top_p = like.new_empty(*like.shape, top_k)
     room = {name: torch.empty_like(like) for name in RowReadings._fields}
     room |= {"top_p": top_p, "top_ids": torch.empty_like(top_p, dtype=torch.int64)}
+    followed_p = like.new_empty(*like.shape, num_followed)
+    room |= {"followed_p": followed_p, "followed_rank": torch.empty_like(followed_p, dtype=torch.int64)}
     room |= {"target_rank": torch.empty_like(like, dtype=torch.int64)}
     room |= {"finite": torch.empty_like(like, dtype=torch.bool)}
     return RowReadings(**room)
@@ -171,6 +195,7 @@ def row_readings(
     contrasts: Int[Tensor, "pos"],
     *,
     top_k: int,
+    followed: Int[Tensor, "pos followed"] | None = None,
     block_bytes: int = 2**28,
 ) -> RowReadings:
     """All readings of one lens; memory is bounded by ``block_bytes``, whatever the number of rows and positions.
@@ -183,16 +208,18 @@ def row_readings(
         targets: Target token at each position; −1 for none.
         contrasts: The token to set against it; −1 where there is none.
         top_k: Tokens to list; the vocabulary is at least as large, and has at least two.
+        followed: Further tokens whose rank and probability are read, by position; −1 for none.
         block_bytes: Upper bound on one block of logits, unless a single row of logits is larger.
     """
     answers = _Answers(targets, contrasts)
+    followed = targets.new_empty(len(targets), 0) if followed is None else followed
     with torch.autocast(x.device.type, enabled=False):
         prepared = prepare(head, x.dtype)
         scale = inv_tau.to(prepared.dtype) * prepared.amplitude
-        out = _empty(x.new_empty(x.shape[:2], dtype=prepared.dtype), top_k)
+        out = _empty(x.new_empty(x.shape[:2], dtype=prepared.dtype), top_k, followed.shape[1])
         for pos, parts in logit_blocks(x, prepared.row_bytes, _efficient(block_bytes, prepared)):
             final, here = _final(final_x[pos], prepared), _Answers(*(ids[pos] for ids in answers))
             for rows in parts:
                 of_block = RowReadings(*(t[rows, pos] for t in out))
-                _fill(of_block, block_logits(x[rows, pos], prepared), scale[rows], final, here)
+                _fill(of_block, block_logits(x[rows, pos], prepared), scale[rows], final, here, followed[pos])
     return _masked(out, targets < 0, contrasts < 0)

@@ -13,6 +13,10 @@ HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 """As entities, not after a backslash, which some readers of Markdown ignore here."""
 
 
+_CITED = ("\x02", "\x03")
+"""Around a source, until it is a footnote: control characters, which no text from outside can bring in."""
+
+
 def in_one_line(text: str) -> str:
     """The text with line ends, control characters, joiners and marks of direction as escapes."""
     return printable(text, keep="")
@@ -71,8 +75,20 @@ def number(value: float | None) -> str:
 
 
 def cite(file: str, *place: str) -> str:
-    """Where a number comes from: `[file: column or key, which line]`."""
-    return code(f"[{file}: {', '.join(place)}]")
+    """Source of a number, `file: column or key, which line`; `with_footnotes` turns it into a footnote."""
+    source = code(f"{file}: {', '.join(place)}")
+    return f"{_CITED[0]}{source}{_CITED[1]}"
+
+
+def with_footnotes(text: str) -> str:
+    """The text with every source as the mark of a footnote, and the footnotes at the end, each once."""
+    sources: dict[str, int] = {}
+
+    def mark(found: re.Match[str]) -> str:
+        return f"[^{sources.setdefault(found[1], len(sources) + 1)}]"
+
+    marked = re.sub(rf"(?:(?<=[^|]) )?{_CITED[0]}([^{_CITED[1]}]*){_CITED[1]}", mark, text)
+    return marked + "".join(f"\n[^{i}]: {source}" for source, i in sources.items()) + ("\n" if sources else "")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -36,6 +36,7 @@ def lens_readings(
     contrasts: Int[Tensor, "pos"],
     *,
     top_k: int,
+    followed: Int[Tensor, "pos followed"] | None = None,
     block_bytes: int = 2**28,
     piece_bytes: int = 2**27,
 ) -> RowReadings:
@@ -47,6 +48,7 @@ def lens_readings(
         targets: Target token at each position; −1 for none.
         contrasts: Contrast token at each position; −1 for none.
         top_k: Number of top tokens.
+        followed: Further tokens whose rank and probability are read, by position; −1 for none.
         block_bytes: Upper bound on one block of logits.
         piece_bytes: Upper bound on the residuals decoded at a time.
     """
@@ -56,8 +58,17 @@ def lens_readings(
         x, inv_tau = lens.decode_inputs(h[:, pos], rows)
         final_x = head.final_x(h[:, pos])
         target, contrast = targets[pos].to(x.device), contrasts[pos].to(x.device)
+        others = None if followed is None else followed[pos].to(x.device)
         found = row_readings(
-            x, final_x, inv_tau, head.unembedding, target, contrast, top_k=top_k, block_bytes=block_bytes
+            x,
+            final_x,
+            inv_tau,
+            head.unembedding,
+            target,
+            contrast,
+            top_k=top_k,
+            followed=others,
+            block_bytes=block_bytes,
         )
         parts.append([tensor.cpu() for tensor in found])
     return RowReadings(*(torch.cat(same, dim=1) for same in zip(*parts, strict=True)))

@@ -21,6 +21,7 @@ class SweepSettings:
             `full`.
         keep_residuals: save the residual stream of every prompt.
         attribution: run direct logit attribution for the answers: embedding, attention, MLP and biases.
+        open: open the page in the browser at the end.
         copy_threshold: top-1 probability above which a row that repeats the prompt counts as copy collapse.
         copy_margin: lead of the top-1 over the top-2 probability above which it counts.
 
@@ -34,6 +35,7 @@ class SweepSettings:
     raw_lens: Literal["sample", "full"] = "sample"
     keep_residuals: bool = False
     attribution: bool = False
+    open: bool = False
     copy_threshold: float = COPY_THRESHOLD
     copy_margin: float = COPY_MARGIN
 

@@ -1,20 +1,22 @@
 """Comparison of several models: `evaluation-cross-models.md`, with medians over each model's prompts."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from logos_pl.io.markdown import cite, code, escaped, number, table
-from logos_pl.kinds.registry import compared
+from logos_pl.io.markdown import cite, code, escaped, number, table, with_footnotes
+from logos_pl.kinds.registry import compared, kind_of
 from logos_pl.sweeps.document_summaries import MEASURES, depth_rows
-from logos_pl.sweeps.report_depth import against_norm, depth_medians, finite_median, next_token_file
+from logos_pl.sweeps.report_brief import reservations
+from logos_pl.sweeps.report_depth import against_norm, depth_medians, finite_median, gain_heading, next_token_file
 from logos_pl.sweeps.report_input import REPORTED_MILESTONES, ReportInput
 
 HOW_TO_READ = (
     "Medians are over all prompts of a model, controls and those without filler included, that have a finite value; in "
     "brackets, how many these are. Milestones are fractions of the number of blocks. In a table, a column headed in "
-    "code is the column or key of that name in the file and at the place that end the line; a list without an index "
-    "stands for all its entries."
+    "code is the column or key of that name in the file and at the place that the footnote of the line names; a list "
+    "without an index stands for all its entries."
 )
 
 
@@ -25,15 +27,42 @@ def cross_model_report(sweeps: Sequence[ReportInput]) -> str:
         sweeps: Input by model, in the order of the lines.
     """
     sections: dict[str, Callable[[Sequence[ReportInput]], str]] = {
-        "Models": _models,
-        "Final prediction": _final,
-        "Milestones": _milestones,
-        "KL, entropy and cosine at 0/25/50/75/100% depth": _depth,
-        **{f"{kind.name.capitalize()} against norm": partial(_against_norm, lens=kind.name) for kind in compared()},
-        "Checks": _checks,
+        "In short": _in_short,
+        "Which models were read?": _models,
+        "What does each model answer?": _final,
+        "Where does the answer appear?": _milestones,
+        "How close is each row to the model's output?": _depth,
+        **{gain_heading(kind): partial(_against_norm, lens=kind.name) for kind in compared()},
+        "What do the checks say?": _checks,
     }
     parts = [f"## {heading}\n\n{section(sweeps)}" for heading, section in sections.items()]
-    return "\n".join([f"# Evaluation across models\n\n{HOW_TO_READ}\n", *parts])
+    return with_footnotes(
+        "\n".join(["# Evaluation across models\n", *parts, f"## How to read the tables\n\n{HOW_TO_READ}\n"])
+    )
+
+
+def _in_short(sweeps: Sequence[ReportInput]) -> str:
+    """A line per model and lens, in the order of depth at which the answer is first, and what to distrust."""
+    lines = [(depth, cells) for e in sweeps for lens in e.swept.lenses for depth, cells in [_brief_line(e, lens)]]
+    lines.sort(key=lambda line: math.inf if line[0] is None else line[0])
+    doubts = [f"- {escaped(e.model_id)}: {doubt}\n" for e in sweeps for doubt in reservations(e)]
+    header = ["model", "lens", "answer first at depth", "prompts", "the model itself answers first after", "source"]
+    return (
+        "Depth at which a lens first has the answer at rank 1, as a fraction of the blocks, earliest first; medians "
+        "over the prompts in which it does.\n\n"
+        + table(header, [cells for _, cells in lines])
+        + "\n**What to distrust**\n\n"
+        + ("".join(doubts) or "- No check found anything.\n")
+    )
+
+
+def _brief_line(e: ReportInput, lens: str) -> tuple[float | None, list[str]]:
+    of = e.milestones(lens)
+    depth, count = finite_median([at["first_rank_le_1"]["frac"] for at in of])
+    ranks = [final["answer_rank"] for final in e.swept.final_prediction if final["answer_rank"] is not None]
+    where = e.cite("diagnostics", f"milestones.{lens}.first_rank_le_1.frac") + e.cite("final_prediction", "answer_rank")
+    name = [escaped(e.model_id), kind_of(lens).label]
+    return depth, [*name, number(depth), f"{count} of {len(of)}", f"{ranks.count(1)} of {len(ranks)}", where]
 
 
 def _models(sweeps: Sequence[ReportInput]) -> str:

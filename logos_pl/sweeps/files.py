@@ -35,6 +35,7 @@ class SweepFiles:
         folder: Output folder, possibly shared with other models.
         module: Module with model and lenses loaded.
         raw_lens: Rows at which norm lens and raw lens are compared in the JSON.
+        command: Command line that repeats the sweep, without its prompts.
         attribution: Whether direct logit attribution is written.
         copy_rule: Condition for copy collapse.
 
@@ -48,6 +49,7 @@ class SweepFiles:
         module: LensModule,
         raw_lens: RawLens,
         *,
+        command: str,
         attribution: bool = False,
         copy_rule: CopyRule = COPY_RULE,
     ) -> None:
@@ -78,9 +80,14 @@ class SweepFiles:
                 writer = RecordWriter(self._path("decomposition.csv"), ContributionRecord)
                 self._contributions = stack.enter_context(writer)
             num_blocks = module.frozen.num_blocks
-            page = PageWriter(self._path("page.html"), self.name, self.lenses, num_blocks)
+            page = PageWriter(self._path("page.html"), self.name, self.lenses, num_blocks, command)
             self._page = stack.enter_context(page)
             self._open_files = stack.pop_all()
+
+    @property
+    def page(self) -> Path:
+        """The HTML page."""
+        return self._page.path
 
     def _path(self, ending: str) -> Path:
         return self.folder / f"output-{self.name}-{ending}"
@@ -175,6 +182,7 @@ class SweepFiles:
             swept=self._builder.swept(),
             files=_by_kind(files, self.name),
             preferred_lens=preferred_lens(self.origins),
+            pictures=drawn,
         )
         replace_file(report, evaluation_report(self.report).encode())
         facts = run_facts(self.module, self.started, self.copy_rule)

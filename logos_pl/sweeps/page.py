@@ -1,25 +1,21 @@
 """Interactive HTML page of a model: readings of every lens at every row and position, in one self-contained file."""
 
-import base64
-import hashlib
 import html
 import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from matplotlib.colors import to_hex
-
 from logos_pl.data.prompt_types import AnswerTokens
 from logos_pl.io.files import text_stream
 from logos_pl.io.markdown import in_one_line
-from logos_pl.kinds.registry import kinds
+from logos_pl.kinds.registry import kind_of
 from logos_pl.sweeps.milestones import Milestones, as_json
+from logos_pl.sweeps.page_template import page_halves
 from logos_pl.sweeps.records import NextTokenRecord, PositionRecord, PromptRecords
 
 SIGNIFICANT_DIGITS = 4
@@ -28,7 +24,6 @@ SIGNIFICANT_DIGITS = 4
 _UNSAFE = re.compile("[<>&\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 """Characters that JSON allows but HTML, UTF-8 or a terminal may not: tags, control characters, direction marks."""
 
-_PLACE_OF_DATA = "<!-- data -->\n"
 _QUANTITIES = ("entropy_bits", "kl_to_final_bits", "kl_from_final_bits", "rest_mass")
 _NEXT_QUANTITIES = (
     "teacher_entropy_bits", "p_answer", "answer_rank", "answer_logit_gap", "answer_nll_bits", "cos_to_final",
@@ -43,7 +38,9 @@ class PageWriter:
     partial file remains.
     """
 
-    def __init__(self, path: str | Path, model_name: str, lens_names: Sequence[str], num_blocks: int) -> None:
+    def __init__(
+        self, path: str | Path, model_name: str, lens_names: Sequence[str], num_blocks: int, command: str
+    ) -> None:
         """Store the arguments; nothing is written yet.
 
         Args:
@@ -51,7 +48,9 @@ class PageWriter:
             model_name: Title.
             lens_names: Lenses in the order of their buttons; every record must have all of them.
             num_blocks: Number n of blocks; rows are 0 … n.
+            command: Command line that reads a prompt likewise, without the prompt.
         """
+        self._command = command
         self.path = Path(path)
         self._model_name, self._lens_names, self._num_blocks = model_name, tuple(lens_names), num_blocks
         self._file: TextIO | None = None
@@ -62,7 +61,11 @@ class PageWriter:
         Raises:
             OSError: The file cannot be written.
         """
-        about = {"model": self._model_name, "lenses": self._lens_names, "num_blocks": self._num_blocks}
+        labels = {name: kind_of(name).label for name in self._lens_names}
+        about = {
+            "model": self._model_name, "lenses": self._lens_names, "labels": labels, "num_blocks": self._num_blocks,
+            "command": self._command,
+        }  # fmt: skip
         self._page = _page(self.path, self._model_name, about)
         self._file = self._page.__enter__()
         return self
@@ -110,57 +113,24 @@ class PageWriter:
         if [row.layer for row in rows] != list(range(self._num_blocks + 1)):
             raise ValueError(f"{record.prompt.prompt_id!r}, lens {name}: the rows are not 0 … {self._num_blocks}.")
         marks = None if reached is None else as_json(reached, self._num_blocks)
-        return {**_cells(cells), "next": _rows(rows), "milestones": _rounded(marks)}
+        return {**_cells(cells), **_followed(record, name), "next": _rows(rows), "milestones": _rounded(marks)}
 
 
 @contextmanager
 def _page(path: Path, model_name: str, about: Mapping[str, Any]) -> Iterator[TextIO]:
     """Open the page and write its head; write its tail at the end."""
-    head, tail = _halves(model_name)
+    head, tail = page_halves(model_name)
     with text_stream(path) as file:
         file.write(f'{head}<script type="application/json" id="about">{_json(about)}</script>\n')
         yield file
         file.write(tail)
 
 
-def _halves(model_name: str) -> tuple[str, str]:
-    """Template before and after the data, with the model's name and a Content-Security-Policy.
-
-    The policy allows only this page's script and no requests.
-    """
-    template = _with_lens_styles(files("logos_pl.sweeps").joinpath("page.html").read_text(encoding="utf-8"))
-    hashes = {tag: _source_hash(template, tag) for tag in ("script", "style")}
-    policy = (
-        f"default-src 'none'; script-src {hashes['script']}; style-src {hashes['style']}; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
-    )
-    head, _, tail = template.partition(_PLACE_OF_DATA)
-    return head.replace("@policy@", policy).replace("@model@", html.escape(in_one_line(model_name))), tail
-
-
-def _with_lens_styles(template: str) -> str:
-    """Template with colour and dash pattern of every lens in sweeps."""
-    read = [kind for kind in kinds() if kind.swept]
-    pairs = {kind.name: kind.page_colours or (to_hex(kind.colour),) * 2 for kind in read}
-    colours = (" ".join(f"--{name}: {pair[theme]};" for name, pair in pairs.items()) for theme in (0, 1))
-    rules = " ".join(f".{kind.name} {{ color: var(--{kind.name}); }}" for kind in read)
-    dashes = " ".join(f".{kind.name} .line {{ stroke-dasharray: {kind.dash}; }}" for kind in read if kind.dash)
-    places = ("@lens-colours@", "@lens-colours-dark@", "@lens-rules@")
-    for place, text in zip(places, (*colours, f"{rules}\n{dashes}"), strict=True):
-        template = template.replace(place, text)
-    return template
-
-
-def _source_hash(template: str, tag: str) -> str:
-    """SHA-256 source of an inline element for the Content-Security-Policy."""
-    text = template.rpartition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
 def _prompt_data(record: PromptRecords, lenses: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Data of one prompt for the script; token tables are by id."""
     listed = [top for cells in record.positions.values() for cell in cells for top in cell.top]
     strings = {token.id: token.token for token in listed} | dict(zip(record.ids, record.tokens, strict=True))
+    strings |= dict(zip(record.followed.ids, record.followed.tokens, strict=True))
     return {
         "prompt": record.prompt._asdict(),
         "gold": _answer_tokens(record.answer_tokens),
@@ -168,6 +138,7 @@ def _prompt_data(record: PromptRecords, lenses: Mapping[str, Mapping[str, Any]])
         "ids": record.ids,
         "tokens": dict(sorted(strings.items())),
         "nonfinite": record.nonfinite,
+        "followed_ids": record.followed.ids,
         "lenses": lenses,
     }
 
@@ -184,6 +155,15 @@ def _cells(cells: Sequence[PositionRecord]) -> dict[str, Any]:
     top_ids = [None if token is None else token.id for token in top]
     top_p = [None if token is None else _rounded(token.p) for token in top]
     return {**lists, "top_k": top_k, "top_ids": top_ids, "top_p": top_p}
+
+
+def _followed(record: PromptRecords, lens: str) -> dict[str, Any]:
+    """Ranks and probabilities of the followed tokens as flat lists, cell by cell, row by row."""
+    ranks, p = record.followed.ranks.get(lens, []), record.followed.p.get(lens, [])
+    return {
+        "followed_rank": [rank for cell in ranks for rank in cell],
+        "followed_p": [_rounded(value) for cell in p for value in cell],
+    }
 
 
 def _rows(rows: Sequence[NextTokenRecord]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from logos_pl.data.prompts import PromptBatch, TokenizedPrompt
@@ -13,6 +13,7 @@ from logos_pl.errors import InputError
 from logos_pl.functional.blocks import position_pieces
 from logos_pl.functional.last_row import LastRow, last_row
 from logos_pl.functional.pair_readings import PairReadings, pair_readings
+from logos_pl.functional.ranks import largest
 from logos_pl.functional.readings import RowReadings
 from logos_pl.kinds.registry import swept
 from logos_pl.lenses.decoding import lens_readings
@@ -32,6 +33,7 @@ class BatchReading(NamedTuple):
         prompts: The prompts, in order.
         starts: Index of each prompt's first token in `tokens`; its tokens are followed by those of its answer except
             the last.
+        followed: Tokens of each prompt that are followed through all of its rows and positions.
         lenses: Readings [rows, tokens] by lens; `target` is the next token of the answer.
         teacher_entropy_bits: Entropy of the model's final distribution, per token.
         norm_to_raw: Comparison of norm lens and raw lens at the last tokens, with KL(P_norm ‖ P_raw): [rows, prompts].
@@ -43,6 +45,7 @@ class BatchReading(NamedTuple):
 
     prompts: tuple[TokenizedPrompt, ...]
     starts: tuple[int, ...]
+    followed: tuple[tuple[int, ...], ...]
     lenses: dict[str, RowReadings]
     teacher_entropy_bits: Float[Tensor, " tokens"]
     norm_to_raw: PairReadings
@@ -52,8 +55,19 @@ class BatchReading(NamedTuple):
     logit_parts: tuple[LogitParts | NotAttributed, ...] | None = None
 
 
+NUM_FOLLOWED = 4
+"""Most tokens of a prompt that are followed."""
+
 DECODED_BYTES = 2**27
 """Bound on the fp32 residuals decoded at a time, all rows of some tokens, in bytes."""
+
+
+class _Read(NamedTuple):
+    """What is read of each token besides its likeliest next tokens; −1 for none."""
+
+    targets: Int[Tensor, " tokens"]
+    contrasts: Int[Tensor, " tokens"]
+    followed: Int[Tensor, "tokens followed"]
 
 
 class PromptReader:
@@ -97,18 +111,20 @@ class PromptReader:
         if len(places) < h.shape[1]:  # there is padding
             h = h.index_select(1, places.to(h.device))
         at_end = h[:, last.to(h.device)]
-        lenses = {
-            name: self._read_lens(self.lenses[name], h, targets, contrasts) for name in swept() if name in self.lenses
-        }
+        own = self.lenses["norm"].logits(at_end[-1:], self.rows[-1:])[0]
+        followed = _followed(batch, own)
+        read = _Read(targets, contrasts, _by_token(batch, followed))
+        lenses = {name: self._read_lens(self.lenses[name], h, read) for name in swept() if name in self.lenses}
         pairs = None if self.by_norm is None else self._compare(*self.by_norm, at_end, targets[last])
         return BatchReading(
             prompts=batch.prompts,
             starts=starts,
+            followed=followed,
             lenses=lenses,
             teacher_entropy_bits=lenses["norm"].entropy_bits[-1],
             norm_to_raw=self._compare(self.lenses["norm"], self.raw, at_end, targets[last]),
             final_to_next=pairs,
-            last_row=self._check_last_row(at_end[-1:]),
+            last_row=self._check_last_row(own, at_end[-1:]),
             residuals=h.cpu() if keep_residuals else None,
             logit_parts=self._attribute(batch, branches, at_end),
         )
@@ -126,14 +142,15 @@ class PromptReader:
             return None
         return self.attribution.parts(batch.prompts, branches, h[0], h[-1])
 
-    def _read_lens(self, lens: Lens, h: Tensor, targets: Tensor, contrasts: Tensor) -> RowReadings:
+    def _read_lens(self, lens: Lens, h: Tensor, read: "_Read") -> RowReadings:
         """Readings of a lens, on the CPU."""
         return lens_readings(
             lens,
             h,
-            targets,
-            contrasts,
+            read.targets,
+            read.contrasts,
             top_k=min(TOP_K, self.lm.vocab_size),
+            followed=read.followed,
             block_bytes=self.block_bytes,
             piece_bytes=DECODED_BYTES,
         )
@@ -147,9 +164,8 @@ class PromptReader:
             parts.append(pair_readings(x_a, x_b, a.head.unembedding, part_targets, block_bytes=self.block_bytes))
         return PairReadings(*(torch.cat([t.cpu() for t in same], dim=1) for same in zip(*parts, strict=True)))
 
-    def _check_last_row(self, h: Float[Tensor, "1 prompts d_model"]) -> LastRow:
+    def _check_last_row(self, logits: Float[Tensor, "prompts vocab"], h: Float[Tensor, "1 prompts d_model"]) -> LastRow:
         """Comparison of row n of the lens with the model's own modules in the model's dtype."""
-        logits = self.lenses["norm"].logits(h, self.rows[-1:])[0]
         return LastRow(*(t.cpu() for t in last_row(logits, exact_logits(self.lm.anatomy, h)[0].float())))
 
 
@@ -189,3 +205,20 @@ def _layout(batch: PromptBatch) -> tuple[tuple[int, ...], Tensor, Tensor, Tensor
         contrast = prompt.contrast.first_id
         contrasts += [-1] * (length - 1) + [-1 if contrast is None else contrast] + [-1] * (size - length)
     return tuple(starts), *(torch.tensor(numbers) for numbers in (places, last, targets, contrasts))  # type: ignore[return-value]
+
+
+def _followed(batch: PromptBatch, logits: Float[Tensor, "prompts vocab"]) -> tuple[tuple[int, ...], ...]:
+    """Tokens that are followed: those of answer and contrast, and what the model puts first after the prompt."""
+    likeliest = largest(logits, min(NUM_FOLLOWED, logits.shape[-1]))[1].tolist()
+    chosen = []
+    for prompt, own in zip(batch.prompts, likeliest, strict=True):
+        wanted = (prompt.answer_tokens.first_id, prompt.contrast.first_id, *own)
+        chosen.append(tuple(dict.fromkeys(id_ for id_ in wanted if id_ is not None))[:NUM_FOLLOWED])
+    return tuple(chosen)
+
+
+def _by_token(batch: PromptBatch, followed: tuple[tuple[int, ...], ...]) -> Int[Tensor, "tokens followed"]:
+    """The followed tokens of the prompt that each token belongs to; −1 for none."""
+    sizes = torch.tensor([len(prompt.ids) + max(len(prompt.answer_tokens.ids) - 1, 0) for prompt in batch.prompts])
+    table = torch.tensor([[*ids, *[-1] * (NUM_FOLLOWED - len(ids))] for ids in followed])
+    return table.repeat_interleave(sizes, dim=0)

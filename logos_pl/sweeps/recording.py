@@ -9,11 +9,11 @@ import torch
 from logos_pl.data.prompts import TokenizedPrompt
 from logos_pl.functional.last_row import LastRow
 from logos_pl.functional.pair_readings import PairReadings
-from logos_pl.functional.readings import RowReadings
 from logos_pl.sweeps.attribution import LogitParts, NotAttributed, logit_attribution
 from logos_pl.sweeps.copy_collapse import COPY_RULE, CopyFlags, CopyRule, RowTop, copy_flags, uncounted_ids
 from logos_pl.sweeps.reader import BatchReading
 from logos_pl.sweeps.records import (
+    FollowedTokens,
     LastRowCheck,
     NextTokenRecord,
     NonFinite,
@@ -90,7 +90,7 @@ def records_of(
     raw = _pairs(reading.norm_to_raw)
     following = None if reading.final_to_next is None else _pairs(reading.final_to_next)
     checks = _checks(reading.last_row)
-    strings, parts = _strings(reading.lenses, token_string), reading.logit_parts
+    strings, parts = _strings(reading, token_string), reading.logit_parts
     uncounted = uncounted_ids(strings, special_ids)
     records = []
     for number, (tokenized, start) in enumerate(zip(reading.prompts, reading.starts, strict=True)):
@@ -111,10 +111,22 @@ def records_of(
                 last_row=checks[number],
                 nonfinite=tuple(bad for name, lens in lenses.items() for bad in _nonfinite(prompt, name, lens)),
                 left_out=tokenized.left_out,
+                followed=_followed(prompt, reading.followed[number], lenses),
                 **({} if parts is None else _attributed(tokenized, parts[number], token_string)),
             )
         )
     return records
+
+
+def _followed(prompt: PromptInBatch, ids: tuple[int, ...], lenses: Mapping[str, Lists]) -> FollowedTokens:
+    """Ranks and probabilities of the followed tokens at the prompt's own tokens, row by row."""
+    at, many = slice(prompt.start, prompt.last + 1), slice(len(ids))
+    ranks = {
+        name: [tuple(rank or None for rank in cell[many]) for row in lens["followed_rank"] for cell in row[at]]
+        for name, lens in lenses.items()
+    }
+    p = {name: [tuple(cell[many]) for row in lens["followed_p"] for cell in row[at]] for name, lens in lenses.items()}
+    return FollowedTokens(ids, tuple(prompt.strings[id_] for id_ in ids), ranks, p)
 
 
 def _attributed(
@@ -126,10 +138,11 @@ def _attributed(
     return {"attribution": logit_attribution(tokenized, parts, token_string)}
 
 
-def _strings(lenses: Mapping[str, RowReadings], token_string: Callable[[int], str]) -> dict[int, str]:
-    """Strings of all tokens listed by any lens, by id."""
-    ids = torch.cat([readings.top_ids.flatten() for readings in lenses.values()]).unique().tolist()
-    return {id_: token_string(id_) for id_ in ids}
+def _strings(reading: BatchReading, token_string: Callable[[int], str]) -> dict[int, str]:
+    """Strings of all tokens that are listed by any lens or followed, by id."""
+    listed = torch.cat([readings.top_ids.flatten() for readings in reading.lenses.values()]).unique().tolist()
+    followed = (id_ for ids in reading.followed for id_ in ids)
+    return {id_: token_string(id_) for id_ in dict.fromkeys((*listed, *followed))}
 
 
 def readings_in(record: type[Any], lens: Lists) -> Lists:

@@ -185,6 +185,22 @@ class LogitAttribution(NamedTuple):
         return self.total.contribution_nats - self.model_logit_nats
 
 
+class FollowedTokens(NamedTuple):
+    """Tokens of a prompt whose rank and probability are known at every row and position, listed or not.
+
+    Attributes:
+        ids: Token ids: first of the answer, first of the contrast, and the model's likeliest after the prompt.
+        tokens: The tokens as strings.
+        ranks: By lens, for every row and position, row by row: rank of each token; None if logits are not finite.
+        p: Likewise their probabilities.
+    """
+
+    ids: tuple[int, ...]
+    tokens: tuple[str, ...]
+    ranks: dict[str, list[tuple[int | None, ...]]]
+    p: dict[str, list[tuple[float, ...]]]
+
+
 class PromptRecords(NamedTuple):
     """All records of one prompt.
 
@@ -203,6 +219,7 @@ class PromptRecords(NamedTuple):
         attribution: Direct attribution of the answer's logit; None if not requested or not possible.
         not_attributed: Reason why it was not possible, else None.
         left_out: Special tokens that were not added, as the prompt already begins with them.
+        followed: Tokens followed through all rows and positions, for the page.
     """
 
     prompt: Prompt
@@ -219,3 +236,4 @@ class PromptRecords(NamedTuple):
     attribution: LogitAttribution | None = None
     not_attributed: str | None = None
     left_out: tuple[str, ...] = ()
+    followed: FollowedTokens = FollowedTokens((), (), {}, {})

@@ -1,12 +1,13 @@
-"""Markdown report of a sweep, `evaluation-<model>.md`; every number cites its file and place."""
+"""Markdown report of a sweep, `evaluation-<model>.md`: a summary, a section per question, sources as footnotes."""
 
 from collections import Counter
 from typing import Any
 
-from logos_pl.io.markdown import code, escaped, number, quoted, table
-from logos_pl.kinds.registry import compared
+from logos_pl.io.markdown import code, escaped, link, number, quoted, table, with_footnotes
+from logos_pl.kinds.registry import compared, kind_of
 from logos_pl.sweeps import report_checks as checks
-from logos_pl.sweeps.report_depth import against_norm, depth_table, next_token_file
+from logos_pl.sweeps.report_brief import in_short
+from logos_pl.sweeps.report_depth import DEPTH_HEADER, against_norm, depth_lines, gain_heading, next_token_file
 from logos_pl.sweeps.report_input import LISTED_PROMPTS, REPORTED_MILESTONES, ReportInput, median_of, name_of
 
 __all__ = ["ReportInput", "evaluation_report"]
@@ -16,33 +17,57 @@ NOTHING = "No prompt was read.\n"
 MAX_CHARACTERS = 200
 """Characters of a prompt shown in a table; the JSON has the full text."""
 
+PICTURES_OF = {
+    "In short": {"tokens": "Top token of every row and position"},
+    "What does the model answer?": {"decomposition": "What each component contributes to the logit of the answer"},
+    "Where does the answer appear?": {"rank": "Rank of the answer by row"},
+    "How close is each row to the model's output?": {
+        "kl": "KL divergence from the model's output by row", "entropy": "Entropy by row", "cosine": "Cosine by row",
+    },
+}  # fmt: skip
+"""Plots by section: ending of the file's name, and what the plot shows."""
+
 HOW_TO_READ = (
     "Rows are 0 … n: row 0 is the input of the first block, row L the residual stream after block L. A milestone is "
     "its row, with its fraction of n; – is what was never reached or does not apply. Medians are over all prompts, "
     "controls and those without filler included, that have a finite value. In a table, a column headed in code is the "
-    "column or key of that name in the file and at the place that end the line; a list without an index stands for all "
-    "its entries."
+    "column or key of that name in the file and at the place that the footnote of the line names; a list without an "
+    "index stands for all its entries."
 )
 
 
 def evaluation_report(facts: ReportInput) -> str:
     """Return the text of `evaluation-<model>.md`; its sections are always the same."""
     sections = {
-        "Model and run": _model,
-        "Prompts and answers": _prompts,
-        "Final prediction": _final,
-        "Milestones": _milestones,
-        "Copy collapse": checks.copies,
-        "KL, entropy and cosine at 0/25/50/75/100% depth": _depth,
-        "Ablation": checks.ablation,
-        "Control margin": checks.control,
-        "Raw against norm": checks.raw,
-        "Decoding point": checks.decoding,
-        "Last row": checks.last_row,
-        "Non-finite": checks.nonfinite,
+        "In short": in_short,
+        "What was asked?": _prompts,
+        "What does the model answer?": _final,
+        "Where does the answer appear?": _milestones,
+        "How close is each row to the model's output?": _depth,
+        "Does a row only copy the prompt?": checks.copies,
+        "What does the filler change?": checks.ablation,
+        "Does the answer depend on the subject?": checks.control,
+        "Is a reading an artefact of the norm?": checks.raw,
+        "Does the choice of the norm matter?": checks.decoding,
+        "Is the last row the model's own output?": checks.last_row,
+        "Are all logits finite?": checks.nonfinite,
+        "Which model, which run?": _model,
     }
-    parts = [f"## {heading}\n\n{section(facts)}" for heading, section in sections.items()]
-    return "\n".join([f"# Evaluation of {escaped(facts.model_id)}\n\n{HOW_TO_READ}\n", *parts])
+    parts = [f"## {heading}\n\n{section(facts)}{_pictures(facts, heading)}" for heading, section in sections.items()]
+    title = f"# Evaluation of {escaped(facts.model_id)}\n"
+    return with_footnotes("\n".join([title, *parts, f"## How to read the tables\n\n{HOW_TO_READ}\n"]))
+
+
+def _pictures(e: ReportInput, heading: str) -> str:
+    """Plots that belong to a section."""
+    endings = PICTURES_OF.get(heading, {})
+    shown = [
+        f"\n!{link(what, name)}\n"
+        for ending, what in endings.items()
+        for name in e.pictures
+        if name == f"output-{e.clean_model_name}-{ending}.png"
+    ]
+    return "".join(shown)
 
 
 def _model(e: ReportInput) -> str:
@@ -50,8 +75,7 @@ def _model(e: ReportInput) -> str:
     lines = [
         f"Model {escaped(e.model_id)}: {e.num_blocks} transformer blocks {e.cite('model_stats.num_blocks')}.",
         f"Lenses: {', '.join(e.swept.lenses) or 'none'} {e.cite('run.lenses')}.",
-        f"Preferred lens: {e.preferred_lens}; summaries use the tuned lens only after it passes all gates "
-        f"{e.cite('run.preferred_lens')}.",
+        f"Preferred lens: {kind_of(e.preferred_lens).label} {e.cite('run.preferred_lens')}.",
         f"Prompts: {num_prompts} {e.cite('run.num_prompts')}."
         + (f" Tables list the first {LISTED_PROMPTS}." if num_prompts > LISTED_PROMPTS else ""),
         f"Commits, device, versions and times are in {code(e.files['json'])}, under {_sections()}.",
@@ -117,23 +141,22 @@ def _final(e: ReportInput) -> str:
 
 
 def _milestones(e: ReportInput) -> str:
-    parts = []
+    rows = [
+        [lens, name, *(_depth_cell(at[lens][key]) for key in REPORTED_MILESTONES), number(at[lens]["delta_layers"]),
+         e.cite(f"{place}.{lens}")]
+        for lens in e.swept.lenses
+        for name, at, place in e.listed("milestones")
+        if lens in at
+    ]  # fmt: skip
     for lens in e.swept.lenses:
-        rows = [
-            [name, *(_depth_cell(at[lens][key]) for key in REPORTED_MILESTONES), number(at[lens]["delta_layers"]),
-             e.cite(f"{place}.{lens}")]
-            for name, at, place in e.listed("milestones")
-            if lens in at
-        ]  # fmt: skip
         of = e.milestones(lens)
         if len(of) > 1:
             reached = [median_of([at[key]["row"] for at in of]) for key in REPORTED_MILESTONES]
             delta = median_of([at["delta_layers"] for at in of])
             name = f"median row (reached by, of {len(of)})"
-            rows.append([name, *reached, delta, e.cite("diagnostics", f"milestones.{lens}")])
-        keys = [*map(code, REPORTED_MILESTONES), "`delta_layers`"]
-        parts.append(f"### Milestones, {lens} lens\n\n" + table(["prompt", *keys, "source"], rows))
-    return "\n".join(parts) or NOTHING
+            rows.append([lens, name, *reached, delta, e.cite("diagnostics", f"milestones.{lens}")])
+    keys = [*map(code, REPORTED_MILESTONES), "`delta_layers`"]
+    return table(["lens", "prompt", *keys, "source"], rows) if rows else NOTHING
 
 
 def _depth_cell(depth: dict[str, Any]) -> str:
@@ -141,12 +164,14 @@ def _depth_cell(depth: dict[str, Any]) -> str:
 
 
 def _depth(e: ReportInput) -> str:
-    parts = [
-        f"### KL, entropy and cosine, {lens} lens\n\n"
-        + depth_table(e.swept.summaries, lens, e.num_blocks, next_token_file(e.files, lens))
+    """Measures at 0, 25, 50, 75 and 100% depth, and gains over the norm lens."""
+    lines = [
+        line
         for lens in e.swept.lenses
+        for line in depth_lines(e.swept.summaries, lens, e.num_blocks, next_token_file(e.files, lens))
     ]
+    parts = [table(DEPTH_HEADER, lines)] if lines else []
     for lens in e.swept.lenses[1:]:
         if gain := against_norm(e.swept.summaries, lens, e.num_blocks, e.files):
-            parts.append(f"### {lens.capitalize()} against norm\n\n{gain}")
+            parts.append(f"### {gain_heading(kind_of(lens))}\n\n{gain}")
     return "\n".join(parts) or NOTHING

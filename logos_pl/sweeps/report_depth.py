@@ -6,7 +6,7 @@ from statistics import median
 
 from logos_pl.functional.depth import depth_percentile_rows
 from logos_pl.io.markdown import cite, code, escaped, number, table
-from logos_pl.kinds.registry import kind_of
+from logos_pl.kinds.registry import LensKind, kind_of
 from logos_pl.sweeps.document_summaries import MEASURES, RANKS, PromptSummary, depth_rows
 
 
@@ -21,19 +21,23 @@ def finite_median(values: Sequence[float | None]) -> tuple[float | None, int]:
     return (float(median(there)) if there else None), len(there)
 
 
-def depth_table(prompts: Sequence[PromptSummary], lens: str, num_blocks: int, file: str) -> str:
-    """Table of a lens at five depths: the first prompt and, with several prompts, the medians."""
+DEPTH_HEADER = ("lens", "prompt", "depth", "row", *map(code, MEASURES), "source")
+"""Columns of `depth_lines`."""
+
+
+def depth_lines(prompts: Sequence[PromptSummary], lens: str, num_blocks: int, file: str) -> list[list[str]]:
+    """Lines of a lens at five depths: the first prompt and, with several prompts, the medians."""
     read = [prompt for prompt in prompts if lens in prompt.at_depths]
     first, lines = read[0], []
     name = f"{escaped(first.prompt_id)} ({escaped(first.variant)})"
     for i, (percent, row) in enumerate(depth_rows(num_blocks).items()):
         place = (f"prompt_id {first.prompt_id}", f"prompt_variant {first.variant}", f"layer {row}")
         cells = map(number, first.at_depths[lens][i * len(MEASURES) : (i + 1) * len(MEASURES)])
-        lines.append([name, f"{percent}%", str(row), *cells, cite(file, *place)])
+        lines.append([lens, name, f"{percent}%", str(row), *cells, cite(file, *place)])
     for i, (percent, row) in enumerate(depth_rows(num_blocks).items()) if len(read) > 1 else ():
         medians = depth_medians(read, lens, i)
-        lines.append([f"median of {len(read)}", f"{percent}%", str(row), *medians, cite(file, f"layer {row}")])
-    return table(["prompt", "depth", "row", *map(code, MEASURES), "source"], lines)
+        lines.append([lens, f"median of {len(read)}", f"{percent}%", str(row), *medians, cite(file, f"layer {row}")])
+    return lines
 
 
 def depth_medians(prompts: Sequence[PromptSummary], lens: str, depth: int) -> list[str]:
@@ -50,6 +54,11 @@ def depth_medians(prompts: Sequence[PromptSummary], lens: str, depth: int) -> li
         value, count = finite_median([of[depth * len(MEASURES) + i] for of in read])
         cells.append(number(value) + ("" if count == len(read) else f" (of {count})"))
     return cells
+
+
+def gain_heading(kind: LensKind) -> str:
+    """Heading of `against_norm`."""
+    return f"What does the {kind.label} gain over the norm lens?"
 
 
 def against_norm(prompts: Sequence[PromptSummary], lens: str, num_blocks: int, files: Mapping[str, str]) -> str:

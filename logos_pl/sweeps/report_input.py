@@ -28,6 +28,7 @@ class ReportInput(NamedTuple):
         swept: Per-prompt sections of the sweep's JSON.
         files: File names by kind: `json`, and by lens `pure-next-token`, `pure-next-token-tuned`, ….
         preferred_lens: Preferred lens, as in the JSON.
+        pictures: File names of the plots.
     """
 
     model_id: str
@@ -36,6 +37,7 @@ class ReportInput(NamedTuple):
     swept: SweptPrompts
     files: dict[str, str]
     preferred_lens: str = "norm"
+    pictures: Sequence[str] = ()
 
     def cite(self, *place: str) -> str:
         """Reference to a place in the JSON."""

@@ -3,7 +3,8 @@
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+import webbrowser
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -97,10 +98,18 @@ class SweepWriter(Callback):
     Args:
         settings: Options of the sweep.
         destination: Output folder.
+        command: Command line that repeats the sweep, without its prompts.
+        opener: Opens an address in a browser; returns whether it could.
     """
 
-    def __init__(self, settings: SweepSettings, destination: SweepDestination) -> None:
-        self.settings, self.destination = settings, destination
+    def __init__(
+        self,
+        settings: SweepSettings,
+        destination: SweepDestination,
+        command: str,
+        opener: Callable[[str], bool] = webbrowser.open,
+    ) -> None:
+        self.settings, self.destination, self.command, self._opener = settings, destination, command, opener
         self.copy_rule = CopyRule(settings.copy_threshold, settings.copy_margin)
         self._files: SweepFiles | None = None
         self._handlers: dict[int, Any] = {}
@@ -136,6 +145,7 @@ class SweepWriter(Callback):
                 folder,
                 pl_module,
                 self.settings.raw_lens,
+                command=self.command,
                 attribution=self.settings.attribution,
                 copy_rule=self.copy_rule,
             )
@@ -236,6 +246,8 @@ class SweepWriter(Callback):
         width = max(len(name) for name, _ in written)
         for name, what in written:
             say(f"  {name:{width}}  {what}")
+        if self.settings.open and not self._opener(files.page.resolve().as_uri()):
+            say(f"No browser could be started: open {os.path.relpath(files.page)} in one.")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Record the failure; readings so far remain in `.partial` files."""

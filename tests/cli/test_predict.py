@@ -1,6 +1,7 @@
 """`logos-pl predict` before it runs, and several models in turn without running any."""
 
 import errno
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from logos_pl.cli import predict
+from logos_pl.cli.command_line import ELSEWHERE
 from logos_pl.cli.predict import SeveralModelsError, each_model, file_name, refuse_same_names
 from logos_pl.data.prompt_data import PromptData
 from logos_pl.errors import InputError, InterruptedRunError, RunError
@@ -70,6 +72,9 @@ def test_the_writer_runs_after_the_loader_and_predictions_are_not_kept(model: Pa
     same_run, loader, writer = parts.pop("callbacks")
     assert (type(same_run), type(loader), type(writer)) == (SameRun, LensLoader, SweepWriter)
     assert (writer.destination, writer.settings.copy_threshold) == (command.destination, 0.5)
+    assert shlex.split(writer.command) == [
+        "logos-pl", "predict", f"--model.model_id={ELSEWHERE}/tiny-llama", "--sweep.copy_threshold=0.5"
+    ]  # fmt: skip
     assert parts == {"logger": False, "enable_progress_bar": False}
 
     calls: list[dict[str, Any]] = []

@@ -169,7 +169,7 @@ def test_a_sweep_reads_the_prism_beside_the_others_and_sums_it_up(
         gain = rows["norm"][at["row"]].kl_to_final_bits - rows["prism"][at["row"]].kl_to_final_bits
         assert at["median_delta_kl_bits"] == pytest.approx(gain, abs=1e-6)
     report = (folder / "evaluation-tiny-llama.md").read_text()
-    assert "### Prism against norm" in report
+    assert "### What does the prism gain over the norm lens?" in report
     assert "output-tiny-llama-pure-next-token-prism.csv" in report
     assert '"prism"' in (folder / "output-tiny-llama-page.html").read_text()
 

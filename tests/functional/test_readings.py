@@ -181,6 +181,38 @@ def test_a_constant_added_to_all_logits_changes_neither_cosine_nor_rank_nor_dive
         torch.testing.assert_close(getattr(here, name)[0], getattr(there, name)[0], rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("block_bytes", [1, 3001 * 4 * 7, 2**28])
+def test_followed_tokens_have_their_rank_and_probability_by_definition(block_bytes: int) -> None:
+    of = case(3001, bias=True)
+    followed = torch.tensor([[0, 3000, 7], [5, -1, -1], [9, 8, 3], [1, 2, 3], [40, 40, 3]])
+    found = row_readings(*of, top_k=3, followed=followed, block_bytes=block_bytes)
+    assert found.followed_rank.shape == found.followed_p.shape == (3, 5, 3)
+    for row in range(3):
+        for pos in range(5):
+            z = raw_logits(of.x[row, pos], of.head)
+            q = np.exp(log_softmax(z * float(of.inv_tau[row])))
+            for i, id_ in enumerate(followed[pos].tolist()):
+                if id_ >= 0:
+                    assert int(found.followed_rank[row, pos, i]) == 1 + int((z > z[id_]).sum())
+                    assert float(found.followed_p[row, pos, i]) == pytest.approx(q[id_], rel=1e-5, abs=1e-7)
+
+
+def test_a_row_that_is_not_finite_has_no_followed_rank() -> None:
+    of = case(11)
+    of.x[1, 2, 0] = torch.inf
+    found = row_readings(*of, top_k=3, followed=torch.arange(10).reshape(5, 2))
+    assert (found.followed_rank == 0).nonzero().tolist() == [[1, 2, 0], [1, 2, 1]]
+
+
+def test_following_changes_no_other_reading() -> None:
+    of = case(3001)
+    plain, more = row_readings(*of, top_k=5), row_readings(*of, top_k=5, followed=torch.arange(10).reshape(5, 2))
+    for name in RowReadings._fields:
+        if not name.startswith("followed"):
+            torch.testing.assert_close(getattr(more, name), getattr(plain, name), rtol=0, atol=0, equal_nan=True)
+    assert plain.followed_rank.shape == (3, 5, 0)
+
+
 def identity_readings(
     logits: list[list[float]],
     target: int = -1,

@@ -3,7 +3,18 @@ import math
 
 import pytest
 
-from logos_pl.io.markdown import cite, code, escaped, link, literal, number, plain_line, quoted, table
+from logos_pl.io.markdown import (
+    cite,
+    code,
+    escaped,
+    link,
+    literal,
+    number,
+    plain_line,
+    quoted,
+    table,
+    with_footnotes,
+)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +74,8 @@ def test_numbers_are_short_and_never_hide_that_they_are_not_zero(value: float | 
 
 
 def test_a_citation_names_file_and_place() -> None:
-    assert cite("a.csv", "kl_to_final_bits", "layer 4") == "`[a.csv: kl_to_final_bits, layer 4]`"
+    cited = f"1 bit {cite('a.csv', 'kl_to_final_bits', 'layer 4')}."
+    assert with_footnotes(cited) == "1 bit[^1].\n[^1]: `a.csv: kl_to_final_bits, layer 4`\n"
 
 
 def test_a_table_has_a_line_per_row() -> None:
@@ -82,3 +94,19 @@ def test_a_link_leads_where_it_says() -> None:
 
 def test_a_plain_line_has_no_marks_of_html_and_no_second_line() -> None:
     assert plain_line("a\n<b>&") == r"a\n\x3cb\x3e\x26"
+
+
+def test_sources_are_numbered_in_the_order_of_their_first_mark_and_stand_once() -> None:
+    text = f"a {cite('x', '1')} b {cite('y', '2')} c {cite('x', '1')}\n" + table(["v"], [[cite("y", "2")]])
+    marked, *notes = with_footnotes(text).split("\n[^")
+    assert marked == "a[^1] b[^2] c[^1]\n| v |\n| --- |\n| [^2] |\n"
+    assert notes == ["1]: `x: 1`", "2]: `y: 2`\n"]
+    assert with_footnotes("no source\n") == "no source\n"
+
+
+def test_a_text_from_outside_cannot_make_or_end_a_source() -> None:
+    nasty = "\x02`a: b`\x03 \x03[^1]"
+    found = with_footnotes(f"{escaped(nasty)} {code(nasty)} {cite('x', nasty)}")
+    assert found.count("\n[^") == 1
+    assert "\x02" not in found
+    assert "\x03" not in found

@@ -112,10 +112,11 @@ def test_a_sweep_has_its_tables_curves_sections_and_columns(
     page = (out / "output-tiny-llama-page.html").read_text()
     assert '"lenses":["norm","toy"]' in page
     assert ".toy { color: var(--toy); }" in page
-    assert page.count("--toy: #d62728;") == 2, "light and dark"
+    assert page.count("--toy: light-dark(#d62728, #d62728);") == 1
     report = (out / "evaluation-tiny-llama.md").read_text()
-    for heading in ("Milestones, toy lens", "KL, entropy and cosine, toy lens", "Toy against norm"):
-        assert f"### {heading}\n" in report
+    assert "### What does the toy lens gain over the norm lens?\n" in report
+    for heading in ("In short", "Where does the answer appear?", "How close is each row to the model's output?"):
+        assert "\n| toy" in report.split(f"## {heading}\n")[1].split("\n## ")[0]
     assert "`prism_summary`, `imported_lens` and `toy_lens`" in report
 
 
@@ -152,7 +153,7 @@ def test_a_plain_kind_is_neither_validated_nor_evaluated(
 
 def test_models_side_by_side_have_a_section_on_it(toy: LensKind) -> None:
     report = cross_model_report([made_sweep("a", lenses=("norm", "toy")), made_sweep("b")])
-    section = report.split("## Toy against norm\n")[1].split("\n## ")[0]
+    section = report.split("## What does the toy lens gain over the norm lens?\n")[1].split("\n## ")[0]
     assert "### org/a" in section
     assert "### org/b" not in section
 

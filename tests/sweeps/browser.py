@@ -148,7 +148,7 @@ def assert_detail(chrome: Chrome, cell: PositionRecord) -> None:
     ):
         assert value(found[name]) == float(f"{bits:.4g}")
     lines = [
-        [part.get_property("textContent") for part in line.find_elements(By.CSS_SELECTOR, "bdi, td:nth-child(2), .bar")]
+        [part.get_property("textContent") for part in line.find_elements(By.CSS_SELECTOR, "bdi, td.id, .bar")]
         for line in chrome.find_elements(By.CSS_SELECTOR, "#top tr")
     ]
     assert [(token, int(id_), value(p)) for token, id_, p in lines] == [

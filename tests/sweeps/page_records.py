@@ -10,6 +10,7 @@ from logos_pl.sweeps.milestones import Milestones, milestones
 from logos_pl.sweeps.page import PageWriter
 from logos_pl.sweeps.records import (
     TOP_K,
+    FollowedTokens,
     LastRowCheck,
     NextTokenRecord,
     NonFinite,
@@ -26,11 +27,17 @@ VOCABULARY = (
 """Token strings by id, with everything that is hard to show among them."""
 
 
+COMMAND = "logos-pl predict --model.model_id=demo"
+"""What repeats the made-up sweep."""
+
 HOSTILE = (
     '</script><script>window.pwned=1</script><!--<script><img src=x onerror="pwned=1">&amp;"\''
     "\u2028\u2029\ud800\x1b\x85\u202e"
 )
 """A string that would be run if it were taken for markup."""
+
+
+NO_FOLLOWED = FollowedTokens((), (), {}, {})
 
 
 def page_records(
@@ -62,6 +69,7 @@ def page_records(
         next_token[lens] = [_next(draw, cell, num_rows) for cell in positions[lens] if cell.pos == num_positions - 1]
     answer_tokens = answer_tokens or AnswerTokens("resolved", "with_space", (3,), (" Berlin",))
     check = LastRowCheck(0.0, True, 1.0, 0.0)
+    followed = _followed(draw, vocabulary, lenses, num_rows * num_positions) if answer_tokens.ids else NO_FOLLOWED
     return PromptRecords(
         prompt,
         answer_tokens,
@@ -74,6 +82,7 @@ def page_records(
         None,
         check,
         tuple(nonfinite),
+        followed=followed,
     )
 
 
@@ -87,10 +96,20 @@ def write_page(
 ) -> Path:
     """A page of the records with all of their milestones; its path."""
     num_blocks = len(records[0].next_token["norm"]) - 1 if records else 8
-    with PageWriter(path, name, lenses, num_blocks) as page:
+    with PageWriter(path, name, lenses, num_blocks, COMMAND) as page:
         for record in records:
             page.add(record, reached(record))
     return path
+
+
+def _followed(draw: random.Random, vocabulary: Sequence[str], lenses: Sequence[str], num_cells: int) -> FollowedTokens:
+    """Two tokens, the answer's and another, with a rank and a probability of their own in every cell."""
+    ids = (3, 5)
+    ranks: dict[str, list[tuple[int | None, ...]]] = {
+        lens: [tuple(draw.randrange(1, 4000) for _ in ids) for _ in range(num_cells)] for lens in lenses
+    }
+    p = {lens: [tuple(draw.random() / 50 for _ in ids) for _ in range(num_cells)] for lens in lenses}
+    return FollowedTokens(ids, tuple(vocabulary[id_] for id_ in ids), ranks, p)
 
 
 def _top(draw: random.Random, vocabulary: Sequence[str], sharpness: float) -> tuple[TopToken, ...]:

@@ -3,23 +3,52 @@
 import json
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
+from logos_pl.sweeps.cross_report import cross_model_report
+from logos_pl.sweeps.report import evaluation_report
+from logos_pl.sweeps.report_input import ReportInput
+
+CLOSENESS = "How close is each row to the model's output?"
 HEADINGS = [
-    "Model and run",
-    "Prompts and answers",
-    "Final prediction",
-    "Milestones",
-    "Copy collapse",
-    "KL, entropy and cosine at 0/25/50/75/100% depth",
-    "Ablation",
-    "Control margin",
-    "Raw against norm",
-    "Decoding point",
-    "Last row",
-    "Non-finite",
+    "In short",
+    "What was asked?",
+    "What does the model answer?",
+    "Where does the answer appear?",
+    CLOSENESS,
+    "Does a row only copy the prompt?",
+    "What does the filler change?",
+    "Does the answer depend on the subject?",
+    "Is a reading an artefact of the norm?",
+    "Does the choice of the norm matter?",
+    "Is the last row the model's own output?",
+    "Are all logits finite?",
+    "Which model, which run?",
+    "How to read the tables",
 ]
+FOOTNOTE = re.compile(r"^\[\^(\d+)\]: (.*)\n?", re.MULTILINE)
 CITATION = re.compile(r"`\[(\S+?): ([^`]*)\]`")
+
+
+def with_sources(report: str) -> str:
+    """A report with every mark of a footnote replaced by the source that the footnote names, in brackets."""
+    sources = dict(FOOTNOTE.findall(report))
+    marks = re.findall(r"\[\^(\d+)\]", FOOTNOTE.sub("", report))
+    assert set(marks) == set(sources), "marks without a footnote, or footnotes without a mark"
+    assert list(dict.fromkeys(marks)) == [str(i + 1) for i in range(len(sources))], "not in order"
+    spaced = re.sub(r"(?<=[^ |])\[\^", " [^", FOOTNOTE.sub("", report))
+    return re.sub(r"\[\^(\d+)\]", lambda mark: f"`[{sources[mark[1]].strip('`')}]`", spaced)
+
+
+def evaluation(facts: ReportInput) -> str:
+    """The report of one model, with its sources in place."""
+    return with_sources(evaluation_report(facts))
+
+
+def cross_evaluation(sweeps: Sequence[ReportInput]) -> str:
+    """The comparison of several models, with its sources in place."""
+    return with_sources(cross_model_report(sweeps))
 
 
 def headings(report: str, level: int = 2) -> list[str]:

@@ -4,31 +4,31 @@ from pathlib import Path
 
 import pytest
 
-from logos_pl.sweeps.cross_report import cross_model_report
-from logos_pl.sweeps.report import evaluation_report
-from tests.sweeps.report_text import CITATION, headings, keyed, lines_of, section
+from tests.sweeps.report_text import CITATION, cross_evaluation, evaluation, headings, keyed, lines_of, section
 from tests.sweeps.swept import csv_lines, load, report_input, sweep, write
 
 HEADINGS = [
-    "Models",
-    "Final prediction",
-    "Milestones",
-    "KL, entropy and cosine at 0/25/50/75/100% depth",
-    "Tuned against norm",
-    "Prism against norm",
-    "Imported against norm",
-    "Checks",
+    "In short",
+    "Which models were read?",
+    "What does each model answer?",
+    "Where does the answer appear?",
+    "How close is each row to the model's output?",
+    "What does the tuned lens gain over the norm lens?",
+    "What does the prism gain over the norm lens?",
+    "What does the imported lens gain over the norm lens?",
+    "What do the checks say?",
+    "How to read the tables",
 ]
 
 
 def test_the_sections_are_always_the_same() -> None:
-    assert headings(cross_model_report([sweep("a"), sweep("b", 5)])) == HEADINGS
-    assert headings(cross_model_report([])) == HEADINGS
-    assert headings(cross_model_report([report_input([])])) == HEADINGS
+    assert headings(cross_evaluation([sweep("a"), sweep("b", 5)])) == HEADINGS
+    assert headings(cross_evaluation([])) == HEADINGS
+    assert headings(cross_evaluation([report_input([])])) == HEADINGS
 
 
 def test_models_stand_in_the_order_given_with_their_sizes() -> None:
-    lines = lines_of(section(cross_model_report([sweep("b", 5), sweep("a", 1, ("norm",))]), "Models"))
+    lines = lines_of(section(cross_evaluation([sweep("b", 5), sweep("a", 1, ("norm",))]), "Which models were read?"))
 
     assert [line["model"] for line in lines] == ["org/b", "org/a"]
     assert [line["`num_blocks`"] for line in lines] == ["8", "8"]
@@ -41,7 +41,7 @@ def test_milestones_are_medians_of_fractions_with_the_number_that_reached_them(t
     write(facts, tmp_path)
     diagnostics = load(tmp_path / facts.files["json"])["diagnostics"]
 
-    for line in lines_of(section(cross_model_report([facts]), "Milestones")):
+    for line in lines_of(section(cross_evaluation([facts]), "Where does the answer appear?")):
         assert int(line["prompts"]) == len(diagnostics)
         for key, cell in keyed(line).items():
             fracs = [of["milestones"][line["lens"]][key]["frac"] for of in diagnostics]
@@ -55,7 +55,7 @@ def test_depths_are_medians_of_the_cited_column_and_layer(tmp_path: Path) -> Non
     sweeps = [sweep("a", 4), sweep("b", 2)]
     for facts in sweeps:
         write(facts, tmp_path)
-    lines = lines_of(section(cross_model_report(sweeps), HEADINGS[3]))
+    lines = lines_of(section(cross_evaluation(sweeps), HEADINGS[4]))
     assert len(lines) == 2 * 2 * 5
     for line in lines:
         ((file, place),) = CITATION.findall(line["source"])
@@ -71,7 +71,7 @@ def test_answers_and_final_entropy_are_summed_up(tmp_path: Path) -> None:
     write(facts, tmp_path)
     final = load(tmp_path / facts.files["json"])["final_prediction"]
 
-    (line,) = lines_of(section(cross_model_report([facts]), "Final prediction"))
+    (line,) = lines_of(section(cross_evaluation([facts]), "What does each model answer?"))
 
     assert [line[key] for key in ("answers resolved", "unresolved", "none")] == ["10", "1", "1"]
     assert int(line["answer at rank 1"]) == sum(of["answer_rank"] == 1 for of in final)
@@ -84,7 +84,7 @@ def test_checks_are_counted_over_prompts(tmp_path: Path) -> None:
     write(facts, tmp_path)
     diagnostics = load(tmp_path / facts.files["json"])["diagnostics"]
 
-    (line,) = lines_of(section(cross_model_report([facts]), "Checks"))
+    (line,) = lines_of(section(cross_evaluation([facts]), "What do the checks say?"))
 
     for risk in ("low", "medium", "high"):
         counted = sum(of["raw_versus_norm"]["lens_artifact_risk"] == risk for of in diagnostics)
@@ -98,17 +98,17 @@ def test_the_tuned_lens_is_set_against_the_norm_lens_as_in_each_models_own_repor
     facts = sweep("a", 4)
 
     (block,) = re.findall(
-        r"### org/a\n\n(.*?)\n(?:\n|$)", section(cross_model_report([facts]), HEADINGS[4]) + "\n", re.DOTALL
+        r"### org/a\n\n(.*?)\n(?:\n|$)", section(cross_evaluation([facts]), HEADINGS[5]) + "\n", re.DOTALL
     )
 
-    assert block in evaluation_report(facts)
-    assert cross_model_report([sweep("a", 1, ("norm",))]).count("No model was read with this lens.") == 3
-    assert "### org/b" not in cross_model_report([facts, sweep("b", 1, ("norm",))])
+    assert block in evaluation(facts)
+    assert cross_evaluation([sweep("a", 1, ("norm",))]).count("No model was read with this lens.") == 3
+    assert "### org/b" not in cross_evaluation([facts, sweep("b", 1, ("norm",))])
 
 
 def test_every_line_is_cited_and_the_report_is_the_same_every_time() -> None:
     sweeps = [sweep("a", 4), sweep("b", 2)]
-    report = cross_model_report(sweeps)
+    report = cross_evaluation(sweeps)
 
     assert all(line["source"].startswith("`[output-") for line in lines_of(report))
-    assert report == cross_model_report(sweeps)
+    assert report == cross_evaluation(sweeps)

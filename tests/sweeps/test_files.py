@@ -35,7 +35,7 @@ def read(i: int) -> PromptRecords:
 def files_in(folder: Path, *, attribution: bool = False) -> SweepFiles:
     frozen = SimpleNamespace(clean_model_name="m", num_blocks=NUM_BLOCKS, dtype=torch.float32)
     module = cast(LensModule, SimpleNamespace(frozen=frozen, lenses=dict.fromkeys(LENSES), origins={}))
-    return SweepFiles(SweepFolder(folder), module, "sample", attribution=attribution)
+    return SweepFiles(SweepFolder(folder), module, "sample", command="logos-pl predict", attribution=attribution)
 
 
 def objects_of(root: object) -> Iterator[object]:

@@ -12,8 +12,9 @@ import pytest
 
 from logos_pl.sweeps.milestones import as_json
 from logos_pl.sweeps.page import PageWriter
+from logos_pl.sweeps.page_template import SCRIPTS, page_halves
 from logos_pl.sweeps.records import NonFinite
-from tests.sweeps.page_records import HOSTILE, page_records, reached, write_page
+from tests.sweeps.page_records import COMMAND, HOSTILE, page_records, reached, write_page
 
 
 class Scripts(HTMLParser):
@@ -68,6 +69,25 @@ def test_the_page_has_every_number_of_the_records_to_four_significant_digits(tmp
     assert data["prompt"] == record.prompt._asdict()
 
 
+def test_followed_tokens_stand_cell_by_cell(tmp_path: Path) -> None:
+    record = page_records(4, 3)
+    (data,) = Scripts(write_page(tmp_path / "page.html", record).read_text("utf-8")).prompts()
+    assert data["followed_ids"] == list(record.followed.ids)
+    assert [data["tokens"][str(id_)] for id_ in record.followed.ids] == list(record.followed.tokens)
+    for lens in ("norm", "tuned"):
+        found = data["lenses"][lens]
+        assert found["followed_rank"] == [rank for cell in record.followed.ranks[lens] for rank in cell]
+        expected = [four_digits(p) for cell in record.followed.p[lens] for p in cell]
+        assert [Decimal(repr(p)) for p in found["followed_p"]] == expected
+
+
+def test_labels_and_the_command_stand_once_at_the_head(tmp_path: Path) -> None:
+    page = Scripts(write_page(tmp_path / "page.html", page_records(4, 3)).read_text("utf-8"))
+    about = json.loads(page.found[0][1])
+    assert about["labels"] == {"norm": "norm lens", "tuned": "tuned lens"}
+    assert about["command"] == COMMAND
+
+
 def test_milestones_stand_as_in_the_output_with_four_digits(tmp_path: Path) -> None:
     record = page_records(4, 2)
     (data,) = Scripts(write_page(tmp_path / "page.html", record).read_text("utf-8")).prompts()
@@ -78,7 +98,7 @@ def test_milestones_stand_as_in_the_output_with_four_digits(tmp_path: Path) -> N
 
 def test_a_lens_without_milestones_has_none(tmp_path: Path) -> None:
     record = page_records(4, 2)
-    with PageWriter(tmp_path / "page.html", "demo", ("norm",), 3) as page:
+    with PageWriter(tmp_path / "page.html", "demo", ("norm",), 3, COMMAND) as page:
         page.add(record, {})
     (data,) = Scripts((tmp_path / "page.html").read_text("utf-8")).prompts()
     assert data["lenses"]["norm"]["milestones"] is None
@@ -118,7 +138,7 @@ def test_the_same_records_make_the_same_bytes(tmp_path: Path) -> None:
 
 def test_the_page_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "page.html"
-    with PageWriter(path, "demo", ("norm",), 2) as page:
+    with PageWriter(path, "demo", ("norm",), 2, COMMAND) as page:
         page.add(page_records(3, 2), {})
         assert [file.name for file in tmp_path.iterdir()] == ["page.html.partial"]
     assert [file.name for file in tmp_path.iterdir()] == ["page.html"]
@@ -126,7 +146,7 @@ def test_the_page_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
 
 
 def write_and_fail(path: Path) -> None:
-    with PageWriter(path, "demo", ("norm",), 2) as page:
+    with PageWriter(path, "demo", ("norm",), 2, COMMAND) as page:
         page.add(page_records(3, 2), {})
         raise KeyboardInterrupt
 
@@ -141,7 +161,7 @@ def test_after_an_exception_the_part_stays_and_so_does_the_old_page(tmp_path: Pa
 
 
 def test_a_page_takes_prompts_only_inside_its_block(tmp_path: Path) -> None:
-    page = PageWriter(tmp_path / "page.html", "demo", ("norm",), 2)
+    page = PageWriter(tmp_path / "page.html", "demo", ("norm",), 2, COMMAND)
     with pytest.raises(ValueError, match="with block"):
         page.add(page_records(3, 2), {})
     with page:
@@ -153,7 +173,7 @@ def test_a_page_takes_prompts_only_inside_its_block(tmp_path: Path) -> None:
 def test_cells_and_rows_out_of_order_are_refused(tmp_path: Path) -> None:
     record = page_records(3, 2, ("norm",))
     cells, rows = record.positions["norm"], record.next_token["norm"]
-    with PageWriter(tmp_path / "page.html", "demo", ("norm",), 2) as page:
+    with PageWriter(tmp_path / "page.html", "demo", ("norm",), 2, COMMAND) as page:
         with pytest.raises(ValueError, match="rows × positions"):
             page.add(record._replace(positions={"norm": [cells[1], cells[0], *cells[2:]]}), {})
         with pytest.raises(ValueError, match="rows are not 0 … 2"):
@@ -165,7 +185,7 @@ def test_cells_and_rows_out_of_order_are_refused(tmp_path: Path) -> None:
 
 def test_memory_does_not_grow_with_the_number_of_prompts(tmp_path: Path) -> None:
     record = page_records(9, 20)
-    with PageWriter(tmp_path / "page.html", "demo", ("norm", "tuned"), 8) as page:
+    with PageWriter(tmp_path / "page.html", "demo", ("norm", "tuned"), 8, COMMAND) as page:
         page.add(record, {})
         tracemalloc.start()
         for _ in range(10):
@@ -177,11 +197,20 @@ def test_memory_does_not_grow_with_the_number_of_prompts(tmp_path: Path) -> None
 
 
 def test_the_template_refers_to_nothing_outside() -> None:
-    template = files("logos_pl.sweeps").joinpath("page.html").read_text("utf-8")
+    template = "".join(page_halves("demo"))
     addresses = re.findall(r"""(?:https?:|//)[^\s"'`)]+\.[^\s"'`)]+""", template)
     assert addresses == ["http://www.w3.org/2000/svg"]  # a name, never fetched
-    assert re.findall(r"""(?:src|href|srcset|action)\s*=\s*["'][^"']*""", template) == ['href="data:,']
+    assert re.findall(r"""(?:src|href|srcset|action)\s*=\s*["'][^"']*""", template) == [
+        'href="data:,',
+        'src = "data:image/svg+xml;charset=utf-8,',  # the view itself, on its way to a PNG
+    ]
     assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|\beval\b|@import|url\(|fetch\(", template)
+
+
+def test_the_parts_of_the_page_are_files_that_one_reads_at_once() -> None:
+    parts = list(files("logos_pl.sweeps").joinpath("page_parts").iterdir())
+    assert {part.name for part in parts} == {*SCRIPTS, "page.html", "page.css"}
+    assert {part.name: lines for part in parts if (lines := len(part.read_text("utf-8").splitlines())) > 300} == {}
 
 
 def test_rounding_keeps_tiny_probabilities(tmp_path: Path) -> None:

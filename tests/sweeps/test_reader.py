@@ -189,6 +189,26 @@ def test_every_figure_is_that_of_a_brute_force_in_float64(subject: Subject, lens
                 assert bool(got.finite[row, at])
 
 
+@pytest.mark.parametrize("lens", ["norm", "tuned"])
+def test_answer_contrast_and_the_models_own_first_tokens_are_followed_everywhere(subject: Subject, lens: str) -> None:
+    batch = together()
+    reading = subject.read(batch, block_bytes=5 * 97 * 4)
+    got = reading.lenses[lens]
+    for number, (prompt, start) in enumerate(zip(batch.prompts, reading.starts, strict=True)):
+        rows = subject.rows64(prompt.input_ids)
+        final = subject.logits64("norm", subject.lm.num_blocks, subject.rows64(prompt.ids)[-1][-1])
+        asked = [*prompt.answer_tokens.ids[:1], *prompt.contrast.ids[:1]]
+        own = sorted(range(97), key=lambda token, final=final: -float(final[token]))
+        ids = reading.followed[number]
+        assert list(ids) == list(dict.fromkeys([*asked, *own]))[:4]
+        for row, h in enumerate(rows):
+            for pos in range(len(prompt.ids)):
+                z = subject.logits64(lens, row, h[pos])
+                p = torch.softmax(z, 0)
+                assert got.followed_rank[row, start + pos].tolist() == [1 + int((z > z[id_]).sum()) for id_ in ids]
+                assert got.followed_p[row, start + pos].tolist() == pytest.approx(p[list(ids)].tolist(), abs=1e-6)
+
+
 def entropy(p: Tensor) -> float:
     return float(-(p * p.log2()).sum())
 

@@ -43,6 +43,9 @@ PROMPTS = (
 STARTS = (0, 6, 8, 11, 12)
 """Four tokens of the first prompt and two of its answer, and so on."""
 
+FOLLOWED = ((4, 2, 1, 0), (3,), (2, 1), (0, 1, 2), (1, 4))
+"""Tokens of each prompt that are followed."""
+
 TOKENS = 15
 LASTS = (3, 7, 10, 11, 13)
 
@@ -71,6 +74,8 @@ def drawn(seed: int) -> RowReadings:
         target_nll_bits=values(),
         target_logit_gap=values(),
         contrast_p=values(),
+        followed_rank=torch.randint(1, 99, (ROWS, TOKENS, 4), generator=generator),
+        followed_p=values(4),
         finite=torch.ones(ROWS, TOKENS, dtype=torch.bool),
     )
 
@@ -95,6 +100,7 @@ def drawn_reading(**lenses: RowReadings) -> BatchReading:
     return BatchReading(
         prompts=PROMPTS,
         starts=STARTS,
+        followed=FOLLOWED,
         lenses=lenses or {"norm": drawn(0), "tuned": drawn(1)},
         teacher_entropy_bits=torch.rand(TOKENS, generator=generator),
         norm_to_raw=drawn_pairs(2),
@@ -118,6 +124,22 @@ def recorded(
 def test_each_prompt_comes_back_with_what_was_asked_in_order() -> None:
     for records, prompt in zip(recorded(drawn_reading()), PROMPTS, strict=True):
         assert records[:5] == (prompt.prompt, prompt.answer_tokens, prompt.contrast, prompt.ids, prompt.tokens)
+
+
+def test_followed_tokens_have_their_ranks_at_the_prompts_own_tokens_row_by_row() -> None:
+    reading = drawn_reading()
+    reading.lenses["tuned"].followed_rank[1, STARTS[1], 0] = 0
+    for number, (records, prompt) in enumerate(zip(recorded(reading), PROMPTS, strict=True)):
+        followed, ids = records.followed, FOLLOWED[number]
+        assert (followed.ids, followed.tokens) == (ids, tuple(map(token_string, ids)))
+        places = [(row, STARTS[number] + pos) for row in range(ROWS) for pos in range(len(prompt.ids))]
+        for lens, readings in reading.lenses.items():
+            wanted = [readings.followed_rank[at][: len(ids)].tolist() for at in places]
+            assert [[rank or 0 for rank in cell] for cell in followed.ranks[lens]] == wanted
+            assert [list(cell) for cell in followed.p[lens]] == [
+                readings.followed_p[at][: len(ids)].tolist() for at in places
+            ]
+    assert recorded(reading)[1].followed.ranks["tuned"][len(PROMPTS[1].ids)] == (None,)
 
 
 def test_position_records_are_the_readings_at_the_prompts_own_tokens_row_by_row() -> None:

@@ -2,25 +2,24 @@ import re
 from pathlib import Path
 
 from logos_pl.data.prompt_types import AnswerTokens, Prompt
-from logos_pl.sweeps.report import evaluation_report
 from tests.sweeps.made_records import prompt_records
-from tests.sweeps.report_text import CITATION, HEADINGS, agrees, headings, keyed, lines_of, section
+from tests.sweeps.report_text import CITATION, HEADINGS, agrees, evaluation, headings, keyed, lines_of, section
 from tests.sweeps.swept import csv_lines, load, look_up, random_prompt, report_input, sweep, sweep_records, write
 
 
 def test_the_sections_are_always_the_same() -> None:
     nothing = report_input([])
 
-    assert headings(evaluation_report(sweep())) == HEADINGS
-    assert headings(evaluation_report(nothing)) == HEADINGS
-    assert evaluation_report(sweep()).startswith("# Evaluation of org/demo\n")
+    assert headings(evaluation(sweep())) == HEADINGS
+    assert headings(evaluation(nothing)) == HEADINGS
+    assert evaluation(sweep()).startswith("# Evaluation of org/demo\n")
 
 
 def test_every_number_in_a_table_of_one_prompt_is_what_the_cited_place_has(tmp_path: Path) -> None:
     facts = sweep()
     write(facts, tmp_path)
     checked = 0
-    for line in lines_of(evaluation_report(facts)):
+    for line in lines_of(evaluation(facts)):
         first = line.get("prompt", line.get("lens", ""))
         if " minus " in line["source"] or "median" in first or "prompts" in first:
             continue
@@ -37,20 +36,20 @@ def test_every_number_in_a_table_of_one_prompt_is_what_the_cited_place_has(tmp_p
 
 
 def test_without_a_tuned_lens_nothing_is_said_of_it() -> None:
-    report = evaluation_report(sweep(lenses=("norm",)))
+    report = evaluation(sweep(lenses=("norm",)))
 
     assert "Tuned against norm" not in report
     assert "tuned lens" not in report
 
 
 def test_answers_are_counted_and_the_unresolved_are_named() -> None:
-    said = section(evaluation_report(sweep(count=20)), "Prompts and answers")
+    said = section(evaluation(sweep(count=20)), "What was asked?")
 
     assert (
         "Answers: 42 resolved, 1 unresolved; prompts without one: 1 `[output-demo.json: gold_answer, status]`" in said
     )
     assert "Unresolved, hence without answer metrics: merged (orig) `[" in said
-    assert "Unresolved" not in evaluation_report(report_input([prompt_records({"norm": [1.0] * 9})]))
+    assert "Unresolved" not in evaluation(report_input([prompt_records({"norm": [1.0] * 9})]))
 
 
 def test_the_models_own_answers_at_rank_one_are_counted() -> None:
@@ -58,16 +57,16 @@ def test_the_models_own_answers_at_rank_one_are_counted() -> None:
     ranks = [of.next_token["norm"][-1].answer_rank for of in sweep_records() if of.answer_tokens.first_id is not None]
 
     assert f"first after {ranks.count(1)} of {len(ranks)} prompts" in section(
-        evaluation_report(facts), "Final prediction"
+        evaluation(facts), "What does the model answer?"
     )
 
 
 def test_every_sentence_with_a_count_is_cited() -> None:
-    report = evaluation_report(sweep())
+    report = evaluation(sweep())
 
     said = [
         line
-        for line in report.split("## Model and run")[1].splitlines()
+        for line in report.split("## In short")[1].split("## How to read")[0].splitlines()
         if re.search(r"\d", line) and line[0] not in "|#"
     ]
     assert len(said) >= 7
@@ -85,23 +84,23 @@ def test_prompts_and_tokens_cannot_break_the_tables() -> None:
     last = record.next_token["norm"][-1]._replace(top=(top,))
     record.next_token["norm"][-1] = last
 
-    report = evaluation_report(report_input([record], "a_b|c"))
+    report = evaluation(report_input([record], "a_b|c"))
 
     assert headings(report) == HEADINGS
-    (line,) = lines_of(section(report, "Prompts and answers"))
+    (line,) = lines_of(section(report, "What was asked?"))
     assert line["prompt"] == r"p\|\`\_1 (orig)"
     assert len(line["text"]) < 400
     assert line["text"].endswith('…"')
-    (line,) = lines_of(section(report, "Final prediction"))
+    (line,) = lines_of(section(report, "What does the model answer?"))
     assert line["`top[0].token`"].startswith(r'"a\|b \`c\` \$x\$\\n# head &lt;b&gt; ')
     assert "<b>" not in report
 
 
 def test_the_report_is_the_same_every_time() -> None:
-    assert evaluation_report(sweep()) == evaluation_report(sweep())
+    assert evaluation(sweep()) == evaluation(sweep())
 
 
 def test_positions_are_not_looked_at() -> None:
     dropped = [record._replace(positions={}) for record in sweep_records()]
 
-    assert evaluation_report(report_input(dropped, "demo")) == evaluation_report(sweep())
+    assert evaluation(report_input(dropped, "demo")) == evaluation(sweep())

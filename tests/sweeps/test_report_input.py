@@ -1,10 +1,9 @@
 from typing import Any
 
 from logos_pl.data.prompt_types import Prompt
-from logos_pl.sweeps.report import evaluation_report
 from logos_pl.sweeps.report_input import LISTED_PROMPTS
 from tests.sweeps.made_records import prompt_records
-from tests.sweeps.report_text import lines_of, section
+from tests.sweeps.report_text import evaluation, lines_of, section
 from tests.sweeps.swept import report_input, sweep
 
 
@@ -15,27 +14,27 @@ def test_milestones_are_summed_up_over_all_prompts() -> None:
 
     facts = report_input([read("a", 3), read("b", 6), read("c", None)])
 
-    last = lines_of(section(evaluation_report(facts), "Milestones"))[-1]
+    last = lines_of(section(evaluation(facts), "Where does the answer appear?"))[-1]
     assert last["prompt"] == "median row (reached by, of 3)"
     assert last["`L_semantic`"] == "4.5 (2)"
     assert last["`L_copy`"] == "– (0)"
 
 
 def test_of_many_prompts_the_first_are_listed() -> None:
-    report = evaluation_report(sweep(count=30))
+    report = evaluation(sweep(count=30))
 
     assert f"Tables list the first {LISTED_PROMPTS}." in report
-    assert len(lines_of(section(report, "Prompts and answers"))) == LISTED_PROMPTS
-    assert len(lines_of(section(report, "Last row"))) == LISTED_PROMPTS
+    assert len(lines_of(section(report, "What was asked?"))) == LISTED_PROMPTS
+    assert len(lines_of(section(report, "Is the last row the model's own output?"))) == LISTED_PROMPTS
     assert len(report.splitlines()) < 400
-    assert "Tables list" not in evaluation_report(sweep(count=1))
+    assert "Tables list" not in evaluation(sweep(count=1))
 
 
 def test_a_lens_that_read_only_some_prompts_is_reported_for_those() -> None:
     some = prompt_records({"norm": [1.0] * 9, "tuned": [0.5] * 9})
     other = prompt_records({"norm": [1.0] * 9}, prompt=Prompt("b", "orig", "x", "y"))
 
-    report = evaluation_report(report_input([other, some]))
+    report = evaluation(report_input([other, some]))
 
-    tuned = section(report, "Milestones").split("tuned lens")[1]
-    assert [line["prompt"] for line in lines_of(tuned)] == ["pos (orig)"]
+    lines = lines_of(section(report, "Where does the answer appear?"))
+    assert [line["prompt"] for line in lines if line["lens"] == "tuned"] == ["pos (orig)"]

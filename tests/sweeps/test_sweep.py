@@ -161,7 +161,9 @@ def test_an_imported_lens_is_swept_beside_ours(
     assert "imported lens: trained for tiny-llama with the tuned-lens package" in said
     assert "* imported: " in said
     assert max(map(len, said[said.index("river/orig") : said.index("sweep: ")].splitlines())) <= 80
-    assert "### Imported against norm" in (folder / "evaluation-tiny-llama.md").read_text()
+    assert (
+        "### What does the imported lens gain over the norm lens?" in (folder / "evaluation-tiny-llama.md").read_text()
+    )
 
 
 @pytest.mark.parametrize("command", ["fit", "validate", "selftest"])
