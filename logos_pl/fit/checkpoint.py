@@ -10,6 +10,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from logos_pl.artifacts.checkpoint_file import checkpoint_bytes
 from logos_pl.errors import RunError, state_of_a_checkpoint
+from logos_pl.fit.resume import refuse_other_loops
 from logos_pl.io.files import replace_file
 
 
@@ -50,13 +51,21 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class Resuming(Callback):
-    """Records when training starts, that is, when a checkpoint has been restored completely.
+    """Checks a checkpoint's counters, and records when training starts: it has then been restored completely.
 
     Attributes:
         done: Whether training has started.
     """
 
     done = False
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Check the counters of Lightning's loops before they are restored.
+
+        Raises:
+            InputError: They are incomplete, or do not agree with the step.
+        """
+        refuse_other_loops(checkpoint, trainer.fit_loop.state_dict())
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Set `done`."""

@@ -1,19 +1,24 @@
 """A run that is killed or stopped and then resumed ends with the weights of one that was not, bit for bit."""
 
+import copy
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
 
 from logos_pl.artifacts.checkpoint_file import checkpoint_bytes, read_checkpoint
 from logos_pl.cli.entry import main
+from logos_pl.errors import InputError
+from logos_pl.fit.resume import OPTIMIZER_STEPS, refuse_other_loops
 from tests.tiny import fit_arguments
 
 KILL = "os.kill(os.getpid(), signal.SIGKILL)"
@@ -242,3 +247,61 @@ def test_a_best_checkpoint_of_another_run_is_not_exported(
     assert main(["fit", *fit_arguments(**tiny, logs=tmp_path), "--ckpt_path=last"]) == 2
     assert "best.ckpt belongs to another run, with seed 317 (now 316)" in capsys.readouterr().err
     assert_same_outcome(tmp_path, uninterrupted)
+
+
+def test_a_checkpoint_without_counters_does_not_train_for_ever(
+    tiny: dict[str, Path], fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(fitted, tmp_path, dirs_exist_ok=True)
+    best = next(tmp_path.rglob("best.ckpt"))
+    checkpoint = read_checkpoint(best)
+    checkpoint["loops"]["fit_loop"] = {}
+    best.write_bytes(checkpoint_bytes(checkpoint))
+
+    assert main(["fit", *fit_arguments(**tiny, logs=tmp_path), f"--ckpt_path={best}"]) == 2
+    assert "The checkpoint's state of the training loop is invalid (KeyError" in capsys.readouterr().err
+
+
+def fresh_loop() -> dict[str, Any]:
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    return copy.deepcopy(trainer.fit_loop.state_dict())
+
+
+def leaves(state: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Every counter, as the mapping that holds it and its key."""
+    for key, value in state.items():
+        yield from leaves(value) if isinstance(value, dict) and value else [(state, key)]
+
+
+def remove(holder: dict[str, Any], key: str) -> None:
+    del holder[key]
+
+
+def another_type(holder: dict[str, Any], key: str) -> None:
+    holder[key] = "3"
+
+
+def negative(holder: dict[str, Any], key: str) -> None:
+    holder[key] = -1
+
+
+@pytest.mark.parametrize("damage", [remove, another_type, negative])
+def test_every_counter_of_the_training_loop_must_be_there(damage: Callable[[dict[str, Any], str], None]) -> None:
+    fresh = fresh_loop()
+    refuse_other_loops({"loops": {"fit_loop": copy.deepcopy(fresh)}, "global_step": 0}, fresh)
+    numbered = [index for index, (holder, key) in enumerate(leaves(fresh)) if not isinstance(holder[key], dict)]
+    assert len(numbered) > 30
+    for index in numbered:
+        damaged = copy.deepcopy(fresh)
+        damage(*list(leaves(damaged))[index])
+        with pytest.raises(InputError, match=r"^The checkpoint's state of the training loop is invalid"):
+            refuse_other_loops({"loops": {"fit_loop": damaged}, "global_step": 0}, fresh)
+
+
+def test_the_optimisers_steps_are_those_of_the_checkpoint() -> None:
+    fresh = fresh_loop()
+    counted = copy.deepcopy(fresh)
+    counted[OPTIMIZER_STEPS]["optimizer"]["step"]["total"]["completed"] = 3
+    refuse_other_loops({"loops": {"fit_loop": counted}, "global_step": 3}, fresh)
+    with pytest.raises(InputError, match="3 optimiser steps and a global_step of 4"):
+        refuse_other_loops({"loops": {"fit_loop": counted}, "global_step": 4}, fresh)
