@@ -7,6 +7,7 @@ from logos_pl.errors import InputError
 from logos_pl.io.terminal import shortened
 
 COMMANDS = {
+    "read": "Read one prompt at every row; no configuration is needed.",
     "fit": "Train a tuned lens and write it to checkpoints/tuned_lenses/<model>/.",
     "prism": "Fit a Prism lens: one map shared by all rows.",
     "validate": "Print the KL of each row on the validation text.",
@@ -17,6 +18,9 @@ COMMANDS = {
 }
 """Summary of every command."""
 
+OWN_PARSERS = ("read", "hub")
+"""Commands that parse their own arguments and run without Lightning."""
+
 MAX_SHOWN = 40
 """Characters of an unknown command that are quoted in the message."""
 
@@ -26,7 +30,8 @@ def usage() -> str:
     width = max(map(len, COMMANDS))
     listed = "\n".join(f"  {name:{width}}  {what}" for name, what in COMMANDS.items())
     return (
-        "usage: logos-pl COMMAND [--config FILE] [--OPTION VALUE ...]\n\n"
+        'usage: logos-pl read "The capital of Germany is" [--model MODEL]\n'
+        "       logos-pl COMMAND [--config FILE] [--OPTION VALUE ...]\n\n"
         "At which depth does a language model start to know its answer? logos-pl trains tuned lenses and\n"
         "reads prompts through every row of the residual stream.\n\n"
         f"commands:\n{listed}\n\n"

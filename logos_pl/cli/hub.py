@@ -12,8 +12,8 @@ from jsonargparse import ArgumentParser, Namespace
 from rich.table import Table
 
 from logos_pl.cli.configuration import check_arguments, check_settings, expand_home, guard_values
-from logos_pl.cli.error_messages import describe, one_sentence, speak_plainly
-from logos_pl.cli.quiet import silence_third_parties
+from logos_pl.cli.error_messages import one_sentence
+from logos_pl.cli.own_parser import run_own
 from logos_pl.demo import DEMO
 from logos_pl.errors import InputError, LogosError
 from logos_pl.hub.index import VERDICTS, Index, read_index
@@ -21,7 +21,7 @@ from logos_pl.hub.layout import INDEX_FILE, WORDS, Kind, check_tag, today
 from logos_pl.hub.pull import fetch_artifact, fetch_licences, open_repository, pull, releases, select
 from logos_pl.hub.verify import artifact_files, check_licences, refuse_foreign_files
 from logos_pl.io.files import replace_file
-from logos_pl.io.terminal import Console, complain, say
+from logos_pl.io.terminal import Console, say
 from logos_pl.lm.sources import locate
 
 MODELS_HELP = "Hub ids or local folders of the models"
@@ -49,28 +49,26 @@ def main(args: Sequence[str]) -> int:
     Returns:
         Exit status: 0, 1 for a failure, 2 for bad input, 130 after Ctrl-C.
     """
-    silence_third_parties()
-    speak_plainly()
     if not sys.stderr.isatty():
         disable_progress_bars()
-    try:
-        if not args:
-            raise InputError("Say what to do: `logos-pl hub push`, `pull`, `index`, `verify` or `list`.")
-        guard_values()
-        check_arguments(args, ())
-        given = hub_parser().parse_args(list(args))
-        settings = given[given.subcommand]
-        check_settings(settings.items(), {})
-        expand_home(settings)
-        COMMANDS[given.subcommand](settings)
-    except (LogosError, OSError, UnicodeDecodeError, RuntimeError, MemoryError) as error:
-        message, status = describe(error)
-        complain(message)
-        return status
-    except KeyboardInterrupt:
-        complain("Interrupted; no file is incomplete, and the command can be run again.")
-        return 130
-    return 0
+    return run_own(lambda: _run(args), "Interrupted; no file is incomplete, and the command can be run again.")
+
+
+def _run(args: Sequence[str]) -> None:
+    """Parse the arguments and run the command.
+
+    Raises:
+        InputError: The command is missing, or an argument cannot be used.
+    """
+    if not args:
+        raise InputError("Say what to do: `logos-pl hub push`, `pull`, `index`, `verify` or `list`.")
+    guard_values()
+    check_arguments(args, ())
+    given = hub_parser().parse_args(list(args))
+    settings = given[given.subcommand]
+    check_settings(settings.items(), {})
+    expand_home(settings)
+    COMMANDS[given.subcommand](settings)
 
 
 def hub_parser() -> HubParser:
