@@ -14,12 +14,13 @@ COMMANDS = {
     "test": "Evaluate a lens against the acceptance gates, on held-out prompts and text.",
     "predict": "Read prompts at every row with every lens; write CSV, JSON, plots and an HTML page.",
     "selftest": "Check that head and sweep are numerically exact on a model.",
+    "chat": "Talk with a model; each token is coloured by the depth at which it settled.",
     "doctor": "Print versions, devices, memory and what fits here, for a bug report.",
     "hub": "Publish, fetch and verify lenses on the Hub.",
 }
 """Summary of every command."""
 
-OWN_PARSERS = ("read", "doctor", "hub")
+OWN_PARSERS = ("read", "chat", "doctor", "hub")
 """Commands that parse their own arguments and run without Lightning."""
 
 MAX_SHOWN = 40
