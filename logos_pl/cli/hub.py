@@ -9,19 +9,19 @@ from typing import Any
 
 from huggingface_hub.utils import disable_progress_bars
 from jsonargparse import ArgumentParser, Namespace
-from rich.table import Table
 
 from logos_pl.cli.configuration import check_arguments, check_settings, expand_home, guard_values
 from logos_pl.cli.error_messages import one_sentence
+from logos_pl.cli.hub_table import print_index
 from logos_pl.cli.own_parser import run_own
 from logos_pl.demo import DEMO
 from logos_pl.errors import InputError, LogosError
-from logos_pl.hub.index import VERDICTS, Index, read_index
+from logos_pl.hub.index import Index, read_index
 from logos_pl.hub.layout import INDEX_FILE, WORDS, Kind, check_tag, today
 from logos_pl.hub.pull import fetch_artifact, fetch_licences, open_repository, pull, releases, select
 from logos_pl.hub.verify import artifact_files, check_licences, refuse_foreign_files
 from logos_pl.io.files import replace_file
-from logos_pl.io.terminal import Console, say
+from logos_pl.io.terminal import say
 from logos_pl.lm.sources import locate
 
 MODELS_HELP = "Hub ids or local folders of the models"
@@ -189,13 +189,13 @@ def _index(given: Namespace) -> None:
         raise InputError(f"{given.dir} is not a folder: give one in the layout of the Hub.")
     index = index_folder(root, tag)
     replace_file(root / INDEX_FILE, index.to_json().encode())
-    _print_index(index)
+    print_index(index)
     say(f"index: {os.path.relpath(root / INDEX_FILE)}")
 
 
 def _list(given: Namespace) -> None:
     snapshot = open_repository(given.repo_id, given.revision)
-    _print_index(snapshot.index)
+    print_index(snapshot.index)
     try:
         tags = ", ".join(releases(given.repo_id)) or "none"
     except LogosError as error:  # the index may come from the cache, tags cannot
@@ -282,14 +282,3 @@ def _named(model: str) -> tuple[str, str | None]:
 
 def _version(index: Index, kind: Kind, model_id: str) -> str:
     return index.entries(kind)[model_id].tl_version
-
-
-def _print_index(index: Index) -> None:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("model", "", "version", "size", "gates", "model commit"):
-        table.add_column(heading, no_wrap=True, justify="right" if heading == "size" else "left")
-    for kind, model_id, entry in index:
-        verdict = VERDICTS[entry.gates_passed] if kind == "tuned_lenses" else "–"
-        commit = entry.model_commit.removeprefix("sha256:")[:12]
-        table.add_row(model_id, WORDS[kind], entry.tl_version, entry.size, verdict, commit)
-    Console(soft_wrap=True, markup=False).print(table)

@@ -1,7 +1,7 @@
 """Tables that fit the terminal: columns of text are shortened, figures never.
 
-A column of text is one that is cut with an ellipsis (``overflow="ellipsis"``). Other columns keep their width, but for
-those of prose, which rich wraps.
+A column of text is one with a ``max_width`` that is not wrapped, but cut with an ellipsis; one of prose is wrapped (no
+``no_wrap``). All others hold figures and keep their width.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,6 +15,9 @@ from logos_pl.io.terminal import Console
 
 LEAST_TEXT = 10
 """Columns that a shortened column of text keeps."""
+
+LEAST_PROSE = 14
+"""Columns that a wrapped column of prose keeps."""
 
 _UNBOUNDED = 100_000
 
@@ -30,7 +33,7 @@ def print_table(table: Table, console: Console | None = None) -> None:
     """
     console = Console() if console is None else console
     widths = _text_widths(table, console)
-    excess = _width(table, console) - console.width
+    excess = _measured(table, console) - _prose_slack(table, console) - console.width
     while excess > 0 and widths and max(widths.values()) > LEAST_TEXT:
         widest = max(widths, key=lambda number: widths[number])
         widths[widest] -= 1
@@ -40,7 +43,7 @@ def print_table(table: Table, console: Console | None = None) -> None:
 
 
 def fits(table: Table, console: Console | None = None) -> bool:
-    """Whether a table fits the width once its columns of text are as short as they may be.
+    """Whether a table fits the width once its columns of text and prose are as narrow as they may be.
 
     Args:
         table: The table.
@@ -48,13 +51,13 @@ def fits(table: Table, console: Console | None = None) -> bool:
     """
     console = Console() if console is None else console
     slack = sum(max(width - LEAST_TEXT, 0) for width in _text_widths(table, console).values())
-    return _width(table, console) - slack <= console.width
+    return _measured(table, console) - slack - _prose_slack(table, console) <= console.width
 
 
 def print_in_parts(
     table_of: Callable[[Sequence[Part]], Table], parts: Sequence[Part], console: Console | None = None
 ) -> None:
-    """Print a table of as many parts side by side as fit at full width, and the others in tables below it.
+    """Print a table of as many parts side by side as fit, and the others in tables below it.
 
     Args:
         table_of: Makes the table of some of the parts.
@@ -65,15 +68,10 @@ def print_in_parts(
     start = 0
     while start < len(parts):
         count = len(parts) - start
-        while count > 1 and _width(table_of(parts[start : start + count]), console) > console.width:
+        while count > 1 and not fits(table_of(parts[start : start + count]), console):
             count -= 1
         print_table(table_of(parts[start : start + count]), console)
         start += count
-
-
-def _width(table: Table, console: Console) -> int:
-    """Width of a table at which no column of it is shortened or wrapped."""
-    return _measured(table, console)
 
 
 def _text_widths(table: Table, console: Console) -> dict[int, int]:
@@ -81,8 +79,14 @@ def _text_widths(table: Table, console: Console) -> dict[int, int]:
     return {
         number: _column_width(column, console)
         for number, column in enumerate(table.columns)
-        if column.overflow == "ellipsis" and column.no_wrap
+        if column.max_width is not None and column.no_wrap
     }
+
+
+def _prose_slack(table: Table, console: Console) -> int:
+    """Columns by which the prose of a table may be narrowed."""
+    widths = [_column_width(column, console) for column in table.columns if not column.no_wrap]
+    return sum(max(width - LEAST_PROSE, 0) for width in widths)
 
 
 def _column_width(column: Column, console: Console) -> int:

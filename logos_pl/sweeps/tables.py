@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from rich.markup import escape
 from rich.table import Table
 
-from logos_pl.io.terminal import Console, say
+from logos_pl.io.fitting import print_in_parts
+from logos_pl.io.terminal import say
 from logos_pl.sweeps.milestones import Milestones
 from logos_pl.sweeps.records import NextTokenRecord, PromptRecords
 
@@ -103,28 +104,41 @@ def print_prompt_table(records: PromptRecords, milestones: Mapping[str, Mileston
     prompt, answer_tokens = records.prompt, records.answer_tokens
     say(f"\n{prompt.prompt_id}/{prompt.variant} {prompt.text!r}{answer_words(records)}")
     lenses = list(records.next_token)
-    for first in range(0, len(lenses), 2):  # two fit into 80 columns
-        Console().print(prompt_table(records, milestones, lenses[first : first + 2]))
+    print_in_parts(lambda shown: prompt_table(records, milestones, shown), lenses)
     num_blocks = len(records.next_token["norm"]) - 1
     for lens, reached in milestones.items():
         line = milestone_line(lens, reached, num_blocks, answer_tokens.status == "resolved")
         say(line)
 
 
-def summary_table(lines: Sequence[Sequence[str]], lenses: Sequence[str]) -> Table:
-    """Table by prompt: first row with the answer at rank 1 and first row with KL below 1 bit, for each lens."""
-    narrow = len(lenses) > 2  # to fit into 80 columns
+def summary_table(lines: Sequence[Sequence[str]], lenses: Sequence[str], shown: Sequence[str] | None = None) -> Table:
+    """Table by prompt: first row with the answer at rank 1 and first row with KL below 1 bit, for each lens.
+
+    Args:
+        lines: Lines of `summary_line`.
+        lenses: Lenses of the lines.
+        shown: Lenses to show; None: all.
+    """
+    shown = lenses if shown is None else shown
+    narrow = len(shown) > 2  # to fit into 80 columns
     above, headings = ("\n", ("rank 1\nfrom", "KL < 1\nfrom")) if narrow else ("", ("rank 1 from", "KL < 1 from"))
     table = Table(box=None, pad_edge=False, padding=(0, 1 if narrow else 2, 0, 0))
     table.add_column(f"{above}\nprompt", overflow="ellipsis", no_wrap=True, max_width=24)
     table.add_column(f"{above}\nanswer", overflow="ellipsis", no_wrap=True, max_width=14)
     table.add_column(f"{above}final\nrank", justify="right", no_wrap=True)
     for heading in headings:
-        for number, lens in enumerate(lenses):
+        for number, lens in enumerate(shown):
             table.add_column(f"{heading if number == 0 else above}\n{lens}", justify="right", no_wrap=True)
+    start, places = len(lines[0]) - 2 * len(lenses), [lenses.index(lens) for lens in shown]
+    columns = [*range(start), *(start + at for at in places), *(start + len(lenses) + at for at in places)]
     for line in lines:
-        table.add_row(*(escape(cell) for cell in line))
+        table.add_row(*(escape(line[column]) for column in columns))
     return table
+
+
+def print_summary(lines: Sequence[Sequence[str]], lenses: Sequence[str]) -> None:
+    """Print the table by prompt; lenses that do not fit beside the others go below them."""
+    print_in_parts(lambda shown: summary_table(lines, lenses, shown), lenses)
 
 
 def summary_line(records: PromptRecords, milestones: Mapping[str, Milestones]) -> tuple[str, ...]:
