@@ -17,7 +17,7 @@ from logos_pl.cli.read_prompt import print_reading
 from logos_pl.cli.selftest import Check, selftest_table
 from logos_pl.fit.prism import Candidate
 from logos_pl.fit.prism_export import candidate_table
-from logos_pl.gates.gates import judge
+from logos_pl.gates.gates import evaluate_gates
 from logos_pl.gates.kpis import measure
 from logos_pl.gates.report import GateReport
 from logos_pl.gates.writer import print_gate_tables
@@ -27,7 +27,7 @@ from logos_pl.modules.kl_table import print_kl_table
 from logos_pl.sweeps.milestones import milestones
 from logos_pl.sweeps.records import PromptRecords, TopToken
 from logos_pl.sweeps.tables import print_prompt_table, print_summary, summary_line
-from tests.gates.test_writer import judged
+from tests.gates.test_writer import evaluated
 from tests.sweeps.made_records import prompt_records
 
 LENSES = ("norm", "tuned", "prism", "imported")
@@ -70,9 +70,9 @@ def reading() -> None:
 
 
 def gates() -> None:
-    figures = judged(good=False)
+    figures = evaluated(good=False)
     kpis = measure(figures.prompts, figures.text, 4)
-    print_gate_tables(GateReport(kpis, judge(kpis)))
+    print_gate_tables(GateReport(kpis, evaluate_gates(kpis)))
 
 
 def selftest() -> None:

@@ -187,7 +187,7 @@ class ChatSession:
     def _lens(self, given: str) -> None:
         """Say which lens is used, or use another and show the last reply under it."""
         if given:
-            self.lens = find_lens(self.lm.model_id, given).load(self.lm)
+            self.lens = find_lens(self.lens.model, given).load(self.lm)
         say(f"Read by the {self.lens.words}.")
         if not (given and self.tokens):
             return
@@ -227,6 +227,7 @@ class ChatSession:
         asked = TokenizedPrompt(prompt, ids, tokens, AnswerTokens("none"), AnswerTokens("none"))
         with waiting("reading the conversation"):
             (records,) = read_tokenized(self.lm, [asked], self.lens.lenses).prompts
-        with PageWriter(path, self.lm.clean_model_name, list(self.lens.lenses), self.lm.num_blocks) as page:
+        lm, lens = self.lm, self.lens
+        with PageWriter(path, lm.clean_model_name, list(lens.lenses), lm.num_blocks, lens.command) as page:
             page.add(records, {name: milestones(rows) for name, rows in records.next_token.items()})
         say(f"page: {given}")

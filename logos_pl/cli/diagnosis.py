@@ -16,7 +16,7 @@ import psutil
 from huggingface_hub import HfApi, constants, get_token
 
 from logos_pl.errors import InputError, LogosError, first_sentence
-from logos_pl.io.hub_errors import Asked, explaining
+from logos_pl.io.hub_errors import HubRequest, explaining
 
 if TYPE_CHECKING:  # torch may be what is broken
     from logos_pl.lm.devices import DeviceMemory
@@ -211,13 +211,13 @@ def _host(address: str) -> str:
 
 def ask_hub_who() -> str:
     """What the Hub says of the token, or of a public model where there is none; a sentence."""
-    asked = Asked("model", PUBLIC_MODEL, None)
+    asked = HubRequest("model", PUBLIC_MODEL, None)
     try:
         if get_token() is None:
             with explaining(asked):
                 HfApi().model_info(PUBLIC_MODEL, timeout=10)
             return "answers, without a token"
-        with explaining(Asked("lenses", "the Hub")):
+        with explaining(HubRequest("lenses", "the Hub")):
             return f"knows the token as {HfApi().whoami()['name']}"
     except LogosError as error:
         return str(error)

@@ -1,8 +1,11 @@
 """The lens that `read` and `chat` use: the one given, else the one fitted for the model, else the logit lens."""
 
+import re
+import shlex
 from pathlib import Path
 from typing import NamedTuple
 
+from logos_pl.cli.command_line import written
 from logos_pl.errors import InputError
 from logos_pl.kinds.registry import LensKind, kind_of, kinds
 from logos_pl.kinds.request import FoundLens, LensRequest
@@ -14,6 +17,9 @@ from logos_pl.settings.fit import ExportSettings
 
 LOGIT = "norm"
 """Name of the logit lens."""
+
+COMMIT = re.compile("[0-9a-f]{40}")
+"""A commit on the Hub."""
 
 FITTED = "tuned"
 """Kind of the lenses that are looked for, and of a source without a kind."""
@@ -29,11 +35,15 @@ class LensAtHand(NamedTuple):
         name: Name of its kind.
         lenses: It and the norm lens, by name.
         words: What it is and where it comes from.
+        model: The model as the user named it.
+        command: Command line of a sweep with this model and lens, without its prompts.
     """
 
     name: str
     lenses: dict[str, Lens]
     words: str
+    model: str
+    command: str
 
 
 class FoundAtHand(NamedTuple):
@@ -43,11 +53,15 @@ class FoundAtHand(NamedTuple):
         name: Name of its kind.
         found: Loads it; None for the logit lens.
         words: What it is and where it comes from.
+        model: The model as the user named it.
+        options: Options of a sweep that select the lens.
     """
 
     name: str
     found: FoundLens | None
     words: str
+    model: str
+    options: tuple[str, ...] = ()
 
     def load(self, lm: FrozenLM) -> LensAtHand:
         """Load the lens and bind it to the model.
@@ -57,12 +71,19 @@ class FoundAtHand(NamedTuple):
         """
         head = Head(lm.anatomy)
         norm: dict[str, Lens] = {LOGIT: NormLens(head)}
+        command = self._command(lm)
         if self.found is None:
-            return LensAtHand(LOGIT, norm, self.words)
+            return LensAtHand(LOGIT, norm, self.words, self.model, command)
         loaded, kind = self.found.load(lm, head), kind_of(self.name)
         passed = None if kind.accepted is None else kind.accepted(kind.section.describe(loaded.origin))
         tested = "" if kind.accepted is None else f" ({TESTED[passed]})"
-        return LensAtHand(self.name, norm | {self.name: loaded.lenses[self.name]}, self.words + tested)
+        lenses = norm | {self.name: loaded.lenses[self.name]}
+        return LensAtHand(self.name, lenses, self.words + tested, self.model, command)
+
+    def _command(self, lm: FrozenLM) -> str:
+        commit = lm.model_commit if COMMIT.fullmatch(lm.model_commit) else None
+        revision = [] if commit is None else [f"--model.revision={commit}"]
+        return shlex.join(["logos-pl", "predict", f"--model.model_id={written(self.model)}", *revision, *self.options])
 
 
 def find_lens(model_id: str, given: str | None, revision: str | None = None) -> FoundAtHand:
@@ -79,24 +100,27 @@ def find_lens(model_id: str, given: str | None, revision: str | None = None) -> 
     """
     name = filed_under(model_id)
     if given is None:
-        return _fitted(name)
+        return _fitted(model_id, name)
     if given == LOGIT:
-        return FoundAtHand(LOGIT, None, "logit lens")
+        return FoundAtHand(LOGIT, None, "logit lens", model_id)
     kind, source = _kind_and_source(given)
     assert kind.find is not None
     found = kind.find(LensRequest(name, clean_name(name), source=source, revision=revision))
     if not found.there:
         raise InputError(f"--lens {given}: there is no {kind.label} at {source}: give the folder of one.")
-    return FoundAtHand(kind.name, found, f"{kind.label}, {source if revision is None else f'{source} at {revision}'}")
+    words = f"{kind.label}, {source if revision is None else f'{source} at {revision}'}"
+    option = kind.options.source[-1] if kind.options.source else f"lens.sources.{kind.name}"
+    options = [f"--{option}={written(source)}", *([] if revision is None else [f"--lens.revision={revision}"])]
+    return FoundAtHand(kind.name, found, words, model_id, tuple(options))
 
 
-def _fitted(model_id: str) -> FoundAtHand:
-    kind, folder = kind_of(FITTED), ExportSettings().of(clean_name(model_id))
+def _fitted(model_id: str, name: str) -> FoundAtHand:
+    kind, folder = kind_of(FITTED), ExportSettings().of(clean_name(name))
     assert kind.find is not None
-    found = kind.find(LensRequest(model_id, clean_name(model_id), folder=folder))
+    found = kind.find(LensRequest(name, clean_name(name), folder=folder))
     if found.there:
-        return FoundAtHand(kind.name, found, f"{kind.label}, {folder}")
-    return FoundAtHand(LOGIT, None, f"logit lens (no {kind.label} in {folder})")
+        return FoundAtHand(kind.name, found, f"{kind.label}, {folder}", model_id)
+    return FoundAtHand(LOGIT, None, f"logit lens (no {kind.label} in {folder})", model_id)
 
 
 def _kind_and_source(given: str) -> tuple[LensKind, str]:

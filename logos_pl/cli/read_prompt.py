@@ -59,7 +59,7 @@ def _show(lm: FrozenLM, lens: LensAtHand, records: PromptRecords, rows: Sequence
     of_lens = records.next_token[lens.name]
     reached = milestones(of_lens)
     shown = print_reading(of_lens, rows, top)
-    say(milestone_line(lens.name, reached, lm.num_blocks, records.gold.status == "resolved"))
+    say(milestone_line(lens.name, reached, lm.num_blocks, records.answer_tokens.status == "resolved"))
     if shown < top:
         say(f"{shown} of {top} tokens fit into this width: widen the terminal, or write the page with --html.")
 
@@ -87,7 +87,7 @@ def print_reading(of_lens: Sequence[NextTokenRecord], rows: Sequence[int], top: 
 def _write_page(lm: FrozenLM, lens: LensAtHand, records: PromptRecords, path: Path) -> None:
     from logos_pl.sweeps.page import PageWriter  # matplotlib
 
-    with PageWriter(path, lm.clean_model_name, list(lens.lenses), lm.num_blocks) as page:
+    with PageWriter(path, lm.clean_model_name, list(lens.lenses), lm.num_blocks, lens.command) as page:
         page.add(records, {name: milestones(of_lens) for name, of_lens in records.next_token.items()})
 
 

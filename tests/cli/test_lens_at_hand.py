@@ -32,6 +32,7 @@ def test_without_a_fitted_lens_it_is_the_logit_lens_and_says_where_it_looked(lm:
     assert lens.words == "logit lens (no tuned lens in checkpoints/tuned_lenses/tiny)"
     assert isinstance(lens.lenses["norm"], NormLens)
     assert lens.lenses.keys() == {"norm"}
+    assert lens.command == "logos-pl predict --model.model_id=org/tiny"
 
 
 def test_a_fitted_lens_is_taken_and_says_that_it_is_not_tested(lm: FrozenLM) -> None:
@@ -50,6 +51,7 @@ def test_a_named_lens_is_taken_and_one_of_another_kind_by_its_kind(lm: FrozenLM)
     make_imported_lens(Path("theirs"), model_id="org/tiny")
     lens = find_lens("org/tiny", "imported:theirs").load(lm)
     assert (lens.name, lens.words) == ("imported", "imported lens, theirs")
+    assert lens.command == "logos-pl predict --model.model_id=org/tiny --lens.imported=theirs"
 
 
 @pytest.mark.parametrize(

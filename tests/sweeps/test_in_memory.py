@@ -4,7 +4,7 @@ import pytest
 
 from logos_pl.api import load_model, norm_lens, sweep
 from logos_pl.data.prompt_types import Prompt
-from logos_pl.data.prompts import ask
+from logos_pl.data.prompts import tokenize_prompt
 from logos_pl.errors import InputError
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.sweeps.in_memory import read_tokenized
@@ -19,7 +19,7 @@ def lm(tmp_path_factory: pytest.TempPathFactory) -> FrozenLM:
 
 def test_tokens_are_read_as_their_text_would_be(lm: FrozenLM) -> None:
     prompts = [Prompt("a", "orig", "sun moon river", "stone"), Prompt("b", "orig", "bird .")]
-    asked = [ask(lm.tokenizer, prompt, None) for prompt in prompts]
+    asked = [tokenize_prompt(lm.tokenizer, prompt, None) for prompt in prompts]
     read = read_tokenized(lm, asked, {"norm": norm_lens(lm)})
     assert read == sweep(lm, prompts)
     assert [record.prompt_id for record in read.next_token] == ["a"] * 5 + ["b"] * 5
