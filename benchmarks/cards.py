@@ -9,8 +9,7 @@ import torch
 
 from benchmarks.architectures import ARCHITECTURES
 from benchmarks.report import table
-from logos_pl.functional.low_rank import default_rank
-from logos_pl.functional.schedules import SPEC_BATCH_SEQS, scheduled_positions
+from logos_pl.cli.diagnosis import fit_step
 from logos_pl.lm.devices import DeviceMemory, largest_micro_batch
 from logos_pl.lm.memory import MemoryParts, ModelShape, StepSize, memory_parts
 from logos_pl.lm.model_shape import shape_of
@@ -32,18 +31,12 @@ MODELS = [
     "01-ai/Yi-34B",
     "meta-llama/Meta-Llama-3-70B",
 ]
-SEQ_LEN = 512
 EXAMPLE, EXAMPLE_SEQS = "meta-llama/Meta-Llama-3-8B", [8, 16, 32]
 
 
 def step_of(shape: ModelShape, block_mib: int = 256, micro_batch_seqs: int | None = None) -> StepSize:
-    """A training step with the defaults of a fit."""
-    return StepSize(
-        rank=default_rank(shape.d_model),
-        positions_per_seq=scheduled_positions("full", shape.vocab_size, SEQ_LEN, SPEC_BATCH_SEQS)[0],
-        loss_block_mib=block_mib,
-        micro_batch_seqs=micro_batch_seqs,
-    )
+    """A step as a fit's defaults have it."""
+    return fit_step(shape)._replace(loss_block_mib=block_mib, micro_batch_seqs=micro_batch_seqs)
 
 
 def parts_of(shape: ModelShape, step: StepSize) -> MemoryParts:

@@ -1,4 +1,4 @@
-"""Measures how fast `logos-pl` answers if nothing has to be loaded: `python -m benchmarks.start`.
+"""Measures how fast `logos-pl` answers if nothing has to be loaded, and `read`: `python -m benchmarks.start`.
 
 Every command is a separate process, as started by a shell; `python -c pass` is the lower bound. Commands run
 alternately, and ratios are formed within each round.
@@ -27,8 +27,15 @@ COMMANDS = {
     "logos-pl --version": (["-m", "logos_pl", "--version"], 0),
     "logos-pl fti": (["-m", "logos_pl", "fti"], 2),
     "logos-pl hub --help": (["-m", "logos_pl", "hub", "--help"], 0),
+    "logos-pl read --help": (["-m", "logos_pl", "read", "--help"], 0),
 }
 """Arguments of the interpreter and expected exit status, by command; `fti` is a mistyped `fit`."""
+
+READING = {
+    "import torch, transformers": (["-c", "import torch; from transformers import PreTrainedModel"], 0),
+    "logos-pl read PROMPT": (["-m", "logos_pl", "read", "The capital of Germany is", "--answer", "Berlin"], 0),
+}
+"""What `--read` adds: from nothing to a table on the demo, and the part of it that is the libraries'."""
 
 MAX_REPEATS = 10_000
 
@@ -68,9 +75,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=21, help="rounds")
     parser.add_argument("--cpu_time", action="store_true", help="CPU time of the commands instead of the wall clock")
+    parser.add_argument("--read", action="store_true", help="also `logos-pl read` on the demo, seconds a round")
     given = parser.parse_args(arguments)
     load, device = load_average(), torch.device("cpu")
-    variants = {name: partial(start, *command) for name, command in COMMANDS.items()}
+    variants = {
+        name: partial(start, *command) for name, command in (COMMANDS | (READING if given.read else {})).items()
+    }
     clock = cpu_seconds_of_children if given.cpu_time else time.perf_counter
     try:
         check_number("--repeats", given.repeats, at_least=1, at_most=MAX_REPEATS)

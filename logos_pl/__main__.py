@@ -2,8 +2,9 @@
 
 import os
 import sys
+from importlib import import_module
 
-from logos_pl.cli.commands import answer_at_once
+from logos_pl.cli.commands import OWN_PARSERS, answer_at_once
 from logos_pl.cli.error_messages import describe
 from logos_pl.cli.processes import check_launcher
 from logos_pl.errors import InputError
@@ -11,7 +12,7 @@ from logos_pl.io.terminal import complain, open_closed_streams, say
 
 
 def main() -> int:
-    """Run the command line; see `logos_pl.cli.entry.main` and `logos_pl.cli.hub.main`."""
+    """Run the command line; see `logos_pl.cli.entry.main`, and `main` of the commands in `OWN_PARSERS`."""
     # Threads wait passively instead of spinning: on two cores shared with another program, a fit of the demo is 50
     # times as fast as with the default.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -25,10 +26,8 @@ def main() -> int:
         _refuse_vanished_folder()
         if sys.flags.optimize > 1:
             raise InputError("PYTHONOPTIMIZE=2 removes the docstrings that transformers reads: unset it.")
-        if sys.argv[1:2] == ["hub"]:  # listing a repository needs neither torch nor lightning
-            from logos_pl.cli.hub import main as run_hub
-
-            return run_hub(sys.argv[2:])
+        if sys.argv[1] in OWN_PARSERS:  # they do without lightning, and some without torch
+            return int(import_module(f"logos_pl.cli.{sys.argv[1]}").main(sys.argv[2:]))
         check_launcher()
         from logos_pl.cli.entry import main as run
 

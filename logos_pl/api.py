@@ -8,7 +8,6 @@
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -19,8 +18,7 @@ from logos_pl.artifacts.provenance import Provenance
 from logos_pl.artifacts.tuned_lens import load_lenses
 from logos_pl.artifacts.tuned_lens_format import load_imported_lens
 from logos_pl.data.prompt_types import Prompt
-from logos_pl.data.prompts import TOKENS_PER_BATCH, batches, remarks, tokenize_prompt
-from logos_pl.data.token_strings import TokenStrings
+from logos_pl.data.prompts import remarks, tokenize_prompt
 from logos_pl.data.tokenizing import Tokenizer
 from logos_pl.errors import InputError
 from logos_pl.hub.source import lens_folder
@@ -35,11 +33,8 @@ from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.memory import StepSize
 from logos_pl.lm.model_shape import model_shape
 from logos_pl.lm.residuals import residuals
-from logos_pl.sweeps.attribution import DirectLogitAttribution
-from logos_pl.sweeps.milestones import Milestones, milestones
-from logos_pl.sweeps.reader import PromptReader, refuse_other_model
-from logos_pl.sweeps.recording import records_of
-from logos_pl.sweeps.records import ContributionRecord, NextTokenRecord, PositionRecord, PromptRecords
+from logos_pl.sweeps.in_memory import Sweep, read_tokenized
+from logos_pl.sweeps.reader import refuse_other_model
 
 __all__ = [
     "Sweep",
@@ -209,40 +204,6 @@ def skipping_perplexity(lm: FrozenLM, lens: Lens, text: str, skipped: int) -> fl
     return perplexity
 
 
-class Sweep(NamedTuple):
-    """Results of a sweep.
-
-    Attributes:
-        prompts: Records of each prompt.
-    """
-
-    prompts: list[PromptRecords]
-
-    @property
-    def next_token(self) -> list[NextTokenRecord]:
-        """Records by prompt, lens and row for the token after the prompt: ``pandas.DataFrame(sweep.next_token)``."""
-        return [record for prompt in self.prompts for rows in prompt.next_token.values() for record in rows]
-
-    @property
-    def positions(self) -> list[PositionRecord]:
-        """Records by prompt, lens, row and position."""
-        return [record for prompt in self.prompts for rows in prompt.positions.values() for record in rows]
-
-    @property
-    def contributions(self) -> list[ContributionRecord]:
-        """Records by prompt and component of the answer's logit; empty without ``attribution``."""
-        return [part for prompt in self.prompts if prompt.attribution for part in prompt.attribution.contributions]
-
-    @property
-    def milestones(self) -> dict[tuple[str, str, str], Milestones]:
-        """Milestones by prompt id, variant and lens: first rows with a copy, with the answer, or close to the model."""
-        return {
-            (prompt.prompt.prompt_id, prompt.prompt.variant, lens): milestones(rows)
-            for prompt in self.prompts
-            for lens, rows in prompt.next_token.items()
-        }
-
-
 def sweep(
     model: FrozenLM,
     prompts: Sequence[str | tuple[str, str] | Prompt],
@@ -273,15 +234,7 @@ def sweep(
     tokenized = [tokenize_prompt(model.tokenizer, p, model.context_length, model.vocab_size) for p in _prompts(prompts)]
     for remark in remarks(tokenized):
         warnings.warn(f"{model.model_id}: {remark}", stacklevel=2)
-    direct = DirectLogitAttribution(model, named["norm"].head) if attribution else None
-    reader, strings = PromptReader(model, named, attribution=direct), TokenStrings(model.tokenizer)
-    special, tied = set(model.tokenizer.all_special_ids), model.tied_embeddings
-    read = [
-        records
-        for batch in batches(tokenized, TOKENS_PER_BATCH)
-        for records in records_of(reader.read(batch), strings, special, tied)
-    ]
-    return Sweep(read)
+    return read_tokenized(model, tokenized, named, attribution)
 
 
 def _prompts(given: Sequence[str | tuple[str, str] | Prompt]) -> list[Prompt]:

@@ -5,15 +5,16 @@ import os
 import shlex
 from collections.abc import Set
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from logos_pl.cli.command import Command
+if TYPE_CHECKING:  # lightning, which not every command loads
+    from logos_pl.cli.command import Command
 
 ELSEWHERE = "PATH/TO"
 """What stands for a folder outside the working directory: a page may be passed on, and names no one's home."""
 
 
-def command_line(command: Command, *, revision: str | None = None, leave_out: Set[str] = frozenset()) -> str:
+def command_line(command: "Command", *, revision: str | None = None, leave_out: Set[str] = frozenset()) -> str:
     """Return the command line of a run, quoted for a shell.
 
     Options are those of the command's groups and its own, never those of the machine (`--trainer.…`). A file or folder
@@ -34,15 +35,16 @@ def command_line(command: Command, *, revision: str | None = None, leave_out: Se
     given = {name: value for name, value in given.items() if value is not None and name not in leave_out}
     if revision is not None:
         given["model.revision"] = revision
-    arguments = [f"--{name}={_written(value)}" for name, value in given.items() if not isinstance(value, dict)]
+    arguments = [f"--{name}={written(value)}" for name, value in given.items() if not isinstance(value, dict)]
     arguments += [
-        f"--{name}.{key}={_written(part)}" for name, value in given.items() if isinstance(value, dict)
+        f"--{name}.{key}={written(part)}" for name, value in given.items() if isinstance(value, dict)
         for key, part in value.items()
     ]  # fmt: skip
     return shlex.join(["logos-pl", command.name, *arguments])
 
 
-def _written(value: Any) -> str:
+def written(value: Any) -> str:
+    """A value as on the command line; a path outside the working directory by its last part alone."""
     if isinstance(value, bool):
         return str(value).lower()
     text = str(value)

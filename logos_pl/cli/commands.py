@@ -7,15 +7,21 @@ from logos_pl.errors import InputError
 from logos_pl.io.terminal import shortened
 
 COMMANDS = {
+    "read": "Read one prompt at every row; no configuration is needed.",
     "fit": "Train a tuned lens and write it to checkpoints/tuned_lenses/<model>/.",
     "prism": "Fit a Prism lens: one map shared by all rows.",
     "validate": "Print the KL of each row on the validation text.",
     "test": "Evaluate a lens against the acceptance gates, on held-out prompts and text.",
     "predict": "Read prompts at every row with every lens; write CSV, JSON, plots and an HTML page.",
     "selftest": "Check that head and sweep are numerically exact on a model.",
+    "chat": "Talk with a model; each token is coloured by the depth at which it settled.",
+    "doctor": "Print versions, devices, memory and what fits here, for a bug report.",
     "hub": "Publish, fetch and verify lenses on the Hub.",
 }
 """Summary of every command."""
+
+OWN_PARSERS = ("read", "chat", "doctor", "hub")
+"""Commands that parse their own arguments and run without Lightning."""
 
 MAX_SHOWN = 40
 """Characters of an unknown command that are quoted in the message."""
@@ -26,7 +32,8 @@ def usage() -> str:
     width = max(map(len, COMMANDS))
     listed = "\n".join(f"  {name:{width}}  {what}" for name, what in COMMANDS.items())
     return (
-        "usage: logos-pl COMMAND [--config FILE] [--OPTION VALUE ...]\n\n"
+        'usage: logos-pl read "The capital of Germany is" [--model MODEL]\n'
+        "       logos-pl COMMAND [--config FILE] [--OPTION VALUE ...]\n\n"
         "At which depth does a language model start to know its answer? logos-pl trains tuned lenses and\n"
         "reads prompts through every row of the residual stream.\n\n"
         f"commands:\n{listed}\n\n"

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Mapping
 
 from logos_pl.errors import DISK_ERRORS, InputError, LogosError, RunError
-from logos_pl.io.terminal import one_line, open_closed_streams, printable, shortened
+from logos_pl.io.terminal import one_line, open_closed_streams, printable, shortened, stream_encoding
 
 MAX_GIVEN = 120
 """Characters of a rejected value that are quoted in the message."""
@@ -65,13 +65,13 @@ class PlainRecord(logging.LogRecord):
 
 
 def speak_plainly() -> None:
-    """Print warnings in one line without source code, make log messages printable, never fail on encoding."""
+    """Print warnings in one line without source code and printable log messages; never fail on encoding."""
     open_closed_streams()
     warnings.formatwarning = lambda message, *_, **__: f"logos-pl: {one_line(str(message))}\n"
     logging.setLogRecordFactory(PlainRecord)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(encoding=stream_encoding(), errors="backslashreplace")
 
 
 def one_sentence(

@@ -9,19 +9,19 @@ from typing import Any
 
 from huggingface_hub.utils import disable_progress_bars
 from jsonargparse import ArgumentParser, Namespace
-from rich.table import Table
 
 from logos_pl.cli.configuration import check_arguments, check_settings, expand_home, guard_values
-from logos_pl.cli.error_messages import describe, one_sentence, speak_plainly
-from logos_pl.cli.quiet import silence_third_parties
+from logos_pl.cli.error_messages import one_sentence
+from logos_pl.cli.hub_table import print_index
+from logos_pl.cli.own_parser import run_own
 from logos_pl.demo import DEMO
 from logos_pl.errors import InputError, LogosError
-from logos_pl.hub.index import VERDICTS, Index, read_index
+from logos_pl.hub.index import Index, read_index
 from logos_pl.hub.layout import INDEX_FILE, WORDS, Kind, check_tag, today
 from logos_pl.hub.pull import fetch_artifact, fetch_licences, open_repository, pull, releases, select
 from logos_pl.hub.verify import artifact_files, check_licences, refuse_foreign_files
 from logos_pl.io.files import replace_file
-from logos_pl.io.terminal import Console, complain, say
+from logos_pl.io.terminal import say
 from logos_pl.lm.sources import locate
 
 MODELS_HELP = "Hub ids or local folders of the models"
@@ -49,28 +49,26 @@ def main(args: Sequence[str]) -> int:
     Returns:
         Exit status: 0, 1 for a failure, 2 for bad input, 130 after Ctrl-C.
     """
-    silence_third_parties()
-    speak_plainly()
     if not sys.stderr.isatty():
         disable_progress_bars()
-    try:
-        if not args:
-            raise InputError("Say what to do: `logos-pl hub push`, `pull`, `index`, `verify` or `list`.")
-        guard_values()
-        check_arguments(args, ())
-        given = hub_parser().parse_args(list(args))
-        settings = given[given.subcommand]
-        check_settings(settings.items(), {})
-        expand_home(settings)
-        COMMANDS[given.subcommand](settings)
-    except (LogosError, OSError, UnicodeDecodeError, RuntimeError, MemoryError) as error:
-        message, status = describe(error)
-        complain(message)
-        return status
-    except KeyboardInterrupt:
-        complain("Interrupted; no file is incomplete, and the command can be run again.")
-        return 130
-    return 0
+    return run_own(lambda: _run(args), "Interrupted; no file is incomplete, and the command can be run again.")
+
+
+def _run(args: Sequence[str]) -> None:
+    """Parse the arguments and run the command.
+
+    Raises:
+        InputError: The command is missing, or an argument cannot be used.
+    """
+    if not args:
+        raise InputError("Say what to do: `logos-pl hub push`, `pull`, `index`, `verify` or `list`.")
+    guard_values()
+    check_arguments(args, ())
+    given = hub_parser().parse_args(list(args))
+    settings = given[given.subcommand]
+    check_settings(settings.items(), {})
+    expand_home(settings)
+    COMMANDS[given.subcommand](settings)
 
 
 def hub_parser() -> HubParser:
@@ -191,13 +189,13 @@ def _index(given: Namespace) -> None:
         raise InputError(f"{given.dir} is not a folder: give one in the layout of the Hub.")
     index = index_folder(root, tag)
     replace_file(root / INDEX_FILE, index.to_json().encode())
-    _print_index(index)
+    print_index(index)
     say(f"index: {os.path.relpath(root / INDEX_FILE)}")
 
 
 def _list(given: Namespace) -> None:
     snapshot = open_repository(given.repo_id, given.revision)
-    _print_index(snapshot.index)
+    print_index(snapshot.index)
     try:
         tags = ", ".join(releases(given.repo_id)) or "none"
     except LogosError as error:  # the index may come from the cache, tags cannot
@@ -284,14 +282,3 @@ def _named(model: str) -> tuple[str, str | None]:
 
 def _version(index: Index, kind: Kind, model_id: str) -> str:
     return index.entries(kind)[model_id].tl_version
-
-
-def _print_index(index: Index) -> None:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("model", "", "version", "size", "gates", "model commit"):
-        table.add_column(heading, no_wrap=True, justify="right" if heading == "size" else "left")
-    for kind, model_id, entry in index:
-        verdict = VERDICTS[entry.gates_passed] if kind == "tuned_lenses" else "–"
-        commit = entry.model_commit.removeprefix("sha256:")[:12]
-        table.add_row(model_id, WORDS[kind], entry.tl_version, entry.size, verdict, commit)
-    Console(soft_wrap=True, markup=False).print(table)

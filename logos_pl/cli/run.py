@@ -13,7 +13,7 @@ from torch import distributed
 
 from logos_pl.bounds import MAX_SEED, check_number
 from logos_pl.cli.command import Command, check_options
-from logos_pl.cli.commands import COMMANDS
+from logos_pl.cli.commands import COMMANDS, OWN_PARSERS
 from logos_pl.cli.configuration import (
     as_yaml,
     check_arguments,
@@ -36,9 +36,9 @@ from logos_pl.fit.run_config import RunConfig
 from logos_pl.io.terminal import say
 
 KINDS: dict[str, type[Command]] = {
-    name: import_module(f"logos_pl.cli.{name}").COMMAND for name in COMMANDS if name != "hub"
+    name: import_module(f"logos_pl.cli.{name}").COMMAND for name in COMMANDS if name not in OWN_PARSERS
 }
-"""Commands that use Lightning, by name; `hub` has its own parser."""
+"""Commands that use Lightning, by name."""
 
 SECTIONS = ("trainer", *dict.fromkeys(section for kind in KINDS.values() for section in kind.groups))
 """Names of the option groups of all commands."""

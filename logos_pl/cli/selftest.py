@@ -16,7 +16,8 @@ from logos_pl.data.prompt_data import PromptData
 from logos_pl.data.prompts import PromptBatch, TokenizedPrompt, batches
 from logos_pl.errors import InputError, RunError
 from logos_pl.functional.divergence import NATS_TO_BITS, kl_nats
-from logos_pl.io.terminal import Console, say
+from logos_pl.io.fitting import print_table
+from logos_pl.io.terminal import say
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import NormLens
 from logos_pl.lm.anatomy import exact_logits
@@ -100,7 +101,7 @@ def run_selftest(settings: ModelSettings, data: PromptData, device: torch.device
     lm = FrozenLM.load(settings.model_id, revision=settings.revision, dtype=settings.dtype, device=device)
     (prompts, *_) = batches(data.prompts[:MAX_PROMPTS], 2**31)
     done = list(checks(lm, prompts, settings.fp32_unembed))
-    Console().print(selftest_table(done))
+    print_table(selftest_table(done))
     failed = [check.name for check in done if not check.passed]
     if failed:
         raise RunError(f"{len(failed)} of {len(done)} checks failed on {lm.model_id} ({'; '.join(failed)}).")

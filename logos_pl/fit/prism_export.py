@@ -23,7 +23,8 @@ from logos_pl.fit.export import at_row, dataset_of, identity_of, precision_of, s
 from logos_pl.fit.prism import PrismModule
 from logos_pl.fit.progress import SECONDS_BETWEEN_LINES, clock
 from logos_pl.functional.depth import depth_percentile_rows
-from logos_pl.io.terminal import Console, say
+from logos_pl.io.fitting import print_table
+from logos_pl.io.terminal import say
 from logos_pl.modules.graceful_stop import SIGNALS
 from logos_pl.modules.kl_table import print_kl_table
 
@@ -115,7 +116,7 @@ class PrismExport(Callback):
         provenance = _provenance(pl_module, data, consumed, trainer.world_size)
         saved = save_prism(self.destination, pl_module.prisms[pl_module.chosen].prism, provenance)
         say("\nKL(final‖row) on held-out text, in bits, by whitening and pooled depths; * is the best:")
-        Console(markup=False).print(candidate_table(pl_module))
+        print_table(candidate_table(pl_module))
         print_kl_table(pl_module.validation, f"KL divergence in bits on held-out text, {provenance.model_id}:")
         counted = f"{provenance.positions:,} distinct positions, {consumed.tokens:,} tokens"
         say(f"{counted}, {consumed.documents:,} documents.")
@@ -127,10 +128,10 @@ class PrismExport(Callback):
 def candidate_table(module: PrismModule) -> Table:
     """Table of the candidates: divergence at each depth percentile and their mean."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("whitening")
+    table.add_column("whitening", no_wrap=True)
     table.add_column("depths pooled")
     for heading in (*(f"{percent}%" for percent in depth_percentile_rows(module.frozen.num_blocks)), "mean", ""):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for candidate, divergences in module.divergences.items():
         figures = [f"{bits:.3f}" for bits in (*divergences.values(), module.mean_divergence(candidate))]
         depths = ", ".join(f"{depth}%" for depth in candidate.depths)

@@ -29,7 +29,8 @@ from logos_pl.gates.plots import gains_figure, rows_figure
 from logos_pl.gates.report import GateReport
 from logos_pl.gates.tables import prompts_csv, rows_csv
 from logos_pl.io.files import replace_file
-from logos_pl.io.terminal import Console, say
+from logos_pl.io.fitting import fits, print_table
+from logos_pl.io.terminal import say
 from logos_pl.kinds.registry import evaluated, kind_of, plain_origin
 from logos_pl.kinds.tuned import exported_step
 from logos_pl.modules.kl_table import print_kl_table
@@ -165,36 +166,51 @@ def _print_gates(report: GateReport, lens: str) -> None:
         f"\nGates over {kpis.num_used} prompts and {kpis.num_sequences} sequences of text: how much closer the\n"
         f"{kind_of(lens).label} is to the model than the norm lens, in bits, with 95% intervals"
     )
-    Console().print(gate_table(report))
-    for check in report.verdict.checks:
-        if gate_of(check.gate).spelled_out:
-            say(f"{check.gate}: {check.what}")
-    say("\nGain on that text over each baseline, in bits, mean of the three depths")
-    Console().print(baseline_table(report))
+    print_gate_tables(report)
     for remark in report.acceptance()["remarks"]:
         say(f"· {remark}")
     verdict = report.summary() if lens == DECIDES else f"{kind_of(lens).label}: {report.summary()}"
     say(f"\n{verdict}", style="bold")
 
 
-def gate_table(report: GateReport) -> Table:
-    """Table of the checks: measured value, threshold, margin and result."""
+def print_gate_tables(report: GateReport) -> None:
+    """Print the gates, and the gains over the baselines."""
+    table = gate_table(report)
+    print_table(table if fits(table) else gate_table(report, stacked=True))
+    for check in report.verdict.checks:
+        if gate_of(check.gate).spelled_out:
+            say(f"{check.gate}: {check.what}")
+    say("\nGain on that text over each baseline, in bits, mean of the three depths")
+    print_table(baseline_table(report))
+
+
+def gate_table(report: GateReport, stacked: bool = False) -> Table:
+    """Table of the checks: measured value, threshold, margin and result.
+
+    Args:
+        report: Results of a lens.
+        stacked: Put each interval below its estimate, and the margin below the threshold, for narrow terminals.
+    """
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("gate", no_wrap=True)
     table.add_column("what")
-    for heading in ("measured", "threshold", "margin"):
-        table.add_column(heading, justify="right")
-    table.add_column("verdict")
+    for heading in ("measured", "threshold\nmargin") if stacked else ("measured", "threshold", "margin"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
     for row in report.table():
-        cells = [escape(cell) for cell in row]
-        cells[-1] = f"[bold]{cells[-1]}[/bold]" if row.verdict != "passed" else cells[-1]
-        table.add_row(*cells)
+        figures = [row.measured, row.threshold, row.margin]
+        if stacked:
+            figures = [row.measured.replace(" [", "\n["), f"{row.threshold}\n{row.margin}"]
+        verdict = row.verdict if row.verdict == "passed" else f"[bold]{row.verdict}[/bold]"
+        table.add_row(row.gate, escape(row.what), *map(escape, figures), verdict)
     return table
 
 
 def baseline_table(report: GateReport) -> Table:
     """Table of the baselines: gain over each, and whether it counts."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    for no_wrap in (False, True, True):
+        table.add_column(no_wrap=no_wrap)
     for cells in report.baselines():
         table.add_row(*(escape(cell) for cell in cells))
     return table

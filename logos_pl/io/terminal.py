@@ -1,10 +1,12 @@
 r"""All that is printed: names and text from others' files without control characters, messages of bounded length.
 
 Files keep the text as it is. A sequence that sets the window's title, rings or recolours, or a mark that turns the
-direction of writing, is shown by its code, such as ``\x1b``.
+direction of writing, is shown by its code, such as ``\x1b``. Where the stream has no UTF-8, signs such as ``→`` are
+spelled in ASCII (``->``), and other characters by their code, before the widths of a table are counted.
 """
 
 import os
+import shutil
 import sys
 import unicodedata
 from collections.abc import Iterable
@@ -20,6 +22,15 @@ MAX_MESSAGE = 500
 DEFAULT_WIDTH = 80
 DEFAULT_HEIGHT = 25
 SENSIBLE_SIZES = range(20, 1001)
+
+ASCII_FORMS = {
+    "…": "...", "–": "-", "—": "-", "−": "-", "·": "-", "×": "x", "‖": "||", "≤": "<=", "≥": ">=", "→": "->",
+    "τ": "tau", "Δ": "delta ", "‘": "'", "’": "'",
+}  # fmt: skip
+"""How the signs of our own tables and sentences are written where the stream has no UTF-8."""
+
+CUT = "~"
+"""Stands for the … that ends a cut cell there: one column wide."""
 
 _HARMLESS = "\n\t\u200c\u200d"  # line and tab; joiners, which scripts and emoji need
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -42,6 +53,38 @@ def printable(text: str, keep: str = _HARMLESS) -> str:
 
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape", "backslashreplace").decode("ascii")
+
+
+def legible(text: str, encoding: str) -> str:
+    r"""The text with what an encoding lacks in ASCII: our signs spelled, others as escapes, such as ``\u4e2d``.
+
+    Args:
+        text: Any text.
+        encoding: Encoding of a stream, such as ``utf-8`` or ``ascii``.
+    """
+    if text.isascii() or encoding.startswith("utf"):
+        return text
+    return "".join(character if _has(encoding, character) else _in_ascii(character) for character in text)
+
+
+def _has(encoding: str, character: str) -> bool:
+    try:
+        character.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _in_ascii(character: str) -> str:
+    return ASCII_FORMS.get(character) or _escaped(character)
+
+
+def stream_encoding() -> str | None:
+    """``ascii`` where the locale is C or POSIX, for which Python would write UTF-8; None: as Python has chosen."""
+    if os.environ.get("PYTHONIOENCODING") or os.environ.get("PYTHONUTF8"):
+        return None
+    locale = next(filter(None, map(os.environ.get, ("LC_ALL", "LC_CTYPE", "LANG"))), "")
+    return "ascii" if locale in ("C", "POSIX") else None
 
 
 def shortened(text: str, most: int = MAX_MESSAGE) -> str:
@@ -67,6 +110,10 @@ class Console(RichConsole):
 
     def __init__(self, **options: Any) -> None:
         options = {"emoji": False, "highlight": False} | options
+        if os.environ.get("TERM") in ("dumb", "unknown"):  # for which rich takes 80 columns, whatever there is
+            columns, lines = shutil.get_terminal_size((DEFAULT_WIDTH, DEFAULT_HEIGHT))
+            options.setdefault("width", columns if columns in SENSIBLE_SIZES else DEFAULT_WIDTH)
+            options.setdefault("height", lines if lines in SENSIBLE_SIZES else DEFAULT_HEIGHT)
         for name, variable, default in (
             ("width", "COLUMNS", DEFAULT_WIDTH),
             ("height", "LINES", DEFAULT_HEIGHT),
@@ -77,12 +124,17 @@ class Console(RichConsole):
 
     def render_str(self, text: str, **options: Any) -> Any:
         """Text for a line or a cell, made harmless before its width is counted."""
-        return super().render_str(printable(text), **options)
+        return super().render_str(legible(printable(text), self.encoding), **options)
 
     def render(self, renderable: Any, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """What is about to be written; text that did not come as a plain string is made harmless here."""
         for segment in super().render(renderable, options):
-            yield segment if segment.control else segment._replace(text=printable(segment.text))
+            yield segment if segment.control else segment._replace(text=self._written(segment.text))
+
+    def _written(self, text: str) -> str:
+        if "…" in text and not _has(self.encoding, "…"):
+            text = text.replace("…", CUT)
+        return legible(printable(text), self.encoding)
 
     def on_broken_pipe(self) -> None:
         """Say so, as for any other stream that fails: rich would end the process without a word.
@@ -117,4 +169,5 @@ def open_closed_streams() -> None:
 
 def complain(message: str) -> None:
     """Print an error, or what is waited for, to standard error, in one line."""
-    print(f"logos-pl: {one_line(message)}", file=sys.stderr, flush=True)
+    text = legible(one_line(message), sys.stderr.encoding or "utf-8")
+    print(f"logos-pl: {text}", file=sys.stderr, flush=True)

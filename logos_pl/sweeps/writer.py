@@ -17,7 +17,7 @@ from logos_pl.artifacts.filenames import PROVENANCE_FILE
 from logos_pl.data.prompt_data import PromptData
 from logos_pl.data.token_strings import TokenStrings
 from logos_pl.errors import DISK_ERRORS, InputError, InterruptedRunError, RunError
-from logos_pl.io.terminal import Console, say
+from logos_pl.io.terminal import say
 from logos_pl.modules.graceful_stop import SIGNALS
 from logos_pl.settings.sweep import SweepSettings
 from logos_pl.sweeps.copy_collapse import CopyRule
@@ -29,7 +29,7 @@ from logos_pl.sweeps.reader import BatchReading
 from logos_pl.sweeps.recording import records_of
 from logos_pl.sweeps.records import PromptRecords
 from logos_pl.sweeps.report_input import ReportInput
-from logos_pl.sweeps.tables import print_prompt_table, summary_line, summary_table
+from logos_pl.sweeps.tables import print_prompt_table, print_summary, summary_line
 
 MAX_TABLES = 12
 """Largest number of prompts for which a table each is printed."""
@@ -234,7 +234,7 @@ class SweepWriter(Callback):
         self.destination.reports.append(files.report)
         if len(self._lines) > 1:
             say("\nFirst row with the answer at rank 1, and with KL(row‖final) below 1 bit:")
-            Console().print(summary_table(self._lines, files.lenses))
+            print_summary(self._lines, files.lenses)
         if self._data.num_prompts > MAX_TABLES:
             say(f"More than {MAX_TABLES} prompts: their tables, row by row, are in the CSV files and on the page.")
         if self.settings.attribution:

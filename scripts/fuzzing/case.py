@@ -3,12 +3,13 @@
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
 from fuzzing.child import Stdout
-from logos_pl.cli import hub
+from logos_pl.cli.commands import OWN_PARSERS
 from logos_pl.cli.entry import main
 from logos_pl.errors import LogosError
 
@@ -58,11 +59,11 @@ def command(
     environment: dict[str, str] | None = None,
     stdout: Stdout = "file",
 ) -> Case:
-    """A case of the command line; `hub …` is `logos-pl hub …`."""
-    if arguments[:1] == ["hub"]:
+    """A case of the command line."""
+    if arguments[0] in OWN_PARSERS:
 
         def call() -> int:
-            return hub.main(arguments[1:])
+            return int(import_module(f"logos_pl.cli.{arguments[0]}").main(arguments[1:]))
 
     else:
 

@@ -71,6 +71,7 @@ def _base(name: str) -> list[str]:
         "hub index": ["hub", "index", "hub"],
         "hub verify": ["hub", "verify", "hub"],
         "hub list": ["hub", "list", "--repo_id", "me/lenses"],
+        "read": ["read", "sun moon", "--model", "tiny"],
     }
     return known.get(name) or [name, *CONFIG]
 

@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from importlib import import_module
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,11 @@ from transformers import (
 )
 
 from logos_pl.cli import hub
+from logos_pl.cli.commands import OWN_PARSERS
 from logos_pl.cli.entry import main
 from tests.tiny import WORDS, make_corpus, make_imported_lens, make_model
 
-COMMANDS = ("fit", "prism", "validate", "test", "predict", "selftest")
+COMMANDS = ("fit", "prism", "validate", "test", "predict", "selftest", "read")
 HUB_COMMANDS = ("push", "pull", "index", "verify", "list")
 REPO, COMMIT = "me/lenses", "ab" * 20
 MODELS = ("tiny", "gpt", "gemma", "halves", "pickled")
@@ -137,8 +139,8 @@ def _listed(command: Sequence[str]) -> list[str]:
     said = StringIO()
     with redirect_stdout(said):
         try:
-            if command[0] == "hub":
-                hub.main([*command[1:], "--help"])
+            if command[0] in OWN_PARSERS:
+                import_module(f"logos_pl.cli.{command[0]}").main([*command[1:], "--help"])
             else:
                 main([*command, "--help"])
         except SystemExit:

@@ -19,6 +19,7 @@ def test_a_run_gives_every_command_a_line_with_its_ratio_to_an_empty_process(
     assert heading == ["", "ms", "/ python -c pass"]
     assert [row[0] for row in rows] == [
         "python -c pass", "logos-pl --help", "logos-pl --version", "logos-pl fti", "logos-pl hub --help",
+        "logos-pl read --help",
     ]  # fmt: skip
     assert rows[0][2] == "1"
     for row in rows[1:]:

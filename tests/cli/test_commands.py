@@ -3,13 +3,13 @@ import sys
 
 import pytest
 
-from logos_pl.cli.commands import COMMANDS, answer_at_once, usage
+from logos_pl.cli.commands import COMMANDS, OWN_PARSERS, answer_at_once, usage
 from logos_pl.cli.run import KINDS
 from logos_pl.errors import InputError
 
 
 def test_every_command_is_listed_with_a_sentence_of_its_own() -> None:
-    assert set(COMMANDS) == {*KINDS, "hub"}
+    assert set(COMMANDS) == {*KINDS, *OWN_PARSERS}
     for name, what in COMMANDS.items():
         assert f"  {name}" in usage()
         assert what in usage()
@@ -20,10 +20,10 @@ def test_every_command_is_listed_with_a_sentence_of_its_own() -> None:
 def test_help_and_version_are_answered(args: list[str]) -> None:
     answer = answer_at_once(args)
     assert answer is not None
-    assert answer.startswith("logos-pl " if args == ["--version"] else "usage: logos-pl COMMAND")
+    assert answer.startswith("logos-pl " if args == ["--version"] else "usage: logos-pl read ")
 
 
-@pytest.mark.parametrize("args", [["fit"], ["hub", "list"], ["predict", "--help"]])
+@pytest.mark.parametrize("args", [["fit"], ["hub", "list"], ["predict", "--help"], ["read", "--help"]])
 def test_a_command_is_left_to_its_parser(args: list[str]) -> None:
     assert answer_at_once(args) is None
 
@@ -33,7 +33,7 @@ def test_a_command_is_left_to_its_parser(args: list[str]) -> None:
     [
         (["fti"], "There is no command 'fti': did you mean fit?"),
         (["predcit", "--help"], "There is no command 'predcit': did you mean predict?"),
-        (["\x1b[31m"], r"There is no command '\x1b[31m': choose among fit, prism"),
+        (["\x1b[31m"], r"There is no command '\x1b[31m': choose among read, fit, prism"),
         (["x" * 10_000], "characters left out"),
         ([""], "There is no command ''"),
         ([], "The command is missing"),

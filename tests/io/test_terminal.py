@@ -17,11 +17,13 @@ from logos_pl.io.terminal import (
     MAX_MESSAGE,
     Console,
     complain,
+    legible,
     one_line,
     open_closed_streams,
     printable,
     say,
     shortened,
+    stream_encoding,
 )
 
 HOSTILE = "\x1b]0;pwned\x07\x1b[31m\r\x08\x9b2J\u202etxt\u2066\u2028\ud800\x7f\x00"
@@ -146,3 +148,59 @@ def test_a_reader_that_has_gone_is_said_and_not_passed_over() -> None:
         said = process.stderr.read().decode()
     assert "BrokenPipeError" in said  # which the entry says in a sentence
     assert "Exception ignored" not in said
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "written"),
+    [
+        ("KL(final‖row) ≤ 1 → τ …", "utf-8", "KL(final‖row) ≤ 1 → τ …"),
+        ("KL(final‖row) ≤ 1 → τ …", "ascii", "KL(final||row) <= 1 -> tau ..."),
+        ("é 中 – ×", "latin-1", "é \\u4e2d - ×"),
+        ("é 中", "ascii", "\\xe9 \\u4e2d"),
+        ("plain", "ascii", "plain"),
+    ],
+)
+def test_what_an_encoding_lacks_is_written_in_ascii(text: str, encoding: str, written: str) -> None:
+    assert legible(text, encoding) == written
+
+
+def test_in_ascii_cells_are_as_wide_as_what_is_written() -> None:
+    file = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("a", no_wrap=True, overflow="ellipsis", max_width=8)
+    table.add_column("b")
+    for cell in ("中", "é", "longer than that", "≤"):
+        table.add_row(cell, "Z")
+    Console(file=file, width=40).print(table)
+    file.seek(0)
+    lines = file.read().splitlines()
+    assert lines[1:] == ["\\u4e2d   Z", "\\xe9     Z", "longer ~ Z", "<=       Z"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "encoding"),
+    [
+        ({}, None),
+        ({"LC_ALL": "C"}, "ascii"),
+        ({"LC_ALL": "POSIX", "LANG": "de_DE.UTF-8"}, "ascii"),
+        ({"LC_ALL": "", "LC_CTYPE": "C.UTF-8", "LANG": "C"}, None),
+        ({"LANG": "C"}, "ascii"),
+        ({"LC_ALL": "C", "PYTHONUTF8": "1"}, None),
+        ({"LC_ALL": "C", "PYTHONIOENCODING": "utf-8"}, None),
+    ],
+)
+def test_the_locale_c_asks_for_ascii(
+    variables: dict[str, str], encoding: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LC_ALL", "LC_CTYPE", "LANG", "PYTHONUTF8", "PYTHONIOENCODING"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert stream_encoding() == encoding
+
+
+@pytest.mark.parametrize(("columns", "width"), [("60", 60), ("120", 120), ("1", 80)])
+def test_a_dumb_terminal_has_the_width_it_says(columns: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", columns)
+    assert Console(force_terminal=True).width == width

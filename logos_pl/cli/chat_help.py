@@ -1,0 +1,11 @@
+"""Help on the commands inside a conversation."""
+
+COMMANDS_HELP = """in the conversation:
+  /lens             say which lens is used
+  /lens LENS        use another one, as --lens, and show the last reply under it
+  /layer ROW        show the likeliest token at a row, below each token of the last reply
+  /save FILE.html   write the page of the conversation: every row and position
+  /new              begin anew
+  /help, /quit      these lines; end (also Ctrl-D)
+Ctrl-C stops a reply; the conversation goes on with what there is of it.
+"""

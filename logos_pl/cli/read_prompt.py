@@ -1,0 +1,138 @@
+"""The work of `logos-pl read`: the sweep of one prompt, its table, page and picture."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from logos_pl.api import load_model, sweep
+from logos_pl.cli.lens_at_hand import LensAtHand, find_lens
+from logos_pl.data.chat_template import Message, render_chat
+from logos_pl.data.prompt_types import Prompt
+from logos_pl.errors import InputError
+from logos_pl.io.fitting import fits, print_table
+from logos_pl.io.terminal import Console, say, shortened
+from logos_pl.io.waiting import waiting
+from logos_pl.lm.frozen import FrozenLM
+from logos_pl.sweeps.milestones import milestones
+from logos_pl.sweeps.records import NextTokenRecord, PromptRecords
+from logos_pl.sweeps.tables import answer_words, milestone_line, reading_table
+
+MAX_STDIN_BYTES = 2**22
+"""Largest prompt on standard input: more than any context holds."""
+
+MAX_SHOWN = 300
+"""Characters of the prompt that are printed above the table."""
+
+
+def read(given: argparse.Namespace) -> None:
+    """Read the prompt, print the table, and write page and picture where they are asked for.
+
+    Raises:
+        InputError: An option, the prompt, the model or the lens cannot be used.
+        RunError: The disk or the Hub fails.
+    """
+    text = _text(given.text)
+    found = find_lens(given.model, given.lens, given.lens_revision)
+    with waiting(f"loading {given.model}"):
+        lm = load_model(given.model, revision=given.revision, device=given.device)
+        lens = found.load(lm)
+    rows = _rows(given.layers, lm.num_blocks)
+    if given.chat and lm.tokenizer is not None:
+        text = render_chat(lm.tokenizer, [Message("user", text)], lm.model_id)
+    with waiting("reading"):
+        (records,) = sweep(lm, [Prompt("prompt", "orig", text, given.answer)], lens.lenses).prompts
+    _show(lm, lens, records, rows, given.top)
+    if given.html is not None:
+        _write_page(lm, lens, records, Path(given.html))
+        say(f"page: {given.html}")
+    if given.png is not None:
+        _write_picture(lens, records, Path(given.png))
+        say(f"picture: {given.png}")
+
+
+def _show(lm: FrozenLM, lens: LensAtHand, records: PromptRecords, rows: Sequence[int], top: int) -> None:
+    """Print what was read with what, the table, and the milestones of the answer."""
+    dtype = str(lm.dtype).removeprefix("torch.")
+    say(f"{lm.model_id}: {lm.num_blocks} blocks, on {lm.device} in {dtype}, read by the {lens.words}")
+    say(f"{shortened(repr(records.prompt.text), MAX_SHOWN)}{answer_words(records)}")
+    of_lens = records.next_token[lens.name]
+    reached = milestones(of_lens)
+    shown = print_reading(of_lens, rows, top)
+    say(milestone_line(lens.name, reached, lm.num_blocks, records.answer_tokens.status == "resolved"))
+    if shown < top:
+        say(f"{shown} of {top} tokens fit into this width: widen the terminal, or write the page with --html.")
+
+
+def print_reading(of_lens: Sequence[NextTokenRecord], rows: Sequence[int], top: int) -> int:
+    """Print the table with as many of the tokens as fit into the width.
+
+    Args:
+        of_lens: Records of all rows of one lens.
+        rows: Rows to show.
+        top: Most tokens to show.
+
+    Returns:
+        How many are shown.
+    """
+    top, console = min(top, len(of_lens[0].top)), Console()
+    for shown in range(top, 0, -1):
+        table = reading_table([of_lens[row] for row in rows], milestones(of_lens), shown)
+        if shown == 1 or fits(table, console):
+            break
+    print_table(table, console)
+    return shown
+
+
+def _write_page(lm: FrozenLM, lens: LensAtHand, records: PromptRecords, path: Path) -> None:
+    from logos_pl.sweeps.page import PageWriter  # matplotlib
+
+    with PageWriter(path, lm.clean_model_name, list(lens.lenses), lm.num_blocks, lens.command) as page:
+        page.add(records, {name: milestones(of_lens) for name, of_lens in records.next_token.items()})
+
+
+def _write_picture(lens: LensAtHand, records: PromptRecords, path: Path) -> None:
+    from logos_pl.sweeps.plots import save_figure  # matplotlib
+    from logos_pl.sweeps.token_map import token_map
+
+    save_figure(token_map(records, list(lens.lenses)), path)
+
+
+def _text(given: str) -> str:
+    """Prompt of the command line or of standard input.
+
+    Raises:
+        InputError: Standard input holds no text, or too much.
+    """
+    if given != "-":
+        return given
+    content = sys.stdin.buffer.read(MAX_STDIN_BYTES + 1)
+    if len(content) > MAX_STDIN_BYTES:
+        raise InputError(f"Standard input has more than {MAX_STDIN_BYTES:,} bytes: give a shorter prompt.")
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"Standard input is not UTF-8 text ({error.reason}): give it in UTF-8.") from error
+    if "\0" in text:
+        raise InputError("Standard input holds the character NUL: remove it.")
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+def _rows(given: str | None, num_blocks: int) -> list[int]:
+    """Rows to show, in order.
+
+    Raises:
+        InputError: The model has no such row, or a range is empty.
+    """
+    if given is None:
+        return list(range(num_blocks + 1))
+    rows: set[int] = set()
+    for part in given.split(","):
+        first, _, last = part.partition("-")
+        span = range(int(first), int(last or first) + 1)
+        if not span:
+            raise InputError(f"--layers {part} is empty: give the lower row first.")
+        if span[-1] > num_blocks:
+            raise InputError(f"--layers {part}: this model has rows 0 to {num_blocks}.")
+        rows |= set(span)
+    return sorted(rows)

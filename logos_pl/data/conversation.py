@@ -1,0 +1,76 @@
+"""A conversation as tokens: rendered by the model's chat template, or plain text that goes on."""
+
+from collections.abc import Sequence
+
+from transformers import PreTrainedTokenizerBase
+
+from logos_pl.data.chat_template import Message, has_template, render_chat
+from logos_pl.data.tokenizing import Tokenizer
+from logos_pl.errors import InputError
+
+
+class Conversation:
+    """Turns of a user and a model.
+
+    Without a chat template there are no turns: the user's text and the model's continuation follow each other.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        model_id: The model, for messages.
+        vocab_size: Number of token ids of the model.
+        context_length: Most tokens the model reads; None: no limit.
+
+    Attributes:
+        has_template: Whether turns are rendered by a template.
+        messages: The turns.
+        ids: Tokens of the conversation so far, as the model has read them.
+    """
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, model_id: str, vocab_size: int, context_length: int | None
+    ) -> None:
+        self.tokenizer, self.model_id, self.context_length = tokenizer, model_id, context_length
+        self.has_template = has_template(tokenizer)
+        self.messages: list[Message] = []
+        self.ids: tuple[int, ...] = ()
+        self._encode = Tokenizer(tokenizer, vocab_size)
+
+    def ask(self, text: str) -> None:
+        """Add what the user says; `ids` then end where the reply begins.
+
+        Raises:
+            InputError: The tokenizer or the template cannot read it, or the context is full; nothing is added.
+        """
+        messages = [*self.messages, Message("user", text)]
+        if self.has_template:
+            ids = tuple(self._encode.once(render_chat(self.tokenizer, messages, self.model_id))[1])
+        elif self.ids:
+            ids = self.ids + self._encode.plain(text)
+        else:
+            ids = tuple(self._encode.once(text)[1])
+        if not ids:
+            raise InputError("The text has no tokens: give one of at least one.")
+        if self.context_length is not None and len(ids) >= self.context_length:
+            raise InputError(
+                f"The conversation would have {len(ids)} tokens, and {self.model_id} reads {self.context_length}: "
+                "begin another with /new, or say less."
+            )
+        self.messages, self.ids = messages, ids
+
+    @property
+    def room(self) -> int | None:
+        """Tokens that the reply may still have; None: no limit."""
+        return None if self.context_length is None else self.context_length - len(self.ids)
+
+    def answer(self, ids: Sequence[int]) -> None:
+        """Add the model's reply, or as much of it as there is."""
+        self.messages.append(Message("assistant", self.text(ids)))
+        self.ids += tuple(ids)
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Tokens as text; those of the template are left out."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self.messages, self.ids = [], ()

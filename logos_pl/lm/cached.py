@@ -1,0 +1,64 @@
+"""The residual stream of a sequence that grows: keys and values of what was read are kept."""
+
+from collections.abc import Sequence
+from inspect import signature
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from logos_pl.errors import InputError
+from logos_pl.lm.frozen import FrozenLM
+from logos_pl.lm.residuals import keeping_rows
+
+
+class CachedReader:
+    """Reads sequences that go on from each other, such as a reply token by token.
+
+    Args:
+        lm: The frozen model.
+
+    Attributes:
+        ids: Tokens whose keys and values are kept.
+
+    Raises:
+        InputError: The model keeps no keys and values.
+    """
+
+    def __init__(self, lm: FrozenLM) -> None:
+        if "past_key_values" not in signature(lm.anatomy.body.forward).parameters:
+            raise InputError(f"{lm.model_id} keeps no keys and values of what it has read: take a model that does.")
+        self.lm = lm
+        self.ids: tuple[int, ...] = ()
+        self._cache: Any = None
+
+    @torch.no_grad()
+    def read(self, ids: Sequence[int]) -> Float[Tensor, "rows d_model"]:
+        """Residuals of rows 0 … n at the last token of a sequence.
+
+        Only tokens behind those of `ids` are run. A sequence that does not go on from them is read from its beginning.
+
+        Args:
+            ids: The whole sequence, at least one token.
+        """
+        wanted = tuple(ids)
+        if len(wanted) <= len(self.ids) or wanted[: len(self.ids)] != self.ids:
+            self.forget()
+        new, cache = wanted[len(self.ids) :], self._cache
+        self.forget()  # if the forward pass is interrupted, the cache may hold a part of it
+        lm, rows = self.lm, range(self.lm.num_blocks + 1)
+        input_ids = torch.tensor([new], device=lm.device)
+        kept = torch.empty(len(rows), 1, 1, lm.d_model, dtype=lm.stream_dtype, device=lm.device)
+        with keeping_rows(lm.anatomy.blocks, rows, torch.full_like(input_ids[:, :1], len(new) - 1), kept):
+            out = lm.anatomy.body(input_ids=input_ids, past_key_values=cache, use_cache=True)
+        if getattr(out, "past_key_values", None) is None:
+            raise InputError(
+                f"{lm.model_id} keeps no keys and values of what it has read: chat takes a model that does."
+            )
+        self.ids, self._cache = wanted, out.past_key_values
+        return kept[:, 0, 0]
+
+    def forget(self) -> None:
+        """Drop what is kept."""
+        self.ids, self._cache = (), None

@@ -1,0 +1,34 @@
+"""Tokenised prompts in, records out, the same as by text."""
+
+import pytest
+
+from logos_pl.api import load_model, norm_lens, sweep
+from logos_pl.data.prompt_types import Prompt
+from logos_pl.data.prompts import tokenize_prompt
+from logos_pl.errors import InputError
+from logos_pl.lm.frozen import FrozenLM
+from logos_pl.sweeps.in_memory import read_tokenized
+from tests.artifacts.lenses import make_lm
+from tests.tiny import make_model
+
+
+@pytest.fixture(scope="module")
+def lm(tmp_path_factory: pytest.TempPathFactory) -> FrozenLM:
+    return load_model(str(make_model(tmp_path_factory.mktemp("model") / "tiny")), device="cpu")
+
+
+def test_tokens_are_read_as_their_text_would_be(lm: FrozenLM) -> None:
+    prompts = [Prompt("a", "orig", "sun moon river", "stone"), Prompt("b", "orig", "bird .")]
+    asked = [tokenize_prompt(lm.tokenizer, prompt, None) for prompt in prompts]
+    read = read_tokenized(lm, asked, {"norm": norm_lens(lm)})
+    assert read == sweep(lm, prompts)
+    assert [record.prompt_id for record in read.next_token] == ["a"] * 5 + ["b"] * 5
+    assert len(read.positions) == 5 * (len(asked[0].ids) + len(asked[1].ids))
+    assert read.milestones.keys() == {("a", "orig", "norm"), ("b", "orig", "norm")}
+    assert read.contributions == []
+
+
+def test_without_a_tokenizer_there_are_no_names_for_tokens() -> None:
+    lm = make_lm()
+    with pytest.raises(InputError, match="has no tokenizer"):
+        read_tokenized(lm, [], {"norm": norm_lens(lm)})
