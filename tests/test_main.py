@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from logos_pl import __main__ as entry
+from logos_pl.io.progress import DISPLAY
 
 
 def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
@@ -57,3 +58,24 @@ def test_help_that_nobody_can_read_is_one_sentence(
             full.close()
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("logos-pl: No space left on device")
+
+
+def test_libraries_that_load_slowly_are_waited_for_with_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = iter(range(0, 1000, 20))
+    monkeypatch.setattr(DISPLAY, "clock", lambda: float(next(now)))
+    monkeypatch.setattr(DISPLAY, "threaded", False)
+
+    class Slow:
+        """What stands for the entry: loading it is looked at."""
+
+        def __getattr__(self, name: str) -> object:
+            DISPLAY.look()
+            return lambda: 7
+
+    monkeypatch.setattr(sys, "argv", ["logos-pl", "fit"])
+    monkeypatch.setitem(sys.modules, "logos_pl.cli.entry", Slow())
+    assert entry.main() == 7
+    assert capsys.readouterr().out.startswith("loading libraries (")
+    assert DISPLAY.stages == ()

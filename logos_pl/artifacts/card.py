@@ -12,7 +12,7 @@ from logos_pl.artifacts.filenames import (
     PROVENANCE_FILE,
 )
 from logos_pl.artifacts.provenance import Described, OfModel, Provenance
-from logos_pl.artifacts.provenance_schema import Init, MeanDivergence
+from logos_pl.artifacts.provenance_schema import Budget, Init, MeanDivergence
 from logos_pl.artifacts.verdict import Baseline, Check, EvaluatedOn, Figure
 from logos_pl.demo import DEMO
 from logos_pl.io.markdown import code, escaped, literal, table
@@ -204,6 +204,11 @@ def side_by_side(norm: MeanDivergence, lens: MeanDivergence) -> list[str]:
     ]
 
 
+def _passes(budget: Budget) -> str:
+    passes = budget.tokens_trained / budget.tokens
+    return "" if passes == 1 else f", trained on in {passes:.3g} passes"
+
+
 def _training(p: Provenance) -> str:
     low, high = p.budget.position_range
     name = "" if p.dataset.name is None else f", {escaped(p.dataset.name)}"
@@ -211,7 +216,8 @@ def _training(p: Provenance) -> str:
     early = "ended early" if p.optim.stopped_early else "full budget"
     return (
         f"- Text: {code(p.dataset.repo_id)}{name}, split {escaped(p.dataset.split)}{revision}; "
-        f"{p.dataset.documents:,} documents, {p.budget.tokens:,} tokens in sequences of {p.budget.seq_len}.\n"
+        f"{p.dataset.documents:,} documents, {p.budget.tokens:,} tokens in sequences of {p.budget.seq_len}"
+        f"{_passes(p.budget)}.\n"
         f"- Initialisation: {_start(p.init)}\n"
         f"- Loss: cross-entropy against the model's final distribution at {p.budget.positions_per_seq} positions per "
         f"sequence within [{low:g}, {high:g}) of the context, {p.layers_per_step} rows per step.\n"

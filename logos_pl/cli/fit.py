@@ -19,6 +19,7 @@ from logos_pl.fit.depth_figure import DepthFigure
 from logos_pl.fit.export import LensExport
 from logos_pl.fit.ledger import Ledger
 from logos_pl.fit.module import PERCENTILE_KL, TuningModule
+from logos_pl.fit.own_validation import OwnValidation
 from logos_pl.fit.progress import FitProgress
 from logos_pl.fit.start import LensStart
 from logos_pl.fit.stopping import PercentileStopping
@@ -82,7 +83,7 @@ class Fit(Command):
         config = self.config
         config.trainer.accelerator, config.trainer.devices = self.plan.choice.device.type, self.plan.devices
         config.model.dtype = self.model.dtype
-        for option in ("tokens", "effective_batch_seqs", "micro_batch_seqs"):
+        for option in ("tokens", "effective_batch_seqs", "micro_batch_seqs", "val_seqs"):
             config.data[option] = getattr(self.text, option)
 
     def make(self) -> tuple[LightningModule, LightningDataModule]:
@@ -99,17 +100,20 @@ class Fit(Command):
         self.resuming, self.checkpoint_io = Resuming(), AtomicCheckpointIO()
         best, last = RunCheckpoint(folder, "best", monitor=PERCENTILE_KL), RunCheckpoint(folder, "last")
         ledger, stopping = Ledger(), PercentileStopping(self.settings["early_stopping"])
+        stop = GracefulStop(folder / "last.ckpt", ledger.rewind)
+        validation = OwnValidation(stop, after=(stopping, best, last))
         callbacks: list[Callback] = [
             self.resuming,
             ledger,  # before the callbacks that save its counts
             SameRun(),
-            GracefulStop(folder / "last.ckpt"),  # also catches signals during initialisation
-            LensStart(after=(stopping, best, last)),
+            validation,  # before the stop, whose checkpoint says that a validation is due
+            stop,  # also catches signals during initialisation
+            LensStart(stop, validation),
             DepthFigure(),
             best,
             last,
             stopping,
-            LensExport(self.settings["export"].of(self.plan.known.clean_name), best, ledger),
+            LensExport(self.settings["export"].of(self.plan.known.clean_name), best, ledger, stopping),
         ]
         if given["enable_progress_bar"] is not False:
             callbacks.append(FitProgress())

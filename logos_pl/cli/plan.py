@@ -101,7 +101,7 @@ def plan_text(model: Model, text: Text, schedule: ScheduleName, trainer: Any) ->
     shape = known.shape
     _check_blocks(model.model_id, shape.num_blocks)
     _check_sequences(model.model_id, text, known.context_length)
-    given_micro = text.micro_batch_seqs
+    given_micro, given_val = text.micro_batch_seqs, text.val_seqs
     text = resolve_text(text, schedule, shape.vocab_size)
     rank = resolve_rank("auto", shape.d_model)
     if isinstance(model, TuningSettings):
@@ -123,6 +123,8 @@ def plan_text(model: Model, text: Text, schedule: ScheduleName, trainer: Any) ->
     )
     choice = _place(model, shape, trainer, step)
     batching, text = None, replace(text, micro_batch_seqs=choice.micro_batch_seqs)
+    if given_val == "auto":
+        text = replace(text, val_seqs=-(-int(text.val_seqs) // world_size) * world_size)  # as many for each process
     if isinstance(text, TrainingTextSettings):
         batching = plan_batching(batch_seqs, world_size, choice.micro_batch_seqs)
         text = replace(text, micro_batch_seqs=batching.micro_batch_seqs, effective_batch_seqs=batching.sequences)
@@ -156,7 +158,9 @@ def prism_budget(
     together = _world_size(trainer) * (1 if text.micro_batch_seqs == "auto" else text.micro_batch_seqs)
     batch_seqs = -(-SPEC_BATCH_SEQS // together) * together  # whole micro-batches of every process
     steps = total_steps(tokens, text.seq_len, batch_seqs)
-    return text.as_training(tokens=steps * text.seq_len * batch_seqs, batch_seqs=batch_seqs, validate_every_steps=steps)
+    tokens = steps * text.seq_len * batch_seqs
+    text = replace(text, val_seqs=resolved.val_seqs)  # candidates are compared, so none of it is saved
+    return text.as_training(tokens=tokens, batch_seqs=batch_seqs, validate_every_steps=steps)
 
 
 def _place(model: ModelSettings, shape: ModelShape, trainer: Any, step: StepSize) -> DeviceChoice:

@@ -48,7 +48,7 @@ class ValidationText(LightningDataModule):
         self.text = HeldOutText.find(self.settings, self.model, self._wanted())
 
     def _wanted(self) -> dict[Side, int]:
-        return {"val": self.settings.val_seqs}
+        return {"val": int(self.settings.val_seqs)}
 
     @together
     def val_dataloader(self) -> HeldOutBatches:
@@ -69,7 +69,7 @@ class ValidationText(LightningDataModule):
 
     def same_in_all(self) -> dict[str, Any]:
         """Values that must agree in all processes, by name."""
-        return {**self.text.identity(), **self.text.reading(), "val_seqs": self.settings.val_seqs}
+        return {**self.text.identity(), **self.text.reading(), "val_seqs": int(self.settings.val_seqs)}
 
 
 class TestText(ValidationText):
@@ -106,7 +106,7 @@ class TestText(ValidationText):
         self.text = HeldOutText.find(self.settings, self.model, self._wanted())
 
     def _wanted(self) -> dict[Side, int]:
-        return {"val": self.settings.val_seqs, "test": self.settings.test_seqs}
+        return {"val": int(self.settings.val_seqs), "test": self.settings.test_seqs}
 
     @together
     def test_dataloader(self) -> tuple[HeldOutBatches, PromptBatches]:

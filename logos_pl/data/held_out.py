@@ -5,7 +5,6 @@ on.
 """
 
 import hashlib
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
@@ -15,13 +14,12 @@ from logos_pl.data.shards import Shard, read_rows
 from logos_pl.data.tokenizing import TextRefusedError
 from logos_pl.errors import InputError
 from logos_pl.functional.packing import pack
-from logos_pl.io.terminal import say
+from logos_pl.io.progress import Progress
 
 Side = Literal["train", "val", "test"]
 Tokenize = Callable[[str], Sequence[int]]
 
 MAX_SCANNED_DOCUMENTS = 1_000_000  # some minutes of reading; with 2% held out, 20,000 held-out documents
-PROGRESS_AFTER_S = 3.0
 
 
 def text_digest(text: str) -> bytes:
@@ -123,19 +121,21 @@ def held_out_sequences(
             be tokenised.
     """
     packers = {which: HeldOutPacker(count, seq_len, tokenize) for which, count in wanted.items()}
-    scanned, next_report = 0, time.monotonic() + PROGRESS_AFTER_S
-    for document in documents_of(set(wanted), shards, text_column, held_out_frac):
-        if scanned == max_documents or all(packer.complete for packer in packers.values()):
-            break
-        scanned += 1
-        if document is not None:
-            try:
-                packers[document.side].add(document.text)
-            except TextRefusedError as error:
-                raise error.of_row(document.shard, document.row) from error
-        if time.monotonic() > next_report:
-            next_report = time.monotonic() + PROGRESS_AFTER_S
-            rank_zero_only(say)(f"Looking for held-out text: {_counts(packers, scanned)}")
+    scanned = 0
+    with Progress(
+        "held-out text", sum(wanted.values()), "sequences", shown=getattr(rank_zero_only, "rank", 0) == 0
+    ) as progress:
+        for document in documents_of(set(wanted), shards, text_column, held_out_frac):
+            if scanned == max_documents or all(packer.complete for packer in packers.values()):
+                break
+            scanned += 1
+            if document is not None:
+                try:
+                    packers[document.side].add(document.text)
+                except TextRefusedError as error:
+                    raise error.of_row(document.shard, document.row) from error
+            found = sum(min(packer.found, packer.wanted) for packer in packers.values())
+            progress.advance(found - progress.done, f"of {scanned:,} documents")
     if scanned == 0 and not all(packer.complete for packer in packers.values()):
         raise InputError(
             f"There is no row in {', '.join(shard.name for shard in shards[:3])}; give a dataset with text."

@@ -10,6 +10,7 @@ a worker does not count as consumed.
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from logos_pl.data.held_out import Tokenize, side, text_digest
@@ -29,9 +30,9 @@ class LaneCursor(NamedTuple):
         shard: Name of the shard; empty before the first.
         row: Row in the shard, counting all rows, including held-out and empty ones.
         token_offset: Tokens already emitted of the document in that row; 0 at its start.
-        documents: Documents started, over all passes.
-        tokens: Tokens emitted.
-        sequences: Sequences emitted.
+        documents: Documents started; those of the text of a fit count once, however often it is trained on.
+        tokens: Tokens emitted, counted in the same way.
+        sequences: Sequences emitted, in all passes of training.
         chain: Running hex digest of the documents started: SHA-256 of previous chain, shard, row and SHA-256 of the
             text.
     """
@@ -86,12 +87,22 @@ class TrainText(NamedTuple):
         text_column: Column with the text.
         held_out_frac: Fraction of documents on each of the two held-out sides.
         seq_len: Tokens per sequence.
+        lane_length: Sequences of each lane that make up the text of a fit, which is trained on in several passes; None:
+            the lane does not end.
     """
 
     tokenize: Tokenize
     text_column: str
     held_out_frac: float
     seq_len: int
+    lane_length: int | None = None
+
+    def training_pass(self, cursor: "LaneCursor") -> tuple[int, "LaneCursor"]:
+        """The pass that the next sequence belongs to, from 0, and where it begins in the text."""
+        if self.lane_length is None:
+            return 0, cursor
+        index, done = divmod(cursor.sequences, self.lane_length)
+        return index, START if done == 0 else cursor
 
 
 def lane_parts(shards: Sequence[Shard], lane: int, lanes: int) -> tuple[Part, ...]:
@@ -197,6 +208,37 @@ def lane_sequences(
             chain=chain,
         )
         yield packed.tokens, cursor
+
+
+def trained_sequences(
+    parts: Sequence[Part], text: TrainText, cursor: LaneCursor, read_in_pass: Callable[[int], Read]
+) -> Iterator[tuple[list[int], LaneCursor]]:
+    """Yield the sequences of a lane as they are trained on: from its start again after each `text.lane_length`.
+
+    Only the first pass counts as text; the later ones read the same.
+
+    Args:
+        parts: Parts of the dataset that belong to the lane.
+        text: Tokenisation, held-out split and length of the lane.
+        cursor: Start position.
+        read_in_pass: Returns what reads the rows in a pass of training.
+
+    Raises:
+        InputError: There is no train document, or the cursor is from another dataset.
+        RunError: A shard cannot be read.
+    """
+    while True:
+        index, begin = text.training_pass(cursor)
+        rest = None if text.lane_length is None else text.lane_length * (index + 1) - cursor.sequences
+        for ids, place in islice(lane_sequences(parts, text, begin, read_in_pass(index)), rest):
+            counted = place if index == 0 else cursor
+            cursor = place._replace(
+                documents=counted.documents,
+                tokens=counted.tokens,
+                sequences=cursor.sequences + 1,
+                chain=counted.chain,
+            )
+            yield ids, cursor
 
 
 def _from_the_same_document(

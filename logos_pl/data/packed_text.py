@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from logos_pl.data.lanes import LaneCursor, TrainText, lane_parts, lane_sequences
+from logos_pl.data.lanes import LaneCursor, TrainText, lane_parts, trained_sequences
 from logos_pl.data.layout import Cursors, Layout, sequences_taken
 from logos_pl.data.shards import Shard
-from logos_pl.data.shared_rows import SharedRows
+from logos_pl.data.shared_rows import PassRows
 from logos_pl.errors import LogosError
 from logos_pl.functional.positions import sample_positions
 
@@ -119,8 +119,8 @@ class TrainStream(IterableDataset):
         worker = (slot + taken) % layout.workers
         share, turn = layout.share(worker), -(-(taken - worker) // layout.workers)
         parts = {lane: lane_parts(self.shards, lane, layout.lanes) for lane in share}
-        rows = SharedRows([(parts[lane], self.cursors[lane]) for lane in share])
-        streams = [lane_sequences(parts[lane], self.text, self.cursors[lane], rows.read) for lane in share]
+        rows = PassRows(self.text, {lane: (parts[lane], self.cursors[lane]) for lane in share})
+        streams = [trained_sequences(parts[lane], self.text, self.cursors[lane], rows.read_in) for lane in share]
         while True:
             tokens, positions, cursors = [], [], []
             for _ in range(-(-layout.micro_batch_seqs // layout.workers)):

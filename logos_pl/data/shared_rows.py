@@ -6,10 +6,10 @@ order of training is not affected.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from logos_pl.data.lanes import LaneCursor, Part, read_alone
+from logos_pl.data.lanes import START, LaneCursor, Part, Read, TrainText, read_alone
 from logos_pl.data.shards import Row, Shard, read_rows
 from logos_pl.errors import LogosError
 
@@ -135,3 +135,27 @@ class SharedRows:
             reading.leave(part.stride.remainder)
             return read_alone(part, text_column, pass_index, start)
         return reading.take(part, start)
+
+
+class PassRows:
+    """Shared reading of the lanes of one worker in each pass of training.
+
+    The lanes begin a pass one after another, so the last of them may still be in the pass before.
+
+    Args:
+        text: Text of the fit.
+        lanes: Parts and cursor of each lane.
+    """
+
+    def __init__(self, text: TrainText, lanes: Mapping[int, tuple[Sequence[Part], LaneCursor]]) -> None:
+        self._begun = [(parts, *text.training_pass(cursor)) for parts, cursor in lanes.values()]
+        self._passes: dict[int, SharedRows] = {}
+
+    def read_in(self, index: int) -> Read:
+        """What reads the rows of a lane in the pass of training with this index."""
+        if index not in self._passes:
+            self._passes = {earlier: rows for earlier, rows in self._passes.items() if earlier == index - 1}
+            self._passes[index] = SharedRows(
+                (parts, place if first == index else START) for parts, first, place in self._begun if first <= index
+            )
+        return self._passes[index].read

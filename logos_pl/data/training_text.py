@@ -55,13 +55,14 @@ class TrainingText(LightningDataModule):
         if self.model is None:
             self.model = ModelTokenizer.load(self.model_id, self.revision)
         if self._text is None:
-            self._text = HeldOutText.find(self.settings, self.model, {"val": self.settings.val_seqs})
+            self._text = HeldOutText.find(self.settings, self.model, {"val": int(self.settings.val_seqs)})
         if stage == "fit" and self.trainer is not None and self.trainer.global_step == 0:
             self._begin()
 
     def _begin(self) -> None:
         """Reset every lane to its start."""
         self._cursors = {lane: LaneCursor() for lane in range(self.settings.lanes)}
+        self._of_step: Cursors = {}
         self._restored_identity: dict[str, Any] | None = None
 
     @property
@@ -72,9 +73,20 @@ class TrainingText(LightningDataModule):
 
     @property
     def total_steps(self) -> int:
-        """Number of optimiser steps for the token budget."""
+        """Number of optimiser steps, over all passes."""
+        return self.settings.passes * self._steps_of_pass
+
+    @property
+    def _steps_of_pass(self) -> int:
+        """Number of optimiser steps in one pass over the text."""
         settings = self.settings
-        return budget.total_steps(int(settings.tokens), settings.seq_len, int(settings.effective_batch_seqs))
+        return budget.steps_of_pass(
+            int(settings.tokens),
+            settings.seq_len,
+            int(settings.effective_batch_seqs),
+            settings.passes,
+            settings.lanes,
+        )
 
     # Loaders
 
@@ -150,7 +162,10 @@ class TrainingText(LightningDataModule):
     def _stream_from(self, layout: Layout, cursors: Cursors) -> TrainStream:
         assert self.model is not None, "setup() has not run yet"
         settings = self.settings
-        text = TrainText(self.model.encoder(), settings.text_column, settings.held_out_frac, settings.seq_len)
+        length = None
+        if settings.passes > 1:
+            length = self._steps_of_pass * int(settings.effective_batch_seqs) // settings.lanes
+        text = TrainText(self.model.encoder(), settings.text_column, settings.held_out_frac, settings.seq_len, length)
         draw = PositionDraw(self.seed, int(settings.positions_per_seq), settings.drawn_range)
         return TrainStream(self.text.source.shards, text, draw, layout, cursors)
 
@@ -164,9 +179,17 @@ class TrainingText(LightningDataModule):
 
     # The cursor
 
-    def advance(self, cursors: Cursors) -> None:
-        """Record that a batch was trained on; a resumed run continues at its cursors."""
-        self._cursors.update(cursors)
+    def advance(self, cursors: Cursors, step_is_complete: bool = True) -> None:
+        """Record that a batch was trained on; a resumed run continues after the last complete optimiser step.
+
+        Args:
+            cursors: Those after the batch.
+            step_is_complete: Whether the batch ends a step.
+        """
+        self._of_step.update(cursors)
+        if step_is_complete:
+            self._cursors.update(self._of_step)
+            self._of_step = {}
         if self._intervals is not None:
             self._intervals.trained()
 
@@ -179,6 +202,7 @@ class TrainingText(LightningDataModule):
         """Restore the cursors; the next `train_dataloader` continues there."""
         with state_of_a_checkpoint("place in the text"):
             self._cursors = {int(lane): LaneCursor(*cursor) for lane, cursor in state_dict["cursors"].items()}
+            self._of_step = {}
             self._restored_identity = state_dict["identity"]
 
     def ledger(self) -> ConsumedText:
@@ -198,11 +222,12 @@ class TrainingText(LightningDataModule):
             **self.text.identity(),
             "lanes": settings.lanes,
             "tokens": int(settings.tokens),
+            "passes": settings.passes,
             "effective_batch_seqs": int(settings.effective_batch_seqs),
             **self.text.reading(),
             "seed": self.seed,
             "validate_every_steps": settings.validate_every_steps,
-            "val_seqs": settings.val_seqs,
+            "val_seqs": int(settings.val_seqs),
         }
 
     def same_in_all(self) -> dict[str, Any]:

@@ -73,6 +73,15 @@ class ClosedFormStart(NamedTuple):
     shrinkage: list[float]
 
 
+class StartRecord(NamedTuple):
+    """Statistics of the closed-form start for the provenance; see ``ClosedFormStart``."""
+
+    sequences: int
+    tokens: int
+    positions: int
+    shrinkage: list[float]
+
+
 class Opening(NamedTuple):
     """Statistics of some rows in one process: moments, and the residuals of the positions set aside."""
 
@@ -95,6 +104,7 @@ def closed_form_start(
     rows_per_pass: int | None = None,
     block_bytes: int = 2**28,
     all_sum: AllSum = lambda tensor: tensor,
+    solved: Callable[[], None] = lambda: None,
 ) -> ClosedFormStart:
     """Closed-form translators of the tuned lens and of the bias-only lens. Source: docs/method.md §2.2.
 
@@ -110,6 +120,7 @@ def closed_form_start(
             all rows in one pass.
         block_bytes: Upper bound on one block of logits, in bytes.
         all_sum: Sums an fp64 tensor over processes; every process must call `closed_form_start`.
+        solved: Called by every process `num_solutions` times, after each of them.
 
     Raises:
         RunError: The residual stream has non-finite values or no variance; the message names the rows.
@@ -126,15 +137,20 @@ def closed_form_start(
         if not shrinkage:
             fisher = _fisher(head, opening.y, block_bytes, all_sum)
             root = metric_root(fisher)
-        ridges = _shrinkages(opening, moments, rows, root, temperature, all_sum)
+        ridges = _shrinkages(opening, moments, rows, root, temperature, all_sum, solved)
         for k, found in parts.items():
             like = (found[-1].U[-1], found[-1].V[-1]) if found else random_factors(lm.d_model, k, seed)
-            found.append(closed_form(moments, root, k, ridges, like=like, temperature=temperature))
+            found.append(closed_form(moments, root, k, ridges, like=like, temperature=temperature, solved=solved))
         shrinkage += ridges
     sequences, tokens = all_sum(torch.tensor([opening.sequences, opening.tokens], dtype=torch.float64)).tolist()
     tuned, bias_only = (AffineStart(*map(torch.cat, zip(*parts[k], strict=True))) for k in (rank, 0))
     basis = training_basis(covariance, fisher)
     return ClosedFormStart(tuned, bias_only, basis, int(sequences), int(tokens), moments.num_pos, shrinkage)
+
+
+def num_solutions(rows: int, rank: int) -> int:
+    """Solutions of a start: for every row its ridge, the tuned lens and the bias-only lens."""
+    return rows * (1 + len({rank, 0}))
 
 
 def _read(lm: FrozenLM, head: Head, text: Iterable[OpeningText], rows: list[int], num_set_aside: int) -> Opening:
@@ -198,7 +214,13 @@ def _fisher(head: Head, y: Tensor, block_bytes: int, all_sum: AllSum) -> Tensor:
 
 
 def _shrinkages(
-    opening: Opening, moments: Moments, rows: list[int], root: Tensor, temperature: bool, all_sum: AllSum
+    opening: Opening,
+    moments: Moments,
+    rows: list[int],
+    root: Tensor,
+    temperature: bool,
+    all_sum: AllSum,
+    solved: Callable[[], None],
 ) -> list[float]:
     """Ridge of each row with the smallest error on the positions set aside.
 
@@ -211,6 +233,7 @@ def _shrinkages(
         row = row_of(moments, slot, root.device)
         scale = scale_of(row, root) if temperature else 1.0
         errors.append(held_out_errors(row, scale, root, x.to(root), y).cpu())
+        solved()
     least, best = all_sum(torch.stack(errors)).min(dim=1)
     unsolved = [row for row, error in zip(rows, least.isfinite().tolist(), strict=True) if not error]
     if unsolved:

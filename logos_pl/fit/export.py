@@ -27,9 +27,11 @@ from logos_pl.fit.checkpoint import RunCheckpoint
 from logos_pl.fit.ledger import Counts, Ledger
 from logos_pl.fit.module import TuningModule
 from logos_pl.fit.resume import refuse_other_run
+from logos_pl.fit.stopping import PercentileStopping, Validated
 from logos_pl.functional.budget import warmup_steps
 from logos_pl.functional.depth import depth_percentile_rows
 from logos_pl.functional.training_basis import DAMPING
+from logos_pl.io.progress import Progress
 from logos_pl.io.terminal import say
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.translator import Translators
@@ -45,10 +47,11 @@ class LensExport(Callback):
         destination: Folder of the artifact.
         best: Callback that saves the best checkpoint.
         ledger: Callback that counts steps and tokens.
+        stopping: Callback that knows the validations.
     """
 
-    def __init__(self, destination: Path, best: RunCheckpoint, ledger: Ledger) -> None:
-        self.destination, self.best, self.ledger = destination, best, ledger
+    def __init__(self, destination: Path, best: RunCheckpoint, ledger: Ledger, stopping: PercentileStopping) -> None:
+        self.destination, self.best, self.ledger, self.stopping = destination, best, ledger, stopping
 
     @together
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -79,17 +82,23 @@ class LensExport(Callback):
         data_module: TrainingText = trainer.datamodule  # type: ignore[attr-defined]
         counts = self.ledger.counts()
         consumed = data_module.ledger()
-        if counts.tokens != consumed.tokens:
+        trained = consumed.sequences * data_module.settings.seq_len
+        if counts.tokens != trained:
             raise RunError(
-                f"The trainer counted {counts.tokens} tokens, but the data {consumed.tokens}: the provenance would be "
+                f"The trainer counted {counts.tokens} tokens, but the data {trained}: the provenance would be "
                 "wrong, so the artifact is not written; please report this."
             )
         if trainer.is_global_zero:
-            self._export(trainer, pl_module, data_module, counts, consumed)
+            with Progress("writing the lens"):
+                provenance, readings, earlier = self._export(trainer, pl_module, data_module, counts, consumed)
+            self._report(trainer, provenance, readings)
+            if earlier is not None:
+                say_where_kept("lens", earlier)
 
     def _export(
         self, trainer: Trainer, module: TuningModule, data_module: TrainingText, counts: Counts, consumed: ConsumedText
-    ) -> None:
+    ) -> tuple[Provenance, Readings, Path | None]:
+        """Write the artifact; returns its provenance, its readings and where the one that was there is kept."""
         best = read_checkpoint(self.best.path)
         translators = tuned_in(best)
         with state_of_a_checkpoint("validation"):
@@ -109,14 +118,12 @@ class LensExport(Callback):
             fingerprint=fingerprint(module.frozen, module.head),
         )
         saved = save_tuned_lens(self.destination, translators, provenance, bias_only_in(best))
-        self._report(trainer, provenance, readings)
-        if saved.earlier is not None:
-            say_where_kept("lens", saved.earlier)
+        return provenance, readings, saved.earlier
 
     def _report(self, trainer: Trainer, provenance: Provenance, readings: Readings) -> None:
         step = provenance.optim.exported_step
         print_kl_table(readings, f"KL divergence in bits on held-out text, {provenance.model_id}, step {step}:")
-        say(ending(provenance))
+        say(ending(provenance, self.stopping.start, self.stopping.best_step))
         say(f"lens:        {os.path.relpath(self.destination)}")
         if isinstance(trainer.logger, TensorBoardLogger):  # trainer.log_dir is a collective call
             say(f"TensorBoard: tensorboard --logdir {os.path.relpath(trainer.logger.log_dir)}")
@@ -168,8 +175,9 @@ def _what_was_read(
     return {
         "dataset": dataset_of(consumed, data.settings.held_out_frac),
         "budget": provenance_schema.Budget(
-            tokens=counts.tokens,
+            tokens=consumed.tokens,
             tokens_asked=int(data.settings.tokens),
+            tokens_trained=counts.tokens,
             seq_len=data.settings.seq_len,
             positions_per_seq=per_sequence,
             position_range=data.settings.drawn_range,
@@ -205,20 +213,30 @@ def _format_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def ending(provenance: Provenance) -> str:
-    """Sentence on how the fit ended, with advice if no validation improved on the start."""
+def ending(provenance: Provenance, start: Validated | None, best_step: Validated | None) -> str:
+    """How the fit ended; why, and what helps, if what is exported is the start.
+
+    Args:
+        provenance: That of the lens.
+        start: Validation of the start.
+        best_step: Best validation after a step.
+    """
     optim, budget = provenance.optim, provenance.budget
     outcome = "stopped early after" if optim.stopped_early else "done:"
+    trained = "" if budget.tokens_trained == budget.tokens else f" ({budget.tokens_trained:,} trained on)"
     said = (
-        f"{outcome} {optim.steps_done} of {optim.total_steps} steps, {budget.tokens:,} tokens, "
+        f"{outcome} {optim.steps_done} of {optim.total_steps} steps, {budget.tokens:,} tokens{trained}, "
         f"{provenance.dataset.documents:,} documents; exported step {optim.exported_step}, the best validation."
     )
     if optim.exported_step > 0:
         return said
+    assert start is not None
+    assert best_step is not None  # the last step is always validated
     return (
-        f"{said} This is the initialisation: no validation improved on it. Validate more often "
-        f"(--data.validate_every_steps), take smaller steps (--model.lr below {optim.lr:g}), or "
-        "give more text (--data.tokens)."
+        f"{said}\nThis is the initialisation: no validation improved on it. The mean KL at 25, 50 and 75% depth was "
+        f"{start.kl_bits:.4f} bits at the start and afterwards {best_step.kl_bits:.4f} bits at best, after step "
+        f"{best_step.step}. Validate more often (--data.validate_every_steps), take smaller steps (--model.lr below "
+        f"{optim.lr:g}), or give more text (--data.tokens)."
     )
 
 

@@ -41,6 +41,9 @@ class Ledger(Callback):
         self._sequences_of_steps: list[int] = []  # since start or resumption
         self._sequences_before: list[int] = []  # minimum and maximum of earlier steps, over all processes
         self._rows_per_step: list[int] = []
+        self._batches_in_step = 0
+        self._own_at_step = dict(self._own)
+        self._rewound = 0  # micro-batches of an interrupted step, to take off Lightning's counters
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Store the trainer, whose processes are summed over."""
@@ -50,16 +53,32 @@ class Ledger(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: TextBatch, batch_idx: int
     ) -> None:
         """Count the batch; at the end of an optimiser step, also the step."""
-        trainer.datamodule.advance(batch.cursors)  # type: ignore[attr-defined]
+        step_is_complete = trainer.global_step > self._steps
+        trainer.datamodule.advance(batch.cursors, step_is_complete)  # type: ignore[attr-defined]
+        self._batches_in_step += 1
         self._sequences_in_step += batch.input_ids.shape[0]
         self._own["sequences"] += batch.input_ids.shape[0]
         self._own["tokens"] += batch.input_ids.numel()
         self._own["positions"] += batch.positions.numel()
-        if trainer.global_step > self._steps:
+        if step_is_complete:
             self._steps += 1
             self._sequences_of_steps.append(self._sequences_in_step)
             self._rows_per_step = _extremes([*self._rows_per_step, outputs["rows"]])
-            self._sequences_in_step = 0
+            self._sequences_in_step = self._batches_in_step = 0
+            self._own_at_step = dict(self._own)
+
+    def rewind(self) -> None:
+        """Go back to the end of the last optimiser step, for a checkpoint: the step under way will be taken again."""
+        self._own, self._rewound = dict(self._own_at_step), self._batches_in_step
+        self._sequences_in_step = self._batches_in_step = 0
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Take the micro-batches that were rewound off Lightning's counters; those before them are completed."""
+        if self._rewound == 0:
+            return
+        for counters in ("current", "total"):
+            done = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"][counters]
+            done.update(dict.fromkeys(done, done["ready"] - self._rewound))
 
     def counts(self) -> Counts:
         """Totals over all processes; every process must call this."""
@@ -87,6 +106,7 @@ class Ledger(Callback):
             totals = {name: int(total) for name, total in state_dict["totals"].items()}
             self._steps = totals.pop("steps")
             self._own = {name: mine * totals[name] for name in self._own}
+            self._own_at_step = dict(self._own)
             self._sequences_in_step = mine * int(state_dict["sequences_in_step"])
             self._sequences_of_steps = []
             self._sequences_before = [int(count) for count in state_dict["sequences_per_step"]]

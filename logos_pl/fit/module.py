@@ -12,7 +12,8 @@ from torch import Tensor
 from logos_pl.agreement import together
 from logos_pl.artifacts.checkpoint_lens import basis_of
 from logos_pl.data.packed_text import TextBatch
-from logos_pl.fit.closed_form import ClosedFormStart
+from logos_pl.errors import state_of_a_checkpoint
+from logos_pl.fit.closed_form import ClosedFormStart, StartRecord
 from logos_pl.fit.optimizer import optimizer_of
 from logos_pl.fit.resume import refuse_other_run
 from logos_pl.functional.bias_loss import bias_cross_entropy
@@ -26,7 +27,7 @@ from logos_pl.lenses.translator import Translators
 from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
-from logos_pl.modules.base import LensModule
+from logos_pl.modules.base import LensModule, Reading, Readings, reading_of
 from logos_pl.settings.lens import TuningSettings
 
 PERCENTILE_KL = "val/kl_from_final_bits_percentile_mean"
@@ -43,15 +44,6 @@ class StepReading(NamedTuple):
     cross_entropy_nats: Float[Tensor, ""]
     kl_nats: Float[Tensor, " rows"]
     rows: list[int]
-
-
-class StartRecord(NamedTuple):
-    """Statistics of the closed-form start for the provenance; see ``ClosedFormStart``."""
-
-    sequences: int
-    tokens: int
-    positions: int
-    shrinkage: list[float]
 
 
 class TuningModule(LensModule):
@@ -83,6 +75,7 @@ class TuningModule(LensModule):
         self.seed = seed
         self.start: StartRecord | None = None
         self.reading: StepReading | None = None
+        self._norm_reading: Reading | None = None
 
     # Set-up
 
@@ -97,7 +90,6 @@ class TuningModule(LensModule):
         self.averages = torch.nn.ModuleDict({name: copy.deepcopy(lens) for name, lens in self._trained().items()})
         self.averages.requires_grad_(False)
         self.lenses["tuned"] = TunedLens(self.average("translators"), self.head)
-        self.validate_lenses(VALIDATED)
 
     def _untrained(self, rows: int, d_model: int, rank: int) -> Translators:
         translators = Translators(rows, d_model, rank, seed=self.seed)
@@ -218,11 +210,26 @@ class TuningModule(LensModule):
         Raises:
             RunError: A lens gave non-finite values.
         """
+        self.on_validation_epoch_start()
         with torch.no_grad():
             for index, batch in enumerate(batches):
                 self.validation_step(batch, index)
         self.validation = self.take_readings()
         return self._figures()
+
+    def on_validation_epoch_start(self) -> None:
+        """Create the metrics: the norm lens does not change, so it is read in the run's first validation only."""
+        self.validate_lenses(name for name in VALIDATED if name != "norm" or self._norm_reading is None)
+
+    def take_readings(self) -> Readings:
+        """Return the results of the validation, merged over processes, with those of the norm lens, read once.
+
+        Raises:
+            RunError: A lens gave non-finite values.
+        """
+        readings = super().take_readings()
+        self._norm_reading = readings.get("norm", self._norm_reading)
+        return readings if self._norm_reading is None else {"norm": self._norm_reading} | readings
 
     def on_validation_epoch_end(self) -> None:
         """Merge the readings of all processes and log the metrics at the depth percentiles."""
@@ -275,12 +282,15 @@ class TuningModule(LensModule):
 
     @together
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check that the checkpoint is of the same model and hyperparameters.
+        """Check that the checkpoint is of the same model and hyperparameters, and take its reading of the norm lens.
 
         Raises:
             InputError: Settings differ; the message names them.
         """
         refuse_other_run(checkpoint.get("lens_identity"), self.identity())
+        with state_of_a_checkpoint("validation"):
+            norm = checkpoint["lens_validation"].get("norm")  # none before the first validation
+            self._norm_reading = None if norm is None else reading_of(norm, self.frozen.num_blocks + 1)
         began = checkpoint["lens_start"]
         self.start = None if began is None else StartRecord(**began)
         basis = basis_of(checkpoint)

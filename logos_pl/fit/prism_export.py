@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,9 +20,9 @@ from logos_pl.data.training_text import TrainingText
 from logos_pl.errors import InterruptedRunError
 from logos_pl.fit.export import at_row, dataset_of, identity_of, precision_of, say_where_kept
 from logos_pl.fit.prism import PrismModule
-from logos_pl.fit.progress import SECONDS_BETWEEN_LINES, clock
 from logos_pl.functional.depth import depth_percentile_rows
 from logos_pl.io.fitting import print_table
+from logos_pl.io.progress import Progress
 from logos_pl.io.terminal import say
 from logos_pl.modules.graceful_stop import SIGNALS
 from logos_pl.modules.kl_table import print_kl_table
@@ -38,7 +37,7 @@ class PrismExport(Callback):
 
     def __init__(self, destination: Path) -> None:
         self.destination = destination
-        self._start = self._last_line = 0.0
+        self._progress = Progress("prism")
         self._handlers: dict[int, Any] = {}
 
     @together
@@ -55,8 +54,9 @@ class PrismExport(Callback):
             check_prism_destination(self.destination, lm.model_id, lm.model_commit)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock and install handlers for SIGINT and SIGTERM."""
-        self._start = self._last_line = time.monotonic()
+        """Start the progress and install handlers for SIGINT and SIGTERM."""
+        assert isinstance(pl_module, PrismModule)
+        self._progress = Progress("prism", pl_module.prism.positions, "positions", shown=trainer.is_global_zero).start()
         self._handlers = {number: signal.signal(number, self._stop) for number in SIGNALS}
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
@@ -71,39 +71,36 @@ class PrismExport(Callback):
         raise InterruptedRunError(f"Stopped by {name} before the Prism lens was fitted; nothing was written.", number)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Restore the signal handlers."""
+        """Restore the terminal and the signal handlers."""
+        self._progress.stop()
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers = {}
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Restore the signal handlers, since Lightning skips teardown after an error."""
+        """Restore both, since Lightning skips teardown after an error."""
         self.teardown(trainer, pl_module, "fit")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Print progress from time to time."""
+        """Count the positions of all processes."""
         assert isinstance(pl_module, PrismModule)
-        now = time.monotonic()
-        if now - self._last_line >= SECONDS_BETWEEN_LINES:
-            self._last_line = now
-            wanted = pl_module.prism.positions
-            done = min(pl_module.num_positions * trainer.world_size, wanted)
-            rate = done / (now - self._start)
-            self._say(
-                trainer,
-                f"{done:,} of {wanted:,} positions · {rate:,.0f} positions/s · {clock((wanted - done) / rate)} left",
-            )
+        done = min(pl_module.num_positions * trainer.world_size, pl_module.prism.positions)
+        self._progress.advance(done - self._progress.done)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print that fitting and validation are in progress."""
         assert isinstance(pl_module, PrismModule)
-        self._say(trainer, f"fitting maps of width {pl_module.frozen.d_model} and validating them on held-out text …")
+        self._progress.stop()
+        shown = trainer.is_global_zero
+        if shown:
+            say(f"fitting maps of width {pl_module.frozen.d_model} and validating them on held-out text …")
+        self._progress = Progress("fitting maps and validating them", shown=shown).start()
 
-    def _say(self, trainer: Trainer, text: str) -> None:
-        if trainer.is_global_zero:
-            say(text)
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show it no longer."""
+        self._progress.stop()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the artifact and print the results; all processes count, the first one writes."""
@@ -149,6 +146,7 @@ def _provenance(module: PrismModule, data: TrainingText, consumed: ConsumedText,
         budget=provenance_schema.Budget(
             tokens=consumed.tokens,
             tokens_asked=int(data.settings.tokens),
+            tokens_trained=consumed.tokens,
             seq_len=data.settings.seq_len,
             positions_per_seq=module.total_positions // consumed.sequences,
             position_range=data.settings.drawn_range,

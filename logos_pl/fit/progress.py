@@ -9,38 +9,36 @@ import torch
 from jaxtyping import Float
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
 from logos_pl.data.packed_text import TextBatch
+from logos_pl.data.training_text import TrainingText
 from logos_pl.fit.module import StepReading, TuningModule
 from logos_pl.functional.depth import depth_percentile_rows
 from logos_pl.functional.divergence import NATS_TO_BITS
-from logos_pl.io.terminal import Console
-
-SECONDS_BETWEEN_LINES = 10.0
-"""Seconds between progress lines if the output is not a terminal."""
+from logos_pl.io.progress import DISPLAY, SECONDS_BETWEEN_LINES, Display, Progress
 
 
 class FitProgress(ProgressBar):
-    """A progress bar on a terminal, lines elsewhere, and one line per validation on both.
+    """Progress of set-up, steps and validations, and one line per validation.
 
     Args:
         every_n_steps: Optimiser steps between readings, which are means over these steps; a reading synchronises the
-            device.
+            device. Slow steps are read as often as lines are printed.
+        display: Where it is shown.
     """
 
-    def __init__(self, every_n_steps: int = 10) -> None:
+    def __init__(self, every_n_steps: int = 10, display: Display = DISPLAY) -> None:
         super().__init__()
         self.every_n_steps = every_n_steps
-        self.console = Console(soft_wrap=True, markup=False)
+        self.display = display
         self._enabled = True
-        self._bar: Progress | None = None
-        self._task = TaskID(0)
+        self._setting_up = Progress("setting up", display=display)
+        self._steps = Progress("step", display=display)
+        self._validation = Progress("validation", display=display)
         self._tokens = 0
         self._lr = 0.0
-        self._start = self._window_start = self._last_line = 0.0
-        self._first_step = 0
+        self._window_start = self._read_at = 0.0
         self._readings: list[StepReading] = []  # of the micro-batches since the last output
 
     def disable(self) -> None:
@@ -51,17 +49,17 @@ class FitProgress(ProgressBar):
         """Enable output again."""
         self._enabled = True
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Show that the run is being set up."""
+        super().setup(trainer, pl_module, stage)
+        self._setting_up = Progress("setting up", shown=self._enabled, display=self.display).start()
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the bar at the current step."""
-        self._first_step = trainer.global_step
-        self._start = self._window_start = self._last_line = time.monotonic()
-        if self._enabled and self.console.is_terminal:
-            columns = (TextColumn("fit"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[reading]}"))
-            self._bar = Progress(*columns, TimeElapsedColumn(), console=self.console)
-            self._task = self._bar.add_task(
-                "fit", total=trainer.max_steps, completed=trainer.global_step, reading="starting"
-            )
-            self._bar.start()
+        """Start counting at the current step."""
+        self._setting_up.stop()
+        self._begin_window()
+        self._steps = Progress("step", trainer.max_steps, shown=self._enabled, display=self.display)
+        self._steps.start(trainer.global_step)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Store the learning rate of this step, before the scheduler changes it."""
@@ -70,40 +68,33 @@ class FitProgress(ProgressBar):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: TextBatch, batch_idx: int
     ) -> None:
-        """Take a reading every few optimiser steps."""
+        """Take a reading every few optimiser steps, or seconds."""
         assert isinstance(pl_module, TuningModule)
         assert pl_module.reading is not None
         self._tokens += batch.input_ids.numel() * trainer.world_size
         self._readings.append(pl_module.reading)
         step = trainer.global_step
-        complete = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if complete and self._bar is not None:
-            self._bar.update(self._task, completed=step)
-        if complete and (step % self.every_n_steps == 0 or step == trainer.max_steps):
-            self._take_reading(trainer, pl_module)
+        if (batch_idx + 1) % trainer.accumulate_grad_batches != 0:
+            self._steps.advance(0)
+            return
+        due = self.display.clock() - self._read_at >= SECONDS_BETWEEN_LINES
+        note = None
+        if due or step % self.every_n_steps == 0 or step == trainer.max_steps:
+            note = self._take_reading(trainer, pl_module)
+        self._steps.advance(step - self._steps.done, note)
+        if step == trainer.max_steps:
+            self._steps.say()
 
-    def _take_reading(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def _take_reading(self, trainer: Trainer, pl_module: LightningModule) -> str:
+        """Log what was read since the last time, and return it in words."""
         kl_nats = torch.stack([reading.kl_nats for reading in self._readings])
         kl_bits = kl_nats.cpu() * NATS_TO_BITS  # synchronises the device
-        now = time.monotonic()
-        tokens_per_second = self._tokens / max(now - self._window_start, 1e-9)
-        steps_here = max(trainer.global_step - self._first_step, 1)
-        left = (trainer.max_steps - trainer.global_step) * (now - self._start) / steps_here  # validations included
-        reading = f"KL {float(kl_bits.mean()):.3f} bits · {tokens_per_second:,.0f} tokens/s · {clock(left)} left"
-        self._show(trainer, reading)
+        tokens_per_second = self._tokens / max(time.monotonic() - self._window_start, 1e-9)
         if trainer.logger is not None:
             trainer.logger.log_metrics(self._scalars(pl_module, kl_bits, tokens_per_second), trainer.global_step)
         self._readings.clear()
-        self._tokens, self._window_start = 0, time.monotonic()
-
-    def _show(self, trainer: Trainer, reading: str) -> None:
-        if self._bar is not None:
-            self._bar.update(self._task, completed=trainer.global_step, reading=reading)
-        elif self._enabled and (
-            time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES or trainer.global_step == trainer.max_steps
-        ):
-            self._last_line = time.monotonic()
-            self.console.print(f"step {trainer.global_step}/{trainer.max_steps} · {reading}")
+        self._begin_window()
+        return f"KL {float(kl_bits.mean()):.3f} bits · {tokens_per_second:,.0f} tokens/s"
 
     def _scalars(
         self, pl_module: LightningModule, kl_bits: Float[Tensor, "readings rows"], tokens_per_second: float
@@ -126,18 +117,32 @@ class FitProgress(ProgressBar):
         return scalars
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show that a validation is running."""
-        if self._bar is not None:
-            self._bar.update(self._task, reading="validating")
+        """Show how far the validation is."""
+        data: TrainingText = trainer.datamodule  # type: ignore[attr-defined]
+        self._validation = validation_progress(trainer, data, self._enabled, self.display).start()
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: TextBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Count the sequences of all processes."""
+        self._validation.advance(len(batch.input_ids) * trainer.world_size)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the KL at the depth percentiles; validation time is excluded from the training rate."""
         assert isinstance(pl_module, TuningModule)
-        if self._enabled and trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self.console.print(validation_line(pl_module))
-        if self._bar is not None:
-            self._bar.update(self._task, reading="")
-        self._tokens, self._window_start = 0, time.monotonic()
+        self._validation.stop()
+        if self._enabled:
+            self.display.console.print(validation_line(pl_module))
+        self._begin_window()
+
+    def _begin_window(self) -> None:
+        self._tokens, self._window_start, self._read_at = 0, time.monotonic(), self.display.clock()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remove the bar before the report."""
@@ -145,9 +150,21 @@ class FitProgress(ProgressBar):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Restore the terminal."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        for progress in (self._validation, self._steps, self._setting_up):
+            progress.stop()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Restore the terminal, since Lightning skips teardown after an error."""
+        self.teardown(trainer, pl_module, "fit")
+
+
+def validation_progress(
+    trainer: Trainer, data: TrainingText, shown: bool | None = None, display: Display = DISPLAY
+) -> Progress:
+    """Progress of one validation, in sequences over all processes; shown by the first process."""
+    total = int(data.settings.val_seqs)
+    shown = trainer.is_global_zero if shown is None else shown
+    return Progress("validation", total, "sequences", shown=shown, display=display)
 
 
 def validation_line(module: TuningModule) -> str:
@@ -157,10 +174,3 @@ def validation_line(module: TuningModule) -> str:
     rows = depth_percentile_rows(module.lm.num_blocks)
     depths = " · ".join(f"{percentile}% {norm[row]:.3f} → {tuned[row]:.3f}" for percentile, row in rows.items())
     return f"step {module.global_step} · held-out KL in bits, norm → tuned: {depths}"
-
-
-def clock(seconds: float) -> str:
-    """Format a duration as 1:02:03, or 2:03 below an hour."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -39,6 +39,17 @@ def total_steps(tokens: int, seq_len: int, effective_batch_seqs: int) -> int:
     return -(-tokens // (seq_len * effective_batch_seqs))
 
 
+def steps_of_pass(tokens: int, seq_len: int, effective_batch_seqs: int, passes: int, lanes: int) -> int:
+    """Optimiser steps in one pass over a budget: with several, as many sequences of each lane, so that all end it.
+
+    Raises:
+        InputError: If tokens, sequence length or batch is not positive.
+    """
+    steps = total_steps(tokens, seq_len, effective_batch_seqs)
+    of_every_lane = lanes // math.gcd(lanes, effective_batch_seqs)
+    return steps if passes == 1 else -(-steps // of_every_lane) * of_every_lane
+
+
 def warmup_steps(total: int) -> int:
     """Warm-up steps: the first tenth of ``total``, rounded up."""
     return -(-total // 10)

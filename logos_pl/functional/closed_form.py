@@ -9,6 +9,7 @@ multivariate linear model*, 1975.
 All of it runs in fp64.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -124,8 +125,10 @@ def random_factors(d_model: int, rank: int, seed: int) -> tuple[Tensor, Tensor]:
 
 def start_row(row: Row, root: Tensor, rank: int, shrinkage: float, scale: float) -> tuple[Tensor, Tensor, Tensor]:
     """U, V and c of one row; s becomes the temperature, τ = 1/s."""
-    B = regression(row, scale, shrinkage)
-    U, V = best_factors(B, row, root, rank)
+    if rank == 0:  # nothing of B is kept
+        U = V = row.xx.new_zeros(len(row.xx), 0)
+    else:
+        U, V = best_factors(regression(row, scale, shrinkage), row, root, rank)
     return U, V, row.mean_y / scale - row.mean_x - (row.mean_x @ U) @ V.mT
 
 
@@ -137,6 +140,7 @@ def closed_form(
     *,
     like: tuple[Tensor, Tensor],
     temperature: bool,
+    solved: Callable[[], None] = lambda: None,
 ) -> AffineStart:
     """The translators and temperatures that moments of x_L paired with x_n give; on the CPU.
 
@@ -150,6 +154,7 @@ def closed_form(
         shrinkages: Ridge of each row.
         like: Factors of the row before the first; ``random_factors`` where there is none.
         temperature: Whether the lens has temperatures, which the scale goes into; if not, s is 1.
+        solved: Called after each row.
     """
     like = like[0].to(root), like[1].to(root)
     starts, taus = [], []
@@ -160,5 +165,6 @@ def closed_form(
         U, V = like = rotated_towards(U, V, *like)
         starts.append((U.cpu(), V.cpu(), c.cpu()))
         taus.append(1.0 / scale)
+        solved()
     U, V, c = (torch.stack(parts) for parts in zip(*starts, strict=True))
     return AffineStart(U, V, c, torch.tensor(taus, dtype=torch.float64))

@@ -42,6 +42,9 @@ SPEC_BATCH_SEQS = 32
 STEPS_WANTED = 96
 """Steps that a budget should have; where it has fewer, a step gets fewer sequences with more positions each."""
 POSITIONS_PER_STEP = 1024
+VAL_SEQS = (64, 32, 16, 8)
+VALIDATION_SHARE = 0.1
+"""Most text that all validations of a fit together read, as a share of the text trained on."""
 
 
 def scheduled_lr(name: ScheduleName, d_model: int) -> float:
@@ -62,6 +65,18 @@ def scheduled_batch(name: ScheduleName, tokens: int, seq_len: int) -> int:
     """Sequences per optimiser step: 32, or where they make too few steps, fewer, halved down to two."""
     sizes = [SPEC_BATCH_SEQS] if name == "spec" else [SPEC_BATCH_SEQS, 16, 8, 4]
     return next((size for size in sizes if tokens >= STEPS_WANTED * size * seq_len), sizes[-1] if name == "spec" else 2)
+
+
+def scheduled_val_seqs(num_validations: int, tokens: int, seq_len: int) -> int:
+    """Sequences of one validation: 64, halved down to 8 while all validations read over a tenth of the training text.
+
+    Args:
+        num_validations: Validations of the run, that of the start included.
+        tokens: Tokens trained on; 0 for a run that trains nothing.
+        seq_len: Tokens per sequence.
+    """
+    read = num_validations * seq_len
+    return next((seqs for seqs in VAL_SEQS if tokens == 0 or seqs * read <= VALIDATION_SHARE * tokens), VAL_SEQS[-1])
 
 
 def scheduled_positions(

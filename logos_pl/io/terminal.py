@@ -10,6 +10,7 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from rich.console import Console as RichConsole
@@ -158,6 +159,13 @@ def _is_sensible(size: str | None) -> bool:
 def say(text: str, style: str | None = None) -> None:
     """Print a line or several, as they are."""
     Console().print(text, style=style, soft_wrap=True, markup=False)
+
+
+def say_at_once(text: str) -> None:
+    """Print a line from a handler of signals, which may have interrupted another line; above a bar, if there is one."""
+    erase = "\r\x1b[2K" if os.isatty(1) else ""
+    with suppress(OSError):  # nobody reads any more; whoever prints next meets it
+        os.write(1, f"{erase}{text}\n".encode())
 
 
 def open_closed_streams() -> None:

@@ -12,6 +12,7 @@ from logos_pl.agreement import together
 from logos_pl.data.packed_text import TextBatch
 from logos_pl.errors import RunError
 from logos_pl.functional.divergence import RowDivergence
+from logos_pl.io.progress import Progress
 from logos_pl.lenses.decoding import lens_divergence
 from logos_pl.lenses.head import DecodingNorm, Head
 from logos_pl.lenses.norm import Lens, NormLens
@@ -22,8 +23,11 @@ from logos_pl.settings.model import ModelSettings
 
 QUANTITIES = RowDivergence._fields
 
-Readings = dict[str, dict[str, Float[Tensor, " rows"]]]
-"""Means over held-out positions for rows 0 to n, by lens and quantity."""
+Reading = dict[str, Float[Tensor, " rows"]]
+"""Means over held-out positions for rows 0 to n, by quantity, of one lens."""
+
+Readings = dict[str, Reading]
+"""The same by lens."""
 
 
 class LensModule(LightningModule):
@@ -67,7 +71,8 @@ class LensModule(LightningModule):
         # Lightning calls this under `with torch.device(cuda)`, where transformers would need a device map and every new
         # tensor would be created on the GPU; tensors are moved there explicitly instead.
         with torch.device("cpu"):
-            lm = FrozenLM.load(given.model_id, revision=given.revision, dtype=given.dtype, device=self.device)
+            with Progress("loading the model", shown=self.global_rank == 0):
+                lm = FrozenLM.load(given.model_id, revision=given.revision, dtype=given.dtype, device=self.device)
             if given.compile:
                 lm.compile_blocks()
             self.build(lm)
@@ -155,6 +160,19 @@ class LensModule(LightningModule):
             "compile": self.settings.compile,
             "decoding_norm": self.decoding_norm,
         }
+
+
+def reading_of(stored: Mapping[str, list[float]], num_rows: int) -> Reading:
+    """A lens's means as a checkpoint holds them.
+
+    Raises:
+        ValueError: A quantity is missing, or has another number of rows.
+    """
+    reading = {name: torch.tensor(stored[name], dtype=torch.float64) for name in QUANTITIES}
+    reading["nonfinite"] = torch.tensor(stored["nonfinite"], dtype=torch.int64)
+    if any(values.shape != (num_rows,) for values in reading.values()):
+        raise ValueError(f"a reading of {num_rows} rows is expected")
+    return reading
 
 
 @together

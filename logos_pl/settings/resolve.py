@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from logos_pl.errors import InputError
+from logos_pl.functional.budget import steps_of_pass
 from logos_pl.functional.low_rank import resolve_rank
 from logos_pl.functional.positions import position_bounds
 from logos_pl.functional.schedules import (
@@ -18,6 +19,7 @@ from logos_pl.functional.schedules import (
     scheduled_lr,
     scheduled_positions,
     scheduled_rows,
+    scheduled_val_seqs,
 )
 from logos_pl.lm.memory import ModelShape
 from logos_pl.settings.lens import TuningSettings
@@ -71,18 +73,22 @@ def resolve_text(settings: Text, schedule: ScheduleName, vocab_size: int) -> Tex
     Raises:
         InputError: `positions_per_seq` exceeds the positions in `position_range`.
     """
-    batch_seqs = SPEC_BATCH_SEQS
+    batch_seqs, tokens, validations = SPEC_BATCH_SEQS, 0, 1
     if isinstance(settings, TrainingTextSettings):
         tokens = SCHEDULES[schedule].tokens if settings.tokens == "auto" else settings.tokens
         given = settings.effective_batch_seqs
         batch_seqs = scheduled_batch(schedule, tokens, settings.seq_len) if given == "auto" else given
         settings = replace(settings, tokens=tokens, effective_batch_seqs=batch_seqs)
+        steps = settings.passes * steps_of_pass(tokens, settings.seq_len, batch_seqs, settings.passes, settings.lanes)
+        validations = 1 + -(-steps // settings.validate_every_steps)
+        tokens *= settings.passes
     positions, position_range = scheduled_positions(schedule, vocab_size, settings.seq_len, batch_seqs)
-    micro = settings.micro_batch_seqs
+    micro, val_seqs = settings.micro_batch_seqs, settings.val_seqs
     resolved = replace(
         settings,
         positions_per_seq=positions if settings.positions_per_seq == "auto" else settings.positions_per_seq,
         position_range=position_range if settings.position_range == "auto" else settings.position_range,
+        val_seqs=scheduled_val_seqs(validations, tokens, settings.seq_len) if val_seqs == "auto" else val_seqs,
         micro_batch_seqs=min(DEFAULT_MICRO_BATCH_SEQS, batch_seqs) if micro == "auto" else micro,
     )
     _check_positions(resolved)

@@ -10,6 +10,7 @@ MAX_TOKENS = 10**15
 MAX_SEQ_LEN = 2**24
 MAX_SEQS = 10**7
 MAX_LANES = 2**16
+MAX_PASSES = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,8 @@ class TextSettings:
         position_range: part of the sequence that positions are sampled from, as two fractions, the second exclusive;
             `auto`: as the schedule says.
         held_out_frac: fraction of documents held out for validation; as many again are held out for test.
-        val_seqs: packed sequences of held-out text per validation.
+        val_seqs: packed sequences of held-out text per validation; `auto`: 64, and in a fit on little text fewer, down
+            to 8, so that its validations together read at most a tenth as much text as it trains on.
 
     Raises:
         InputError: A number is out of its bounds.
@@ -45,7 +47,7 @@ class TextSettings:
     positions_per_seq: int | Literal["auto"] = "auto"
     position_range: tuple[float, float] | Literal["auto"] = "auto"
     held_out_frac: float = 0.02
-    val_seqs: int = 64
+    val_seqs: int | Literal["auto"] = "auto"
 
     def __post_init__(self) -> None:
         self._check("seq_len", MAX_SEQ_LEN)
@@ -97,7 +99,9 @@ class BudgetSettings:
     """Training budget.
 
     Args:
-        tokens: number of tokens to train on, rounded up to whole optimiser steps; `auto`: as the schedule says.
+        tokens: number of tokens of text to train on, rounded up to whole optimiser steps; `auto`: as the schedule says.
+        passes: how many times to train on this text, each time at other positions; with more than one, the tokens are
+            rounded up to a multiple of the lanes as well.
         effective_batch_seqs: sequences per optimiser step, over all processes and accumulated micro-batches; `auto`:
             32, or fewer for small budgets.
         validate_every_steps: optimiser steps between validations. The last step is always validated.
@@ -107,12 +111,14 @@ class BudgetSettings:
     """
 
     tokens: int | Literal["auto"] = "auto"
+    passes: int = 1
     effective_batch_seqs: int | Literal["auto"] = "auto"
     validate_every_steps: int = 100
 
     def __post_init__(self) -> None:
         for option, most in (
             ("tokens", MAX_TOKENS),
+            ("passes", MAX_PASSES),
             ("effective_batch_seqs", MAX_SEQS),
             ("validate_every_steps", MAX_TOKENS),
         ):

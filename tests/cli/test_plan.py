@@ -161,6 +161,17 @@ def test_an_automatic_micro_batch_divides_the_effective_batch() -> None:
     assert batching(trainer__accelerator="cpu", data__effective_batch_seqs=12) == BatchPlan(6, 2, 1)
 
 
+@pytest.mark.parametrize(("devices", "given", "wanted"), [(1, "auto", 8), (3, "auto", 9), (16, "auto", 16), (3, 8, 8)])
+def test_every_process_validates_on_as_many_sequences(
+    devices: int, given: Any, wanted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "memory_of_each", lambda processes, cards: MEMORY)
+    batch = {"effective_batch_seqs": 48, "micro_batch_seqs": 1, "tokens": 48 * 512, "val_seqs": given}
+    settings = {f"data__{name}": value for name, value in batch.items()}
+    text = planned(trainer__accelerator="cpu", trainer__devices=devices, **settings)[2]
+    assert text.val_seqs == wanted
+
+
 def test_a_head_that_is_to_be_held_in_fp32_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     shape = ModelShape("llama", 8_030_261_248, 32, 4096, 128_256)
     monkeypatch.setattr(plan, "shape_of", lambda config: shape)

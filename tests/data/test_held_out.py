@@ -1,14 +1,15 @@
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from logos_pl.data import held_out
 from logos_pl.data.held_out import Side, held_out_sequences, side, text_digest
 from logos_pl.data.shards import Shard
 from logos_pl.data.tokenizing import TextRefusedError
 from logos_pl.errors import InputError
+from logos_pl.io.progress import DISPLAY
 from tests.data.texts import expected_side, make_texts, write_parquet
 
 Corpus = Callable[..., tuple[Shard, ...]]
@@ -93,9 +94,11 @@ def test_nothing_wanted_reads_nothing(tokenizer: PreTrainedTokenizerFast) -> Non
 def test_a_long_search_says_how_far_it_is(
     corpus: Corpus, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(held_out, "PROGRESS_AFTER_S", 0.0)
+    now = iter(range(10**6))
+    monkeypatch.setattr(DISPLAY, "clock", lambda: float(next(now)))
     held_out_sequences({"val": 3}, corpus(1, 40), "text", 0.2, 16, tokenize)
-    assert "Looking for held-out text: found" in capsys.readouterr().out
+    first = capsys.readouterr().out.splitlines()[0]
+    assert re.match(r"held-out text: \d of 3 sequences · of \d+ documents · ", first)
 
 
 def test_a_held_out_document_that_the_model_cannot_read_is_named_by_shard_and_row(corpus: Corpus) -> None:

@@ -311,6 +311,7 @@ def test_the_identity_of_a_run_is_what_it_reads_as_plain_values(make: Make) -> N
         "seq_len": 16,
         "lanes": 4,
         "tokens": 128_000,
+        "passes": 1,
         "effective_batch_seqs": 8,
         "micro_batch_seqs": 2,
         "positions_per_seq": 3,
@@ -379,6 +380,51 @@ def fit(module: TrainingText, steps: int, ckpt_path: Path | None = None) -> tupl
     )
     trainer.fit(reader, datamodule=module, ckpt_path=ckpt_path, weights_only=True)
     return reader, trainer
+
+
+PASSES: dict[str, Any] = {"passes": 3, "tokens": 2 * 8 * 16 + 1, "num_workers": 0}
+"""Three steps of 8 sequences of 16 tokens, rounded up; a step has two sequences of each of 4 lanes."""
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_text_is_trained_on_again_at_other_positions_and_counts_once(
+    make: Make, world_size: int, workers: int
+) -> None:
+    modules = [
+        make(rank=rank, world_size=world_size, **PASSES | {"num_workers": workers}) for rank in range(world_size)
+    ]
+    per_pass = 3 * 4 // world_size
+    assert modules[0].total_steps == 9
+    for module in modules:
+        batches = train(module, 3 * per_pass)
+        passes = [batches[start : start + per_pass] for start in range(0, len(batches), per_pass)]
+        ids = [[batch.input_ids.tolist() for batch in one] for one in passes]
+        assert ids[0] == ids[1] == ids[2]
+        positions = [torch.cat([batch.positions for batch in one]) for one in passes]
+        assert not any(torch.equal(positions[a], positions[b]) for a, b in ((0, 1), (1, 2), (0, 2)))
+        once = make(rank=module.trainer.global_rank, world_size=world_size, tokens=PASSES["tokens"])  # type: ignore[union-attr]
+        assert ids[0] == [batch.input_ids.tolist() for batch in train(once, per_pass)]
+        for lane in range(module.trainer.global_rank, 4, world_size):  # type: ignore[union-attr]
+            cursor, wanted = module._cursors[lane], once._cursors[lane]
+            assert cursor.sequences == 3 * wanted.sequences
+            assert cursor == wanted._replace(sequences=cursor.sequences)
+
+
+@pytest.mark.parametrize("done", [1, 11, 12, 13, 20, 23, 24, 25, 35])
+def test_any_pass_is_resumed_where_it_was_left(make: Make, done: int) -> None:
+    whole = content(train(make(**PASSES), 36))
+    first, second = make(**PASSES), make(**PASSES)
+    begun = content(train(first, done))
+    second.load_state_dict(through_a_file(first.state_dict()))
+    assert begun + content(train(second, 36 - done)) == whole
+
+
+def test_passes_end_at_a_whole_round_of_the_lanes(make: Make) -> None:
+    """Three sequences a step and four lanes: four steps are three rounds."""
+    given: dict[str, Any] = {"effective_batch_seqs": 3, "micro_batch_seqs": 1, "tokens": 5 * 3 * 16}
+    assert make(**given).total_steps == 5
+    assert make(**given, passes=2).total_steps == 2 * 8
 
 
 @pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*")

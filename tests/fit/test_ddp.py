@@ -76,7 +76,7 @@ def test_two_processes_read_the_same_text_and_record_it(lenses: tuple[Path, Path
 def test_a_fit_of_one_process_then_two_then_one_counts_and_trains_the_same(
     tiny: dict[str, Path], lenses: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each is stopped in the middle of an interval, after an odd number of steps: 1, and 7."""
+    """Each is stopped in the middle of an interval: in the first half of the first step, and after the seventh."""
     one, two = (["fit", *fit_arguments(**tiny, logs=tmp_path, **options)] for options in ({}, TWO))
     with monkeypatch.context() as patch:
         inner = TuningModule.training_step

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from logos_pl.fit.export import _optim, ending
+from logos_pl.fit.stopping import Validated
 from logos_pl.settings.lens import OptimSettings
 from tests.artifacts.lenses import make_provenance
 
@@ -13,10 +14,11 @@ from tests.artifacts.lenses import make_provenance
 def test_a_fit_that_ends_at_its_own_start_says_why_and_what_helps(exported: int, why: bool) -> None:
     provenance = make_provenance()
     optim = dataclasses.replace(provenance.optim, exported_step=exported, lr=0.0067, stopped_early=True)
-    said = ending(dataclasses.replace(provenance, optim=optim))
+    said = ending(dataclasses.replace(provenance, optim=optim), Validated(0, 3.65), Validated(8, 3.7025))
     assert said.startswith(f"stopped early after {optim.steps_done} of {optim.total_steps} steps, ")
     assert f"exported step {exported}, the best validation." in said
     assert ("This is the initialisation: no validation improved on it." in said) is why
+    assert ("was 3.6500 bits at the start and afterwards 3.7025 bits at best, after step 8." in said) is why
     assert ("--model.lr below 0.0067" in said) is why
 
 

@@ -18,7 +18,7 @@ class FakeTrainer:
         self.accumulate_grad_batches = 2
         self.is_global_zero = first
         self.advanced: list[Any] = []
-        self.datamodule = SimpleNamespace(advance=self.advanced.append)
+        self.datamodule = SimpleNamespace(advance=lambda *given: self.advanced.append(given))
         self.strategy = SimpleNamespace(reduce=lambda tensor, reduce_op: processes * tensor, root_device="cpu")
 
 
@@ -60,7 +60,7 @@ def test_every_batch_moves_the_data_cursor() -> None:
     trainer = FakeTrainer()
     train(ledger_of(trainer), trainer, [(4, 3)], rows=[5])
 
-    assert trainer.advanced == [{"lane": 4}, {"lane": 3}]
+    assert trainer.advanced == [({"lane": 4}, False), ({"lane": 3}, True)]
 
 
 def test_counting_goes_on_from_a_checkpoint_in_the_middle_of_a_step() -> None:
@@ -75,6 +75,24 @@ def test_counting_goes_on_from_a_checkpoint_in_the_middle_of_a_step() -> None:
     second.on_train_batch_end(trainer, None, {"rows": 6}, batch(2), 1)
 
     assert second.state_dict() == whole.state_dict()
+
+
+def test_an_interrupted_step_is_taken_back_from_all_counts() -> None:
+    trainer, another = FakeTrainer(1), FakeTrainer(1)
+    whole, stopped = ledger_of(another), ledger_of(trainer)
+    train(whole, another, [(4, 4), (4, 3)], rows=[5, 6])
+    train(stopped, trainer, [(4, 4), (4, 3)], rows=[5, 6])
+    stopped.on_train_batch_end(trainer, None, {"rows": 6}, batch(4), 0)
+    assert stopped.state_dict() != whole.state_dict()
+
+    stopped.rewind()
+    assert stopped.state_dict() == whole.state_dict()
+    batches = {"ready": 5, "started": 5, "processed": 5, "completed": 4}
+    progress = {"current": dict(batches), "total": {name: 20 + count for name, count in batches.items()}}
+    checkpoint = {"loops": {"fit_loop": {"epoch_loop.batch_progress": progress}}}
+    stopped.on_save_checkpoint(trainer, None, checkpoint)
+    assert progress["current"] == dict.fromkeys(batches, 4)
+    assert progress["total"] == dict.fromkeys(batches, 24)
 
 
 def test_what_two_processes_have_counted_is_carried_on_once_by_any_number() -> None:

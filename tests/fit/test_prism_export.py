@@ -14,10 +14,10 @@ from logos_pl.artifacts.prism import load_prism
 from logos_pl.data.consumed_text import ConsumedText
 from logos_pl.errors import InputError, InterruptedRunError
 from logos_pl.fit import prism as prism_fit
-from logos_pl.fit import prism_export
 from logos_pl.fit.prism import Candidate, PrismModule
 from logos_pl.fit.prism_export import PrismExport, candidate_table
 from logos_pl.functional.moments import MomentStream
+from logos_pl.io.progress import DISPLAY
 from logos_pl.modules.base import QUANTITIES
 from logos_pl.modules.graceful_stop import SIGNALS
 from logos_pl.settings.model import ModelSettings
@@ -74,11 +74,13 @@ def module(monkeypatch: pytest.MonkeyPatch) -> PrismModule:
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[dict[int, Any]]:
-    """What listened before the test, and does again after it."""
+    """What listened before the test, and does again after it; nothing is shown any more."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     yield before
     for number, handler in before.items():
         signal.signal(number, handler)
+    for stage in DISPLAY.stages:
+        stage.stop()
 
 
 # Lines and tables
@@ -98,7 +100,8 @@ def test_progress_is_printed_every_ten_seconds_and_counts_all_processes(
     module: PrismModule, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0
-    monkeypatch.setattr(prism_export, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(DISPLAY, "clock", lambda: now)
+    monkeypatch.setattr(DISPLAY, "threaded", False)
     export, trainer = PrismExport(tmp_path / "tiny"), FakeTrainer()
     export.on_train_start(trainer, module)
     said = []
@@ -109,22 +112,26 @@ def test_progress_is_printed_every_ten_seconds_and_counts_all_processes(
     export.teardown(trainer, module, "fit")
     assert said == [
         "",
-        "60 of 180 positions · 5 positions/s · 0:24 left\n",
+        "prism: 60 of 180 positions · 5 positions/s · 0:24 left\n",
         "",
-        "170 of 180 positions · 7 positions/s · 0:01 left\n",
-        "180 of 180 positions · 4 positions/s · 0:00 left\n",
+        "prism: 170 of 180 positions · 7.1 positions/s · 0:01 left\n",
+        "prism: 180 of 180 positions · 4.5 positions/s · 0:00 left\n",
     ]
 
 
 def test_only_the_first_process_prints(
     module: PrismModule, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prism_export, "SECONDS_BETWEEN_LINES", 0.0)
+    now = iter(range(0, 10**6, 20))
+    monkeypatch.setattr(DISPLAY, "clock", lambda: float(next(now)))
+    monkeypatch.setattr(DISPLAY, "threaded", False)
     module.num_positions = 1
     for first, lines in ((True, 2), (False, 0)):
         export, trainer = PrismExport(tmp_path / "tiny"), FakeTrainer(first=first)
+        export.on_train_start(trainer, module)
         export.on_train_batch_end(trainer, module, None, None, 0)
         export.on_validation_start(trainer, module)
+        export.teardown(trainer, module, "fit")
         assert capsys.readouterr().out.count("\n") == lines
 
 

@@ -9,6 +9,7 @@ import torch
 from logos_pl.data.packed_text import TextBatch
 from logos_pl.fit.module import StepReading, TuningModule
 from logos_pl.fit.progress import FitProgress
+from logos_pl.io.progress import Display
 from logos_pl.io.terminal import Console
 from tests.tiny import resolved
 
@@ -21,6 +22,19 @@ class Trainer:
         self.logger = SimpleNamespace(log_metrics=lambda scalars, step: self.logged.append((scalars, step)))
         self.global_step, self.max_steps, self.world_size, self.accumulate_grad_batches = 0, 3, 2, 2
         self.optimizers = [SimpleNamespace(param_groups=[{"lr": 0.5}])]
+        self.datamodule = SimpleNamespace(settings=SimpleNamespace(val_seqs=16))
+
+
+def shown_in_a_file(every_n_steps: int = 1, seconds: float = 0.0) -> FitProgress:
+    """Progress on a display without terminal, whose clock shows these seconds more each time."""
+    now = iter(range(1_000_000))
+    display = Display(clock=lambda: next(now) * seconds, threaded=False)
+    display.console = Console(file=io.StringIO(), soft_wrap=True)
+    return FitProgress(every_n_steps=every_n_steps, display=display)
+
+
+def printed(progress: FitProgress) -> list[str]:
+    return progress.display.console.file.getvalue().splitlines()  # type: ignore[attr-defined]
 
 
 def fit(
@@ -41,8 +55,7 @@ def fit(
 
 
 def test_rate_and_kl_are_those_of_the_steps_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    progress, trainer = FitProgress(every_n_steps=1), Trainer()
-    progress.console = Console(file=io.StringIO())
+    progress, trainer = shown_in_a_file(), Trainer()
     fit(progress, trainer, monkeypatch)
 
     assert [step for _, step in trainer.logged] == [1, 2, 3]
@@ -63,8 +76,7 @@ def test_every_row_is_logged_as_the_mean_over_the_micro_batches_that_trained_it(
     rows = [[1, 2], [1, 3], [2, 3], [1, 2], [1, 3], [1, 2]]
     bits = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0], [7.0, 8.0], [9.0, 10.0], [11.0, 13.0]]
     readings = [StepReading(torch.tensor(float(k)), math.log(2) * torch.tensor(bits[k]), rows[k]) for k in range(6)]
-    progress, trainer = FitProgress(every_n_steps=2), Trainer()
-    progress.console = Console(file=io.StringIO())
+    progress, trainer = shown_in_a_file(every_n_steps=2), Trainer()
     fit(progress, trainer, monkeypatch, readings)
 
     (first, _), (last, _) = trainer.logged
@@ -78,19 +90,51 @@ def test_every_row_is_logged_as_the_mean_over_the_micro_batches_that_trained_it(
 
 
 def test_where_there_is_no_terminal_the_last_step_gets_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    progress = FitProgress(every_n_steps=1)
-    progress.console = Console(file=io.StringIO(), soft_wrap=True)
+    progress = shown_in_a_file()
     fit(progress, Trainer(), monkeypatch)
 
-    lines = progress.console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    assert lines[-1].startswith("step 3/3 · KL 2.000 bits · ")
-    assert lines[-1].endswith("0:00 left")
+    (line,) = printed(progress)
+    assert line.startswith("step 3/3 · KL 2.000 bits · ")
+    assert line.endswith("0:00 left")
+
+
+def test_slow_steps_are_read_and_said_as_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every look at the display's clock takes 4 s, every look of the callback's own 2 s."""
+    progress, trainer = shown_in_a_file(every_n_steps=1000, seconds=4.0), Trainer()
+    fit(progress, trainer, monkeypatch)
+    assert {line[:8] for line in printed(progress)} == {"step 1/3", "step 2/3", "step 3/3"}
+    assert [step for _, step in trainer.logged] == [1, 2, 3]
+
+
+def test_steps_of_ten_seconds_are_read_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("logos_pl.fit.progress.SECONDS_BETWEEN_LINES", 2.0)
+    progress, trainer = shown_in_a_file(every_n_steps=1000, seconds=1.0), Trainer()
+    fit(progress, trainer, monkeypatch)
+    assert [step for _, step in trainer.logged] == [1, 2, 3]
 
 
 def test_other_processes_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    progress = FitProgress(every_n_steps=1)
-    progress.console = Console(file=io.StringIO())
+    progress = shown_in_a_file(seconds=4.0)
     progress.disable()
     fit(progress, Trainer(), monkeypatch)
 
-    assert progress.console.file.getvalue() == ""  # type: ignore[attr-defined]
+    assert printed(progress) == []
+
+
+def test_a_validation_counts_sequences_of_all_processes_and_then_says_what_it_found() -> None:
+    progress, trainer = shown_in_a_file(seconds=12.0), Trainer()
+    module = TuningModule(resolved(model_id="any"))
+    module.lm = SimpleNamespace(num_blocks=4)  # type: ignore[assignment]
+    kl = torch.tensor([5.0, 4.0, 3.0, 2.0, 0.0])
+    module.validation = {"norm": {"kl_from_final_bits": kl}, "tuned": {"kl_from_final_bits": kl / 2}}
+    progress.on_validation_start(trainer, module)
+    for index in range(2):
+        progress.on_validation_batch_end(
+            trainer, module, None, TextBatch(torch.zeros(4, 9), torch.zeros(4, 3), {}), index
+        )
+    progress.on_validation_end(trainer, module)
+    *counted, found = printed(progress)
+    assert counted[-1].startswith("validation: 16 of 16 sequences · ")
+    assert found == (
+        "step 0 · held-out KL in bits, norm → tuned: 25% 4.000 → 2.000 · 50% 3.000 → 1.500 · 75% 2.000 → 1.000"
+    )

@@ -18,6 +18,7 @@ from lightning.pytorch import Trainer
 from logos_pl.artifacts.checkpoint_file import checkpoint_bytes, read_checkpoint
 from logos_pl.cli.entry import main
 from logos_pl.errors import InputError
+from logos_pl.fit.module import TuningModule
 from logos_pl.fit.resume import OPTIMIZER_STEPS, refuse_other_loops
 from tests.tiny import fit_arguments
 
@@ -151,12 +152,13 @@ def test_a_run_killed_at_any_moment_resumes_to_the_same_weights(
 def test_a_stopped_run_leaves_a_checkpoint_and_resumes_to_the_same_weights(
     name: str, step: int, tiny: dict[str, Path], uninterrupted: Path, tmp_path: Path
 ) -> None:
-    """Step 3 is the last before a validation, 7 too; 5 is in between."""
+    """In the first half of a step: the fourth, which is the last before a validation, the eighth too, the sixth."""
     arguments = ["fit", *fit_arguments(**tiny, logs=tmp_path)]
 
     stopped = run_and_die(arguments, STOP.format(step=step, name=name))
     assert stopped.returncode == 128 + signal.Signals[name], stopped.stderr
-    assert stopped.stderr.strip().startswith(f"logos-pl: Stopped by {name} after step {step + 1}")
+    assert stopped.stderr.strip().startswith(f"logos-pl: Stopped by {name} after step {step};")
+    assert "Stopping after this micro-batch; " in stopped.stdout
     assert "Traceback" not in stopped.stderr
 
     assert main([*arguments, "--ckpt_path=last"]) == 0
@@ -219,7 +221,7 @@ def test_ctrl_c_reaches_the_workers_too_and_the_run_still_stops_in_order(
     to_the_group = STOP.format(step=5, name="SIGINT").replace("os.kill(os.getpid()", "os.killpg(os.getpgid(0)")
     stopped = run_and_die(arguments, to_the_group)
     assert stopped.returncode == 128 + signal.SIGINT, stopped.stderr
-    assert stopped.stderr.startswith("logos-pl: Stopped by SIGINT after step 6")
+    assert stopped.stderr.startswith("logos-pl: Stopped by SIGINT after step 5;")
 
     assert main([*arguments, "--ckpt_path=last"]) == 0
     assert_same_outcome(tmp_path, uninterrupted)
@@ -305,3 +307,33 @@ def test_the_optimisers_steps_are_those_of_the_checkpoint() -> None:
     refuse_other_loops({"loops": {"fit_loop": counted}, "global_step": 3}, fresh)
     with pytest.raises(InputError, match="3 optimiser steps and a global_step of 4"):
         refuse_other_loops({"loops": {"fit_loop": counted}, "global_step": 4}, fresh)
+
+
+def test_a_fit_in_two_passes_counts_its_text_once_and_resumes_within_the_second(
+    tiny: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = {"data.tokens": 6 * 8 * 32}
+    whole, parts, once = (tmp_path / name for name in ("whole", "parts", "once"))
+    twice = text | {"data.passes": 2}
+    assert main(["fit", *fit_arguments(**tiny, logs=whole, **twice)]) == 0
+    assert "12 of 12 steps, 1,536 tokens (3,072 trained on), " in capsys.readouterr().out
+    assert main(["fit", *fit_arguments(**tiny, logs=once, **text)]) == 0
+    provenance, of_one_pass = (artifact(folder)[1] for folder in (whole, once))
+    assert provenance["budget"] == of_one_pass["budget"] | {"tokens_trained": 2 * 1536}
+    assert provenance["dataset"] == of_one_pass["dataset"]
+    assert provenance["init"] == of_one_pass["init"], "the start reads the text of one pass"
+    assert provenance["optim"]["steps_done"] == 2 * of_one_pass["optim"]["steps_done"] == 12
+
+    arguments = ["fit", *fit_arguments(**tiny, logs=parts, **twice)]
+    inner = TuningModule.training_step
+    with monkeypatch.context() as patch:
+
+        def step(self: TuningModule, batch: Any, index: int) -> Any:
+            if self.global_step == 8:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return inner(self, batch, index)
+
+        patch.setattr(TuningModule, "training_step", step)
+        assert main(arguments) == 128 + signal.SIGTERM
+    assert main([*arguments, "--ckpt_path=last"]) == 0
+    assert_same_outcome(parts, whole)

@@ -87,7 +87,8 @@ def test_every_process_takes_as_many_rows_at_once_as_the_poorest_has_room_for(
     monkeypatch.setattr(start, "rows_at_once", lambda d_model, device, processes: processes)
     trainer: Any = SimpleNamespace(num_devices=7, strategy=reduce)
     module: Any = SimpleNamespace(frozen=SimpleNamespace(d_model=16), device=torch.device("cpu"))
-    assert LensStart()._rows_per_pass(trainer, module) == 4
+    unused: Any = None
+    assert LensStart(unused, unused)._rows_per_pass(trainer, module) == 4
 
 
 def test_a_random_start_is_the_draw_and_reads_nothing(tiny: dict[str, Path], tmp_path: Path) -> None:

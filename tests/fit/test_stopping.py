@@ -9,10 +9,11 @@ from logos_pl.fit.stopping import PercentileStopping
 from logos_pl.settings.fit import StoppingSettings
 
 
-def trainer_reading(kl_bits: float) -> Trainer:
+def trainer_reading(kl_bits: float, step: int = 0) -> Trainer:
     """As much of a trainer as early stopping looks at after a validation."""
     return SimpleNamespace(
         callback_metrics={PERCENTILE_KL: torch.tensor(kl_bits)},
+        global_step=step,
         fast_dev_run=False,
         sanity_checking=False,
         should_stop=False,
@@ -58,3 +59,14 @@ def test_a_resumed_run_remembers_whether_it_had_stopped(readings: list[float], s
     after.on_train_start(trainer, None)
 
     assert trainer.should_stop is stops
+
+
+def test_the_start_and_the_best_validation_after_it_are_known_also_after_a_resumption() -> None:
+    stopping = PercentileStopping(StoppingSettings())
+    assert (stopping.start, stopping.best_step) == (None, None)
+    for step, reading in ((0, 2.0), (4, 2.5), (8, 2.25), (12, 2.375)):
+        stopping.on_validation_end(trainer_reading(reading, step), None)
+    resumed = PercentileStopping(StoppingSettings())
+    resumed.load_state_dict(stopping.state_dict())
+    for one in (stopping, resumed):
+        assert (one.start, one.best_step) == ((0, 2.0), (8, 2.25))

@@ -143,6 +143,30 @@ def test_a_step_has_as_many_sequences_as_leave_96_steps(seq_len: int, tokens: in
     assert resolve_text(given, "spec", 32_000).effective_batch_seqs == 32
 
 
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({}, 64),
+        ({"tokens": 2_000_000}, 64),
+        ({"tokens": 1_000_000, "seq_len": 128}, 64),  # the demo: four validations of 8,192 tokens
+        ({"tokens": 262_144}, 16),  # 128 steps: at the start, after 100 and after 128
+        ({"tokens": 262_144, "validate_every_steps": 200}, 16),
+        ({"tokens": 262_144, "validate_every_steps": 10}, 8),
+        ({"tokens": 1}, 8),
+        ({"tokens": 262_144, "val_seqs": 48}, 48),
+    ],
+)
+def test_validations_read_at_most_a_tenth_of_the_text_or_eight_sequences_each(
+    given: dict[str, Any], wanted: int
+) -> None:
+    found = resolve_text(TrainingTextSettings(**given), "full", 32_000)
+    assert found.val_seqs == wanted
+    steps = -(-int(found.tokens) // (found.seq_len * int(found.effective_batch_seqs)))
+    read = (1 + math.ceil(steps / found.validate_every_steps)) * wanted * found.seq_len
+    assert "val_seqs" in given or wanted == 8 or read <= int(found.tokens) / 10
+    assert resolve_text(TextSettings(), "full", 32_000).val_seqs == 64
+
+
 def test_what_was_settled_at_set_up_is_settled_here() -> None:
     given: dict[str, Any] = {"seq_len": 64, "val_seqs": 2, "effective_batch_seqs": 8}
     found = resolve_text(TrainingTextSettings(**given), "full", 257)

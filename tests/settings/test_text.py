@@ -41,6 +41,7 @@ OF_STREAMS: list[tuple[dict[str, Any], str]] = [
 OF_BUDGETS: list[tuple[dict[str, Any], str]] = [
     ({"tokens": 0}, "--data.tokens must be at least 1 and at most 1,000,000,000,000,000 (got 0)."),
     ({"tokens": 10**15 + 1}, "--data.tokens must be"),
+    ({"passes": 0}, "--data.passes must be at least 1 and at most 1,000 (got 0)."),
     ({"effective_batch_seqs": 0}, "--data.effective_batch_seqs must be at least 1"),
     ({"validate_every_steps": 0}, "--data.validate_every_steps must be at least 1"),
 ]
@@ -104,7 +105,7 @@ def test_the_text_of_a_prism_with_a_budget_is_the_same_text() -> None:
 
 def test_a_fit_reads_what_a_prism_does_within_a_budget() -> None:
     names = [{field.name for field in dataclasses.fields(kind)} for kind in (TrainingTextSettings, PrismTextSettings)]
-    assert names[0] - names[1] == {"tokens", "effective_batch_seqs", "validate_every_steps"}
+    assert names[0] - names[1] == {"tokens", "passes", "effective_batch_seqs", "validate_every_steps"}
     assert names[1] < names[0]
 
 

@@ -1,0 +1,84 @@
+"""Validations outside Lightning's loop: that of the start, and one that was interrupted."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from logos_pl.data.packed_text import TextBatch
+from logos_pl.data.training_text import TrainingText
+from logos_pl.errors import state_of_a_checkpoint
+from logos_pl.fit.module import TuningModule
+from logos_pl.fit.progress import validation_line, validation_progress
+from logos_pl.io.progress import Progress
+from logos_pl.io.terminal import say
+from logos_pl.modules.graceful_stop import GracefulStop
+
+
+class OwnValidation(Callback):
+    """Validates where Lightning does not.
+
+    A checkpoint that is saved within a validation says that it is due: Lightning would resume after it.
+
+    Args:
+        stop: Callback that is asked after each micro-batch whether to stop.
+        after: Callbacks that treat it as any validation: checkpointing and early stopping.
+    """
+
+    def __init__(self, stop: GracefulStop, after: Sequence[Callback] = ()) -> None:
+        self.stop, self.after = stop, after
+        self._due = False
+
+    def run(self, trainer: Trainer, module: TuningModule) -> None:
+        """Validate, print and log the results, and let the other callbacks treat them as those of a validation.
+
+        Raises:
+            InterruptedRunError: A signal was received.
+            RunError: A lens gave non-finite values.
+        """
+        data: TrainingText = trainer.datamodule  # type: ignore[attr-defined]
+        batches = data.val_dataloader()
+        with validation_progress(trainer, data) as progress:
+            figures = module.read_validation(self._watched(trainer, batches, progress))
+        if trainer.is_global_zero:
+            say(validation_line(module))
+        if trainer.logger is not None:
+            trainer.logger.log_metrics(figures, step=trainer.global_step)
+        trainer.callback_metrics.update({name: torch.tensor(figure) for name, figure in figures.items()})
+        self._due = False
+        for callback in self.after:
+            callback.on_validation_end(trainer, module)
+
+    def _watched(self, trainer: Trainer, batches: Iterable[TextBatch], progress: Progress) -> Iterator[TextBatch]:
+        for batch in batches:
+            yield batch
+            progress.advance(len(batch.input_ids) * trainer.world_size)
+            self.stop.check(trainer, f"the validation of step {trainer.global_step}")
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that a checkpoint from here on has this validation before it."""
+        self._due = True
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that it is done."""
+        self._due = False
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Validate after the last step, where Lightning finds nothing to train when the run is resumed."""
+        assert isinstance(pl_module, TuningModule)
+        self.run_if_due(trainer, pl_module)
+
+    def run_if_due(self, trainer: Trainer, module: TuningModule) -> None:
+        """Validate, if the run that is resumed was stopped within a validation."""
+        if self._due:
+            self.run(trainer, module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Whether a validation is due."""
+        return {"due": self._due}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore it."""
+        with state_of_a_checkpoint("record of validations"):
+            self._due = bool(state_dict["due"])
