@@ -8,7 +8,6 @@ from logos_pl.cli.commands import OWN_PARSERS, answer_at_once
 from logos_pl.cli.error_messages import describe
 from logos_pl.cli.processes import check_launcher, is_first_process
 from logos_pl.errors import InputError
-from logos_pl.io.progress import Progress
 from logos_pl.io.terminal import complain, open_closed_streams, say
 
 
@@ -30,6 +29,8 @@ def main() -> int:
         if sys.argv[1] in OWN_PARSERS:  # they do without lightning, and some without torch
             return int(import_module(f"logos_pl.cli.{sys.argv[1]}").main(sys.argv[2:]))
         check_launcher()
+        from logos_pl.io.progress import Progress
+
         with Progress("loading libraries", shown=is_first_process()):
             from logos_pl.cli.entry import main as run
 
