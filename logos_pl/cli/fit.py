@@ -81,7 +81,8 @@ class Fit(Command):
         """Write the resolved values into the configuration to be saved."""
         config = self.config
         config.trainer.accelerator, config.trainer.devices = self.plan.choice.device.type, self.plan.devices
-        config.model.dtype = self.model.dtype
+        for option in ("dtype", "placement", "group_tokens"):
+            config.model[option] = getattr(self.model, option)
         for option in ("tokens", "effective_batch_seqs", "micro_batch_seqs"):
             config.data[option] = getattr(self.text, option)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from logos_pl.agreement import together
 from logos_pl.artifacts.checkpoint_lens import basis_of
 from logos_pl.data.packed_text import TextBatch
+from logos_pl.data.reading_ahead import Stage
 from logos_pl.fit.closed_form import ClosedFormStart
 from logos_pl.fit.optimizer import optimizer_of
 from logos_pl.fit.resume import refuse_other_run
@@ -25,7 +26,7 @@ from logos_pl.functional.schedules import ScheduleName
 from logos_pl.lenses.translator import Translators
 from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.lm.residuals import residuals
+from logos_pl.lm.residuals import Request
 from logos_pl.modules.base import LensModule
 from logos_pl.settings.lens import TuningSettings
 
@@ -199,12 +200,22 @@ class TuningModule(LensModule):
             return list(range(1, inner + 1))
         return sample_rows(self.seed, self.global_step, drawn, inner).tolist()
 
+    def request(self, stage: Stage, batch: TextBatch) -> Request:
+        """In training, the rows of the step and row n; of a model that reads ahead, the inner rows and row n."""
+        if stage != "train":
+            return super().request(stage, batch)
+        last = self.frozen.num_blocks
+        inner = self._rows_of_step() if self.frozen.streamed is None else range(1, last)
+        return Request(batch.input_ids, batch.positions, [*inner, last])
+
     def _read(
         self, batch: TextBatch, rows: list[int]
     ) -> tuple[Float[Tensor, "rows pos d_model"], Float[Tensor, "pos d_head"], Int[Tensor, " rows"] | None]:
         """Normalised residuals of `rows`, the head's input at row n, and the indices of the rows' translators."""
         last = self.frozen.num_blocks
-        h = residuals(self.frozen, batch.input_ids, batch.positions, [*rows, last]).flatten(1, 2)
+        h = self.given("train", batch).rows.flatten(1, 2)
+        if len(h) != len(rows) + 1:
+            h = h[[*(row - 1 for row in rows), last - 1]]
         x = self.head.normalise(h[:-1], rows)
         teacher = self.head.final_x(h)
         index = None if len(rows) == last - 1 else row_index([row - 1 for row in rows], h.device)

@@ -19,7 +19,7 @@ from logos_pl.lenses.norm import NormLens
 from logos_pl.lenses.translator import Translators
 from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.lm.residuals import residuals
+from logos_pl.lm.residuals import Residuals, residuals
 from tests.lm.families import tiny_model
 from tests.tiny import make_model, resolved, tuning_module
 
@@ -265,14 +265,14 @@ class Waits(TorchDispatchMode):
 def test_a_step_never_waits_for_the_device_but_once_at_the_start_in_transformers(
     settings: dict[str, Any], lm: FrozenLM, batch: TextBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waits, body = Waits(), lm.body
+    waits, run = Waits(), lm.run
 
     def watched(*args: Any) -> None:
         waits.in_body = True
-        body(*args)
+        run(*args)
         waits.in_body = False
 
-    monkeypatch.setattr(lm, "body", watched)
+    monkeypatch.setattr(lm, "run", watched)
     # What lies on the CPU is looked at there, which costs nothing; on a device it is not.
     monkeypatch.setattr("logos_pl.lm.residuals._check", lambda *_: None)
     module = built(lm, **settings)
@@ -295,7 +295,7 @@ def test_from_residuals_to_gradients_no_number_is_looked_at(
     module = built(lm, layers_per_step=layers_per_step)
     module.trainer = SimpleNamespace(global_step=0)  # type: ignore[assignment]
     kept = torch.empty(int(module.settings.layers_per_step) + 1, *batch.positions.shape, lm.d_model, device="meta")
-    monkeypatch.setattr("logos_pl.fit.module.residuals", lambda *_: kept)
+    batch = batch._replace(residuals=Residuals(kept, kept[:0]))
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # which knows no meta device
     module.head.to("meta")
     module.translators.to("meta")
