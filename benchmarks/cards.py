@@ -10,8 +10,9 @@ import torch
 from benchmarks.architectures import ARCHITECTURES
 from benchmarks.report import table
 from logos_pl.cli.diagnosis import fit_step
-from logos_pl.lm.devices import DeviceMemory, largest_micro_batch
-from logos_pl.lm.memory import MemoryParts, ModelShape, StepSize, memory_parts
+from logos_pl.errors import InputError
+from logos_pl.lm.devices import DeviceMemory, choose_device, largest_micro_batch
+from logos_pl.lm.memory import MemoryParts, ModelShape, StepSize, StreamedParts, memory_parts, streamed_parts
 from logos_pl.lm.model_shape import shape_of
 from logos_pl.lm.sources import clean_name
 
@@ -31,6 +32,14 @@ MODELS = [
     "01-ai/Yi-34B",
     "meta-llama/Meta-Llama-3-70B",
 ]
+STREAMED = [
+    "meta-llama/Meta-Llama-3-8B",
+    "google/gemma-2-27b",
+    "01-ai/Yi-34B",
+    "meta-llama/Meta-Llama-3-70B",
+    "Qwen/Qwen2.5-72B",
+]
+HOST_GB = 128
 EXAMPLE, EXAMPLE_SEQS = "meta-llama/Meta-Llama-3-8B", [8, 16, 32]
 
 
@@ -74,8 +83,43 @@ def cards_table() -> str:
     return table(["", *(f"{card} GB" for card in CARDS_GB)], rows)
 
 
+def streamed_to(shape: ModelShape, card_gb: int) -> tuple[int, int, StreamedParts]:
+    """Micro-batch and tokens per group that `auto` gives for a streamed model, and its memory.
+
+    Raises:
+        InputError: It does not fit.
+    """
+    card = DeviceMemory("cuda:0", card_gb * 10**9, card_gb * 10**9)
+    host = DeviceMemory("cpu", HOST_GB * 10**9, HOST_GB * 10**9)
+    choice = choose_device(
+        shape, [card, host], override="cuda", step=step_of(shape), dtype=torch.bfloat16, placement="streamed"
+    )
+    assert choice.group_tokens is not None
+    step = step_of(shape, micro_batch_seqs=choice.micro_batch_seqs)
+    parts = streamed_parts(shape, "cuda", torch.bfloat16, step, choice.group_tokens)
+    return choice.micro_batch_seqs, choice.group_tokens, parts
+
+
+def streamed_table() -> str:
+    """What a streamed model takes of each card, and of its host."""
+    rows = []
+    for model in STREAMED:
+        shape = shape_of(ARCHITECTURES[model])
+        cells = []
+        for card_gb in CARDS_GB:
+            try:
+                seqs, tokens, parts = streamed_to(shape, card_gb)
+            except InputError:
+                cells.append("–")
+                continue
+            device, on_host = parts.on_device("cuda") / 1e9, parts.on_host / 1e9
+            cells.append(f"{seqs} × {32 // seqs}, {tokens:,}: {device:.1f} + {on_host:.1f}")
+        rows.append([clean_name(model), *cells])
+    return table(["", *(f"{card} GB" for card in CARDS_GB)], rows)
+
+
 def main() -> int:
-    """Print both tables.
+    """Print all tables.
 
     Returns:
         Exit status.
@@ -84,6 +128,8 @@ def main() -> int:
     print(example_table())
     print("\nSequences in a micro-batch × accumulated micro-batches, and the block of logits, by card\n")
     print(cards_table())
+    print("\nStreamed: micro-batch as above, tokens per group: GB on the card + GB on the host\n")
+    print(streamed_table())
     return 0
 
 

@@ -14,6 +14,7 @@ from benchmarks.prompts import token_string, tokens_in
 from benchmarks.timing import Clock, Ratio, Times, alternate, ratio
 from logos_pl.data.prompts import PromptBatch
 from logos_pl.functional.blocks import spans
+from logos_pl.lm.frozen import Forward
 from logos_pl.sweeps.reader import BatchReading, PromptReader
 from logos_pl.sweeps.record_csv import RecordWriter
 from logos_pl.sweeps.recording import records_of
@@ -103,7 +104,7 @@ def measure_reading(reader: PromptReader, made: Sequence[PromptBatch], repeats: 
 
 def _forward(reader: PromptReader, made: Sequence[PromptBatch]) -> None:
     for batch in made:
-        reader.lm.body(batch.input_ids, batch.attention_mask)
+        reader.lm.run([Forward(batch.input_ids, batch.attention_mask)])
 
 
 def _floor(reader: PromptReader, made: Sequence[PromptBatch]) -> Callable[[], None]:
@@ -116,7 +117,7 @@ def _floor(reader: PromptReader, made: Sequence[PromptBatch]) -> Callable[[], No
 
     def work() -> None:
         for batch, x in zip(made, per_batch, strict=True):
-            reader.lm.body(batch.input_ids, batch.attention_mask)
+            reader.lm.run([Forward(batch.input_ids, batch.attention_mask)])
             for _ in reader.lenses:
                 for part in spans(len(x), height):
                     torch.mm(x[part], weight.T, out=room[: len(x[part])])

@@ -21,6 +21,7 @@ from logos_pl.data.training_text import TrainingText
 from logos_pl.fit.module import TuningModule
 from logos_pl.fit.progress import FitProgress
 from logos_pl.functional.positions import sample_positions
+from logos_pl.lm import frozen
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.settings.lens import TuningSettings
 
@@ -164,7 +165,7 @@ def measure_step(lm: FrozenLM, tuning: TuningSettings, data: TrainingText, repea
     made = {rows: make_training(lm, tuning, rows, batch) for rows in row_counts(lm.num_blocks)}
     module = made[max(made)].module
     plain = _plain_products(lm, module, batch)
-    variants: dict[str, Callable[[], object]] = {FORWARD: lambda: lm.body(batch.input_ids)}
+    variants: dict[str, Callable[[], object]] = {FORWARD: lambda: lm.run([frozen.Forward(batch.input_ids)])}
     variants |= {_name(rows): partial(training.step, 1) for rows, training in made.items()}
     counted = {name: count_flop(work) for name, work in variants.items()}
     variants |= {product.name: product.work(lm.device) for product in plain}

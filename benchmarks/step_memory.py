@@ -14,7 +14,7 @@ from benchmarks.peak import peak_here, peaks_apart
 from benchmarks.settings import Settings, make_data, make_model, make_tuning, parse
 from benchmarks.step import Training, make_batch, make_training
 from logos_pl.data.packed_text import TextBatch
-from logos_pl.lm.frozen import FrozenLM
+from logos_pl.lm.frozen import Forward, FrozenLM
 
 ACCUMULATED = 4
 """Number of micro-batches of the step with gradient accumulation."""
@@ -80,7 +80,7 @@ def prepare(settings: Settings, lm: FrozenLM) -> tuple[Training, TextBatch]:
 def peaks_here(lm: FrozenLM, training: Training, batch: TextBatch) -> list[int]:
     """Measure in this process: the body alone, a step, and a step with gradient accumulation."""
     works = [
-        lambda: lm.body(batch.input_ids),
+        lambda: lm.run([Forward(batch.input_ids)]),
         lambda: training.step(1),
         lambda: training.step(ACCUMULATED),
     ]

@@ -28,10 +28,8 @@ from logos_pl.lenses.head import DecodingNorm, Head
 from logos_pl.lenses.norm import Lens, NormLens
 from logos_pl.lenses.skipping import skipping_sums
 from logos_pl.lenses.tuned import TunedLens
-from logos_pl.lm.devices import choose_device, measure_memory
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.lm.memory import StepSize
-from logos_pl.lm.model_shape import model_shape
+from logos_pl.lm.load_model import load_model
 from logos_pl.lm.residuals import residuals
 from logos_pl.sweeps.in_memory import Sweep, read_tokenized
 from logos_pl.sweeps.reader import refuse_other_model
@@ -48,25 +46,6 @@ __all__ = [
     "skipping_perplexity",
     "sweep",
 ]
-
-
-def load_model(
-    model_id: str, *, revision: str | None = None, dtype: str | torch.dtype = "auto", device: str = "auto"
-) -> FrozenLM:
-    """Load a frozen model with its tokenizer, and check that its head is exact.
-
-    Args:
-        model_id: Hub id of a causal language model, its local folder, or ``demo`` for the bundled model.
-        revision: Branch, tag or commit on the Hub.
-        dtype: ``float32``, ``bfloat16`` or ``float16``; ``auto``: chosen by model and device.
-        device: Device name; ``auto``: the first of cuda, mps and cpu with enough memory for the model.
-
-    Raises:
-        InputError: The model cannot be found, read or supported, or there is no such device or no room.
-    """
-    choice = choose_device(model_shape(model_id, revision), measure_memory(), override=device, step=StepSize(rank=0))
-    wanted = choice.dtype if dtype == "auto" else dtype
-    return FrozenLM.load(model_id, revision=revision, dtype=wanted, device=choice.device)
 
 
 def load_tuned_lens(

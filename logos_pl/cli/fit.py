@@ -16,9 +16,10 @@ from logos_pl.data.training_text import TrainingText
 from logos_pl.errors import InputError, first_sentence
 from logos_pl.fit.checkpoint import AtomicCheckpointIO, Resuming, RunCheckpoint
 from logos_pl.fit.depth_figure import DepthFigure
+from logos_pl.fit.depth_metrics import PERCENTILE_KL
 from logos_pl.fit.export import LensExport
 from logos_pl.fit.ledger import Ledger
-from logos_pl.fit.module import PERCENTILE_KL, TuningModule
+from logos_pl.fit.module import TuningModule
 from logos_pl.fit.own_validation import OwnValidation
 from logos_pl.fit.progress import FitProgress
 from logos_pl.fit.start import LensStart
@@ -82,7 +83,8 @@ class Fit(Command):
         """Write the resolved values into the configuration to be saved."""
         config = self.config
         config.trainer.accelerator, config.trainer.devices = self.plan.choice.device.type, self.plan.devices
-        config.model.dtype = self.model.dtype
+        for option in ("dtype", "placement", "group_tokens"):
+            config.model[option] = getattr(self.model, option)
         for option in ("tokens", "effective_batch_seqs", "micro_batch_seqs", "val_seqs"):
             config.data[option] = getattr(self.text, option)
 

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar, cast
 
+import torch
+
 from logos_pl.errors import InputError
 from logos_pl.functional.budget import BatchPlan, plan_batching, total_steps
 from logos_pl.functional.low_rank import resolve_rank
@@ -20,6 +22,8 @@ from logos_pl.settings.prism import PrismSettings
 from logos_pl.settings.resolve import resolve_text, resolve_tuning
 from logos_pl.settings.text import PrismTextSettings, TextSettings, TrainingTextSettings
 
+READ_BYTES_PER_SECOND = 2e9
+"""Bytes that an ordinary SSD reads in a second, for the expected speed of a streamed model."""
 MOST_DEVICES = 1024
 """Most devices per machine; larger numbers are rejected as mistakes."""
 
@@ -34,11 +38,13 @@ class KnownModel(NamedTuple):
         clean_name: Model name used in folder names.
         shape: Sizes of the model.
         context_length: Maximum number of tokens; None if unlimited.
+        stored_dtype: Number format of its files, by its configuration; None if not stated.
     """
 
     clean_name: str
     shape: ModelShape
     context_length: int | None
+    stored_dtype: torch.dtype | None = None
 
     @classmethod
     def read(cls, settings: ModelSettings) -> "KnownModel":
@@ -49,7 +55,8 @@ class KnownModel(NamedTuple):
         """
         source = locate(settings.model_id, settings.revision)
         config = read_config(source)
-        return cls(clean_name(source.model_id), shape_of(config), context_length(config))
+        stored = config.dtype if isinstance(config.dtype, torch.dtype) else None
+        return cls(clean_name(source.model_id), shape_of(config), context_length(config), stored)
 
 
 class RunPlan(NamedTuple):
@@ -62,6 +69,7 @@ class RunPlan(NamedTuple):
         devices: Argument `devices` of the Trainer.
         world_size: Number of processes.
         batching: Split of a step's sequences; None if nothing is trained.
+        tokens: Tokens that are trained on; None if nothing is.
     """
 
     model: ModelSettings
@@ -70,13 +78,24 @@ class RunPlan(NamedTuple):
     devices: Any
     world_size: int
     batching: BatchPlan | None
+    tokens: int | None = None
 
     def sentence(self) -> str:
         """The plan in one line."""
-        shape, dtype = self.known.shape, str(self.choice.dtype).removeprefix("torch.")
+        shape, choice = self.known.shape, self.choice
+        dtype = str(choice.dtype).removeprefix("torch.")
+        model = f"{self.known.clean_name}: {shape.num_parameters / 1e6:,.1f}M parameters, {shape.num_blocks} blocks"
+        needs = f"in {dtype} (about {choice.needed_bytes / GIB:.1f} GiB)"
+        if choice.group_tokens is None:
+            return f"{model}, on {choice.device} {needs}"
+        stored = choice.dtype if self.known.stored_dtype is None else self.known.stored_dtype
+        read = (shape.num_parameters - (shape.outside_blocks or 0)) * stored.itemsize
+        rate = choice.group_tokens * READ_BYTES_PER_SECOND / read
+        time = "" if self.tokens is None else f", {_duration(self.tokens / rate)} for {self.tokens:,} tokens"
         return (
-            f"{self.known.clean_name}: {shape.num_parameters / 1e6:,.1f}M parameters, {shape.num_blocks} "
-            f"blocks, on {self.choice.device} in {dtype} (about {self.choice.needed_bytes / GIB:.1f} GiB)"
+            f"{model}, streamed to {choice.device} {needs}: {read / GIB:.1f} GiB are read for every "
+            f"{choice.group_tokens:,} tokens, so a disk of {READ_BYTES_PER_SECOND / 1e9:g} GB/s gives at most "
+            f"{rate:,.0f} tokens/s{time}"
         )
 
 
@@ -129,6 +148,8 @@ def plan_text(model: Model, text: Text, schedule: ScheduleName, trainer: Any) ->
         batching = plan_batching(batch_seqs, world_size, choice.micro_batch_seqs)
         text = replace(text, micro_batch_seqs=batching.micro_batch_seqs, effective_batch_seqs=batching.sequences)
     plan = _planned(model, known, choice, trainer, batching)
+    if isinstance(text, TrainingTextSettings):
+        plan = plan._replace(tokens=int(text.tokens))
     return plan, cast(Model, plan.model), text
 
 
@@ -139,7 +160,15 @@ def _planned(
     devices = trainer.devices
     if devices == "auto":
         devices = 1 if choice.device.index is None else [choice.device.index]
-    return RunPlan(replace(model, dtype=dtype), known, choice, devices, _world_size(trainer), batching)
+    placed = replace(model, dtype=dtype, placement=choice.placement)
+    if choice.group_tokens is not None:
+        placed = replace(placed, group_tokens=choice.group_tokens)
+    return RunPlan(placed, known, choice, devices, _world_size(trainer), batching)
+
+
+def _duration(seconds: float) -> str:
+    """At least so many minutes or hours."""
+    return f"{max(1, seconds / 60):.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def prism_budget(
@@ -173,7 +202,16 @@ def _place(model: ModelSettings, shape: ModelShape, trainer: Any, step: StepSize
         memory = measure_memory(cards)
     else:
         memory = memory_of_each(world_size // _num_nodes(trainer), cards=[0] if cards is None else cards)
-    return choose_device(shape, memory, override=named, step=step, dtype=dtype)
+    placement = model.placement
+    if world_size > 1:
+        if placement == "streamed":
+            raise InputError(
+                f"--model.placement streamed runs in one process, and --trainer.devices makes {world_size}: give one "
+                "device, or --model.placement resident."
+            )
+        placement = "resident"
+    group = None if model.group_tokens == "auto" else model.group_tokens
+    return choose_device(shape, memory, override=named, step=step, dtype=dtype, placement=placement, group_tokens=group)
 
 
 def _check_blocks(model_id: str, num_blocks: int) -> None:

@@ -24,6 +24,7 @@ from logos_pl.lm.anatomy import exact_logits
 from logos_pl.lm.dtypes import Fp32Unembed
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
+from logos_pl.modules.base import load_frozen
 from logos_pl.settings.model import ModelSettings
 from logos_pl.settings.text import PromptSettings
 from logos_pl.sweeps.module import SweepModule
@@ -98,7 +99,7 @@ def run_selftest(settings: ModelSettings, data: PromptData, device: torch.device
         InputError: The model cannot be loaded, or its head is not exact.
     """
     data.setup("predict")
-    lm = FrozenLM.load(settings.model_id, revision=settings.revision, dtype=settings.dtype, device=device)
+    lm = load_frozen(settings, device)
     (prompts, *_) = batches(data.prompts[:MAX_PROMPTS], 2**31)
     done = list(checks(lm, prompts, settings.fp32_unembed))
     print_table(selftest_table(done))

@@ -13,7 +13,8 @@ from logos_pl.data.held_out_text import HeldOutText, num_text_bytes, rank_and_wo
 from logos_pl.data.model_tokenizer import ModelTokenizer
 from logos_pl.data.packed_text import HeldOutBatches, TextBatch
 from logos_pl.data.prompt_types import Prompt
-from logos_pl.data.prompts import PromptBatches, TokenizedPrompt
+from logos_pl.data.prompts import PromptBatch, PromptBatches, TokenizedPrompt
+from logos_pl.data.reading_ahead import ReadAhead, as_it_is
 from logos_pl.data.suites import FACTS, prompts_of, read_suite
 from logos_pl.errors import InputError
 from logos_pl.io.parsing import read_bytes
@@ -33,6 +34,7 @@ class ValidationText(LightningDataModule):
     def __init__(self, settings: TextSettings, model_id: str, revision: str | None = None) -> None:
         super().__init__()
         self.settings, self.model_id, self.revision = settings, model_id, revision
+        self.read_ahead: ReadAhead = as_it_is
 
     text: HeldOutText
     model: ModelTokenizer
@@ -51,13 +53,13 @@ class ValidationText(LightningDataModule):
         return {"val": int(self.settings.val_seqs)}
 
     @together
-    def val_dataloader(self) -> HeldOutBatches:
+    def val_dataloader(self) -> Iterable[TextBatch]:
         """Return this process's share of the validation sequences.
 
         Raises:
             InputError: They cannot be divided evenly among the processes.
         """
-        return self.text.batches("val", self.trainer)
+        return self.read_ahead("val", self.text.batches("val", self.trainer))
 
     def refuse_other_share(self, trained_with: float) -> None:
         """Check that the lens was trained with the same held-out fraction.
@@ -109,16 +111,20 @@ class TestText(ValidationText):
         return {"val": int(self.settings.val_seqs), "test": self.settings.test_seqs}
 
     @together
-    def test_dataloader(self) -> tuple[HeldOutBatches, PromptBatches]:
+    def test_dataloader(self) -> tuple[Iterable[TextBatch], Iterable[PromptBatch]]:
         """Return this process's share of the test sequences and of the suite.
 
         Raises:
             InputError: The sequences cannot be divided evenly among the processes.
         """
         rank, world_size = rank_and_world_size(self.trainer)
-        return self.text.batches("test", self.trainer), PromptBatches(self.prompts, rank=rank, world_size=world_size)
+        text, prompts = (
+            self.text.batches("test", self.trainer),
+            PromptBatches(self.prompts, rank=rank, world_size=world_size),
+        )
+        return self.read_ahead("test", text), self.read_ahead("test", prompts)
 
-    def all_validation_batches(self) -> Iterable[TextBatch]:
+    def all_validation_batches(self) -> HeldOutBatches:
         """All validation sequences, the same in every process; temperatures are fitted on them."""
         return self.text.all_batches("val")
 

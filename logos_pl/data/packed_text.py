@@ -19,6 +19,7 @@ from logos_pl.data.shards import Shard
 from logos_pl.data.shared_rows import PassRows
 from logos_pl.errors import LogosError
 from logos_pl.functional.positions import sample_positions
+from logos_pl.lm.residuals import Residuals
 
 
 class TextBatch(NamedTuple):
@@ -29,12 +30,14 @@ class TextBatch(NamedTuple):
         positions: Int[batch pos]; sampled positions, sorted within each sequence.
         cursors: Cursors after this batch, of the lanes in it; empty for held-out batches.
         indices: Indices of the held-out sequences; empty for training batches.
+        residuals: What the model gives on it, where a streamed model has read ahead.
     """
 
     input_ids: Int[Tensor, "batch seq"]
     positions: Int[Tensor, "batch pos"]
     cursors: Cursors
     indices: tuple[int, ...] = ()
+    residuals: Residuals | None = None
 
 
 class Chunk(NamedTuple):

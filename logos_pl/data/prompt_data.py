@@ -1,11 +1,14 @@
 """LightningDataModule of the prompts of a sweep."""
 
+from collections.abc import Iterable
+
 from lightning.pytorch import LightningDataModule
 
 from logos_pl.agreement import together
 from logos_pl.data.model_tokenizer import ModelTokenizer
 from logos_pl.data.prompt_types import Prompt
-from logos_pl.data.prompts import PromptBatches, TokenizedPrompt
+from logos_pl.data.prompts import PromptBatch, PromptBatches, TokenizedPrompt
+from logos_pl.data.reading_ahead import ReadAhead, as_it_is
 from logos_pl.data.suites import FACTS, PROBE, prompts_of, read_suite
 from logos_pl.errors import InputError
 from logos_pl.settings.text import PromptSettings
@@ -26,6 +29,7 @@ class PromptData(LightningDataModule):
     def __init__(self, settings: PromptSettings, model_id: str, revision: str | None = None) -> None:
         super().__init__()
         self.settings, self.model_id, self.revision = settings, model_id, revision
+        self.read_ahead: ReadAhead = as_it_is
         self.prompts: list[TokenizedPrompt] = []
 
     @together
@@ -38,9 +42,9 @@ class PromptData(LightningDataModule):
         model = ModelTokenizer.load(self.model_id, self.revision)
         self.prompts = model.tokenize(self._prompts(), speaks=self.trainer is None or self.trainer.global_rank == 0)
 
-    def predict_dataloader(self) -> PromptBatches:
+    def predict_dataloader(self) -> Iterable[PromptBatch]:
         """Return batches of prompts in order."""
-        return PromptBatches(self.prompts)
+        return self.read_ahead("predict", PromptBatches(self.prompts))
 
     @property
     def num_prompts(self) -> int:

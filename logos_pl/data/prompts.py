@@ -13,6 +13,7 @@ from logos_pl.data.prompt_types import AnswerTokens, Prompt
 from logos_pl.data.token_strings import TokenStrings
 from logos_pl.data.tokenizing import TextRefusedError, Tokenizer
 from logos_pl.errors import InputError
+from logos_pl.lm.residuals import Residuals
 
 TOKENS_PER_BATCH = 2048
 """Most tokens in a forward pass of a sweep, padding included."""
@@ -53,11 +54,13 @@ class PromptBatch(NamedTuple):
         prompts: The prompts, in order.
         input_ids: Their `input_ids`, padded on the right with 0.
         attention_mask: 1 for tokens, 0 for padding.
+        residuals: What the model gives on them, where a streamed model has read ahead.
     """
 
     prompts: tuple[TokenizedPrompt, ...]
     input_ids: Int[Tensor, "batch seq"]
     attention_mask: Int[Tensor, "batch seq"]
+    residuals: Residuals | None = None
 
 
 def tokenize_prompt(

@@ -1,7 +1,7 @@
 """LightningDataModule of the training text, with a cursor that resumes exactly."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -14,7 +14,8 @@ from logos_pl.data.intervals import ValidationIntervals
 from logos_pl.data.lanes import LaneCursor, TrainText, content_hash
 from logos_pl.data.layout import Cursors, Layout, check_layout
 from logos_pl.data.model_tokenizer import ModelTokenizer
-from logos_pl.data.packed_text import HeldOutBatches, PositionDraw, TextBatch, TrainLoader, TrainStream, in_order
+from logos_pl.data.packed_text import PositionDraw, TextBatch, TrainLoader, TrainStream, in_order
+from logos_pl.data.reading_ahead import ReadAhead, as_it_is
 from logos_pl.errors import InputError, state_of_a_checkpoint
 from logos_pl.functional import budget
 from logos_pl.settings.text import TrainingTextSettings
@@ -37,6 +38,7 @@ class TrainingText(LightningDataModule):
     ) -> None:
         super().__init__()
         self.settings, self.model_id, self.revision, self.seed = settings, model_id, revision, seed
+        self.read_ahead: ReadAhead = as_it_is
         self.model: ModelTokenizer | None = None
         self._text: HeldOutText | None = None
         self._loader: TrainLoader | None = None
@@ -91,7 +93,7 @@ class TrainingText(LightningDataModule):
     # Loaders
 
     @together
-    def train_dataloader(self) -> ValidationIntervals:
+    def train_dataloader(self) -> Iterable[TextBatch]:
         """Return micro-batches from the current step, prefetched by workers; an epoch ends at a validation.
 
         Raises:
@@ -104,10 +106,10 @@ class TrainingText(LightningDataModule):
         workers = self.settings.num_workers
         self._loader = TrainLoader(self._stream, workers, PREFETCH_BATCHES, pin_memory=self._on_cuda())
         self._intervals = ValidationIntervals(self._loader, self.batches_to_validation)
-        return self._intervals
+        return self.read_ahead("train", self._intervals)
 
     @together
-    def val_dataloader(self) -> HeldOutBatches:
+    def val_dataloader(self) -> Iterable[TextBatch]:
         """Return this process's share of the validation sequences.
 
         Raises:
@@ -115,7 +117,7 @@ class TrainingText(LightningDataModule):
         """
         if self._restored_identity is not None:
             refuse_other_share(self.settings.held_out_frac, self._restored_identity["held_out_frac"])
-        return self.text.batches("val", self.trainer)
+        return self.read_ahead("val", self.text.batches("val", self.trainer))
 
     def opening(self, num_sequences: int) -> Iterator[tuple[TextBatch, list[int]]]:
         """Yield this process's share of the run's first sequences in order, each batch with their indices.

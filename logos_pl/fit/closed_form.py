@@ -30,7 +30,7 @@ from logos_pl.functional.positions import FIRST_SETTLED_POSITION
 from logos_pl.functional.training_basis import TrainingBasis, training_basis
 from logos_pl.lenses.head import Head
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.lm.residuals import residuals
+from logos_pl.lm.residuals import Request, read_in_groups
 
 AllSum = Callable[[Tensor], Tensor]
 HELD_OUT_POSITIONS = 2048
@@ -158,15 +158,16 @@ def _read(lm: FrozenLM, head: Head, text: Iterable[OpeningText], rows: list[int]
     stream = MomentStream(len(rows), lm.d_model)
     kept: list[Tensor] = []
     sequences = tokens = 0
-    for batch in text:
-        aside = torch.tensor(batch.set_aside)
-        every = settled_positions(batch.input_ids.shape[1])
-        for x in _normalised(lm, head, batch.input_ids[~aside], every, rows):
+    rows = [*rows, lm.num_blocks]
+    pieces = (piece for batch in text for piece in _pieces(lm, batch, rows, num_set_aside))
+    for (is_aside, request), found in read_in_groups(lm, pieces, lambda piece: piece[1]):
+        x = head.normalise(found.rows.flatten(1, 2), rows)
+        if is_aside:
+            kept.append(x.cpu())
+        else:
             stream.add(x[:-1], x[-1])
-        some = every[:: max(1, len(every) * num_set_aside // HELD_OUT_POSITIONS)]
-        kept += [x.cpu() for x in _normalised(lm, head, batch.input_ids[aside], some, rows)]
-        sequences += len(batch.input_ids)
-        tokens += batch.input_ids.numel()
+        sequences += len(request.input_ids)
+        tokens += request.input_ids.numel()
     held_out = torch.cat(kept, dim=1)
     return Opening(stream.moments(), held_out[:-1], held_out[-1], sequences, tokens)
 
@@ -176,16 +177,19 @@ def settled_positions(seq_len: int) -> Int[Tensor, "pos"]:
     return torch.arange(FIRST_SETTLED_POSITION if seq_len > 2 * FIRST_SETTLED_POSITION else 0, seq_len)
 
 
-def _normalised(
-    lm: FrozenLM, head: Head, input_ids: Tensor, positions: Tensor, rows: list[int]
-) -> Iterator[Float[Tensor, "rows pos d_model"]]:
-    """Yield normalised residuals of ``rows`` and, last, row n, a few sequences at a time."""
-    rows = [*rows, lm.num_blocks]
-    sequence_bytes = len(rows) * len(positions) * lm.d_model * _BYTES_PER_NUMBER
-    for part in spans(len(input_ids), max(1, _PASS_BYTES // sequence_bytes)):
-        ids = input_ids[part]
-        h = residuals(lm, ids, positions.expand(len(ids), -1), rows).flatten(1, 2)
-        yield head.normalise(h, rows)
+def _pieces(lm: FrozenLM, batch: OpeningText, rows: list[int], num_set_aside: int) -> Iterator[tuple[bool, Request]]:
+    """Yield a few sequences at a time, first those for the moments, then those set aside, with what is read of them."""
+    aside = torch.tensor(batch.set_aside)
+    every = settled_positions(batch.input_ids.shape[1])
+    some = every[:: max(1, len(every) * num_set_aside // HELD_OUT_POSITIONS)]
+    for is_aside, input_ids, positions in (
+        (False, batch.input_ids[~aside], every),
+        (True, batch.input_ids[aside], some),
+    ):
+        sequence_bytes = len(rows) * len(positions) * lm.d_model * _BYTES_PER_NUMBER
+        for part in spans(len(input_ids), max(1, _PASS_BYTES // sequence_bytes)):
+            ids = input_ids[part]
+            yield is_aside, Request(ids, positions.expand(len(ids), -1), rows)
 
 
 @together

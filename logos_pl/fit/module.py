@@ -1,7 +1,6 @@
 """LightningModule that trains a tuned lens."""
 
 import copy
-from collections.abc import Iterable
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -12,13 +11,14 @@ from torch import Tensor
 from logos_pl.agreement import together
 from logos_pl.artifacts.checkpoint_lens import basis_of
 from logos_pl.data.packed_text import TextBatch
+from logos_pl.data.reading_ahead import Stage
 from logos_pl.errors import state_of_a_checkpoint
 from logos_pl.fit.closed_form import ClosedFormStart, StartRecord
+from logos_pl.fit.depth_metrics import depth_metrics
 from logos_pl.fit.optimizer import optimizer_of
 from logos_pl.fit.resume import refuse_other_run
 from logos_pl.functional.bias_loss import bias_cross_entropy
 from logos_pl.functional.budget import average_weight
-from logos_pl.functional.depth import depth_percentile_rows
 from logos_pl.functional.lens_loss import lens_loss
 from logos_pl.functional.positions import sample_rows
 from logos_pl.functional.row_index import row_index
@@ -26,13 +26,9 @@ from logos_pl.functional.schedules import ScheduleName
 from logos_pl.lenses.translator import Translators
 from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.lm.residuals import residuals
+from logos_pl.lm.residuals import Request
 from logos_pl.modules.base import LensModule, Reading, Readings, reading_of
 from logos_pl.settings.lens import TuningSettings
-
-PERCENTILE_KL = "val/kl_from_final_bits_percentile_mean"
-"""Metric for early stopping and for the best checkpoint: KL(P_final‖P_row) of the tuned lens in bits,
-mean over the rows at 25, 50 and 75% depth. It is the divergence that is trained on."""
 
 VALIDATED = ("norm", "tuned")
 """Lenses evaluated in the validation of a fit."""
@@ -191,31 +187,28 @@ class TuningModule(LensModule):
             return list(range(1, inner + 1))
         return sample_rows(self.seed, self.global_step, drawn, inner).tolist()
 
+    def request(self, stage: Stage, batch: TextBatch) -> Request:
+        """In training, the rows of the step and row n; of a model that reads ahead, the inner rows and row n."""
+        if stage != "train":
+            return super().request(stage, batch)
+        last = self.frozen.num_blocks
+        inner = self._rows_of_step() if self.frozen.streamed is None else range(1, last)
+        return Request(batch.input_ids, batch.positions, [*inner, last])
+
     def _read(
         self, batch: TextBatch, rows: list[int]
     ) -> tuple[Float[Tensor, "rows pos d_model"], Float[Tensor, "pos d_head"], Int[Tensor, " rows"] | None]:
         """Normalised residuals of `rows`, the head's input at row n, and the indices of the rows' translators."""
         last = self.frozen.num_blocks
-        h = residuals(self.frozen, batch.input_ids, batch.positions, [*rows, last]).flatten(1, 2)
+        h = self.given("train", batch).rows.flatten(1, 2)
+        if len(h) != len(rows) + 1:
+            h = h[[*(row - 1 for row in rows), last - 1]]
         x = self.head.normalise(h[:-1], rows)
         teacher = self.head.final_x(h)
         index = None if len(rows) == last - 1 else row_index([row - 1 for row in rows], h.device)
         return x, teacher, index
 
     # Validation
-
-    def read_validation(self, batches: Iterable[TextBatch]) -> dict[str, float]:
-        """Validate outside Lightning's loop, each process on its share; returns the metrics to log.
-
-        Raises:
-            RunError: A lens gave non-finite values.
-        """
-        self.on_validation_epoch_start()
-        with torch.no_grad():
-            for index, batch in enumerate(batches):
-                self.validation_step(batch, index)
-        self.validation = self.take_readings()
-        return self._figures()
 
     def on_validation_epoch_start(self) -> None:
         """Create the metrics: the norm lens does not change, so it is read in the run's first validation only."""
@@ -235,19 +228,7 @@ class TuningModule(LensModule):
         """Merge the readings of all processes and log the metrics at the depth percentiles."""
         self.validation = self.take_readings()
         # "step" sets Lightning's x-axis; its default is one less than that of the figures and temperatures.
-        self.log_dict(self._figures() | {"step": float(self.global_step)})
-
-    def _figures(self) -> dict[str, float]:
-        percentiles = depth_percentile_rows(self.frozen.num_blocks)
-        figures = {
-            f"val/{quantity}_{name}_depth{percentile}": float(reading[quantity][row])
-            for name, reading in self.validation.items()
-            for quantity in ("kl_from_final_bits", "kl_to_final_bits", "top1_agree")
-            for percentile, row in percentiles.items()
-        }
-        tuned = [figures[f"val/kl_from_final_bits_tuned_depth{percentile}"] for percentile in percentiles]
-        figures[PERCENTILE_KL] = sum(tuned) / len(tuned)
-        return figures
+        self.log_dict(depth_metrics(self.validation, self.frozen.num_blocks) | {"step": float(self.global_step)})
 
     # Checkpoints
 

@@ -9,11 +9,26 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from logos_pl.data.packed_text import TextBatch
 from logos_pl.data.training_text import TrainingText
 from logos_pl.errors import state_of_a_checkpoint
+from logos_pl.fit.depth_metrics import depth_metrics
 from logos_pl.fit.module import TuningModule
 from logos_pl.fit.progress import validation_line, validation_progress
 from logos_pl.io.progress import Progress
 from logos_pl.io.terminal import say
 from logos_pl.modules.graceful_stop import GracefulStop
+
+
+def _validate(module: TuningModule, batches: Iterable[TextBatch]) -> dict[str, float]:
+    """Validate, each process on its share; returns the metrics to log.
+
+    Raises:
+        RunError: A lens gave non-finite values.
+    """
+    module.on_validation_epoch_start()
+    with torch.no_grad():
+        for index, batch in enumerate(batches):
+            module.validation_step(batch, index)
+    module.validation = module.take_readings()
+    return depth_metrics(module.validation, module.frozen.num_blocks)
 
 
 class OwnValidation(Callback):
@@ -40,7 +55,7 @@ class OwnValidation(Callback):
         data: TrainingText = trainer.datamodule  # type: ignore[attr-defined]
         batches = data.val_dataloader()
         with validation_progress(trainer, data) as progress:
-            figures = module.read_validation(self._watched(trainer, batches, progress))
+            figures = _validate(module, self._watched(trainer, batches, progress))
         if trainer.is_global_zero:
             say(validation_line(module))
         if trainer.logger is not None:

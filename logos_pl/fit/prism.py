@@ -7,6 +7,7 @@ from torch import nn
 
 from logos_pl.agreement import together
 from logos_pl.data.packed_text import TextBatch
+from logos_pl.data.reading_ahead import Stage
 from logos_pl.data.training_text import TrainingText
 from logos_pl.errors import InputError
 from logos_pl.functional.depth import depth_percentile_rows
@@ -16,7 +17,7 @@ from logos_pl.functional.positions import position_bounds
 from logos_pl.functional.whitening import WhiteningKind
 from logos_pl.lenses.prism import PrismLens, fit_prism, whiten_final
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.lm.residuals import residuals
+from logos_pl.lm.residuals import Request
 from logos_pl.modules.all_sum import all_sum
 from logos_pl.modules.base import LensModule
 from logos_pl.settings.model import ModelSettings
@@ -107,14 +108,20 @@ class PrismModule(LensModule):
                 f"The text has only {self.num_positions * self.trainer.world_size:,} distinct positions, but "
                 f"--prism.positions is {self.prism.positions:,}: give more text, or a smaller number."
             )
+        h = self.given("train", batch).rows
+        x = self.head.normalise(h.flatten(1, 2), [*self.pooled_rows.values(), self.frozen.num_blocks])
+        self._stream.add(x[:-1], x[-1])
+        self.num_sequences += h.shape[1]
+        self.num_positions += h.shape[1] * h.shape[2]
+
+    def request(self, stage: Stage, batch: TextBatch) -> Request:
+        """In training, the pooled rows and row n at every position within the range."""
+        if stage != "train":
+            return super().request(stage, batch)
         num_seqs, seq_len = batch.input_ids.shape
         first, last = position_bounds(seq_len, self.data.settings.drawn_range)
         positions = torch.arange(first, last + 1, device=batch.input_ids.device).expand(num_seqs, -1)
-        rows = [*self.pooled_rows.values(), self.frozen.num_blocks]
-        x = self.head.normalise(residuals(self.frozen, batch.input_ids, positions, rows).flatten(1, 2), rows)
-        self._stream.add(x[:-1], x[-1])
-        self.num_sequences += num_seqs
-        self.num_positions += positions.numel()
+        return Request(batch.input_ids, positions, [*self.pooled_rows.values(), self.frozen.num_blocks])
 
     @together
     def on_validation_epoch_start(self) -> None:

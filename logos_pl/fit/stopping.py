@@ -6,7 +6,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 
 from logos_pl.errors import state_of_a_checkpoint
-from logos_pl.fit.module import PERCENTILE_KL
+from logos_pl.fit.depth_metrics import PERCENTILE_KL
 from logos_pl.settings.fit import StoppingSettings
 
 

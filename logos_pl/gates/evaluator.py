@@ -30,7 +30,7 @@ from logos_pl.lenses.norm import Lens
 from logos_pl.lenses.skipping import next_token_sums, skip_rows
 from logos_pl.lm.anatomy import exact_logits
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.lm.residuals import residuals, sampled_and_whole_residuals
+from logos_pl.lm.residuals import Request, Residuals
 from logos_pl.modules.row_means import RowMeans
 
 DIVERGENCES = ("kl_to_final_bits", "kl_from_final_bits")
@@ -115,18 +115,28 @@ class GateEvaluator(nn.Module):
         """The frozen model."""
         return self._lm[0]
 
-    @torch.no_grad()
-    def read_text(self, batch: TextBatch) -> None:
-        """Evaluate a batch in one forward pass: all rows at sampled positions, and the skip check at all positions."""
+    def request(self, batch: TextBatch | PromptBatch) -> Request:
+        """What is read of the model on a batch, in one forward pass.
+
+        Of text: all rows at sampled positions, and those of the skip check at all positions. Of prompts: all rows at
+        the last token.
+        """
         rows = list(range(self.num_rows))
-        sampled, whole = sampled_and_whole_residuals(self.lm, batch.input_ids, batch.positions, rows, self.whole_rows)
-        h = sampled.flatten(1, 2)
+        if isinstance(batch, TextBatch):
+            return Request(batch.input_ids, batch.positions, rows, whole_rows=self.whole_rows)
+        ends = torch.tensor([[len(prompt.ids) - 1] for prompt in batch.prompts])
+        return Request(batch.input_ids, ends, rows, batch.attention_mask)
+
+    @torch.no_grad()
+    def read_text(self, batch: TextBatch, found: Residuals) -> None:
+        """Evaluate a batch of text, on which the model gives `found`."""
+        h = found.rows.flatten(1, 2)
         samples = [self._read_lens(name, lens, h, batch) for name, lens in self.lenses.items()]
         num_pos = self.num_pos = batch.positions.shape[1]
         first = torch.tensor(batch.indices) * num_pos
         self.samples.update((first[:, None] + torch.arange(num_pos)).flatten(), torch.cat(samples).T)
         targets = batch.input_ids[:, 1:].flatten().to(h.device)
-        skipped = whole[:, :, :-1].flatten(1, 2)
+        skipped = found.whole[:, :, :-1].flatten(1, 2)
         self.skips.update(
             next_token_sums(self.lenses[DECIDES], skipped, self.whole_rows, targets, block_bytes=self.block_bytes)
         )
@@ -151,21 +161,20 @@ class GateEvaluator(nn.Module):
         return torch.cat(parts, dim=1)
 
     @torch.no_grad()
-    def read_prompts(self, batch: PromptBatch) -> None:
-        """Evaluate every lens after the last token of each prompt, in one forward pass."""
+    def read_prompts(self, batch: PromptBatch, found: Residuals) -> None:
+        """Evaluate every lens after the last token of each prompt, on which the model gives `found`."""
         rows = list(range(self.num_rows))
-        ends = torch.tensor([[len(prompt.ids) - 1] for prompt in batch.prompts])
-        h = residuals(self.lm, batch.input_ids, ends, rows, batch.attention_mask).flatten(1, 2)
+        h = found.rows.flatten(1, 2)
         targets = torch.tensor(
             [-1 if p.answer_tokens.first_id is None else p.answer_tokens.first_id for p in batch.prompts]
         ).to(h.device)
         figures, final_rank = [], torch.zeros(len(batch.prompts))
         for name, lens in self.lenses.items():
-            found = lens_readings(lens, h, targets, torch.full_like(targets, -1), top_k=1, block_bytes=self.block_bytes)
-            parts = (found.kl_to_final_bits, found.kl_from_final_bits, found.target_rank)
+            read = lens_readings(lens, h, targets, torch.full_like(targets, -1), top_k=1, block_bytes=self.block_bytes)
+            parts = (read.kl_to_final_bits, read.kl_from_final_bits, read.target_rank)
             figures += [part.float() for part in parts]
             if name == "norm":
-                final_rank = found.target_rank[-1].float()
+                final_rank = read.target_rank[-1].float()
         norm = self.lenses["norm"]
         last = last_row(norm.logits(h[-1:], rows[-1:])[0], exact_logits(self.lm.anatomy, h[-1]).float())
         own = torch.stack([final_rank, last.kl_after_temp_bits.float().cpu()])

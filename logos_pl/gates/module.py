@@ -10,12 +10,13 @@ from logos_pl.agreement import together
 from logos_pl.data.evaluation_text import TestText
 from logos_pl.data.packed_text import TextBatch
 from logos_pl.data.prompts import PromptBatch
+from logos_pl.data.reading_ahead import Stage
 from logos_pl.errors import InputError
 from logos_pl.gates.evaluator import GateEvaluator, GateReadings
 from logos_pl.kinds.registry import evaluated
 from logos_pl.lenses.calibration import TemperedLens, fit_temperatures
 from logos_pl.lenses.norm import NormLens
-from logos_pl.lm.residuals import residuals
+from logos_pl.lm.residuals import Request, read_in_groups
 from logos_pl.modules.base import LensModule
 from logos_pl.settings.model import ModelSettings
 
@@ -65,19 +66,26 @@ class GateModule(LensModule):
         num_pos = sum(batch.positions.numel() for batch in batches)
         kept = torch.empty(len(rows), num_pos, lm.d_model, dtype=lm.stream_dtype, device="cpu")
         start = 0
-        for batch in batches:
-            h = residuals(lm, batch.input_ids, batch.positions, rows).flatten(1, 2)
+        for _, found in read_in_groups(lm, batches, lambda batch: self.request("val", batch)):
+            h = found.rows.flatten(1, 2)
             kept[:, start : start + h.shape[1]] = h
             start += h.shape[1]
         return kept
+
+    def request(self, stage: Stage, batch: TextBatch | PromptBatch) -> Request:
+        """In a test, what the evaluator reads."""
+        if stage != "test":
+            return super().request(stage, batch)
+        assert self.evaluator is not None
+        return self.evaluator.request(batch)
 
     def test_step(self, batch: TextBatch | PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Evaluate a batch of text or prompts."""
         assert self.evaluator is not None
         if isinstance(batch, TextBatch):
-            self.evaluator.read_text(batch)
+            self.evaluator.read_text(batch, self.given("test", batch))
         else:
-            self.evaluator.read_prompts(batch)
+            self.evaluator.read_prompts(batch, self.given("test", batch))
 
     def on_test_epoch_end(self) -> None:
         """Merge the measurements of all processes."""

@@ -84,8 +84,8 @@ def find_parts(model: PreTrainedModel) -> Anatomy:
     """
     name = type(model).__name__
     head = _output_layer(model)
-    body = _body(model)
-    lists = list(_block_lists(model, body))
+    body = find_body(model)
+    lists = list(block_lists(model, body))
     calls, logits = run_traced(model, probe_ids(model), [*_watched(model, lists), head])
     blocks = _called_blocks(name, model, lists, calls)
     refuse_nonfinite(model, blocks, calls, logits)
@@ -143,7 +143,12 @@ def _output_layer(model: PreTrainedModel) -> nn.Linear:
     return head
 
 
-def _body(model: PreTrainedModel) -> nn.Module:
+def find_body(model: PreTrainedModel) -> nn.Module:
+    """The model without its head.
+
+    Raises:
+        InputError: It has none that runs without the head.
+    """
     if model.base_model is not model:
         return model.base_model
     # Llama-4 names a body that its text model does not have; the model inside is the one that holds the blocks.
@@ -153,8 +158,12 @@ def _body(model: PreTrainedModel) -> nn.Module:
     return inside[0]
 
 
-def _block_lists(model: PreTrainedModel, body: nn.Module) -> Iterator[list[nn.Module]]:
-    """Outermost module lists of the body whose length is the number of blocks in the configuration."""
+def block_lists(model: PreTrainedModel, body: nn.Module) -> Iterator[list[nn.Module]]:
+    """Module lists of the body as long as the text configuration says, outermost only.
+
+    Raises:
+        InputError: There is none.
+    """
     name = type(model).__name__
     wanted = getattr(model.config.get_text_config(decoder=True), "num_hidden_layers", None)
     if not isinstance(wanted, int) or wanted < 1:

@@ -7,7 +7,6 @@ normalises the stream itself (OPT-350m) has no branches and is refused.
 """
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from itertools import combinations
 from typing import NamedTuple
 
@@ -17,7 +16,7 @@ from transformers import PreTrainedModel
 
 from logos_pl.errors import InputError
 from logos_pl.lm.anatomy import Anatomy
-from logos_pl.lm.hooks import Take, gathering
+from logos_pl.lm.hooks import Take, Watch
 from logos_pl.lm.probing import last_call, probe_ids, run_traced
 from logos_pl.lm.trace import Call, same_bits
 
@@ -65,10 +64,10 @@ def find_branches(model: PreTrainedModel, anatomy: Anatomy) -> list[Branches]:
     )
 
 
-def keeping_branches(
+def watch_branches(
     branches: Sequence[Branches], kept: Float[Tensor, "blocks 2 pos d_model"], places: Int[Tensor, " pos"]
-) -> AbstractContextManager[None]:
-    """Within a ``with`` statement, copy what the branches of a forward pass add to the stream at some positions.
+) -> Watch:
+    """Copies what a forward's branches add to the stream at some positions.
 
     Args:
         branches: Branches of every block.
@@ -81,7 +80,7 @@ def keeping_branches(
             (attention, _copier(from_attention, places, multiplier)),
             (mlp, _copier(from_mlp, places, multiplier)),
         ]
-    return gathering(writes=writes)
+    return Watch(writes=writes)
 
 
 def _copier(kept: Float[Tensor, "pos d_model"], places: Int[Tensor, " pos"], multiplier: float) -> Take:

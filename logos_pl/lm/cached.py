@@ -10,7 +10,8 @@ from torch import Tensor
 
 from logos_pl.errors import InputError
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.lm.residuals import keeping_rows
+from logos_pl.lm.hooks import gathering
+from logos_pl.lm.row_watch import watch_rows
 
 
 class CachedReader:
@@ -23,10 +24,15 @@ class CachedReader:
         ids: Tokens whose keys and values are kept.
 
     Raises:
-        InputError: The model keeps no keys and values.
+        InputError: The model keeps no keys and values, or is streamed.
     """
 
     def __init__(self, lm: FrozenLM) -> None:
+        if lm.streamed is not None:
+            raise InputError(
+                f"{lm.model_id} is streamed, and would be read from disk for every token: take a model that fits into "
+                "memory."
+            )
         if "past_key_values" not in signature(lm.anatomy.body.forward).parameters:
             raise InputError(f"{lm.model_id} keeps no keys and values of what it has read: take a model that does.")
         self.lm = lm
@@ -50,7 +56,8 @@ class CachedReader:
         lm, rows = self.lm, range(self.lm.num_blocks + 1)
         input_ids = torch.tensor([new], device=lm.device)
         kept = torch.empty(len(rows), 1, 1, lm.d_model, dtype=lm.stream_dtype, device=lm.device)
-        with keeping_rows(lm.anatomy.blocks, rows, torch.full_like(input_ids[:, :1], len(new) - 1), kept):
+        last = torch.full_like(input_ids[:, :1], len(new) - 1)
+        with gathering(*watch_rows(lm.anatomy.blocks, rows, last, kept)):
             out = lm.anatomy.body(input_ids=input_ids, past_key_values=cache, use_cache=True)
         if getattr(out, "past_key_values", None) is None:
             raise InputError(

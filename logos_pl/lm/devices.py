@@ -4,14 +4,23 @@ Measuring memory is separate from the decision, which is a pure function.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from itertools import product
+from typing import Literal, NamedTuple
 
 import psutil
 import torch
 
 from logos_pl.errors import InputError
 from logos_pl.lm.dtypes import dtype_for
-from logos_pl.lm.memory import MICRO_BATCH_SEQS, ModelShape, StepSize, gib, memory_parts
+from logos_pl.lm.memory import MICRO_BATCH_SEQS, ModelShape, StepSize, gib, memory_parts, streamed_parts
+
+Placement = Literal["resident", "streamed"]
+"""Whether a model's blocks are in memory, or read from disk for each group of micro-batches."""
+
+GROUP_TOKENS = tuple(2**power for power in range(16, 8, -1))
+"""Tokens of a streamed group, the first that fits. 2¹⁶ hide the reading of a block from one disk on an H100."""
+HOST_SHARE = 4
+"""What is kept of a group takes one part in so many of the host's memory, at most."""
 
 
 class DeviceMemory(NamedTuple):
@@ -43,12 +52,16 @@ class DeviceChoice(NamedTuple):
         dtype: Its number format.
         needed_bytes: Memory that fitting a lens takes, by the estimate.
         micro_batch_seqs: Sequences per forward pass.
+        placement: Whether the model is in memory.
+        group_tokens: Tokens of a streamed group; None for a resident model.
     """
 
     device: torch.device
     dtype: torch.dtype
     needed_bytes: int
     micro_batch_seqs: int
+    placement: Placement = "resident"
+    group_tokens: int | None = None
 
 
 def choose_device(
@@ -57,34 +70,60 @@ def choose_device(
     override: str | None = None,
     step: StepSize | None = None,
     dtype: torch.dtype | None = None,
+    placement: Placement | Literal["auto"] = "resident",
+    group_tokens: int | None = None,
 ) -> DeviceChoice:
     """Choose the first device of ``memory`` (cuda, mps, cpu) with enough memory, or the one the user names in any case.
+
+    With ``auto`` a model is resident where it fits and streamed where it does not, but on a CPU only if it fits no
+    CUDA device even so.
 
     Args:
         shape: The model's sizes.
         memory: Devices in order of preference, as ``measure_memory`` returns them.
         override: A device name, ``auto`` or None; ``cuda`` means the first CUDA device.
-        step: Training step of the lens.
-        dtype: Number format given by the user; None: default of the device.
+        step: What is trained beside the model.
+        dtype: The number format the user names; None: the device's own.
+        placement: Whether the model is in memory.
+        group_tokens: Tokens of a streamed group; None: as many as fit.
 
     Raises:
-        InputError: The model fits on no device, or the named device does not exist.
+        InputError: The model fits nowhere, or the named device is not there or does not stream.
     """
     step = StepSize() if step is None else step
-    if override is not None and override != "auto":
-        return _choice(shape, _named(memory, override), step, dtype)
-    choices = [(_choice(shape, device, step, dtype), device) for device in memory]
+    named = None if override in (None, "auto") else _named(memory, str(override))
+    considered = memory if named is None else [named]
+    resident = [(_choice(shape, device, step, dtype), device) for device in considered]
+    streamed = [
+        (_streamed_choice(shape, device, memory[-1], step, dtype, group_tokens), device)
+        for device in considered
+        if device.kind != "mps"
+    ]
+    if placement == "streamed" and not streamed:
+        raise InputError("a model is streamed to cuda or cpu, not to mps: give --model.placement resident.")
+    both = [*resident, *streamed]
+    choices = {
+        "resident": resident,
+        "streamed": streamed,
+        # A streamed model on a card is many times faster than a resident one on the CPU.
+        "auto": [pair for on_cpu in (False, True) for pair in both if (pair[1].kind == "cpu") == on_cpu],
+    }[placement]
+    host = memory[-1]
     for choice, device in choices:
-        if choice.needed_bytes <= device.free_bytes:
+        if choice.needed_bytes <= device.free_bytes and _fits_host(shape, choice, step, device, host):
             return choice
+    if named is not None and placement != "streamed":
+        return resident[0][0]
     needs = "; ".join(
         f"{device.name} has {gib(device.free_bytes)} free of the {gib(choice.needed_bytes)} needed in "
         f"{str(choice.dtype).removeprefix('torch.')}"
+        + (f", streamed {choice.group_tokens:,} tokens at a time" if choice.group_tokens is not None else "")
         for choice, device in choices
     )
+    last_resort = "" if placement == "streamed" else ", or name a device to try it all the same"
     raise InputError(
         f"the model ({shape.num_parameters / 1e9:.1f}B parameters) fits on no device here: {needs}; free memory, take "
-        "a smaller model, or name a device to try it all the same."
+        f"a smaller model{last_resort}."
     )
 
 
@@ -95,6 +134,41 @@ def _choice(shape: ModelShape, device: DeviceMemory, step: StepSize, dtype: torc
         micro = largest_micro_batch(shape, device, dtype, step)
     needed = memory_parts(shape, device.kind, dtype, step._replace(micro_batch_seqs=micro)).total
     return DeviceChoice(torch.device(device.name), dtype, needed, micro)
+
+
+def _streamed_choice(
+    shape: ModelShape,
+    device: DeviceMemory,
+    host: DeviceMemory,
+    step: StepSize,
+    dtype: torch.dtype | None,
+    group_tokens: int | None,
+) -> DeviceChoice:
+    """The largest group that fits and then the largest micro-batch; the smallest of both where nothing does."""
+    dtype = dtype or dtype_for(device.name, shape.family, shape.num_parameters, bf16=device.bf16)
+    most = min(MICRO_BATCH_SEQS[device.kind], step.step_seqs)
+    micros = [size for size in range(most, 0, -1) if step.step_seqs % size == 0]
+    if step.micro_batch_seqs is not None:
+        micros = [step.micro_batch_seqs]
+    groups = GROUP_TOKENS if group_tokens is None else (group_tokens,)
+    for group, micro in product(groups, micros):
+        parts = streamed_parts(shape, device.kind, dtype, step._replace(micro_batch_seqs=micro), group)
+        needed = parts.on_device(device.kind)
+        if needed <= device.total_bytes and parts.kept <= host.total_bytes // HOST_SHARE:
+            break
+    return DeviceChoice(torch.device(device.name), dtype, needed, micro, "streamed", group)
+
+
+def _fits_host(
+    shape: ModelShape, choice: DeviceChoice, step: StepSize, device: DeviceMemory, host: DeviceMemory
+) -> bool:
+    """Whether the host has room for what a model that is streamed to a card keeps there."""
+    if choice.group_tokens is None or device.kind == "cpu":
+        return True
+    parts = streamed_parts(
+        shape, device.kind, choice.dtype, step._replace(micro_batch_seqs=choice.micro_batch_seqs), choice.group_tokens
+    )
+    return parts.on_host <= host.free_bytes
 
 
 def largest_micro_batch(shape: ModelShape, device: DeviceMemory, dtype: torch.dtype, step: StepSize) -> int:

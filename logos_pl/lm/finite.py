@@ -26,6 +26,11 @@ def refuse_nonfinite(model: PreTrainedModel, blocks: list[nn.Module], calls: lis
     if place is None:
         return
     name, dtype = type(model).__name__, next(model.parameters()).dtype
+    if any(parameter.is_meta for parameter in model.parameters()):  # a streamed model's weights are on disk
+        raise InputError(
+            f"{place} of {name} is not finite in {str(dtype).removeprefix('torch.')}, by its weights or by the number "
+            "format; give another --model.dtype, or fetch the model again."
+        )
     weight, overflows = _first_nonfinite_weight(model)
     if weight is not None and not (overflows and dtype == torch.float16):
         raise InputError(

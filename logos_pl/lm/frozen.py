@@ -1,6 +1,8 @@
 """A frozen causal language model with its verified parts and its identity."""
 
-from typing import Any
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int, Integer
@@ -11,11 +13,37 @@ from logos_pl.errors import InputError
 from logos_pl.functional.compiled import can_compile
 from logos_pl.lm.anatomy import Anatomy, find_parts
 from logos_pl.lm.config import context_length, read_config
+from logos_pl.lm.devices import HOST_SHARE, Placement, free_memory
+from logos_pl.lm.hollow import read_hollow_model
+from logos_pl.lm.hooks import Watch, gathering, stopping_after
 from logos_pl.lm.loading import read_model, resolve_dtype
+from logos_pl.lm.pass_progress import ALONE, Turn
 from logos_pl.lm.position_ids import position_ids, takes_position_ids
+from logos_pl.lm.probing import probe_ids
 from logos_pl.lm.sources import clean_name, locate, model_commit, tokenizer_commit
+from logos_pl.lm.streamed import Group, StreamedBody
+from logos_pl.lm.streamed_check import check_streamed
 from logos_pl.lm.tokenizer import read_tokenizer
 from logos_pl.lm.verify import verify
+
+DEFAULT_GROUP_TOKENS = 2**14
+"""Tokens of a streamed model's group where the memory has not been asked."""
+
+
+class Forward(NamedTuple):
+    """One micro-batch for the body, and what is gathered of it.
+
+    Attributes:
+        input_ids: Token ids.
+        attention_mask: 1 for tokens, 0 for padding; None where there is none.
+        watch: What is gathered of blocks and their parts.
+        last_block: Number of the block that it ends after; None: it runs to the end.
+    """
+
+    input_ids: Int[Tensor, "batch seq"]
+    attention_mask: Integer[Tensor, "batch seq"] | None = None
+    watch: Watch = Watch()
+    last_block: int | None = None
 
 
 class FrozenLM:
@@ -25,6 +53,7 @@ class FrozenLM:
         model: The transformers model, in evaluation mode, without gradients.
         tokenizer: Its tokenizer, or None.
         anatomy: Its parts, verified at construction.
+        streamed: Its blocks one by one, where they are read from disk for each group of micro-batches; None: resident.
         model_id: Hub id, ``demo``, or a local folder's name.
         model_commit: Hub commit, or ``sha256:…`` of a folder's files.
         tokenizer_commit: The same for the tokenizer.
@@ -38,15 +67,21 @@ class FrozenLM:
         model_id: str,
         model_commit: str = "unknown",
         tokenizer_commit: str = "unknown",
+        streamed: StreamedBody | None = None,
     ) -> None:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.model_id = model_id
         self.model_commit = model_commit
         self.tokenizer_commit = tokenizer_commit
+        self.streamed = streamed
         self.anatomy: Anatomy = find_parts(self.model)
-        verify(self.model, self.anatomy)
         self._takes_positions = takes_position_ids(self.anatomy.body)
+        if streamed is None:
+            verify(self.model, self.anatomy)
+        else:
+            verify(self.model, self.anatomy, streamed.passing_through)
+            check_streamed(self.anatomy, streamed, self._trials())
 
     @classmethod
     def load(
@@ -56,6 +91,8 @@ class FrozenLM:
         revision: str | None = None,
         dtype: str | torch.dtype = "auto",
         device: torch.device | str = "cpu",
+        placement: Placement = "resident",
+        group_tokens: int = DEFAULT_GROUP_TOKENS,
     ) -> "FrozenLM":
         """Load a model from the Hub, a folder, or the package (``demo``).
 
@@ -63,7 +100,9 @@ class FrozenLM:
             model_id: Hub id, folder, or ``demo``.
             revision: Branch, tag or commit on the Hub.
             dtype: ``auto`` (the rule of ``dtype_for``), ``float32``, ``bfloat16`` or ``float16``.
-            device: Device of the model.
+            device: Where the model runs.
+            placement: Whether its blocks are in memory, or read from disk for each group of micro-batches.
+            group_tokens: Tokens of such a group.
 
         Raises:
             InputError: The model cannot be found or read, or is not supported; the message has the remedy.
@@ -72,14 +111,21 @@ class FrozenLM:
         config = read_config(source)
         resolved = resolve_dtype(dtype, torch.device(device), config)
         tokenizer = read_tokenizer(source)
-        model = read_model(source, config, resolved)
-        model.to(device)  # type: ignore[arg-type]
+        streamed = None
+        if placement == "streamed":
+            model, blocks, weights = read_hollow_model(source, config, resolved, torch.device(device))
+            group = Group(group_tokens, kept_bytes=free_memory(torch.device("cpu")) // HOST_SHARE)
+            streamed = StreamedBody(blocks, weights, group, source.model_id)
+        else:
+            model = read_model(source, config, resolved)
+            model.to(device)  # type: ignore[arg-type]
         return cls(
             model,
             tokenizer,
             model_id=source.model_id,
             model_commit=model_commit(source),
             tokenizer_commit=tokenizer_commit(source),
+            streamed=streamed,
         )
 
     @classmethod
@@ -144,7 +190,13 @@ class FrozenLM:
         return context_length(self.model.config)
 
     def to(self, device: torch.device | str) -> "FrozenLM":
-        """Move the model to a device."""
+        """The same model, moved.
+
+        Raises:
+            InputError: It is streamed; it runs where it was loaded for.
+        """
+        if self.streamed is not None:
+            raise InputError(f"{self.model_id} is streamed to {self.device}: load it for {device} instead.")
         self.model.to(device)
         return self
 
@@ -154,8 +206,12 @@ class FrozenLM:
         Attention without a fused implementation, such as Gemma-2's with its soft-cap, gains most.
 
         Raises:
-            InputError: The device is not CUDA, or torch cannot compile for it.
+            InputError: The device is not CUDA, or lacks what torch compiles with; or the model is streamed.
         """
+        if self.streamed is not None:
+            raise InputError(
+                f"{self.model_id} is streamed, and its blocks are not compiled; leave --model.compile out."
+            )
         if not can_compile(self.device):
             raise InputError(
                 f"{self.model_id} cannot be compiled on {self.device}: that takes CUDA, Triton, a C compiler and "
@@ -168,32 +224,44 @@ class FrozenLM:
     def logits(
         self, input_ids: Int[Tensor, "batch seq"], attention_mask: Integer[Tensor, "batch seq"] | None = None
     ) -> Float[Tensor, "batch seq vocab"]:
-        """The model's own logits [batch seq vocab]; only for small inputs."""
-        return self.model(**self._inputs(input_ids, attention_mask, None)).logits
+        """The model's own logits; for small inputs, as they are as large as the vocabulary."""
+        return self.model(**self._inputs(input_ids, attention_mask)).logits
 
     @torch.no_grad()
-    def body(
-        self,
-        input_ids: Int[Tensor, "batch seq"],
-        attention_mask: Integer[Tensor, "batch seq"] | None = None,
-        position_ids: Integer[Tensor, "batch seq"] | None = None,
-    ) -> None:
-        """Run the model without head and cache; results are gathered by hooks.
+    def run(self, forwards: Sequence[Forward], turn: Turn = ALONE) -> None:
+        """Runs the model without its head and cache on some micro-batches, for what is gathered of each.
+
+        A streamed model's weights are fetched once for all of them. Other hooks than those of ``Forward.watch`` would
+        see blocks of a streamed model that do not compute.
 
         Args:
-            input_ids: Token ids.
-            attention_mask: 1 for tokens, 0 for padding.
-            position_ids: Positions; by default counted over the tokens of the mask.
+            forwards: The micro-batches.
+            turn: Where they stand among all that will be read, for progress.
         """
-        self.anatomy.body(**self._inputs(input_ids, attention_mask, position_ids))
+        inputs = [self._inputs(forward.input_ids, forward.attention_mask) for forward in forwards]
+        if self.streamed is not None:
+            watches = [forward.watch for forward in forwards]
+            ends = [forward.last_block or self.num_blocks for forward in forwards]
+            self.streamed.run(self.anatomy.body, inputs, watches, ends, turn)
+            return
+        for given, forward in zip(inputs, forwards, strict=True):
+            last = forward.last_block
+            end = nullcontext() if last is None else stopping_after(self.anatomy.blocks[last - 1])
+            with gathering(*forward.watch), end:
+                self.anatomy.body(**given)
 
-    def _inputs(self, input_ids: Tensor, attention_mask: Tensor | None, positions: Tensor | None) -> dict[str, Any]:
+    def _trials(self) -> list[dict[str, Any]]:
+        """Two micro-batches of different tokens that a streamed body is tried on: one of full length, one padded."""
+        ids, others = probe_ids(self.model, offset=1), probe_ids(self.model, offset=2)
+        mask = torch.ones_like(others)
+        mask[0, :2] = 0
+        return [self._inputs(ids, None), self._inputs(others, mask)]
+
+    def _inputs(self, input_ids: Tensor, attention_mask: Tensor | None) -> dict[str, Any]:
         inputs: dict[str, Any] = {"input_ids": input_ids.to(self.device), "use_cache": False}
         # A mask of ones has no effect but would disable the fast attention path.
         if attention_mask is not None and not bool(attention_mask.all()):
-            attention_mask = attention_mask.to(self.device)
-            inputs["attention_mask"] = attention_mask
-            positions = position_ids(attention_mask) if positions is None else positions
-        if positions is not None and self._takes_positions:
-            inputs["position_ids"] = positions.to(self.device)
+            inputs["attention_mask"] = attention_mask.to(self.device)
+            if self._takes_positions:
+                inputs["position_ids"] = position_ids(inputs["attention_mask"])
         return inputs

@@ -3,14 +3,26 @@
 Each is a context manager that removes its hooks at the end, also if the forward pass fails.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 Take = Callable[[Tensor | None], object]
 """Called with the first tensor that a module reads or writes (not a copy), or None if there is no tensor."""
+
+
+class Watch(NamedTuple):
+    """What is gathered of a forward pass: the arguments of ``gathering``, so that they can be put together first.
+
+    Attributes:
+        reads: Modules, each with what takes its first input before it runs.
+        writes: Modules, each with what takes its first output once it has run.
+    """
+
+    reads: Sequence[tuple[nn.Module, Take]] = ()
+    writes: Sequence[tuple[nn.Module, Take]] = ()
 
 
 @contextmanager
@@ -83,6 +95,18 @@ def first_tensor(args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) ->
     named = kwargs or {}
     values = [*args, named.get("hidden_states"), *named.values()]
     return next((value for value in values if isinstance(value, Tensor)), None)
+
+
+def with_first_tensor(
+    args: tuple[Any, ...], kwargs: dict[str, Any], tensor: Tensor | None
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The same arguments with ``tensor`` in the place of the one that ``first_tensor`` finds."""
+    for index, value in enumerate(args):
+        if isinstance(value, Tensor):
+            return (*args[:index], tensor, *args[index + 1 :]), kwargs
+    names = ["hidden_states", *kwargs]
+    name = next(name for name in names if isinstance(kwargs.get(name), Tensor))
+    return args, kwargs | {name: tensor}
 
 
 def output_tensor(output: object) -> Tensor | None:

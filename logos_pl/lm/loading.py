@@ -48,11 +48,10 @@ def read_model(source: ModelSource, config: PreTrainedConfig, dtype: torch.dtype
         RunError: There is too little memory, or the disk fails.
     """
     name = source.model_id
-    files = _weight_files(source, getattr(config, "transformers_weights", None))
-    _check_numbers(config, measure_weights(source.folder, files, name).numbers)
+    files = weight_files(source, config)
     loaded: Any
     shown = files[0] if len(files) == 1 else f"{files[0]} … {files[-1]}"
-    generation = _read_generation_config(source)
+    generation = read_generation_config(source)
     with quiet(), blaming(f"{name} cannot be loaded from config.json and {shown}", "fetch the model again", name):
         loaded = AutoModelForCausalLM.from_pretrained(
             source.folder,
@@ -64,13 +63,32 @@ def read_model(source: ModelSource, config: PreTrainedConfig, dtype: torch.dtype
             ignore_mismatched_sizes=True,  # so that they are named below, in one sentence
         )
     model, info = loaded
-    _check_complete(name, info)
-    _check_blocks(model, info["unexpected_keys"])
-    _check_tables(model)
+    checked_model(name, model, info)
     return model
 
 
-def _read_generation_config(source: ModelSource) -> GenerationConfig | None:
+def checked_model(name: str, model: PreTrainedModel, info: dict[str, Any]) -> None:
+    """Make sure that all of a model was read, and that its tables are numbers.
+
+    Args:
+        name: What the model is called in messages.
+        model: The model.
+        info: transformers' account of its loading.
+
+    Raises:
+        InputError: Weights are missing, do not fit, or are of further blocks, or a table is not finite.
+    """
+    check_complete(name, info)
+    _check_blocks(model, info["unexpected_keys"])
+    _check_tables(model)
+
+
+def read_generation_config(source: ModelSource) -> GenerationConfig | None:
+    """The model's generation configuration, which transformers would read by itself, without a message; or None.
+
+    Raises:
+        InputError: It is not valid.
+    """
     name, folder = source.model_id, source.folder
     if not (folder / "generation_config.json").exists():
         return None
@@ -78,8 +96,19 @@ def _read_generation_config(source: ModelSource) -> GenerationConfig | None:
         return GenerationConfig.from_pretrained(folder)
 
 
-def _weight_files(source: ModelSource, given: object) -> list[str]:
-    """Names of the files that hold the weights, downloaded if missing.
+def weight_files(source: ModelSource, config: PreTrainedConfig) -> list[str]:
+    """Names of the files that hold the weights, fetched where they are not there yet, their headers checked.
+
+    Raises:
+        InputError: There are none, one is missing or damaged, or they hold too few numbers for the model.
+    """
+    files = _fetched_files(source, getattr(config, "transformers_weights", None))
+    _check_numbers(config, measure_weights(source.folder, files, source.model_id).numbers)
+    return files
+
+
+def _fetched_files(source: ModelSource, given: object) -> list[str]:
+    """Names of the files that hold the weights, fetched where they are not there yet.
 
     Raises:
         InputError: There are none.
@@ -112,8 +141,16 @@ def _check_numbers(config: PreTrainedConfig, found: int) -> None:
         )
 
 
-def _check_complete(name: str, info: dict[str, Any]) -> None:
-    """Refuse missing weights, which transformers would replace by random numbers."""
+def check_complete(name: str, info: dict[str, Any]) -> None:
+    """Refuses what transformers would fill with random numbers and go on.
+
+    Args:
+        name: What the model is called in messages.
+        info: transformers' account of a loading.
+
+    Raises:
+        InputError: Tensors are missing, or of another shape.
+    """
     missing, mismatched = sorted(info["missing_keys"]), sorted(info["mismatched_keys"])
     if missing:
         raise InputError(

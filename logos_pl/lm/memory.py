@@ -27,6 +27,10 @@ LOSS_BLOCKS = 4.5
 BIAS_ONLY_SUMS = 3
 # Translators in fp32: value, gradient, the two moments of AdamW, the average, and value and gradient out of the basis.
 TRANSLATOR_COPIES = 7
+# Of the residual stream of a streamed group: what a block has read, and what it writes.
+STREAM_COPIES = 2
+# Page-locked memory comes in powers of two.
+PINNED_MARGIN = 2
 MICRO_BATCH_SEQS = {"cuda": 32, "mps": 8, "cpu": 8}
 """Sequences per forward pass if the user gives none and memory suffices. Source: docs/method.md §2.1."""
 
@@ -40,6 +44,8 @@ class ModelShape(NamedTuple):
         num_blocks: Transformer blocks.
         d_model: Width.
         vocab_size: Tokens.
+        largest_block: Parameters of the largest block; None where they have not been counted.
+        outside_blocks: Parameters outside the blocks, tied ones once; None likewise.
     """
 
     family: str
@@ -47,6 +53,8 @@ class ModelShape(NamedTuple):
     num_blocks: int
     d_model: int
     vocab_size: int
+    largest_block: int | None = None
+    outside_blocks: int | None = None
 
 
 class StepSize(NamedTuple):
@@ -120,6 +128,61 @@ def memory_parts(shape: ModelShape, kind: str, dtype: torch.dtype, step: StepSiz
         residuals=(rows + 1) * positions * shape.d_model * RESIDUAL_BYTES,
         loss=int(LOSS_BLOCKS * block) + BIAS_ONLY_SUMS * rows * shape.vocab_size * 4,
         overhead=CUDA_OVERHEAD if kind == "cuda" else 0,
+    )
+
+
+class StreamedParts(NamedTuple):
+    """Bytes that fitting a lens takes with a streamed model, by what they are for.
+
+    Attributes:
+        blocks: Two blocks: the one that computes, and the next.
+        outside: What is outside the blocks: embedding, final norm, unembedding.
+        group: The residual stream of the group of micro-batches.
+        beside: All that a resident model takes beside its weights, as in ``MemoryParts``.
+        kept: Residuals that are kept of the group, on the host.
+        staging: On the host with CUDA, the page-locked memory that blocks are read into.
+    """
+
+    blocks: int
+    outside: int
+    group: int
+    beside: int
+    kept: int
+    staging: int
+
+    def on_device(self, kind: str) -> int:
+        """Bytes on a device of this kind; on the CPU all of them."""
+        return sum(self) - (self.on_host if kind != "cpu" else 0)
+
+    @property
+    def on_host(self) -> int:
+        """Bytes on the host beside a device."""
+        return self.kept + self.staging
+
+
+def streamed_parts(
+    shape: ModelShape, kind: str, dtype: torch.dtype, step: StepSize, group_tokens: int
+) -> StreamedParts:
+    """Memory to fit a lens on a model whose blocks are read from disk for each group of micro-batches.
+
+    Args:
+        shape: The model's sizes.
+        kind: ``cuda`` or ``cpu``.
+        dtype: The model's number format.
+        step: What is trained.
+        group_tokens: Tokens of a group.
+    """
+    resident, size = memory_parts(shape, kind, dtype, step), dtype.itemsize
+    block = shape.num_parameters // shape.num_blocks if shape.largest_block is None else shape.largest_block
+    outside = 2 * shape.vocab_size * shape.d_model if shape.outside_blocks is None else shape.outside_blocks
+    positions = -(-group_tokens // step.seq_len) * step.positions_per_seq
+    return StreamedParts(
+        blocks=int(2 * block * size * WEIGHT_MARGIN),
+        outside=int(outside * size * WEIGHT_MARGIN),
+        group=STREAM_COPIES * group_tokens * shape.d_model * size,
+        beside=resident.total - resident.weights,
+        kept=(shape.num_blocks + 1) * positions * shape.d_model * size,
+        staging=int(2 * block * size * PINNED_MARGIN) if kind == "cuda" else 0,
     )
 
 

@@ -1,6 +1,7 @@
 """Sizes of a model from its configuration, counted on the meta device: no weight is read or made."""
 
 import torch
+from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from logos_pl.errors import InputError
@@ -32,6 +33,7 @@ def shape_of(config: PreTrainedConfig) -> ModelShape:
             num_blocks=text.num_hidden_layers,
             d_model=text.hidden_size,
             vocab_size=text.vocab_size,
+            **_counted_by_block(model, text.num_hidden_layers),
         )
         tables = sum(buffer.numel() * buffer.itemsize for buffer in model.buffers())
     if tables > MAX_TABLE_BYTES + 4 * shape.num_parameters:
@@ -40,6 +42,17 @@ def shape_of(config: PreTrainedConfig) -> ModelShape:
             f"such as masks over all positions; {remedy}."
         )
     return shape
+
+
+def _counted_by_block(model: nn.Module, num_blocks: int) -> dict[str, int]:
+    """Parameters of the largest block and outside of all, if there is a list of as many blocks."""
+    lists = [list(part) for part in model.modules() if isinstance(part, nn.ModuleList) and len(part) == num_blocks]
+    sizes = [[sum(p.numel() for p in block.parameters()) for block in blocks] for blocks in lists]
+    if not sizes:
+        return {}
+    largest = max(sizes, key=sum)
+    everything = sum(parameter.numel() for parameter in model.parameters())
+    return {"largest_block": max(largest), "outside_blocks": max(0, everything - sum(largest))}
 
 
 def model_shape(model_id: str, revision: str | None = None) -> ModelShape:

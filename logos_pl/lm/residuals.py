@@ -3,19 +3,58 @@
 Nothing else is kept: no logits, no other rows, no full-length rows when positions are given.
 """
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float, Int, Integer
-from torch import Tensor, nn
+from torch import Tensor
 
-from logos_pl.lm.frozen import FrozenLM
-from logos_pl.lm.hooks import Take, gathering
+from logos_pl.lm.frozen import Forward, FrozenLM
+from logos_pl.lm.hooks import Watch
+from logos_pl.lm.pass_progress import ALONE, Turn
+from logos_pl.lm.row_watch import watch_rows
+
+Batch = TypeVar("Batch")
 
 
-@torch.no_grad()
+class Request(NamedTuple):
+    """What is wanted of one micro-batch.
+
+    Attributes:
+        input_ids: Token ids; padded where ``attention_mask`` is 0.
+        positions: Indices into ``seq`` per sequence; None keeps every position.
+        rows: Rows kept there, numbered as in docs/method.md: 0 is the input of the first block, L the output of block
+            L.
+        attention_mask: 1 for tokens, 0 for padding on either side. Padding never changes a token's numbers.
+        whole_rows: Rows kept at every position.
+        beside: What else is gathered in the same forward pass.
+        beside_room: Where that goes; it is handed back with the residuals.
+    """
+
+    input_ids: Int[Tensor, "batch seq"]
+    positions: Int[Tensor, "batch pos"] | None
+    rows: Sequence[int]
+    attention_mask: Integer[Tensor, "batch seq"] | None = None
+    whole_rows: Sequence[int] = ()
+    beside: Watch = Watch()
+    beside_room: Tensor | None = None
+
+
+class Residuals(NamedTuple):
+    """Residuals of one micro-batch in the stream's dtype; without gradient, but usable in a graph.
+
+    Attributes:
+        rows: Those of ``Request.rows``, in that order.
+        whole: Those of ``Request.whole_rows``.
+        beside: What else was gathered.
+    """
+
+    rows: Float[Tensor, "rows batch pos d_model"]
+    whole: Float[Tensor, "whole_rows batch seq d_model"]
+    beside: Tensor | None = None
+
+
 def residuals(
     lm: FrozenLM,
     input_ids: Int[Tensor, "batch seq"],
@@ -23,61 +62,120 @@ def residuals(
     rows: Sequence[int],
     attention_mask: Integer[Tensor, "batch seq"] | None = None,
 ) -> Float[Tensor, "rows batch pos d_model"]:
-    """Residuals in the stream's dtype, in the order of ``rows``; without gradient.
-
-    Args:
-        lm: The frozen model; only its body runs.
-        input_ids: Token ids; padded where ``attention_mask`` is 0.
-        positions: Indices into ``seq`` per sequence; None keeps every position.
-        rows: Rows, numbered as in docs/method.md: 0 is the input of the first block, L the output of block L.
-        attention_mask: 1 for tokens, 0 for padding on either side. Padding does not affect the residuals of tokens.
+    """Residuals of one micro-batch; the arguments are those of ``Request``.
 
     Raises:
         ValueError: A row or a position outside the model or the sequence.
     """
-    anatomy = lm.anatomy
-    _check(rows, anatomy.num_blocks, positions, input_ids.shape)
-    input_ids = input_ids.to(lm.device)
-    index = None if positions is None else positions.to(lm.device)
-    width = input_ids.shape[1] if index is None else index.shape[1]
-    kept = torch.empty(len(rows), input_ids.shape[0], width, anatomy.d_model, **_options(lm))
-    with keeping_rows(anatomy.blocks, rows, index, kept):
-        lm.body(input_ids, attention_mask)
-    return kept
+    (found,) = gather(lm, [Request(input_ids, positions, rows, attention_mask)])
+    return found.rows
 
 
 @torch.no_grad()
-def sampled_and_whole_residuals(
-    lm: FrozenLM,
-    input_ids: Int[Tensor, "batch seq"],
-    positions: Int[Tensor, "batch pos"],
-    rows: Sequence[int],
-    whole_rows: Sequence[int],
-) -> tuple[Float[Tensor, "rows batch pos d_model"], Float[Tensor, "whole_rows batch seq d_model"]]:
-    """Residuals of ``rows`` at chosen positions and of ``whole_rows`` at every position, from one forward pass.
+def gather(lm: FrozenLM, requests: Sequence[Request], turn: Turn = ALONE) -> list[Residuals]:
+    """Residuals of some micro-batches; a streamed model fetches its weights once for all of them.
+
+    Those of several micro-batches of a streamed model are on the host, those of one where the model is.
 
     Args:
-        lm: The frozen model; only its body runs.
-        input_ids: Token ids, without padding.
-        positions: Indices into ``seq`` per sequence.
-        rows: Rows kept at those positions.
-        whole_rows: Rows kept at every position.
+        lm: The frozen model.
+        requests: What is wanted.
+        turn: Where they stand among all that will be read, for progress.
 
     Raises:
         ValueError: A row or a position outside the model or the sequence.
     """
-    anatomy = lm.anatomy
-    _check([*rows, *whole_rows], anatomy.num_blocks, positions, input_ids.shape)
-    input_ids, index = input_ids.to(lm.device), positions.to(lm.device)
-    kept = torch.empty(len(rows), *index.shape, anatomy.d_model, **_options(lm))
-    whole = torch.empty(len(whole_rows), *input_ids.shape, anatomy.d_model, **_options(lm))
-    with keeping_rows(anatomy.blocks, rows, index, kept), keeping_rows(anatomy.blocks, whole_rows, None, whole):
-        lm.body(input_ids)
-    return kept, whole
+    kept = [_room(lm, request, on_host=lm.streamed is not None and len(requests) > 1) for request in requests]
+    forwards = [
+        Forward(request.input_ids, request.attention_mask, _watch(lm, request, room))
+        for request, room in zip(requests, kept, strict=True)
+    ]
+    lm.run(forwards, turn)
+    return kept
 
 
-def _options(lm: FrozenLM) -> dict[str, Any]:
-    return {"dtype": lm.stream_dtype, "device": lm.device}
+def read_in_groups(
+    lm: FrozenLM, batches: Iterable[Batch], ask: Callable[[Batch], Request]
+) -> Iterator[tuple[Batch, Residuals]]:
+    """Yields every micro-batch with its residuals, in order, on the model's device.
+
+    A resident model reads one micro-batch when it is asked for. A streamed one reads ahead as many as its group holds,
+    and fetches its weights once for all of them.
+
+    Args:
+        lm: The frozen model.
+        batches: Micro-batches.
+        ask: What is wanted of each.
+
+    Raises:
+        ValueError: A row or a position outside the model or the sequence.
+    """
+    turn = Turn(expected=len(batches) if isinstance(batches, Sized) else None)
+    for group in _groups(lm, batches, ask):
+        found = gather(lm, [request for _, request in group], turn)
+        turn = turn._replace(done=turn.done + len(group))
+        for batch, _ in group:
+            own = found.pop(0)
+            yield batch, own._replace(rows=own.rows.to(lm.device), whole=own.whole.to(lm.device))
+
+
+def _groups(
+    lm: FrozenLM, batches: Iterable[Batch], ask: Callable[[Batch], Request]
+) -> Iterator[list[tuple[Batch, Request]]]:
+    """The micro-batches with what is wanted of them, as many at a time as the model's group holds; at least one."""
+    group: list[tuple[Batch, Request]] = []
+    tokens = kept = 0
+    for batch in batches:
+        request = ask(batch)
+        more, room = request.input_ids.numel(), _num_bytes(lm, request)
+        if group and (lm.streamed is None or not lm.streamed.holds(tokens + more, kept + room)):
+            yield group
+            group, tokens, kept = [], 0, 0
+        group.append((batch, request))
+        tokens, kept = tokens + more, kept + room
+        if lm.streamed is None:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _num_bytes(lm: FrozenLM, request: Request) -> int:
+    """What is kept of a micro-batch."""
+    seqs, width = request.input_ids.shape
+    num_pos = width if request.positions is None else request.positions.shape[1]
+    vectors = seqs * (len(request.rows) * num_pos + len(request.whole_rows) * width)
+    return vectors * lm.d_model * lm.stream_dtype.itemsize
+
+
+def _room(lm: FrozenLM, request: Request, on_host: bool) -> Residuals:
+    """Tensors for what is wanted of a micro-batch.
+
+    Raises:
+        ValueError: A row or a position outside the model or the sequence.
+    """
+    _check([*request.rows, *request.whole_rows], lm.num_blocks, request.positions, request.input_ids.shape)
+    seqs, width = request.input_ids.shape
+    options: dict[str, Any] = {"dtype": lm.stream_dtype, "device": lm.device}
+    if on_host:
+        options |= {"device": "cpu", "pin_memory": lm.device.type == "cuda"}
+    num_pos = width if request.positions is None else request.positions.shape[1]
+    return Residuals(
+        torch.empty(len(request.rows), seqs, num_pos, lm.d_model, **options),
+        torch.empty(len(request.whole_rows), seqs, width, lm.d_model, **options),
+        request.beside_room,
+    )
+
+
+def _watch(lm: FrozenLM, request: Request, room: Residuals) -> Watch:
+    blocks = lm.anatomy.blocks
+    index = None if request.positions is None else request.positions.to(lm.device)
+    parts = [
+        watch_rows(blocks, request.rows, index, room.rows),
+        watch_rows(blocks, request.whole_rows, None, room.whole),
+        request.beside,
+    ]
+    return Watch([take for part in parts for take in part.reads], [take for part in parts for take in part.writes])
 
 
 def _check(rows: Sequence[int], num_blocks: int, positions: Tensor | None, shape: torch.Size) -> None:
@@ -88,57 +186,3 @@ def _check(rows: Sequence[int], num_blocks: int, positions: Tensor | None, shape
         return  # On an accelerator the check would wait for the device at every step; gather itself traps there.
     if positions.min() < 0 or positions.max() >= shape[1]:
         raise ValueError(f"positions must lie in 0 … {shape[1] - 1}.")
-
-
-def keeping_rows(
-    blocks: Sequence[nn.Module],
-    rows: Sequence[int],
-    index: Int[Tensor, "batch pos"] | None,
-    kept: Float[Tensor, "rows batch pos d_model"],
-) -> AbstractContextManager[None]:
-    """Within a ``with`` statement, copy rows of a forward pass into one tensor.
-
-    Args:
-        blocks: All blocks of the model.
-        rows: Rows in the order of the copies; a row may be repeated.
-        index: Positions to copy from each sequence, on the model's device; None: all.
-        kept: Destination. The forward pass raises a TypeError if the copy would lose precision.
-    """
-    slots: dict[int, list[Tensor]] = {}
-    for row, slot in zip(rows, kept, strict=True):
-        slots.setdefault(row, []).append(slot)
-    reads = [(blocks[0], _keeper(0, index, slots.pop(0)))] if 0 in slots else []
-    return gathering(reads, [(blocks[row - 1], _keeper(row, index, copies)) for row, copies in slots.items()])
-
-
-def _keeper(row: int, index: Tensor | None, copies: list[Tensor]) -> Take:
-    def keep(h: Tensor | None) -> None:
-        if h is None:
-            raise TypeError(f"row {row} of the model is not a tensor.")
-        for kept in copies:
-            _refuse_narrower(h, kept, row)
-            _copy(h, index, kept)
-
-    return keep
-
-
-def _refuse_narrower(h: Tensor, kept: Tensor, row: int) -> None:
-    """Check that a row is copied without loss of precision.
-
-    Raises:
-        TypeError: Its dtype is wider than that of the destination.
-    """
-    if torch.promote_types(h.dtype, kept.dtype) != kept.dtype:
-        raise TypeError(f"row {row} of the model is {h.dtype}, and cannot be kept in {kept.dtype} without loss.")
-
-
-def _copy(h: Tensor, index: Tensor | None, kept: Tensor) -> None:
-    """Copies the positions ``index`` of ``h`` into ``kept``."""
-    if index is None:
-        kept.copy_(h)
-        return
-    index = index[:, :, None].expand_as(kept)
-    if h.dtype == kept.dtype:
-        torch.gather(h, 1, index, out=kept)
-    else:
-        kept.copy_(h.gather(1, index))

@@ -1,23 +1,18 @@
 """Residual stream of early rows, computed by running only the blocks up to them."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
-from logos_pl.lm.hooks import stopping_after
-from logos_pl.lm.residuals import keeping_rows
-
-if TYPE_CHECKING:
-    from logos_pl.lm.frozen import FrozenLM
+from logos_pl.lm.frozen import Forward, FrozenLM
+from logos_pl.lm.row_watch import watch_rows
 
 
 @torch.no_grad()
 def residuals_without_later_blocks(
-    lm: "FrozenLM",
+    lm: FrozenLM,
     input_ids: Int[Tensor, "batch seq"],
     rows: Sequence[int],
     attention_mask: Integer[Tensor, "batch seq"] | None = None,
@@ -39,9 +34,6 @@ def residuals_without_later_blocks(
     kept = torch.empty(len(rows), *input_ids.shape, lm.d_model, dtype=lm.stream_dtype, device=lm.device)
     blocks, last = lm.anatomy.blocks, max(rows)
     # After block n only the final norm would run.
-    with (
-        keeping_rows(blocks, rows, None, kept),
-        stopping_after(blocks[last - 1]) if last < lm.num_blocks else nullcontext(),
-    ):
-        lm.body(input_ids, attention_mask)
+    end = last if last < lm.num_blocks else None
+    lm.run([Forward(input_ids, attention_mask, watch_rows(blocks, rows, None, kept), end)])
     return kept

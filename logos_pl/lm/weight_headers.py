@@ -62,7 +62,8 @@ def measure_weights(folder: Path, files: list[str], name: str) -> Weights:
 def _safetensors_sizes(path: Path, name: str) -> list[int]:
     _check_length(path, name)
     try:
-        with safe_open(path, framework="pt") as file:
+        # Read, not mapped: a file may be larger than the memory that the process may map.
+        with safe_open(path, framework="pt", backend="pread") as file:
             return [math.prod(file.get_slice(key).get_shape()) for key in file.keys()]  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError) as error:
         raise _damaged(path, name, error) from error

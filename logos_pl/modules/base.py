@@ -1,7 +1,7 @@
 """Base LightningModule with the frozen model, its head, the lenses and the validation step."""
 
-from collections.abc import Iterable, Mapping, MutableMapping
-from typing import Any, cast
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from typing import Any, TypeVar, cast
 
 import torch
 from jaxtyping import Float
@@ -10,14 +10,16 @@ from torch import Tensor, nn
 
 from logos_pl.agreement import together
 from logos_pl.data.packed_text import TextBatch
+from logos_pl.data.prompts import PromptBatch
+from logos_pl.data.reading_ahead import ReadAheadLoader, Stage
 from logos_pl.errors import RunError
 from logos_pl.functional.divergence import RowDivergence
 from logos_pl.io.progress import Progress
 from logos_pl.lenses.decoding import lens_divergence
 from logos_pl.lenses.head import DecodingNorm, Head
 from logos_pl.lenses.norm import Lens, NormLens
-from logos_pl.lm.frozen import FrozenLM
-from logos_pl.lm.residuals import residuals
+from logos_pl.lm.frozen import DEFAULT_GROUP_TOKENS, FrozenLM
+from logos_pl.lm.residuals import Request, Residuals, gather, read_in_groups
 from logos_pl.modules.row_means import RowMeans
 from logos_pl.settings.model import ModelSettings
 
@@ -28,6 +30,8 @@ Reading = dict[str, Float[Tensor, " rows"]]
 
 Readings = dict[str, Reading]
 """The same by lens."""
+
+AnyBatch = TypeVar("AnyBatch", TextBatch, PromptBatch)
 
 
 class LensModule(LightningModule):
@@ -72,10 +76,12 @@ class LensModule(LightningModule):
         # tensor would be created on the GPU; tensors are moved there explicitly instead.
         with torch.device("cpu"):
             with Progress("loading the model", shown=self.global_rank == 0):
-                lm = FrozenLM.load(given.model_id, revision=given.revision, dtype=given.dtype, device=self.device)
+                lm = load_frozen(given, self.device)
             if given.compile:
                 lm.compile_blocks()
             self.build(lm)
+        if lm.streamed is not None:
+            self.trainer.datamodule.read_ahead = self.read_ahead  # type: ignore[attr-defined]
 
     def build(self, lm: FrozenLM) -> None:
         """Create head and lenses for a loaded model.
@@ -116,6 +122,26 @@ class LensModule(LightningModule):
         if origin is not None:
             self.origins[name] = origin
 
+    # What the model gives on a batch
+
+    def request(self, stage: Stage, batch: Any) -> Request:
+        """What a step reads of the model: by default all rows at the sampled positions of a text."""
+        return Request(batch.input_ids, batch.positions, self.rows)
+
+    def given(self, stage: Stage, batch: TextBatch | PromptBatch) -> Residuals:
+        """What the model gives on the batch of a step: read ahead, or now."""
+        if batch.residuals is not None:
+            return batch.residuals
+        return gather(self.frozen, [self.request(stage, batch)])[0]
+
+    def read_ahead(self, stage: Stage, loader: Iterable[Any]) -> ReadAheadLoader:
+        """A loader of the same batches with what the model gives on them, read in groups."""
+        return ReadAheadLoader(loader, lambda batches: self._in_groups(stage, batches))
+
+    def _in_groups(self, stage: Stage, batches: Iterable[AnyBatch]) -> Iterator[AnyBatch]:
+        for batch, found in read_in_groups(self.frozen, batches, lambda batch: self.request(stage, batch)):
+            yield batch._replace(residuals=found)
+
     # Validation
 
     def validate_lenses(self, names: Iterable[str]) -> None:
@@ -131,7 +157,7 @@ class LensModule(LightningModule):
 
     def validation_step(self, batch: TextBatch, batch_idx: int) -> None:
         """Update the divergences of every row from the final distribution, for each lens."""
-        h = residuals(self.frozen, batch.input_ids, batch.positions, self.rows).flatten(1, 2)
+        h = self.given("val", batch).rows.flatten(1, 2)
         for name in self.row_means:
             divergence = lens_divergence(self.lenses[name], h, block_bytes=self.settings.block_bytes)
             self.row_means[name].update(**divergence._asdict())
@@ -173,6 +199,22 @@ def reading_of(stored: Mapping[str, list[float]], num_rows: int) -> Reading:
     if any(values.shape != (num_rows,) for values in reading.values()):
         raise ValueError(f"a reading of {num_rows} rows is expected")
     return reading
+
+
+def load_frozen(settings: ModelSettings, device: torch.device) -> FrozenLM:
+    """Load the frozen model as its options say, every `auto` resolved.
+
+    Raises:
+        InputError: The model cannot be loaded or is not supported.
+    """
+    return FrozenLM.load(
+        settings.model_id,
+        revision=settings.revision,
+        dtype=settings.dtype,
+        device=device,
+        placement="resident" if settings.placement == "auto" else settings.placement,
+        group_tokens=DEFAULT_GROUP_TOKENS if settings.group_tokens == "auto" else settings.group_tokens,
+    )
 
 
 @together

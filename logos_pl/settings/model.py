@@ -5,10 +5,14 @@ from typing import Literal
 
 from logos_pl.bounds import check_number
 from logos_pl.lenses.head import DecodingNorm
+from logos_pl.lm.devices import Placement
 from logos_pl.lm.dtypes import Fp32Unembed
 
 MAX_BLOCK_MIB = 2**20
 """Largest memory budget of a block of logits, in MiB (1 TiB)."""
+
+MAX_GROUP_TOKENS = 2**30
+"""Most tokens of a streamed group."""
 
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -21,6 +25,11 @@ class ModelSettings:
         model_id: Hub id of a causal language model, its local folder, or `demo` for the bundled model.
         revision: branch, tag or commit of the model on the Hub.
         dtype: dtype of the frozen model; `auto`: bfloat16 on CUDA, float32 on CPU for models below 30B parameters.
+        placement: `resident`: the model is in memory; `streamed`: its blocks are read from its safetensors, one after
+            the other, for each group of micro-batches, and two of them are in memory; `auto`: resident where the model
+            fits on the device, streamed where it does not.
+        group_tokens: tokens of the micro-batches that each block of a streamed model is run on at a time: the more, the
+            less is read; `auto`: chosen by memory.
         compile: compile the blocks of the frozen model with torch.compile on CUDA: slower first step, faster others.
         fp32_unembed: dtype of the unembedding in the lenses: float32 (`true`) or that of the model (`false`), which
             needs no second copy but rounds the inputs of the product. `auto`: float32, except for vocabularies of
@@ -36,12 +45,16 @@ class ModelSettings:
     model_id: str
     revision: str | None = None
     dtype: DtypeName = "auto"
+    placement: Placement | Literal["auto"] = "auto"
+    group_tokens: int | Literal["auto"] = "auto"
     compile: bool = False
     fp32_unembed: Fp32Unembed = "auto"
     decoding_norm: DecodingNorm = "final"
     loss_block_mib: int = 256
 
     def __post_init__(self) -> None:
+        if self.group_tokens != "auto":
+            check_number("--model.group_tokens", self.group_tokens, at_least=1, at_most=MAX_GROUP_TOKENS)
         check_number("--model.loss_block_mib", self.loss_block_mib, at_least=1, at_most=MAX_BLOCK_MIB)
 
     @property

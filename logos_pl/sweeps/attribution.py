@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -15,8 +14,9 @@ from logos_pl.functional.contributions import Readout, frozen_scale, logit_contr
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.readout import readout
 from logos_pl.lm.anatomy import exact_logits
-from logos_pl.lm.branches import find_branches, keeping_branches
+from logos_pl.lm.branches import find_branches, watch_branches
 from logos_pl.lm.frozen import FrozenLM
+from logos_pl.lm.hooks import Watch
 from logos_pl.sweeps.records import ContributionRecord, LogitAttribution
 
 
@@ -76,14 +76,12 @@ class DirectLogitAttribution:
         self._uncapped = replace(lm.anatomy, softcap=None)
         self._dtype, self._device = lm.stream_dtype, lm.device
 
-    @contextmanager
-    def keeping(self, places: Int[Tensor, " prompts"]) -> Iterator[Float[Tensor, "blocks 2 prompts d_model"]]:
-        """Context that records the outputs of attention and MLP at some positions of the flattened batch."""
+    def watch(self, places: Int[Tensor, " prompts"]) -> tuple[Float[Tensor, "blocks 2 prompts d_model"], Watch]:
+        """Room for the outputs of attention and MLP at some positions of the flattened batch, and what fills it."""
         anatomy = self.head.anatomy
         size = (anatomy.num_blocks, 2, len(places), anatomy.d_model)
         kept = torch.empty(size, dtype=self._dtype, device=self._device)
-        with keeping_branches(self.branches, kept, places.to(self._device)):
-            yield kept
+        return kept, watch_branches(self.branches, kept, places.to(self._device))
 
     def parts(
         self,

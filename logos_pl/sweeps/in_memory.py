@@ -71,7 +71,7 @@ def read_tokenized(
     return Sweep(
         [
             records
-            for batch in batches(asked, TOKENS_PER_BATCH)
-            for records in records_of(reader.read(batch), strings, special, tied)
+            for reading in reader.read_all(batches(asked, TOKENS_PER_BATCH))
+            for records in records_of(reading, strings, special, tied)
         ]
     )

@@ -1,6 +1,8 @@
 """LightningModule of `logos-pl predict`: evaluates every lens at every row of prompts."""
 
 from logos_pl.data.prompts import PromptBatch
+from logos_pl.data.reading_ahead import Stage
+from logos_pl.lm.residuals import Request
 from logos_pl.modules.base import LensModule
 from logos_pl.settings.model import ModelSettings
 from logos_pl.sweeps.attribution import DirectLogitAttribution
@@ -29,6 +31,11 @@ class SweepModule(LensModule):
         """
         attribution = DirectLogitAttribution(self.frozen, self.head) if self.attribution else None
         self.reader = PromptReader(self.frozen, self.lenses, self.settings.block_bytes, attribution)
+
+    def request(self, stage: Stage, batch: PromptBatch) -> Request:
+        """What the reader reads."""
+        assert self.reader is not None
+        return self.reader.request(batch)
 
     def predict_step(self, batch: PromptBatch, batch_idx: int) -> BatchReading:
         """Evaluate every lens at every row and position of a batch."""

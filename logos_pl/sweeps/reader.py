@@ -1,7 +1,6 @@
 """Evaluates every lens on a batch of prompts in one forward pass."""
 
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -21,7 +20,7 @@ from logos_pl.lenses.norm import Lens, NormLens
 from logos_pl.lenses.raw import RawLens
 from logos_pl.lm.anatomy import exact_logits
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.lm.residuals import residuals
+from logos_pl.lm.residuals import Request, gather, read_in_groups
 from logos_pl.sweeps.attribution import DirectLogitAttribution, LogitParts, NotAttributed
 from logos_pl.sweeps.records import TOP_K
 
@@ -107,7 +106,8 @@ class PromptReader:
     def read(self, batch: PromptBatch, keep_residuals: bool = False) -> BatchReading:
         """Run one forward pass and evaluate every lens at every row and token, and the checks at the last tokens."""
         starts, places, last, targets, contrasts = _layout(batch)
-        h, branches = self._run(batch, places[last])
+        found = gather(self.lm, [self.request(batch)])[0] if batch.residuals is None else batch.residuals
+        h = found.rows.flatten(1, 2)
         if len(places) < h.shape[1]:  # there is padding
             h = h.index_select(1, places.to(h.device))
         at_end = h[:, last.to(h.device)]
@@ -126,14 +126,22 @@ class PromptReader:
             final_to_next=pairs,
             last_row=self._check_last_row(own, at_end[-1:]),
             residuals=h.cpu() if keep_residuals else None,
-            logit_parts=self._attribute(batch, branches, at_end),
+            logit_parts=self._attribute(batch, found.beside, at_end),
         )
 
-    def _run(self, batch: PromptBatch, ends: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Residual stream [rows, batch · seq, d_model] and, for attribution, the branch outputs at the last tokens."""
-        with nullcontext() if self.attribution is None else self.attribution.keeping(ends) as branches:
-            h = residuals(self.lm, batch.input_ids, None, self.rows, batch.attention_mask)
-        return h.flatten(1, 2), branches
+    def read_all(self, batches: Sequence[PromptBatch]) -> Iterator[BatchReading]:
+        """Yield the readings of every batch; a streamed model reads many batches together."""
+        for batch, found in read_in_groups(self.lm, batches, self.request):
+            yield self.read(batch._replace(residuals=found))
+
+    def request(self, batch: PromptBatch) -> Request:
+        """What is read of the model on a batch: all rows and, for attribution, the branches at the last tokens."""
+        request = Request(batch.input_ids, None, self.rows, batch.attention_mask)
+        if self.attribution is None:
+            return request
+        _, places, last, _, _ = _layout(batch)
+        branches, beside = self.attribution.watch(places[last])
+        return request._replace(beside=beside, beside_room=branches)
 
     def _attribute(
         self, batch: PromptBatch, branches: Tensor | None, h: Tensor

@@ -19,9 +19,10 @@ from logos_pl.cli.run_folder import hold_run_folder
 from logos_pl.data.training_text import TrainingText
 from logos_pl.errors import InputError
 from logos_pl.fit.checkpoint import AtomicCheckpointIO, Resuming, RunCheckpoint
+from logos_pl.fit.depth_metrics import PERCENTILE_KL
 from logos_pl.fit.export import LensExport
 from logos_pl.fit.ledger import Ledger
-from logos_pl.fit.module import PERCENTILE_KL, TuningModule
+from logos_pl.fit.module import TuningModule
 from logos_pl.fit.progress import FitProgress
 from logos_pl.fit.start import LensStart
 from logos_pl.fit.stopping import PercentileStopping

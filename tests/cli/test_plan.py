@@ -15,6 +15,7 @@ from logos_pl.lm.memory import ModelShape
 from logos_pl.settings.lens import TuningSettings
 from logos_pl.settings.model import ModelSettings
 from logos_pl.settings.text import TrainingTextSettings
+from tests.lm.model_shapes import LLAMA_70B
 from tests.tiny import make_model
 
 MEMORY = [DeviceMemory("cuda:1", 10**11, 10**11), DeviceMemory("cpu", 10**10, 10**10)]
@@ -94,6 +95,40 @@ def test_the_micro_batch_follows_the_card_and_not_what_is_free_on_it(monkeypatch
         run = planned(data__positions_per_seq=12)[0]
         assert run.batching == BatchPlan(16, 2, 1)
         assert run.choice.needed_bytes < 1_050_000_000
+
+
+def test_what_does_not_fit_is_streamed_and_the_plan_says_so_with_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = plan.KnownModel("Meta-Llama-3-70B", LLAMA_70B, 8192)
+    monkeypatch.setattr(plan.KnownModel, "read", lambda settings: known)
+    devices = [DeviceMemory("cuda:0", 24 * 10**9, 24 * 10**9), DeviceMemory("cpu", 64 * 10**9, 64 * 10**9)]
+    monkeypatch.setattr(plan, "measure_memory", lambda cards: devices)
+    run, model, _ = planned(model__rank=128, data__tokens=2_000_000)
+    assert (model.placement, model.group_tokens) == ("streamed", run.choice.group_tokens)
+    assert run.choice.group_tokens == 2**16
+    # 68.45 G parameters of 2 bytes at 2 GB/s are 68.5 s for 65,536 tokens.
+    sentence = run.sentence()
+    assert sentence.startswith(
+        "Meta-Llama-3-70B: 70,553.7M parameters, 80 blocks, streamed to cuda:0 in bfloat16 (about"
+    )
+    assert sentence.endswith(
+        "127.5 GiB are read for every 65,536 tokens, so a disk of 2 GB/s gives at most 957 tokens/s, 35 min for "
+        "2,000,000 tokens"
+    )
+
+
+def test_a_placement_is_settled_and_recorded_for_a_model_that_fits() -> None:
+    run, model, _ = planned()
+    assert (model.placement, model.group_tokens, run.choice.placement) == ("resident", "auto", "resident")
+    run, model, _ = planned(model__placement="streamed", model__group_tokens=4096)
+    assert (model.placement, model.group_tokens) == ("streamed", 4096)
+
+
+def test_a_streamed_model_runs_in_one_process() -> None:
+    with pytest.raises(
+        InputError, match=r"--model.placement streamed runs in one process, and --trainer.devices makes 2"
+    ):
+        planned(model__placement="streamed", trainer__devices=2, trainer__accelerator="cpu")
+    assert planned(trainer__devices=2, trainer__accelerator="cpu")[1].placement == "resident"
 
 
 @pytest.mark.parametrize(

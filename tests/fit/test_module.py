@@ -19,7 +19,7 @@ from logos_pl.lenses.norm import NormLens
 from logos_pl.lenses.translator import Translators
 from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.lm.residuals import residuals
+from logos_pl.lm.residuals import Residuals, residuals
 from tests.lm.families import tiny_model
 from tests.tiny import make_model, resolved, tuning_module
 
@@ -265,14 +265,14 @@ class Waits(TorchDispatchMode):
 def test_a_step_never_waits_for_the_device_but_once_at_the_start_in_transformers(
     settings: dict[str, Any], lm: FrozenLM, batch: TextBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waits, body = Waits(), lm.body
+    waits, run = Waits(), lm.run
 
     def watched(*args: Any) -> None:
         waits.in_body = True
-        body(*args)
+        run(*args)
         waits.in_body = False
 
-    monkeypatch.setattr(lm, "body", watched)
+    monkeypatch.setattr(lm, "run", watched)
     # What lies on the CPU is looked at there, which costs nothing; on a device it is not.
     monkeypatch.setattr("logos_pl.lm.residuals._check", lambda *_: None)
     module = built(lm, **settings)
@@ -295,7 +295,7 @@ def test_from_residuals_to_gradients_no_number_is_looked_at(
     module = built(lm, layers_per_step=layers_per_step)
     module.trainer = SimpleNamespace(global_step=0)  # type: ignore[assignment]
     kept = torch.empty(int(module.settings.layers_per_step) + 1, *batch.positions.shape, lm.d_model, device="meta")
-    monkeypatch.setattr("logos_pl.fit.module.residuals", lambda *_: kept)
+    batch = batch._replace(residuals=Residuals(kept, kept[:0]))
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # which knows no meta device
     module.head.to("meta")
     module.translators.to("meta")
@@ -333,6 +333,7 @@ def test_what_is_validated_is_the_average_over_the_steps_or_under_a_cosine_the_l
 
 def test_validation_reads_every_row_and_the_last_agrees_with_the_model(lm: FrozenLM, batch: TextBatch) -> None:
     module = moved(built(lm))
+    module.on_validation_epoch_start()
     module.validation_step(batch, 0)
     readings = module.take_readings()
 
@@ -362,6 +363,7 @@ def test_validation_decodes_no_more_at_a_time_than_the_budget_of_a_block(
     lm: FrozenLM, batch: TextBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = built(lm)
+    module.on_validation_epoch_start()
     module.validation_step(batch, 0)
     whole = module.row_means["norm"].compute()
     module.row_means["norm"].reset()
@@ -390,6 +392,7 @@ def test_a_resumed_lens_has_its_basis_on_the_device_of_the_run(lm: FrozenLM) -> 
     module = built(lm, init="closed_form")
     basis = TrainingBasis(torch.eye(lm.d_model), torch.eye(lm.d_model))
     checkpoint = {"lens_identity": module.identity(), "lens_start": None, "lens_basis": basis._asdict()}
+    checkpoint["lens_validation"] = {}
     module._device = torch.device("meta")
     module.on_load_checkpoint(checkpoint)
     for lens in (module.translators, module.average("translators")):

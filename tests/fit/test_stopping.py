@@ -4,7 +4,7 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
-from logos_pl.fit.module import PERCENTILE_KL
+from logos_pl.fit.depth_metrics import PERCENTILE_KL
 from logos_pl.fit.stopping import PercentileStopping
 from logos_pl.settings.fit import StoppingSettings
 

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from logos_pl.data.packed_text import TextBatch
 from logos_pl.data.prompt_types import AnswerTokens
-from logos_pl.data.prompts import TokenizedPrompt, batches
+from logos_pl.data.prompts import PromptBatch, TokenizedPrompt, batches
 from logos_pl.functional.depth import depth_percentile_rows
 from logos_pl.gates.evaluator import GateEvaluator, GateReadings
 from logos_pl.lenses.calibration import TemperedLens
 from logos_pl.lenses.translator import Translators
 from logos_pl.lenses.tuned import TunedLens
+from logos_pl.lm.residuals import gather
 from tests.sweeps.test_reader import PROMPTS, Subject
 from tests.sweeps.test_reader import tokenized as resolved_or_none
 
@@ -76,15 +77,23 @@ def text_batch(indices: tuple[int, ...]) -> TextBatch:
     return TextBatch(TEXTS[list(indices)], POSITIONS[list(indices)], {}, indices)
 
 
+def read_text(evaluator: GateEvaluator, batch: TextBatch) -> None:
+    evaluator.read_text(batch, gather(evaluator.lm, [evaluator.request(batch)])[0])
+
+
+def read_prompts(evaluator: GateEvaluator, batch: PromptBatch) -> None:
+    evaluator.read_prompts(batch, gather(evaluator.lm, [evaluator.request(batch)])[0])
+
+
 def evaluated(
     case: EvaluatorCase, texts: Sequence[tuple[int, ...]], tokens_per_batch: int, reverse: bool = False
 ) -> GateReadings:
     evaluator = case.evaluator(prompts())
     for indices in texts:
-        evaluator.read_text(text_batch(indices))
+        read_text(evaluator, text_batch(indices))
     together = batches(prompts(), tokens_per_batch)
     for batch in together[::-1] if reverse else together:
-        evaluator.read_prompts(batch)
+        read_prompts(evaluator, batch)
     return evaluator.compute()
 
 
@@ -204,7 +213,7 @@ def test_text_is_decoded_in_pieces_of_a_block_and_means_the_same(case: Evaluator
     norm.decode_inputs = noted  # type: ignore[method-assign]
     try:
         evaluator = case.evaluator(prompts(), block_bytes=2 * case.num_rows * case.lm.d_model * 4)
-        evaluator.read_text(text_batch((0, 1, 2, 3)))
+        read_text(evaluator, text_batch((0, 1, 2, 3)))
     finally:
         del norm.decode_inputs
     assert max(sizes) == 2
@@ -215,12 +224,12 @@ def test_text_is_decoded_in_pieces_of_a_block_and_means_the_same(case: Evaluator
 
 def test_what_is_read_twice_or_never_is_an_error(case: EvaluatorCase) -> None:
     evaluator = case.evaluator(prompts())
-    evaluator.read_text(text_batch((0,)))
+    read_text(evaluator, text_batch((0,)))
     first, *_ = batches(prompts(), 1)
-    evaluator.read_prompts(first)
+    read_prompts(evaluator, first)
     with pytest.raises(AssertionError, match=r"prompts \[1, 2, 3\] were never read"):
         evaluator.compute()
-    evaluator.read_prompts(first)
+    read_prompts(evaluator, first)
     with pytest.raises(ValueError, match="twice"):
         evaluator.compute()
 

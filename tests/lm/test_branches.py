@@ -9,7 +9,8 @@ from transformers import BloomConfig, BloomForCausalLM, PreTrainedModel
 
 from logos_pl.errors import InputError
 from logos_pl.lm.anatomy import find_parts
-from logos_pl.lm.branches import find_branches, keeping_branches
+from logos_pl.lm.branches import find_branches, watch_branches
+from logos_pl.lm.hooks import gathering
 from tests.lm.families import BLOCKS, D_MODEL, NAMES, VOCAB, build, tiny_model
 
 IDS = torch.randint(3, VOCAB, (2, 9), generator=torch.Generator().manual_seed(8))
@@ -45,7 +46,7 @@ def kept_of(model: PreTrainedModel) -> tuple[Tensor, Tensor]:
         last.register_forward_hook(lambda m, args, out: ends.append(out[0] if isinstance(out, tuple) else out)),
     ]
     kept = torch.zeros(BLOCKS, 2, len(PLACES), D_MODEL, dtype=model.dtype)
-    with torch.no_grad(), keeping_branches(branches, kept, PLACES):
+    with torch.no_grad(), gathering(*watch_branches(branches, kept, PLACES)):
         model(input_ids=IDS, use_cache=False)
     for handle in handles:
         handle.remove()
@@ -116,7 +117,7 @@ def test_the_hooks_go_away_also_when_the_forward_fails() -> None:
     assert hooks() == 0
     handle = anatomy.blocks[1].register_forward_pre_hook(fail)
     kept = torch.zeros(BLOCKS, 2, len(PLACES), D_MODEL)
-    with pytest.raises(RuntimeError, match="on fire"), keeping_branches(branches, kept, PLACES):
+    with pytest.raises(RuntimeError, match="on fire"), gathering(*watch_branches(branches, kept, PLACES)):
         model(input_ids=IDS, use_cache=False)
     handle.remove()
     assert hooks() == 0

@@ -1,5 +1,7 @@
 """A sequence that grows, read with keys and values kept, against the whole of it read at once."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,6 +11,7 @@ from logos_pl.lm.cached import CachedReader
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
 from tests.lm.families import NAMES, VOCAB, tiny_model
+from tests.tiny import make_model
 
 WITHOUT_CACHE = {name for name in NAMES if "mamba" in name.lower()}
 CACHED = [name for name in NAMES if name not in WITHOUT_CACHE]
@@ -71,3 +74,9 @@ def test_a_forward_pass_that_is_interrupted_leaves_nothing_behind(monkeypatch: p
             reader.read(ids)
     assert reader.ids == ()
     torch.testing.assert_close(reader.read(ids), whole(lm, ids), atol=1e-5, rtol=1e-5)
+
+
+def test_a_streamed_model_is_refused(tmp_path: Path) -> None:
+    model = FrozenLM.load(str(make_model(tmp_path / "tiny-llama")), placement="streamed")
+    with pytest.raises(InputError, match="tiny-llama is streamed, and would be read from disk for every token"):
+        CachedReader(model)

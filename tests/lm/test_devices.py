@@ -51,6 +51,49 @@ def test_an_override_is_obeyed_with_and_without_room() -> None:
     assert str(choose_device(LLAMA_8B, memory(cuda=80), override="auto").device) == "cuda:0"
 
 
+def test_auto_streams_to_a_card_what_does_not_fit_on_it_before_the_cpu_and_what_fits_nowhere() -> None:
+    def placed(**sizes: float) -> tuple[str, str]:
+        choice = choose_device(LLAMA_70B, memory(**sizes), placement="auto", dtype=torch.bfloat16)
+        return str(choice.device), choice.placement
+
+    assert placed(cuda=200, cpu=64) == ("cuda:0", "resident")
+    assert placed(cuda=24, cpu=64) == ("cuda:0", "streamed")
+    assert placed(cuda=24, cpu=256) == ("cuda:0", "streamed")
+    assert placed(cuda=4, cpu=256) == ("cpu", "resident")
+    assert placed(cpu=64) == ("cpu", "streamed")
+    assert placed(mps=200, cpu=64) == ("mps", "resident")
+    assert placed(mps=24, cpu=64) == ("cpu", "streamed"), "a model is not streamed to mps"
+
+
+def test_a_placement_that_is_named_is_kept() -> None:
+    assert choose_device(LLAMA_8B, memory(cuda=80), placement="streamed").placement == "streamed"
+    assert choose_device(LLAMA_70B, memory(cuda=24), override="cuda", placement="resident").placement == "resident"
+    assert choose_device(LLAMA_70B, memory(cuda=24), override="cuda", placement="auto").placement == "streamed"
+    assert choose_device(LLAMA_70B, memory(cuda=4), override="cuda", placement="auto").placement == "resident"
+    with pytest.raises(InputError, match=r"streamed to cuda or cpu, not to mps: give --model.placement resident"):
+        choose_device(LLAMA_8B, memory(mps=80), override="mps", placement="streamed")
+
+
+def test_a_block_that_does_not_fit_is_refused_with_the_numbers() -> None:
+    with pytest.raises(InputError) as caught:
+        choose_device(LLAMA_70B, memory(cuda=8), override="cuda", placement="streamed")
+    message = str(caught.value)
+    assert "the model (70.6B parameters) fits on no device here: cuda:0 has 8.0 GiB free of the" in message
+    assert message.endswith("streamed 512 tokens at a time; free memory, take a smaller model.")
+
+
+def test_a_group_is_as_large_as_device_and_host_allow_or_as_the_user_says() -> None:
+    def group(**sizes: float) -> int | None:
+        return choose_device(LLAMA_70B, memory(**sizes), placement="streamed", dtype=torch.bfloat16).group_tokens
+
+    assert group(cuda=80, cpu=64) == 2**16
+    assert 2**13 <= (group(cuda=20, cpu=64) or 0) <= 2**16
+    assert (group(cpu=24) or 0) < 2**16
+    named = choose_device(LLAMA_70B, memory(cuda=80), placement="streamed", group_tokens=12_345)
+    assert named.group_tokens == 12_345
+    assert choose_device(LLAMA_8B, memory(cuda=80)).group_tokens is None
+
+
 def test_a_device_that_is_not_there_is_refused_by_name() -> None:
     with pytest.raises(InputError, match="there is no device 'cuda' on this machine; choose among cpu, or `auto`"):
         choose_device(LLAMA_8B, memory(), override="cuda")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from logos_pl.lm.dtypes import unembedding_dtype
-from logos_pl.lm.memory import GIB, ModelShape, StepSize, memory_parts
+from logos_pl.lm.memory import GIB, ModelShape, StepSize, memory_parts, streamed_parts
 from tests.lm.model_shapes import GEMMA_27B, LLAMA_8B, LLAMA_70B
 
 
@@ -50,6 +50,31 @@ def test_an_8b_lens_fits_a_card_of_24_gb_by_hand() -> None:
     assert parts.residuals == 32 * 8 * 12 * d * 18
     assert parts.loss == int(4.5 * 2**28) + 3 * rows * vocab * 4
     assert parts.total == sum(parts) < 24e9 < needed_bytes(LLAMA_8B, "cuda", torch.bfloat16, micro_batch_seqs=16)
+
+
+def test_a_streamed_70b_lens_fits_a_card_of_24_gb_by_hand() -> None:
+    step = StepSize(rank=128, positions_per_seq=32, micro_batch_seqs=4)
+    parts = streamed_parts(LLAMA_70B, "cuda", torch.bfloat16, step, group_tokens=2**16)
+    resident = memory_parts(LLAMA_70B, "cuda", torch.bfloat16, step)
+    assert parts.blocks == pytest.approx(1.08 * 2 * 2 * 855_654_400, rel=1e-6)
+    assert parts.outside == pytest.approx(1.08 * 2 * 2_101_354_496, rel=1e-6)
+    assert parts.group == 2 * 2**16 * 8192 * 2
+    assert parts.beside == resident.total - resident.weights
+    assert parts.kept == 81 * 128 * 32 * 8192 * 2  # every row at 32 of 512 positions of 128 sequences
+    assert parts.staging == 2 * 2 * 2 * 855_654_400
+    assert parts.on_device("cuda") == parts.blocks + parts.outside + parts.group + parts.beside < 24e9
+    assert parts.on_host == parts.kept + parts.staging
+    on_cpu = streamed_parts(LLAMA_70B, "cpu", torch.bfloat16, step, group_tokens=2**16)
+    assert on_cpu.on_device("cpu") == sum(on_cpu)
+    assert on_cpu.staging == 0
+
+
+def test_sizes_that_were_not_counted_are_estimated() -> None:
+    rough = LLAMA_70B._replace(largest_block=None, outside_blocks=None)
+    for shape in (rough, LLAMA_70B):
+        parts = streamed_parts(shape, "cuda", torch.bfloat16, StepSize(), 2**14)
+        assert parts.blocks == pytest.approx(1.08 * 2 * 2 * 855_654_400, rel=0.05)
+        assert parts.outside == pytest.approx(1.08 * 2 * 2_101_354_496, rel=0.05)
 
 
 def test_a_tiny_model_needs_little() -> None:

@@ -6,6 +6,7 @@ import pytest
 from transformers import AutoConfig, Gemma2Config, GPTJConfig, LlamaConfig
 
 from logos_pl.errors import InputError
+from logos_pl.lm.anatomy import find_parts
 from logos_pl.lm.model_shape import model_shape, shape_of
 from tests.lm.families import FAMILIES, VOCAB, tiny_model
 from tests.lm.model_shapes import GEMMA_27B, LLAMA_70B
@@ -24,6 +25,10 @@ def test_parameters_are_counted_without_making_them_and_tied_ones_once(name: str
     shape = shape_of(AutoConfig.for_model(family.model_type, **family.settings))
     assert shape.num_parameters == sum(p.numel() for p in tiny_model(name).parameters())
     assert (shape.num_blocks, shape.d_model, shape.vocab_size) == (3, 32, 97)
+    anatomy = find_parts(tiny_model(name))
+    blocks = [sum(p.numel() for p in block.parameters()) for block in anatomy.blocks]
+    assert shape.largest_block == max(blocks)
+    assert shape.outside_blocks == shape.num_parameters - sum(blocks)
 
 
 def test_real_sizes_come_out_of_real_configurations_in_no_memory() -> None:

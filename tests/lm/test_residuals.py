@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.lm.residuals import residuals, sampled_and_whole_residuals
+from logos_pl.lm.residuals import Request, gather, residuals
 from logos_pl.lm.skipping import residuals_without_later_blocks
 from tests.lm.families import BLOCKS, D_MODEL, FAMILIES, NAMES, VOCAB, tiny_model
 from tests.lm.oracle import last_row
@@ -115,7 +115,7 @@ def test_the_dtype_is_the_streams_and_nothing_is_rounded(name: str, positions: T
     if positions is not None:
         wanted = wanted.gather(2, positions[None, :, :, None].expand(BLOCKS, -1, -1, D_MODEL))
     assert torch.equal(kept[1:], wanted)
-    sampled, whole = sampled_and_whole_residuals(lm, IDS, torch.tensor([[2], [5], [1]]), [1], [2, 3])
+    ((sampled, whole, _),) = gather(lm, [Request(IDS, torch.tensor([[2], [5], [1]]), [1], whole_rows=[2, 3])])
     assert sampled.dtype == whole.dtype == lm.stream_dtype
 
 

@@ -17,7 +17,7 @@ from logos_pl.settings.resolve import resolve_text, resolve_tuning
 from logos_pl.settings.text import PrismTextSettings, TestTextSettings, TextSettings, TrainingTextSettings
 
 SCHEDULE_NAMES: tuple[ScheduleName, ...] = ("full", "quick", "spec")
-BY_THE_DEVICE = {"dtype", "fp32_unembed", "precond"}
+BY_THE_DEVICE = {"dtype", "placement", "group_tokens", "fp32_unembed", "precond"}
 """Options of a fit's model whose `auto` is no matter of the schedule."""
 
 

@@ -239,8 +239,8 @@ def test_a_prompt_that_does_not_add_up_leaves_all_others_as_they_are() -> None:
 def test_what_is_kept_of_branches_has_the_streams_number_format(name: str) -> None:
     lm = FrozenLM.from_model(tiny_model("llama", torch.bfloat16))
     lm.anatomy = dataclasses.replace(lm.anatomy, stream_dtype=torch.float32 if name == "mamba" else torch.bfloat16)
-    with DirectLogitAttribution(lm, Head(lm.anatomy)).keeping(torch.tensor([0])) as kept:
-        assert kept.dtype == lm.stream_dtype
+    kept, _ = DirectLogitAttribution(lm, Head(lm.anatomy)).watch(torch.tensor([0]))
+    assert kept.dtype == lm.stream_dtype
 
 
 @pytest.mark.parametrize("name", ["llama", "opt_project", "gpt2", "falcon_sequential", "qwen3_moe"])

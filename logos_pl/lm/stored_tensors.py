@@ -1,0 +1,127 @@
+"""Tensors that stay in their safetensors files until they are asked for: what a streamed model is read from.
+
+They are read into memory of their own and not mapped. Mapped pages would count as resident memory of the process, and
+a disk that vanishes under a mapping ends the process by a signal, without a word.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import EllipsisType
+
+import torch
+from torch import Tensor
+
+from logos_pl.errors import InputError, RunError
+from logos_pl.io.parsing import open_regular
+
+STORED_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+"""Number formats of safetensors that weights without quantisation come in."""
+
+
+class StoredTensor:
+    """A tensor in a file; ``stored[...]`` reads it, each time anew.
+
+    Args:
+        path: The file.
+        shown: What the file is called in messages.
+        dtype: Number format in the file.
+        shape: Shape of the tensor.
+        offset: Its first byte in the file.
+        pinned: Whether it is read into page-locked memory, from which a copy to CUDA runs beside the arithmetic.
+    """
+
+    def __init__(
+        self, path: Path, shown: str, dtype: torch.dtype, shape: Sequence[int], offset: int, pinned: bool
+    ) -> None:
+        self.path = path
+        self.shown = shown
+        self.dtype = dtype
+        self.shape = torch.Size(shape)
+        self.offset = offset
+        self.pinned = pinned
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes in the file."""
+        return self.shape.numel() * self.dtype.itemsize
+
+    def __getitem__(self, index: EllipsisType) -> Tensor:
+        """The whole tensor, as transformers asks for it.
+
+        Raises:
+            RunError: The file has gone, has been cut off, or the disk fails.
+        """
+        if index is not Ellipsis:
+            raise TypeError(f"a stored tensor is read as a whole: [...], not [{index!r}].")
+        content = torch.empty(self.nbytes, dtype=torch.uint8, pin_memory=self.pinned)
+        self._read(content.numpy().data)
+        return content.view(self.dtype).view(self.shape)
+
+    def _read(self, room: memoryview) -> None:
+        done = 0
+        try:
+            with open_regular(self.path, self.shown) as file:
+                while done < len(room):
+                    count = os.preadv(file.fileno(), [room[done:]], self.offset + done)
+                    if count == 0:
+                        break
+                    done += count
+        except OSError as error:
+            raise RunError(
+                f"{self.shown} cannot be read any more ({error.strerror}), and a streamed model is read again for "
+                "every group of sequences: bring the disk back, and resume or start again."
+            ) from error
+        if done < len(room):
+            raise RunError(
+                f"{self.shown} has been cut off while it was in use (it ends within a tensor): fetch it again, and "
+                "resume or start again."
+            )
+
+
+def stored_tensors(folder: Path, files: Sequence[str], name: str, pinned: bool) -> dict[str, StoredTensor]:
+    """The tensors of safetensors files by name; the headers have been checked by ``measure_weights``.
+
+    Args:
+        folder: The model's folder.
+        files: Names of the files in it.
+        name: What the model is called in messages.
+        pinned: Whether tensors are read into page-locked memory.
+
+    Raises:
+        InputError: A file is in another format, or a tensor in a number format that is not read.
+    """
+    found: dict[str, StoredTensor] = {}
+    for file in files:
+        if not file.endswith(".safetensors"):
+            raise InputError(
+                f"{name} has its weights in {file}, and a model is streamed from safetensors only: convert them, for "
+                "instance with transformers' save_pretrained, or give --model.placement resident."
+            )
+        path, shown = folder / file, f"{file} of {name}"
+        with open_regular(path, shown) as opened:
+            length = int.from_bytes(opened.read(8), "little")
+            header = json.loads(opened.read(length))
+        for key, part in header.items():
+            if key == "__metadata__":
+                continue
+            if part["dtype"] not in STORED_DTYPES:
+                raise InputError(
+                    f"{shown} holds {key} in the number format {part['dtype']}, which is not streamed: take weights "
+                    "without quantisation, or give --model.placement resident."
+                )
+            start = 8 + length + part["data_offsets"][0]
+            found[key] = StoredTensor(path, shown, STORED_DTYPES[part["dtype"]], part["shape"], start, pinned)
+    return found
