@@ -255,7 +255,8 @@ def _place(shape: "ModelShape", memory: Sequence["DeviceMemory"], step: "StepSiz
     from logos_pl.lm.devices import choose_device
 
     try:
-        choice = choose_device(shape, memory, step=step)
+        choice = choose_device(shape, memory, step=step, placement="auto")
     except InputError:  # it fits nowhere
         return None
-    return f"{choice.device} in {str(choice.dtype).removeprefix('torch.')}"
+    streamed = ", streamed from disk" if choice.placement == "streamed" else ""
+    return f"{choice.device} in {str(choice.dtype).removeprefix('torch.')}{streamed}"
