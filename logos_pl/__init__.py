@@ -13,8 +13,8 @@ if TYPE_CHECKING:
         skipping_perplexity,
         sweep,
     )
+    from logos_pl.artifacts.imported_lens import load_imported_lens
     from logos_pl.artifacts.prism import load_prism
-    from logos_pl.artifacts.tuned_lens_format import load_imported_lens
 
 __all__ = [
     "Sweep",

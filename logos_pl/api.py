@@ -13,15 +13,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from logos_pl.artifacts.imported_lens import load_imported_lens
 from logos_pl.artifacts.prism import load_prism
 from logos_pl.artifacts.provenance import Provenance
 from logos_pl.artifacts.tuned_lens import load_lenses
-from logos_pl.artifacts.tuned_lens_format import load_imported_lens
 from logos_pl.data.prompt_types import Prompt
 from logos_pl.data.prompts import remarks, tokenize_prompt
 from logos_pl.data.tokenizing import Tokenizer
 from logos_pl.errors import InputError
 from logos_pl.hub.source import lens_folder
+from logos_pl.kinds.imported import is_imported
 from logos_pl.kinds.registry import kind_of, kinds, swept
 from logos_pl.kinds.request import LensRequest
 from logos_pl.lenses.head import DecodingNorm, Head
@@ -194,8 +195,8 @@ def sweep(
     Args:
         model: The model.
         prompts: Texts, pairs of text and answer, or prompts with variants and contrasts.
-        lenses: Further lenses bound to the model, by name of their kind, such as ``tuned``; ``norm`` replaces the
-            default norm lens.
+        lenses: Further lenses bound to the model, by name of their kind, such as ``tuned``, imported ones by any name;
+            ``norm`` replaces the default norm lens.
         attribution: Also run direct logit attribution for the answers.
 
     Raises:
@@ -206,10 +207,10 @@ def sweep(
         raise InputError(f"{model.model_id} has no tokenizer to read prompts with: load it with one.")
     if isinstance(prompts, str):
         raise InputError("The prompts are one text: give a list of them, [prompt].")
-    unknown = sorted(set(lenses or {}) - set(swept()))
-    if unknown:
+    given = dict(lenses or {})
+    if unknown := sorted(name for name in set(given) - set(swept()) if not is_imported(given[name])):
         raise InputError(f"There is no lens named {unknown[0]!r}: name them among {', '.join(swept())}.")
-    named = {"norm": norm_lens(model)} | dict(lenses or {})
+    named = {"norm": norm_lens(model)} | given
     tokenized = [tokenize_prompt(model.tokenizer, p, model.context_length, model.vocab_size) for p in _prompts(prompts)]
     for remark in remarks(tokenized):
         warnings.warn(f"{model.model_id}: {remark}", stacklevel=2)

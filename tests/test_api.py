@@ -9,8 +9,8 @@ import torch
 import logos_pl
 from logos_pl.api import lens_logits, load_model, load_tuned_lens, norm_lens, skipping_perplexity, sweep
 from logos_pl.artifacts.card import model_card
+from logos_pl.artifacts.imported_lens import load_imported_lens
 from logos_pl.artifacts.tuned_lens import save_tuned_lens
-from logos_pl.artifacts.tuned_lens_format import load_imported_lens
 from logos_pl.data.prompt_types import Prompt
 from logos_pl.errors import InputError
 from logos_pl.lenses.head import Head
@@ -18,7 +18,7 @@ from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.sweeps.record_csv import flat, next_token_header
 from tests.artifacts.lenses import make_lm, make_provenance, make_translators
-from tests.tiny import make_imported_lens, make_model
+from tests.tiny import make_imported_lens, make_jacobian_lens, make_model
 
 PROMPT = "sun moon river ."
 
@@ -186,6 +186,15 @@ def test_an_imported_lens_is_swept_from_python_too(lm: FrozenLM, tmp_path: Path)
     wanted = lens_logits(lm, lens, "sun moon", row=2)[-1].softmax(-1).max()
     assert read.prompts[0].next_token["imported"][2].p_top1 == pytest.approx(float(wanted), abs=1e-6)
     assert origin.base_model == "tiny"
+
+
+def test_imported_lenses_may_have_any_name_in_a_sweep_from_python(lm: FrozenLM, tmp_path: Path) -> None:
+    lens, _ = load_imported_lens(make_jacobian_lens(tmp_path / "j.pt", (1, 2)), lm)
+    read = sweep(lm, ["sun moon"], {"my_j": lens, "norm": norm_lens(lm)})
+    assert list(read.prompts[0].next_token) == ["norm", "my_j"]
+    assert [row.layer for row in read.next_token if row.lens == "my_j"] == [2, 3, 4]
+    with pytest.raises(InputError, match=r"no map for row\(s\) 1"):
+        lens_logits(lm, lens, "sun moon", row=1)
 
 
 def test_a_sweep_refuses_lenses_it_has_no_name_for_and_models_without_a_tokenizer(lm: FrozenLM) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -137,3 +138,13 @@ def make_imported_lens(folder: Path, scale: float = 0.0, model_id: str = "tiny-l
     }
     torch.save(params, folder / "params.pt")
     return folder
+
+
+def make_jacobian_lens(path: Path, blocks: Sequence[int] = (0, 1, 2), **changes: Any) -> Path:
+    """A Jacobian lens for `make_model` as its reference implementation saves it; `changes` are of its keys."""
+    generator = torch.Generator().manual_seed(4)
+    maps = {block: torch.eye(16) + 0.1 * torch.randn(16, 16, generator=generator) for block in blocks}
+    content = {"J": maps, "n_prompts": 25, "source_layers": list(blocks), "d_model": 16} | changes
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({key: value for key, value in content.items() if value is not None}, path)
+    return path

@@ -6,7 +6,6 @@ input of block i, which is row i here; final norm and head follow. Source: https
 
 import hashlib
 import os
-import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +15,7 @@ from huggingface_hub import hf_hub_download
 from torch import Tensor
 
 from logos_pl.artifacts import json_codec
+from logos_pl.artifacts.base_model import refuse_other_name, shown_model
 from logos_pl.artifacts.unembed_hash import unembed_hash
 from logos_pl.artifacts.weights import Weights, decode
 from logos_pl.errors import InputError
@@ -24,13 +24,11 @@ from logos_pl.io.parsing import MIB, parse_json, read_bytes, read_text
 from logos_pl.lenses.affine import AffineLens
 from logos_pl.lenses.head import Head
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.lm.sources import clean_name
 
 CONFIG_FILE, PARAMS_FILE = "config.json", "params.pt"
 HUB_FOLDER = "lens"
 """Folder of the lenses in the package's Space, with a subfolder for each model."""
 LENS_TYPE = "linear_tuned_lens"
-COMMIT = re.compile("[0-9a-f]{40}")
 
 _STORED = (torch.float32, torch.float16, torch.bfloat16)
 
@@ -60,8 +58,7 @@ class FormatConfig:
     @property
     def base_model(self) -> str:
         """Hub id, or a folder's name: never a path."""
-        name = self.base_model_name_or_path.replace("\\", "/")
-        return clean_name(name) if name.startswith(("/", ".", "~")) or name.count("/") > 1 or ":" in name else name
+        return shown_model(self.base_model_name_or_path)
 
 
 class ImportedOrigin(NamedTuple):
@@ -89,12 +86,13 @@ class FormatFiles(NamedTuple):
     params: Path
 
 
-def find_imported_lens(reference: str, model_id: str) -> FormatFiles:
+def find_format(reference: str, model_id: str, revision: str | None = None) -> FormatFiles:
     """Find the files of a lens in a folder or a Space of the Hub; of a Space, only this model's files are fetched.
 
     Args:
         reference: A folder, or the repo id of a Space laid out like ``AlignmentResearch/tuned-lens``.
         model_id: The model, which selects the subfolder of the Space.
+        revision: Branch, tag or commit of the Space; None: main.
 
     Raises:
         InputError: Neither exists, a file is missing, or the Hub refuses or cannot be reached.
@@ -105,24 +103,25 @@ def find_imported_lens(reference: str, model_id: str) -> FormatFiles:
         files = FormatFiles(folder / CONFIG_FILE, folder / PARAMS_FILE)
         for path in files:
             if not path.is_file():
-                raise InputError(f"{os.path.relpath(folder)} has no {path.name}: {_WANTED}.")
+                raise InputError(f"{os.path.relpath(folder)} has no {path.name}: {WANTED}.")
         return files
     if folder.exists() or reference.startswith((".", "/", "~")) or reference.count("/") != 1:
-        raise InputError(f"There is no folder {reference}: {_WANTED}.")
-    return FormatFiles(*(_fetch(reference, model_id, name) for name in (CONFIG_FILE, PARAMS_FILE)))
+        raise InputError(f"There is no folder {reference}: {WANTED}.")
+    return FormatFiles(*(_fetch(reference, model_id, name, revision) for name in (CONFIG_FILE, PARAMS_FILE)))
 
 
-_WANTED = (
+WANTED = (
     f"--lens.imported takes the folder of a lens of the tuned-lens package, with its {CONFIG_FILE} and {PARAMS_FILE}, "
-    "or the repo id of a Space that holds such lenses (AlignmentResearch/tuned-lens)"
+    "the repo id of a Space that holds such lenses (AlignmentResearch/tuned-lens), or the file of a Jacobian lens, "
+    "here or on the Hub (owner/repository/folder/lens.pt)"
 )
 
 
-def _fetch(repo_id: str, model_id: str, name: str) -> Path:
+def _fetch(repo_id: str, model_id: str, name: str, revision: str | None) -> Path:
     path = f"{HUB_FOLDER}/{model_id}/{name}"
-    missing = f"The Space {repo_id} has no lens for {model_id} ({path} is missing): {_WANTED}."
-    with explaining(HubRequest("space", repo_id, no_file=missing, wanted=_WANTED)):
-        return Path(hf_hub_download(repo_id, path, repo_type="space"))
+    missing = f"The Space {repo_id} has no lens for {model_id} ({path} is missing): {WANTED}."
+    with explaining(HubRequest("space", repo_id, revision, no_file=missing, wanted=WANTED)):
+        return Path(hf_hub_download(repo_id, path, repo_type="space", revision=revision))
 
 
 def read_config(path: Path) -> FormatConfig:
@@ -140,7 +139,7 @@ def read_config(path: Path) -> FormatConfig:
     required = {"base_model_name_or_path", "d_model", "num_hidden_layers"}
     if not isinstance(given, dict) or not required <= given.keys():
         raise InputError(
-            f"{shown} is not the configuration of a lens, which has {', '.join(sorted(required))}: {_WANTED}."
+            f"{shown} is not the configuration of a lens, which has {', '.join(sorted(required))}: {WANTED}."
         )
     values = {key: given.get(key, known[key]) for key in known}
     config: FormatConfig = json_codec.from_plain(FormatConfig, values, shown)
@@ -149,24 +148,20 @@ def read_config(path: Path) -> FormatConfig:
     return config
 
 
-def load_imported_lens(
-    reference: str | os.PathLike[str], lm: FrozenLM, head: Head | None = None
-) -> tuple[AffineLens, ImportedOrigin]:
+def load_format(files: FormatFiles, lm: FrozenLM, head: Head) -> tuple[AffineLens, ImportedOrigin]:
     """Load a lens of the `tuned-lens` package and check it against the model.
 
     Args:
-        reference: Its folder, or the repo id of a Space laid out like ``AlignmentResearch/tuned-lens``.
+        files: Its files, from ``find_format``.
         lm: The model.
-        head: The model's head, if one can be shared.
+        head: The model's head.
 
     Returns:
         The lens and its origin.
 
     Raises:
         InputError: A file is missing or damaged, or the model is not the one the lens was trained on.
-        RunError: The files cannot be written to the disk.
     """
-    files = find_imported_lens(os.fspath(reference), lm.model_id)
     config = read_config(files.config)
     check_model(config, lm)
     try:
@@ -176,7 +171,7 @@ def load_imported_lens(
             f"{os.path.relpath(files.params)} cannot be read ({error.strerror}): fetch the lens again."
         ) from error
     weight, bias, dtype = _translators(decode(data, PARAMS_FILE), config)
-    lens = AffineLens(Head(lm.anatomy) if head is None else head, weight, bias)
+    lens = AffineLens(head, weight, bias)
     digest = hashlib.sha256(data).hexdigest()
     name = str(dtype).removeprefix("torch.")
     return lens, ImportedOrigin(config.base_model, config.base_model_revision, name, config.unembed_hash, digest)
@@ -191,24 +186,14 @@ def _params_bytes(config: FormatConfig) -> int:
 def check_model(config: FormatConfig, lm: FrozenLM) -> None:
     """Check that name, commit, size and unembedding of the model fit the one the lens was trained on.
 
-    Names are compared in full if both have an organisation, otherwise by their last part.
-
     Raises:
         InputError: One does not; both values are named.
     """
-    fitted, given = config.base_model, lm.model_id
-    whole = "/" in fitted and "/" in given
-    if (fitted != given) if whole else (clean_name(fitted) != clean_name(given)):
-        raise InputError(
-            f"The imported lens was trained for {fitted}, not for {given}: load {fitted} or, if the two are copies "
-            f"of one model, put {given} into base_model_name_or_path of the lens's {CONFIG_FILE}."
-        )
-    commits = (config.base_model_revision or "", lm.model_commit)
-    if all(COMMIT.fullmatch(commit) for commit in commits) and commits[0] != commits[1]:
-        raise InputError(
-            f"The imported lens was trained for {fitted} at commit {commits[0]}, but the model is at {commits[1]}: "
-            "load that revision of the model."
-        )
+    given = lm.model_id
+    copies = (
+        f" or, if the two are copies of one model, put {given} into base_model_name_or_path of the lens's {CONFIG_FILE}"
+    )
+    refuse_other_name(config.base_model, config.base_model_revision, lm, copies)
     sizes = {"trained for": (config.num_hidden_layers, config.d_model), "given": (lm.num_blocks, lm.d_model)}
     if len(set(sizes.values())) > 1:
         said = ", ".join(f"{which}: {n} blocks of width {d}" for which, (n, d) in sizes.items())

@@ -21,7 +21,7 @@ class ReplyToken(NamedTuple):
     Attributes:
         id: The token, the likeliest of the model's final distribution.
         settled: First row from which it stays the lens's likeliest; None: it is not at the last row.
-        top_ids: The lens's likeliest token of every row, before this one was read.
+        top_ids: The lens's likeliest token of every row that it reads, before this one was read.
     """
 
     id: int
@@ -44,7 +44,7 @@ def reply(reader: CachedReader, norm: Lens, lens: Lens, ids: Sequence[int], most
         h = reader.read(ids)[:, None]
         top_ids = likeliest(lens, h)
         final = top_ids if lens is norm else likeliest(norm, h)
-        (token,) = _tokens(final[-1], top_ids)
+        (token,) = _tokens(final[-1], top_ids, lens.rows)
         if token.id in ends:
             return
         yield token
@@ -63,20 +63,21 @@ def read_again(lm: FrozenLM, lens: Lens, ids: Sequence[int], first: int) -> list
     places = torch.arange(first - 1, len(ids) - 1)[None]
     rows = list(range(lm.num_blocks + 1))
     h = residuals(lm, torch.tensor([list(ids)]), places, rows)[:, 0]
-    return _tokens(torch.tensor(list(ids[first:])), likeliest(lens, h))
+    return _tokens(torch.tensor(list(ids[first:])), likeliest(lens, h), lens.rows)
 
 
 def likeliest(lens: Lens, h: Float[Tensor, "rows pos d_model"]) -> Int[Tensor, "rows pos"]:
-    """The lens's likeliest token at every row and position, as a sweep reads it."""
+    """The lens's likeliest token at every row that it reads and every position, as a sweep reads it."""
     none = torch.full((h.shape[1],), -1)
     return lens_readings(lens, h, none, none, top_k=1).top_ids[..., 0]
 
 
-def _tokens(ids: Int[Tensor, "pos"], top_ids: Int[Tensor, "rows pos"]) -> list[ReplyToken]:
-    num_rows, settled = top_ids.shape[0], settling_rows(top_ids, ids).tolist()
+def _tokens(ids: Int[Tensor, "pos"], top_ids: Int[Tensor, "rows pos"], rows: Sequence[int]) -> list[ReplyToken]:
+    """Tokens by the readings of a lens at `rows`, those that it reads."""
+    settled = settling_rows(top_ids, ids).tolist()
     return [
-        ReplyToken(token, None if row == num_rows else row, tuple(tops))
-        for token, row, tops in zip(ids.tolist(), settled, top_ids.T.tolist(), strict=True)
+        ReplyToken(token, None if slot == len(rows) else rows[slot], tuple(tops))
+        for token, slot, tops in zip(ids.tolist(), settled, top_ids.T.tolist(), strict=True)
     ]
 
 

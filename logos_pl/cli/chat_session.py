@@ -213,7 +213,7 @@ class ChatSession:
         """Write the page of the conversation."""
         from logos_pl.sweeps.in_memory import read_tokenized  # matplotlib
         from logos_pl.sweeps.milestones import milestones
-        from logos_pl.sweeps.page import PageWriter
+        from logos_pl.sweeps.page import PageWriter, partly_read
 
         if not given:
             raise InputError("/save needs the name of a file, such as /save chat.html.")
@@ -228,6 +228,7 @@ class ChatSession:
         with waiting("reading the conversation"):
             (records,) = read_tokenized(self.lm, [asked], self.lens.lenses).prompts
         lm, lens = self.lm, self.lens
-        with PageWriter(path, lm.clean_model_name, list(lens.lenses), lm.num_blocks, lens.command) as page:
+        names, partly = list(lens.lenses), partly_read(lens.lenses)
+        with PageWriter(path, lm.clean_model_name, names, lm.num_blocks, lens.command, partly) as page:
             page.add(records, {name: milestones(rows) for name, rows in records.next_token.items()})
         say(f"page: {given}")

@@ -1,17 +1,20 @@
 """Base of `validate`, `test` and `predict`: they load fitted lenses."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback
 
+from logos_pl.artifacts.imported_lens import sources_by_name
 from logos_pl.cli.command import Command, Option
 from logos_pl.cli.lens_requests import lens_requests, refuse_unread_sources
 from logos_pl.cli.plan import plan_text
 from logos_pl.cli.run_folder import find_checkpoint
 from logos_pl.errors import InputError
+from logos_pl.kinds.imported import register_named, unregister_named
+from logos_pl.kinds.registry import LensKind
 from logos_pl.lm.sources import filed_under
 from logos_pl.modules.lens_loader import LensLoader
 from logos_pl.modules.same_run import SameRun
@@ -25,6 +28,7 @@ class Evaluation(Command):
     """A command that evaluates fitted lenses."""
 
     checkpoint: Path | None = None
+    named: Sequence[LensKind] = ()
     model: ModelSettings
     text: TextSettings
 
@@ -32,10 +36,11 @@ class Evaluation(Command):
         """Check the lens options and find the checkpoint.
 
         Raises:
-            InputError: Two lenses are given, or the checkpoint does not exist.
+            InputError: Two lenses are given, a name cannot be used, or the checkpoint does not exist.
         """
         lens, given = self.settings["lens"], self.config.ckpt_path
-        refuse_unread_sources(self.name, getattr(lens, "sources", None))
+        self.named = register_named(sources_by_name(lens.imported))
+        refuse_unread_sources(self.name, lens.sources)
         if lens.source is None and lens.revision is not None:
             raise InputError("--lens.revision needs a repository on the Hub: give it with --lens.source.")
         if lens.source is not None and given is not None:
@@ -43,6 +48,11 @@ class Evaluation(Command):
         if given is not None:
             self.checkpoint = find_checkpoint(self.root, self.plan.known.clean_name, given)
             self.config.ckpt_path = str(self.checkpoint)
+
+    def release(self, failed: bool) -> None:
+        """Forget the names that the imported lenses were given."""
+        unregister_named(self.named)
+        self.named = []
 
     def prepare_text(self) -> None:
         """Plan a run on held-out text, and check the lens that the options name.

@@ -109,8 +109,10 @@ def find_lens(model_id: str, given: str | None, revision: str | None = None) -> 
     if not found.there:
         raise InputError(f"--lens {given}: there is no {kind.label} at {source}: give the folder of one.")
     words = f"{kind.label}, {source if revision is None else f'{source} at {revision}'}"
-    option = kind.options.source[-1] if kind.options.source else f"lens.sources.{kind.name}"
+    option = kind.options.own[-1] if kind.options.own else f"lens.sources.{kind.name}"
     options = [f"--{option}={written(source)}", *([] if revision is None else [f"--lens.revision={revision}"])]
+    if revision is not None and kind.options.by_name is not None:  # each of several has a revision of its own
+        options = [f"--{option}={written(source)}@{revision}"]
     return FoundAtHand(kind.name, found, words, model_id, tuple(options))
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from logos_pl.artifacts.imported_lens import sources_by_name
 from logos_pl.errors import InputError
 from logos_pl.kinds.registry import LensKind, kinds
 from logos_pl.kinds.request import LensRequest
@@ -26,8 +27,8 @@ def refuse_unread_sources(command: str, sources: Mapping[str, str] | None) -> No
         kind = next((kind for kind in kinds() if kind.name == name and kind.is_read_by(command)), None)
         if kind is None:
             raise InputError(f"--lens.sources.{name} has no effect: {command} uses no lens named {name}.")
-        if kind.options.source:
-            raise InputError(f"--lens.sources.{name}: give --{kind.options.source[-1]} instead.")
+        if kind.options.own:
+            raise InputError(f"--lens.sources.{name}: give --{kind.options.own[-1]} instead.")
 
 
 def lens_requests(
@@ -47,7 +48,8 @@ def lens_requests(
         use = _use(kind, command, options) if kind.is_read_by(command) else "off"
         if use == "off":
             continue
-        at, named = kind.options, sources.get(kind.name)
+        at = kind.options
+        named = (sources if at.by_name is None else sources_by_name(options.get(at.by_name))).get(kind.name)
         folder = None if at.folder is None else Path(options.get(at.folder)) / clean_model_name
         requests[kind.name] = LensRequest(
             model_id=model_id,

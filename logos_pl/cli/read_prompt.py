@@ -57,6 +57,7 @@ def _show(lm: FrozenLM, lens: LensAtHand, records: PromptRecords, rows: Sequence
     say(f"{lm.model_id}: {lm.num_blocks} blocks, on {lm.device} in {dtype}, read by the {lens.words}")
     say(f"{shortened(repr(records.prompt.text), MAX_SHOWN)}{answer_words(records)}")
     of_lens = records.next_token[lens.name]
+    rows = _read_rows(of_lens, rows)
     reached = milestones(of_lens)
     shown = print_reading(of_lens, rows, top)
     say(milestone_line(lens.name, reached, lm.num_blocks, records.answer_tokens.status == "resolved"))
@@ -64,20 +65,37 @@ def _show(lm: FrozenLM, lens: LensAtHand, records: PromptRecords, rows: Sequence
         say(f"{shown} of {top} tokens fit into this width: widen the terminal, or write the page with --html.")
 
 
+def _read_rows(of_lens: Sequence[NextTokenRecord], rows: Sequence[int]) -> list[int]:
+    """Those of the rows that the lens reads; the others are named.
+
+    Raises:
+        InputError: It reads none of them.
+    """
+    layers = {record.layer for record in of_lens}
+    missing = ", ".join(str(row) for row in rows if row not in layers)
+    found = [row for row in rows if row in layers]
+    if not found:
+        raise InputError(f"The lens has no map for row(s) {missing}: it reads {', '.join(map(str, sorted(layers)))}.")
+    if missing:
+        say(f"This lens has no map for row(s) {missing}.")
+    return found
+
+
 def print_reading(of_lens: Sequence[NextTokenRecord], rows: Sequence[int], top: int) -> int:
     """Print the table with as many of the tokens as fit into the width.
 
     Args:
-        of_lens: Records of all rows of one lens.
-        rows: Rows to show.
+        of_lens: Records of one lens.
+        rows: Rows to show; the lens reads them.
         top: Most tokens to show.
 
     Returns:
         How many are shown.
     """
     top, console = min(top, len(of_lens[0].top)), Console()
+    by_layer = {record.layer: record for record in of_lens}
     for shown in range(top, 0, -1):
-        table = reading_table([of_lens[row] for row in rows], milestones(of_lens), shown)
+        table = reading_table([by_layer[row] for row in rows], milestones(of_lens), shown)
         if shown == 1 or fits(table, console):
             break
     print_table(table, console)
@@ -85,9 +103,10 @@ def print_reading(of_lens: Sequence[NextTokenRecord], rows: Sequence[int], top: 
 
 
 def _write_page(lm: FrozenLM, lens: LensAtHand, records: PromptRecords, path: Path) -> None:
-    from logos_pl.sweeps.page import PageWriter  # matplotlib
+    from logos_pl.sweeps.page import PageWriter, partly_read  # matplotlib
 
-    with PageWriter(path, lm.clean_model_name, list(lens.lenses), lm.num_blocks, lens.command) as page:
+    names, partly = list(lens.lenses), partly_read(lens.lenses)
+    with PageWriter(path, lm.clean_model_name, names, lm.num_blocks, lens.command, partly) as page:
         page.add(records, {name: milestones(of_lens) for name, of_lens in records.next_token.items()})
 
 

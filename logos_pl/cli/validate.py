@@ -11,18 +11,18 @@ from logos_pl.data.evaluation_text import ValidationText
 from logos_pl.modules.validation import ValidationModule
 from logos_pl.settings.fit import ExportSettings
 from logos_pl.settings.model import ModelSettings
-from logos_pl.settings.sweep import LensSource, PrismFolder
+from logos_pl.settings.sweep import LensSources, PrismFolder
 from logos_pl.settings.text import TextSettings
 
 
 class Validate(Evaluation):
-    """Prints the KL of each row for the fitted lenses."""
+    """Prints the KL of each row for the fitted and the imported lenses."""
 
     name = "validate"
     groups: ClassVar = {
         "model": ModelSettings,
         "data": TextSettings,
-        "lens": LensSource,
+        "lens": LensSources,
         "export": ExportSettings,
         "prism": PrismFolder,
     }

@@ -1,6 +1,7 @@
 """Measures the inputs of the gates on held-out text and on a suite of prompts. Source: docs/method.md §6."""
 
 from collections.abc import Mapping, Sequence
+from math import nan
 from typing import NamedTuple, cast
 
 import torch
@@ -14,6 +15,7 @@ from logos_pl.functional.depth import depth_percentile_rows
 from logos_pl.functional.divergence import RowDivergence
 from logos_pl.functional.last_row import last_row
 from logos_pl.functional.next_token import next_token_nats
+from logos_pl.functional.row_index import among_all_rows
 from logos_pl.gates.keyed_rows import KeyedRows
 from logos_pl.gates.measurements import (
     DECIDES,
@@ -55,8 +57,8 @@ class GateReadings(NamedTuple):
     """All measurements of a test, merged over processes.
 
     Attributes:
-        rows: By lens and quantity, means over held-out positions for rows 0 … n.
-        next_token_nats: By lens, mean cross-entropy to the true next token for rows 0 … n.
+        rows: By lens and quantity, means over held-out positions for rows 0 … n; NaN where a lens does not read.
+        next_token_nats: By lens, mean cross-entropy to the true next token for rows 0 … n; likewise.
         prompts: Measurements of each prompt, in the order of the suite.
         text: Measurements at positions of held-out text.
         skips: Result of the skip-layers check.
@@ -100,8 +102,8 @@ class GateEvaluator(nn.Module):
         self._lm = [lm]  # in a list, so that the frozen model is not registered as a submodule
         self._numbers = {_name(prompt): number for number, prompt in enumerate(self.prompts)}
         shown = [name for name in shown_by_row() if name in self.lenses]
-        means = {name: RowMeans(self.num_rows, RowDivergence._fields) for name in shown}
-        next_token = {name: RowMeans(self.num_rows, ["nats"]) for name in shown}
+        means = {name: RowMeans(len(self.lenses[name].rows), RowDivergence._fields) for name in shown}
+        next_token = {name: RowMeans(len(self.lenses[name].rows), ["nats"]) for name in shown}
         # Registered, so that they move with the module.
         self.means = cast(Mapping[str, RowMeans], nn.ModuleDict(means))
         self.next_token = cast(Mapping[str, RowMeans], nn.ModuleDict(next_token))
@@ -147,14 +149,17 @@ class GateEvaluator(nn.Module):
         if name in self.means:
             self.means[name].update(**found._asdict())
             self.next_token[name].update(nats=self._next_token_nats(lens, h, batch))
-        return torch.cat([getattr(found, kl)[self.depths] for kl in DIVERGENCES])
+        depths = [lens.rows.index(row) for row in self.depths]
+        return torch.cat([getattr(found, kl)[depths] for kl in DIVERGENCES])
 
     def _next_token_nats(self, lens: Lens, h: Tensor, batch: TextBatch) -> Float[Tensor, "rows pos"]:
-        """Cross-entropy of every row with the next token, in nats, at positions that have one."""
+        """Cross-entropy of every row of a lens with the next token, in nats, at positions that have one."""
         at, targets = (tensor.to(h.device) for tensor in _followed(batch, self._special))
-        h, parts = h[:, at], [h.new_empty(self.num_rows, 0, dtype=torch.float32)]
+        rows = list(lens.rows)
+        h, parts = h[:, at], [h.new_empty(len(rows), 0, dtype=torch.float32)]
+        h = h if len(rows) == self.num_rows else h[rows]
         for part in position_pieces(h.shape, self.block_bytes):
-            x, inv_tau = lens.decode_inputs(h[:, part], list(range(self.num_rows)))
+            x, inv_tau = lens.decode_inputs(h[:, part], rows)
             parts.append(
                 next_token_nats(x, inv_tau, targets[part], lens.head.unembedding, block_bytes=self.block_bytes)
             )
@@ -172,7 +177,7 @@ class GateEvaluator(nn.Module):
         for name, lens in self.lenses.items():
             read = lens_readings(lens, h, targets, torch.full_like(targets, -1), top_k=1, block_bytes=self.block_bytes)
             parts = (read.kl_to_final_bits, read.kl_from_final_bits, read.target_rank)
-            figures += [part.float() for part in parts]
+            figures += [among_all_rows(part.float(), lens.rows, self.num_rows) for part in parts]
             if name == "norm":
                 final_rank = read.target_rank[-1].float()
         norm = self.lenses["norm"]
@@ -186,13 +191,20 @@ class GateEvaluator(nn.Module):
         found = self.skips.compute()
         perplexity = dict(zip((0, *self.skipped.rows), found.by_row, strict=True))
         return GateReadings(
-            rows={name: _on_cpu(means.compute()) for name, means in self.means.items()},
-            next_token_nats={name: means.compute()["nats"].cpu() for name, means in self.next_token.items()},
+            rows={name: self._by_row(name, means) for name, means in self.means.items()},
+            next_token_nats={name: self._by_row(name, means)["nats"] for name, means in self.next_token.items()},
             prompts=self._prompt_figures(),
             text=self._text_figures(),
             skips=SkipReading(found.num_tokens, perplexity, self.skipped.not_applicable),
             norm_inv_tau=self.norm_inv_tau,
         )
+
+    def _by_row(self, name: str, means: RowMeans) -> dict[str, Float[Tensor, " rows"]]:
+        """Means of a lens for rows 0 … n, on the CPU."""
+        return {
+            key: among_all_rows(value.cpu(), self.lenses[name].rows, self.num_rows, 0 if key == "nonfinite" else nan)
+            for key, value in means.compute().items()
+        }
 
     def _prompt_figures(self) -> list[PromptMeasurements]:
         table = self.answers.compute()
@@ -208,11 +220,14 @@ class GateEvaluator(nn.Module):
         final_rank, after_temp, *rest = row
         n = self.num_rows
         lenses = {}
-        for number, name in enumerate(self.lenses):
+        for number, (name, lens) in enumerate(self.lenses.items()):
+            read = set(lens.rows)
             to_final, from_final, rank = (
-                rest[n * (3 * number + part) : n * (3 * number + part + 1)] for part in range(3)
+                [value if at in read else None for at, value in enumerate(rest[n * part : n * (part + 1)])]
+                for part in range(3 * number, 3 * number + 3)
             )
-            lenses[name] = LensMeasurements(to_final, from_final, [int(r) for r in rank] if resolved else None)
+            ranks = [None if r is None else int(r) for r in rank] if resolved else None
+            lenses[name] = LensMeasurements(to_final, from_final, ranks)
         status = prompt.answer_tokens.status
         assert status in ("resolved", "unresolved", "none")
         return PromptMeasurements(
@@ -233,10 +248,6 @@ class GateEvaluator(nn.Module):
 
 def _name(prompt: TokenizedPrompt) -> tuple[str, str]:
     return prompt.prompt.prompt_id, prompt.prompt.variant
-
-
-def _on_cpu(values: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key: value.cpu() for key, value in values.items()}
 
 
 def _followed(batch: TextBatch, special: Tensor) -> tuple[Tensor, Tensor]:

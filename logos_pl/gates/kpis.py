@@ -1,5 +1,6 @@
 """KPIs of the gates with bootstrap intervals. Source: docs/method.md §6."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -93,13 +94,13 @@ class Kpis(NamedTuple):
     text_is_finite: bool
 
 
-def first_row_within(ranks: Sequence[int], rank: int) -> int:
-    """First row where the answer's rank is at most ``rank``; n + 1 if there is none.
+def first_row_within(ranks: Sequence[int | None], rank: int) -> int:
+    """First row that is read where the answer's rank is at most ``rank``; n + 1 if there is none.
 
     With an exact head, row n equals the model, so a row is found whenever the model's own rank qualifies, except for
     ties broken by rounding.
     """
-    return next((row for row, found in enumerate(ranks) if found <= rank), len(ranks))
+    return next((row for row, found in enumerate(ranks) if found is not None and found <= rank), len(ranks))
 
 
 def earliness(prompt: PromptMeasurements, rank: int, lens: str = DECIDES) -> Earliness:
@@ -111,7 +112,8 @@ def earliness(prompt: PromptMeasurements, rank: int, lens: str = DECIDES) -> Ear
     norm, evaluated = (first_row_within(_ranks(prompt, name), rank) for name in ("norm", lens))
     first_row = kind_of(lens).first_row
     assert first_row is not None, "the norm lens has no gates"
-    return Earliness(norm - evaluated, max(norm - first_row, 0))
+    first_read = next(row for row, found in enumerate(_ranks(prompt, lens)) if found is not None)
+    return Earliness(norm - evaluated, max(norm - max(first_row, first_read), 0))
 
 
 def measure(
@@ -168,6 +170,10 @@ def _fp64(numbers: Sequence[float] | Sequence[Sequence[float]]) -> Tensor:
     return torch.tensor(numbers, dtype=torch.float64)
 
 
+def _nan_where_unread(figures: Sequence[float | None]) -> list[float]:
+    return [math.nan if figure is None else figure for figure in figures]
+
+
 def _depths(num_blocks: int) -> dict[int, int]:
     """Row at each depth percentile."""
     return depth_percentile_rows(num_blocks)
@@ -184,7 +190,8 @@ def _suite_delta(prompts: Sequence[PromptMeasurements], baseline: str, lens: str
 
     def of(name: str) -> tuple[Tensor, Tensor]:
         figures = [prompt.lenses[name] for prompt in prompts]
-        to_final, from_final = ([f.kl_to_final_bits for f in figures], [f.kl_from_final_bits for f in figures])
+        to_final = [_nan_where_unread(of.kl_to_final_bits) for of in figures]
+        from_final = [_nan_where_unread(of.kl_from_final_bits) for of in figures]
         shape = (len(prompts), num_blocks + 1)
         return _fp64(to_final).view(shape), _fp64(from_final).view(shape)
 
@@ -214,14 +221,14 @@ def _gain(text: TextMeasurements, baseline: str, lens: str) -> Interval | None:
 
 
 def _coverage_gain(prompt: PromptMeasurements, lens: str) -> float:
-    """Share of rows at rank 1 for a lens minus that for the norm lens."""
-    share = {
-        name: sum(rank == 1 for rank in _ranks(prompt, name)) / len(_ranks(prompt, name)) for name in ("norm", lens)
-    }
-    return share[lens] - share["norm"]
+    """Share of the rows that a lens reads at which it has the answer at rank 1, minus that share for the norm lens."""
+    ranks = list(zip(_ranks(prompt, lens), _ranks(prompt, "norm"), strict=True))
+    read = [pair for pair in ranks if pair[0] is not None]
+    of_lens, of_norm = (sum(pair[which] == 1 for pair in read) / len(read) for which in (0, 1))
+    return of_lens - of_norm
 
 
-def _ranks(prompt: PromptMeasurements, name: str) -> Sequence[int]:
+def _ranks(prompt: PromptMeasurements, name: str) -> Sequence[int | None]:
     ranks = prompt.lenses[name].answer_rank
     if ranks is None:
         raise ValueError(f"prompt {prompt.prompt_id} has no resolved answer.")

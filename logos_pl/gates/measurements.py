@@ -18,7 +18,7 @@ RANKS = (10, 5, 1)
 
 
 class LensMeasurements(NamedTuple):
-    """Measurements of one lens after one prompt, at rows 0 … n.
+    """Measurements of one lens after one prompt, at rows 0 … n; None at rows that the lens does not read.
 
     Attributes:
         kl_to_final_bits: KL(P_row ‖ P_final).
@@ -26,9 +26,9 @@ class LensMeasurements(NamedTuple):
         answer_rank: Rank of the answer's first token; None without a resolved answer.
     """
 
-    kl_to_final_bits: Sequence[float]
-    kl_from_final_bits: Sequence[float]
-    answer_rank: Sequence[int] | None
+    kl_to_final_bits: Sequence[float | None]
+    kl_from_final_bits: Sequence[float | None]
+    answer_rank: Sequence[int | None] | None
 
 
 class PromptMeasurements(NamedTuple):
@@ -102,6 +102,10 @@ def check(prompts: Sequence[PromptMeasurements], text: TextMeasurements, num_blo
         for name in compared(lens):
             if not _complete(prompt, name, num_blocks + 1):
                 raise ValueError(f"prompt {prompt.prompt_id}: the {name} lens has not read rows 0 … {num_blocks}.")
+            if any(
+                prompt.lenses[name].kl_to_final_bits[row] is None for row in depth_percentile_rows(num_blocks).values()
+            ):
+                raise ValueError(f"prompt {prompt.prompt_id}: the {name} lens lacks a row of the depth percentiles.")
     wanted = (len(depth_percentile_rows(num_blocks)), text.sequences.numel())
     for name in compared(lens):
         for values in (text.kl_to_final_bits, text.kl_from_final_bits):
@@ -143,7 +147,8 @@ def qualifies(prompt: PromptMeasurements, rank: int) -> bool:
 def prompt_is_finite(prompt: PromptMeasurements, lens: str = DECIDES) -> bool:
     """Whether all values of a lens and its baselines are finite."""
     values = [value for name in compared(lens) for part in prompt.lenses[name][:2] for value in part]
-    return all(math.isfinite(value) for value in [*values, prompt.last_layer_kl_after_temp_bits])
+    read = [value for value in values if value is not None]
+    return all(math.isfinite(value) for value in [*read, prompt.last_layer_kl_after_temp_bits])
 
 
 def text_is_finite(text: TextMeasurements, lens: str = DECIDES) -> bool:

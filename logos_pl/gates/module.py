@@ -12,10 +12,11 @@ from logos_pl.data.packed_text import TextBatch
 from logos_pl.data.prompts import PromptBatch
 from logos_pl.data.reading_ahead import Stage
 from logos_pl.errors import InputError
+from logos_pl.functional.depth import depth_percentile_rows
 from logos_pl.gates.evaluator import GateEvaluator, GateReadings
-from logos_pl.kinds.registry import evaluated
+from logos_pl.kinds.registry import evaluated, kind_of
 from logos_pl.lenses.calibration import TemperedLens, fit_temperatures
-from logos_pl.lenses.norm import NormLens
+from logos_pl.lenses.norm import Lens, NormLens
 from logos_pl.lm.residuals import Request, read_in_groups
 from logos_pl.modules.base import LensModule
 from logos_pl.settings.model import ModelSettings
@@ -42,7 +43,7 @@ class GateModule(LensModule):
         """Fit the temperatures of the calibration baseline on validation text, and create the evaluator.
 
         Raises:
-            InputError: The lens was fitted without a bias-only lens.
+            InputError: The lens was fitted without a bias-only lens, or one has no map at a row that the gates need.
         """
         data: TestText = self.trainer.datamodule  # type: ignore[attr-defined]
         if "bias" not in self.lenses:
@@ -50,12 +51,15 @@ class GateModule(LensModule):
                 "The lens was fitted without a bias-only lens, which the gates need as a baseline: "
                 "fit it again with --model.bias_only true."
             )
+        with_gates = {name: self.lenses[name] for name in evaluated() if name in self.lenses}
+        for name, lens in with_gates.items():
+            refuse_unread_depths(name, lens)
         norm = NormLens(self.head)
         h = self._validation_residuals(list(data.all_validation_batches()))
         inv_tau = fit_temperatures(norm, h, block_bytes=self.settings.block_bytes)
         del h
         lenses = {"norm": norm, "norm_tau": TemperedLens(norm, inv_tau)}
-        lenses |= {name: self.lenses[name] for name in ("bias", *evaluated()) if name in self.lenses}
+        lenses |= {"bias": self.lenses["bias"]} | with_gates
         self.evaluator = GateEvaluator(self.frozen, lenses, data.prompts, self.settings.block_bytes)
         if self.device.type != "mps":  # MPS has no float64, so its sums stay on the CPU
             self.evaluator.to(self.device)
@@ -91,3 +95,18 @@ class GateModule(LensModule):
         """Merge the measurements of all processes."""
         assert self.evaluator is not None
         self.gate_readings = self.evaluator.compute()
+
+
+def refuse_unread_depths(name: str, lens: Lens) -> None:
+    """Check that a lens reads the rows at which the gates compare lenses.
+
+    Raises:
+        InputError: It does not; the message names the rows.
+    """
+    depths = depth_percentile_rows(lens.head.num_rows - 1)
+    missing = [f"{row} ({percent}% depth)" for percent, row in depths.items() if row not in lens.rows]
+    if missing:
+        raise InputError(
+            f"The {kind_of(name).label} has no map for row(s) {', '.join(missing)}, which the gates need: leave it out "
+            "of `test`; `predict` and `validate` show the rows that it has."
+        )

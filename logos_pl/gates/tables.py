@@ -92,8 +92,8 @@ def rows_csv(rows: RowFigures, bits_per_byte: Mapping[str, Float[Tensor, " rows"
     return _csv(header, lines)
 
 
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _number(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _csv(header: list[str], rows: Sequence[Sequence[object]]) -> str:

@@ -9,7 +9,7 @@ from huggingface_hub import constants
 from logos_pl.errors import InputError, LogosError, RunError, causes, first_sentence
 from logos_pl.io.hub_failures import CONDITIONS, RAISED, Failure
 
-What = Literal["model", "space", "dataset", "lenses", "release"]
+What = Literal["model", "space", "file", "dataset", "lenses", "release"]
 
 
 class HubUnreachableError(InputError):
@@ -20,10 +20,11 @@ class HubRequest(NamedTuple):
     """A request to the Hub.
 
     Attributes:
-        what: A model, a Space, a data set of text, a repository of lenses, or a release of it that is being sent.
+        what: A model, a Space, a file of any repository, a data set of text, a repository of lenses, or a release of it
+            that is being sent.
         name: The id of the repository.
         revision: Branch, tag or commit; None is the default branch.
-        no_file: The sentence for a file that a Space or a repository of lenses lacks.
+        no_file: The sentence for a file that a Space or a repository lacks.
         wanted: What to give in place of a Space that is not there.
     """
 
@@ -73,9 +74,9 @@ def failed(failure: Failure, request: HubRequest, error: BaseException | None = 
 
 
 def _column(failure: Failure, what: What) -> tuple[type[LogosError], str] | None:
-    """Error and sentence; without one of its own, a Space has a model's, and a release that of a repository."""
+    """Error and sentence; without one of its own, a Space or a file has a model's, and a release a repository's."""
     row = SENTENCES[failure]
-    like: What = {"space": "model", "release": "lenses"}.get(what, what)  # type: ignore[assignment]
+    like: What = {"space": "model", "file": "model", "release": "lenses"}.get(what, what)  # type: ignore[assignment]
     return row.get(what, row.get(like))
 
 
@@ -109,6 +110,7 @@ SENTENCES: Mapping[Failure, Row] = {
         InputError,
         model="{name!r} is not a model id; give `organisation/name`, a folder or `demo`.",
         space=_NO_SPACE,
+        file="{name!r} is not the id of a repository: give `organisation/name` and the path of the file in it.",
         dataset=_NO_DATASET,
         lenses="{name!r} is not the id of a repository: give `organisation/name`.",
     ),
@@ -135,6 +137,8 @@ SENTENCES: Mapping[Failure, Row] = {
         model="there is no model {name!r} on the Hub that this machine may see; check the spelling, or log in with "
         "`hf auth login` if it is private.",
         space=_NO_SPACE,
+        file="There is no repository {name} on the Hub that this machine may see: check the spelling, or log in with "
+        "`hf auth login` if it is private.",
         dataset=_NO_DATASET,
         lenses="There is no folder and no data set on the Hub called {name} that this machine may see: check the "
         "spelling, or log in with `hf auth login` if it is private.",
@@ -151,6 +155,7 @@ SENTENCES: Mapping[Failure, Row] = {
         InputError,
         model="{name} has no config.json on the Hub; it is not a model transformers can load.",
         space="{no_file}",
+        file="{no_file}",
         lenses="{no_file}",
     ),
     "forbidden": _row(

@@ -77,6 +77,7 @@ class LensOptions:
 
     Attributes:
         source: Options for the source, of which the first given is used; without any, `lens.sources.<name>`.
+        by_name: Option that gives the sources of several lenses by name, this kind's among them.
         revision: Option for the revision on the Hub.
         use: Option with `auto`, `require` or `off` in a sweep.
         folder: Option for the folder of locally fitted lenses, with a subfolder per model.
@@ -84,7 +85,13 @@ class LensOptions:
     """
 
     source: tuple[str, ...] = ()
+    by_name: str | None = None
     revision: str | None = None
     use: str | None = None
     folder: str | None = None
     fit_command: str | None = None
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """Options for the source that are this kind's own."""
+        return self.source if self.by_name is None else (*self.source, self.by_name)

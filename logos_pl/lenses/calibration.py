@@ -46,6 +46,11 @@ class TemperedLens(Lens):
         """The frozen head."""
         return self.lens.head
 
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """The rows that the inner lens reads."""
+        return self.lens.rows
+
     def decode_inputs(
         self, h: Float[Tensor, "rows pos d_model"], rows: Sequence[int]
     ) -> tuple[Float[Tensor, "rows pos d_head"], Float[Tensor, "rows"]]:

@@ -1,4 +1,4 @@
-"""Divergences and readings of a lens at every row, decoded in pieces so as not to hold all residuals in fp32."""
+"""Divergences and readings of a lens at the rows it reads, in pieces so as not to hold all residuals in fp32."""
 
 import torch
 from jaxtyping import Float, Int
@@ -12,17 +12,17 @@ from logos_pl.lenses.norm import Lens
 
 @torch.no_grad()
 def lens_divergence(lens: Lens, h: Float[Tensor, "rows pos d_model"], *, block_bytes: int = 2**28) -> RowDivergence:
-    """Divergence of every row under a lens from the final distribution, at every position.
+    """Divergence of every row in ``lens.rows`` from the final distribution, at every position.
 
     Args:
         lens: Any lens.
         h: Residuals of rows 0 … n, in order.
         block_bytes: Upper bound on one block of logits, and on one of decoded residuals.
     """
-    head, rows = lens.head, list(range(lens.head.num_rows))
+    head, rows = lens.head, list(lens.rows)
     parts = []
-    for pos in position_pieces(h.shape, block_bytes):
-        x, inv_tau = lens.decode_inputs(h[:, pos], rows)
+    for pos in position_pieces((len(rows), *h.shape[1:]), block_bytes):
+        x, inv_tau = lens.decode_inputs(_at(h, rows, pos), rows)
         final_x = head.final_x(h[:, pos])
         parts.append(row_divergence(x, final_x, inv_tau, head.unembedding, block_bytes=block_bytes))
     return RowDivergence(*(torch.cat(same, dim=1) for same in zip(*parts, strict=True)))
@@ -40,7 +40,7 @@ def lens_readings(
     block_bytes: int = 2**28,
     piece_bytes: int = 2**27,
 ) -> RowReadings:
-    """All readings of a lens at every row and position, on the CPU.
+    """All readings of a lens at every row in ``lens.rows`` and every position, on the CPU.
 
     Args:
         lens: Any lens.
@@ -52,10 +52,10 @@ def lens_readings(
         block_bytes: Upper bound on one block of logits.
         piece_bytes: Upper bound on the residuals decoded at a time.
     """
-    head, rows = lens.head, list(range(lens.head.num_rows))
+    head, rows = lens.head, list(lens.rows)
     parts = []
-    for pos in position_pieces(h.shape, piece_bytes):
-        x, inv_tau = lens.decode_inputs(h[:, pos], rows)
+    for pos in position_pieces((len(rows), *h.shape[1:]), piece_bytes):
+        x, inv_tau = lens.decode_inputs(_at(h, rows, pos), rows)
         final_x = head.final_x(h[:, pos])
         target, contrast = targets[pos].to(x.device), contrasts[pos].to(x.device)
         others = None if followed is None else followed[pos].to(x.device)
@@ -72,3 +72,8 @@ def lens_readings(
         )
         parts.append([tensor.cpu() for tensor in found])
     return RowReadings(*(torch.cat(same, dim=1) for same in zip(*parts, strict=True)))
+
+
+def _at(h: Float[Tensor, "all_rows all_pos d_model"], rows: list[int], pos: slice) -> Float[Tensor, "rows pos d_model"]:
+    """Some rows at some positions; a view where it is all rows."""
+    return h[:, pos] if len(rows) == len(h) else h[rows, pos]

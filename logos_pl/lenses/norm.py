@@ -20,6 +20,11 @@ class Lens(ABC):
     def head(self) -> Head:
         """The frozen head the lens decodes with."""
 
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """The rows that the lens reads, in order, row n the last: all rows 0 … n, unless a lens has maps for fewer."""
+        return tuple(range(self.head.num_rows))
+
     @abstractmethod
     def decode_inputs(
         self, h: Float[Tensor, "rows pos d_model"], rows: Sequence[int]
@@ -31,7 +36,7 @@ class Lens(ABC):
             rows: Which row each slice of ``h`` is.
 
         Raises:
-            InputError: If a row is not one of the model's.
+            InputError: If a row is not one of the model's, or not one that the lens reads.
         """
 
     def logits(self, h: Float[Tensor, "rows pos d_model"], rows: Sequence[int]) -> Float[Tensor, "rows pos vocab"]:

@@ -14,6 +14,7 @@ from logos_pl.data.prompts import PromptBatch
 from logos_pl.data.reading_ahead import ReadAheadLoader, Stage
 from logos_pl.errors import RunError
 from logos_pl.functional.divergence import RowDivergence
+from logos_pl.functional.row_index import among_all_rows
 from logos_pl.io.progress import Progress
 from logos_pl.lenses.decoding import lens_divergence
 from logos_pl.lenses.head import DecodingNorm, Head
@@ -26,7 +27,7 @@ from logos_pl.settings.model import ModelSettings
 QUANTITIES = RowDivergence._fields
 
 Reading = dict[str, Float[Tensor, " rows"]]
-"""Means over held-out positions for rows 0 to n, by quantity, of one lens."""
+"""Means over held-out positions for rows 0 to n, by quantity, of one lens; NaN at rows that it does not read."""
 
 Readings = dict[str, Reading]
 """The same by lens."""
@@ -146,7 +147,7 @@ class LensModule(LightningModule):
 
     def validate_lenses(self, names: Iterable[str]) -> None:
         """Set the lenses to validate."""
-        self.row_means = self.place_means({name: RowMeans(self.frozen.num_blocks + 1, QUANTITIES) for name in names})
+        self.row_means = self.place_means({name: RowMeans(len(self.lenses[name].rows), QUANTITIES) for name in names})
 
     def place_means(self, means: Mapping[str, RowMeans]) -> MutableMapping[str, RowMeans]:
         """Move metrics to the device of the model, except on MPS, which has no float64."""
@@ -170,10 +171,16 @@ class LensModule(LightningModule):
         """
         readings: Readings = {}
         for name, means in self.row_means.items():
-            readings[name] = {key: value.cpu() for key, value in means.compute().items()}
+            readings[name] = self._placed(name, means.compute())
             means.reset()
         refuse_nonfinite(readings)
         return readings
+
+    def _placed(self, name: str, means: Mapping[str, Tensor]) -> dict[str, Float[Tensor, " rows"]]:
+        """Means of a lens at rows 0 to n, on the CPU."""
+        rows, num_rows = self.lenses[name].rows, self.frozen.num_blocks + 1
+        fills = {key: 0 if key == "nonfinite" else torch.nan for key in means}
+        return {key: among_all_rows(value.cpu(), rows, num_rows, fills[key]) for key, value in means.items()}
 
     def identity(self) -> dict[str, Any]:
         """Values that must agree in all processes, as plain values."""

@@ -1,8 +1,11 @@
 """Terminal table of the KL in bits at every row on held-out text."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 from rich.table import Table
+from torch import Tensor
 
 from logos_pl.functional.depth import depth_percentile_rows
 from logos_pl.io.fitting import print_in_parts
@@ -17,6 +20,10 @@ FIGURES: tuple[Figure, ...] = (
     ("KL(row‖final)", "kl_to_final_bits", ".3f"),
     ("top-1 agree", "top1_agree", ".1%"),
 )
+
+MIN_COLUMN = len("45.000")
+OTHERS_WIDTH = 16
+"""Characters of a table's line, a third of 80 less row, depth and norm lens, that are left for the other lenses."""
 
 
 def kl_table(readings: Readings, lenses: Sequence[str] | None = None, figures: Sequence[Figure] = FIGURES) -> Table:
@@ -43,12 +50,36 @@ def kl_table(readings: Readings, lenses: Sequence[str] | None = None, figures: S
             above = lines if number == 0 else "\n" * lines.count("\n")
             table.add_column(f"{above}\n{lens}", justify="right", no_wrap=True)
     for row in range(num_blocks + 1):
-        cells = [f"{float(readings[lens][quantity][row]):{form}}" for _, quantity, form in figures for lens in lenses]
+        cells = [_cell(readings[lens], quantity, row, form) for _, quantity, form in figures for lens in lenses]
         table.add_row(str(row), marks.get(row, ""), *cells)
     return table
 
 
+def _cell(reading: Mapping[str, Tensor], quantity: str, row: int, form: str) -> str:
+    """A mean; – at a row that the lens does not read."""
+    value = float(reading[quantity][row])
+    unread = math.isnan(value) and "nonfinite" in reading and not int(reading["nonfinite"][row])
+    return "–" if unread else f"{value:{form}}"
+
+
+def tables_of(lenses: Sequence[str]) -> list[list[str]]:
+    """Lenses by table: the norm lens and as many others as fit into 80 columns."""
+    tables: list[list[str]] = []
+    width = 0
+    for lens in lenses[1:]:
+        needed = max(len(lens), MIN_COLUMN) + 1
+        if not tables or width + needed > OTHERS_WIDTH:
+            tables.append([lenses[0]])
+            width = 0
+        tables[-1].append(lens)
+        width += needed
+    return tables or [list(lenses)]
+
+
 def print_kl_table(readings: Readings, title: str, lenses: Sequence[str] | None = None) -> None:
-    """Print the table under a title; what does not fit beside the other figures goes below them."""
+    """Print the table under a title; what does not fit beside the other lenses or figures goes below them."""
     say(f"\n{title}")
-    print_in_parts(lambda figures: kl_table(readings, lenses, figures), FIGURES)
+    for number, shown in enumerate(tables_of(list(readings) if lenses is None else lenses)):
+        if number:
+            say("")
+        print_in_parts(partial(kl_table, readings, shown), FIGURES)

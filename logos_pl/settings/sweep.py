@@ -45,30 +45,23 @@ class SweepSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LensSource:
-    """Lens to evaluate.
+class LensSources:
+    """Lenses to evaluate.
 
     Args:
         source: lens to evaluate: its folder, a folder laid out as on the Hub, or a repository on the Hub. It is never
             written to. Default: the lens in --export.folder.
         revision: release, branch or commit of the repository on the Hub.
+        imported: lenses of others to evaluate in addition, of the `tuned-lens` package or Jacobian lenses: a folder, a
+            file, or a place on the Hub, which may end in `@` and a revision. Several are given names, as
+            `--lens.imported.NAME SOURCE` or a mapping in a configuration; one may be given as `NAME=SOURCE`. See
+            docs/imported.md.
+        sources: lenses of registered kinds without a dedicated option: `--lens.sources.NAME SOURCE`.
     """
 
     source: str | None = None
     revision: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class LensSources(LensSource):
-    """Lenses to evaluate.
-
-    Args:
-        imported: lens of the `tuned-lens` package to evaluate in addition: its folder, or the id of a Hub Space with
-            such lenses, such as AlignmentResearch/tuned-lens.
-        sources: lenses of registered kinds without a dedicated option: `--lens.sources.NAME SOURCE`.
-    """
-
-    imported: str | None = None
+    imported: str | list[str] | dict[str, str] | None = None
     sources: dict[str, str] | None = None
 
 

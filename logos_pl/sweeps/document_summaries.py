@@ -55,7 +55,8 @@ class PromptSummary(NamedTuple):
         milestones: Milestones by lens.
         margins: Summary of `control_margin` by lens; only for control prompts.
         gains: Gains over the norm lens, by lens.
-        at_depths: `MEASURES` at each of `depth_rows`, row by row, by lens.
+        at_depths: `MEASURES` at each of `depth_rows`, row by row, by lens; NaN at a row that the lens does not read.
+        unread: Those of `depth_rows` that a lens does not read, by lens.
         identity_row: Whether row 0 is the identity of a tied embedding.
     """
 
@@ -66,6 +67,7 @@ class PromptSummary(NamedTuple):
     margins: dict[str, dict[str, Any]]
     gains: "dict[str, LensGain]"
     at_depths: "dict[str, array[float]]"
+    unread: dict[str, tuple[int, ...]]
     identity_row: bool
 
 
@@ -73,7 +75,8 @@ class LensGain(NamedTuple):
     """Gains of a lens over the norm lens on one prompt.
 
     Attributes:
-        kl_to_final_bits: KL(P_row ‖ P_final) of the norm lens minus that of the lens, by depth percentile.
+        kl_to_final_bits: KL(P_row ‖ P_final) of the norm lens minus that of the lens, by depth percentile; NaN at a row
+            that the lens does not read.
         kl_from_final_bits: Likewise for KL(P_final ‖ P_row).
         earlier_rows: By rank k: first row with the answer at rank ≤ k for the norm lens minus that for the lens; None
             unless the model's final rank is ≤ k.
@@ -121,13 +124,20 @@ def prompt_summary(record: PromptRecords, reached: dict[str, Milestones]) -> Pro
         margins={lens: control_margins(rows[lens]) for lens in rows if prompt.contrast is not None},
         gains={lens: lens_gain(lens, rows, reached) for lens in rows if lens != "norm"},
         at_depths={lens: _at_depths(of) for lens, of in rows.items()},
+        unread={lens: _unread(of) for lens, of in rows.items()},
         identity_row=any(row.identity_row for of in rows.values() for row in of),
     )
 
 
 def _at_depths(rows: Sequence[NextTokenRecord]) -> "array[float]":
-    at = depth_rows(len(rows) - 1).values()
-    return array("d", [getattr(rows[row], measure) for row in at for measure in MEASURES])
+    """`MEASURES` at each of `depth_rows`; NaN at a row that the lens does not read."""
+    by_layer = {row.layer: row for row in rows}
+    at = depth_rows(rows[-1].layer).values()
+    return array("d", [getattr(by_layer.get(row), measure, math.nan) for row in at for measure in MEASURES])
+
+
+def _unread(rows: Sequence[NextTokenRecord]) -> tuple[int, ...]:
+    return tuple(sorted(set(depth_rows(rows[-1].layer).values()) - {row.layer for row in rows}))
 
 
 def control_margins(rows: Sequence[NextTokenRecord]) -> dict[str, Any]:
@@ -147,11 +157,16 @@ def lens_gain(lens: str, rows: Mapping[str, Sequence[NextTokenRecord]], reached:
 
     Args:
         lens: Name of the lens.
-        rows: Rows 0 to n by lens; row n of the norm lens is the model's prediction.
+        rows: Rows that are read by lens; row n of the norm lens is the model's prediction.
         reached: Milestones by lens.
     """
-    norm, other = rows["norm"], rows[lens]
+    norm, other = rows["norm"], {row.layer: row for row in rows[lens]}
     num_blocks = len(norm) - 1
+
+    def gain(measure: str, row: int) -> float:
+        of_lens: float = getattr(other.get(row), measure, math.nan)
+        return getattr(norm[row], measure) - of_lens
+
     at = depth_percentile_rows(num_blocks) if num_blocks >= 2 else {}  # one block: no row to translate
     final_rank = norm[-1].answer_rank
     earlier: dict[int, int | None] = {}
@@ -160,8 +175,8 @@ def lens_gain(lens: str, rows: Mapping[str, Sequence[NextTokenRecord]], reached:
         qualifies = final_rank is not None and final_rank <= rank and first is not None
         earlier[rank] = first_norm - first if qualifies else None
     return LensGain(
-        {percent: norm[row].kl_to_final_bits - other[row].kl_to_final_bits for percent, row in at.items()},
-        {percent: norm[row].kl_from_final_bits - other[row].kl_from_final_bits for percent, row in at.items()},
+        {percent: gain("kl_to_final_bits", row) for percent, row in at.items()},
+        {percent: gain("kl_from_final_bits", row) for percent, row in at.items()},
         earlier,
     )
 

@@ -18,7 +18,7 @@ from logos_pl.sweeps.document_prompt import RawLens
 from logos_pl.sweeps.document_schema import Files
 from logos_pl.sweeps.folder import SweepFolder
 from logos_pl.sweeps.milestones import Milestones
-from logos_pl.sweeps.page import PageWriter
+from logos_pl.sweeps.page import PageWriter, partly_read
 from logos_pl.sweeps.pictures import Drawn, draw_pictures
 from logos_pl.sweeps.plots import PromptSample
 from logos_pl.sweeps.record_csv import RecordWriter
@@ -80,7 +80,8 @@ class SweepFiles:
                 writer = RecordWriter(self._path("decomposition.csv"), ContributionRecord)
                 self._contributions = stack.enter_context(writer)
             num_blocks = module.frozen.num_blocks
-            page = PageWriter(self._path("page.html"), self.name, self.lenses, num_blocks, command)
+            partly = partly_read({lens: module.lenses[lens] for lens in self.lenses})
+            page = PageWriter(self._path("page.html"), self.name, self.lenses, num_blocks, command, partly)
             self._page = stack.enter_context(page)
             self._open_files = stack.pop_all()
 

@@ -54,7 +54,7 @@ def milestones(rows: Sequence[NextTokenRecord]) -> Milestones:
     None meet no condition.
 
     Args:
-        rows: Records of the prompt for the lens, rows 0 to n in order.
+        rows: Records of the prompt for the lens, in order; rows that it does not read are not there.
     """
     copies = [row for row in rows if not row.identity_row]
     copy = _first(copies, lambda row: row.copy_collapse)

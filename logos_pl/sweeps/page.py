@@ -14,6 +14,7 @@ from logos_pl.data.prompt_types import AnswerTokens
 from logos_pl.io.files import text_stream
 from logos_pl.io.markdown import in_one_line
 from logos_pl.kinds.registry import kind_of
+from logos_pl.lenses.norm import Lens
 from logos_pl.sweeps.milestones import Milestones, as_json
 from logos_pl.sweeps.page_template import page_halves
 from logos_pl.sweeps.records import NextTokenRecord, PositionRecord, PromptRecords
@@ -31,6 +32,11 @@ _NEXT_QUANTITIES = (
 )  # fmt: skip
 
 
+def partly_read(lenses: Mapping[str, Lens]) -> dict[str, tuple[int, ...]]:
+    """The rows that a lens reads, of those lenses that do not read all."""
+    return {name: lens.rows for name, lens in lenses.items() if len(lens.rows) < lens.head.num_rows}
+
+
 class PageWriter:
     """Context manager that writes the page prompt by prompt, in constant memory.
 
@@ -39,7 +45,13 @@ class PageWriter:
     """
 
     def __init__(
-        self, path: str | Path, model_name: str, lens_names: Sequence[str], num_blocks: int, command: str
+        self,
+        path: str | Path,
+        model_name: str,
+        lens_names: Sequence[str],
+        num_blocks: int,
+        command: str,
+        lens_rows: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         """Store the arguments; nothing is written yet.
 
@@ -49,8 +61,9 @@ class PageWriter:
             lens_names: Lenses in the order of their buttons; every record must have all of them.
             num_blocks: Number n of blocks; rows are 0 … n.
             command: Command line that reads a prompt likewise, without the prompt.
+            lens_rows: The rows that a lens reads, for lenses that do not read all of them.
         """
-        self._command = command
+        self._command, self._lens_rows = command, dict(lens_rows or {})
         self.path = Path(path)
         self._model_name, self._lens_names, self._num_blocks = model_name, tuple(lens_names), num_blocks
         self._file: TextIO | None = None
@@ -105,15 +118,26 @@ class PageWriter:
 
     def _lens(self, record: PromptRecords, name: str, reached: Milestones | None) -> dict[str, Any]:
         cells, rows = record.positions[name], record.next_token[name]
-        expected = [(row, pos) for row in range(self._num_blocks + 1) for pos in range(len(record.ids))]
-        if [(cell.layer, cell.pos) for cell in cells] != expected:
+        read = list(self._lens_rows.get(name, range(self._num_blocks + 1)))
+        if [(cell.layer, cell.pos) for cell in cells] != [(row, pos) for row in read for pos in range(len(record.ids))]:
             raise ValueError(
                 f"{record.prompt.prompt_id!r}, lens {name}: the cells are not rows × positions, row by row."
             )
-        if [row.layer for row in rows] != list(range(self._num_blocks + 1)):
-            raise ValueError(f"{record.prompt.prompt_id!r}, lens {name}: the rows are not 0 … {self._num_blocks}.")
+        if [row.layer for row in rows] != read:
+            which = ", ".join(map(str, read)) if name in self._lens_rows else f"0 … {self._num_blocks}"
+            raise ValueError(f"{record.prompt.prompt_id!r}, lens {name}: the rows are not {which}.")
         marks = None if reached is None else as_json(reached, self._num_blocks)
-        return {**_cells(cells), **_followed(record, name), "next": _rows(rows), "milestones": _rounded(marks)}
+        by_place = {(cell.layer, cell.pos): cell for cell in cells}
+        all_rows = range(self._num_blocks + 1)
+        places = [(row, pos) for row in all_rows for pos in range(len(record.ids))]
+        by_layer = {row.layer: row for row in rows}
+        return {
+            "rows": read,
+            **_cells([by_place.get(place) for place in places]),
+            **_followed(record, name, [place in by_place for place in places]),
+            "next": _rows([by_layer.get(row) for row in all_rows]),
+            "milestones": _rounded(marks),
+        }
 
 
 @contextmanager
@@ -147,27 +171,30 @@ def _answer_tokens(answer_tokens: AnswerTokens) -> dict[str, Any]:
     return {**answer_tokens._asdict(), "first_id": answer_tokens.first_id}
 
 
-def _cells(cells: Sequence[PositionRecord]) -> dict[str, Any]:
-    """Readings of one lens as flat lists, row by row; `top_k` tokens for every cell, padded with None."""
-    lists = {name: [_rounded(getattr(cell, name)) for cell in cells] for name in _QUANTITIES}
-    top_k = max(len(cell.top) for cell in cells)
-    top = [cell.top[i] if i < len(cell.top) else None for cell in cells for i in range(top_k)]
+def _cells(cells: Sequence[PositionRecord | None]) -> dict[str, Any]:
+    """Readings of one lens as flat lists, row by row; `top_k` tokens for every cell; None where nothing is read."""
+    lists = {name: [_rounded(getattr(cell, name, None)) for cell in cells] for name in _QUANTITIES}
+    listed = [() if cell is None else cell.top for cell in cells]
+    top_k = max(map(len, listed))
+    top = [tokens[i] if i < len(tokens) else None for tokens in listed for i in range(top_k)]
     top_ids = [None if token is None else token.id for token in top]
     top_p = [None if token is None else _rounded(token.p) for token in top]
     return {**lists, "top_k": top_k, "top_ids": top_ids, "top_p": top_p}
 
 
-def _followed(record: PromptRecords, lens: str) -> dict[str, Any]:
-    """Ranks and probabilities of the followed tokens as flat lists, cell by cell, row by row."""
-    ranks, p = record.followed.ranks.get(lens, []), record.followed.p.get(lens, [])
-    return {
-        "followed_rank": [rank for cell in ranks for rank in cell],
-        "followed_p": [_rounded(value) for cell in p for value in cell],
-    }
+def _followed(record: PromptRecords, lens: str, is_read: Sequence[bool]) -> dict[str, Any]:
+    """Ranks and probabilities of the followed tokens as flat lists, cell by cell, row by row; None if not read."""
+    nothing = (None,) * len(record.followed.ids)
+    found: dict[str, Any] = {}
+    for key, cells in (("rank", record.followed.ranks.get(lens, [])), ("p", record.followed.p.get(lens, []))):
+        rest = iter(cells)
+        placed = [next(rest) if there else nothing for there in is_read] if cells else []
+        found[f"followed_{key}"] = [_rounded(value) for cell in placed for value in cell]
+    return found
 
 
-def _rows(rows: Sequence[NextTokenRecord]) -> dict[str, Any]:
-    return {name: [_rounded(getattr(row, name)) for row in rows] for name in _NEXT_QUANTITIES}
+def _rows(rows: Sequence[NextTokenRecord | None]) -> dict[str, Any]:
+    return {name: [_rounded(getattr(row, name, None)) for row in rows] for name in _NEXT_QUANTITIES}
 
 
 def _rounded(value: Any) -> Any:

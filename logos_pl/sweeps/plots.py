@@ -182,9 +182,16 @@ def _first_rows(records: Sequence[PromptRecords]) -> list[NextTokenRecord]:
 
 
 def _points(rows: Sequence[NextTokenRecord], reading: Reading) -> tuple[list[int], list[float]]:
-    values = [reading(row) for row in rows]
-    # NaN instead of a missing point, so that the line has a gap.
-    return [row.layer for row in rows], [v if v is not None and math.isfinite(v) else math.nan for v in values]
+    """Rows and readings; NaN where a row is not read or its reading is not finite, so that the line has a gap."""
+    values = {row.layer: reading(row) for row in rows}
+    layers = list(range(min(values), max(values) + 1)) if values else []
+    found = (values.get(layer) for layer in layers)
+    return layers, [v if v is not None and math.isfinite(v) else math.nan for v in found]
+
+
+def _is_dotted(rows: Sequence[NextTokenRecord]) -> bool:
+    """Whether rows between the first and the last are not read: their neighbours would be no line."""
+    return bool(rows) and rows[-1].layer - rows[0].layer >= len(rows)
 
 
 def _draw(axes: Axes, records: Sequence[PromptRecords], reading: Reading, num_prompts: int | None) -> list[Line2D]:
@@ -193,7 +200,9 @@ def _draw(axes: Axes, records: Sequence[PromptRecords], reading: Reading, num_pr
     alpha = max(0.08, min(0.35, 3.0 / max(len(others), 1)))
     for lens, colour in _lenses(others):
         for record in others:
-            axes.plot(*_points(record.next_token.get(lens, ()), reading), color=colour, linewidth=0.7, alpha=alpha)
+            rows = record.next_token.get(lens, ())
+            marker = "." if _is_dotted(rows) else ""
+            axes.plot(*_points(rows, reading), color=colour, linewidth=0.7, marker=marker, markersize=3, alpha=alpha)
     if records:
         _draw_first(axes, records[0], reading, linestyle="-", linewidth=2.4)
     handles = [Line2D([], [], color=colour, linewidth=2.4, label=lens) for lens, colour in _lenses(records)]

@@ -14,7 +14,7 @@ from logos_pl.functional.last_row import LastRow, last_row
 from logos_pl.functional.pair_readings import PairReadings, pair_readings
 from logos_pl.functional.ranks import largest
 from logos_pl.functional.readings import RowReadings
-from logos_pl.kinds.registry import swept
+from logos_pl.kinds.registry import kinds, swept
 from logos_pl.lenses.decoding import lens_readings
 from logos_pl.lenses.norm import Lens, NormLens
 from logos_pl.lenses.raw import RawLens
@@ -34,6 +34,7 @@ class BatchReading(NamedTuple):
             the last.
         followed: Tokens of each prompt that are followed through all of its rows and positions.
         lenses: Readings [rows, tokens] by lens; `target` is the next token of the answer.
+        rows: The rows of these readings by lens: those that the lens reads, the last of them row n.
         teacher_entropy_bits: Entropy of the model's final distribution, per token.
         norm_to_raw: Comparison of norm lens and raw lens at the last tokens, with KL(P_norm ‖ P_raw): [rows, prompts].
         final_to_next: Comparison of final norm and norm of the next block; None if there is none.
@@ -46,6 +47,7 @@ class BatchReading(NamedTuple):
     starts: tuple[int, ...]
     followed: tuple[tuple[int, ...], ...]
     lenses: dict[str, RowReadings]
+    rows: dict[str, tuple[int, ...]]
     teacher_entropy_bits: Float[Tensor, " tokens"]
     norm_to_raw: PairReadings
     final_to_next: PairReadings | None
@@ -114,13 +116,16 @@ class PromptReader:
         own = self.lenses["norm"].logits(at_end[-1:], self.rows[-1:])[0]
         followed = _followed(batch, own)
         read = _Read(targets, contrasts, _by_token(batch, followed))
-        lenses = {name: self._read_lens(self.lenses[name], h, read) for name in swept() if name in self.lenses}
+        known = [name for name in swept() if name in self.lenses]
+        named = [name for name in self.lenses if name not in {kind.name for kind in kinds()}]  # only Python names so
+        lenses = {name: self._read_lens(self.lenses[name], h, read) for name in (*known, *named)}
         pairs = None if self.by_norm is None else self._compare(*self.by_norm, at_end, targets[last])
         return BatchReading(
             prompts=batch.prompts,
             starts=starts,
             followed=followed,
             lenses=lenses,
+            rows={name: self.lenses[name].rows for name in lenses},
             teacher_entropy_bits=lenses["norm"].entropy_bits[-1],
             norm_to_raw=self._compare(self.lenses["norm"], self.raw, at_end, targets[last]),
             final_to_next=pairs,

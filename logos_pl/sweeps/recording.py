@@ -1,7 +1,8 @@
 """Converts the tensors of a batch to typed records of each prompt."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -25,6 +26,20 @@ from logos_pl.sweeps.records import (
 
 Lists = Mapping[str, list[list[Any]]]
 """`RowReadings` of a lens as lists by row and token, by field name."""
+
+
+class LensInBatch(NamedTuple):
+    """Readings of one lens in a batch.
+
+    Attributes:
+        name: Name of the lens.
+        rows: The rows that it reads, the last of them row n; the lists have these alone.
+        lists: Its readings.
+    """
+
+    name: str
+    rows: tuple[int, ...]
+    lists: Lists
 
 
 class PromptInBatch(NamedTuple):
@@ -82,10 +97,10 @@ def records_of(
         tied_embeddings: Whether the unembedding is the embedding, so that row 0 is the identity.
         copy_rule: Condition for copy collapse.
     """
-    lenses = {
-        name: {field: tensor.tolist() for field, tensor in tensors._asdict().items()}
+    lenses = [
+        LensInBatch(name, reading.rows[name], {field: of.tolist() for field, of in tensors._asdict().items()})
         for name, tensors in reading.lenses.items()
-    }
+    ]
     teacher = reading.teacher_entropy_bits.tolist()
     raw = _pairs(reading.norm_to_raw)
     following = None if reading.final_to_next is None else _pairs(reading.final_to_next)
@@ -102,14 +117,12 @@ def records_of(
                 contrast=tokenized.contrast,
                 ids=tokenized.ids,
                 tokens=tokenized.tokens,
-                positions={name: list(_positions(prompt, name, lens)) for name, lens in lenses.items()},
-                next_token={
-                    name: _next_token(prompt, name, lens, teacher[prompt.last]) for name, lens in lenses.items()
-                },
+                positions={lens.name: list(_positions(prompt, lens)) for lens in lenses},
+                next_token={lens.name: _next_token(prompt, lens, teacher[prompt.last]) for lens in lenses},
                 norm_to_raw=raw[number],
                 final_to_next=None if following is None else following[number],
                 last_row=checks[number],
-                nonfinite=tuple(bad for name, lens in lenses.items() for bad in _nonfinite(prompt, name, lens)),
+                nonfinite=tuple(bad for lens in lenses for bad in _nonfinite(prompt, lens)),
                 left_out=tokenized.left_out,
                 followed=_followed(prompt, reading.followed[number], lenses),
                 **({} if parts is None else _attributed(tokenized, parts[number], token_string)),
@@ -118,14 +131,14 @@ def records_of(
     return records
 
 
-def _followed(prompt: PromptInBatch, ids: tuple[int, ...], lenses: Mapping[str, Lists]) -> FollowedTokens:
-    """Ranks and probabilities of the followed tokens at the prompt's own tokens, row by row."""
+def _followed(prompt: PromptInBatch, ids: tuple[int, ...], lenses: Sequence[LensInBatch]) -> FollowedTokens:
+    """Ranks and probabilities of the followed tokens at the prompt's own tokens, for the rows that are read."""
     at, many = slice(prompt.start, prompt.last + 1), slice(len(ids))
     ranks = {
-        name: [tuple(rank or None for rank in cell[many]) for row in lens["followed_rank"] for cell in row[at]]
-        for name, lens in lenses.items()
+        of.name: [tuple(rank or None for rank in cell[many]) for row in of.lists["followed_rank"] for cell in row[at]]
+        for of in lenses
     }
-    p = {name: [tuple(cell[many]) for row in lens["followed_p"] for cell in row[at]] for name, lens in lenses.items()}
+    p = {of.name: [tuple(cell[many]) for row in of.lists["followed_p"] for cell in row[at]] for of in lenses}
     return FollowedTokens(ids, tuple(prompt.strings[id_] for id_ in ids), ranks, p)
 
 
@@ -150,92 +163,104 @@ def readings_in(record: type[Any], lens: Lists) -> Lists:
     return {name: lens[name] for name in record._fields if name in lens}
 
 
-def _at(lists: Lists, layer: int, at: int) -> dict[str, Any]:
-    """Values at one row and token."""
-    return {name: values[layer][at] for name, values in lists.items()}
+def _at(lists: Lists, slot: int, at: int) -> dict[str, Any]:
+    """Values at one of the rows that are read, and one token."""
+    return {name: values[slot][at] for name, values in lists.items()}
 
 
-def _positions(prompt: PromptInBatch, name: str, lens: Lists) -> Iterator[PositionRecord]:
+def _positions(prompt: PromptInBatch, lens: LensInBatch) -> Iterator[PositionRecord]:
     """Records of a lens at the prompt's tokens, row by row."""
-    named, readings = prompt.named, readings_in(PositionRecord, lens)
-    for layer in range(len(lens["finite"])):
+    named, readings = prompt.named, readings_in(PositionRecord, lens.lists)
+    for slot, layer in enumerate(lens.rows):
         for pos, (token_id, token) in enumerate(zip(prompt.tokenized.ids, prompt.tokenized.tokens, strict=True)):
             at = prompt.start + pos
             yield PositionRecord(
                 **named,
-                lens=name,
+                lens=lens.name,
                 layer=layer,
                 pos=pos,
                 token_id=token_id,
                 token=token,
-                top=_top(prompt, lens, layer, at),
-                **_at(readings, layer, at),
+                top=_top(prompt, lens.lists, slot, at),
+                **_at(readings, slot, at),
             )
 
 
-def _top(prompt: PromptInBatch, lens: Lists, layer: int, at: int) -> tuple[TopToken, ...]:
-    listed = zip(lens["top_ids"][layer][at], lens["top_p"][layer][at], strict=True)
+def _top(prompt: PromptInBatch, lists: Lists, slot: int, at: int) -> tuple[TopToken, ...]:
+    listed = zip(lists["top_ids"][slot][at], lists["top_p"][slot][at], strict=True)
     return tuple(TopToken(id_, prompt.strings[id_], p) for id_, p in listed)
 
 
-def _next_token(prompt: PromptInBatch, name: str, lens: Lists, teacher_entropy_bits: float) -> list[NextTokenRecord]:
+def _next_token(prompt: PromptInBatch, lens: LensInBatch, teacher_entropy_bits: float) -> list[NextTokenRecord]:
     """Records of a lens for the token after the prompt, row by row."""
-    at, tokenized, readings = prompt.last, prompt.tokenized, readings_in(NextTokenRecord, lens)
+    at, tokenized, lists = prompt.last, prompt.tokenized, lens.lists
+    readings = readings_in(NextTokenRecord, lists)
     return [
         NextTokenRecord(
             **prompt.named,
-            lens=name,
+            lens=lens.name,
             layer=layer,
             pos=len(tokenized.ids) - 1,
             token_id=tokenized.ids[-1],
             token=tokenized.tokens[-1],
-            **_at(readings, layer, at),
+            **_at(readings, slot, at),
             teacher_entropy_bits=teacher_entropy_bits,
-            top=_top(prompt, lens, layer, at),
-            p_top1=lens["top_p"][layer][at][0],
-            p_top5=math.fsum(lens["top_p"][layer][at][:5]),
-            **_answer(prompt, lens, layer),
+            top=_top(prompt, lists, slot, at),
+            p_top1=lists["top_p"][slot][at][0],
+            p_top5=math.fsum(lists["top_p"][slot][at][:5]),
+            **_answer(prompt, lists, slot),
             copy_collapse=flags.strict,
             copy_soft=flags.soft,
             copy_at=flags.at,
             identity_row=prompt.tied_embeddings and layer == 0,
-            entropy_collapse=lens["entropy_bits"][layer][at] <= 1.0,
+            entropy_collapse=lists["entropy_bits"][slot][at] <= 1.0,
         )
-        for layer, flags in enumerate(_copies(prompt, lens))
+        for slot, (layer, flags) in enumerate(zip(lens.rows, _copies(prompt, lens), strict=True))
     ]
 
 
-def _answer(prompt: PromptInBatch, lens: Lists, layer: int) -> dict[str, Any]:
+def _answer(prompt: PromptInBatch, lists: Lists, slot: int) -> dict[str, Any]:
     """Answer metrics of a row; all None without a resolved answer; rank and `is_answer` also with non-finite logits."""
     at, resolved = prompt.last, prompt.tokenized.answer_tokens.first_id is not None
-    p = lens["target_p"][layer][at]
-    rank = lens["target_rank"][layer][at] if resolved and lens["finite"][layer][at] else None
+    p = lists["target_p"][slot][at]
+    rank = lists["target_rank"][slot][at] if resolved and lists["finite"][slot][at] else None
     contrasted = resolved and prompt.tokenized.contrast.first_id is not None
     return {
         "p_answer": p if resolved else None,
         "answer_rank": rank,
         "is_answer": None if rank is None else rank == 1,
-        "answer_logit_gap": lens["target_logit_gap"][layer][at] if resolved else None,
-        "answer_nll_bits": math.fsum(lens["target_nll_bits"][layer][i] for i in prompt.answered) if resolved else None,
-        "control_margin": p - lens["contrast_p"][layer][at] if contrasted else None,
+        "answer_logit_gap": lists["target_logit_gap"][slot][at] if resolved else None,
+        "answer_nll_bits": math.fsum(lists["target_nll_bits"][slot][i] for i in prompt.answered) if resolved else None,
+        "control_margin": p - lists["contrast_p"][slot][at] if contrasted else None,
     }
 
 
-def _copies(prompt: PromptInBatch, lens: Lists) -> list[CopyFlags]:
-    at = prompt.last
+def _copies(prompt: PromptInBatch, lens: LensInBatch) -> list[CopyFlags]:
+    """Copy flags of the rows that a lens reads; no window goes over a row that it does not read."""
+    at, lists = prompt.last, lens.lists
     tops = []
-    for ids, p, finite in zip(lens["top_ids"], lens["top_p"], lens["finite"], strict=True):
+    for ids, p, finite in zip(lists["top_ids"], lists["top_p"], lists["finite"], strict=True):
         p_top1, p_top2 = (*p[at], 0.0)[:2]
         tops.append(RowTop(ids[at][0], p_top1 if finite[at] else math.nan, p_top2))
-    return copy_flags(
-        tops, prompt.tokenized.ids, prompt.uncounted, identity_row=prompt.tied_embeddings, rule=prompt.copy_rule
-    )
+    flags: list[CopyFlags] = []
+    for run in _runs(lens.rows):
+        identity = prompt.tied_embeddings and lens.rows[run.start] == 0
+        flags += copy_flags(
+            tops[run], prompt.tokenized.ids, prompt.uncounted, identity_row=identity, rule=prompt.copy_rule
+        )
+    return flags
 
 
-def _nonfinite(prompt: PromptInBatch, name: str, lens: Lists) -> Iterator[NonFinite]:
+def _runs(rows: tuple[int, ...]) -> Iterator[slice]:
+    """Slices of rows that follow each other."""
+    starts = [slot for slot, row in enumerate(rows) if slot == 0 or row != rows[slot - 1] + 1]
+    return (slice(*ends) for ends in pairwise([*starts, len(rows)]))
+
+
+def _nonfinite(prompt: PromptInBatch, lens: LensInBatch) -> Iterator[NonFinite]:
     end = prompt.start + len(prompt.tokenized.input_ids)
-    for layer, finite in enumerate(lens["finite"]):
-        yield from (NonFinite(name, layer, pos) for pos, ok in enumerate(finite[prompt.start : end]) if not ok)
+    for layer, finite in zip(lens.rows, lens.lists["finite"], strict=True):
+        yield from (NonFinite(lens.name, layer, pos) for pos, ok in enumerate(finite[prompt.start : end]) if not ok)
 
 
 def _pairs(readings: PairReadings) -> list[tuple[PairRow, ...]]:

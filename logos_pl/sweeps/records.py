@@ -191,7 +191,8 @@ class FollowedTokens(NamedTuple):
     Attributes:
         ids: Token ids: first of the answer, first of the contrast, and the model's likeliest after the prompt.
         tokens: The tokens as strings.
-        ranks: By lens, for every row and position, row by row: rank of each token; None if logits are not finite.
+        ranks: By lens, for every row that it reads and every position, row by row: rank of each token; None if logits
+            are not finite.
         p: Likewise their probabilities.
     """
 
@@ -210,8 +211,8 @@ class PromptRecords(NamedTuple):
         contrast: Tokens of the contrast.
         ids: Token ids of the prompt, including special tokens.
         tokens: The tokens as strings.
-        positions: Records of every row and position, row by row, by lens.
-        next_token: Records of rows 0 … n, by lens.
+        positions: Records of every row that the lens reads and every position, row by row, by lens.
+        next_token: Records of the rows that the lens reads, 0 … n for most, by lens.
         norm_to_raw: Comparison of norm lens (a) and raw lens (b), for every row.
         final_to_next: Comparison of final norm (a) and norm of the next block (b); None if there is none.
         last_row: Comparison of the last row with the model's output.

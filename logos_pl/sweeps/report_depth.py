@@ -32,7 +32,8 @@ def depth_lines(prompts: Sequence[PromptSummary], lens: str, num_blocks: int, fi
     name = f"{escaped(first.prompt_id)} ({escaped(first.variant)})"
     for i, (percent, row) in enumerate(depth_rows(num_blocks).items()):
         place = (f"prompt_id {first.prompt_id}", f"prompt_variant {first.variant}", f"layer {row}")
-        cells = map(number, first.at_depths[lens][i * len(MEASURES) : (i + 1) * len(MEASURES)])
+        values = first.at_depths[lens][i * len(MEASURES) : (i + 1) * len(MEASURES)]
+        cells = ["–"] * len(MEASURES) if row in first.unread[lens] else map(number, values)
         lines.append([lens, name, f"{percent}%", str(row), *cells, cite(file, *place)])
     for i, (percent, row) in enumerate(depth_rows(num_blocks).items()) if len(read) > 1 else ():
         medians = depth_medians(read, lens, i)

@@ -23,8 +23,14 @@ def prompt_table(records: PromptRecords, milestones: Mapping[str, Milestones], l
         table.add_column(f"{lens}\ntop-1", no_wrap=True, max_width=13, overflow="ellipsis")
         for heading in ("p", *(("rank",) if has_answer else ()), "KL", "H"):
             table.add_column(f"\n{heading}", justify="right", no_wrap=True)
+    read = {lens: {record.layer: record for record in records.next_token[lens]} for lens in lenses}
+    unread = [""] * (5 if has_answer else 4)
     for row in range(len(records.next_token["norm"])):
-        cells = [cell for lens in lenses for cell in _prompt_cells(records.next_token[lens][row], milestones[lens])]
+        cells = [
+            cell
+            for lens in lenses
+            for cell in (_prompt_cells(read[lens][row], milestones[lens]) if row in read[lens] else unread)
+        ]
         table.add_row(str(row), *cells)
     return table
 

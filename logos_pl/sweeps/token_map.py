@@ -40,7 +40,7 @@ def token_map(record: PromptRecords, lens_names: Sequence[str]) -> Figure:
         KeyError: The record lacks a lens.
     """
     first = max(0, len(record.ids) - MAX_POSITIONS)
-    num_rows = 1 + max(cell.layer for cell in record.positions[lens_names[0]])
+    num_rows = 1 + max(cell.layer for cell in record.positions[lens_names[0]])  # every lens reads the last row
     num_columns = len(record.ids) - first
     grids = [_grid(record.positions[lens], num_rows, first, len(record.ids)) for lens in lens_names]
     top_bits = max([1.0, *(bits for grid in grids for bits, _ in grid.values() if math.isfinite(bits))])

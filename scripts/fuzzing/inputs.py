@@ -247,7 +247,7 @@ FOLDERS = (
     "lightning_logs/sweeps/run-latest/.started", "checkpoints", "checkpoints/tuned_lenses",
     "checkpoints/tuned_lenses/tiny", "checkpoints/prisms", "checkpoints/prisms/tiny", "cache", "cache/hub", "home",
     "checkpoints/tuned_lenses/.tiny.new", "checkpoints/tuned_lenses/.tiny.old", "checkpoints/prisms/.tiny.new", "text",
-    "hub", "imported",
+    "hub", "imported", "maps",
 )  # fmt: skip
 NAMES = (
     "version_²", "version_", "version_-1", "version_01", "version_" + "9" * 30, "version_" + "9" * 5000, "version_x",

@@ -207,6 +207,21 @@ def imported(rng: Random, root: Path) -> Case:
     return command(title, ["predict", *CONFIG, "--data.prompt=sun moon", "--lens.imported=imported", *NO_OTHER_LENS])
 
 
+def jacobian(rng: Random, root: Path) -> Case:
+    """A file of a Jacobian lens with the configuration beside it; likewise without hashes."""
+    path, config, way = root / "maps" / "tiny_jacobian_lens.pt", root / "maps" / "config.yaml", rng.random()
+    if way < 0.55:
+        title = f"{path.name}: " + _forge(rng, path)
+    elif way < 0.7:
+        title = damaged(rng, config)
+    elif way < 0.92:
+        title = damaged(rng, path)
+    else:
+        title = replaced(rng, rng.choice((path, config)))
+    given = rng.choice(("--lens.imported=maps", "--lens.imported.j=maps/tiny_jacobian_lens.pt"))
+    return command(title, ["predict", *CONFIG, "--data.prompt=sun moon", given, *NO_OTHER_LENS])
+
+
 def checkpoint(rng: Random, root: Path) -> Case:
     """A checkpoint of a fit: damage, and edits."""
     run = root / "lightning_logs" / "tiny" / "version_0"
@@ -291,6 +306,7 @@ KINDS = (
     Kind("lens", 1000, lens),
     Kind("prism", 450, prism),
     Kind("imported", 350, imported),
+    Kind("jacobian", 350, jacobian),
     Kind("checkpoint", 450, checkpoint),
     Kind("hub", 500, hub),
     Kind("records", 150, records),

@@ -25,7 +25,7 @@ from transformers import (
 from logos_pl.cli import hub
 from logos_pl.cli.commands import OWN_PARSERS
 from logos_pl.cli.entry import main
-from tests.tiny import WORDS, make_corpus, make_imported_lens, make_model
+from tests.tiny import WORDS, make_corpus, make_imported_lens, make_jacobian_lens, make_model
 
 COMMANDS = ("fit", "prism", "validate", "test", "predict", "selftest", "read")
 HUB_COMMANDS = ("push", "pull", "index", "verify", "list")
@@ -68,6 +68,9 @@ def make(root: Path) -> None:
     _make_models()
     make_corpus(Path("text"), documents=200)
     make_imported_lens(Path("imported"), scale=0.1, model_id="tiny")
+    notes = {"model_id": "tiny", "target_layer": 3, "config_json": '{"estimator": "relp"}'}
+    make_jacobian_lens(Path("maps/tiny_jacobian_lens.pt"), provenance=notes)
+    Path("maps/config.yaml").write_text("np_model_id: tiny\nhf_model_name: tiny\nfit: {target_layer: null}\n")
     Path("run.yaml").write_text(yaml.safe_dump(RUN, sort_keys=False))
     Path("prompts.yaml").write_text(PROMPTS)
     facts = [

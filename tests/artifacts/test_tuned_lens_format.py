@@ -14,9 +14,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from logos_pl.artifacts import tuned_lens_format
-from logos_pl.artifacts.tuned_lens_format import find_imported_lens, load_imported_lens, read_config
+from logos_pl.artifacts.tuned_lens_format import ImportedOrigin, find_format, load_format, read_config
 from logos_pl.artifacts.unembed_hash import unembed_hash
 from logos_pl.errors import InputError
+from logos_pl.lenses.affine import AffineLens
+from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import Lens
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
@@ -40,6 +42,10 @@ def lm() -> FrozenLM:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return Path(shutil.copytree(GOLDEN / "llama", tmp_path / "lens"))
+
+
+def load_imported_lens(reference: str | Path, lm: FrozenLM) -> tuple[AffineLens, ImportedOrigin]:
+    return load_format(find_format(str(reference), lm.model_id), lm, Head(lm.anatomy))
 
 
 def change(folder: Path, **changes: Any) -> None:
@@ -166,7 +172,7 @@ def test_another_unembedding_is_refused(lm: FrozenLM, folder: Path) -> None:
         ({"d_model": "many"}, r"config\.json: d_model is 'many', but must be of type int"),
         ({"num_hidden_layers": 4}, r"trained for: 4 blocks of width 32, given: 3 blocks of width 32"),
         ({"d_model": 16}, r"trained for: 3 blocks of width 16"),
-        ({"lens_type": "other"}, r"lens_type 'other', and only 'linear_tuned_lens' can be read"),
+        ({"lens_type": "other"}, r"lens_type 'other', but must have 'linear_tuned_lens'"),
         ({"bias": False}, r"0\.bias has shape \(32,\), but config\.json requires None"),
     ],
 )
@@ -181,7 +187,7 @@ def test_a_configuration_that_does_not_fit_is_refused(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"1.weight": None}, r"1\.weight has shape None, and by config\.json it is \(32, 32\)"),
+        ({"1.weight": None}, r"1\.weight has shape None, but config\.json requires \(32, 32\)"),
         ({"1.weight": torch.zeros(D_MODEL, 8)}, r"1\.weight has shape \(32, 8\)"),
         ({"3.bias": torch.zeros(D_MODEL)}, r"3\.bias has shape \(32,\), but config\.json requires None"),
         ({"0.bias": torch.full((D_MODEL,), torch.nan)}, r"0\.bias holds numbers that are NaN"),
@@ -209,10 +215,10 @@ def test_files_that_are_missing_or_broken_are_refused_and_nothing_is_unpickled(l
         read_config(folder / "config.json")
     (folder / "params.pt").unlink()
     with pytest.raises(InputError, match=r"has no params\.pt: --lens\.imported takes the folder"):
-        find_imported_lens(str(folder), "tiny/llama")
+        find_format(str(folder), "tiny/llama")
     for nowhere in (str(folder / "nothing"), "nothing", "a/b/c"):
         with pytest.raises(InputError, match=f"There is no folder {nowhere}: "):
-            find_imported_lens(nowhere, "tiny/llama")
+            find_format(nowhere, "tiny/llama")
 
 
 class FakeSpace(BaseHTTPRequestHandler):
@@ -252,11 +258,12 @@ def space(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[str]
     server = ThreadingHTTPServer(("127.0.0.1", 0), FakeSpace)
     threading.Thread(target=server.serve_forever, daemon=True).start()
 
-    def download(repo_id: str, filename: str, repo_type: str) -> str:
+    def download(repo_id: str, filename: str, repo_type: str, revision: str | None) -> str:
         return huggingface_hub.hf_hub_download(
             repo_id,
             filename,
             repo_type=repo_type,
+            revision=revision,
             endpoint=f"http://127.0.0.1:{server.server_port}",
             cache_dir=tmp_path,
             token=False,
@@ -280,9 +287,9 @@ def test_what_a_space_has_not_is_said_in_one_sentence() -> None:
     with pytest.raises(
         InputError, match=r"Space org/lenses has no lens for tiny/opt \(lens/tiny/opt/config\.json is missing\)"
     ):
-        find_imported_lens("org/lenses", "tiny/opt")
+        find_format("org/lenses", "tiny/opt")
     with pytest.raises(InputError, match="neither a folder nor a Space org/none that this machine may see"):
-        find_imported_lens("org/none", "tiny/llama")
+        find_format("org/none", "tiny/llama")
 
 
 @pytest.mark.parametrize(

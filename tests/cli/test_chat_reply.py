@@ -10,6 +10,7 @@ import torch
 from logos_pl.api import load_model, norm_lens, sweep
 from logos_pl.cli.chat_reply import ReplyToken, end_ids, read_again, reply
 from logos_pl.lenses.head import Head
+from logos_pl.lenses.jacobian import JacobianLens
 from logos_pl.lenses.norm import Lens
 from logos_pl.lenses.translator import Translators
 from logos_pl.lenses.tuned import TunedLens
@@ -65,6 +66,18 @@ def test_every_token_settles_where_a_sweep_of_the_whole_text_says(name: str, lm:
         assert tops[-1] == token.id, "greedy: the likeliest of the final distribution"
     assert len({token.settled for token in tokens}) > 2, "the depths differ, so that equality says something"
     assert read_again(lm, lens, records.ids, len(ids)) == tokens
+
+
+def test_a_token_settles_at_a_row_that_the_lens_reads(lm: FrozenLM) -> None:
+    """The identity reads as the norm lens does, at rows 2, 5 and the last alone."""
+    assert lm.tokenizer is not None
+    ids, rows = lm.tokenizer(TEXT)["input_ids"], (2, 5, lm.num_blocks)
+    part = JacobianLens(Head(lm.anatomy), dict.fromkeys(rows[:-1], torch.eye(lm.d_model)))
+    for whole, some in zip(read_again(lm, norm_lens(lm), ids, 1), read_again(lm, part, ids, 1), strict=True):
+        assert some.top_ids == tuple(whole.top_ids[row] for row in rows)
+        others = [row for row in rows if whole.top_ids[row] != some.id]
+        later = [row for row in rows if row > max(others, default=-1)]
+        assert some.settled == (later[0] if later else None)
 
 
 def test_greedy_is_what_transformers_generates(lm: FrozenLM) -> None:

@@ -7,11 +7,12 @@ import pytest
 from logos_pl.artifacts.tuned_lens import save_tuned_lens
 from logos_pl.cli.lens_at_hand import find_lens
 from logos_pl.errors import InputError
+from logos_pl.kinds import imported
 from logos_pl.lenses.norm import NormLens
 from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.frozen import FrozenLM
 from tests.artifacts.lenses import make_lm, make_provenance, make_translators
-from tests.tiny import make_imported_lens
+from tests.tiny import make_imported_lens, make_jacobian_lens
 
 
 @pytest.fixture
@@ -52,6 +53,14 @@ def test_a_named_lens_is_taken_and_one_of_another_kind_by_its_kind(lm: FrozenLM)
     lens = find_lens("org/tiny", "imported:theirs").load(lm)
     assert (lens.name, lens.words) == ("imported", "imported lens, theirs")
     assert lens.command == "logos-pl predict --model.model_id=org/tiny --lens.imported=theirs"
+    make_jacobian_lens(Path("maps.pt"), (0, 2), provenance={"target_layer": 3})
+    assert find_lens("org/tiny", "imported:maps.pt").load(lm).lenses["imported"].rows == (1, 3, 4)
+
+
+def test_the_revision_of_an_imported_lens_is_part_of_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(imported, "find_imported_lens", lambda source, model_id, revision: (source, revision))
+    found = find_lens("org/tiny", "imported:org/lenses/j.pt", "v1")
+    assert found.options == ("--lens.imported=org/lenses/j.pt@v1",)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from logos_pl.cli.lens_requests import lens_requests, refuse_unread_sources
 from logos_pl.cli.run import KINDS
 from logos_pl.errors import InputError
+from logos_pl.kinds.imported import register_named, unregister_named
 from logos_pl.kinds.registry import LensKind, register, unregister
 from logos_pl.kinds.request import FoundLens, LensRequest
 
@@ -40,7 +41,7 @@ def toy() -> Iterator[LensKind]:
 @pytest.mark.parametrize(
     ("command", "wanted"),
     [
-        ("validate", {"tuned": "require", "prism": "auto"}),
+        ("validate", {"tuned": "require", "prism": "auto", "imported": "auto"}),
         ("test", {"tuned": "require", "imported": "auto"}),
         ("predict", {"tuned": "auto", "prism": "auto", "imported": "auto"}),
     ],
@@ -82,6 +83,19 @@ def test_a_given_source_is_that_of_its_own_kind_alone() -> None:
     found = {name: (request.source, request.revision) for name, request in requests.items()}
     assert found == {"tuned": ("org/lenses", "v1"), "prism": (None, None), "imported": ("theirs", None)}
     assert asked("validate", ckpt_path="last.ckpt")["tuned"].source == "last.ckpt"
+
+
+def test_imported_lenses_with_names_are_kinds_of_their_own_for_the_time_of_a_command() -> None:
+    given = {"j": "a/b/j.pt@v1", "imported": "theirs"}
+    named = register_named(given)
+    try:
+        requests = asked("test", lens__imported=given)
+        assert {name: requests[name].source for name in ("imported", "j")} == {"imported": "theirs", "j": "a/b/j.pt@v1"}
+        assert asked("validate", lens__imported="j=x")["j"].source == "x"
+        assert asked("predict", lens__imported=["j=x", "theirs"])["imported"].source == "theirs"
+    finally:
+        unregister_named(named)
+    assert "j" not in asked("test")
 
 
 def test_a_kind_without_an_option_has_the_source_that_is_given_by_its_name(toy: LensKind) -> None:

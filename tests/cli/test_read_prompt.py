@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from logos_pl.api import load_model, sweep
 from logos_pl.artifacts.tuned_lens import save_tuned_lens
@@ -75,6 +76,21 @@ def test_a_lens_that_was_fitted_here_is_used_and_named(capsys: pytest.CaptureFix
     save_tuned_lens(Path("checkpoints/tuned_lenses/demo"), translators, make_provenance(lm, translators), None)
     assert "read by the tuned lens, checkpoints/tuned_lenses/demo (not tested" in said(capsys, PROMPT)[0]
     assert "read by the logit lens" in said(capsys, PROMPT, "--lens", "norm")[0]
+
+
+def test_rows_that_a_lens_has_no_map_for_are_named_and_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    width = load_model("demo", device="cpu").d_model
+    content = {"J": {1: torch.eye(width), 4: torch.eye(width)}, "d_model": width, "provenance": {"target_layer": 7}}
+    torch.save(content, "part.pt")
+    lens = ["--lens", "imported:part.pt"]
+    lines = said(capsys, PROMPT, *lens, "--layers", "0-5", "--html", "page.html", "--png", "tokens.png")
+    assert "This lens has no map for row(s) 0, 1, 3, 4." in lines
+    shown = table(lines)
+    assert [cells[0] for cells in shown] == ["2", "5"]
+    assert [cells[1:3] for cells in shown] == [cells[1:3] for cells in table(said(capsys, PROMPT, "--layers", "2,5"))]
+    assert '"rows":[2,5,8]' in Path("page.html").read_text(encoding="utf-8")
+    assert main([PROMPT, *lens, "--layers", "3"]) == 2
+    assert "The lens has no map for row(s) 3: it reads 2, 5, 8." in capsys.readouterr().err
 
 
 def test_page_and_picture_hold_the_prompt(capsys: pytest.CaptureFixture[str]) -> None:

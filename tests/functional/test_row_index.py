@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from logos_pl.functional.row_index import row_index
+from logos_pl.functional.row_index import among_all_rows, row_index
 
 CPU = torch.device("cpu")
 
@@ -29,3 +29,12 @@ def test_on_cuda_nothing_waits_for_the_work_that_is_queued() -> None:
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert (index.device.type, index.tolist()) == ("cuda", [5, 0, 2])
+
+
+def test_values_of_some_rows_stand_among_all_of_them_and_nothing_stands_at_the_others() -> None:
+    values = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    placed = among_all_rows(values, (1, 3), 4)
+    assert torch.equal(placed[[1, 3]], values)
+    assert placed[[0, 2]].isnan().all()
+    assert among_all_rows(torch.tensor([5, 6]), (1, 2), 3, 0).tolist() == [0, 5, 6]
+    assert among_all_rows(values, (0, 1), 2) is values

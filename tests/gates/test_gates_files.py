@@ -18,7 +18,7 @@ from logos_pl.artifacts.filenames import GATE_FILES, UNHASHED_FILES
 from logos_pl.artifacts.tuned_lens import save_tuned_lens
 from logos_pl.cli.entry import main
 from tests.artifacts.lenses import contents
-from tests.tiny import WORDS, accepted, fit_arguments, make_imported_lens, make_model
+from tests.tiny import WORDS, accepted, fit_arguments, make_imported_lens, make_jacobian_lens, make_model
 
 LENS_FILES = {"README.md", "bias_only.pt", "provenance.json", "provenance.json.sha256", "weights.pt"}
 FACTS = [f"  - {{id: {WORDS[i]}, prompt: {' '.join(WORDS[i : i + 3])}, answer: {WORDS[i + 5]}}}" for i in range(8)]
@@ -95,10 +95,12 @@ def test_an_imported_lens_is_evaluated_beside_ours_and_changes_nothing_in_its_ve
     assert main(arguments(tiny, logs)) == 3
     alone, said_alone = gates(lens(logs)), capsys.readouterr().out
     theirs = make_imported_lens(tmp_path / "theirs")  # which reads just what the norm lens reads
-    assert main(arguments(tiny, logs, **{"lens.imported": theirs})) == 3
+    maps = make_jacobian_lens(tmp_path / "j.pt", provenance={"model_id": "org/tiny-llama"})
+    named = [f"--lens.imported.imported={theirs}", f"--lens.imported.j={maps}"]
+    assert main([*arguments(tiny, logs), *named]) == 3
     beside, said = gates(lens(logs)), capsys.readouterr().out
 
-    imported = beside.pop("imported")
+    imported, jacobian = beside.pop("imported"), beside.pop("j")
     assert beside == alone
     assert imported["origin"]["base_model"] == "tiny-llama"
     deltas = imported["kpis"]["median_delta_kl_bits"]["norm"]
@@ -113,7 +115,11 @@ def test_an_imported_lens_is_evaluated_beside_ours_and_changes_nothing_in_its_ve
     assert all(row["kl_to_final_bits_imported"] == row["kl_to_final_bits_norm"] for row in by_row)
     assert "earliness_imported_rank_le_10" in (lens(logs) / "gates-prompts.csv").read_text().splitlines()[0]
     assert said_alone.count("gate what") == 1
-    assert said.count("gate what") == 2
+    assert said.count("gate what") == 3
+    assert jacobian["origin"]["rows"] == [1, 2, 3]
+    assert jacobian["acceptance"]["gates"]["C"]["passed"]
+    assert [row["kl_to_final_bits_j"] == "" for row in by_row] == [True] + [False] * 4
+    assert "imported lens j: gate(s) A, " in said
     assert "\nimported lens: gate(s) A, " in said
     load_tuned_lens(lens(logs))
 

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Sequence
 from statistics import median
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from logos_pl.functional.bootstrap import Interval
 from logos_pl.functional.depth import depth_percentile_rows
 from logos_pl.gates.kpis import SUITE, TEXT, Earliness, earliness, first_row_within, measure
-from logos_pl.gates.measurements import PromptMeasurements, TextMeasurements
+from logos_pl.gates.measurements import LensMeasurements, PromptMeasurements, TextMeasurements
 from tests.gates.lens_suite import BASELINES, LENSES, altered, prompt, ranks, text
 
 
@@ -224,3 +225,37 @@ def test_the_two_directions_agree_where_their_medians_have_one_sign(
 
 def test_the_rows_of_the_text_are_those_of_the_percentiles() -> None:
     assert depth_percentile_rows(8) == {25: 2, 50: 4, 75: 6}
+
+
+def test_rows_that_a_lens_does_not_read_count_for_nothing() -> None:
+    """A lens that reads rows 2 to 8: an answer that the norm lens has at row 0 cannot be found there."""
+    plain = [prompt(f"p{i}", num_blocks=8, norm=[1] + [50] * 3 + [1] * 5) for i in range(6)]
+
+    def part(values: Sequence[float | None] | None) -> list[float | None]:
+        return [None, None, *(values or ())[2:]]
+
+    read = [
+        one._replace(lenses=one.lenses | {"imported": LensMeasurements(*map(part, one.lenses["tuned"]))})
+        for one in plain
+    ]
+    figures = text(num_blocks=8)
+    both = [{**values, "imported": values["tuned"]} for values in figures[1:]]
+    found = measure(read, TextMeasurements(figures.sequences, *both), 8, "imported")
+    whole = measure(read, TextMeasurements(figures.sequences, *both), 8)
+    assert found.median_delta_kl_bits == whole.median_delta_kl_bits
+    assert (found.num_used, found.left_out["not_finite"]) == (6, [])
+    assert earliness(read[0], 10, "imported").largest == 0
+    tuned, norm = read[0].lenses["tuned"].answer_rank, read[0].lenses["norm"].answer_rank
+    assert tuned is not None
+    assert norm is not None
+    shares = [sum(rank == 1 for rank in of[2:]) / 7 for of in (tuned, norm)]
+    assert found.rank1_coverage_gain is not None
+    assert found.rank1_coverage_gain.estimate == pytest.approx(shares[0] - shares[1])
+    without = [
+        one._replace(
+            lenses=one.lenses | {"imported": LensMeasurements([None] * 8 + [0.0], [None] * 8 + [0.0], [None] * 8 + [1])}
+        )
+        for one in plain
+    ]
+    with pytest.raises(ValueError, match="the imported lens lacks a row of the depth percentiles"):
+        measure(without, TextMeasurements(figures.sequences, *both), 8, "imported")

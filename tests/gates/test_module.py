@@ -4,7 +4,10 @@ import pytest
 import torch
 
 from logos_pl.data.packed_text import TextBatch
-from logos_pl.gates.module import GateModule
+from logos_pl.errors import InputError
+from logos_pl.gates.module import GateModule, refuse_unread_depths
+from logos_pl.lenses.head import Head
+from logos_pl.lenses.jacobian import JacobianLens
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
 from logos_pl.settings.model import ModelSettings
@@ -31,3 +34,14 @@ def test_the_residuals_that_temperatures_are_fitted_on_are_held_once(lm: FrozenL
     assert (kept.dtype, kept.device.type) == (lm.stream_dtype, "cpu")
     assert sorted(mode.sizes.values())[-1] == kept.nbytes
     assert sorted(mode.sizes.values())[-2] < kept.nbytes / 2
+
+
+def test_a_lens_without_a_map_where_the_gates_compare_lenses_is_refused(lm: FrozenLM) -> None:
+    head = Head(lm.anatomy)
+    maps = dict.fromkeys(range(4), torch.eye(lm.d_model))
+    refuse_unread_depths("imported", JacobianLens(head, maps))
+    del maps[2]
+    with pytest.raises(
+        InputError, match=r"The imported lens has no map for row\(s\) 2 \(50% depth\), which the gates need"
+    ):
+        refuse_unread_depths("imported", JacobianLens(head, maps))

@@ -118,7 +118,7 @@ def test_a_sentence_speaks_of_what_was_asked_for(error: type[HfHubHTTPError], wh
 
 def test_a_file_that_is_not_on_the_hub_has_the_sentence_of_whoever_wanted_it() -> None:
     error = EntryNotFoundError("404")
-    for what in ("space", "lenses", "release"):
+    for what in ("space", "file", "lenses", "release"):
         assert str(explain(error, HubRequest(what, "org/x", no_file="No {lens} there."))) == "No {lens} there."
     assert "org/x has no config.json on the Hub" in str(explain(error, HubRequest("model", "org/x")))
 
@@ -147,7 +147,7 @@ def test_every_failure_has_a_sentence_and_every_sentence_can_be_filled_in() -> N
         for what in row:
             error = failed(failure, HubRequest(what, "org/x", "v1", "No file."), ValueError("odd"))
             assert "{" not in str(error)
-    assert {*get_args(What)} - SENTENCES["other"].keys() == {"space", "release"}  # which have those of another
+    assert {*get_args(What)} - SENTENCES["other"].keys() == {"space", "file", "release"}  # which have those of another
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from torch import Tensor
 from logos_pl.functional.divergence import row_divergence
 from logos_pl.functional.readings import row_readings
 from logos_pl.lenses.decoding import lens_divergence, lens_readings
+from logos_pl.lenses.jacobian import JacobianLens
 from logos_pl.lenses.norm import Lens, NormLens
 from tests.largest_tensor import LargestTensor
 from tests.lenses.test_tuned import random_lens
@@ -65,3 +66,17 @@ def test_nothing_is_larger_than_a_piece(number: int) -> None:
             read()
         # What comes back is one number per row and position.
         assert mode.numel <= max(10 * ROWS * D_MODEL, ROWS * POS) < ROWS * POS * D_MODEL
+
+
+def test_a_lens_with_maps_for_some_rows_is_read_at_these_alone() -> None:
+    head, h = toy_head(), residuals(ROWS, POS)
+    maps = {row: torch.randn(D_MODEL, D_MODEL, generator=torch.Generator().manual_seed(row)) for row in range(ROWS - 1)}
+    whole, part = JacobianLens(head, maps), JacobianLens(head, {1: maps[1], 3: maps[3]})
+    at = [1, 3, ROWS - 1]
+    for all_rows, some in (
+        (lens_divergence(whole, h), lens_divergence(part, h)),
+        (lens_readings(whole, h, TARGETS, NONE, top_k=2), lens_readings(part, h, TARGETS, NONE, top_k=2)),
+        (lens_divergence(whole, h), lens_divergence(part, h, block_bytes=PIECE)),
+    ):
+        for wanted, found in zip(all_rows, some, strict=True):
+            torch.testing.assert_close(found, wanted[at], rtol=1e-5, atol=1e-5, equal_nan=True)

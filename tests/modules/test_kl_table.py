@@ -1,6 +1,6 @@
 import torch
 
-from logos_pl.modules.kl_table import kl_table
+from logos_pl.modules.kl_table import kl_table, tables_of
 from tests.printed import printed
 
 
@@ -17,3 +17,20 @@ def test_the_kl_table_has_every_row_and_marks_the_percentiles() -> None:
     other = printed(kl_table({"norm": reading(0.5), "imported": reading(0.0)}, ["norm", "imported"]))
     assert other[1] == ["row", "depth", *["norm", "imported"] * 3]
     assert other[2:] == lines[2:]
+
+
+def test_a_row_that_a_lens_does_not_read_has_no_figure_and_one_that_is_not_finite_says_so() -> None:
+    values = torch.tensor([torch.nan, 3.0, 2.0, torch.nan, 0.0])
+    reading = {"kl_from_final_bits": values, "kl_to_final_bits": values, "top1_agree": values}
+    norm = dict.fromkeys(reading, torch.zeros(5))
+    lines = printed(kl_table({"norm": norm, "j": reading | {"nonfinite": torch.tensor([0, 0, 0, 7, 0])}}))
+    assert lines[2] == ["0", *["0.000", "–"] * 2, "0.0%", "–"]
+    assert lines[5] == ["3", "75%", *["0.000", "nan"] * 2, "0.0%", "nan%"]
+
+
+def test_lenses_are_shown_in_as_many_tables_as_eighty_columns_need() -> None:
+    assert tables_of(["norm", "tuned", "prism"]) == [["norm", "tuned", "prism"]]
+    assert tables_of(["norm", "tuned", "imported", "j", "r", "twelve_chars"]) == [
+        ["norm", "tuned", "imported"], ["norm", "j", "r"], ["norm", "twelve_chars"],
+    ]  # fmt: skip
+    assert tables_of(["norm"]) == [["norm"]]

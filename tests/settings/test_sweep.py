@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from logos_pl.errors import InputError
-from logos_pl.settings.sweep import LensSource, LensSources, PrismFolder, SweepSettings
+from logos_pl.settings.sweep import LensSources, PrismFolder, SweepSettings
 from tests.settings.documentation import unexplained
 
 
@@ -30,6 +30,6 @@ def test_the_bounds_themselves_are_taken_and_the_defaults_are_the_specified_ones
     assert (SweepSettings().copy_threshold, SweepSettings().copy_margin) == (0.95, 0.10)
 
 
-@pytest.mark.parametrize("kind", [SweepSettings, LensSource, LensSources, PrismFolder])
+@pytest.mark.parametrize("kind", [SweepSettings, LensSources, PrismFolder])
 def test_every_option_is_explained(kind: type) -> None:
     assert unexplained(kind) == set()

@@ -1,5 +1,6 @@
 from dataclasses import fields
 
+from logos_pl.artifacts.jacobian_format import JacobianOrigin
 from logos_pl.artifacts.provenance_schema import Environment
 from logos_pl.artifacts.tuned_lens_format import ImportedOrigin
 from logos_pl.kinds.prism import PrismOrigin
@@ -26,5 +27,7 @@ def test_the_schema_names_the_fields_of_the_code() -> None:
         wanted = [field.name for field in fields(group) if field.name != "lens_sections"]
         wanted += [kind.section.key for kind in compared()] if group is Output else []
         assert wanted == list(schema["properties"]) == schema["required"]
-    imported = properties["imported_lens"]["anyOf"][0]["properties"]["origin"]
-    assert list(ImportedOrigin._fields) == list(imported["properties"]) == imported["required"]
+    origins = properties["imported_lens"]["anyOf"][0]["properties"]["origin"]["anyOf"]
+    named = (ImportedOrigin._fields, JacobianOrigin._fields)
+    for names, imported in zip(named, origins, strict=True):
+        assert list(names) == list(imported["properties"]) == imported["required"]

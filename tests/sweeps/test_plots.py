@@ -312,3 +312,16 @@ def test_a_figure_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monk
     with pytest.raises(OSError, match="No space"):
         save_figure(Figure(), path)
     assert path.read_bytes() == b"old"
+
+
+def test_a_line_has_a_gap_where_a_lens_does_not_read_a_row() -> None:
+    whole = prompt_records({"norm": [4.0, 3.0, 2.0, 1.0, 0.0], "imported": [4.5, 3.5, 2.5, 1.5, 0.0]})
+    rows = whole.next_token["imported"]
+    part = whole._replace(next_token=whole.next_token | {"imported": [rows[1], rows[3], rows[4]]})
+    (axes,) = kl_figure([part, part], 4, "demo").axes
+    lines = [line for line in axes.lines if len(np.asarray(line.get_xdata())) == 4]
+    assert len(lines) == 3, "the first prompt in both directions, and the other one"
+    for line in lines:
+        y = np.asarray(line.get_ydata(), dtype=float).tolist()
+        assert [math.isnan(value) for value in y] == [False, True, False, False]
+        assert line.get_marker() == "."

@@ -102,6 +102,7 @@ def drawn_reading(**lenses: RowReadings) -> BatchReading:
         starts=STARTS,
         followed=FOLLOWED,
         lenses=lenses or {"norm": drawn(0), "tuned": drawn(1)},
+        rows=dict.fromkeys(lenses or ("norm", "tuned"), tuple(range(ROWS))),
         teacher_entropy_bits=torch.rand(TOKENS, generator=generator),
         norm_to_raw=drawn_pairs(2),
         final_to_next=drawn_pairs(3),
@@ -389,3 +390,21 @@ def test_records_hold_plain_numbers_that_json_knows() -> None:
     assert {type(value) for value in records.next_token["norm"][1]} <= plain
     assert {type(value) for value in records.positions["norm"][1]} <= plain
     assert {type(value) for value in records.norm_to_raw[1] + records.last_row} <= plain
+
+
+def test_rows_that_a_lens_does_not_read_have_no_record_and_no_window_goes_over_them() -> None:
+    reading = drawn_reading(norm=drawn(0), j=RowReadings(*(tensor[[1, 3]] for tensor in drawn(0))))
+    reading = reading._replace(rows={"norm": tuple(range(ROWS)), "j": (1, 3)})
+    certain = torch.zeros(2, TOKENS, TOP)
+    certain[..., 0] = 1.0
+    copied = reading.lenses["j"]._replace(top_p=certain, top_ids=torch.full((2, TOKENS, TOP), PROMPTS[0].ids[0]))
+    for records in recorded(reading, tied=True):
+        assert [row.layer for row in records.next_token["j"]] == [1, 3]
+        assert {cell.layer for cell in records.positions["j"]} == {1, 3}
+        by_layer = {row.layer: row for row in records.next_token["norm"]}
+        for row in records.next_token["j"]:
+            assert row.p_top1 == by_layer[row.layer].p_top1
+            assert row.answer_rank == by_layer[row.layer].answer_rank
+            assert not row.identity_row
+    windows = recorded(reading._replace(lenses=reading.lenses | {"j": copied}))[0].next_token["j"]
+    assert [any(row.copy_soft[1:]) for row in windows] == [False, False]

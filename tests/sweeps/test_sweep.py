@@ -17,10 +17,11 @@ import torch
 from safetensors.torch import load_file
 
 from logos_pl.cli.entry import main
+from logos_pl.kinds.registry import kinds
 from logos_pl.sweeps.record_csv import next_token_header, position_header
 from logos_pl.sweeps.schema_file import output_schema
 from tests.lm.families import tiny_model
-from tests.tiny import accepted, fit_arguments, make_imported_lens, make_model
+from tests.tiny import accepted, fit_arguments, make_imported_lens, make_jacobian_lens, make_model
 
 PROMPTS = """\
 facts:
@@ -166,13 +167,77 @@ def test_an_imported_lens_is_swept_beside_ours(
     )
 
 
-@pytest.mark.parametrize("command", ["fit", "validate", "selftest"])
+def test_several_imported_lenses_are_read_by_names_of_their_own_and_rows_without_a_map_are_left_out(
+    tiny: dict[str, Path], fitted: Path, prompts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = make_imported_lens(tmp_path / "theirs")
+    whole = make_jacobian_lens(tmp_path / "j" / "lens.pt")
+    partial = make_jacobian_lens(tmp_path / "r" / "lens.pt", (0, 2), provenance={"target_layer": 3})
+    named = [f"--lens.imported.{name}={path}" for name, path in (("pkg", theirs), ("j", whole), ("r_part", partial))]
+    assert main([*arguments(tiny, fitted, tmp_path, **{"data.prompts": prompts}), *named]) == 0
+    folder, said = latest(tmp_path), capsys.readouterr().out
+    document = json.loads((folder / "output-tiny-llama.json").read_text())
+
+    assert document["run"]["lenses"] == ["norm", "tuned", "pkg", "j", "r_part"]
+    assert document["j_lens"]["origin"]["rows"] == [1, 2, 3]
+    assert document["r_part_lens"]["origin"]["rows"] == [1, 3]
+    gains = {at["row"]: at for at in document["r_part_lens"]["summaries"]["delta_kl"]}
+    assert [gains[row]["num_prompts"] for row in (1, 2, 3)] == [4, 0, 4]
+    assert gains[2]["median_delta_kl_bits"] is None
+    for lens, rows in (("norm", "01234"), ("pkg", "01234"), ("j", "1234"), ("r_part", "134")):
+        suffix = "" if lens == "norm" else f"-{lens}"
+        for kind in ("records", "pure-next-token"):
+            with (folder / f"output-tiny-llama-{kind}{suffix}.csv").open() as file:
+                assert {line["layer"] for line in csv.DictReader(file)} == set(rows)
+    for milestone in document["diagnostics"][0]["milestones"]["r_part"].values():
+        assert not isinstance(milestone, dict) or milestone.get("row") in (None, 1, 3, 4)
+    page = (folder / "output-tiny-llama-page.html").read_text()
+    assert '"lenses":["norm","tuned","pkg","j","r_part"]' in page
+    assert '"rows":[1,3,4]' in page
+    report = (folder / "evaluation-tiny-llama.md").read_text()
+    of_row_0 = re.search(r"\| r\\?_part +\| river \(orig\) +\| 0% +\| 0 +\|( – +\|){4}", report)
+    assert of_row_0, "a row that is not read is not called infinite"
+    assert "imported lens r_part: Jacobian lens of a model that its files do not name, 2 of rows 1 to 3" in said
+    assert max(map(len, said[said.index("river/orig") : said.index("sweep: ")].splitlines())) <= 80
+    assert "r_part" not in {kind.name for kind in kinds()}, "the names are forgotten"
+
+    given = accepted("validate", fit_arguments(**tiny, logs=tmp_path, **{"export.folder": fitted / "lenses"}))
+    assert main([*given, *named]) == 0
+    tables = capsys.readouterr().out.split("held-out validation text")[1]
+    headings = [line.split()[2:5] for line in tables.splitlines() if line.split()[:1] == ["row"]]
+    assert headings == [["norm", "tuned", "pkg"], ["norm", "j", "r_part"]]
+    second = [line.split() for line in tables.split("r_part\n")[-1].splitlines() if line.split()]
+    assert [line[-1] for line in second[:5]].count("–") == 2
+    assert max(map(len, tables.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--lens.imported.norm=x"], "norm is the name of another lens here"),
+        (["--lens.imported.A=x"], "'A' cannot be the name of a lens"),
+        (["--lens.imported.far_too_long_a_name=x"], "cannot be the name of a lens: give at most 12 lower-case"),
+        (["--lens.imported=[a=x, a=y]"], "gives two lenses the name a"),
+        (["--lens.imported.j=nowhere"], "There is no folder nowhere: --lens.imported takes"),
+    ],
+)
+def test_names_and_places_that_cannot_be_used_are_refused_in_one_sentence(
+    given: list[str], said: str, tiny: dict[str, Path], fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments(tiny, fitted, tmp_path, **{"data.prompt": "sun"}), *given]) == 2
+    complaint = capsys.readouterr().err
+    assert said in complaint
+    assert len(complaint.strip().splitlines()) == 1
+    assert [kind.name for kind in kinds()][-1] == "imported"
+
+
+@pytest.mark.parametrize("command", ["fit", "selftest"])
 def test_an_imported_lens_is_refused_where_nothing_reads_it(
     command: str, tiny: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = accepted(command, fit_arguments(**tiny, logs=tmp_path))
     assert main([*given, f"--lens.imported={tmp_path}"]) == 2
-    said = f"--lens.imported is an option of test and predict, and {command} does not use it"
+    said = f"--lens.imported is an option of validate, test and predict, and {command} does not use it"
     assert said in capsys.readouterr().err
 
 

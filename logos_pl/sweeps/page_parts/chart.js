@@ -15,7 +15,7 @@ function fillChart() {
   const y = (value) => BOX.bottom - ((BOX.bottom - BOX.top) * Math.max(0, value)) / top;
   const levels = Array.from({ length: Math.floor((top * 1.001) / step) + 1 }, (_, i) => [y(i * step), String(Number((i * step).toPrecision(6)))]);
   at("chart-title").textContent = `KL(row ‖ final), bits, at position ${state.pos}`;
-  at("chart").setAttribute("aria-label", `${at("chart-title").textContent}. ${curves.map(([name, values]) => `${label(name)}: ${number(values[state.row])} at row ${state.row}`).join("; ")}`);
+  at("chart").setAttribute("aria-label", `${at("chart-title").textContent}. ${curves.map(([name, values]) => `${label(name)}: ${number(reads(name, state.row) ? values[state.row] : undefined)} at row ${state.row}`).join("; ")}`);
   at("chart-keys").replaceChildren(...about.lenses.map((name) => make("li", {}, sample(name), label(name))));
   at("chart").replaceChildren(...frame(x, n, levels, "row"), ...curves.map(([name, values]) => curve({ class: name, "data-lens": name }, values, x, y, state.row)), rule(x, state.row));
 }
@@ -45,6 +45,8 @@ function curve(attributes, values, x, y, here) {
     if (value !== null) path += `${path && values[i - 1] !== null ? "L" : "M"}${x(i).toFixed(1)} ${y(value).toFixed(1)}`;
   });
   const group = draw("g", attributes, draw("path", { class: "line", d: path }));
+  const dots = values.flatMap((value, i) => (value !== null && alone(values, i, (v) => v) ? [i] : []));
+  group.append(...dots.map((i) => draw("circle", { class: "dot", cx: x(i), cy: y(values[i]), r: 1.8 })));
   if (values[here] !== null) group.append(draw("circle", { class: "dot", cx: x(here), cy: y(values[here]), r: 3 }));
   return group;
 }

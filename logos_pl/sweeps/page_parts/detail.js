@@ -40,19 +40,20 @@ function fillDetail() {
 }
 
 const isLast = () => state.pos === width() - 1;
-const unit = (value, name) => number(value) + (value === null || name === "" ? "" : value === 1 ? ` ${name}` : ` ${name}s`);
+const unit = (value, name) => number(value) + (value === null || value === undefined || name === "" ? "" : value === 1 ? ` ${name}` : ` ${name}s`);
 const bits = (value) => unit(value, "bit");
 const expected = () => (isLast() ? state.data.gold.first_id : state.data.ids[state.pos + 1]);
 
 // Names and values under the lens at hand; with a second lens, under both, and what it adds.
 function pairsOf(read) {
-  const [first, second] = shownLenses().map((name) => read(state.data.lenses[name]));
+  const here = (name) => ([what, value, of]) => [what, reads(name, state.row) ? value : undefined, of];
+  const [first, second] = shownLenses().map((name) => read(state.data.lenses[name]).map(here(name)));
   return first.map(([name, value, of], i) => [name, second ? change(value, second[i][1], of) : unit(value, of)]);
 }
 
 function change(before, after, of) {
   const both = `${number(before)} → ${unit(after, of)}`;
-  return before === null || after === null ? both : `${both} (${signed(after - before)})`;
+  return [before, after].some((value) => value === null || value === undefined) ? both : `${both} (${signed(after - before)})`;
 }
 
 function list(id, pairs) {

@@ -8,6 +8,7 @@ const MAX_FOUND = 30;
 function standing(name, id, row, pos) {
   const lens = state.data.lenses[name];
   const place = row * width() + pos;
+  if (!reads(name, row)) return { rank: null, p: null, below: null, unread: true };
   const slot = state.data.followed_ids.indexOf(id);
   if (slot >= 0) {
     const i = place * state.data.followed_ids.length + slot;
@@ -18,7 +19,8 @@ function standing(name, id, row, pos) {
   return { rank: null, p: null, below: lens.top_ids[from] === null ? null : lens.top_p[from + lens.top_k - 1] };
 }
 
-function said({ rank, p, below }) {
+function said({ rank, p, below, unread }) {
+  if (unread) return "not read";
   if (rank !== null) return `rank ${number(rank)}, p ${number(p)}`;
   return below === null ? "not finite" : `not among the ${reading().top_k} likeliest, p ≤ ${number(below)}`;
 }

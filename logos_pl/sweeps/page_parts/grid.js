@@ -80,9 +80,9 @@ function fillGrid(grid, lens) {
       const id = lens.top_ids[place * lens.top_k];
       const value = valueAt(lens, place);
       const cell = grid.cells[placeInGrid(row, pos)];
-      cell.firstChild.textContent = names[id] ??= token(id);
+      cell.firstChild.textContent = lens.rows.includes(row) ? (names[id] ??= token(id)) : "";
       const kind = value === null ? "none" : "c" + colour(value);
-      cell.className = `cell ${kind}${id === lens.top_ids[(last + pos) * lens.top_k] ? " agrees" : ""}${slots[place] === undefined ? "" : " f" + slots[place]}`;
+      cell.className = `cell ${kind}${id !== null && id === lens.top_ids[(last + pos) * lens.top_k] ? " agrees" : ""}${slots[place] === undefined ? "" : " f" + slots[place]}`;
     }
     fillRowHead(grid, lens, row);
   }

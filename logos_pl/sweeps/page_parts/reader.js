@@ -18,9 +18,11 @@ function nameOfCell({ grid, row, pos }) {
   const where = `row ${row}, position ${pos}`;
   if (grid.lens === null) {
     const value = differenceAt(place);
-    return `${value === null ? "not finite" : signed(value)}, ${where}`;
+    const missing = shownLenses().every((name) => reads(name, row)) ? "not finite" : "not read";
+    return `${value === null ? missing : signed(value)}, ${where}`;
   }
   const lens = grid.lens();
+  if (!lens.rows.includes(row)) return `not read, ${where}`;
   return `${token(lens.top_ids[place * lens.top_k])}, probability ${number(lens.top_p[place * lens.top_k])}, KL ${bits(lens.kl_to_final_bits[place])}, ${where}`;
 }
 

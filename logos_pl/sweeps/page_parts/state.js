@@ -15,6 +15,7 @@ const short = (rank) => (rank < 10000 ? String(rank) : Math.round(rank / 1000) +
 const token = (id) => (id === null ? "(none)" : visible(state.data.tokens[id]));
 const reading = () => state.data.lenses[state.lens];
 const width = () => state.data.ids.length;
+const reads = (name, row) => state.data.lenses[name].rows.includes(row);
 const cellAt = (row, pos) => state.cells[placeInGrid(row, pos)];
 const placeInGrid = (row, pos) => (about.num_blocks - row) * width() + pos;
 const shownLenses = () => (state.other === null ? [state.lens] : [state.lens, state.other]);

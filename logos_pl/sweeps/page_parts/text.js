@@ -37,7 +37,8 @@ function escaped(character) {
 }
 
 function number(value) {
-  if (value === null || value === undefined) return "not finite";
+  if (value === undefined) return "not read"; // at a row that the lens has no map for
+  if (value === null) return "not finite";
   return value !== 0 && Math.abs(value) < 0.001 ? value.toExponential().replaceAll("-", "−") : String(value).replaceAll("-", "−");
 }
 
