@@ -8,7 +8,6 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from types import EllipsisType
 
 import torch
 from torch import Tensor
@@ -58,10 +57,11 @@ class StoredTensor:
         """Bytes that it takes in the file."""
         return self.shape.numel() * self.dtype.itemsize
 
-    def __getitem__(self, index: EllipsisType) -> Tensor:
+    def __getitem__(self, index: object) -> Tensor:
         """The whole tensor, as transformers asks for it.
 
         Raises:
+            TypeError: A part is asked for.
             RunError: The file has gone, has been cut off, or the disk fails.
         """
         if index is not Ellipsis:

@@ -95,9 +95,9 @@ NONSENSE: dict[str, tuple[Callable[[Any], Any], str]] = {
     "another baseline": (lambda d: d["kpis"]["held_out_gain_bits"].update(best=None), "key is 'best'"),
     "an interval of text": (lambda d: d["kpis"].update(rank1_coverage_gain="much"), "rank1_coverage_gain is 'much'"),
     "no kpis": (lambda d: d.pop("kpis"), "kpis is None"),
-    "another model": (lambda d: d["model"].update(model_id="org/other"), "of another model than org/tiny"),
-    "another commit": (lambda d: d["model"].update(model_commit="c1"), "of another model than org/tiny"),
-    "no model": (lambda d: d.pop("model"), "of another model than org/tiny"),
+    "another model": (lambda d: d["model"].update(model_id="org/other"), "for another model than org/tiny"),
+    "another commit": (lambda d: d["model"].update(model_commit="c1"), "for another model than org/tiny"),
+    "no model": (lambda d: d.pop("model"), "for another model than org/tiny"),
     "another schema": (lambda d: d.update(schema_version=2), "not a verdict that this version of logos-pl reads"),
 }
 

@@ -86,7 +86,7 @@ def test_a_lens_from_elsewhere_needs_no_checkpoint(name: str, evaluation: Any) -
 @pytest.mark.parametrize(
     ("name", "kinds"),
     [
-        ("validate", ["tuned", "prism"]),
+        ("validate", ["tuned", "prism", "imported"]),
         ("test", ["tuned", "imported"]),
         ("predict", ["tuned", "prism", "imported"]),
     ],

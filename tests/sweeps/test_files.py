@@ -34,7 +34,8 @@ def read(i: int) -> PromptRecords:
 
 def files_in(folder: Path, *, attribution: bool = False) -> SweepFiles:
     frozen = SimpleNamespace(clean_model_name="m", num_blocks=NUM_BLOCKS, dtype=torch.float32)
-    module = cast(LensModule, SimpleNamespace(frozen=frozen, lenses=dict.fromkeys(LENSES), origins={}))
+    lens = SimpleNamespace(rows=range(NUM_BLOCKS + 1), head=SimpleNamespace(num_rows=NUM_BLOCKS + 1))
+    module = cast(LensModule, SimpleNamespace(frozen=frozen, lenses=dict.fromkeys(LENSES, lens), origins={}))
     return SweepFiles(SweepFolder(folder), module, "sample", command="logos-pl predict", attribution=attribution)
 
 
