@@ -2,7 +2,7 @@
 """Set up and run, from a fresh checkout, with nothing but Python 3.11 or later.
 
     python3 dev.py demo    set up, then fit a tuned lens on the bundled demo (offline)
-    python3 dev.py test    set up, then run the tests (further arguments go to pytest)
+    python3 dev.py test    set up, then run the tests (--all: the long ones, too; further arguments go to pytest)
     python3 dev.py lint    set up, then formatter, linter, floors and type checker
     python3 dev.py check   test and lint
 
@@ -88,7 +88,8 @@ def test(*arguments: str) -> None:
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     shares = ("-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder")
-    run(BIN / "python", "-m", "pytest", *shares, *arguments)
+    which = [word for word in arguments if word != "--all"] if arguments else ["-m", "not slow"]
+    run(BIN / "python", "-m", "pytest", *shares, *which)
 
 
 def lint() -> None:

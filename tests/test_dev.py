@@ -68,3 +68,22 @@ def test_an_environment_that_stands_is_left_alone(dev: ModuleType, monkeypatch: 
     (dev.ROOT / "requirements.lock").write_text("other")
     with pytest.raises(pytest.fail.Exception, match="set up again"):
         dev.set_up()
+
+
+@pytest.mark.parametrize(
+    ("given", "passed"),
+    [
+        ([], ["-m", "not slow"]),
+        (["--all"], []),
+        (["--all", "-x"], ["-x"]),
+        (["tests/fit/test_resume.py"], ["tests/fit/test_resume.py"]),
+    ],
+)
+def test_the_long_tests_are_left_out_unless_all_or_a_file_is_asked_for(
+    given: list[str], passed: list[str], dev: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.setattr(dev, "run", lambda *command: commands.append([str(part) for part in command]))
+    dev.test(*given)
+    (command,) = commands
+    assert command[command.index("--no-loadscope-reorder") + 1 :] == passed

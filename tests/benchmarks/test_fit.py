@@ -18,6 +18,8 @@ from benchmarks.timing import alternate, ratio
 from logos_pl.errors import InputError
 from tests.tiny import make_corpus, make_model
 
+pytestmark = pytest.mark.slow
+
 D, VOCAB, BLOCKS, SEQ, MICRO, POSITIONS, RANK = 16, 23, 4, 32, 4, 4, 3
 VOCABS = [VOCAB, 4000]
 

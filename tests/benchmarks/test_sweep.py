@@ -21,6 +21,8 @@ from logos_pl.settings.lens import TuningSettings
 from logos_pl.sweeps.record_csv import read_records
 from tests.tiny import make_model
 
+pytestmark = pytest.mark.slow
+
 D, VOCAB, BLOCKS, INNER, RANK = 16, 23, 4, 32, 3
 LENSES, ROWS = 2, BLOCKS + 1
 COUNTS, MEMORY_COUNTS = [1, 3], [2, 4]

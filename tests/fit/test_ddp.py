@@ -15,6 +15,8 @@ from logos_pl.cli.entry import main
 from logos_pl.fit.module import TuningModule
 from tests.tiny import accepted, fit_arguments, make_model
 
+pytestmark = pytest.mark.slow
+
 TWO = {"trainer.devices": 2, "trainer.strategy": "ddp"}
 
 

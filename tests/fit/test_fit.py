@@ -4,10 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from logos_pl.cli.entry import main
 from logos_pl.lenses.translator import Translators
+
+pytestmark = pytest.mark.slow
 
 DEMO = ["--config", str(Path(__file__).parents[2] / "configs" / "demo.yaml"), "--trainer.accelerator=cpu"]
 

@@ -13,6 +13,8 @@ from logos_pl.fit.module import TuningModule
 from tests.fit.test_resume import assert_same_outcome
 from tests.tiny import fit_arguments
 
+pytestmark = pytest.mark.slow
+
 STEPS = ("training_step", "validation_step")
 
 

@@ -22,6 +22,8 @@ from logos_pl.fit.module import TuningModule
 from logos_pl.fit.resume import OPTIMIZER_STEPS, refuse_other_loops
 from tests.tiny import fit_arguments
 
+pytestmark = pytest.mark.slow
+
 KILL = "os.kill(os.getpid(), signal.SIGKILL)"
 
 # Each runs in the process to be killed, before the command line does: what is patched is only the moment of the kill.

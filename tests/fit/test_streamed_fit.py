@@ -15,6 +15,8 @@ from logos_pl.cli.entry import main
 from logos_pl.fit.module import TuningModule
 from tests.tiny import accepted, fit_arguments, make_corpus, make_model
 
+pytestmark = pytest.mark.slow
+
 STREAMED = {"model.placement": "streamed", "model.group_tokens": 5 * 4 * 32}  # five micro-batches: two steps and a half
 KILLED = """
 import os, signal, sys

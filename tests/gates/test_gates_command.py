@@ -24,6 +24,8 @@ from logos_pl.lenses.translator import Translators
 from tests.gates import oracle
 from tests.tiny import own
 
+pytestmark = pytest.mark.slow
+
 VAL_SEQS, TEST_SEQS = 4, 8
 NUM_BLOCKS, DEPTHS = oracle.NUM_BLOCKS, oracle.DEPTHS
 DEMO = [
