@@ -78,7 +78,9 @@ def test_the_checks_at_load_read_every_block_six_times(source: ModelSource, monk
 
     monkeypatch.setattr(BlockWeights, "_fetch", counted)
     streamed(source)
-    assert fetched == [*range(BLOCKS)] * 6 + [0], "docs/memory.md has the number"
+    passes = 6 * BLOCKS
+    assert fetched[:passes] == [*range(BLOCKS)] * 6, "docs/memory.md has the number"
+    assert fetched[passes:] in ([], [0]), "the first block of a further pass may be on its way"
 
 
 def test_blocks_that_share_weights_are_refused(tmp_path: Path) -> None:
