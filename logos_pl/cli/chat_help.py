@@ -2,8 +2,8 @@
 
 COMMANDS_HELP = """in the conversation:
   /lens             say which lens is used
-  /lens LENS        use another one, as --lens, and show the last reply under it
-  /layer ROW        show the likeliest token at a row, below each token of the last reply
+  /lens LENS        use another (as --lens); show the last reply under it
+  /layer ROW        show a row's likeliest tokens below the last reply
   /save FILE.html   write the page of the conversation: every row and position
   /new              begin anew
   /help, /quit      these lines; end (also Ctrl-D)
