@@ -97,6 +97,11 @@ def find_imported_lens(reference: str, model_id: str, revision: str | None = Non
         source, revision = _at_revision(reference, revision)
         place = HUB_FILE.fullmatch(source)
         remote = place is not None and not source.startswith(".")
+        if source.endswith(".pt") and not remote:
+            raise InputError(
+                f"There is no folder or file {reference}: give a file of maps that is there, or "
+                "owner/repository/path.pt for one on the Hub."
+            )
         found = (
             _fetch(place["repo"], place["path"], revision)
             if remote and place

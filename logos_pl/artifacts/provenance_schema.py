@@ -40,6 +40,7 @@ class Budget:
         tokens: Tokens of text trained on, counted once.
         tokens_asked: Tokens requested; early stopping uses fewer, completing the last step a few more.
         tokens_trained: Tokens trained on, counted in every pass over the text.
+        passes: Passes over the text that were requested.
         seq_len: Tokens per sequence.
         positions_per_seq: Positions trained on per sequence.
         position_range: Part of the context they are sampled from, as fractions.
@@ -48,6 +49,7 @@ class Budget:
     tokens: int
     tokens_asked: int
     tokens_trained: int
+    passes: int
     seq_len: int
     positions_per_seq: int
     position_range: tuple[float, float]

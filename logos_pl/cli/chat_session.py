@@ -19,6 +19,7 @@ from logos_pl.data.prompts import TokenizedPrompt
 from logos_pl.data.token_strings import TokenStrings
 from logos_pl.errors import InputError, LogosError
 from logos_pl.io.files import is_utf8
+from logos_pl.io.replaceable import PAGE_BEGIN, refuse_other_content
 from logos_pl.io.terminal import complain, say
 from logos_pl.io.waiting import waiting
 from logos_pl.lm.cached import CachedReader
@@ -222,6 +223,7 @@ class ChatSession:
             raise InputError("Nothing was said yet: say something first.")
         if path.is_dir() or not path.parent.is_dir():
             raise InputError(f"{given} cannot be written: give the name of a file in a folder that is there.")
+        refuse_other_content(path, PAGE_BEGIN, given)
         tokens = tuple(map(self._strings, ids))
         prompt = Prompt("conversation", "orig", "".join(tokens))
         asked = TokenizedPrompt(prompt, ids, tokens, AnswerTokens("none"), AnswerTokens("none"))

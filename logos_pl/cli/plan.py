@@ -149,7 +149,7 @@ def plan_text(model: Model, text: Text, schedule: ScheduleName, trainer: Any) ->
         text = replace(text, micro_batch_seqs=batching.micro_batch_seqs, effective_batch_seqs=batching.sequences)
     plan = _planned(model, known, choice, trainer, batching)
     if isinstance(text, TrainingTextSettings):
-        plan = plan._replace(tokens=int(text.tokens))
+        plan = plan._replace(tokens=int(text.tokens) * text.passes)
     return plan, cast(Model, plan.model), text
 
 

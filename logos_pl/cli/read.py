@@ -10,6 +10,7 @@ from logos_pl.bounds import check_number
 from logos_pl.cli.own_parser import LENS_HELP, OwnParser, importing, run_own
 from logos_pl.demo import DEMO
 from logos_pl.errors import InputError
+from logos_pl.io.replaceable import PAGE_BEGIN, PNG_BEGIN, refuse_other_content
 from logos_pl.io.terminal import shortened
 from logos_pl.sweeps.records import TOP_K
 
@@ -45,8 +46,10 @@ def _run(args: Sequence[str]) -> None:
     check_number("--top", given.top, at_least=1, at_most=TOP_K)
     if given.layers is not None and not ROWS.fullmatch(given.layers):
         raise InputError(f"--layers must be rows, such as 0,4,8-12 (got {shortened(given.layers, 60)!r}).")
-    for option in ("html", "png"):
-        _check_place(option, getattr(given, option))
+    for option, begin in (("html", PAGE_BEGIN), ("png", PNG_BEGIN)):
+        _check_place(option, getattr(given, option), begin)
+    if given.html is not None and given.png is not None and os.path.realpath(given.html) == os.path.realpath(given.png):
+        raise InputError(f"--html and --png are both {given.png}: give each a file of its own.")
     with importing():
         from logos_pl.cli.read_prompt import read
     read(given)
@@ -70,11 +73,11 @@ def _parser() -> OwnParser:
     return parser
 
 
-def _check_place(option: str, given: str | None) -> None:
+def _check_place(option: str, given: str | None, begin: bytes) -> None:
     """Check before the model is loaded that a file can be written.
 
     Raises:
-        InputError: There is no such folder, or something other than a file is in its place.
+        InputError: There is no such folder, or something other than an earlier file of this kind is in its place.
     """
     if given is None:
         return
@@ -84,3 +87,4 @@ def _check_place(option: str, given: str | None) -> None:
             raise InputError(f"--{option} {given}: there is no folder {os.path.relpath(path.parent)}: make it first.")
         if path.exists() and not path.is_file():
             raise InputError(f"--{option} {given} is not a file: give the name of one.")
+        refuse_other_content(path, begin, f"--{option} {given}")

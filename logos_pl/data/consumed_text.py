@@ -47,7 +47,7 @@ def gather_cursors(own: Cursors) -> Cursors:
 
 def count_consumed(source: TextSource, cursors: Cursors, held_out_frac: float, seq_len: int) -> ConsumedText:
     """Sum up the text consumed by all lanes."""
-    passes = max(cursor.pass_index for cursor in cursors.values())
+    passes = max(cursor.text_pass for cursor in cursors.values())
     return ConsumedText(
         repo_id=source.repo_id,
         name=source.name,
@@ -58,7 +58,7 @@ def count_consumed(source: TextSource, cursors: Cursors, held_out_frac: float, s
         sample_description=(
             f"{len(cursors)} disjoint lanes over {len(source.shards)} shards, each in order; of the documents, "
             f"by a hash of their text, {held_out_frac:g} are held out for validation and {held_out_frac:g} for test; "
-            f"packed left to right into {seq_len} tokens; no document was begun more than {passes + 1} time(s)"
+            f"packed left to right into {seq_len} tokens; no document is in this text more than {passes + 1} time(s)"
         ),
         documents=sum(cursor.documents for cursor in cursors.values()),
         tokens=sum(cursor.tokens for cursor in cursors.values()),

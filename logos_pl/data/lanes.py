@@ -35,6 +35,8 @@ class LaneCursor(NamedTuple):
         sequences: Sequences emitted, in all passes of training.
         chain: Running hex digest of the documents started: SHA-256 of previous chain, shard, row and SHA-256 of the
             text.
+        text_pass: Number of passes over the lane's part of the dataset that the text has completed; as `pass_index`,
+            but not begun anew where the text is trained on again.
     """
 
     pass_index: int = 0
@@ -45,6 +47,7 @@ class LaneCursor(NamedTuple):
     tokens: int = 0
     sequences: int = 0
     chain: str = FIRST_LINK
+    text_pass: int = 0
 
 
 START = LaneCursor()
@@ -206,6 +209,7 @@ def lane_sequences(
             tokens=cursor.tokens + len(packed.tokens),
             sequences=cursor.sequences + 1,
             chain=chain,
+            text_pass=packed.last.pass_index,
         )
         yield packed.tokens, cursor
 
@@ -237,6 +241,7 @@ def trained_sequences(
                 tokens=counted.tokens,
                 sequences=cursor.sequences + 1,
                 chain=counted.chain,
+                text_pass=counted.text_pass,
             )
             yield ids, cursor
 

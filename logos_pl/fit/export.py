@@ -178,6 +178,7 @@ def _what_was_read(
             tokens=consumed.tokens,
             tokens_asked=int(data.settings.tokens),
             tokens_trained=counts.tokens,
+            passes=data.settings.passes,
             seq_len=data.settings.seq_len,
             positions_per_seq=per_sequence,
             position_range=data.settings.drawn_range,

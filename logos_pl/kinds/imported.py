@@ -58,7 +58,8 @@ def _sentence(name: str, origin: Origin) -> str:
     model = "a model that its files do not name" if origin.base_model is None else origin.base_model
     estimator = "" if origin.estimator is None else f" ({origin.estimator})"
     first, last, count = origin.rows[0], origin.rows[-1], len(origin.rows)
-    rows = f"rows {first} to {last}" if count == last - first + 1 else f"{count} of rows {first} to {last}"
+    whole = f"row {first}" if first == last else f"rows {first} to {last}"
+    rows = whole if count == last - first + 1 else f"{count} of rows {first} to {last}"
     return f"{called}: Jacobian lens{estimator} of {model}, {rows}"
 
 

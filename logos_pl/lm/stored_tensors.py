@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 import torch
 from torch import Tensor
@@ -40,13 +41,22 @@ class StoredTensor:
         shape: Shape of the tensor.
         offset: Its first byte in the file.
         pinned: Whether it is read into page-locked memory, from which a copy to CUDA runs beside the arithmetic.
+        state: State of the file when its header was read; another one later is refused.
     """
 
     def __init__(
-        self, path: Path, shown: str, dtype: torch.dtype, shape: Sequence[int], offset: int, pinned: bool
+        self,
+        path: Path,
+        shown: str,
+        dtype: torch.dtype,
+        shape: Sequence[int],
+        offset: int,
+        pinned: bool,
+        state: "FileState",
     ) -> None:
         self.path = path
         self.shown = shown
+        self.state = state
         self.dtype = dtype
         self.shape = torch.Size(shape)
         self.offset = offset
@@ -62,7 +72,7 @@ class StoredTensor:
 
         Raises:
             TypeError: A part is asked for.
-            RunError: The file has gone, has been cut off, or the disk fails.
+            RunError: The file has gone, has been cut off or changed, or the disk fails.
         """
         if index is not Ellipsis:
             raise TypeError(f"a stored tensor is read as a whole: [...], not [{index!r}].")
@@ -79,6 +89,7 @@ class StoredTensor:
                     if count == 0:
                         break
                     done += count
+                now = file_state(file)
         except OSError as error:
             raise RunError(
                 f"{self.shown} cannot be read any more ({error.strerror}), and a streamed model is read again for "
@@ -89,6 +100,29 @@ class StoredTensor:
                 f"{self.shown} has been cut off while it was in use (it ends within a tensor): fetch it again, and "
                 "resume or start again."
             )
+        if now != self.state:
+            raise RunError(
+                f"{self.shown} has been changed while it was in use, and a model of two files' weights is none: put "
+                "the earlier file back and resume, or start again."
+            )
+
+
+class FileState(NamedTuple):
+    """What differs once a file has been written to or replaced."""
+
+    inode: int
+    size: int
+    modified_ns: int
+
+
+def file_state(file: BinaryIO) -> FileState:
+    """State of an open file.
+
+    Raises:
+        OSError: The disk fails.
+    """
+    found = os.fstat(file.fileno())
+    return FileState(found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 def stored_tensors(folder: Path, files: Sequence[str], name: str, pinned: bool) -> dict[str, StoredTensor]:
@@ -114,6 +148,7 @@ def stored_tensors(folder: Path, files: Sequence[str], name: str, pinned: bool) 
         with open_regular(path, shown) as opened:
             length = int.from_bytes(opened.read(8), "little")
             header = json.loads(opened.read(length))
+            state = file_state(opened)
         for key, part in header.items():
             if key == "__metadata__":
                 continue
@@ -123,5 +158,5 @@ def stored_tensors(folder: Path, files: Sequence[str], name: str, pinned: bool) 
                     "without quantisation, or give --model.placement resident."
                 )
             start = 8 + length + part["data_offsets"][0]
-            found[key] = StoredTensor(path, shown, STORED_DTYPES[part["dtype"]], part["shape"], start, pinned)
+            found[key] = StoredTensor(path, shown, STORED_DTYPES[part["dtype"]], part["shape"], start, pinned, state)
     return found

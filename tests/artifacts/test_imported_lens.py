@@ -59,7 +59,7 @@ def test_a_folder_is_of_either_format_and_a_file_is_one_of_maps(tmp_path: Path) 
         find_imported_lens(str(maps.parent), "org/tiny")
     with pytest.raises(InputError, match=r"Revision v1 cannot be read from .*, which is not on the Hub"):
         find_imported_lens(str(maps), "org/tiny", "v1")
-    for nowhere in (str(tmp_path / "gone.pt"), "./a/b/c.pt", str(tmp_path / "gone")):
+    for nowhere in (str(tmp_path / "gone.pt"), "./a/b/c.pt", "lenses/gone.pt", str(tmp_path / "gone")):
         with pytest.raises(InputError, match="There is no folder"):
             find_imported_lens(nowhere, "org/tiny")
 

@@ -15,7 +15,7 @@ GROUPS = {
     "dataset": [
         "repo_id", "name", "split", "revision", "sample_description", "content_hash", "documents", "held_out_frac",
     ],
-    "budget": ["tokens", "tokens_asked", "tokens_trained", "seq_len", "positions_per_seq", "position_range"],
+    "budget": ["tokens", "tokens_asked", "tokens_trained", "passes", "seq_len", "positions_per_seq", "position_range"],
     "batching": ["micro_batch_seqs", "grad_accum", "effective_batch_seqs", "fewest_batch_seqs", "world_size"],
     "capacity": ["rank_k", "rows", "parameters"],
     "optim": [

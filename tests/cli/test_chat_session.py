@@ -136,6 +136,7 @@ def test_the_page_has_the_whole_conversation(session: ChatSession, capsys: pytes
         (["/save a.html"], "Nothing was said yet: say something first."),
         ([TEXT, "/save"], "/save needs the name of a file, such as /save chat.html."),
         ([TEXT, "/save no/a.html"], "no/a.html cannot be written"),
+        ([TEXT, f"/save {__file__}"], "is a file of another kind and is not replaced"),
         (["/lens nowhere"], "There is no artifact at nowhere"),
         (["a\0b"], "The line is not UTF-8 text"),
         (["word " * 5000], "tokens, and demo reads"),

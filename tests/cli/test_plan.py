@@ -114,6 +114,8 @@ def test_what_does_not_fit_is_streamed_and_the_plan_says_so_with_numbers(monkeyp
         "127.5 GiB are read for every 65,536 tokens, so a disk of 2 GB/s gives at most 957 tokens/s, 35 min for "
         "2,000,000 tokens"
     )
+    run, _, _ = planned(model__rank=128, data__tokens=2_000_000, data__passes=2)
+    assert run.sentence().endswith("70 min for 4,000,000 tokens")
 
 
 def test_a_placement_is_settled_and_recorded_for_a_model_that_fits() -> None:

@@ -13,6 +13,8 @@ from logos_pl.cli.read import main
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("folder").mkdir()
+    Path("config.json").write_text("{}")
+    Path("page.html").write_text("<!doctype html>")
 
 
 @pytest.mark.parametrize(
@@ -26,6 +28,9 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["a", "--layers", "--top", "3"], "--layers needs a value"),
         (["a", "--html", "no/page.html"], "--html no/page.html: there is no folder no: make it first."),
         (["a", "--png", "folder"], "--png folder is not a file"),
+        (["a", "--html", "config.json"], "--html config.json is a file of another kind and is not replaced"),
+        (["a", "--png", "page.html"], "--png page.html is a file of another kind and is not replaced"),
+        (["a", "--html", "x", "--png", "folder/../x"], "--html and --png are both folder/../x"),
     ],
 )
 def test_what_needs_no_model_is_refused_without_one(

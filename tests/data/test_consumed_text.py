@@ -10,7 +10,17 @@ from logos_pl.data.shards import Shard
 from logos_pl.data.source import TextSource
 
 CURSORS = {
-    lane: LaneCursor(lane % 2, "a", lane, 0, documents=lane, tokens=10 * lane, sequences=lane, chain=str(lane) * 64)
+    lane: LaneCursor(
+        lane % 2,
+        "a",
+        lane,
+        0,
+        documents=lane,
+        tokens=10 * lane,
+        sequences=lane,
+        chain=str(lane) * 64,
+        text_pass=lane % 2,
+    )
     for lane in range(4)
 }
 
@@ -22,7 +32,7 @@ def test_the_ledger_adds_up_what_all_lanes_consumed() -> None:
     assert (ledger.documents, ledger.tokens, ledger.sequences, ledger.passes) == (6, 60, 6, 1)
     assert ledger.content_hash == content_hash(CURSORS)
     assert "0.02 are held out" in ledger.sample_description
-    assert f"more than {ledger.passes + 1} time(s)" in ledger.sample_description
+    assert f"no document is in this text more than {ledger.passes + 1} time(s)" in ledger.sample_description
 
 
 def _gather(rank: int, store: Path, answers: "multiprocessing.Queue[Cursors]") -> None:

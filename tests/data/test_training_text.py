@@ -411,6 +411,16 @@ def test_the_text_is_trained_on_again_at_other_positions_and_counts_once(
             assert cursor == wanted._replace(sequences=cursor.sequences)
 
 
+def test_a_text_that_repeats_its_documents_says_so_in_every_pass(make: Make) -> None:
+    module = make(rank=0, world_size=1, passes=2, tokens=16 * 8 * 50)
+    train(module, 4 * 50)
+    repeats = module.ledger().passes
+    assert repeats > 0
+    for more in (1, 99, 100):  # to the first micro-batch, the middle and the end of the second pass
+        train(module, more)
+        assert module.ledger().passes == repeats
+
+
 @pytest.mark.parametrize("done", [1, 11, 12, 13, 20, 23, 24, 25, 35])
 def test_any_pass_is_resumed_where_it_was_left(make: Make, done: int) -> None:
     whole = content(train(make(**PASSES), 36))

@@ -321,7 +321,7 @@ def test_a_fit_in_two_passes_counts_its_text_once_and_resumes_within_the_second(
     assert "12 of 12 steps, 1,536 tokens (3,072 trained on), " in capsys.readouterr().out
     assert main(["fit", *fit_arguments(**tiny, logs=once, **text)]) == 0
     provenance, of_one_pass = (artifact(folder)[1] for folder in (whole, once))
-    assert provenance["budget"] == of_one_pass["budget"] | {"tokens_trained": 2 * 1536}
+    assert provenance["budget"] == of_one_pass["budget"] | {"tokens_trained": 2 * 1536, "passes": 2}
     assert provenance["dataset"] == of_one_pass["dataset"]
     assert provenance["init"] == of_one_pass["init"], "the start reads the text of one pass"
     assert provenance["optim"]["steps_done"] == 2 * of_one_pass["optim"]["steps_done"] == 12

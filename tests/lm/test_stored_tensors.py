@@ -1,6 +1,8 @@
 """Tensors read from safetensors files when they are asked for: the numbers that the library reads."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,12 +28,23 @@ def test_every_number_format_is_read_as_the_library_reads_it(tmp_path: Path) -> 
     assert stored.keys() == tensors.keys()
 
 
-def test_nothing_is_read_until_it_is_asked_for(tmp_path: Path) -> None:
+def test_nothing_is_read_until_it_is_asked_for_and_then_anew_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     save_file({"a": some(torch.float32)}, tmp_path / "w.safetensors")
+    reads: list[int] = []
+    read = os.preadv
+
+    def counted(file: int, rooms: Any, offset: int) -> int:
+        reads.append(offset)
+        return read(file, rooms, offset)
+
+    monkeypatch.setattr(os, "preadv", counted)
     (stored,) = stored_tensors(tmp_path, ["w.safetensors"], "m", pinned=False).values()
-    changed = torch.full((5, 7), 3.0)
-    save_file({"a": changed}, tmp_path / "w.safetensors")
-    assert torch.equal(stored[...], changed)
+    assert reads == []
+    assert torch.equal(stored[...], some(torch.float32))
+    assert torch.equal(stored[...], some(torch.float32))
+    assert len(reads) == 2
 
 
 def test_a_quantised_number_format_is_refused_by_name(tmp_path: Path) -> None:
@@ -50,6 +63,21 @@ def test_a_file_that_is_gone_or_cut_off_is_one_sentence(tmp_path: Path) -> None:
         stored[...]
     path.unlink()
     with pytest.raises(RunError, match=r"w.safetensors of m cannot be read any more \(No such file or directory\)"):
+        stored[...]
+
+
+@pytest.mark.parametrize("how", ["written in place", "replaced by a rename"])
+def test_a_file_that_has_been_changed_is_not_mixed_with_what_was_read_of_it(how: str, tmp_path: Path) -> None:
+    path, other = tmp_path / "w.safetensors", tmp_path / "other.safetensors"
+    save_file({"a": some(torch.float32)}, path)
+    save_file({"a": some(torch.float32) + 1}, other)
+    (stored,) = stored_tensors(tmp_path, ["w.safetensors"], "m", pinned=False).values()
+    assert torch.equal(stored[...], some(torch.float32))
+    if how == "replaced by a rename":
+        other.replace(path)
+    else:
+        path.write_bytes(other.read_bytes())
+    with pytest.raises(RunError, match=r"w.safetensors of m has been changed while it was in use"):
         stored[...]
 
 
