@@ -13,8 +13,6 @@ from logos_pl.cli.read import main
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("folder").mkdir()
-    Path("config.json").write_text("{}")
-    Path("page.html").write_text("<!doctype html>")
 
 
 @pytest.mark.parametrize(
@@ -37,6 +35,8 @@ def test_what_needs_no_model_is_refused_without_one(
     args: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "logos_pl.cli.read_prompt", None)  # to import it is an error
+    Path("config.json").write_text("{}")
+    Path("page.html").write_text("<!doctype html>")
     assert main(args) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
