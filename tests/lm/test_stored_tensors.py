@@ -16,7 +16,12 @@ def some(dtype: torch.dtype) -> torch.Tensor:
     return (torch.randn(5, 7, generator=torch.Generator().manual_seed(0)) * 20).to(dtype)
 
 
-def test_every_number_format_is_read_as_the_library_reads_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("part_bytes", [2**24, 24, 8])
+def test_every_number_format_is_read_as_the_library_reads_it(
+    part_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one part, in several with a shorter last one, and in many."""
+    monkeypatch.setattr("logos_pl.lm.stored_tensors.PART_BYTES", part_bytes)
     tensors = {name: some(dtype) for name, dtype in STORED_DTYPES.items()}
     tensors |= {"empty": torch.zeros(0, 3), "number": torch.tensor(2.5)}
     save_file(tensors, tmp_path / "w.safetensors", {"format": "pt"})
@@ -53,7 +58,11 @@ def test_a_quantised_number_format_is_refused_by_name(tmp_path: Path) -> None:
         stored_tensors(tmp_path, ["w.safetensors"], "m", pinned=False)
 
 
-def test_a_file_that_is_gone_or_cut_off_is_one_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize("part_bytes", [2**24, 24])
+def test_a_file_that_is_gone_or_cut_off_is_one_sentence(
+    part_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("logos_pl.lm.stored_tensors.PART_BYTES", part_bytes)
     path = tmp_path / "w.safetensors"
     save_file({"a": some(torch.float32)}, path)
     (stored,) = stored_tensors(tmp_path, ["w.safetensors"], "m", pinned=False).values()
