@@ -10,14 +10,17 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import torch
 
+from benchmarks.overlap import measure_overlap
 from benchmarks.report import table
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import Request, read_in_groups
 
 POSITIONS = 16
+KINDS = ["resident", "streamed, cached", "streamed, from disk"]
 
 
 def requests_of(lm: FrozenLM, tokens: int, seq_len: int, micro_batch_seqs: int) -> list[Request]:
@@ -55,6 +58,46 @@ def drop_from_cache(folder: Path) -> None:
         os.close(descriptor)
 
 
+def body_flop_per_token(lm: FrozenLM) -> int:
+    """Operations of the blocks' matrix products per token, without attention's own."""
+    return 2 * sum(part.numel() for block in lm.anatomy.blocks for part in block.parameters() if part.ndim > 1)
+
+
+def load(given: argparse.Namespace, placement: Literal["resident", "streamed"]) -> FrozenLM:
+    """The model in memory, or on disk."""
+    return FrozenLM.load(
+        str(given.folder),
+        dtype=given.dtype,
+        device=given.device,
+        placement=placement,
+        group_tokens=max(given.tokens),
+    )
+
+
+def measure(given: argparse.Namespace) -> dict[str, list[float]]:
+    """Tokens per second of each placement and state of the cache, by tokens per group."""
+    clock = time.process_time if given.cpu_time else time.perf_counter
+    found: dict[str, list[float]] = {}
+    for placement, cache in (("resident", "cached"), ("streamed", "cached"), ("streamed", "from disk")):
+        name = "resident" if placement == "resident" else f"streamed, {cache}"
+        if name not in given.measure:
+            continue
+        lm = load(given, placement)  # type: ignore[arg-type]
+        before = (lambda: drop_from_cache(given.folder)) if cache == "from disk" else (lambda: None)
+        for tokens in given.tokens:
+            requests = requests_of(lm, tokens, given.seq_len, given.micro_batch_seqs)
+            count = sum(request.input_ids.numel() for request in requests)
+            rate = count / seconds_of(lm, requests, before, given.repeats, clock)
+            found.setdefault(name, []).append(rate)
+            tera = rate * body_flop_per_token(lm) / 1e12
+            print(f"{name}, {tokens:,} tokens: {rate:,.1f} tokens/s, {tera:,.2f} TFLOP/s", flush=True)
+            if lm.device.type == "cuda":
+                shown = measure_overlap(lambda: seconds_of(lm, requests, before, 1, clock))  # noqa: B023
+                print("  " + ", ".join(f"{part} {value:.2f} s" for part, value in shown._asdict().items()), flush=True)
+        del lm
+    return found
+
+
 def main(arguments: list[str]) -> int:
     """Measure, and print a table.
 
@@ -69,34 +112,29 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--measure", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--cpu_time", action="store_true", help="of all threads, for a busy machine; leaves out waits")
     given = parser.parse_args(arguments)
-    clock = time.process_time if given.cpu_time else time.perf_counter
-    read: dict[str, list[float]] = {}
-    for name in ("resident", "streamed"):
-        lm = FrozenLM.load(
-            str(given.folder),
-            dtype=given.dtype,
-            device=given.device,
-            placement=name,
-            group_tokens=max(given.tokens),
-        )
-        for kind in ("warm", "cold") if name == "streamed" else ("warm",):
-            before = (lambda: drop_from_cache(given.folder)) if kind == "cold" else (lambda: None)
-            for tokens in given.tokens:
-                requests = requests_of(lm, tokens, given.seq_len, given.micro_batch_seqs)
-                count = sum(request.input_ids.numel() for request in requests)
-                rate = count / seconds_of(lm, requests, before, given.repeats, clock)
-                read.setdefault(f"{name} {kind}", []).append(rate)
-                print(f"{name}, {kind} cache, {tokens} tokens: {rate:,.1f} tokens/s", flush=True)
-        del lm
-    resident, warm, cold = read["resident warm"], read["streamed warm"], read["streamed cold"]
+    found = measure(given)
     rows = [
-        [f"{tokens:,}", *(f"{rate:,.1f}" for rate in (a, b, c)), f"{b / a:.2f}", f"{c / a:.2f}"]
-        for tokens, a, b, c in zip(given.tokens, resident, warm, cold, strict=True)
+        [f"{tokens:,}", *(f"{rates[at]:,.1f}" for rates in found.values())]
+        + [
+            f"{rates[at] / found['resident'][at]:.2f}"
+            for name, rates in found.items()
+            if "resident" in found and name != "resident"
+        ]
+        for at, tokens in enumerate(given.tokens)
     ]
-    heads = ["tokens per group", "resident", "streamed, cached", "streamed, from disk", "cached / resident"]
-    print(table([*heads, "from disk / resident"], rows))
+    print(
+        table(
+            [
+                "tokens per group",
+                *found,
+                *(f"{name} / resident" for name in found if "resident" in found and name != "resident"),
+            ],
+            rows,
+        )
+    )
     return 0
 
 

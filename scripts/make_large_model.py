@@ -1,19 +1,25 @@
 """Make a random Llama of any size on disk, shard by shard, to try a model that is larger than memory on.
 
 python scripts/make_large_model.py FOLDER --gigabytes 3 --blocks 24
+python scripts/make_large_model.py FOLDER --like meta-llama/Meta-Llama-3-70B --blocks 8
 """
 
 import argparse
+import copy
 import json
 import shutil
+import sys
 import time
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PreTrainedConfig
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.architectures import ARCHITECTURES
 from logos_pl.demo import MODEL_DIR
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
@@ -41,6 +47,16 @@ def config_of(num_bytes: int, blocks: int) -> LlamaConfig:
     )
 
 
+def config_like(model_id: str, blocks: int) -> PreTrainedConfig:
+    """The configuration of a known model with another number of blocks."""
+    config = copy.deepcopy(ARCHITECTURES[model_id])
+    config.num_hidden_layers = blocks
+    with torch.device("meta"):
+        config.architectures = [type(AutoModelForCausalLM.from_config(config)).__name__]
+    config.dtype = "bfloat16"
+    return config
+
+
 def random_like(shape: torch.Size, noise: Tensor, turn: int) -> Tensor:
     """A tensor cut from a long random one at another place each time: as fast as a copy."""
     if len(shape) == 1:
@@ -49,10 +65,9 @@ def random_like(shape: torch.Size, noise: Tensor, turn: int) -> Tensor:
     return noise[start : start + shape.numel()].view(shape).clone()
 
 
-def make(folder: Path, num_bytes: int, blocks: int) -> None:
-    """Write configuration, tokenizer, one shard per block and one for the rest, and their index."""
+def make(folder: Path, config: PreTrainedConfig) -> None:
+    """Write configuration, tokenizer (the demo's), one shard per block and one for the rest, and their index."""
     folder.mkdir(parents=True)
-    config = config_of(num_bytes, blocks)
     config.save_pretrained(folder)
     for name in TOKENIZER_FILES:
         if (MODEL_DIR / name).exists():
@@ -80,7 +95,7 @@ def make(folder: Path, num_bytes: int, blocks: int) -> None:
         "weight_map": {key: shard for shard, keys in shards.items() for key in keys},
     }
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    print(f"\r{folder}: {total / 1e9:.2f} GB, {blocks} blocks of width {config.hidden_size}")
+    print(f"\r{folder}: {total / 1e9:.2f} GB, {config.num_hidden_layers} blocks of width {config.hidden_size}")
 
 
 if __name__ == "__main__":
@@ -88,5 +103,7 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     parser.add_argument("--gigabytes", type=float, default=3.0)
     parser.add_argument("--blocks", type=int, default=24)
+    parser.add_argument("--like", choices=sorted(ARCHITECTURES), help="sizes of a known model, in place of --gigabytes")
     given = parser.parse_args()
-    make(given.folder, int(given.gigabytes * 1e9), given.blocks)
+    sized = config_of(int(given.gigabytes * 1e9), given.blocks)
+    make(given.folder, sized if given.like is None else config_like(given.like, given.blocks))
