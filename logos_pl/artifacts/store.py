@@ -24,7 +24,7 @@ from typing import TypeVar
 
 from logos_pl.artifacts.filenames import PROVENANCE_FILE
 from logos_pl.errors import InputError, RunError
-from logos_pl.io.files import fsync_file, fsync_folder, real_path, take_lock
+from logos_pl.io.files import fsync_file, fsync_folder, make_folders, real_path, take_lock
 
 Contents = Mapping[str, bytes | memoryview]
 T = TypeVar("T")
@@ -129,7 +129,7 @@ def check_writable(folder: Path) -> None:
         RunError: They cannot.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folders(folder)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
@@ -189,7 +189,7 @@ def _writing(folder: Path) -> Iterator[Path]:
     """Resolve a path to its folder, with the parent folder locked and leftovers of a crash cleaned up."""
     target = real_path(folder)  # a link to the folder stays a link
     with _reporting_disk_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(target.parent)
         descriptor = os.open(target.parent, os.O_RDONLY)
     try:
         with _reporting_disk_errors(target):

@@ -8,7 +8,7 @@ from typing import Literal
 
 from logos_pl.artifacts.checkpoint_file import check_checkpoint
 from logos_pl.errors import InputError, RunError
-from logos_pl.io.files import remove_leftovers, take_lock
+from logos_pl.io.files import make_folders, remove_leftovers, take_lock
 
 
 def new_run_folder(root: Path, model_name: str, create: bool) -> Path:
@@ -31,16 +31,32 @@ def new_run_folder(root: Path, model_name: str, create: bool) -> Path:
     version = max(taken, default=-1) + 1
     while create:
         try:
-            (parent / f"version_{version}").mkdir(parents=True)
+            make_folders(parent / f"version_{version}", exist_ok=False)
             break
         except FileExistsError:  # another run was faster
             version += 1
         except OSError as error:
-            raise RunError(
-                f"Cannot write to {os.path.relpath(root)}: {error.strerror}; "
-                "fix this, or choose another folder with --trainer.default_root_dir."
-            ) from error
+            raise _not_writable(root, error) from error
     return parent / f"version_{version}"
+
+
+def make_log_folder(root: Path, model_name: str) -> None:
+    """Make the folder that TensorBoard's files of a model are written to, which the logger leaves in part if it fails.
+
+    Raises:
+        RunError: It cannot be created.
+    """
+    try:
+        make_folders(root / model_name)
+    except OSError as error:
+        raise _not_writable(root, error) from error
+
+
+def _not_writable(root: Path, error: OSError) -> RunError:
+    return RunError(
+        f"Cannot write to {os.path.relpath(root)}: {error.strerror}; "
+        "fix this, or choose another folder with --trainer.default_root_dir."
+    )
 
 
 def hold_run_folder(folder: Path) -> int:

@@ -9,6 +9,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from logos_pl.cli.command import PROCESSES, SCHEDULE
 from logos_pl.cli.evaluation import CHECKPOINT, Evaluation
+from logos_pl.cli.run_folder import make_log_folder
 from logos_pl.data.evaluation_text import TestText
 from logos_pl.gates.module import GateModule
 from logos_pl.gates.writer import GateWriter
@@ -64,7 +65,9 @@ class Test(Evaluation):
 
         Raises:
             GatesNotPassedError: The lens failed a gate.
+            RunError: The folder of the logs cannot be made.
         """
+        make_log_folder(self.root, self.plan.known.clean_name)
         trainer.test(module, datamodule=data, verbose=False)
         self.gates.raise_unless_passed()
 

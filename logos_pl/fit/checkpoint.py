@@ -11,7 +11,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from logos_pl.artifacts.checkpoint_file import checkpoint_bytes
 from logos_pl.errors import RunError, state_of_a_checkpoint
 from logos_pl.fit.resume import refuse_other_loops
-from logos_pl.io.files import replace_file
+from logos_pl.io.files import make_folders, replace_file
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -41,7 +41,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         data = checkpoint_bytes(checkpoint)
         target = Path(path)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folders(target.parent)
             replace_file(target, data)
         except OSError as error:
             raise RunError(

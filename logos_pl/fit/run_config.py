@@ -8,7 +8,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 
 from logos_pl.errors import RunError
-from logos_pl.io.files import replace_file
+from logos_pl.io.files import make_folders, replace_file
 from logos_pl.io.parsing import MAX_TEXT_BYTES, read_bytes
 
 
@@ -37,7 +37,7 @@ class RunConfig(SaveConfigCallback):
         text = self.parser.dump(self.config, skip_none=False)
         folder = self.folder
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folders(folder)
             path, last = _next_free(folder)
             if last is None or read_bytes(last, MAX_TEXT_BYTES) != text.encode():
                 replace_file(path, text.encode())

@@ -26,6 +26,29 @@ def is_utf8(name: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
+def make_folders(folder: Path, exist_ok: bool = True) -> None:
+    """Create a folder and those above it; where that fails, none of them is left.
+
+    Args:
+        folder: The folder.
+        exist_ok: Accept a folder that is there already.
+
+    Raises:
+        OSError: It cannot be created, or is there already.
+    """
+    made: list[Path] = []
+    try:
+        for path in reversed([path for path in folder.parents if not os.path.lexists(path)]):
+            path.mkdir(exist_ok=True)
+            made.append(path)
+        folder.mkdir(exist_ok=exist_ok)
+    except BaseException:
+        for path in reversed(made):
+            with suppress(OSError):  # another process has begun to use it
+                path.rmdir()
+        raise
+
+
 def take_lock(descriptor: int, wait: bool) -> bool | None:
     """Lock an open file or folder until it is closed; a kill releases it, too.
 

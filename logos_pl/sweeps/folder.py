@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Self
 
 from logos_pl.errors import InputError, RunError
-from logos_pl.io.files import fcntl, take_lock
+from logos_pl.io.files import fcntl, make_folders, take_lock
 from logos_pl.io.parsing import read_text
 from logos_pl.sweeps.filenames import CROSS_REPORT
 from logos_pl.sweeps.leftovers import already_there, refuse_results, remove_leftovers
@@ -82,7 +82,7 @@ def open_sweep_folder(root: Path, now: datetime) -> SweepFolder:
     """
     sweeps = root / "sweeps"
     with _named_errors(sweeps):
-        sweeps.mkdir(parents=True, exist_ok=True)
+        make_folders(sweeps)
         with _rotation(sweeps):
             path, note = _new_folder(sweeps, now)
             lock = _begin(path, now)
@@ -107,7 +107,7 @@ def open_given_folder(folder: Path, model_names: Sequence[str]) -> SweepFolder:
     locks: list[tuple[Path, int]] = []
     try:
         with _named_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folders(folder)
             with tempfile.TemporaryFile(dir=folder):
                 pass
             for name in model_names:

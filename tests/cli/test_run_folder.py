@@ -1,11 +1,18 @@
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from logos_pl.artifacts.checkpoint_file import checkpoint_bytes
-from logos_pl.cli.run_folder import discard_run_folder, find_checkpoint, hold_run_folder, new_run_folder
+from logos_pl.cli.run_folder import (
+    discard_run_folder,
+    find_checkpoint,
+    hold_run_folder,
+    make_log_folder,
+    new_run_folder,
+)
 from logos_pl.errors import InputError, RunError
 from logos_pl.io.files import take_lock
 from tests.artifacts.test_checkpoint_file import make_checkpoint
@@ -44,6 +51,13 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path, monkeyp
     monkeypatch.setattr(Path, "mkdir", read_only)
     with pytest.raises(RunError, match=r"Read-only file system.*--trainer\.default_root_dir"):
         new_run_folder(tmp_path, "demo", create=True)
+
+
+@pytest.mark.parametrize("make", [make_log_folder, lambda root, name: new_run_folder(root, name, create=True)])
+def test_a_name_that_the_disk_refuses_leaves_no_folder_above_it(make: Any, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"File name too long; fix this, or choose another folder with --trainer\."):
+        make(tmp_path / "org" / ("n" * 300), "demo")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_last_is_that_of_the_newest_run_that_has_one(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from logos_pl.artifacts.checkpoint_file import checkpoint_bytes
 from logos_pl.data.evaluation_text import TestText
-from logos_pl.errors import GatesNotPassedError, InputError
+from logos_pl.errors import GatesNotPassedError, InputError, RunError
 from logos_pl.gates.module import GateModule
 from logos_pl.gates.writer import GateWriter
 from logos_pl.modules.lens_loader import LensLoader
@@ -96,3 +96,12 @@ def test_the_verdict_decides_on_the_exit_status_after_the_test(prepared: Any, pa
         with pytest.raises(GatesNotPassedError):
             command.run(trainer, "module", "text")
     assert calls == [{"datamodule": "text", "verbose": False}, "evaluated"]
+
+
+def test_a_log_folder_that_cannot_be_made_is_refused_before_lightning_makes_a_part_of_it(
+    prepared: Any, tmp_path: Path
+) -> None:
+    command = prepared(f"--trainer.default_root_dir={tmp_path}/org/{'n' * 300}")
+    with pytest.raises(RunError, match="File name too long"):
+        command.run(None, None, None)
+    assert not (tmp_path / "org").exists()

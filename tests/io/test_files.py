@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from logos_pl.io.files import real_path, remove_leftovers, replace_file, take_lock, text_stream
+from logos_pl.io.files import make_folders, real_path, remove_leftovers, replace_file, take_lock, text_stream
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
@@ -15,6 +15,28 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
 
     assert target.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_is_made_with_those_above_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in (Path("a/b/c"), Path("a/b/../d"), Path("new/../e"), Path(), tmp_path / "f"):
+        make_folders(folder)
+        make_folders(folder)
+        assert folder.is_dir()
+    with pytest.raises(FileExistsError):
+        make_folders(Path("a/b"), exist_ok=False)
+
+
+def test_where_a_folder_cannot_be_made_none_above_it_is_left_and_what_was_there_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("here").mkdir()
+    Path("file").touch()
+    for folder in (Path("org/x", "n" * 300), Path("here/a/b", "n" * 300, "c"), Path("new/../file/b")):
+        with pytest.raises(OSError, match=r"File name too long|Not a directory|File exists"):
+            make_folders(folder)
+        assert sorted(map(str, Path().rglob("*"))) == ["file", "here"]
 
 
 def test_a_full_disk_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
