@@ -19,12 +19,13 @@ def test_on_a_cpu_no_memory_is_pinned() -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype:UserWarning")
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_on_cuda_nothing_waits_for_the_work_that_is_queued() -> None:
     device = torch.device("cuda")
     row_index([0], device)  # CUDA is set up at the first call
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        torch.cuda.set_sync_debug_mode("error")
         index = row_index([5, 0, 2], device)
     finally:
         torch.cuda.set_sync_debug_mode("default")
