@@ -7,6 +7,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from logos_pl.data.packed_text import TextBatch
 from logos_pl.errors import InputError, state_of_a_checkpoint
+from logos_pl.settings.text import TrainingTextSettings
 
 
 class Counts(NamedTuple):
@@ -103,14 +104,15 @@ class Ledger(Callback):
         """Restore the counts: the first process takes the sums over all processes, the others start at 0."""
         mine = int(self.trainer.is_global_zero)
         with state_of_a_checkpoint("account of what was trained on"):
-            totals = {name: int(total) for name, total in state_dict["totals"].items()}
+            totals = dict(state_dict["totals"])
+            _check(state_dict, self.trainer.datamodule.settings)  # type: ignore[attr-defined]
             self._steps = totals.pop("steps")
             self._own = {name: mine * totals[name] for name in self._own}
             self._own_at_step = dict(self._own)
-            self._sequences_in_step = mine * int(state_dict["sequences_in_step"])
+            self._sequences_in_step = mine * state_dict["sequences_in_step"]
             self._sequences_of_steps = []
-            self._sequences_before = [int(count) for count in state_dict["sequences_per_step"]]
-            self._rows_per_step = [int(count) for count in state_dict["rows_per_step"]]
+            self._sequences_before = list(state_dict["sequences_per_step"])
+            self._rows_per_step = list(state_dict["rows_per_step"])
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Convert Lightning's batch counter if the number of processes has changed.
@@ -134,6 +136,29 @@ class Ledger(Callback):
             )
         ready = steps * now
         done.update({name: ready - (done["ready"] - count) for name, count in done.items()})
+
+
+def _check(state: dict[str, Any], text: TrainingTextSettings) -> None:
+    """Check that counts are counts and agree with each other: the provenance of the lens records them.
+
+    Raises:
+        KeyError: One is missing.
+        TypeError: One is not an integer.
+        ValueError: They contradict each other.
+    """
+    totals, in_step, of_steps = state["totals"], state["sequences_in_step"], state["sequences_per_step"]
+    counts = [*totals.values(), in_step, *of_steps, *state["rows_per_step"]]
+    if not all(type(count) is int for count in counts):
+        raise TypeError(f"{counts!r} are not all integers")
+    steps, sequences = totals["steps"], totals["sequences"]
+    if min(counts) < 0 or not len(of_steps) == len(state["rows_per_step"]) == (2 if steps else 0):
+        raise ValueError(f"{counts!r}")
+    fewest, most = of_steps or (0, 0)
+    if not steps * fewest <= sequences - in_step <= steps * most:
+        raise ValueError(f"{sequences} sequences in {steps} steps of {fewest} to {most}")
+    for name, per_sequence in (("tokens", text.seq_len), ("positions", int(text.positions_per_seq))):
+        if totals[name] != sequences * per_sequence:
+            raise ValueError(f"{totals[name]} {name} in {sequences} sequences of {per_sequence}")
 
 
 def _extremes(values: list[int]) -> list[int]:

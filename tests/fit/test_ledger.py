@@ -18,7 +18,8 @@ class FakeTrainer:
         self.accumulate_grad_batches = 2
         self.is_global_zero = first
         self.advanced: list[Any] = []
-        self.datamodule = SimpleNamespace(advance=lambda *given: self.advanced.append(given))
+        text = SimpleNamespace(seq_len=10, positions_per_seq=3)
+        self.datamodule = SimpleNamespace(advance=lambda *given: self.advanced.append(given), settings=text)
         self.strategy = SimpleNamespace(reduce=lambda tensor, reduce_op: processes * tensor, root_device="cpu")
 
 
@@ -141,12 +142,36 @@ def checkpoint_of(ledger: Ledger, grad_accum: int, done: dict[str, int]) -> dict
     }
 
 
+ACCOUNT = {"steps": 1, "sequences": 16, "tokens": 160, "positions": 48}
+
+
 @pytest.mark.parametrize(
-    "damage", [{"totals": 3}, {"totals": {}}, {"sequences_per_step": [None]}, {"rows_per_step": 1}]
+    "damage",
+    [
+        {"totals": 3},
+        {"totals": {}},
+        {"totals": ACCOUNT | {"positions": True}},
+        {"totals": ACCOUNT | {"positions": 32}},
+        {"totals": ACCOUNT | {"tokens": 161}},
+        {"totals": ACCOUNT | {"sequences": 17, "tokens": 170, "positions": 51}},
+        {"totals": ACCOUNT | {"steps": 2}},
+        {"totals": ACCOUNT | {"steps": -1}},
+        {"totals": ACCOUNT | {"steps": 10**400}},
+        {"sequences_in_step": 1},
+        {"sequences_in_step": 0.0},
+        {"sequences_per_step": [None]},
+        {"sequences_per_step": []},
+        {"sequences_per_step": [16.0, 16.0]},
+        {"rows_per_step": 1},
+        {"rows_per_step": [7, float("nan")]},
+    ],
 )
 def test_an_account_that_no_fit_wrote_is_refused(damage: dict[str, Any]) -> None:
     trainer = FakeTrainer()
     ledger = ledger_of(trainer)
     train(ledger, trainer, [(4, 4)], [7])
+    state = ledger.state_dict()
+    assert state["totals"] == ACCOUNT
+    ledger_of(trainer).load_state_dict(state)
     with pytest.raises(InputError, match="account of what was trained on is invalid"):
-        ledger_of(trainer).load_state_dict(ledger.state_dict() | damage)
+        ledger_of(trainer).load_state_dict(state | damage)
