@@ -1,7 +1,7 @@
 """Names and summaries of the commands, `--help` and `--version`; imports only light modules to answer at once."""
 
 import difflib
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 from logos_pl.errors import InputError
 from logos_pl.io.terminal import shortened
@@ -52,7 +52,7 @@ def answer_at_once(args: list[str]) -> str | None:
     if first in ("-h", "--help"):
         return usage()
     if first == "--version":
-        return f"logos-pl {version('logos-pl')}"
+        return f"logos-pl {installed_version()}"
     if not args:
         raise InputError("The command is missing: see `logos-pl --help`.")
     if first in COMMANDS:
@@ -64,3 +64,18 @@ def answer_at_once(args: list[str]) -> str | None:
     near = difflib.get_close_matches(first[:MAX_SHOWN], COMMANDS, n=1)
     hint = f"did you mean {near[0]}?" if near else f"choose among {', '.join(COMMANDS)}."
     raise InputError(f"There is no command {shortened(first, MAX_SHOWN)!r}: {hint}")
+
+
+def installed_version() -> str:
+    """Version of logos-pl as its metadata says, which provenance records.
+
+    Raises:
+        InputError: It is run from its source without being installed.
+    """
+    try:
+        return version("logos-pl")
+    except PackageNotFoundError as error:
+        raise InputError(
+            "logos-pl is on the path but not installed, so that no file could say which version wrote it: run `pip "
+            "install --editable .` in its folder."
+        ) from error

@@ -3,7 +3,7 @@
 import sys
 
 from logos_pl.cli.command import Command
-from logos_pl.cli.commands import answer_at_once
+from logos_pl.cli.commands import answer_at_once, installed_version
 from logos_pl.cli.error_messages import describe, speak_plainly
 from logos_pl.cli.foreseen import FORESEEN
 from logos_pl.cli.predict import Predict, SeveralModelsError, each_model, refuse_same_names
@@ -46,12 +46,13 @@ def _run(args: list[str], destination: SweepDestination) -> int:
     """Run the command and return its exit status.
 
     Raises:
-        InputError: The command is unknown, or its arguments cannot be used.
+        InputError: The command is unknown, its arguments cannot be used, or logos-pl is not installed.
     """
     answer = answer_at_once(args)
     if answer is not None:
         say(answer)
         return 0
+    installed_version()  # here rather than at the end of a fit, where it is recorded
     check_launcher()
     name, rest = args[0], args[1:]
 

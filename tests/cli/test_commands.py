@@ -1,8 +1,10 @@
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 
+from logos_pl.cli import commands, entry
 from logos_pl.cli.commands import COMMANDS, OWN_PARSERS, answer_at_once, usage
 from logos_pl.cli.run import KINDS
 from logos_pl.errors import InputError
@@ -21,6 +23,18 @@ def test_help_and_version_are_answered(args: list[str]) -> None:
     answer = answer_at_once(args)
     assert answer is not None
     assert answer.startswith("logos-pl " if args == ["--version"] else "usage: logos-pl read ")
+
+
+@pytest.mark.parametrize("args", [["--version"], ["fit", "--config=configs/demo.yaml"]])
+def test_source_that_was_not_installed_is_refused_before_anything_is_computed(
+    args: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def absent(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(commands, "version", absent)
+    assert entry.main(args) == 2
+    assert "logos-pl is on the path but not installed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("args", [["fit"], ["hub", "list"], ["predict", "--help"], ["read", "--help"]])
