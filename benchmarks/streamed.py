@@ -91,7 +91,7 @@ def measure(given: argparse.Namespace) -> dict[str, list[float]]:
             found.setdefault(name, []).append(rate)
             tera = rate * body_flop_per_token(lm) / 1e12
             print(f"{name}, {tokens:,} tokens: {rate:,.1f} tokens/s, {tera:,.2f} TFLOP/s", flush=True)
-            if lm.device.type == "cuda":
+            if lm.device.type == "cuda" and placement == "streamed":
                 shown = measure_overlap(lambda: seconds_of(lm, requests, before, 1, clock))  # noqa: B023
                 print("  " + ", ".join(f"{part} {value:.2f} s" for part, value in shown._asdict().items()), flush=True)
         del lm
