@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -127,7 +128,7 @@ class Bench:
         given = self.given
         options = [f"model.model_id={given.model}", f"data.dataset={given.dataset}", f"data.seq_len={given.seq_len}"]
         options += [f"model.dtype={given.dtype}", *([] if given.name is None else [f"data.name={given.name}"])]
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() if given.keep is None else nullcontext(given.keep / f"{tokens}") as folder:
             seconds, artifact = fit([*options, f"data.tokens={tokens}", *given.option], Path(folder), self.lm.device)
             lens, provenance = load_tuned_lens(artifact, self.lm)
             size = (artifact / "weights.pt").stat().st_size
@@ -223,6 +224,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--tokens", type=int, nargs="*", default=[100_000, 1_000_000], help="budgets of ours")
     parser.add_argument("--package_tokens", type=int, nargs="*", default=[100_000, 1_000_000], help="its budgets")
     parser.add_argument("--package_step_seqs", type=int, default=STEP_SEQS, choices=[1, 2, 4, 8, 16, 32, 64])
+    parser.add_argument("--keep", type=Path, help="folder for our lenses, by budget; without it they are deleted")
     parser.add_argument("--equal_time", action="store_true", help="the package also with the time of ours")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where both run")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="the model's number format")
