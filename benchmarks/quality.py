@@ -2,10 +2,10 @@
 
     python -m benchmarks.quality --json tiny.json --model FOLDER --dataset FOLDER --name CC-MAIN-2025-26
 
-The package's side is its own lens class, loss (KL of every position, autocast to bfloat16) and optimiser (SGD with
-Nesterov momentum at its default rate, gradients clipped, a linear decay), in steps of 32 sequences: its default of
-262,144 tokens per step would make four steps of a million. Both read the same text in the same order. CPU time is that
-of the process with one thread, so it does not depend on other load.
+The package's side (`benchmarks.package_recipe`) makes steps of 32 sequences: its default of 262,144 tokens per step
+would make four steps of a million. Both read the same text in the same order.
+Both run on a CUDA GPU if there is one, else on the CPU, with the model in float32. On the CPU, times are CPU times of
+the process with one thread, so they do not depend on other load; on a GPU they are of the wall clock.
 Results are added to the file as they come; runs that are already in it are skipped.
 """
 
@@ -13,7 +13,7 @@ import argparse
 import json
 import sys
 import tempfile
-import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,17 +22,17 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from benchmarks.evaluation import unseen_sequences
+from benchmarks.package_recipe import train_package
 from benchmarks.report import table
 from benchmarks.schedules import fit
-from benchmarks.tuned_lens_package import PACKAGE, make_package_lens
+from benchmarks.tuned_lens_package import PACKAGE
 from logos_pl.artifacts import load_tuned_lens
 from logos_pl.cli.quiet import silence_third_parties
 from logos_pl.data.training_text import TrainingText
-from logos_pl.errors import LogosError
+from logos_pl.errors import InputError, LogosError
 from logos_pl.functional.bootstrap import bootstrap_interval
 from logos_pl.functional.divergence import row_divergence
 from logos_pl.functional.positions import FIRST_SETTLED_POSITION, sample_positions
-from logos_pl.lenses.affine import AffineLens
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import Lens, NormLens
 from logos_pl.lm.frozen import FrozenLM
@@ -93,66 +93,6 @@ def evaluate(lm: FrozenLM, lens: Lens, held_out: HeldOut) -> list[list[float]]:
     return [[found.estimate, found.low, found.high] for found in intervals if found is not None]
 
 
-class PackageRun(NamedTuple):
-    """The trained lens of the package.
-
-    Attributes:
-        lens: Its translators as a lens of this project.
-        parameters: Number of parameters.
-        tokens: Tokens trained on.
-        cpu_seconds: CPU time of reading and training.
-    """
-
-    lens: AffineLens
-    parameters: int
-    tokens: int
-    cpu_seconds: float
-
-
-def train_package(lm: FrozenLM, data: TrainingText, tokens: int) -> PackageRun:
-    """Train the package's lens with its recipe on the first part of the text.
-
-    Raises:
-        InputError: The package is not installed, or does not support the model.
-    """
-    began = time.process_time()
-    lens = make_package_lens(lm)
-    step_tokens = STEP_SEQS * data.settings.seq_len
-    steps = max(1, tokens // step_tokens)
-    trained = [parameter for parameter in lens.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.SGD(trained, lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-3)
-    decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
-    accumulated = STEP_SEQS // MICRO_SEQS
-    for number, (batch, _) in enumerate(data.opening(steps * STEP_SEQS), start=1):
-        _package_gradient(lm, lens, batch.input_ids, accumulated)
-        if number % accumulated == 0:
-            torch.nn.utils.clip_grad_norm_(trained, 1.0)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=False)
-            decay.step()
-            print(f"{PACKAGE}: step {number // accumulated}/{steps}", file=sys.stderr, flush=True)
-    seconds = time.process_time() - began
-    weight, bias = (torch.stack([getattr(part, name) for part in lens]) for name in ("weight", "bias"))
-    return PackageRun(
-        AffineLens(Head(lm.anatomy), weight, bias),
-        sum(parameter.numel() for parameter in trained),
-        steps * step_tokens,
-        seconds,
-    )
-
-
-def _package_gradient(lm: FrozenLM, lens: Any, input_ids: Tensor, accumulated: int) -> None:
-    """Accumulate the gradient of a micro-batch as in the package's `train_loop`."""
-    with torch.no_grad():
-        output = lm.model(input_ids, output_hidden_states=True)
-        log_p = output.logits.float().log_softmax(dim=-1)
-    for row, state in enumerate(output.hidden_states[:-1]):
-        with torch.autocast(lm.device.type, dtype=torch.bfloat16):
-            log_q = lens(state, idx=row).log_softmax(dim=-1)
-            loss = (log_p.exp() * (log_p - log_q)).sum(dim=-1).mean()
-        (loss / accumulated).backward()
-
-
 class Bench:
     """State shared by all runs, and the file of the results.
 
@@ -162,19 +102,21 @@ class Bench:
 
     def __init__(self, given: argparse.Namespace) -> None:
         self.given = given
-        self.lm = FrozenLM.load(given.model)
+        self.figures: dict[str, Any] = json.loads(given.json.read_text()) if given.json.exists() else {}
+        self.lm = FrozenLM.load(given.model, dtype=given.dtype, device=choose(given.device))
+        self.machine = name_of(self.lm.device)
+        refuse_other_machine(self.figures, self.machine, given.json)
         text = TrainingTextSettings(
-            dataset=given.dataset, name=given.name, seq_len=given.seq_len, effective_batch_seqs=STEP_SEQS,
-            micro_batch_seqs=MICRO_SEQS, val_seqs=1,
+            dataset=given.dataset, name=given.name, seq_len=given.seq_len, effective_batch_seqs=given.package_step_seqs,
+            micro_batch_seqs=min(MICRO_SEQS, given.package_step_seqs), val_seqs=1,
         )  # fmt: skip
         self.data = TrainingText(resolve_text(text, "full", self.lm.vocab_size), given.model)
         self.data.setup("fit")
         self.held_out = read_held_out(self.lm, unseen_sequences(text, given.model, given.test_seqs))
-        self.figures: dict[str, Any] = json.loads(given.json.read_text()) if given.json.exists() else {}
 
     def record(self, name: str, lens: Lens, **facts: float) -> None:
         """Evaluate a lens and record its figures."""
-        self.figures[name] = {**facts, "kl_bits": evaluate(self.lm, lens, self.held_out)}
+        self.figures[name] = {**facts, "machine": self.machine, "kl_bits": evaluate(self.lm, lens, self.held_out)}
         self.given.json.write_text(json.dumps(self.figures, indent=1))
         print(f"{name}: {self.figures[name]['kl_bits'][-1][0]:.3f} bits", file=sys.stderr, flush=True)
 
@@ -185,35 +127,42 @@ class Bench:
             return
         given = self.given
         options = [f"model.model_id={given.model}", f"data.dataset={given.dataset}", f"data.seq_len={given.seq_len}"]
-        options += [] if given.name is None else [f"data.name={given.name}"]
-        with tempfile.TemporaryDirectory() as folder:
-            seconds, artifact = fit([*options, f"data.tokens={tokens}", *given.option], Path(folder))
+        options += [f"model.dtype={given.dtype}", *([] if given.name is None else [f"data.name={given.name}"])]
+        with tempfile.TemporaryDirectory() if given.keep is None else nullcontext(given.keep / f"{tokens}") as folder:
+            seconds, artifact = fit([*options, f"data.tokens={tokens}", *given.option], Path(folder), self.lm.device)
             lens, provenance = load_tuned_lens(artifact, self.lm)
             size = (artifact / "weights.pt").stat().st_size
         facts = {"tokens": provenance.budget.tokens, "parameters": provenance.capacity.parameters, "bytes": size}
-        self.record(name, lens, cpu_seconds=seconds, **facts)
+        self.record(name, lens, seconds=seconds, **facts)
 
-    def package(self, name: str, tokens: int) -> None:
+    def package(self, what: str, tokens: int) -> None:
         """Train the package's lens."""
+        name = package_name(what, self.given.package_step_seqs)
         if name in self.figures:
             return
         run = train_package(self.lm, self.data, tokens)
         facts = {"tokens": run.tokens, "parameters": run.parameters, "bytes": 4 * run.parameters}
-        self.record(name, run.lens, cpu_seconds=run.cpu_seconds, **facts)
+        self.record(name, run.lens, seconds=run.seconds, **facts)
 
     def run(self) -> None:
-        """Run ours first, then the package with the same tokens, the requested tokens and the same CPU time."""
-        self.record("norm lens", NormLens(Head(self.lm.anatomy)), tokens=0, parameters=0, bytes=0, cpu_seconds=0)
+        """Run ours first, then the package with the same tokens, the requested tokens and the same time."""
+        self.record("norm lens", NormLens(Head(self.lm.anatomy)), tokens=0, parameters=0, bytes=0, seconds=0)
         for tokens in self.given.tokens:
             self.ours(tokens)
-        for tokens in sorted({*self.given.package_tokens}):
-            self.package(f"{PACKAGE}, {tokens:,} tokens", tokens)
-        measured = [found for name, found in self.figures.items() if name.startswith(PACKAGE)]
+        wanted = sorted({*self.given.package_tokens})
+        for tokens in wanted:
+            self.package(f"{tokens:,} tokens", tokens)
+        measured = [self.figures[package_name(f"{tokens:,} tokens", self.given.package_step_seqs)] for tokens in wanted]
         if self.given.equal_time and measured:
-            rate = measured[0]["tokens"] / measured[0]["cpu_seconds"]
+            rate = measured[-1]["tokens"] / measured[-1]["seconds"]
             for tokens in self.given.tokens:
-                seconds = self.figures[f"ours, {tokens:,} tokens"]["cpu_seconds"]
-                self.package(f"{PACKAGE}, CPU time of ours at {tokens:,} tokens", int(rate * seconds))
+                seconds = self.figures[f"ours, {tokens:,} tokens"]["seconds"]
+                self.package(f"time of ours at {tokens:,} tokens", int(rate * seconds))
+
+
+def package_name(what: str, step_seqs: int) -> str:
+    """Name of a run of the package, with the sequences of its steps if they are not the usual ones."""
+    return f"{PACKAGE}, {what}" + ("" if step_seqs == STEP_SEQS else f", steps of {step_seqs}")
 
 
 def quality_table(figures: dict[str, Any]) -> str:
@@ -221,12 +170,41 @@ def quality_table(figures: dict[str, Any]) -> str:
     rows = []
     for name, found in figures.items():
         *bits, (mean, low, high) = found["kl_bits"]
-        counts = [f"{found[key]:,.0f}" for key in ("tokens", "cpu_seconds", "parameters", "bytes")]
+        counts = [f"{found[key]:,.0f}" for key in ("tokens", "seconds", "parameters", "bytes")]
         rows.append([name, *counts, *(f"{bit[0]:.3f}" for bit in bits), f"{mean:.3f}", f"{low:.3f} to {high:.3f}"])
-    inner = len(next(iter(figures.values()))["kl_bits"]) - 1
+    first = next(iter(figures.values()))
+    inner, seconds = len(first["kl_bits"]) - 1, "CPU s" if first["machine"] == "cpu" else f"s on {first['machine']}"
     return table(
-        ["lens", "tokens", "CPU s", "parameters", "bytes", *map(str, range(1, inner + 1)), "mean", "95%"], rows
+        ["lens", "tokens", seconds, "parameters", "bytes", *map(str, range(1, inner + 1)), "mean", "95%"], rows
     )
+
+
+def choose(device: str) -> torch.device:
+    """The device named; for ``auto`` a CUDA GPU if there is one.
+
+    Raises:
+        InputError: There is no CUDA GPU.
+    """
+    available = torch.cuda.is_available()
+    if device == "cuda" and not available:
+        raise InputError("--device cuda: there is no CUDA GPU here; choose `cpu`.")
+    return torch.device("cuda" if available and device != "cpu" else "cpu")
+
+
+def name_of(device: torch.device) -> str:
+    """``cpu``, or the name of the GPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def refuse_other_machine(figures: dict[str, Any], machine: str, path: Path) -> None:
+    """Check that recorded figures are of this device: times of two devices cannot be compared.
+
+    Raises:
+        InputError: Some are of another device.
+    """
+    others = sorted({found["machine"] for found in figures.values()} - {machine})
+    if others:
+        raise InputError(f"{path} holds figures of {others[0]}, and this is {machine}; give another file with --json.")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -245,7 +223,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--test_seqs", type=int, default=256, help="held-out sequences, 32 positions each")
     parser.add_argument("--tokens", type=int, nargs="*", default=[100_000, 1_000_000], help="budgets of ours")
     parser.add_argument("--package_tokens", type=int, nargs="*", default=[100_000, 1_000_000], help="its budgets")
-    parser.add_argument("--equal_time", action="store_true", help="the package also at the CPU time of ours")
+    parser.add_argument("--package_step_seqs", type=int, default=STEP_SEQS, choices=[1, 2, 4, 8, 16, 32, 64])
+    parser.add_argument("--keep", type=Path, help="folder for our lenses, by budget; without it they are deleted")
+    parser.add_argument("--equal_time", action="store_true", help="the package also with the time of ours")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where both run")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="the model's number format")
     parser.add_argument("--option", nargs="*", default=[], help="further options of our fits, such as model.rank=128")
     given = parser.parse_args(arguments)
     try:

@@ -50,15 +50,25 @@ def ratio(times: Times, one: str, other: str) -> Ratio:
     return Ratio(statistics.median(quotients), min(quotients), max(quotients))
 
 
+def elapsed(device: torch.device) -> float:
+    """Seconds since some moment, with the device's work done: CPU time of this process, or the wall clock of a GPU.
+
+    CPU time of one thread does not depend on other load; work on a GPU takes none.
+    """
+    finish(device)
+    return time.process_time() if device.type == "cpu" else time.perf_counter()
+
+
 def _seconds(work: Callable[[], object], device: torch.device, clock: Clock) -> float:
-    _finish(device)
+    finish(device)
     start = clock()
     work()
-    _finish(device)
+    finish(device)
     return clock() - start
 
 
-def _finish(device: torch.device) -> None:
+def finish(device: torch.device) -> None:
+    """Wait until a device has done its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

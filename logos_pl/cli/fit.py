@@ -85,7 +85,7 @@ class Fit(Command):
         config.trainer.accelerator, config.trainer.devices = self.plan.choice.device.type, self.plan.devices
         for option in ("dtype", "placement", "group_tokens"):
             config.model[option] = getattr(self.model, option)
-        for option in ("tokens", "effective_batch_seqs", "micro_batch_seqs", "val_seqs"):
+        for option in ("tokens", "effective_batch_seqs", "micro_batch_seqs", "positions_per_seq", "val_seqs"):
             config.data[option] = getattr(self.text, option)
 
     def make(self) -> tuple[LightningModule, LightningDataModule]:

@@ -19,7 +19,7 @@ from logos_pl.lm.sources import clean_name, locate
 from logos_pl.settings.lens import TuningSettings
 from logos_pl.settings.model import ModelSettings
 from logos_pl.settings.prism import PrismSettings
-from logos_pl.settings.resolve import resolve_text, resolve_tuning
+from logos_pl.settings.resolve import cpu_work, resolve_text, resolve_tuning
 from logos_pl.settings.text import PrismTextSettings, TextSettings, TrainingTextSettings
 
 READ_BYTES_PER_SECOND = 2e9
@@ -120,37 +120,56 @@ def plan_text(model: Model, text: Text, schedule: ScheduleName, trainer: Any) ->
     shape = known.shape
     _check_blocks(model.model_id, shape.num_blocks)
     _check_sequences(model.model_id, text, known.context_length)
-    given_micro, given_val = text.micro_batch_seqs, text.val_seqs
-    text = resolve_text(text, schedule, shape.vocab_size)
-    rank = resolve_rank("auto", shape.d_model)
     if isinstance(model, TuningSettings):
-        tuning = resolve_tuning(model, schedule, shape)
-        model, rank = cast(Model, tuning), int(tuning.rank)
-    batch_seqs = SPEC_BATCH_SEQS
-    if isinstance(text, TrainingTextSettings):
-        batch_seqs = int(text.effective_batch_seqs)
-        _check_budget(text)
+        model = cast(Model, resolve_tuning(model, schedule, shape))
+    given, text = text, resolve_text(text, schedule, shape.vocab_size)
+    choice = _place(model, shape, trainer, _step_of(model, text, given, shape, trainer))
+    if isinstance(model, TuningSettings) and choice.device.type == "cpu":
+        less = resolve_text(given, schedule, shape.vocab_size, cpu_work(shape, int(model.layers_per_step)))
+        if less != text:
+            text = less
+            choice = _place(model, shape, trainer, _step_of(model, text, given, shape, trainer), named="cpu")
     world_size = _world_size(trainer)
-    step = StepSize(
-        rank=rank,
-        seq_len=text.seq_len,
-        positions_per_seq=int(text.positions_per_seq),
-        loss_block_mib=model.loss_block_mib,
-        step_seqs=max(1, batch_seqs // world_size),
-        micro_batch_seqs=None if given_micro == "auto" else given_micro,
-        fp32_unembed=model.fp32_unembed,
-    )
-    choice = _place(model, shape, trainer, step)
     batching, text = None, replace(text, micro_batch_seqs=choice.micro_batch_seqs)
-    if given_val == "auto":
+    if given.val_seqs == "auto":
         text = replace(text, val_seqs=-(-int(text.val_seqs) // world_size) * world_size)  # as many for each process
     if isinstance(text, TrainingTextSettings):
-        batching = plan_batching(batch_seqs, world_size, choice.micro_batch_seqs)
+        batching = plan_batching(int(text.effective_batch_seqs), world_size, choice.micro_batch_seqs)
         text = replace(text, micro_batch_seqs=batching.micro_batch_seqs, effective_batch_seqs=batching.sequences)
     plan = _planned(model, known, choice, trainer, batching)
     if isinstance(text, TrainingTextSettings):
         plan = plan._replace(tokens=int(text.tokens) * text.passes)
     return plan, cast(Model, plan.model), text
+
+
+def _step_of(
+    model: ModelSettings, text: TextSettings, given: TextSettings, shape: ModelShape, trainer: Any
+) -> StepSize:
+    """What determines the memory of a step.
+
+    Args:
+        model: Options of the model, and for a fit those of the lens, resolved.
+        text: Options of the text, resolved.
+        given: The same before.
+        shape: The model's sizes.
+        trainer: Options of the Trainer.
+
+    Raises:
+        InputError: The budget is too small for a step.
+    """
+    batch_seqs = SPEC_BATCH_SEQS
+    if isinstance(text, TrainingTextSettings):
+        batch_seqs = int(text.effective_batch_seqs)
+        _check_budget(text)
+    return StepSize(
+        rank=int(model.rank) if isinstance(model, TuningSettings) else resolve_rank("auto", shape.d_model),
+        seq_len=text.seq_len,
+        positions_per_seq=int(text.positions_per_seq),
+        loss_block_mib=model.loss_block_mib,
+        step_seqs=max(1, batch_seqs // _world_size(trainer)),
+        micro_batch_seqs=None if given.micro_batch_seqs == "auto" else given.micro_batch_seqs,
+        fp32_unembed=model.fp32_unembed,
+    )
 
 
 def _planned(
@@ -192,10 +211,12 @@ def prism_budget(
     return text.as_training(tokens=tokens, batch_seqs=batch_seqs, validate_every_steps=steps)
 
 
-def _place(model: ModelSettings, shape: ModelShape, trainer: Any, step: StepSize) -> DeviceChoice:
-    """Choose device, dtype and micro-batch."""
+def _place(
+    model: ModelSettings, shape: ModelShape, trainer: Any, step: StepSize, named: str | None = None
+) -> DeviceChoice:
+    """Choose device, dtype and micro-batch; of all devices, unless one is named here or by the Trainer's options."""
     world_size = _world_size(trainer)
-    named = {"auto": None, "gpu": "cuda"}.get(trainer.accelerator, trainer.accelerator)
+    named = named or {"auto": None, "gpu": "cuda"}.get(trainer.accelerator, trainer.accelerator)
     dtype = None if model.dtype == "auto" else DTYPES[model.dtype]
     cards = [] if named == "cpu" else _devices(trainer)  # other GPUs are not considered
     if world_size == 1:

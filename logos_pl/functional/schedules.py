@@ -37,11 +37,30 @@ SCHEDULES: dict[ScheduleName, Schedule] = {
 }
 
 
+class CpuWork(NamedTuple):
+    """Operations of a fit on a CPU, which decide there how much can be trained in reasonable time.
+
+    Attributes:
+        token_flop: Of a token in the model's blocks.
+        position_flop: Of a position at all rows of a step: logits and their gradient, and the final distribution.
+    """
+
+    token_flop: float
+    position_flop: float
+
+
 SPEC_LR = 1e-3
 SPEC_BATCH_SEQS = 32
+LEAST_BATCH_SEQS = 2
 STEPS_WANTED = 96
 """Steps that a budget should have; where it has fewer, a step gets fewer sequences with more positions each."""
 POSITIONS_PER_STEP = 1024
+LEAST_POSITIONS = 32
+"""Positions of a sequence in steps of many sequences; held-out text is read at as many, of any fit."""
+CPU_STEP_FLOP = 1e11
+"""Most work of all positions of a step on a CPU, about a second on a core: sequences get fewer, but not below 32."""
+CPU_QUICK_FLOP = 20 * 60 * 40e9
+"""Work of `quick` on a CPU: 20 minutes of a core at 40 GFLOP/s."""
 VAL_SEQS = (64, 32, 16, 8)
 VALIDATION_SHARE = 0.1
 """Most text that all validations of a fit together read, as a share of the text trained on."""
@@ -61,10 +80,28 @@ def scheduled_rows(name: ScheduleName, vocab_size: int, inner_rows: int) -> int:
     return min(spec_rows_and_positions(vocab_size)[0], inner_rows) if name == "spec" else inner_rows
 
 
+def scheduled_tokens(name: ScheduleName, seq_len: int, cpu: CpuWork | None = None) -> int:
+    """Token budget: that of the schedule; on a CPU, what `quick` can do in 20 minutes, but enough for its steps.
+
+    Args:
+        name: The schedule.
+        seq_len: Tokens per sequence.
+        cpu: Operations on a CPU; None on other devices.
+    """
+    tokens = SCHEDULES[name].tokens
+    if cpu is None or name != "quick":
+        return tokens
+    # The start reads a quarter of a small budget once more.
+    flop = 1.25 * cpu.token_flop + LEAST_POSITIONS / seq_len * cpu.position_flop
+    affordable = int(CPU_QUICK_FLOP / flop) // 1000 * 1000
+    return min(tokens, max(affordable, STEPS_WANTED * LEAST_BATCH_SEQS * seq_len))
+
+
 def scheduled_batch(name: ScheduleName, tokens: int, seq_len: int) -> int:
     """Sequences per optimiser step: 32, or where they make too few steps, fewer, halved down to two."""
     sizes = [SPEC_BATCH_SEQS] if name == "spec" else [SPEC_BATCH_SEQS, 16, 8, 4]
-    return next((size for size in sizes if tokens >= STEPS_WANTED * size * seq_len), sizes[-1] if name == "spec" else 2)
+    least = sizes[-1] if name == "spec" else LEAST_BATCH_SEQS
+    return next((size for size in sizes if tokens >= STEPS_WANTED * size * seq_len), least)
 
 
 def scheduled_val_seqs(num_validations: int, tokens: int, seq_len: int) -> int:
@@ -80,7 +117,7 @@ def scheduled_val_seqs(num_validations: int, tokens: int, seq_len: int) -> int:
 
 
 def scheduled_positions(
-    name: ScheduleName, vocab_size: int, seq_len: int, batch_seqs: int
+    name: ScheduleName, vocab_size: int, seq_len: int, batch_seqs: int, cpu: CpuWork | None = None
 ) -> tuple[int, tuple[float, float]]:
     """Positions per sequence, and the part of the sequence they are drawn from, as fractions.
 
@@ -89,11 +126,13 @@ def scheduled_positions(
         vocab_size: Tokens of the vocabulary.
         seq_len: Tokens per sequence.
         batch_seqs: Sequences per optimiser step; the number of positions of all of them together stays the same.
+        cpu: Operations on a CPU, where a step of a large vocabulary gets fewer; None on other devices.
     """
     if name == "spec":
         return spec_rows_and_positions(vocab_size)[1], (0.60, 0.95)
     settled = FIRST_SETTLED_POSITION if seq_len > 2 * FIRST_SETTLED_POSITION else 0
-    return min(max(POSITIONS_PER_STEP // batch_seqs, 32), seq_len - settled), (settled / seq_len, 1.0)
+    of_step = POSITIONS_PER_STEP if cpu is None else min(POSITIONS_PER_STEP, int(CPU_STEP_FLOP / cpu.position_flop))
+    return min(max(of_step // batch_seqs, LEAST_POSITIONS), seq_len - settled), (settled / seq_len, 1.0)
 
 
 def spec_rows_and_positions(vocab_size: int) -> tuple[int, int]:

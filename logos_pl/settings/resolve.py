@@ -14,11 +14,13 @@ from logos_pl.functional.positions import position_bounds
 from logos_pl.functional.schedules import (
     SCHEDULES,
     SPEC_BATCH_SEQS,
+    CpuWork,
     ScheduleName,
     scheduled_batch,
     scheduled_lr,
     scheduled_positions,
     scheduled_rows,
+    scheduled_tokens,
     scheduled_val_seqs,
 )
 from logos_pl.lm.memory import ModelShape
@@ -60,7 +62,14 @@ def resolve_tuning(settings: TuningSettings, schedule: ScheduleName, shape: Mode
     )
 
 
-def resolve_text(settings: Text, schedule: ScheduleName, vocab_size: int) -> Text:
+def cpu_work(shape: ModelShape, rows: int) -> CpuWork:
+    """Operations of a fit with so many rows per step, by the model's sizes."""
+    outside = shape.outside_blocks or 0
+    logits_flop = 2 * shape.d_model * shape.vocab_size
+    return CpuWork(2 * (shape.num_parameters - outside), (2 * rows + 1) * logits_flop)
+
+
+def resolve_text(settings: Text, schedule: ScheduleName, vocab_size: int, cpu: CpuWork | None = None) -> Text:
     """`data` options with every `auto` replaced.
 
     Evaluation reads no more positions per sequence than a full training step.
@@ -69,20 +78,22 @@ def resolve_text(settings: Text, schedule: ScheduleName, vocab_size: int) -> Tex
         settings: The options.
         schedule: Schedule that provides the defaults.
         vocab_size: Number of tokens in the vocabulary.
+        cpu: Operations of a fit on a CPU; None on other devices, and where nothing is trained.
 
     Raises:
         InputError: `positions_per_seq` exceeds the positions in `position_range`.
     """
     batch_seqs, tokens, validations = SPEC_BATCH_SEQS, 0, 1
     if isinstance(settings, TrainingTextSettings):
-        tokens = SCHEDULES[schedule].tokens if settings.tokens == "auto" else settings.tokens
+        given_tokens, seq_len = settings.tokens, settings.seq_len
+        tokens = scheduled_tokens(schedule, seq_len, cpu) if given_tokens == "auto" else given_tokens
         given = settings.effective_batch_seqs
         batch_seqs = scheduled_batch(schedule, tokens, settings.seq_len) if given == "auto" else given
         settings = replace(settings, tokens=tokens, effective_batch_seqs=batch_seqs)
         steps = settings.passes * steps_of_pass(tokens, settings.seq_len, batch_seqs, settings.passes, settings.lanes)
         validations = 1 + -(-steps // settings.validate_every_steps)
         tokens *= settings.passes
-    positions, position_range = scheduled_positions(schedule, vocab_size, settings.seq_len, batch_seqs)
+    positions, position_range = scheduled_positions(schedule, vocab_size, settings.seq_len, batch_seqs, cpu)
     micro, val_seqs = settings.micro_batch_seqs, settings.val_seqs
     resolved = replace(
         settings,

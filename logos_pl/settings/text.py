@@ -26,7 +26,8 @@ class TextSettings:
         text_column: name of the text column.
         seq_len: length of a packed sequence, in tokens.
         micro_batch_seqs: sequences per forward pass; `auto`: chosen by device memory.
-        positions_per_seq: positions sampled per sequence; `auto`: as the schedule says.
+        positions_per_seq: positions sampled per sequence; `auto`: as the schedule says, and in small fits on a CPU
+            fewer of large vocabularies.
         position_range: part of the sequence that positions are sampled from, as two fractions, the second exclusive;
             `auto`: as the schedule says.
         held_out_frac: fraction of documents held out for validation; as many again are held out for test.

@@ -8,7 +8,8 @@ import torch
 
 from benchmarks import quality
 from benchmarks.evaluation import unseen_sequences
-from benchmarks.quality import HeldOut, documents_of, evaluate, quality_table, read_held_out, train_package
+from benchmarks.package_recipe import train_package
+from benchmarks.quality import HeldOut, documents_of, evaluate, quality_table, read_held_out
 from logos_pl.data.training_text import TrainingText
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import NormLens
@@ -75,7 +76,7 @@ def test_without_the_package_one_sentence_says_how_to_get_it(
 
 
 def test_the_table_has_every_row_and_the_interval_of_the_mean() -> None:
-    facts = {"tokens": 1000, "cpu_seconds": 12.4, "parameters": 5, "bytes": 20}
+    facts = {"tokens": 1000, "seconds": 12.4, "parameters": 5, "bytes": 20, "machine": "cpu"}
     text = quality_table({"ours": facts | {"kl_bits": [[1.0, 0.9, 1.1], [0.5, 0.4, 0.6], [0.75, 0.7, 0.8]]}})
     assert "0.700 to 0.800" in text
     assert [word for word in text.split() if word.startswith(("1.000", "0.500", "0.750"))] == [
@@ -83,3 +84,23 @@ def test_the_table_has_every_row_and_the_interval_of_the_mean() -> None:
         "0.500",
         "0.750",
     ]
+
+
+def test_figures_of_two_devices_do_not_share_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    figures = tmp_path / "figures.json"
+    figures.write_text('{"norm lens": {"machine": "NVIDIA H100"}}')
+    assert quality.main(["--json", str(figures), "--device", "cpu"]) == 2
+    assert "holds figures of NVIDIA H100, and this is cpu; give another file" in capsys.readouterr().err
+
+
+def test_a_gpu_that_is_not_there_is_refused_before_anything_is_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert quality.main(["--json", str(tmp_path / "figures.json"), "--device", "cuda"]) == 2
+    assert "there is no CUDA GPU here" in capsys.readouterr().err
+
+
+def test_the_table_says_which_clock_its_times_are_of() -> None:
+    facts = {"tokens": 1, "seconds": 1.0, "parameters": 5, "bytes": 20, "kl_bits": [[1.0, 1.0, 1.0]] * 2}
+    assert "CPU s" in quality_table({"ours": facts | {"machine": "cpu"}})
+    assert "s on NVIDIA H100" in quality_table({"ours": facts | {"machine": "NVIDIA H100"}})

@@ -11,6 +11,7 @@ from logos_pl.cli import plan
 from logos_pl.errors import InputError
 from logos_pl.functional.budget import BatchPlan
 from logos_pl.lm.devices import DeviceMemory
+from logos_pl.lm.known_shapes import KNOWN_SHAPES
 from logos_pl.lm.memory import ModelShape
 from logos_pl.settings.lens import TuningSettings
 from logos_pl.settings.model import ModelSettings
@@ -78,6 +79,37 @@ def test_what_the_user_names_is_kept() -> None:
     assert run.batching == BatchPlan(8, 2, 2)
     assert (text.tokens, text.effective_batch_seqs) == (16_385, 32)
     assert run.choice.dtype == torch.float32
+
+
+SMOLLM2 = KNOWN_SHAPES["HuggingFaceTB/SmolLM2-135M"]
+SMALL = {"data__tokens": 100_000, "data__effective_batch_seqs": "auto"}
+
+
+def test_positions_and_the_tokens_of_quick_follow_what_a_cpu_can_do_and_on_a_gpu_they_do_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(plan.KnownModel, "read", lambda settings: plan.KnownModel("SmolLM2", SMOLLM2, 8192))
+    model, text, trainer = options(trainer__accelerator="cpu")
+    quick = plan.plan_text(model, text, "quick", trainer)[2]
+    assert (quick.tokens, quick.effective_batch_seqs, quick.positions_per_seq) == (101_000, 2, 32)
+    assert planned(trainer__accelerator="cpu", **SMALL)[2].positions_per_seq == 32
+    assert planned(trainer__accelerator="cpu", data__positions_per_seq=100, **SMALL)[2].positions_per_seq == 100
+    assert planned(trainer__accelerator="cuda", **SMALL)[2].positions_per_seq == 504
+    assert plan.plan_text(model, text, "quick", options()[2])[2].tokens == 2_000_000
+
+
+def test_a_device_that_is_chosen_for_its_memory_counts_like_one_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan.KnownModel, "read", lambda settings: plan.KnownModel("SmolLM2", SMOLLM2, 8192))
+    monkeypatch.setattr(plan, "measure_memory", lambda cards: [DeviceMemory("cuda:0", 10**8, 10**8), MEMORY[1]])
+    run, _, text = planned(**SMALL)
+    assert (run.choice.device.type, text.positions_per_seq) == ("cpu", 32)
+    assert planned(trainer__accelerator="cpu", **SMALL)[2] == text
+
+
+def test_the_number_of_processes_does_not_change_what_a_step_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan.KnownModel, "read", lambda settings: plan.KnownModel("SmolLM2", SMOLLM2, 8192))
+    one, two = (planned(trainer__accelerator="cpu", trainer__devices=devices, **SMALL)[2] for devices in (1, 2))
+    assert (one.positions_per_seq, one.effective_batch_seqs) == (two.positions_per_seq, two.effective_batch_seqs)
 
 
 def test_the_estimate_is_for_the_format_that_is_used() -> None:

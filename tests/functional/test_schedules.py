@@ -3,11 +3,13 @@ import pytest
 from logos_pl.functional.positions import position_bounds
 from logos_pl.functional.schedules import (
     SCHEDULES,
+    CpuWork,
     ScheduleName,
     scheduled_batch,
     scheduled_lr,
     scheduled_positions,
     scheduled_rows,
+    scheduled_tokens,
     spec_rows_and_positions,
 )
 
@@ -56,6 +58,43 @@ def test_small_budgets_take_smaller_steps_with_more_positions_of_each_sequence(
 ) -> None:
     assert scheduled_batch("full", tokens, 512) == seqs
     assert scheduled_positions("full", 32_000, 512, seqs)[0] == positions
+
+
+@pytest.mark.parametrize(
+    ("position_flop", "seqs", "positions"),
+    [
+        (35e6, 2, 504),  # 8 blocks of width 192, 6,144 tokens
+        (3.3e9, 2, 32),  # SmolLM2-135M
+        (0.4e9, 2, 125),  # 250 positions in 1e11 operations
+        (0.4e9, 4, 62),
+        (0.4e9, 32, 32),
+        (1e15, 2, 32),
+    ],
+)
+def test_on_a_cpu_a_step_of_a_large_vocabulary_gets_fewer_positions_but_not_below_32_of_a_sequence(
+    position_flop: float, seqs: int, positions: int
+) -> None:
+    cpu = CpuWork(token_flop=1e8, position_flop=position_flop)
+    assert scheduled_positions("full", 50_000, 512, seqs, cpu)[0] == positions
+    assert scheduled_positions("full", 50_000, 512, seqs)[0] == min(1024 // seqs, 504)
+    assert scheduled_positions("spec", 50_000, 512, seqs, cpu) == scheduled_positions("spec", 50_000, 512, seqs)
+
+
+@pytest.mark.parametrize(
+    ("token_flop", "position_flop", "tokens"),
+    [
+        (7e6, 35e6, 2_000_000),
+        (212.4e6, 3.34e9, 101_000),  # 48e12 / (1.25 · 212.4e6 + 3.34e9 · 32 / 512) = 101,217
+        (880e6, 16.8e9, 98_304),  # 96 steps of two sequences
+    ],
+)
+def test_on_a_cpu_quick_has_the_tokens_of_twenty_minutes_of_a_core_or_of_its_96_steps(
+    token_flop: float, position_flop: float, tokens: int
+) -> None:
+    cpu = CpuWork(token_flop, position_flop)
+    assert scheduled_tokens("quick", 512, cpu) == tokens
+    assert scheduled_tokens("quick", 512) == 2_000_000
+    assert scheduled_tokens("full", 512, cpu) == scheduled_tokens("spec", 512, cpu) == 32_000_000
 
 
 @pytest.mark.parametrize(("d_model", "lr"), [(64, 1e-2), (128, 1e-2), (256, 5e-3), (1280, 1e-3), (4096, 1e-3)])
