@@ -36,7 +36,7 @@ PART_BYTES = 2**24
 """A tensor is read in parts of this size, several at a time: a single thread copies no more than a few GB/s from the
 page cache, and a fast disk gives its rate only where several reads wait for it."""
 
-READERS = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="stored-tensors")
+READERS = ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1), thread_name_prefix="stored-tensors")
 
 
 class StoredTensor:
