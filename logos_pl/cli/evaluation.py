@@ -1,6 +1,5 @@
 """Base of `validate`, `test` and `predict`: they load fitted lenses."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from logos_pl.kinds.imported import register_named, unregister_named
 from logos_pl.kinds.registry import LensKind
 from logos_pl.lm.sources import filed_under
 from logos_pl.modules.lens_loader import LensLoader
+from logos_pl.modules.reading_progress import ReadingProgress
 from logos_pl.modules.same_run import SameRun
 from logos_pl.settings.model import ModelSettings
 from logos_pl.settings.text import TextSettings
@@ -77,6 +77,6 @@ class Evaluation(Command):
         return [SameRun(), LensLoader(requests)]
 
     @staticmethod
-    def bar(given: Mapping[str, Any]) -> bool:
-        """Whether Lightning shows a progress bar: on a terminal, unless the user disables it."""
-        return given["enable_progress_bar"] is not False and sys.stdout.isatty()
+    def progress(given: Mapping[str, Any]) -> list[Callback]:
+        """The callback that shows how far the run is, unless the user disables it."""
+        return [] if given["enable_progress_bar"] is False else [ReadingProgress()]

@@ -55,9 +55,9 @@ class Test(Evaluation):
             folder = self.settings["export"].of(self.plan.known.clean_name)
             self.gates = GateWriter(folder, is_artifact=True)
         return {
-            "callbacks": [*self.lens_callbacks(), self.gates],
+            "callbacks": [*self.progress(given), *self.lens_callbacks(), self.gates],
             "logger": logger,
-            "enable_progress_bar": self.bar(given),
+            "enable_progress_bar": False,
         }
 
     def run(self, trainer: Trainer, module: LightningModule, data: LightningDataModule) -> None:

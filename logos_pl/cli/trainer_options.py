@@ -71,7 +71,7 @@ class TrainerSettings:
         num_nodes: number of machines.
         logger: `true`: TensorBoard; `false`: none; or Lightning loggers.
         callbacks: Lightning callbacks for monitoring, each as class_path with init_args.
-        enable_progress_bar: show a progress bar; default: on a terminal only.
+        enable_progress_bar: `false`: say nothing of how far the run is; else a bar on a terminal, elsewhere lines.
         deterministic: use deterministic algorithms: `true` fails if an operation has none, `warn` warns.
         benchmark: let cuDNN benchmark its algorithms.
         profiler: `simple`, `advanced`, `pytorch`, or a Lightning profiler.

@@ -43,7 +43,8 @@ class Validate(Evaluation):
 
     def trainer_parts(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the callbacks of the run."""
-        return {"callbacks": self.lens_callbacks(), "logger": False, "enable_progress_bar": self.bar(given)}
+        callbacks = [*self.progress(given), *self.lens_callbacks()]
+        return {"callbacks": callbacks, "logger": False, "enable_progress_bar": False}
 
     def run(self, trainer: Trainer, module: LightningModule, data: LightningDataModule) -> None:
         """Run the validation, without Lightning's table."""

@@ -19,6 +19,8 @@ from logos_pl.fit.optimizer import optimizer_of
 from logos_pl.fit.resume import refuse_other_run
 from logos_pl.functional.bias_loss import bias_cross_entropy
 from logos_pl.functional.budget import average_weight
+from logos_pl.functional.depth import depth_percentile_rows
+from logos_pl.functional.divergence import RowDivergence
 from logos_pl.functional.lens_loss import lens_loss
 from logos_pl.functional.positions import sample_rows
 from logos_pl.functional.row_index import row_index
@@ -28,6 +30,7 @@ from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import Request
 from logos_pl.modules.base import LensModule, Reading, Readings, reading_of
+from logos_pl.modules.keyed_rows import KeyedRows
 from logos_pl.settings.lens import TuningSettings
 
 VALIDATED = ("norm", "tuned")
@@ -58,6 +61,8 @@ class TuningModule(LensModule):
         averages: Running averages of both, which are validated and exported.
         start: Statistics of the closed-form start; None without one.
         reading: Results of the last training step.
+        sequence_kl_bits: In the last validation, KL(P_final‖P_row) of the tuned lens for each held-out sequence of all
+            processes, the mean at the depth percentiles.
     """
 
     settings: TuningSettings
@@ -71,7 +76,9 @@ class TuningModule(LensModule):
         self.seed = seed
         self.start: StartRecord | None = None
         self.reading: StepReading | None = None
+        self.sequence_kl_bits = torch.zeros(0)
         self._norm_reading: Reading | None = None
+        self._by_sequence = KeyedRows(1)
 
     # Set-up
 
@@ -213,6 +220,14 @@ class TuningModule(LensModule):
     def on_validation_epoch_start(self) -> None:
         """Create the metrics: the norm lens does not change, so it is read in the run's first validation only."""
         self.validate_lenses(name for name in VALIDATED if name != "norm" or self._norm_reading is None)
+        self._by_sequence = KeyedRows(1).to(self.device)
+
+    def _note_divergence(self, name: str, divergence: RowDivergence, batch: TextBatch) -> None:
+        if name != "tuned":
+            return
+        depths = [self.lenses[name].rows.index(row) for row in depth_percentile_rows(self.frozen.num_blocks).values()]
+        by_sequence = divergence.kl_from_final_bits[depths].unflatten(1, batch.positions.shape).mean(dim=(0, 2))
+        self._by_sequence.update(torch.tensor(batch.indices), by_sequence[:, None])
 
     def take_readings(self) -> Readings:
         """Return the results of the validation, merged over processes, with those of the norm lens, read once.
@@ -221,6 +236,7 @@ class TuningModule(LensModule):
             RunError: A lens gave non-finite values.
         """
         readings = super().take_readings()
+        self.sequence_kl_bits = self._by_sequence.compute().values[:, 0].cpu()
         self._norm_reading = readings.get("norm", self._norm_reading)
         return readings if self._norm_reading is None else {"norm": self._norm_reading} | readings
 

@@ -16,7 +16,6 @@ from logos_pl.functional.divergence import RowDivergence
 from logos_pl.functional.last_row import last_row
 from logos_pl.functional.next_token import next_token_nats
 from logos_pl.functional.row_index import among_all_rows
-from logos_pl.gates.keyed_rows import KeyedRows
 from logos_pl.gates.measurements import (
     DECIDES,
     LensMeasurements,
@@ -33,6 +32,7 @@ from logos_pl.lenses.skipping import next_token_sums, skip_rows
 from logos_pl.lm.anatomy import exact_logits
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import Request, Residuals
+from logos_pl.modules.keyed_rows import KeyedRows
 from logos_pl.modules.row_means import RowMeans
 
 DIVERGENCES = ("kl_to_final_bits", "kl_from_final_bits")

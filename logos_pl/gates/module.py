@@ -14,6 +14,7 @@ from logos_pl.data.reading_ahead import Stage
 from logos_pl.errors import InputError
 from logos_pl.functional.depth import depth_percentile_rows
 from logos_pl.gates.evaluator import GateEvaluator, GateReadings
+from logos_pl.io.progress import Progress
 from logos_pl.kinds.registry import evaluated, kind_of
 from logos_pl.lenses.calibration import TemperedLens, fit_temperatures
 from logos_pl.lenses.norm import Lens, NormLens
@@ -56,7 +57,8 @@ class GateModule(LensModule):
             refuse_unread_depths(name, lens)
         norm = NormLens(self.head)
         h = self._validation_residuals(list(data.all_validation_batches()))
-        inv_tau = fit_temperatures(norm, h, block_bytes=self.settings.block_bytes)
+        with Progress("fitting the temperatures of the norm lens", shown=self.global_rank == 0):
+            inv_tau = fit_temperatures(norm, h, block_bytes=self.settings.block_bytes)
         del h
         lenses = {"norm": norm, "norm_tau": TemperedLens(norm, inv_tau)}
         lenses |= {"bias": self.lenses["bias"]} | with_gates
@@ -69,11 +71,13 @@ class GateModule(LensModule):
         lm, rows = self.frozen, self.rows
         num_pos = sum(batch.positions.numel() for batch in batches)
         kept = torch.empty(len(rows), num_pos, lm.d_model, dtype=lm.stream_dtype, device="cpu")
-        start = 0
-        for _, found in read_in_groups(lm, batches, lambda batch: self.request("val", batch)):
-            h = found.rows.flatten(1, 2)
-            kept[:, start : start + h.shape[1]] = h
-            start += h.shape[1]
+        start, seqs = 0, sum(len(batch.input_ids) for batch in batches)
+        with Progress("validation text", seqs, "sequences", shown=self.global_rank == 0) as progress:
+            for batch, found in read_in_groups(lm, batches, lambda batch: self.request("val", batch)):
+                h = found.rows.flatten(1, 2)
+                kept[:, start : start + h.shape[1]] = h
+                start += h.shape[1]
+                progress.advance(len(batch.input_ids))
         return kept
 
     def request(self, stage: Stage, batch: TextBatch | PromptBatch) -> Request:

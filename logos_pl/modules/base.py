@@ -162,6 +162,10 @@ class LensModule(LightningModule):
         for name in self.row_means:
             divergence = lens_divergence(self.lenses[name], h, block_bytes=self.settings.block_bytes)
             self.row_means[name].update(**divergence._asdict())
+            self._note_divergence(name, divergence, batch)
+
+    def _note_divergence(self, name: str, divergence: RowDivergence, batch: TextBatch) -> None:
+        """What else a module keeps of a lens's divergences on a batch of the validation."""
 
     def take_readings(self) -> Readings:
         """Return the results of the validation, merged over processes, and reset the metrics.

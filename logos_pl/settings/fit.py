@@ -11,19 +11,17 @@ class StoppingSettings:
     """Early stopping.
 
     Args:
-        patience: stop after this many validations without improvement.
-        min_delta_bits: smallest decrease of the validation KL, in bits, that counts as an improvement.
+        patience: stop after this many validations in a row without an improvement of the held-out KL beyond its noise:
+            the 95% interval of the gain, a bootstrap over the same sequences before and now, must lie above 0.
 
     Raises:
         InputError: A number is out of its bounds.
     """
 
     patience: int = 3
-    min_delta_bits: float = 0.0
 
     def __post_init__(self) -> None:
         check_number("--early_stopping.patience", self.patience, at_least=1)
-        check_number("--early_stopping.min_delta_bits", self.min_delta_bits, at_least=0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -103,7 +103,7 @@ TRAINER = {
     "benchmark": None, "detect_anomaly": False, "enable_progress_bar": None, "default_root_dir": "lightning_logs",
 }  # fmt: skip
 GROUPS: dict[str, dict[str, Any]] = {
-    "early_stopping": {"patience": 3, "min_delta_bits": 0.0}, "export": {"folder": "checkpoints/tuned_lenses"},
+    "early_stopping": {"patience": 3}, "export": {"folder": "checkpoints/tuned_lenses"},
     "prism": {"whiten": "auto", "rank": "full", "shrinkage": 1e-3, "folder": "checkpoints/prisms"},
     "sweep": {
         "tuned": "auto", "prism": "auto", "out_dir": None, "raw_lens": "sample", "keep_residuals": False,

@@ -1,6 +1,5 @@
 """What `validate`, `test` and `predict` have in common: which lenses they read, and from where."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from logos_pl.cli.evaluation import Evaluation
 from logos_pl.cli.plan import plan_prompts
 from logos_pl.errors import InputError
 from logos_pl.modules.lens_loader import LensLoader
+from logos_pl.modules.reading_progress import ReadingProgress
 from logos_pl.modules.same_run import SameRun
 from logos_pl.settings.model import ModelSettings
 from tests.artifacts.test_checkpoint_file import make_checkpoint
@@ -104,11 +104,7 @@ def test_lenses_are_loaded_after_the_processes_have_been_compared(
     assert request.fit_command == f"logos-pl fit --model.model_id {model}"
 
 
-@pytest.mark.parametrize(
-    ("given", "terminal", "shown"), [(None, True, True), (None, False, False), (True, True, True), (False, True, False)]
-)
-def test_a_bar_is_shown_on_a_terminal_unless_the_user_says_no(
-    given: bool | None, terminal: bool, shown: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal, raising=False)
-    assert Evaluation.bar({"enable_progress_bar": given}) is shown
+@pytest.mark.parametrize(("given", "shown"), [(None, True), (True, True), (False, False)])
+def test_progress_is_shown_unless_the_user_says_no(given: bool | None, shown: bool) -> None:
+    wanted = [ReadingProgress] if shown else []
+    assert [type(callback) for callback in Evaluation.progress({"enable_progress_bar": given})] == wanted

@@ -13,6 +13,7 @@ from logos_pl.errors import GatesNotPassedError, InputError, RunError
 from logos_pl.gates.module import GateModule
 from logos_pl.gates.writer import GateWriter
 from logos_pl.modules.lens_loader import LensLoader
+from logos_pl.modules.reading_progress import ReadingProgress
 from logos_pl.modules.same_run import SameRun
 from tests.artifacts.test_checkpoint_file import make_checkpoint
 from tests.cli.parsed import command_of
@@ -52,7 +53,7 @@ def test_module_and_text_get_the_resolved_settings(model: Path, prepared: Any) -
 def test_the_verdict_on_a_fitted_lens_is_recorded_in_its_artifact(prepared: Any, tmp_path: Path) -> None:
     command = prepared()
     callbacks = parts_of(command)["callbacks"]
-    assert [type(callback) for callback in callbacks] == [SameRun, LensLoader, GateWriter]
+    assert [type(callback) for callback in callbacks] == [ReadingProgress, SameRun, LensLoader, GateWriter]
     assert callbacks[-1] is command.gates
     assert (command.gates.folder, command.gates.is_artifact) == (tmp_path / "lenses" / "tiny-llama", True)
 

@@ -53,7 +53,7 @@ def trained(module: TuningModule) -> dict[str, torch.nn.Parameter]:
 def batch() -> TextBatch:
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(0, 23, (3, 20), generator=generator)
-    return TextBatch(ids, torch.tensor([[12, 15], [3, 19], [0, 7]]), {})
+    return TextBatch(ids, torch.tensor([[12, 15], [3, 19], [0, 7]]), {}, (7, 0, 3))
 
 
 def brute_force_loss(lm: FrozenLM, module: TuningModule, batch: TextBatch, rows: list[int]) -> Tensor:
@@ -345,6 +345,31 @@ def test_validation_reads_every_row_and_the_last_agrees_with_the_model(lm: Froze
     assert readings["norm"]["kl_from_final_bits"][0] == readings["tuned"]["kl_from_final_bits"][0]
     inner = slice(1, 4)
     assert (readings["norm"]["kl_from_final_bits"][inner] != readings["tuned"]["kl_from_final_bits"][inner]).all()
+
+
+def test_each_sequences_figure_is_its_mean_at_the_depth_percentiles_whatever_the_batches(
+    lm: FrozenLM, batch: TextBatch
+) -> None:
+    module = moved(built(lm))
+    by_batches = []
+    for parts in ([slice(0, 3)], [slice(2, 3), slice(0, 2)]):
+        module.on_validation_epoch_start()
+        for part in parts:
+            some = batch._replace(
+                input_ids=batch.input_ids[part], positions=batch.positions[part], indices=batch.indices[part]
+            )
+            module.validation_step(some, 0)
+        readings = module.take_readings()["tuned"]["kl_from_final_bits"]
+        by_batches.append(module.sequence_kl_bits)
+    assert torch.equal(*(figures.argsort() for figures in by_batches))
+    torch.testing.assert_close(by_batches[0], by_batches[1], rtol=1e-5, atol=1e-6)
+    for index, number in ((0, 1), (1, 2), (2, 0)):  # sorted by the index of the sequence: 0, 3, 7
+        module.on_validation_epoch_start()
+        part = slice(number, number + 1)
+        module.validation_step(TextBatch(batch.input_ids[part], batch.positions[part], {}, (5,)), 0)
+        alone = module.take_readings()["tuned"]["kl_from_final_bits"]
+        assert float(by_batches[0][index]) == pytest.approx(float(alone[[1, 2, 3]].mean()), rel=1e-5)
+    assert float(by_batches[0].mean()) == pytest.approx(float(readings[[1, 2, 3]].mean()), rel=1e-5)
 
 
 class Pieces(NormLens):

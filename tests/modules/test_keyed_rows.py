@@ -5,7 +5,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from logos_pl.gates.keyed_rows import KeyedRows
+from logos_pl.modules.keyed_rows import KeyedRows
 
 KEYS = torch.tensor([7, 0, 3, 12, 1])
 VALUES = torch.arange(10.0).view(5, 2)
