@@ -24,4 +24,4 @@ def test_it_has_a_title_and_a_summary_first_and_nothing_but_links_under_its_head
 def test_it_lists_every_page_of_the_documentation_and_no_file_that_is_not_there() -> None:
     listed = {PROJECT / target for target in re.findall(r"\]\(([^)]+)\)", TEXT)}
     assert [target for target in listed if not target.exists()] == []
-    assert set((PROJECT / "docs").glob("*.md")) - listed == set()
+    assert set((PROJECT / "docs").rglob("*.md")) - listed == set()
