@@ -43,13 +43,21 @@ def command_line_page() -> str:
             if title:
                 lines += ["", f"### {title}"]
             for group in parser._action_groups:
-                rows = [row for action in group._group_actions for row in _row(parser, action)]
-                if rows:
-                    heading = (
-                        [] if group.title in ("options", "positional arguments", None) else ["", f"**{group.title}**"]
-                    )
-                    lines += [*heading, "", "| option | what | default |", "|---|---|---|", *rows]
+                lines += _group(parser, group)
     return "\n".join(lines) + "\n"
+
+
+def _group(parser: argparse.ArgumentParser, group: argparse._ArgumentGroup) -> list[str]:
+    """The table of a group of options below its title; without the column of defaults where help texts tell them."""
+    rows = [row for action in group._group_actions for row in _row(parser, action)]
+    if not rows:
+        return []
+    heading = [] if group.title in ("options", "positional arguments", None) else ["", f"**{group.title}**"]
+    if not any(row[2] for row in rows):
+        rows = [row[:2] for row in rows]
+    titles = ("option", "what", "default")[: len(rows[0])]
+    table = [titles, ("---",) * len(titles), *rows]
+    return [*heading, "", *(f"| {' | '.join(row)} |" for row in table)]
 
 
 def _parsers(name: str) -> Iterator[tuple[str, argparse.ArgumentParser]]:
@@ -67,8 +75,8 @@ def _parsers(name: str) -> Iterator[tuple[str, argparse.ArgumentParser]]:
             yield "", built.parser
 
 
-def _row(parser: argparse.ArgumentParser, action: argparse.Action) -> Iterator[str]:
-    """The row of an option; none for `--help` and for what only prints help."""
+def _row(parser: argparse.ArgumentParser, action: argparse.Action) -> Iterator[tuple[str, ...]]:
+    """The cells of an option: name and type, meaning, default; none for `--help` and for what only prints help."""
     if action.dest == "help" or action.dest.endswith(".help") or action.help in (None, argparse.SUPPRESS):
         return
     said = parser._get_formatter()._expand_help(action)
@@ -79,7 +87,7 @@ def _row(parser: argparse.ArgumentParser, action: argparse.Action) -> Iterator[s
     kind = "" if found is None or found["type"] in ("str", "bool") else f" *{_plain(_type(found['type']))}*"
     if action.required and found is not None:
         default = "required"
-    yield f"| {', '.join(f'`{name}`' for name in names)}{kind} | {_plain(what)} | {default} |"
+    yield f"{', '.join(f'`{name}`' for name in names)}{kind}", _plain(what), default
 
 
 def _type(given: str) -> str:

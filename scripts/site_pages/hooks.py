@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
@@ -22,6 +21,8 @@ EXECUTED = PROJECT / "build" / "notebooks"
 
 LOADED = re.compile(r"<(?:script|img|iframe|source)\b[^>]*\bsrc=\"(?:https?:)?//|<link\b[^>]*\bhref=\"(?:https?:)?//")
 """Anything that a browser would fetch from elsewhere to show the page."""
+
+CELL = re.compile(r"<td>.*?</td>", re.DOTALL)
 
 log = get_plugin_logger("site_pages")
 
@@ -72,14 +73,13 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         raise PluginError(str(error)) from error
 
 
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Show a `|` in code in a table as it is: Markdown has to have it escaped, and leaves the backslash there."""
+    return CELL.sub(lambda match: match[0].replace("\\|", "|"), html)
+
+
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
     """Warn, which fails a strict build, of anything that a browser would load from elsewhere."""
     if (found := LOADED.search(output)) is not None:
         log.warning(f"{page.file.src_uri} loads something from elsewhere: {output[found.start() : found.end() + 80]}")
     return output
-
-
-def on_post_build(config: MkDocsConfig) -> None:
-    """Put `llms.txt` at the root, with links to the sources beside the pages that they became."""
-    text = (PROJECT / "llms.txt").read_text(encoding="utf-8")
-    Path(config.site_dir, "llms.txt").write_text(text, encoding="utf-8")
