@@ -1,6 +1,5 @@
 """Hooks of MkDocs: adds the pages that are made from the code, and refuses what would be loaded from elsewhere."""
 
-import re
 from collections.abc import Iterator
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -11,18 +10,13 @@ from mkdocs.structure.pages import Page
 
 from scripts.site_pages.command_line import command_line_page
 from scripts.site_pages.file_formats import file_formats_page
-from scripts.site_pages.links import NoPageError, relink
+from scripts.site_pages.links import NoPageError, loaded_from_elsewhere, plain_pipes, relink
 from scripts.site_pages.notebooks import NOTEBOOKS, rendered
 from scripts.site_pages.refusals import refusals_page
 from scripts.site_pages.repository import PAGES, PROJECT, repository_pages
 
 EXECUTED = PROJECT / "build" / "notebooks"
 """Where `dev.py docs` has executed the notebooks."""
-
-LOADED = re.compile(r"<(?:script|img|iframe|source)\b[^>]*\bsrc=\"(?:https?:)?//|<link\b[^>]*\bhref=\"(?:https?:)?//")
-"""Anything that a browser would fetch from elsewhere to show the page."""
-
-CELL = re.compile(r"<td>.*?</td>", re.DOTALL)
 
 log = get_plugin_logger("site_pages")
 
@@ -75,11 +69,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Show a `|` in code in a table as it is: Markdown has to have it escaped, and leaves the backslash there."""
-    return CELL.sub(lambda match: match[0].replace("\\|", "|"), html)
+    return plain_pipes(html)
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
     """Warn, which fails a strict build, of anything that a browser would load from elsewhere."""
-    if (found := LOADED.search(output)) is not None:
-        log.warning(f"{page.file.src_uri} loads something from elsewhere: {output[found.start() : found.end() + 80]}")
+    if (loaded := loaded_from_elsewhere(output)) is not None:
+        log.warning(f"{page.file.src_uri} loads something from elsewhere: {loaded}")
     return output

@@ -1,4 +1,4 @@
-"""Links of files of the repository, turned into links between pages of the site."""
+"""Links of files of the repository as links between pages of the site, and what is checked and mended in pages."""
 
 import posixpath
 import re
@@ -8,6 +8,11 @@ LINK = re.compile(r"(\]\()(?!https?://|mailto:|#)([^)\s#]+)((?:#[^)\s]*)?\))")
 """A Markdown link or image to a file: opening, target, anchor and closing bracket."""
 
 FENCE = re.compile(r"^(```.*?^```$)", re.MULTILINE | re.DOTALL)
+
+LOADED = re.compile(
+    r"<(?:script|img|iframe|source)\b[^>]*\bsrc=[\"']?(?:https?:)?//[^>]*>|<link\b[^>]*\bhref=[\"']?(?:https?:)?//[^>]*>"
+)
+CELL = re.compile(r"<td>.*?</td>", re.DOTALL)
 
 
 class NoPageError(ValueError):
@@ -38,3 +43,14 @@ def relink(text: str, source: str, page: str, pages: Mapping[str, str]) -> str:
         return f"{match[1]}{posixpath.relpath(place, posixpath.dirname(page) or '.')}{match[3]}"
 
     return "".join(part if part.startswith("```") else LINK.sub(there, part) for part in FENCE.split(text))
+
+
+def loaded_from_elsewhere(html: str) -> str | None:
+    """The first element that a browser would fetch from elsewhere to show a page; None if there is none."""
+    found = LOADED.search(html)
+    return None if found is None else found[0]
+
+
+def plain_pipes(html: str) -> str:
+    """A page with `|` in code in tables as it is: Markdown has to have it escaped, and leaves the backslash there."""
+    return CELL.sub(lambda match: match[0].replace("\\|", "|"), html)

@@ -4,13 +4,14 @@ python -m scripts.site_pages.notebooks FOLDER     # executes all of notebooks/, 
 """
 
 import base64
+import itertools
 import json
 import os
 import re
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,7 +41,7 @@ class Rendered(NamedTuple):
 
 
 class NotebookWarningError(Exception):
-    """A cell of Python wrote to standard error."""
+    """A cell of Python warns."""
 
 
 def execute(notebook: Path, target: Path) -> None:
@@ -70,8 +71,8 @@ def execute(notebook: Path, target: Path) -> None:
         client.execute(env=environment)
     for cell in document.cells:
         for output in cell.get("outputs", []):
-            if output.get("name") == "stderr" and not cell.source.startswith("%%bash"):
-                raise NotebookWarningError(f"{notebook.name}: a cell writes to standard error: {output['text']}")
+            if output.get("name") == "stderr" and "Warning" in output["text"]:
+                raise NotebookWarningError(f"{notebook.name}: a cell warns: {output['text']}")
     nbformat.write(document, target)
 
 
@@ -91,12 +92,23 @@ def render(notebook: Mapping[str, Any], name: str) -> Rendered:
             continue
         shell = source.startswith("%%bash\n")
         parts.append(_fenced(source.removeprefix("%%bash\n"), "sh" if shell else "python"))
-        for output in cell["outputs"]:
+        for output in _joined(cell["outputs"], shell):
             parts += _output(output, name, pictures)
     first, *rest = parts  # the cell that installs; below the title, where a page begins
     title, _, opening = rest[0].partition("\n")
     note = f"This page is the notebook `notebooks/{name}.ipynb`, executed on the bundled demo."
     return Rendered("\n\n".join([title, note, opening.strip(), first, *rest[1:]]) + "\n", pictures)
+
+
+def _joined(outputs: Iterable[Mapping[str, Any]], shell: bool) -> Iterator[Mapping[str, Any]]:
+    """Outputs with what was printed in pieces in one; without progress bars, which Python cells print as errors."""
+    for printed, group in itertools.groupby(outputs, lambda output: output["output_type"] == "stream"):
+        if not printed:
+            yield from group
+            continue
+        text = "".join("".join(output["text"]) for output in group if shell or output["name"] != "stderr")
+        if text.strip():
+            yield {"output_type": "stream", "text": text}
 
 
 def _output(output: Mapping[str, Any], name: str, pictures: dict[str, bytes]) -> Iterator[str]:

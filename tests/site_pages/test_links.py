@@ -2,7 +2,7 @@
 
 import pytest
 
-from scripts.site_pages.links import NoPageError, relink
+from scripts.site_pages.links import NoPageError, loaded_from_elsewhere, plain_pipes, relink
 
 PAGES = {"README.md": "index.md", "notebooks/first.ipynb": "notebooks/first.md"}
 
@@ -33,3 +33,28 @@ def test_addresses_anchors_and_code_stay(text: str) -> None:
 def test_a_link_to_a_file_without_a_page_is_refused() -> None:
     with pytest.raises(NoPageError, match=r"README.md links to configs/demo.yaml, which has no page"):
         relink("[demo](configs/demo.yaml)", "README.md", "index.md", PAGES)
+
+
+@pytest.mark.parametrize(
+    "element",
+    [
+        '<script src="https://unpkg.com/iframe-worker/shim">',
+        '<img alt="x" src="//example.org/x.png">',
+        '<link rel="stylesheet" href="https://fonts.googleapis.com/css">',
+        "<script defer src=http://example.org/x.js>",
+    ],
+)
+def test_what_a_browser_would_fetch_from_elsewhere_is_found(element: str) -> None:
+    assert loaded_from_elsewhere(f"<p>text</p>{element}<p>") == element
+
+
+def test_links_and_files_of_the_site_itself_are_no_such_thing() -> None:
+    page = '<a href="https://arxiv.org">paper</a><link href="a/main.css"><img src="a.png"><script src="x.js"></script>'
+    assert loaded_from_elsewhere(page) is None
+
+
+def test_a_pipe_in_code_in_a_table_loses_its_backslash_and_elsewhere_keeps_it() -> None:
+    assert (
+        plain_pipes("<td><code>a \\| b</code></td><code>a\\|b</code>")
+        == "<td><code>a | b</code></td><code>a\\|b</code>"
+    )

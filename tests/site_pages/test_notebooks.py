@@ -67,7 +67,9 @@ def notebook(*outputs: dict[str, Any], source: str = "work()") -> dict[str, Any]
 def test_a_page_begins_with_the_title_and_shows_text_tables_and_pictures() -> None:
     page = render(
         notebook(
-            {"output_type": "stream", "name": "stdout", "text": ["\x1b[1mbold\x1b[0m\n", "line\n"]},
+            {"output_type": "stream", "name": "stdout", "text": ["\x1b[1mbold\x1b[0m\n", "li"]},
+            {"output_type": "stream", "name": "stderr", "text": "a bar: 50%\r"},
+            {"output_type": "stream", "name": "stdout", "text": ["ne\n"]},
             {
                 "output_type": "display_data",
                 "data": {"image/png": base64.b64encode(PICTURE).decode(), "text/plain": "F"},
