@@ -4,6 +4,7 @@
     python3 dev.py demo    set up, then fit a tuned lens on the bundled demo (offline)
     python3 dev.py test    set up, then run the tests (--all: the long ones, too; further arguments go to pytest)
     python3 dev.py lint    set up, then formatter, linter, floors and type checker
+    python3 dev.py docs    set up, then execute the notebooks and build the documentation into build/site
     python3 dev.py check   test and lint
 
 Set-up makes `.venv` beside this file and installs the exact versions of `requirements.lock`; it is skipped where
@@ -26,6 +27,7 @@ except ImportError:  # on Windows, where one command at a time has to do
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
+PIP = (BIN / "python", "-m", "pip", "install", "-qq", "--disable-pip-version-check")
 TORCH = "torch==2.13.0"  # asked for by exact version and first: any other request may bring gigabytes of CUDA packages
 
 
@@ -73,10 +75,9 @@ def make(stamp: Path, wanted: str) -> None:
     """Make the virtual environment anew, and leave the stamp when it stands."""
     print("Setting up .venv (a few minutes the first time) …", flush=True)
     run(sys.executable, "-m", "venv", "--clear", VENV)
-    pip = (BIN / "python", "-m", "pip", "install", "-qq", "--disable-pip-version-check")
-    run(*pip, TORCH)
-    run(*pip, "--requirement", "requirements.lock")
-    run(*pip, "--no-deps", "--no-build-isolation", "--editable", ".")
+    run(*PIP, TORCH)
+    run(*PIP, "--requirement", "requirements.lock")
+    run(*PIP, "--no-deps", "--no-build-isolation", "--editable", ".")
     stamp.write_text(wanted)
 
 
@@ -100,10 +101,22 @@ def lint() -> None:
     run(BIN / "mypy", "logos_pl", "tests", "scripts", "examples", "benchmarks", "dev.py")
 
 
+def docs() -> None:
+    """The notebooks, executed on the demo, and the documentation site; warnings are errors."""
+    recipe = (ROOT / "requirements-docs.lock").read_bytes()
+    wanted, stamp = hashlib.sha256(recipe).hexdigest(), VENV / "set-up-docs"
+    if not stands(stamp, wanted):
+        print("Installing what builds the documentation …", flush=True)
+        run(*PIP, "--no-deps", "--requirement", "requirements-docs.lock")
+        stamp.write_text(wanted)
+    run(BIN / "python", "-m", "scripts.site_pages.notebooks", "build/notebooks")
+    run(BIN / "python", "-m", "mkdocs", "build", "--strict")
+
+
 def main() -> None:
     """Do what the first argument says."""
     command, *rest = sys.argv[1:] or ["help"]
-    if command not in {"demo", "test", "lint", "check"}:
+    if command not in {"demo", "test", "lint", "check", "docs"}:
         sys.exit(__doc__)
     set_up()
     if command == "demo":
@@ -112,6 +125,8 @@ def main() -> None:
         test(*rest)
     if command in {"lint", "check"}:
         lint()
+    if command == "docs":
+        docs()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Python API for notebooks: load a model, load a lens, read any row.
 
->>> lm = load_model("demo")                                             # doctest: +SKIP
->>> lens, provenance = load_tuned_lens("checkpoints/tuned_lenses/demo", lm)  # doctest: +SKIP
->>> lens_logits(lm, lens, "The capital of Germany is", row=5).argmax(-1)     # doctest: +SKIP
+Examples:
+    >>> lm = load_model("demo")                                             # doctest: +SKIP
+    >>> lens, provenance = load_tuned_lens("checkpoints/tuned_lenses/demo", lm)  # doctest: +SKIP
+    >>> lens_logits(lm, lens, "The capital of Germany is", row=5).argmax(-1)     # doctest: +SKIP
 """
 
 import os

@@ -87,3 +87,28 @@ def test_the_long_tests_are_left_out_unless_all_or_a_file_is_asked_for(
     dev.test(*given)
     (command,) = commands
     assert command[command.index("--no-loadscope-reorder") + 1 :] == passed
+
+
+def test_what_builds_the_documentation_is_installed_once_and_apart_from_the_rest(
+    dev: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dev.VENV.mkdir()
+    (dev.ROOT / "requirements-docs.lock").write_text("mkdocs==1.6.1")
+    commands: list[str] = []
+    monkeypatch.setattr(dev, "run", lambda *command: commands.append(" ".join(str(part) for part in command[1:])))
+    dev.docs()
+    dev.docs()
+    executed, built = "-m scripts.site_pages.notebooks build/notebooks", "-m mkdocs build --strict"
+    installed, *rest = commands
+    assert installed.endswith("--no-deps --requirement requirements-docs.lock")
+    assert rest == [executed, built] * 2
+
+
+def test_no_package_is_in_both_locks() -> None:
+    def names(lock: str) -> set[str]:
+        lines = (Path(__file__).parents[1] / lock).read_text().splitlines()
+        return {line.partition("==")[0].lower().replace("_", "-") for line in lines if "==" in line}
+
+    assert names("requirements.lock")
+    assert names("requirements-docs.lock")
+    assert names("requirements.lock") & names("requirements-docs.lock") == set()

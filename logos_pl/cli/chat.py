@@ -28,14 +28,15 @@ def _run(args: Sequence[str]) -> None:
     Raises:
         InputError: An option, the model or the lens cannot be used.
     """
-    given = _parser().checked(list(args))
+    given = command_parser().checked(list(args))
     check_number("--max_tokens", given.max_tokens, at_least=1, at_most=MAX_TOKENS)
     with importing():
         from logos_pl.cli.chat_session import start
     start(given)
 
 
-def _parser() -> OwnParser:
+def command_parser() -> OwnParser:
+    """Parser of the command."""
     parser = OwnParser("chat", COMMANDS_HELP)
     add = parser.add_argument
     add("--model", default=DEMO, help="Hub id or local folder of the model; default: the bundled demo")

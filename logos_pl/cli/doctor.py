@@ -24,10 +24,11 @@ def main(args: Sequence[str]) -> int:
     Returns:
         Exit status: 0, 1 for a failure, 2 for bad input, 130 after Ctrl-C.
     """
-    return run_own(lambda: _run(_parser().checked(list(args))), "Interrupted.")
+    return run_own(lambda: _run(command_parser().checked(list(args))), "Interrupted.")
 
 
-def _parser() -> OwnParser:
+def command_parser() -> OwnParser:
+    """Parser of the command."""
     parser = OwnParser("doctor")
     parser.add_argument("--json", action="store_true", help="print JSON, with memory in bytes")
     parser.add_argument("--online", action="store_true", help="also ask the Hub; without, the network is not used")

@@ -42,7 +42,7 @@ def _run(args: Sequence[str]) -> None:
     Raises:
         InputError: An option cannot be used.
     """
-    given = _parser().checked(list(args))
+    given = command_parser().checked(list(args))
     check_number("--top", given.top, at_least=1, at_most=TOP_K)
     if given.layers is not None and not ROWS.fullmatch(given.layers):
         raise InputError(f"--layers must be rows, such as 0,4,8-12 (got {shortened(given.layers, 60)!r}).")
@@ -55,7 +55,8 @@ def _run(args: Sequence[str]) -> None:
     read(given)
 
 
-def _parser() -> OwnParser:
+def command_parser() -> OwnParser:
+    """Parser of the command."""
     parser = OwnParser("read", EXAMPLES)
     add = parser.add_argument
     add("text", help="the prompt; `-` reads it from standard input, without a line feed at its end")

@@ -113,7 +113,7 @@ class Display:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
-        if self._stages and self.console.is_terminal:
+        if self._stages and self.console.is_interactive:
             stage = self._stages[-1]
             columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[reading]}"))
             self._bar = Bar(*columns, TimeElapsedColumn(), console=self.console, transient=True)

@@ -121,6 +121,8 @@ class Console(RichConsole):
         ):
             if not _is_sensible(os.environ.get(variable)):
                 options.setdefault(name, default)
+        if options.get("force_terminal") is None and not (options.get("file") or sys.stdout).isatty():
+            options.setdefault("force_interactive", False)  # FORCE_COLOR, as in a notebook, is about colours only
         super().__init__(**options)
 
     def render_str(self, text: str, **options: Any) -> Any:

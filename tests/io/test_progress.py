@@ -48,6 +48,19 @@ def test_a_line_comes_every_ten_seconds_with_rate_and_time_left(screen: Screen) 
     assert len(screen.at(100)) == 2, "nothing after the end"
 
 
+def test_colours_that_are_asked_for_make_no_terminal_of_a_notebook_or_a_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as Jupyter sets it for what a cell starts
+    monkeypatch.setenv("TERM", "xterm-color")
+    now = 0.0
+    display = Display(clock=lambda: now, threaded=False)
+    with Progress("step", 128, display=display):
+        now = 10.0
+        display.look()
+    assert capsys.readouterr().out == "step 0/128 · 0:10 so far\n"
+
+
 def test_a_stage_that_has_done_nothing_yet_says_for_how_long(screen: Screen) -> None:
     with Progress("step", 128, display=screen.display) as steps:
         assert screen.at(10) == ["step 0/128 · 0:10 so far"]
