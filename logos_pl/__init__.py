@@ -14,12 +14,14 @@ if TYPE_CHECKING:
         sweep,
     )
     from logos_pl.artifacts.imported_lens import load_imported_lens
+    from logos_pl.artifacts.jacobian import load_jacobian
     from logos_pl.artifacts.prism import load_prism
 
 __all__ = [
     "Sweep",
     "lens_logits",
     "load_imported_lens",
+    "load_jacobian",
     "load_lens",
     "load_model",
     "load_prism",

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from logos_pl.artifacts.imported_lens import load_imported_lens
+from logos_pl.artifacts.jacobian import load_jacobian
 from logos_pl.artifacts.prism import load_prism
 from logos_pl.artifacts.provenance import Provenance
 from logos_pl.artifacts.tuned_lens import load_lenses
@@ -40,6 +41,7 @@ __all__ = [
     "Sweep",
     "lens_logits",
     "load_imported_lens",
+    "load_jacobian",
     "load_lens",
     "load_model",
     "load_prism",

@@ -22,6 +22,7 @@ from logos_pl.io.parsing import open_regular
 _MARK = b"logos-pl sha256 "
 _DIGITS = 64
 _HASH_BYTES = 2**24
+_WANTED, _REMEDY = "a complete checkpoint of logos-pl", "give another one, or start again"
 
 _PARTS: dict[str, type | tuple[type, ...]] = {
     "epoch": int, "global_step": int, "pytorch-lightning_version": str, "state_dict": dict, "loops": dict,
@@ -63,18 +64,30 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return _read(path, outline=False)
 
 
-def _read(path: Path, outline: bool) -> dict[str, Any]:
+def read_unaltered(path: Path, outline: bool = False) -> Any:
+    """Contents of a file that ``checkpoint_bytes`` made, whatever they are; no code in it is executed.
+
+    Args:
+        path: The file.
+        outline: Read tensors on the meta device.
+
+    Raises:
+        InputError: It cannot be read, was altered, or holds something else than plain values and tensors.
+    """
     shown = os.path.relpath(path)
-    wanted, remedy = "a complete checkpoint of logos-pl", "give another one, or start again"
     try:
         with open_regular(path) as file:
             _refuse_altered(file, shown)
-            checkpoint = load_torch_file(file, shown, wanted, remedy, outline)
+            return load_torch_file(file, shown, _WANTED, _REMEDY, outline)
     except OSError as error:
-        raise InputError(f"{shown} cannot be read ({error.strerror}): {remedy}.") from error
+        raise InputError(f"{shown} cannot be read ({error.strerror}): {_REMEDY}.") from error
+
+
+def _read(path: Path, outline: bool) -> dict[str, Any]:
+    checkpoint = read_unaltered(path, outline)
     problem = _problem(checkpoint)
     if problem is not None:
-        raise InputError(f"{shown} is not {wanted}: it {problem}: {remedy}.")
+        raise InputError(f"{os.path.relpath(path)} is not {_WANTED}: it {problem}: {_REMEDY}.")
     return dict(dict.items(checkpoint))
 
 

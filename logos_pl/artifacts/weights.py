@@ -1,6 +1,8 @@
 """Weights of a tuned lens as a plain state dict, and as the bytes of ``weights.pt`` or ``bias_only.pt``."""
 
 import io
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -77,8 +79,8 @@ def check_weights(weights: Weights, capacity: Capacity, owner: str = "lens") -> 
         )
 
 
-def encode(weights: Weights) -> memoryview:
-    """Bytes of the weights' file."""
+def encode(weights: Mapping[str, Any]) -> memoryview:
+    """Bytes of a file of ``torch.save``."""
     buffer = io.BytesIO()
     torch.save(weights, buffer)
     return buffer.getbuffer()

@@ -10,17 +10,19 @@ COMMANDS = {
     "read": "Read one prompt at every row; no configuration is needed.",
     "fit": "Train a tuned lens and write it to checkpoints/tuned_lenses/<model>/.",
     "prism": "Fit a Prism lens: one map shared by all rows.",
+    "jacobian": "Fit a Jacobian lens: the mean Jacobian of the last row by each row.",
     "validate": "Print the KL of each row on the validation text.",
     "test": "Evaluate a lens against the acceptance gates, on held-out prompts and text.",
     "predict": "Read prompts at every row with every lens; write CSV, JSON, plots and an HTML page.",
     "selftest": "Check that head and sweep are numerically exact on a model.",
     "chat": "Talk with a model; each token is coloured by the depth at which it settled.",
     "doctor": "Print versions, devices, memory and what fits here, for a bug report.",
+    "export": "Write a Jacobian lens in a format that other packages read.",
     "hub": "Publish, fetch and verify lenses on the Hub.",
 }
 """Summary of every command."""
 
-OWN_PARSERS = ("read", "chat", "doctor", "hub")
+OWN_PARSERS = ("read", "chat", "doctor", "export", "hub")
 """Commands that parse their own arguments and run without Lightning."""
 
 MAX_SHOWN = 40

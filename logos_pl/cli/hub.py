@@ -243,12 +243,9 @@ def _loads(kind: Kind, folder: Path, model_id: str, place: str | None, given: Na
     Raises:
         InputError: It cannot be loaded, or does not decode as expected.
     """
-    from logos_pl.artifacts.prism import load_prism
-    from logos_pl.artifacts.provenance import Provenance
-    from logos_pl.artifacts.tuned_lens import load_lenses
+    from logos_pl.hub.reading import load_bound, read_alone  # torch
 
-    tuned = kind == "tuned_lenses"
-    provenance = load_lenses(folder).provenance if tuned else load_prism(folder)[1]
+    provenance = read_alone(kind, folder)
     if not given.decode:
         return ""
     from logos_pl.api import load_model
@@ -257,15 +254,15 @@ def _loads(kind: Kind, folder: Path, model_id: str, place: str | None, given: Na
     if "/" not in model_id and place is None and model_id != DEMO:
         raise InputError(f"{model_id} is a local model: give its folder in --models to decode with it.")
     lm = load_model(place or model_id, revision=provenance.model_commit if "/" in model_id else None)
-    lens = load_lenses(folder, lm).tuned if tuned else load_prism(folder, lm)[0]
     documents = held_out_documents(given.text, provenance.dataset.held_out_frac)
-    check = decode_check(lm, lens, documents, provenance.seed if isinstance(provenance, Provenance) else 0)
+    check = decode_check(lm, load_bound(kind, folder, lm), documents, getattr(provenance, "seed", 0))
     exact = "exact" if check.is_exact else f"differs in {check.differing_logits} logits"
     found = (
         f"row {lm.num_blocks} {exact}, median gain over the norm lens {check.median_gain_bits:.3f} bits at "
         f"{check.num_pairs} random rows and positions of {check.num_documents} documents"
     )
-    if not (check.is_exact and (check.gains or not tuned)):  # a Prism lens, one map for all rows, may be worse at some
+    # Only a tuned lens is fitted to be closer to the model than the norm lens at every row.
+    if not (check.is_exact and (check.gains or kind != "tuned_lenses")):
         raise InputError(f"{model_id} does not decode as expected: {found}.")
     return f"; {found}"
 

@@ -1,4 +1,4 @@
-"""Commands with a parser of their own, which run without Lightning: `read`, `chat`, `doctor` and `hub`."""
+"""Commands with a parser of their own, which run without Lightning: `read`, `chat`, `doctor`, `export` and `hub`."""
 
 import argparse
 import gc

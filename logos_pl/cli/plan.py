@@ -20,7 +20,7 @@ from logos_pl.settings.lens import TuningSettings
 from logos_pl.settings.model import ModelSettings
 from logos_pl.settings.prism import PrismSettings
 from logos_pl.settings.resolve import cpu_work, resolve_text, resolve_tuning
-from logos_pl.settings.text import PrismTextSettings, TextSettings, TrainingTextSettings
+from logos_pl.settings.text import SampleTextSettings, TextSettings, TrainingTextSettings
 
 READ_BYTES_PER_SECOND = 2e9
 """Bytes that an ordinary SSD reads in a second, for the expected speed of a streamed model."""
@@ -110,8 +110,10 @@ def plan_prompts(model: ModelSettings, trainer: Any) -> RunPlan:
     return _planned(model, known, _place(model, known.shape, trainer, step), trainer, None)
 
 
-def plan_text(model: Model, text: Text, schedule: ScheduleName, trainer: Any) -> tuple[RunPlan, Model, Text]:
-    """Plan a command that reads packed text; returns the plan and the resolved options.
+def plan_text(
+    model: Model, text: Text, schedule: ScheduleName, trainer: Any, graph: bool = False
+) -> tuple[RunPlan, Model, Text]:
+    """Plan a command that reads packed text, with `graph` one that goes backward; returns plan and resolved options.
 
     Raises:
         InputError: The model is unknown or too large for every device, or options do not fit the model or each other.
@@ -123,7 +125,7 @@ def plan_text(model: Model, text: Text, schedule: ScheduleName, trainer: Any) ->
     if isinstance(model, TuningSettings):
         model = cast(Model, resolve_tuning(model, schedule, shape))
     given, text = text, resolve_text(text, schedule, shape.vocab_size)
-    choice = _place(model, shape, trainer, _step_of(model, text, given, shape, trainer))
+    choice = _place(model, shape, trainer, _step_of(model, text, given, shape, trainer)._replace(graph=graph))
     if isinstance(model, TuningSettings) and choice.device.type == "cpu":
         less = resolve_text(given, schedule, shape.vocab_size, cpu_work(shape, int(model.layers_per_step)))
         if less != text:
@@ -191,7 +193,7 @@ def _duration(seconds: float) -> str:
 
 
 def prism_budget(
-    prism: PrismSettings, text: PrismTextSettings, schedule: ScheduleName, vocab_size: int, trainer: Any
+    prism: PrismSettings, text: SampleTextSettings, schedule: ScheduleName, vocab_size: int, trainer: Any
 ) -> TrainingTextSettings:
     """Return the text options for the positions of a Prism fit, with one validation at the end.
 

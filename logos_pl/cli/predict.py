@@ -20,7 +20,7 @@ from logos_pl.io.terminal import complain, say
 from logos_pl.lm.sources import clean_name, filed_under, locate
 from logos_pl.settings.fit import ExportSettings
 from logos_pl.settings.model import ModelSettings
-from logos_pl.settings.sweep import LensSources, PrismFolder, SweepSettings
+from logos_pl.settings.sweep import JacobianFolder, LensSources, PrismFolder, SweepSettings
 from logos_pl.settings.text import PromptSettings
 from logos_pl.sweeps.module import SweepModule
 from logos_pl.sweeps.several_models import record_skips, write_cross_report
@@ -49,6 +49,7 @@ class Predict(Evaluation):
         "lens": LensSources,
         "export": ExportSettings,
         "prism": PrismFolder,
+        "jacobian": JacobianFolder,
     }
     options: ClassVar = {
         "ckpt_path": CHECKPOINT,

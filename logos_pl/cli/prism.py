@@ -14,14 +14,14 @@ from logos_pl.fit.prism_export import PrismExport
 from logos_pl.modules.same_run import SameRun
 from logos_pl.settings.model import ModelSettings
 from logos_pl.settings.prism import PrismSettings
-from logos_pl.settings.text import PrismTextSettings
+from logos_pl.settings.text import SampleTextSettings
 
 
 class Prism(Command):
     """Fits a Prism lens and writes its artifact."""
 
     name = "prism"
-    groups: ClassVar = {"model": ModelSettings, "data": PrismTextSettings, "prism": PrismSettings}
+    groups: ClassVar = {"model": ModelSettings, "data": SampleTextSettings, "prism": PrismSettings}
     options: ClassVar = {"schedule": SCHEDULE, "seed_everything": SEED}
     trainer_options = PROCESSES | WATCHING
 

@@ -15,7 +15,7 @@ from logos_pl.gates.module import GateModule
 from logos_pl.gates.writer import GateWriter
 from logos_pl.settings.fit import ExportSettings
 from logos_pl.settings.model import ModelSettings
-from logos_pl.settings.sweep import LensSources
+from logos_pl.settings.sweep import JacobianFolder, LensSources
 from logos_pl.settings.text import TestTextSettings
 
 
@@ -25,7 +25,13 @@ class Test(Evaluation):
     __test__ = False  # not a pytest class
 
     name = "test"
-    groups: ClassVar = {"model": ModelSettings, "data": TestTextSettings, "lens": LensSources, "export": ExportSettings}
+    groups: ClassVar = {
+        "model": ModelSettings,
+        "data": TestTextSettings,
+        "lens": LensSources,
+        "export": ExportSettings,
+        "jacobian": JacobianFolder,
+    }
     options: ClassVar = {"schedule": SCHEDULE, "ckpt_path": CHECKPOINT}
     trainer_options = PROCESSES
 

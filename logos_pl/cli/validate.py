@@ -11,7 +11,7 @@ from logos_pl.data.evaluation_text import ValidationText
 from logos_pl.modules.validation import ValidationModule
 from logos_pl.settings.fit import ExportSettings
 from logos_pl.settings.model import ModelSettings
-from logos_pl.settings.sweep import LensSources, PrismFolder
+from logos_pl.settings.sweep import JacobianFolder, LensSources, PrismFolder
 from logos_pl.settings.text import TextSettings
 
 
@@ -25,6 +25,7 @@ class Validate(Evaluation):
         "lens": LensSources,
         "export": ExportSettings,
         "prism": PrismFolder,
+        "jacobian": JacobianFolder,
     }
     options: ClassVar = {"schedule": SCHEDULE, "ckpt_path": CHECKPOINT}
     trainer_options = PROCESSES

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from logos_pl.artifacts.provenance import Provenance
 from logos_pl.artifacts.provenance_schema import PercentileKl
-from logos_pl.hub.index import VERDICTS, Index, Licence
+from logos_pl.hub.index import VERDICTS, Entry, Index, Licence
 from logos_pl.hub.layout import INDEX_FILE, LICENCES_FOLDER, WORDS, Kind
 from logos_pl.io.glyphs import drawable
 from logos_pl.io.markdown import code, link, plain_line, table
@@ -50,14 +50,15 @@ def dataset_card(repo_id: str, index: Index, provenances: Mapping[str, Provenanc
         f"# {repo_id.partition('/')[2]}\n",
         f"Lenses that decode a language model at every depth, made with logos-pl. Release {index.release}.\n",
         *_lenses(index, provenances),
-        *_prisms(index),
+        *_maps("Prisms", index.prisms),
+        *_maps("Jacobian lenses", index.jacobians),
         "## Use\n",
         _usage(repo_id, index),
         "## How they were trained\n",
         "Each tuned lens is an affine map of low rank and a temperature per row, fitted by distilling the model's "
         "final distribution into every row ([arXiv:2303.08112](https://arxiv.org/abs/2303.08112)). `provenance.json` "
         "in its folder records text, budget, optimiser and versions; its `README.md` has the figures and the verdict "
-        "of the gates. The `README.md` of a Prism lens says how it was fitted.\n",
+        "of the gates. The `README.md` of a Prism or a Jacobian lens says how it was fitted.\n",
         "## Licences\n",
         _licences(index),
         "## Limitations\n",
@@ -97,15 +98,16 @@ def _lenses(index: Index, provenances: Mapping[str, Provenance]) -> list[str]:
     return ["## Tuned lenses\n", table(header, lines) + note]
 
 
-def _prisms(index: Index) -> list[str]:
-    if not index.prisms:
+def _maps(title: str, entries: Mapping[str, Entry]) -> list[str]:
+    """Table of the lenses of a kind that is not evaluated by the gates."""
+    if not entries:
         return []
-    lines = [[f"[{code(model)}]({entry.path})", entry.tl_version, entry.size] for model, entry in index.prisms.items()]
-    return ["## Prisms\n", table(["Model", "Version", "Size"], lines)]
+    lines = [[f"[{code(model)}]({entry.path})", entry.tl_version, entry.size] for model, entry in entries.items()]
+    return [f"## {title}\n", table(["Model", "Version", "Size"], lines)]
 
 
 def _usage(repo_id: str, index: Index) -> str:
-    model_id = next(iter({**index.tuned_lenses, **index.prisms}), "organisation/model")
+    model_id = next(iter({**index.tuned_lenses, **index.prisms, **index.jacobians}), "organisation/model")
     return (
         _tuned_lens_usage(repo_id, index) + "```sh\n"
         f"logos-pl hub list --repo_id {repo_id}\n"
@@ -113,7 +115,9 @@ def _usage(repo_id: str, index: Index) -> str:
         f"logos-pl hub verify --repo_id {repo_id}\n"
         "```\n\n"
         f"Releases are tags and never change. `{INDEX_FILE}` has the SHA-256 of every file, and every download is "
-        "compared with it.\n" + _prism_usage(repo_id, index)
+        "compared with it.\n"
+        + _map_usage(repo_id, index, "prisms", "Prism lens", "load_prism", "")
+        + _map_usage(repo_id, index, "jacobians", "Jacobian lens", "load_jacobian", ", lm")
     )
 
 
@@ -129,19 +133,19 @@ def _tuned_lens_usage(repo_id: str, index: Index) -> str:
     )
 
 
-def _prism_usage(repo_id: str, index: Index) -> str:
-    """Usage of a Prism lens, which is loaded from the folder it was pulled to."""
-    if not index.prisms:
+def _map_usage(repo_id: str, index: Index, kind: Kind, words: str, load: str, arguments: str) -> str:
+    """Usage of a lens that is loaded from the folder it was pulled to."""
+    if not index.entries(kind):
         return ""
-    model_id = next(iter(index.prisms))
+    model_id = next(iter(index.entries(kind)))
     return (
-        "\nDownload a Prism lens, then load it:\n\n"
+        f"\nDownload a {words}, then load it:\n\n"
         "```sh\n"
         f"logos-pl hub pull --repo_id {repo_id} --models {model_id} --revision {index.release}\n"
         "```\n\n"
         "```python\n"
-        "from logos_pl import load_prism\n\n"
-        f'lens, provenance = load_prism("checkpoints/prisms/{clean_name(model_id)}")\n'
+        f"from logos_pl import {load}\n\n"
+        f'lens, provenance = {load}("checkpoints/{kind}/{clean_name(model_id)}"{arguments})\n'
         "```\n"
     )
 

@@ -41,7 +41,7 @@ def find_artifacts(root: Path, models: Sequence[str] | None = None) -> list[Loca
     there = sorted({artifact.model_id for artifact in found})
     missing = sorted(set(models or ()) - set(there))
     if missing or not found:
-        wanted = f"artifact of {missing[0]}" if missing else "tuned lens or Prism"
+        wanted = f"artifact of {missing[0]}" if missing else "lens"
         raise InputError(
             f"There is no {wanted} in {os.path.relpath(root)}, which holds: {', '.join(there) or 'nothing'}; fit one, "
             "or give another --folder."

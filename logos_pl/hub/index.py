@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from logos_pl.artifacts import json_codec
 from logos_pl.artifacts.filenames import GATES_FILE, PROVENANCE_FILE
@@ -12,6 +13,7 @@ from logos_pl.artifacts.gates_file import verdict_of
 from logos_pl.errors import InputError
 from logos_pl.hub.layout import (
     INDEX_FILE,
+    KINDS,
     LICENCES_FOLDER,
     TAG,
     Kind,
@@ -79,33 +81,32 @@ class Index:
         release: Tag of the last release.
         tuned_lenses: Entries of tuned lenses, by model id.
         prisms: Entries of Prism lenses, by model id.
+        jacobians: Entries of Jacobian lenses, by model id.
         licences: SHA-256 of every file in ``LICENSES/``, by path from the root.
     """
 
     release: str
     tuned_lenses: dict[str, Entry] = field(default_factory=dict)
     prisms: dict[str, Entry] = field(default_factory=dict)
+    jacobians: dict[str, Entry] = field(default_factory=dict)
     licences: dict[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     def entries(self, kind: Kind) -> dict[str, Entry]:
         """Entries of a kind, by model id."""
-        return self.tuned_lenses if kind == "tuned_lenses" else self.prisms
+        found: dict[str, Entry] = getattr(self, kind)
+        return found
 
     def with_entry(self, kind: Kind, model_id: str, entry: Entry) -> "Index":
         """Return the index with an entry added or replaced; sorted by model id."""
         entries = dict(sorted({**self.entries(kind), model_id: entry}.items()))
-        return (
-            dataclasses.replace(self, tuned_lenses=entries)
-            if kind == "tuned_lenses"
-            else dataclasses.replace(self, prisms=entries)
-        )
+        changed: dict[str, Any] = {kind: entries}
+        return dataclasses.replace(self, **changed)
 
     def __iter__(self) -> Iterator[tuple[Kind, str, Entry]]:
-        for model_id, entry in self.tuned_lenses.items():
-            yield "tuned_lenses", model_id, entry
-        for model_id, entry in self.prisms.items():
-            yield "prisms", model_id, entry
+        for kind in KINDS:
+            for model_id, entry in self.entries(kind).items():
+                yield kind, model_id, entry
 
     def to_json(self) -> str:
         """Serialise as JSON."""
@@ -126,7 +127,8 @@ class Index:
                 f"{INDEX_FILE} has schema_version {version}, but this logos-pl reads {SCHEMA_VERSION}: "
                 "use the version of logos-pl that wrote it."
             )
-        index: Index = json_codec.from_plain(cls, given, INDEX_FILE)
+        # An index from before there were Jacobian lenses has no list of them.
+        index: Index = json_codec.from_plain(cls, {"jacobians": {}, **given}, INDEX_FILE)
         _refuse_other_tag(index.release, f"{INDEX_FILE}: release")
         for kind, model_id, entry in index:
             _refuse_other_paths(kind, model_id, entry)

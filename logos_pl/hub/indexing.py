@@ -6,16 +6,20 @@ import os
 from pathlib import Path
 
 from logos_pl.artifacts.filenames import ARTIFACT_FILES
-from logos_pl.artifacts.prism import PRISM_FILES, load_prism
+from logos_pl.artifacts.jacobian import JACOBIAN_FILES
+from logos_pl.artifacts.prism import PRISM_FILES
 from logos_pl.artifacts.sealed import ANY_SIZE, read_file
-from logos_pl.artifacts.tuned_lens import load_lenses
 from logos_pl.errors import InputError
 from logos_pl.hub.checkpoints import LocalArtifact, find_artifacts
 from logos_pl.hub.index import Entry, Index, Licence, entry_of, read_index
-from logos_pl.hub.layout import INDEX_FILE, LICENCES_FOLDER, WORDS, model_path
+from logos_pl.hub.layout import INDEX_FILE, KINDS, LICENCES_FOLDER, WORDS, Kind, model_path
+from logos_pl.hub.reading import read_alone
 from logos_pl.hub.verify import check_provenance
 from logos_pl.io.files import is_utf8
 from logos_pl.io.parsing import MAX_TEXT_BYTES
+
+FILES: dict[Kind, frozenset[str]] = {"tuned_lenses": ARTIFACT_FILES, "prisms": PRISM_FILES, "jacobians": JACOBIAN_FILES}
+"""Files allowed in the folder of each kind."""
 
 
 def index_folder(root: Path, tag: str) -> Index:
@@ -46,7 +50,7 @@ def index_folder(root: Path, tag: str) -> Index:
                 f"must be in {entry.path}: move it there."
             )
         index = index.with_entry(artifact.kind, artifact.model_id, entry)
-    changed = (index.tuned_lenses, index.prisms) != (before.tuned_lenses, before.prisms)
+    changed = any(index.entries(kind) != before.entries(kind) for kind in KINDS)
     return dataclasses.replace(index, release=tag) if changed else index
 
 
@@ -54,12 +58,12 @@ def _entry(artifact: LocalArtifact, before: Index, tag: str, licence_files: list
     kind, model_id = artifact.kind, artifact.model_id
     paths = sorted(artifact.folder.iterdir())
     for path in paths:
-        if path.name not in (ARTIFACT_FILES if kind == "tuned_lenses" else PRISM_FILES) or not path.is_file():
+        if path.name not in FILES[kind] or not path.is_file():
             raise InputError(f"{os.path.relpath(path)} is not a file of a {WORDS[kind]}: move it away.")
     files = {path.name: read_file(path, ANY_SIZE) for path in paths}
     check_provenance(kind, files, artifact.folder)
     # Only loading detects non-finite values and shapes that differ from the record.
-    _ = load_lenses(artifact.folder) if kind == "tuned_lenses" else load_prism(artifact.folder)
+    read_alone(kind, artifact.folder)
     known = before.entries(kind).get(model_id)
     if known is None:
         own = [path for path in licence_files if path.startswith(f"{LICENCES_FOLDER}/{model_path(model_id)}/")]

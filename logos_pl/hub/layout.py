@@ -1,7 +1,7 @@
 """Paths in a repository of lenses. Source: docs/method.md §8.
 
-``tuned_lenses/<org>/<model>/`` and ``prisms/<org>/<model>/`` hold an artifact each, ``LICENSES/<org>/<model>/`` the
-licence files of its model; ``INDEX.json`` and ``README.md`` are at the root.
+``tuned_lenses/<org>/<model>/``, ``prisms/<org>/<model>/`` and ``jacobians/<org>/<model>/`` hold an artifact each,
+``LICENSES/<org>/<model>/`` the licence files of its model; ``INDEX.json`` and ``README.md`` are at the root.
 """
 
 import re
@@ -10,9 +10,9 @@ from typing import Literal, get_args
 
 from logos_pl.errors import InputError
 
-Kind = Literal["tuned_lenses", "prisms"]
+Kind = Literal["tuned_lenses", "prisms", "jacobians"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-WORDS: dict[Kind, str] = {"tuned_lenses": "tuned lens", "prisms": "Prism"}
+WORDS: dict[Kind, str] = {"tuned_lenses": "tuned lens", "prisms": "Prism", "jacobians": "Jacobian lens"}
 
 INDEX_FILE = "INDEX.json"
 LICENCES_FOLDER = "LICENSES"

@@ -128,7 +128,7 @@ def select(index: Index, models: Sequence[str] | None, where: str) -> list[tuple
     Raises:
         InputError: A model has none, or the index is empty.
     """
-    if not (index.tuned_lenses or index.prisms):
+    if not any(index.entries(kind) for kind in KINDS):
         raise InputError(f"{where} holds no lens.")
     for model_id in models or ():
         if all(model_id not in index.entries(kind) for kind in KINDS):
@@ -142,7 +142,7 @@ def pull(snapshot: Snapshot, models: Sequence[str] | None, folder: Path, replace
     Args:
         snapshot: The repository.
         models: Models whose artifacts to download; None: all.
-        folder: Checkpoint folder, with ``tuned_lenses/`` and ``prisms/``.
+        folder: Checkpoint folder, with ``tuned_lenses/``, ``prisms/`` and ``jacobians/``.
         replace: Replace other artifacts of the same models.
 
     Raises:

@@ -10,7 +10,10 @@ from pathlib import Path
 
 from logos_pl.artifacts.card import Release, model_card
 from logos_pl.artifacts.filenames import CARD_FILE, DEPTH_FIGURE_FILE, NOTICE_FILE, WEIGHTS_FILE
+from logos_pl.artifacts.jacobian import jacobian_files, read_jacobian
+from logos_pl.artifacts.jacobian_provenance import JacobianProvenance
 from logos_pl.artifacts.prism import load_prism, prism_files
+from logos_pl.artifacts.prism_provenance import PrismProvenance
 from logos_pl.artifacts.sealed import sealed
 from logos_pl.artifacts.tuned_lens import load_lenses, read_provenance, verified_files
 from logos_pl.errors import InputError
@@ -32,7 +35,11 @@ def release_files(artifact: LocalArtifact, release: Release, licence: Licence) -
     """
     words = notice(artifact.kind, artifact.model_id, artifact.model_commit, release.version, release.repo_id, licence)
     if artifact.kind == "prisms":
-        return _prism_files(artifact, words)
+        _, of_prism = load_prism(artifact.folder)  # raises if it cannot be loaded
+        return _with_notice(of_prism, prism_files(artifact.folder, of_prism), words)
+    if artifact.kind == "jacobians":
+        _, of_jacobian = read_jacobian(artifact.folder)
+        return _with_notice(of_jacobian, jacobian_files(artifact.folder, of_jacobian), words)
     load_lenses(artifact.folder)  # raises if it cannot be loaded
     provenance = read_provenance(artifact.folder)
     there = verified_files(artifact.folder, provenance)
@@ -45,10 +52,10 @@ def release_files(artifact: LocalArtifact, release: Release, licence: Licence) -
     return files | sealed(written.to_json())
 
 
-def _prism_files(artifact: LocalArtifact, words: str) -> dict[str, bytes]:
-    """Contents of the files of a Prism lens, with its NOTICE."""
-    _, provenance = load_prism(artifact.folder)  # raises if it cannot be loaded
-    files = prism_files(artifact.folder, provenance)
+def _with_notice(
+    provenance: PrismProvenance | JacobianProvenance, files: dict[str, bytes], words: str
+) -> dict[str, bytes]:
+    """Contents of the files of a lens of one map or one a row, with its NOTICE."""
     files[NOTICE_FILE] = words.encode()
     written = dataclasses.replace(provenance, sha256=_hashes(files))
     return files | sealed(written.to_json())

@@ -18,6 +18,7 @@ from logos_pl.io.files import real_path
 from logos_pl.io.parsing import MAX_TEXT_BYTES, parse_json, read_bytes
 
 if TYPE_CHECKING:
+    from logos_pl.artifacts.jacobian_provenance import JacobianProvenance
     from logos_pl.artifacts.prism_provenance import PrismProvenance
 
 REMEDY = "fetch it again, and do not use this copy."
@@ -34,7 +35,7 @@ def artifact_files(
 
     Args:
         root: Folder of the copy.
-        kind: Tuned lens or Prism.
+        kind: Kind of lens.
         model_id: Its model.
         entry: Its entry in the index.
         links_within: Parent folder that links in the copy may point to, as in the Hub's cache.
@@ -64,7 +65,7 @@ def check_provenance(kind: Kind, files: dict[str, bytes], folder: Path) -> None:
     """Parse an artifact's provenance strictly and compare it with the other files.
 
     Args:
-        kind: Tuned lens or Prism.
+        kind: Kind of lens.
         files: Contents of all files of the artifact, by name.
         folder: Their folder, for the message.
 
@@ -73,7 +74,7 @@ def check_provenance(kind: Kind, files: dict[str, bytes], folder: Path) -> None:
             from ``gates.json``; named.
     """
     text = sealed_text(files, folder)
-    provenance = (Provenance if kind == "tuned_lenses" else _prism_provenance()).from_json(text)
+    provenance = _provenance_of(kind).from_json(text)
     recorded = provenance.sha256
     beside = {name: hashlib.sha256(data).hexdigest() for name, data in files.items() if name not in UNHASHED_FILES}
     for name in sorted(beside.keys() | recorded.keys()):
@@ -110,10 +111,13 @@ def refuse_foreign_files(root: Path, index: Index) -> None:
                 raise InputError(f"{_shown(here / name)} is not in {INDEX_FILE}: remove it, or index the folder anew.")
 
 
-def _prism_provenance() -> "type[PrismProvenance]":
-    from logos_pl.artifacts.prism_provenance import PrismProvenance  # torch
+def _provenance_of(kind: Kind) -> "type[Provenance | PrismProvenance | JacobianProvenance]":
+    if kind == "tuned_lenses":
+        return Provenance
+    from logos_pl.artifacts.jacobian_provenance import JacobianProvenance  # torch
+    from logos_pl.artifacts.prism_provenance import PrismProvenance
 
-    return PrismProvenance
+    return PrismProvenance if kind == "prisms" else JacobianProvenance
 
 
 def check_licences(root: Path, index: Index, model_ids: Sequence[str], links_within: Path | None = None) -> None:

@@ -7,7 +7,7 @@ commands that use it, and its section in the document of a sweep. docs/extending
 from importlib import import_module
 from pkgutil import iter_modules
 
-DISPLAYED = ("norm", "tempered", "tuned", "bias_only", "prism", "imported")
+DISPLAYED = ("norm", "tempered", "tuned", "bias_only", "prism", "jacobian", "imported")
 """Modules in the order of display; other kinds follow."""
 
 

@@ -27,6 +27,8 @@ LOSS_BLOCKS = 4.5
 BIAS_ONLY_SUMS = 3
 # Translators in fp32: value, gradient, the two moments of AdamW, the average, and value and gradient out of the basis.
 TRANSLATOR_COPIES = 7
+# Jacobians in fp32: their sums, their means, and what is written.
+JACOBIAN_COPIES = 3
 # Of the residual stream of a streamed group: what a block has read, and what it writes.
 STREAM_COPIES = 2
 # Page-locked memory comes in powers of two.
@@ -68,6 +70,8 @@ class StepSize(NamedTuple):
         step_seqs: Sequences of one optimiser step in one process; micro-batches divide them.
         micro_batch_seqs: Sequences per forward pass; None: as many as fit.
         fp32_unembed: Whether the unembedding is held in fp32.
+        graph: Whether the forward pass keeps what a backward pass through all blocks needs, and a Jacobian is summed
+            for each row.
     """
 
     rank: int = 256
@@ -77,6 +81,7 @@ class StepSize(NamedTuple):
     step_seqs: int = 32
     micro_batch_seqs: int | None = None
     fp32_unembed: Fp32Unembed = "auto"
+    graph: bool = False
 
 
 class MemoryParts(NamedTuple):
@@ -118,13 +123,17 @@ def memory_parts(shape: ModelShape, kind: str, dtype: torch.dtype, step: StepSiz
     seqs = MICRO_BATCH_SEQS[kind] if step.micro_batch_seqs is None else step.micro_batch_seqs
     positions, rows = seqs * step.positions_per_seq, shape.num_blocks - 1
     numbers = rows * (2 * min(step.rank, shape.d_model) + 2) * shape.d_model  # U, V, c, and the bias-only lens's c
+    activations = seqs * step.seq_len * ACTIVATIONS_PER_TOKEN * shape.d_model * dtype.itemsize
+    if step.graph:
+        numbers, activations = 0, activations * shape.num_blocks
+    jacobians = JACOBIAN_COPIES * shape.num_blocks * shape.d_model**2 * 4 * step.graph
     # A small vocabulary fills no block.
     block = min(step.loss_block_mib * 2**20, positions * rows * shape.vocab_size * 4)
     return MemoryParts(
         weights=int(shape.num_parameters * dtype.itemsize * WEIGHT_MARGIN),
         head=_head_bytes(shape, kind, dtype, step.fp32_unembed),
-        lens=numbers * 4 * TRANSLATOR_COPIES + 2 * shape.d_model**2 * 4,  # and the two maps of the basis
-        activations=seqs * step.seq_len * ACTIVATIONS_PER_TOKEN * shape.d_model * dtype.itemsize,
+        lens=numbers * 4 * TRANSLATOR_COPIES + 2 * shape.d_model**2 * 4 + jacobians,  # and the two maps of the basis
+        activations=activations,
         residuals=(rows + 1) * positions * shape.d_model * RESIDUAL_BYTES,
         loss=int(LOSS_BLOCKS * block) + BIAS_ONLY_SUMS * rows * shape.vocab_size * 4,
         overhead=CUDA_OVERHEAD if kind == "cuda" else 0,

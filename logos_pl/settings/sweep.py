@@ -16,6 +16,7 @@ class SweepSettings:
     Args:
         tuned: `auto`: use the tuned lens if there is one; `require`: fail if there is none.
         prism: `auto`: use the Prism lens if there is one; `require`: fail if there is none; `off`: do not use it.
+        jacobian: `auto`: use the Jacobian lens if there is one; `require`: fail if there is none; `off`: do not use it.
         out_dir: output folder; default: `sweeps/run-latest` in the log folder, where earlier runs are kept.
         raw_lens: rows at which the raw lens (no final norm) is compared with the norm lens: a `sample` of four, or
             `full`.
@@ -31,6 +32,7 @@ class SweepSettings:
 
     tuned: Literal["auto", "require"] = "auto"
     prism: Literal["auto", "require", "off"] = "auto"
+    jacobian: Literal["auto", "require", "off"] = "auto"
     out_dir: str | None = None
     raw_lens: Literal["sample", "full"] = "sample"
     keep_residuals: bool = False
@@ -74,3 +76,14 @@ class PrismFolder:
     """
 
     folder: str = "checkpoints/prisms"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JacobianFolder:
+    """Where Jacobian lenses are stored.
+
+    Args:
+        folder: folder of Jacobian lenses, one subfolder per model.
+    """
+
+    folder: str = "checkpoints/jacobians"

@@ -138,8 +138,8 @@ class TrainingTextSettings(BudgetSettings, StreamSettings, TextSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrismTextSettings(StreamSettings, TextSettings):
-    """Text and streams; `--prism.positions` sets how much is read."""
+class SampleTextSettings(StreamSettings, TextSettings):
+    """Text and streams; an option of the lens sets how much is read."""
 
     def __post_init__(self) -> None:
         for part in (TextSettings, StreamSettings):
@@ -151,6 +151,16 @@ class PrismTextSettings(StreamSettings, TextSettings):
         return TrainingTextSettings(
             **own, tokens=tokens, effective_batch_seqs=batch_seqs, validate_every_steps=validate_every_steps
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class JacobianTextSettings(SampleTextSettings):
+    """The same, in sequences as long as those that Jacobian lenses are usually fitted on.
+
+    A Jacobian sums the effects on all later positions, so its size depends on their number.
+    """
+
+    seq_len: int = 128
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from fuzzing.damage import HARMLESS, damaged, put, replaced
 from fuzzing.values import ESCAPES, TEXTS, edited, odd_text, shown, to_yaml
 
 CONFIG = ["--config", "run.yaml"]
-NO_OTHER_LENS = ["--export.folder=nowhere", "--sweep.prism=off"]
+NO_OTHER_LENS = ["--export.folder=nowhere", "--sweep.prism=off", "--sweep.jacobian=off"]
 """Options of a sweep without the fitted lenses, which would be refused on another model."""
 
 READERS = ("selftest", "selftest", "predict", "validate", "fit", "prism", "test")
@@ -105,9 +105,10 @@ TRAINER = {
 GROUPS: dict[str, dict[str, Any]] = {
     "early_stopping": {"patience": 3}, "export": {"folder": "checkpoints/tuned_lenses"},
     "prism": {"whiten": "auto", "rank": "full", "shrinkage": 1e-3, "folder": "checkpoints/prisms"},
+    "jacobian": {"sequences": 8, "probes": "all", "skip_first": 16, "folder": "checkpoints/jacobians"},
     "sweep": {
-        "tuned": "auto", "prism": "auto", "out_dir": None, "raw_lens": "sample", "keep_residuals": False,
-        "attribution": False, "copy_threshold": 0.95, "copy_margin": 0.1,
+        "tuned": "auto", "prism": "auto", "jacobian": "auto", "out_dir": None, "raw_lens": "sample",
+        "keep_residuals": False, "attribution": False, "copy_threshold": 0.95, "copy_margin": 0.1,
     },
     "lens": {"source": None, "revision": None, "imported": None},
 }  # fmt: skip

@@ -19,6 +19,7 @@ from fuzzing.damage import damaged, flipped, put, replaced
 from fuzzing.inputs import CONFIG, NO_OTHER_LENS
 from fuzzing.values import ESCAPES, NUMBERS, at, edited, shown, to_json
 from fuzzing.workspace import COMMIT, REPO
+from logos_pl.artifacts.jacobian import read_jacobian
 from logos_pl.artifacts.prism import load_prism
 from logos_pl.artifacts.tuned_lens import load_lenses
 from logos_pl.cli.run_folder import find_checkpoint
@@ -27,7 +28,8 @@ from logos_pl.hub.index import read_index
 from logos_pl.hub.verify import artifact_files
 from logos_pl.sweeps.record_csv import read_records
 
-LENS, PRISM, HUB = "checkpoints/tuned_lenses/tiny", "checkpoints/prisms/tiny", "hub"
+LENS, PRISM, JACOBIAN = "checkpoints/tuned_lenses/tiny", "checkpoints/prisms/tiny", "checkpoints/jacobians/tiny"
+HUB = "hub"
 CACHE = f"cache/hub/datasets--{REPO.replace('/', '--')}/snapshots/{COMMIT}"
 PROVENANCE = "provenance.json"
 
@@ -82,6 +84,18 @@ def _prism_reader(rng: Random, title: str, *, changed: bool) -> Case:
 def prism(rng: Random, root: Path) -> Case:
     """A Prism lens, in the same ways."""
     return _sealed(rng, root / PRISM, _prism_reader)
+
+
+def _fitted_jacobian_reader(rng: Random, title: str, *, changed: bool) -> Case:
+    if rng.random() < 0.6:
+        return from_python(title, f"read_jacobian({JACOBIAN!r})", lambda: read_jacobian(JACOBIAN), changed_byte=changed)
+    reader = rng.choice((["predict", "--data.prompt", "sun moon", "--sweep.jacobian=require"], ["validate"], ["test"]))
+    return command(title, [*reader, *CONFIG], changed_byte=changed)
+
+
+def fitted_jacobian(rng: Random, root: Path) -> Case:
+    """A Jacobian lens of ours, in the same ways."""
+    return _sealed(rng, root / JACOBIAN, _fitted_jacobian_reader)
 
 
 def _sealed(rng: Random, folder: Path, reader: Any) -> Case:
@@ -272,7 +286,7 @@ def hub(rng: Random, root: Path) -> Case:
     elif way < 0.93:
         title = replaced(rng, rng.choice(files_of(folder)))
     else:
-        artifact = folder / rng.choice(("tuned_lenses", "prisms")) / "_local" / "tiny"
+        artifact = folder / rng.choice(("tuned_lenses", "prisms", "jacobians")) / "_local" / "tiny"
         tree, title = edited(rng, json.loads((artifact / PROVENANCE).read_text()))
         put(artifact / PROVENANCE, to_json(tree))
         reseal(artifact, PROVENANCE)
@@ -305,6 +319,7 @@ def records(rng: Random, root: Path) -> Case:
 KINDS = (
     Kind("lens", 1000, lens),
     Kind("prism", 450, prism),
+    Kind("fitted_jacobian", 200, fitted_jacobian),
     Kind("imported", 350, imported),
     Kind("jacobian", 350, jacobian),
     Kind("checkpoint", 450, checkpoint),

@@ -27,7 +27,7 @@ from logos_pl.cli.commands import OWN_PARSERS
 from logos_pl.cli.entry import main
 from tests.tiny import WORDS, make_corpus, make_imported_lens, make_jacobian_lens, make_model
 
-COMMANDS = ("fit", "prism", "validate", "test", "predict", "selftest", "read")
+COMMANDS = ("fit", "prism", "jacobian", "validate", "test", "predict", "selftest", "read")
 HUB_COMMANDS = ("push", "pull", "index", "verify", "list")
 REPO, COMMIT = "me/lenses", "ab" * 20
 MODELS = ("tiny", "gpt", "gemma", "halves", "pickled")
@@ -42,6 +42,7 @@ RUN = {
     },
     "trainer": {"accelerator": "cpu"},
     "prism": {"positions": 512},
+    "jacobian": {"sequences": 8, "probes": "all"},
 }  # fmt: skip
 
 PROMPTS = """\
@@ -78,7 +79,7 @@ def make(root: Path) -> None:
         for i in range(8)
     ]
     Path("suite.yaml").write_text(yaml.safe_dump({"facts": facts}, sort_keys=False))
-    for command in ("prism", "fit", "test", "predict", "selftest", "validate"):
+    for command in ("prism", "jacobian", "fit", "test", "predict", "selftest", "validate"):
         if (status := main([command, "--config", "run.yaml"])) not in (0, 3):
             raise RuntimeError(f"{command} ends with exit status {status} on inputs that are whole")
     for picture in (*Path("lightning_logs").rglob("*.png"), *Path("lightning_logs").rglob("*.html")):
@@ -115,7 +116,7 @@ def _save(model: PreTrainedModel, name: str) -> None:
 
 
 def _make_hub() -> None:
-    for kind in ("tuned_lenses", "prisms"):
+    for kind in ("tuned_lenses", "prisms", "jacobians"):
         shutil.copytree(f"checkpoints/{kind}/tiny", f"hub/{kind}/_local/tiny")
     licence = Path("hub/LICENSES/_local/tiny/LICENSE")
     licence.parent.mkdir(parents=True)

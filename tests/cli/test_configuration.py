@@ -78,6 +78,7 @@ CASES = [
     *(("fit", section) for section in ("model", "data", "early_stopping", "export", "trainer", "")),
     *(("predict", section) for section in ("data", "sweep", "lens", "export", "trainer", "")),
     *(("prism", section) for section in ("data", "prism")),
+    ("jacobian", "jacobian"),
     ("test", "data"),
     ("test", "lens"),
     ("validate", "prism"),

@@ -86,9 +86,9 @@ def test_a_lens_from_elsewhere_needs_no_checkpoint(name: str, evaluation: Any) -
 @pytest.mark.parametrize(
     ("name", "kinds"),
     [
-        ("validate", ["tuned", "prism", "imported"]),
-        ("test", ["tuned", "imported"]),
-        ("predict", ["tuned", "prism", "imported"]),
+        ("validate", ["tuned", "prism", "jacobian", "imported"]),
+        ("test", ["tuned", "jacobian", "imported"]),
+        ("predict", ["tuned", "prism", "jacobian", "imported"]),
     ],
 )
 def test_lenses_are_loaded_after_the_processes_have_been_compared(

@@ -70,7 +70,7 @@ def test_the_revision_of_an_imported_lens_is_part_of_its_source(monkeypatch: pyt
         ("tuned:nowhere", "There is no artifact at nowhere"),
         ("prism:nowhere", "there is no prism at nowhere: give the folder of one"),
         ("imported:", "needs the lens after the colon"),
-        ("bias:mine", "has no files of its own: choose among tuned, prism, imported"),
+        ("bias:mine", "has no files of its own: choose among tuned, prism, jacobian, imported"),
     ],
 )
 def test_a_lens_that_cannot_be_is_refused_by_name(given: str, message: str, lm: FrozenLM) -> None:

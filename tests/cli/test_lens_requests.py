@@ -13,7 +13,7 @@ from logos_pl.kinds.imported import register_named, unregister_named
 from logos_pl.kinds.registry import LensKind, register, unregister
 from logos_pl.kinds.request import FoundLens, LensRequest
 
-FOLDERS = {"export.folder": "lenses", "prism.folder": "prisms"}
+FOLDERS = {"export.folder": "lenses", "prism.folder": "prisms", "jacobian.folder": "jacobians"}
 
 
 def asked(command: str, **options: Any) -> dict[str, LensRequest]:
@@ -41,9 +41,9 @@ def toy() -> Iterator[LensKind]:
 @pytest.mark.parametrize(
     ("command", "wanted"),
     [
-        ("validate", {"tuned": "require", "prism": "auto", "imported": "auto"}),
-        ("test", {"tuned": "require", "imported": "auto"}),
-        ("predict", {"tuned": "auto", "prism": "auto", "imported": "auto"}),
+        ("validate", {"tuned": "require", "prism": "auto", "jacobian": "auto", "imported": "auto"}),
+        ("test", {"tuned": "require", "jacobian": "auto", "imported": "auto"}),
+        ("predict", {"tuned": "auto", "prism": "auto", "jacobian": "auto", "imported": "auto"}),
     ],
 )
 def test_a_command_requests_the_kinds_it_reads_and_requires_those_it_needs(
@@ -60,6 +60,7 @@ def test_other_commands_request_none(command: str) -> None:
 def test_a_sweep_requires_or_omits_lenses_as_its_options_say() -> None:
     assert uses(asked("predict", sweep__tuned="require", sweep__prism="off")) == {
         "tuned": "require",
+        "jacobian": "auto",
         "imported": "auto",
     }
     assert uses(asked("predict", sweep__prism="require"))["prism"] == "require"
@@ -72,6 +73,7 @@ def test_a_fitted_lens_is_looked_for_in_the_folder_of_the_model_with_the_command
     assert found == {
         "tuned": (Path("lenses/tiny"), "logos-pl fit on tiny"),
         "prism": (Path("prisms/tiny"), "logos-pl prism on tiny"),
+        "jacobian": (Path("jacobians/tiny"), "logos-pl jacobian on tiny"),
         "imported": (None, ""),
     }
     assert {(request.model_id, request.clean_model_name) for request in requests.values()} == {("org/tiny", "tiny")}
@@ -81,7 +83,12 @@ def test_a_fitted_lens_is_looked_for_in_the_folder_of_the_model_with_the_command
 def test_a_given_source_is_that_of_its_own_kind_alone() -> None:
     requests = asked("predict", lens__source="org/lenses", lens__revision="v1", lens__imported="theirs")
     found = {name: (request.source, request.revision) for name, request in requests.items()}
-    assert found == {"tuned": ("org/lenses", "v1"), "prism": (None, None), "imported": ("theirs", None)}
+    assert found == {
+        "tuned": ("org/lenses", "v1"),
+        "prism": (None, None),
+        "jacobian": (None, None),
+        "imported": ("theirs", None),
+    }
     assert asked("validate", ckpt_path="last.ckpt")["tuned"].source == "last.ckpt"
 
 

@@ -30,7 +30,7 @@ def test_artifacts_are_found_by_their_provenance_in_both_layouts_and_never_in_hi
 def test_a_model_without_an_artifact_is_named_with_those_that_have_one(checkpoints: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"There is no artifact of org/none in .*, which holds: org/small, org/tiny"):
         find_artifacts(checkpoints, [TINY, "org/none"])
-    with pytest.raises(InputError, match=r"There is no tuned lens or Prism in .*, which holds: nothing"):
+    with pytest.raises(InputError, match=r"There is no lens in .*, which holds: nothing"):
         find_artifacts(tmp_path / "empty")
 
 

@@ -29,9 +29,9 @@ def toy(**changes: object) -> LensKind:
 
 
 def test_lenses_are_shown_in_the_order_of_their_registration_and_a_new_one_last() -> None:
-    assert [kind.name for kind in kinds()] == ["norm", "norm_tau", "tuned", "bias", "prism", "imported"]
-    assert swept() == ("norm", "tuned", "prism", "imported")
-    assert evaluated() == ("tuned", "imported")
+    assert [kind.name for kind in kinds()] == ["norm", "norm_tau", "tuned", "bias", "prism", "jacobian", "imported"]
+    assert swept() == ("norm", "tuned", "prism", "jacobian", "imported")
+    assert evaluated() == ("tuned", "jacobian", "imported")
     kind = register(toy(evaluated=True))
     try:
         assert kinds()[-1] is kind_of("toy") is kind

@@ -117,7 +117,7 @@ def test_a_sweep_has_its_tables_curves_sections_and_columns(
     assert "### What does the toy lens gain over the norm lens?\n" in report
     for heading in ("In short", "Where does the answer appear?", "How close is each row to the model's output?"):
         assert "\n| toy" in report.split(f"## {heading}\n")[1].split("\n## ")[0]
-    assert "`prism_summary`, `imported_lens` and `toy_lens`" in report
+    assert "`prism_summary`, `jacobian_lens`, `imported_lens` and `toy_lens`" in report
 
 
 @pytest.mark.parametrize("toy", [{"validated": True, "evaluated": True}], indirect=True)
@@ -160,7 +160,9 @@ def test_models_side_by_side_have_a_section_on_it(toy: LensKind) -> None:
 
 def test_python_loads_it_by_name_and_sweeps_with_it_only_while_it_is_registered(tiny: dict[str, Path]) -> None:
     lm = load_model(str(tiny["model"]), device="cpu")
-    with pytest.raises(InputError, match="There is no kind of lens named 'toy': choose tuned, prism or imported"):
+    with pytest.raises(
+        InputError, match="There is no kind of lens named 'toy': choose tuned, prism, jacobian or imported"
+    ):
         load_lens("toy", lm)
     register(LensKind(**PLAIN))
     try:
@@ -170,7 +172,7 @@ def test_python_loads_it_by_name_and_sweeps_with_it_only_while_it_is_registered(
         unregister("toy")
     assert origin == {"tau": TAU}
     assert list(read.prompts[0].next_token) == ["norm", "toy"]
-    with pytest.raises(InputError, match="no lens named 'toy': name them among norm, tuned, prism, imported"):
+    with pytest.raises(InputError, match="no lens named 'toy': name them among norm, tuned, prism, jacobian, imported"):
         sweep(lm, ["sun moon"], {"toy": lens})
     assert "toy_lens" not in output_schema()["properties"]
 

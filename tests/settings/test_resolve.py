@@ -14,7 +14,7 @@ from logos_pl.functional.schedules import ScheduleName
 from logos_pl.lm.memory import ModelShape
 from logos_pl.settings.lens import TuningSettings
 from logos_pl.settings.resolve import resolve_text, resolve_tuning
-from logos_pl.settings.text import PrismTextSettings, TestTextSettings, TextSettings, TrainingTextSettings
+from logos_pl.settings.text import SampleTextSettings, TestTextSettings, TextSettings, TrainingTextSettings
 
 SCHEDULE_NAMES: tuple[ScheduleName, ...] = ("full", "quick", "spec")
 BY_THE_DEVICE = {"dtype", "placement", "group_tokens", "fp32_unembed", "precond"}
@@ -189,7 +189,7 @@ def test_the_spec_reads_fewer_positions_of_large_vocabularies(vocab_size: int, p
         assert resolve_text(settings, "full", vocab_size).positions_per_seq == 32
 
 
-@pytest.mark.parametrize("kind", [TextSettings, TestTextSettings, PrismTextSettings])
+@pytest.mark.parametrize("kind", [TextSettings, TestTextSettings, SampleTextSettings])
 @pytest.mark.parametrize("schedule", SCHEDULE_NAMES)
 def test_text_without_a_budget_is_read_as_in_a_step_of_32_sequences(kind: Any, schedule: ScheduleName) -> None:
     found = resolve_text(kind(seq_len=1024), schedule, 32_000)
@@ -247,7 +247,7 @@ def test_what_is_resolved_stays_as_it_is(schedule: ScheduleName) -> None:
     ],
 )
 def test_more_positions_than_there_are_are_refused(schedule: ScheduleName, given: dict[str, Any], message: str) -> None:
-    for kind in (TrainingTextSettings, TextSettings, TestTextSettings, PrismTextSettings):
+    for kind in (TrainingTextSettings, TextSettings, TestTextSettings, SampleTextSettings):
         with pytest.raises(InputError, match=re.escape(message)):
             resolve_text(kind(**given), schedule, 32_000)
     fits = replace(TextSettings(), positions_per_seq=6, position_range=(0.60, 0.95), seq_len=16)

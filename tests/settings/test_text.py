@@ -8,8 +8,8 @@ import pytest
 from logos_pl.errors import InputError
 from logos_pl.settings.text import (
     BudgetSettings,
-    PrismTextSettings,
     PromptSettings,
+    SampleTextSettings,
     StreamSettings,
     TestTextSettings,
     TextSettings,
@@ -53,7 +53,7 @@ KINDS: dict[type, list[tuple[dict[str, Any], str]]] = {
     StreamSettings: OF_STREAMS,
     BudgetSettings: OF_BUDGETS,
     TrainingTextSettings: OF_TEXT + OF_STREAMS + OF_BUDGETS,
-    PrismTextSettings: OF_TEXT + OF_STREAMS,
+    SampleTextSettings: OF_TEXT + OF_STREAMS,
     TestTextSettings: OF_TEXT + OF_TESTS,
 }
 
@@ -97,14 +97,14 @@ def test_the_text_of_a_prism_with_a_budget_is_the_same_text() -> None:
         "micro_batch_seqs": 3, "positions_per_seq": 5, "position_range": (0.1, 0.9), "held_out_frac": 0.1,
         "val_seqs": 7, "lanes": 4, "num_workers": 2,
     }  # fmt: skip
-    own = {field.name for field in dataclasses.fields(PrismTextSettings)}
+    own = {field.name for field in dataclasses.fields(SampleTextSettings)}
     assert given.keys() == own, "or an option would be left at its default here"
     wanted = TrainingTextSettings(**given, tokens=1000, effective_batch_seqs=8, validate_every_steps=2)
-    assert PrismTextSettings(**given).as_training(tokens=1000, batch_seqs=8, validate_every_steps=2) == wanted
+    assert SampleTextSettings(**given).as_training(tokens=1000, batch_seqs=8, validate_every_steps=2) == wanted
 
 
 def test_a_fit_reads_what_a_prism_does_within_a_budget() -> None:
-    names = [{field.name for field in dataclasses.fields(kind)} for kind in (TrainingTextSettings, PrismTextSettings)]
+    names = [{field.name for field in dataclasses.fields(kind)} for kind in (TrainingTextSettings, SampleTextSettings)]
     assert names[0] - names[1] == {"tokens", "passes", "effective_batch_seqs", "validate_every_steps"}
     assert names[1] < names[0]
 

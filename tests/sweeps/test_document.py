@@ -41,7 +41,7 @@ def test_a_sweep_says_what_was_asked_of_which_model_and_how() -> None:
     assert list(plain) == [
         "schema_version", "status", "reason", "model", "run", "model_stats", "prompts", "gold_answer", "diagnostics",
         "final_prediction", "ablation_summary", "control_prompt", "control_summary", "decomposition", "tuned_lens",
-        "prism_summary", "imported_lens",
+        "prism_summary", "jacobian_lens", "imported_lens",
     ]  # fmt: skip
     assert (plain["schema_version"], plain["status"], plain["reason"]) == (1, "ok", None)
     assert plain["run"] == {

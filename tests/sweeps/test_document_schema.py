@@ -3,6 +3,7 @@ from dataclasses import fields
 from logos_pl.artifacts.jacobian_format import JacobianOrigin
 from logos_pl.artifacts.provenance_schema import Environment
 from logos_pl.artifacts.tuned_lens_format import ImportedOrigin
+from logos_pl.kinds.jacobian import FittedJacobianOrigin
 from logos_pl.kinds.prism import PrismOrigin
 from logos_pl.kinds.registry import compared
 from logos_pl.kinds.tuned import TunedLensOrigin
@@ -21,6 +22,7 @@ def test_the_schema_names_the_fields_of_the_code() -> None:
         Environment: properties["run"]["properties"]["environment"]["anyOf"][0],
         ModelStats: properties["model_stats"]["anyOf"][0],
         TunedLensOrigin: properties["tuned_lens"]["anyOf"][0]["properties"]["provenance"],
+        FittedJacobianOrigin: properties["jacobian_lens"]["anyOf"][0]["properties"]["origin"],
         PrismOrigin: properties["prism_summary"]["anyOf"][0]["properties"]["provenance"],
     }
     for group, schema in groups.items():

@@ -23,14 +23,14 @@ def objects(value: Any) -> list[dict[str, Any]]:
     return [each for item in inner for each in objects(item)] + ([value] if isinstance(value, dict) else [])
 
 
-BY_LENS = {"norm", "tuned", "prism", "imported"}
+BY_LENS = {"norm", "tuned", "prism", "jacobian", "imported"}
 
 
 def test_the_schema_refuses_every_unknown_and_every_missing_key() -> None:
     validator = Draft202012Validator(SCHEMA)
     validator.check_schema(SCHEMA)
     plain = full_document()
-    assert all(plain[section] for section in plain if section not in ("reason", "prism_summary"))
+    assert all(plain[section] for section in plain if section not in ("reason", "prism_summary", "jacobian_lens"))
     kinds = {frozenset(each): each for each in objects(plain)}
     for each in kinds.values():
         each["unknown"] = 1
