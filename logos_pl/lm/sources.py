@@ -7,7 +7,9 @@ model on the Hub are in one folder, its snapshot at that commit, so that all oth
 
 import functools
 import hashlib
+import os
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +27,6 @@ from logos_pl.lm.model_files import ADAPTER_FILE, TOKENIZER_FILES, VOCABULARY_FI
 MODEL_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "*.bin.index.json")
 # All files except weights, cards and images; nothing in subfolders, which hold other formats.
 SMALL_FILES = ("*.json", "*.txt", "*.model", "*.model.*", "*.tiktoken", "*.jinja")
-HASH_BYTES = 2**24
 # Errors of an unreachable Hub; the TimeoutError is that of `ask_hub`.
 _UNREACHABLE = (httpx.TransportError, TimeoutError, FileMetadataError)
 _DOWN = {408, 429, 500, 502, 503, 504}
@@ -216,14 +217,21 @@ def tokenizer_commit(source: ModelSource) -> str:
 
 
 def files_digest(folder: Path, patterns: tuple[str, ...]) -> str:
-    """``sha256:…`` over names and contents of the matching files, in the order of their names."""
+    """``sha256:…`` over names and hashes of the matching files, in the order of their names.
+
+    Files are hashed side by side: one core takes minutes for the shards of a large model.
+    """
+    paths = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
     digest = hashlib.sha256()
-    for path in sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}):
-        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
-        with path.open("rb") as file:
-            while piece := file.read(HASH_BYTES):
-                digest.update(piece)
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
+        for path, found in zip(paths, threads.map(_file_digest, paths), strict=True):
+            digest.update(f"{path.name}\0{found}\n".encode())
     return f"sha256:{digest.hexdigest()}"
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def has_vocabulary(folder: Path) -> bool:

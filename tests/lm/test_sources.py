@@ -217,7 +217,9 @@ def test_a_folder_is_filed_under_its_name_and_hashed(tmp_path: Path) -> None:
     (folder / "tokenizer.json").write_text("[]")
     source = locate(str(folder))
     assert (source.model_id, source.commit, source.folder) == ("my-model", None, folder)
-    wanted = hashlib.sha256(b"config.json\x002\x00{}model.safetensors\x007\x00weights").hexdigest()
+    files = (("config.json", b"{}"), ("model.safetensors", b"weights"))
+    listed = "".join(f"{name}\0{hashlib.sha256(content).hexdigest()}\n" for name, content in files)
+    wanted = hashlib.sha256(listed.encode()).hexdigest()
     before = sources.model_commit(source)
     assert before == f"sha256:{wanted}"
     tokenizer = sources.tokenizer_commit(source)
