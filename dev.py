@@ -75,8 +75,11 @@ def make(stamp: Path, wanted: str) -> None:
     """Make the virtual environment anew, and leave the stamp when it stands."""
     print("Setting up .venv (a few minutes the first time) …", flush=True)
     run(sys.executable, "-m", "venv", "--clear", VENV)
+    print("  1 of 3: torch …", flush=True)
     run(*PIP, TORCH)
+    print("  2 of 3: what requirements.lock lists …", flush=True)
     run(*PIP, "--requirement", "requirements.lock")
+    print("  3 of 3: logos-pl itself …", flush=True)
     run(*PIP, "--no-deps", "--no-build-isolation", "--editable", ".")
     stamp.write_text(wanted)
 

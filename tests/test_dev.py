@@ -53,10 +53,12 @@ def test_of_two_commands_at_once_one_sets_up_and_the_other_waits_and_says_so(
         command.join()
 
     assert ran == ["venv", "pip", "pip", "pip"]
-    assert capsys.readouterr().out.splitlines() == [
+    said = capsys.readouterr().out.splitlines()
+    assert said[:2] == [
         "Setting up .venv (a few minutes the first time) …",
         "Waiting for another dev.py that is setting up .venv …",
     ]
+    assert [line.partition(":")[0] for line in said[2:]] == ["  1 of 3", "  2 of 3", "  3 of 3"]
 
 
 def test_an_environment_that_stands_is_left_alone(dev: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,10 +30,11 @@ def main(args: Sequence[str]) -> int:
     Returns:
         Exit status: 0, 1 for a failure, 2 for bad input, 130 after Ctrl-C.
     """
-    return run_own(lambda: _run(_parser().checked(list(args))), "Interrupted; nothing was written.")
+    return run_own(lambda: _run(command_parser().checked(list(args))), "Interrupted; nothing was written.")
 
 
-def _parser() -> OwnParser:
+def command_parser() -> OwnParser:
+    """Parser of the command."""
     parser = OwnParser("export", "formats:\n" + "\n".join(f"  {name}: {what}" for name, what in FORMATS.items()))
     parser.add_argument("lens", help="folder of the lens, such as checkpoints/jacobians/MODEL")
     parser.add_argument("out", help="file or folder to write; it must not exist")

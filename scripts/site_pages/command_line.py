@@ -3,9 +3,9 @@
 import argparse
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
-from logos_pl.cli import chat, doctor, read
 from logos_pl.cli.commands import COMMANDS, OWN_PARSERS, usage
 from logos_pl.cli.hub import hub_parser
 from logos_pl.cli.run import KINDS, LogosCLI
@@ -67,7 +67,7 @@ def _parsers(name: str) -> Iterator[tuple[str, argparse.ArgumentParser]]:
             if isinstance(action.choices, dict):
                 yield from ((f"hub {command}", parser) for command, parser in action.choices.items())
     elif name in OWN_PARSERS:
-        yield "", {"read": read, "chat": chat, "doctor": doctor}[name].command_parser()
+        yield "", import_module(f"logos_pl.cli.{name}").command_parser()
     else:
         try:
             _ParserOnly(KINDS[name], [])

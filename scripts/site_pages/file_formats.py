@@ -7,6 +7,7 @@ from typing import Any
 from docstring_parser import parse
 
 from logos_pl.artifacts import provenance_schema
+from logos_pl.artifacts.jacobian_provenance import JacobianProvenance
 from logos_pl.artifacts.prism_provenance import PrismProvenance
 from logos_pl.artifacts.provenance import Provenance
 from logos_pl.hub.index import Entry, Index, Licence
@@ -16,7 +17,8 @@ from logos_pl.sweeps.schema_file import output_schema
 RECORDS: Mapping[str, tuple[type, ...]] = {
     "Provenance of a tuned lens: `provenance.json`": (Provenance,),
     "Provenance of a Prism lens: `provenance.json`": (PrismProvenance,),
-    "Groups of both": tuple(
+    "Provenance of a Jacobian lens: `provenance.json`": (JacobianProvenance,),
+    "Groups of these": tuple(
         part
         for part in vars(provenance_schema).values()
         if dataclasses.is_dataclass(part) and isinstance(part, type) and part.__module__ == provenance_schema.__name__

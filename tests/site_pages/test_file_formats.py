@@ -48,6 +48,8 @@ def test_the_page_lists_every_key_at_the_top_of_a_sweep_and_every_field_of_a_pro
     assert "| `seed` | int | Seed of initialisation and sampling. |" in provenance
 
 
-@pytest.mark.parametrize("heading", ["Dataset", "Budget", "Fingerprint", "Index", "NextTokenRecord"])
+@pytest.mark.parametrize(
+    "heading", ["Dataset", "Budget", "Fingerprint", "Index", "NextTokenRecord", "JacobianProvenance"]
+)
 def test_every_kind_of_record_has_a_table(heading: str) -> None:
     assert f"\n### {heading}\n" in file_formats_page()
