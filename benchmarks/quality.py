@@ -121,13 +121,19 @@ class Bench:
         print(f"{name}: {self.figures[name]['kl_bits'][-1][0]:.3f} bits", file=sys.stderr, flush=True)
 
     def ours(self, tokens: int) -> None:
-        """Fit our lens with the defaults."""
+        """Fit our lens with the defaults, but without bias-only lens and early stopping.
+
+        Raises:
+            InputError: The folder that it is to be kept in is there.
+        """
         name = f"ours, {tokens:,} tokens"
         if name in self.figures:
             return
         given = self.given
         options = [f"model.model_id={given.model}", f"data.dataset={given.dataset}", f"data.seq_len={given.seq_len}"]
         options += [f"model.dtype={given.dtype}", *([] if given.name is None else [f"data.name={given.name}"])]
+        if given.keep is not None and (given.keep / f"{tokens}").exists():
+            raise InputError(f"{given.keep / str(tokens)} is there already; give another folder with --keep.")
         with tempfile.TemporaryDirectory() if given.keep is None else nullcontext(given.keep / f"{tokens}") as folder:
             seconds, artifact = fit([*options, f"data.tokens={tokens}", *given.option], Path(folder), self.lm.device)
             lens, provenance = load_tuned_lens(artifact, self.lm)
@@ -224,7 +230,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--tokens", type=int, nargs="*", default=[100_000, 1_000_000], help="budgets of ours")
     parser.add_argument("--package_tokens", type=int, nargs="*", default=[100_000, 1_000_000], help="its budgets")
     parser.add_argument("--package_step_seqs", type=int, default=STEP_SEQS, choices=[1, 2, 4, 8, 16, 32, 64])
-    parser.add_argument("--keep", type=Path, help="folder for our lenses, by budget; without it they are deleted")
+    parser.add_argument("--keep", type=Path, help="folder for our lenses, by budget; else they are deleted")
     parser.add_argument("--equal_time", action="store_true", help="the package also with the time of ours")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where both run")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="the model's number format")

@@ -73,6 +73,7 @@ class PercentileStopping(Callback):
         self.best_step: Validated | None = None
         self.mark: Mark | None = None
         self.waited = 0
+        self._gain: Interval | None = None  # of the last validation of this process
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compare the validation with the mark, and stop if the patience is exhausted."""
@@ -82,11 +83,9 @@ class PercentileStopping(Callback):
             self.start = found
         elif self.best_step is None or found.kl_bits < self.best_step.kl_bits:
             self.best_step = found
-        gain = self.judge(found.step, pl_module.sequence_kl_bits)
+        self._gain = self.judge(found.step, pl_module.sequence_kl_bits)
         if trainer.strategy.reduce_boolean_decision(self.has_stopped, all=False):
             trainer.should_stop = True
-            if trainer.is_global_zero and gain is not None:
-                say(self._reason(gain))
 
     def judge(self, step: int, kl_bits: Float[Tensor, " seqs"]) -> Interval | None:
         """Count a validation; returns its gain on the mark, None if it is the first.
@@ -102,11 +101,16 @@ class PercentileStopping(Callback):
             self.waited += 1
         return gain
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say why the fit ends before its budget does; one that had ended so and is resumed has said it."""
+        if self.has_stopped and self._gain is not None and trainer.is_global_zero:
+            say(self._reason(self._gain))
+
     def _reason(self, gain: Interval) -> str:
         assert self.mark is not None
         validations = f"{self.waited} validations" if self.waited > 1 else "a validation"
         return (
-            f"stopping: in {validations} since step {self.mark.step} the held-out KL has not improved beyond its noise "
+            f"stopped: in {validations} since step {self.mark.step} the held-out KL has not improved beyond its noise "
             f"(by {gain.estimate:.4f} bits, 95% interval {gain.low:.4f} to {gain.high:.4f})"
         )
 

@@ -93,6 +93,16 @@ def test_figures_of_two_devices_do_not_share_a_file(tmp_path: Path, capsys: pyte
     assert "holds figures of NVIDIA H100, and this is cpu; give another file" in capsys.readouterr().err
 
 
+def test_a_lens_that_was_kept_is_not_mixed_with_another(
+    held_out: HeldOut, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "kept" / "5000").mkdir(parents=True)
+    monkeypatch.setattr(quality, "read_held_out", lambda *_: held_out)
+    options = ["--json", str(tmp_path / "figures.json"), "--seq_len", "64", "--test_seqs", "2", "--package_tokens"]
+    assert quality.main([*options, "--tokens", "5000", "--keep", str(tmp_path / "kept"), "--device", "cpu"]) == 2
+    assert "5000 is there already; give another folder with --keep." in capsys.readouterr().err
+
+
 def test_a_gpu_that_is_not_there_is_refused_before_anything_is_loaded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

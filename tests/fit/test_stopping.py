@@ -110,8 +110,10 @@ def test_the_end_is_explained_with_numbers(capsys: pytest.CaptureFixture[str]) -
     stopping = PercentileStopping(StoppingSettings(patience=2))
     for step, mean in ((0, 1.0), (100, 0.5), (200, 0.5), (300, 0.501)):
         validated(stopping, texts() + mean, step)
+    assert capsys.readouterr().out == "", "the progress says first what the validation found"
+    stopping.on_train_end(trainer_reading(1.5), TuningModule(TuningSettings(model_id="demo")))
     assert capsys.readouterr().out.split("\n")[0] == (
-        "stopping: in 2 validations since step 100 the held-out KL has not improved beyond its noise (by -0.0010 bits, "
+        "stopped: in 2 validations since step 100 the held-out KL has not improved beyond its noise (by -0.0010 bits, "
         "95% interval -0.0010 to -0.0010)"
     )
 
