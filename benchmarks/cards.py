@@ -39,6 +39,7 @@ STREAMED = [
     "meta-llama/Meta-Llama-3-70B",
     "Qwen/Qwen2.5-72B",
 ]
+SHARDED, SHARES, SHARED_CARDS_GB = STREAMED[-2:], [2, 4, 8], CARDS_GB[1:]
 HOST_GB = 128
 EXAMPLE, EXAMPLE_SEQS = "meta-llama/Meta-Llama-3-8B", [8, 16, 32]
 
@@ -118,6 +119,29 @@ def streamed_table() -> str:
     return table(["", *(f"{card} GB" for card in CARDS_GB)], rows)
 
 
+def sharded_over(shape: ModelShape, cards: int, card_gb: int) -> str:
+    """Table cell of so many cards: micro-batch of each and what it takes; a dash if the model does not fit."""
+    card = DeviceMemory("cuda:0", card_gb * 10**9, card_gb * 10**9)
+    step = step_of(shape)._replace(step_seqs=32 // cards)
+    try:
+        choice = choose_device(shape, [card], step=step, dtype=torch.bfloat16, placement="sharded", processes=cards)
+    except InputError:
+        return "–"
+    micro = choice.micro_batch_seqs
+    return f"{micro} × {step.step_seqs // micro}: {choice.needed_bytes / 1e9:.1f}"
+
+
+def sharded_table() -> str:
+    """What each of several cards takes of a sharded model."""
+    rows = []
+    for model in SHARDED:
+        shape = shape_of(ARCHITECTURES[model])
+        for cards in SHARES:
+            cells = [sharded_over(shape, cards, card_gb) for card_gb in SHARED_CARDS_GB]
+            rows.append([clean_name(model), f"{cards}", *cells])
+    return table(["", "cards", *(f"{card} GB" for card in SHARED_CARDS_GB)], rows)
+
+
 def main() -> int:
     """Print all tables.
 
@@ -130,6 +154,8 @@ def main() -> int:
     print(cards_table())
     print("\nStreamed: micro-batch as above, tokens per group: GB on the card + GB on the host\n")
     print(streamed_table())
+    print("\nSharded: micro-batch of each card × accumulated: GB on each card\n")
+    print(sharded_table())
     return 0
 
 

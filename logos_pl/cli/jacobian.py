@@ -36,10 +36,10 @@ class Jacobian(Command):
             InputError: The options are inconsistent or do not fit the model or the machine.
         """
         model, given = self.settings["model"], self.settings["jacobian"]
-        if model.placement == "streamed":
+        if model.placement in ("streamed", "sharded"):
             raise InputError(
-                "--model.placement streamed has no backward pass, which jacobian needs: give resident, or a smaller "
-                "model."
+                f"--model.placement {model.placement} has no backward pass, which jacobian needs: give resident, or a "
+                "smaller model."
             )
         text = jacobian_budget(given, self.settings["data"])
         resident = replace(model, placement="resident")

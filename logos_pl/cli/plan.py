@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 
+from logos_pl.cli.device_options import device_indices, num_nodes_of, world_size_of
 from logos_pl.errors import InputError
 from logos_pl.functional.budget import BatchPlan, plan_batching, total_steps
 from logos_pl.functional.low_rank import resolve_rank
@@ -24,8 +25,6 @@ from logos_pl.settings.text import SampleTextSettings, TextSettings, TrainingTex
 
 READ_BYTES_PER_SECOND = 2e9
 """Bytes that an ordinary SSD reads in a second, for the expected speed of a streamed model."""
-MOST_DEVICES = 1024
-"""Most devices per machine; larger numbers are rejected as mistakes."""
 
 Model = TypeVar("Model", bound=ModelSettings)
 Text = TypeVar("Text", bound=TextSettings)
@@ -86,10 +85,17 @@ class RunPlan(NamedTuple):
         dtype = str(choice.dtype).removeprefix("torch.")
         model = f"{self.known.clean_name}: {shape.num_parameters / 1e6:,.1f}M parameters, {shape.num_blocks} blocks"
         needs = f"in {dtype} (about {choice.needed_bytes / GIB:.1f} GiB)"
+        stored = choice.dtype if self.known.stored_dtype is None else self.known.stored_dtype
+        outside = shape.outside_blocks or 0
+        read = (shape.num_parameters - outside) * stored.itemsize
+        if choice.shards is not None:
+            own = read / choice.shards + outside * stored.itemsize
+            return (
+                f"{model}, in {choice.shards} shards on {choice.device.type} {needs[:-1]} each), of which "
+                f"{own / GIB:.1f} GiB are read from its files"
+            )
         if choice.group_tokens is None:
             return f"{model}, on {choice.device} {needs}"
-        stored = choice.dtype if self.known.stored_dtype is None else self.known.stored_dtype
-        read = (shape.num_parameters - (shape.outside_blocks or 0)) * stored.itemsize
         rate = choice.group_tokens * READ_BYTES_PER_SECOND / read
         time = "" if self.tokens is None else f", {_duration(self.tokens / rate)} for {self.tokens:,} tokens"
         return (
@@ -131,7 +137,7 @@ def plan_text(
         if less != text:
             text = less
             choice = _place(model, shape, trainer, _step_of(model, text, given, shape, trainer), named="cpu")
-    world_size = _world_size(trainer)
+    world_size = world_size_of(trainer)
     batching, text = None, replace(text, micro_batch_seqs=choice.micro_batch_seqs)
     if given.val_seqs == "auto":
         text = replace(text, val_seqs=-(-int(text.val_seqs) // world_size) * world_size)  # as many for each process
@@ -168,7 +174,7 @@ def _step_of(
         seq_len=text.seq_len,
         positions_per_seq=int(text.positions_per_seq),
         loss_block_mib=model.loss_block_mib,
-        step_seqs=max(1, batch_seqs // _world_size(trainer)),
+        step_seqs=max(1, batch_seqs // world_size_of(trainer)),
         micro_batch_seqs=None if given.micro_batch_seqs == "auto" else given.micro_batch_seqs,
         fp32_unembed=model.fp32_unembed,
     )
@@ -184,7 +190,7 @@ def _planned(
     placed = replace(model, dtype=dtype, placement=choice.placement)
     if choice.group_tokens is not None:
         placed = replace(placed, group_tokens=choice.group_tokens)
-    return RunPlan(placed, known, choice, devices, _world_size(trainer), batching)
+    return RunPlan(placed, known, choice, devices, world_size_of(trainer), batching)
 
 
 def _duration(seconds: float) -> str:
@@ -205,7 +211,7 @@ def prism_budget(
     resolved = resolve_text(text, schedule, vocab_size)
     first, last = position_bounds(text.seq_len, resolved.drawn_range)
     tokens = -(-prism.positions // (last - first + 1)) * text.seq_len
-    together = _world_size(trainer) * (1 if text.micro_batch_seqs == "auto" else text.micro_batch_seqs)
+    together = world_size_of(trainer) * (1 if text.micro_batch_seqs == "auto" else text.micro_batch_seqs)
     batch_seqs = -(-SPEC_BATCH_SEQS // together) * together  # whole micro-batches of every process
     steps = total_steps(tokens, text.seq_len, batch_seqs)
     tokens = steps * text.seq_len * batch_seqs
@@ -217,24 +223,31 @@ def _place(
     model: ModelSettings, shape: ModelShape, trainer: Any, step: StepSize, named: str | None = None
 ) -> DeviceChoice:
     """Choose device, dtype and micro-batch; of all devices, unless one is named here or by the Trainer's options."""
-    world_size = _world_size(trainer)
+    world_size = world_size_of(trainer)
+    each = world_size // num_nodes_of(trainer)  # on each machine
     named = named or {"auto": None, "gpu": "cuda"}.get(trainer.accelerator, trainer.accelerator)
     dtype = None if model.dtype == "auto" else DTYPES[model.dtype]
-    cards = [] if named == "cpu" else _devices(trainer)  # other GPUs are not considered
-    if world_size == 1:
-        memory = measure_memory(cards)
-    else:
-        memory = memory_of_each(world_size // _num_nodes(trainer), cards=[0] if cards is None else cards)
+    cards = [] if named == "cpu" else device_indices(trainer)  # other GPUs are not considered
+    shared = world_size > 1
+    memory = memory_of_each(each, cards=[0] if cards is None else cards) if shared else measure_memory(cards)
     placement = model.placement
-    if world_size > 1:
-        if placement == "streamed":
-            raise InputError(
-                f"--model.placement streamed runs in one process, and --trainer.devices makes {world_size}: give one "
-                "device, or --model.placement resident."
-            )
-        placement = "resident"
-    group = None if model.group_tokens == "auto" else model.group_tokens
-    return choose_device(shape, memory, override=named, step=step, dtype=dtype, placement=placement, group_tokens=group)
+    if placement == "streamed" and world_size > 1:
+        raise InputError(
+            f"--model.placement streamed runs in one process, and --trainer.devices makes {world_size}: give one "
+            "device, or --model.placement sharded."
+        )
+    if placement == "auto" and world_size > 1 and each == 1:
+        placement = "resident"  # one process on each of several machines
+    return choose_device(
+        shape,
+        memory,
+        override=named,
+        step=step,
+        dtype=dtype,
+        placement=placement,
+        group_tokens=None if model.group_tokens == "auto" else model.group_tokens,
+        processes=each,
+    )
 
 
 def _check_blocks(model_id: str, num_blocks: int) -> None:
@@ -260,38 +273,3 @@ def _check_budget(text: TrainingTextSettings) -> None:
             f"--data.tokens {tokens} is too few for one step of {batch_seqs} sequences of {text.seq_len} tokens: give "
             f"at least {one_step}, or smaller steps."
         )
-
-
-def _world_size(trainer: Any) -> int:
-    """Number of processes by `--trainer.devices` and `--trainer.num_nodes`.
-
-    Raises:
-        InputError: `devices` is not a positive number, a list of devices, or `auto`.
-    """
-    devices = _devices(trainer)
-    return (1 if devices is None else len(devices)) * _num_nodes(trainer)
-
-
-def _num_nodes(trainer: Any) -> int:
-    """Number of machines; 1 if the command has no such option."""
-    return int(getattr(trainer, "num_nodes", 1))
-
-
-def _devices(trainer: Any) -> list[int] | None:
-    """Device indices of one machine by `--trainer.devices`; None for `auto`.
-
-    Raises:
-        InputError: The option is not a positive number, a list of devices, or `auto`.
-    """
-    devices = trainer.devices
-    if devices == "auto":
-        return None
-    if isinstance(devices, str) and ("," in devices or devices.startswith("[")):
-        devices = [part.strip() for part in devices.strip("[]").split(",") if part.strip()]
-    count = int(devices) if str(devices).isdigit() else 0
-    listed = devices if isinstance(devices, list) else range(count if count <= MOST_DEVICES else 0)
-    if not listed or not all(str(device).isdigit() for device in listed):
-        raise InputError(
-            f"--trainer.devices {trainer.devices} is not understood: give a number from 1 on, or devices, such as 0,1."
-        )
-    return [int(device) for device in listed]

@@ -88,15 +88,22 @@ class LensExport(Callback):
                 f"The trainer counted {counts.tokens} tokens, but the data {trained}: the provenance would be "
                 "wrong, so the artifact is not written; please report this."
             )
+        mark = fingerprint(pl_module.frozen, pl_module.head)  # all processes, as they may have the model together
         if trainer.is_global_zero:
             with Progress("writing the lens"):
-                provenance, readings, earlier = self._export(trainer, pl_module, data_module, counts, consumed)
+                provenance, readings, earlier = self._export(trainer, pl_module, data_module, counts, consumed, mark)
             self._report(trainer, provenance, readings)
             if earlier is not None:
                 say_where_kept("lens", earlier)
 
     def _export(
-        self, trainer: Trainer, module: TuningModule, data_module: TrainingText, counts: Counts, consumed: ConsumedText
+        self,
+        trainer: Trainer,
+        module: TuningModule,
+        data_module: TrainingText,
+        counts: Counts,
+        consumed: ConsumedText,
+        mark: provenance_schema.Fingerprint,
     ) -> tuple[Provenance, Readings, Path | None]:
         """Write the artifact; returns its provenance, its readings and where the one that was there is kept."""
         best = read_checkpoint(self.best.path)
@@ -115,7 +122,7 @@ class LensExport(Callback):
             optim=_optim(module, data_module.total_steps, counts.steps, best["global_step"]),
             environment=environment(module.device),
             val_kl_bits=_at_percentiles(readings, module.frozen.num_blocks),
-            fingerprint=fingerprint(module.frozen, module.head),
+            fingerprint=mark,
         )
         saved = save_tuned_lens(self.destination, translators, provenance, bias_only_in(best))
         return provenance, readings, saved.earlier

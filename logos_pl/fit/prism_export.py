@@ -108,9 +108,10 @@ class PrismExport(Callback):
         assert pl_module.chosen is not None
         data: TrainingText = trainer.datamodule  # type: ignore[attr-defined]
         consumed = data.ledger()
+        mark = fingerprint(pl_module.frozen, pl_module.head)  # all processes, as they may have the model together
         if not trainer.is_global_zero:
             return
-        provenance = _provenance(pl_module, data, consumed, trainer.world_size)
+        provenance = _provenance(pl_module, data, consumed, trainer.world_size, mark)
         saved = save_prism(self.destination, pl_module.prisms[pl_module.chosen].prism, provenance)
         say("\nKL(final‖row) on held-out text, in bits, by whitening and pooled depths; * is the best:")
         print_table(candidate_table(pl_module))
@@ -136,7 +137,13 @@ def candidate_table(module: PrismModule) -> Table:
     return table
 
 
-def _provenance(module: PrismModule, data: TrainingText, consumed: ConsumedText, world_size: int) -> PrismProvenance:
+def _provenance(
+    module: PrismModule,
+    data: TrainingText,
+    consumed: ConsumedText,
+    world_size: int,
+    mark: provenance_schema.Fingerprint,
+) -> PrismProvenance:
     chosen = module.chosen
     assert chosen is not None
     return PrismProvenance(
@@ -178,5 +185,5 @@ def _provenance(module: PrismModule, data: TrainingText, consumed: ConsumedText,
             )
             for percent, row in depth_percentile_rows(module.frozen.num_blocks).items()
         },
-        fingerprint=fingerprint(module.frozen, module.head),
+        fingerprint=mark,
     )

@@ -4,7 +4,7 @@ What is fetched are the matrices. Vectors (norms, biases) and tables are in plac
 lenses read the norms of the blocks.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -14,6 +14,10 @@ from transformers import PreTrainedModel
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
 from logos_pl.lm.stored_tensors import StoredTensor
+
+Read = Callable[[Mapping[str, StoredTensor], Sequence[str]], None]
+"""Reads tensors of the files into the model as at an ordinary load, and refuses where one of the matrices named is
+missing or does not fit."""
 
 
 class Slot(NamedTuple):
@@ -29,17 +33,20 @@ class BlockPlan(NamedTuple):
 
     Attributes:
         resident: Tensors that are read once.
-        streamed: By block, tensors that are read each time.
-        targets: By block, the names of the parameters that come of them.
+        streamed: By block, tensors of its matrices.
+        targets: By block, the names of the matrices that come of them.
+        copied: By block and name of the tensor, the matrix that has its numbers as they are; others are converted,
+            such as stacked experts.
     """
 
     resident: dict[str, StoredTensor]
     streamed: list[dict[str, StoredTensor]]
     targets: list[list[str]]
+    copied: list[dict[str, str]]
 
 
 def plan_blocks(
-    model: PreTrainedModel, blocks: Sequence[nn.Module], stored: Mapping[str, StoredTensor], mapping: Sequence[Any]
+    model: PreTrainedModel, blocks: Sequence[nn.Module], stored: Mapping[str, StoredTensor], load_config: Any
 ) -> BlockPlan:
     """Sorts the tensors of the files by block.
 
@@ -47,21 +54,27 @@ def plan_blocks(
         model: The model on the meta device.
         blocks: Its blocks.
         stored: The tensors of its files.
-        mapping: transformers' renamings and conversions between file and model, such as the stacking of experts.
+        load_config: transformers' account of a loading: renamings and conversions between file and model, and the
+            modules that keep another number format.
     """
+    mapping = load_config.weight_mapping or []
     owner = {id(part): number for number, block in enumerate(blocks) for part in block.parameters() if part.ndim > 1}
     parameters = dict(model.named_parameters())
     block_of = {name: owner[id(part)] for name, part in parameters.items() if id(part) in owner}
     renamings = [entry for entry in mapping if isinstance(entry, WeightRenaming)]
     converters = [entry for entry in mapping if isinstance(entry, WeightConverter)]
     state = model.state_dict()
-    plan = BlockPlan({}, [{} for _ in blocks], [[] for _ in blocks])
+    plan = BlockPlan({}, [{} for _ in blocks], [[] for _ in blocks], [{} for _ in blocks])
     for name, number in block_of.items():
         plan.targets[number].append(name)
     for key, tensor in stored.items():
-        target, _ = rename_source_key(key, renamings, converters, model.base_model_prefix, state)
+        target, converted = rename_source_key(key, renamings, converters, model.base_model_prefix, state)
         found = block_of.get(target, block_of.get(key))
         (plan.resident if found is None else plan.streamed[found])[key] = tensor
+        if found is None or target not in block_of or converted is not None or load_config.dtype_plan:
+            continue
+        if tensor.shape == parameters[target].shape:
+            plan.copied[found][key] = target
     return plan
 
 
@@ -71,11 +84,11 @@ class BlockWeights:
     Args:
         model: The model; matrices of its blocks are on the meta device.
         plan: Which tensors of the files belong to which block.
-        read: Reads some of them into the model, as at an ordinary load, and refuses what is missing or does not fit.
+        read: Reads some of them into the model.
         device: Where the blocks run.
     """
 
-    def __init__(self, model: PreTrainedModel, plan: BlockPlan, read: Any, device: torch.device) -> None:
+    def __init__(self, model: PreTrainedModel, plan: BlockPlan, read: Read, device: torch.device) -> None:
         self._read = read
         self._plan = plan
         self._slots = [[_slot(model, name) for name in names] for names in plan.targets]

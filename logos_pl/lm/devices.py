@@ -14,8 +14,9 @@ from logos_pl.errors import InputError
 from logos_pl.lm.dtypes import dtype_for
 from logos_pl.lm.memory import MICRO_BATCH_SEQS, ModelShape, StepSize, gib, memory_parts, streamed_parts
 
-Placement = Literal["resident", "streamed"]
-"""Whether a model's blocks are in memory, or read from disk for each group of micro-batches."""
+Placement = Literal["resident", "streamed", "sharded"]
+"""Whether a model's blocks are in memory, read from disk for each group of micro-batches, or shared out among the
+processes of a machine."""
 
 GROUP_TOKENS = tuple(2**power for power in range(16, 8, -1))
 """Tokens of a streamed group, the first that fits. 2¹⁶ hide the reading of a block from one disk on an H100."""
@@ -53,7 +54,8 @@ class DeviceChoice(NamedTuple):
         needed_bytes: Memory that fitting a lens takes, by the estimate.
         micro_batch_seqs: Sequences per forward pass.
         placement: Whether the model is in memory.
-        group_tokens: Tokens of a streamed group; None for a resident model.
+        group_tokens: Tokens of a streamed group; None for another model.
+        shards: Processes that share a sharded model; None for another model.
     """
 
     device: torch.device
@@ -62,6 +64,7 @@ class DeviceChoice(NamedTuple):
     micro_batch_seqs: int
     placement: Placement = "resident"
     group_tokens: int | None = None
+    shards: int | None = None
 
 
 def choose_device(
@@ -72,11 +75,12 @@ def choose_device(
     dtype: torch.dtype | None = None,
     placement: Placement | Literal["auto"] = "resident",
     group_tokens: int | None = None,
+    processes: int = 1,
 ) -> DeviceChoice:
     """Choose the first device of ``memory`` (cuda, mps, cpu) with enough memory, or the one the user names in any case.
 
-    With ``auto`` a model is resident where it fits and streamed where it does not, but on a CPU only if it fits no
-    CUDA device even so.
+    With ``auto`` a model is resident where it fits. Where it does not, it is sharded over the processes of a machine,
+    or streamed in a single one; but on a CPU only if it fits no CUDA device even so.
 
     Args:
         shape: The model's sizes.
@@ -86,54 +90,70 @@ def choose_device(
         dtype: The number format the user names; None: the device's own.
         placement: Whether the model is in memory.
         group_tokens: Tokens of a streamed group; None: as many as fit.
+        processes: Processes on this machine; ``memory`` is what each may use.
 
     Raises:
-        InputError: The model fits nowhere, or the named device is not there or does not stream.
+        InputError: The model fits nowhere, or the named device is not there, or the placement is none of so many
+            processes or of this kind of device.
     """
     step = StepSize() if step is None else step
     named = None if override in (None, "auto") else _named(memory, str(override))
     considered = memory if named is None else [named]
+    _refuse_placement(placement, processes, considered)
+    host, others = memory[-1], [device for device in considered if device.kind != "mps"]
     resident = [(_choice(shape, device, step, dtype), device) for device in considered]
-    streamed = [
-        (_streamed_choice(shape, device, memory[-1], step, dtype, group_tokens), device)
-        for device in considered
-        if device.kind != "mps"
-    ]
-    if placement == "streamed" and not streamed:
-        raise InputError("a model is streamed to cuda or cpu, not to mps: give --model.placement resident.")
-    both = [*resident, *streamed]
-    choices = {
-        "resident": resident,
-        "streamed": streamed,
-        # A streamed model on a card is many times faster than a resident one on the CPU.
-        "auto": [pair for on_cpu in (False, True) for pair in both if (pair[1].kind == "cpu") == on_cpu],
-    }[placement]
-    host = memory[-1]
+    if processes == 1:
+        parted = [(_streamed_choice(shape, device, host, step, dtype, group_tokens), device) for device in others]
+    else:
+        parted = [(_choice(shape, device, step, dtype, processes), device) for device in others]
+    # A streamed or sharded model on cards is many times faster than a resident one on the CPU.
+    either = [pair for on_cpu in (False, True) for pair in [*resident, *parted] if (pair[1].kind == "cpu") == on_cpu]
+    choices = {"resident": resident, "auto": either}.get(placement, parted)
     for choice, device in choices:
         if choice.needed_bytes <= device.free_bytes and _fits_host(shape, choice, step, device, host):
             return choice
-    if named is not None and placement != "streamed":
+    if named is not None and placement in ("resident", "auto"):
         return resident[0][0]
     needs = "; ".join(
         f"{device.name} has {gib(device.free_bytes)} free of the {gib(choice.needed_bytes)} needed in "
         f"{str(choice.dtype).removeprefix('torch.')}"
         + (f", streamed {choice.group_tokens:,} tokens at a time" if choice.group_tokens is not None else "")
+        + (f", in {choice.shards} shards" if choice.shards is not None else "")
         for choice, device in choices
     )
-    last_resort = "" if placement == "streamed" else ", or name a device to try it all the same"
+    last_resort = ", or name a device to try it all the same" if placement in ("resident", "auto") else ""
     raise InputError(
         f"the model ({shape.num_parameters / 1e9:.1f}B parameters) fits on no device here: {needs}; free memory, take "
         f"a smaller model{last_resort}."
     )
 
 
-def _choice(shape: ModelShape, device: DeviceMemory, step: StepSize, dtype: torch.dtype | None) -> DeviceChoice:
+def _refuse_placement(placement: str, processes: int, devices: Sequence[DeviceMemory]) -> None:
+    """Refuses a placement that so many processes, or such devices, cannot have.
+
+    Raises:
+        InputError: They cannot.
+    """
+    if placement == "sharded" and processes == 1:
+        raise InputError(
+            "a model is sharded over several devices of a machine, and there is one process: give --trainer.devices, "
+            "or --model.placement streamed."
+        )
+    if placement in ("streamed", "sharded") and all(device.kind == "mps" for device in devices):
+        raise InputError(f"a model is {placement} on cuda or cpu, not on mps: give --model.placement resident.")
+
+
+def _choice(
+    shape: ModelShape, device: DeviceMemory, step: StepSize, dtype: torch.dtype | None, shards: int | None = None
+) -> DeviceChoice:
+    """A model that is whole, or shared out in so many shards."""
     dtype = dtype or dtype_for(device.name, shape.family, shape.num_parameters, bf16=device.bf16)
     micro = step.micro_batch_seqs
     if micro is None:
-        micro = largest_micro_batch(shape, device, dtype, step)
-    needed = memory_parts(shape, device.kind, dtype, step._replace(micro_batch_seqs=micro)).total
-    return DeviceChoice(torch.device(device.name), dtype, needed, micro)
+        micro = largest_micro_batch(shape, device, dtype, step, shards)
+    needed = memory_parts(shape, device.kind, dtype, step._replace(micro_batch_seqs=micro), shards).total
+    placement: Placement = "resident" if shards is None else "sharded"
+    return DeviceChoice(torch.device(device.name), dtype, needed, micro, placement, shards=shards)
 
 
 def _streamed_choice(
@@ -171,7 +191,9 @@ def _fits_host(
     return parts.on_host <= host.free_bytes
 
 
-def largest_micro_batch(shape: ModelShape, device: DeviceMemory, dtype: torch.dtype, step: StepSize) -> int:
+def largest_micro_batch(
+    shape: ModelShape, device: DeviceMemory, dtype: torch.dtype, step: StepSize, shards: int | None = None
+) -> int:
     """The largest divisor of the step's sequences, up to ``MICRO_BATCH_SEQS``, with which a step fits; 1 if none does.
 
     It depends on the total memory of the device, not on what is free now, so that a resumed run gets the same.
@@ -179,7 +201,8 @@ def largest_micro_batch(shape: ModelShape, device: DeviceMemory, dtype: torch.dt
     most = min(MICRO_BATCH_SEQS[device.kind], step.step_seqs)
     sizes = [size for size in range(most, 0, -1) if step.step_seqs % size == 0]
     for size in sizes:
-        if memory_parts(shape, device.kind, dtype, step._replace(micro_batch_seqs=size)).total <= device.total_bytes:
+        sized = step._replace(micro_batch_seqs=size)
+        if memory_parts(shape, device.kind, dtype, sized, shards).total <= device.total_bytes:
             return size
     return 1
 

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from logos_pl.errors import InputError
 from logos_pl.functional.compiled import can_compile
 from logos_pl.lm.anatomy import Anatomy, find_parts
+from logos_pl.lm.block_weights import BlockWeights
 from logos_pl.lm.config import context_length, read_config
 from logos_pl.lm.devices import HOST_SHARE, Placement, free_memory
 from logos_pl.lm.hollow import read_hollow_model
@@ -20,6 +21,7 @@ from logos_pl.lm.loading import read_model, resolve_dtype
 from logos_pl.lm.pass_progress import ALONE, Turn
 from logos_pl.lm.position_ids import position_ids, takes_position_ids
 from logos_pl.lm.probing import probe_ids
+from logos_pl.lm.sharded import Sharing, read_sharded_model
 from logos_pl.lm.sources import clean_name, locate, model_commit, tokenizer_commit
 from logos_pl.lm.streamed import Group, StreamedBody
 from logos_pl.lm.streamed_check import check_streamed
@@ -53,7 +55,8 @@ class FrozenLM:
         model: The transformers model, in evaluation mode, without gradients.
         tokenizer: Its tokenizer, or None.
         anatomy: Its parts, verified at construction.
-        streamed: Its blocks one by one, where they are read from disk for each group of micro-batches; None: resident.
+        streamed: Its blocks one by one, where they are read from disk for each group of micro-batches; else None.
+        sharing: The processes that have its blocks together, where it is sharded; else None.
         model_id: Hub id, ``demo``, or a local folder's name.
         model_commit: Hub commit, or ``sha256:…`` of a folder's files.
         tokenizer_commit: The same for the tokenizer.
@@ -68,6 +71,7 @@ class FrozenLM:
         model_commit: str = "unknown",
         tokenizer_commit: str = "unknown",
         streamed: StreamedBody | None = None,
+        sharing: Sharing | None = None,
     ) -> None:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
@@ -75,6 +79,7 @@ class FrozenLM:
         self.model_commit = model_commit
         self.tokenizer_commit = tokenizer_commit
         self.streamed = streamed
+        self.sharing = sharing
         self.anatomy: Anatomy = find_parts(self.model)
         self._takes_positions = takes_position_ids(self.anatomy.body)
         if streamed is None:
@@ -93,6 +98,7 @@ class FrozenLM:
         device: torch.device | str = "cpu",
         placement: Placement = "resident",
         group_tokens: int = DEFAULT_GROUP_TOKENS,
+        nodes: int = 1,
     ) -> "FrozenLM":
         """Load a model from the Hub, a folder, or the package (``demo``).
 
@@ -101,8 +107,10 @@ class FrozenLM:
             revision: Branch, tag or commit on the Hub.
             dtype: ``auto`` (the rule of ``dtype_for``), ``float32``, ``bfloat16`` or ``float16``.
             device: Where the model runs.
-            placement: Whether its blocks are in memory, or read from disk for each group of micro-batches.
+            placement: Whether its blocks are in memory, read from disk for each group of micro-batches, or shared out
+                among the processes of a machine, each of which must load it.
             group_tokens: Tokens of such a group.
+            nodes: Machines that a sharded model's processes run on.
 
         Raises:
             InputError: The model cannot be found or read, or is not supported; the message has the remedy.
@@ -111,11 +119,16 @@ class FrozenLM:
         config = read_config(source)
         resolved = resolve_dtype(dtype, torch.device(device), config)
         tokenizer = read_tokenizer(source)
-        streamed = None
+        device, streamed, sharing = torch.device(device), None, None
         if placement == "streamed":
-            model, blocks, weights = read_hollow_model(source, config, resolved, torch.device(device))
+            hollow = read_hollow_model(source, config, resolved, device, pinned=device.type == "cuda")
+            model, blocks = hollow.model, hollow.blocks
+            weights = BlockWeights(model, hollow.plan, hollow.read, device)
             group = Group(group_tokens, kept_bytes=free_memory(torch.device("cpu")) // HOST_SHARE)
             streamed = StreamedBody(blocks, weights, group, source.model_id)
+        elif placement == "sharded":
+            sharing = Sharing(device, nodes)
+            model = read_sharded_model(source, config, resolved, device, sharing).model
         else:
             model = read_model(source, config, resolved)
             model.to(device)  # type: ignore[arg-type]
@@ -126,6 +139,7 @@ class FrozenLM:
             model_commit=model_commit(source),
             tokenizer_commit=tokenizer_commit(source),
             streamed=streamed,
+            sharing=sharing,
         )
 
     @classmethod
@@ -193,10 +207,10 @@ class FrozenLM:
         """The same model, moved.
 
         Raises:
-            InputError: It is streamed; it runs where it was loaded for.
+            InputError: It is streamed or sharded; it runs where it was loaded for.
         """
-        if self.streamed is not None:
-            raise InputError(f"{self.model_id} is streamed to {self.device}: load it for {device} instead.")
+        if (how := self._how_placed()) is not None:
+            raise InputError(f"{self.model_id} is {how} on {self.device}: load it for {device} instead.")
         self.model.to(device)
         return self
 
@@ -206,12 +220,11 @@ class FrozenLM:
         Attention without a fused implementation, such as Gemma-2's with its soft-cap, gains most.
 
         Raises:
-            InputError: The device is not CUDA, or lacks what torch compiles with; or the model is streamed.
+            InputError: The device is not CUDA, or lacks what torch compiles with; or the model is streamed or
+                sharded.
         """
-        if self.streamed is not None:
-            raise InputError(
-                f"{self.model_id} is streamed, and its blocks are not compiled; leave --model.compile out."
-            )
+        if (how := self._how_placed()) is not None:
+            raise InputError(f"{self.model_id} is {how}, and its blocks are not compiled; leave --model.compile out.")
         if not can_compile(self.device):
             raise InputError(
                 f"{self.model_id} cannot be compiled on {self.device}: that takes CUDA, Triton, a C compiler and "
@@ -249,6 +262,9 @@ class FrozenLM:
             end = nullcontext() if last is None else stopping_after(self.anatomy.blocks[last - 1])
             with gathering(*forward.watch), end:
                 self.anatomy.body(**given)
+
+    def _how_placed(self) -> str | None:
+        return "streamed" if self.streamed is not None else "sharded" if self.sharing is not None else None
 
     def _trials(self) -> list[dict[str, Any]]:
         """Two micro-batches of different tokens that a streamed body is tried on: one of full length, one padded."""

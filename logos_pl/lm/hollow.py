@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -12,7 +12,7 @@ from transformers.utils import logging
 
 from logos_pl.errors import InputError
 from logos_pl.lm.anatomy import block_lists, find_body
-from logos_pl.lm.block_weights import BlockPlan, BlockWeights, plan_blocks
+from logos_pl.lm.block_weights import BlockPlan, Read, plan_blocks
 from logos_pl.lm.foreign import blaming
 from logos_pl.lm.loading import check_complete, checked_model, read_generation_config, weight_files
 from logos_pl.lm.quiet import quiet
@@ -20,12 +20,33 @@ from logos_pl.lm.sources import ModelSource
 from logos_pl.lm.stored_tensors import StoredTensor, stored_tensors
 
 
-def read_hollow_model(
-    source: ModelSource, config: PreTrainedConfig, dtype: torch.dtype, device: torch.device
-) -> tuple[PreTrainedModel, list[nn.Module], BlockWeights]:
-    """A model whose blocks have no matrices yet, its blocks, and what puts those in place.
+class HollowModel(NamedTuple):
+    """A model whose blocks have no matrices yet; everything else is as an ordinary load gives it.
 
-    Everything else is on the device, as an ordinary load gives it.
+    Attributes:
+        model: The model.
+        blocks: Its blocks.
+        plan: Which tensors of the files make the matrices of each block.
+        read: Reads some of them into the model.
+    """
+
+    model: PreTrainedModel
+    blocks: list[nn.Module]
+    plan: BlockPlan
+    read: Read
+
+
+def read_hollow_model(
+    source: ModelSource, config: PreTrainedConfig, dtype: torch.dtype, device: torch.device, pinned: bool = False
+) -> HollowModel:
+    """Everything of a model but the matrices of its blocks, on its device.
+
+    Args:
+        source: Where the model is.
+        config: Its configuration.
+        dtype: Its number format.
+        device: Where it runs.
+        pinned: Whether blocks will be read into page-locked memory.
 
     Raises:
         InputError: Weights are missing, damaged, incomplete, quantised, not in safetensors, or those of another model.
@@ -35,10 +56,10 @@ def read_hollow_model(
     files = weight_files(source, config)
     if getattr(config, "quantization_config", None) is not None:
         raise InputError(
-            f"{name} has quantised weights, which are not streamed: take weights without quantisation, or give "
-            "--model.placement resident."
+            f"{name} has quantised weights, which are neither streamed nor sharded: take weights without "
+            "quantisation, or give --model.placement resident."
         )
-    stored = stored_tensors(source.folder, files, name, pinned=device.type == "cuda")
+    stored = stored_tensors(source.folder, files, name, pinned=pinned)
     shown = files[0] if len(files) == 1 else f"{files[0]} … {files[-1]}"
     blame = partial(blaming, f"{name} cannot be loaded from config.json and {shown}", "fetch the model again", name)
     generation = read_generation_config(source)
@@ -59,11 +80,11 @@ def read_hollow_model(
             found, _ = convert_and_load_state_dict_in_model(model, dict(tensors), hollow.config)
         check_complete(name, {**found.to_dict(), "missing_keys": set(targets) & found.missing_keys})
 
-    return model, hollow.blocks, BlockWeights(model, hollow.plan, read, device)
+    return HollowModel(model, hollow.blocks, hollow.plan, read)
 
 
 class _Hollow:
-    """Loads all but the matrices of the blocks; a second pass over them is what ``BlockWeights`` makes of ``plan``."""
+    """Loads all but the matrices of the blocks, and plans how those are read."""
 
     plan: BlockPlan
     blocks: list[nn.Module]
@@ -115,12 +136,12 @@ class _Hollow:
     def _plan(self, model: PreTrainedModel, load_config: Any) -> None:
         lists = list(block_lists(model, find_body(model)))
         self.blocks = max(lists, key=lambda group: sum(p.numel() for block in group for p in block.parameters()))
-        self.plan = plan_blocks(model, self.blocks, self._stored, load_config.weight_mapping or [])
+        self.plan = plan_blocks(model, self.blocks, self._stored, load_config)
         streamed = {name for targets in self.plan.targets for name in targets}
         shared = sorted(streamed & {*model.all_tied_weights_keys, *model.all_tied_weights_keys.values()})
         if shared:
             raise InputError(
-                f"{type(model).__name__} cannot be streamed: its blocks share weights ({shared[0]} first); give "
-                "--model.placement resident."
+                f"{type(model).__name__} cannot be streamed or sharded: its blocks share weights ({shared[0]} first); "
+                "give --model.placement resident."
             )
         self.config = load_config

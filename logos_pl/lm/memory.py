@@ -29,6 +29,9 @@ BIAS_ONLY_SUMS = 3
 TRANSLATOR_COPIES = 7
 # Jacobians in fp32: their sums, their means, and what is written.
 JACOBIAN_COPIES = 3
+# Blocks of a sharded model that are whole at a time: the one that computes, and the next as it arrives and is laid
+# out.
+GATHERED_BLOCKS = 3
 # Of the residual stream of a streamed group: what a block has read, and what it writes.
 STREAM_COPIES = 2
 # Page-locked memory comes in powers of two.
@@ -88,7 +91,7 @@ class MemoryParts(NamedTuple):
     """Bytes needed to fit a lens, by purpose.
 
     Attributes:
-        weights: The frozen model.
+        weights: The frozen model; of a sharded one the process's part, and the blocks that are whole at a time.
         head: The fp32 copy of the unembedding, if there is one; otherwise, without CUDA, the piece cast at a time.
         lens: Translators and bias-only lens in fp32, their gradients and AdamW's moments.
         activations: The forward pass of one micro-batch.
@@ -111,7 +114,9 @@ class MemoryParts(NamedTuple):
         return sum(self)
 
 
-def memory_parts(shape: ModelShape, kind: str, dtype: torch.dtype, step: StepSize) -> MemoryParts:
+def memory_parts(
+    shape: ModelShape, kind: str, dtype: torch.dtype, step: StepSize, shards: int | None = None
+) -> MemoryParts:
     """Estimate the memory to fit a lens on a model.
 
     Args:
@@ -119,6 +124,7 @@ def memory_parts(shape: ModelShape, kind: str, dtype: torch.dtype, step: StepSiz
         kind: ``cuda``, ``mps`` or ``cpu``.
         dtype: The model's number format.
         step: The training step; without ``micro_batch_seqs``, the default of the device is used.
+        shards: Parts that the model's blocks are shared out in; None: it is whole.
     """
     seqs = MICRO_BATCH_SEQS[kind] if step.micro_batch_seqs is None else step.micro_batch_seqs
     positions, rows = seqs * step.positions_per_seq, shape.num_blocks - 1
@@ -130,7 +136,7 @@ def memory_parts(shape: ModelShape, kind: str, dtype: torch.dtype, step: StepSiz
     # A small vocabulary fills no block.
     block = min(step.loss_block_mib * 2**20, positions * rows * shape.vocab_size * 4)
     return MemoryParts(
-        weights=int(shape.num_parameters * dtype.itemsize * WEIGHT_MARGIN),
+        weights=int(_parameters_held(shape, shards) * dtype.itemsize * WEIGHT_MARGIN),
         head=_head_bytes(shape, kind, dtype, step.fp32_unembed),
         lens=numbers * 4 * TRANSLATOR_COPIES + 2 * shape.d_model**2 * 4 + jacobians,  # and the two maps of the basis
         activations=activations,
@@ -182,8 +188,7 @@ def streamed_parts(
         group_tokens: Tokens of a group.
     """
     resident, size = memory_parts(shape, kind, dtype, step), dtype.itemsize
-    block = shape.num_parameters // shape.num_blocks if shape.largest_block is None else shape.largest_block
-    outside = 2 * shape.vocab_size * shape.d_model if shape.outside_blocks is None else shape.outside_blocks
+    block, outside = _largest_block(shape), _outside_blocks(shape)
     positions = -(-group_tokens // step.seq_len) * step.positions_per_seq
     return StreamedParts(
         blocks=int(2 * block * size * WEIGHT_MARGIN),
@@ -193,6 +198,21 @@ def streamed_parts(
         kept=(shape.num_blocks + 1) * positions * shape.d_model * size,
         staging=int(2 * block * size * PINNED_MARGIN) if kind == "cuda" else 0,
     )
+
+
+def _parameters_held(shape: ModelShape, shards: int | None) -> int:
+    if shards is None:
+        return shape.num_parameters
+    outside = _outside_blocks(shape)
+    return outside + -(-(shape.num_parameters - outside) // shards) + GATHERED_BLOCKS * _largest_block(shape)
+
+
+def _largest_block(shape: ModelShape) -> int:
+    return shape.num_parameters // shape.num_blocks if shape.largest_block is None else shape.largest_block
+
+
+def _outside_blocks(shape: ModelShape) -> int:
+    return 2 * shape.vocab_size * shape.d_model if shape.outside_blocks is None else shape.outside_blocks
 
 
 def _head_bytes(shape: ModelShape, kind: str, dtype: torch.dtype, fp32: Fp32Unembed) -> int:

@@ -4,6 +4,7 @@ Nothing else is kept: no logits, no other rows, no full-length rows when positio
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -14,6 +15,7 @@ from logos_pl.lm.frozen import Forward, FrozenLM
 from logos_pl.lm.hooks import Watch
 from logos_pl.lm.pass_progress import ALONE, Turn
 from logos_pl.lm.row_watch import watch_rows
+from logos_pl.lm.sharded import Sharing
 
 Batch = TypeVar("Batch")
 
@@ -100,7 +102,8 @@ def read_in_groups(
     """Yields every micro-batch with its residuals, in order, on the model's device.
 
     A resident model reads one micro-batch when it is asked for. A streamed one reads ahead as many as its group holds,
-    and fetches its weights once for all of them.
+    and fetches its weights once for all of them. Processes that have a sharded model together read in step: one that
+    has no more micro-batches goes on until no other one has.
 
     Args:
         lm: The frozen model.
@@ -110,6 +113,9 @@ def read_in_groups(
     Raises:
         ValueError: A row or a position outside the model or the sequence.
     """
+    if lm.sharing is not None:
+        yield from _read_in_step(lm, lm.sharing, iter(batches), ask)
+        return
     turn = Turn(expected=len(batches) if isinstance(batches, Sized) else None)
     for group in _groups(lm, batches, ask):
         found = gather(lm, [request for _, request in group], turn)
@@ -117,6 +123,29 @@ def read_in_groups(
         for batch, _ in group:
             own = found.pop(0)
             yield batch, own._replace(rows=own.rows.to(lm.device), whole=own.whole.to(lm.device))
+
+
+def _read_in_step(
+    lm: FrozenLM, sharing: Sharing, batches: Iterator[Batch], ask: Callable[[Batch], Request]
+) -> Iterator[tuple[Batch, Residuals]]:
+    """Each micro-batch with its residuals, in as many forward passes as the process with the most has."""
+    coming = list(islice(batches, 1))
+    if not coming:
+        _read_along(lm, sharing)
+    while coming:
+        (batch,) = coming
+        sharing.anyone_reads(True)
+        (found,) = gather(lm, [ask(batch)])
+        coming = list(islice(batches, 1))
+        if not coming:  # before it is handed out: who counts micro-batches does not come back after the last
+            _read_along(lm, sharing)
+        yield batch, found
+
+
+def _read_along(lm: FrozenLM, sharing: Sharing) -> None:
+    """Reads a token for nothing as long as another process reads."""
+    while sharing.anyone_reads(False):
+        lm.run([Forward(torch.zeros(1, 1, dtype=torch.long))])
 
 
 def _groups(

@@ -1,4 +1,4 @@
-"""Tensors that stay in their safetensors files until they are asked for: what a streamed model is read from.
+"""Tensors that stay in their safetensors files until they are asked for: what blocks are read from.
 
 They are read into memory of their own and not mapped. Mapped pages would count as resident memory of the process, and
 a disk that vanishes under a mapping ends the process by a signal, without a word.
@@ -85,14 +85,26 @@ class StoredTensor:
         if index is not Ellipsis:
             raise TypeError(f"a stored tensor is read as a whole: [...], not [{index!r}].")
         content = torch.empty(self.nbytes, dtype=torch.uint8, pin_memory=self.pinned)
-        self._read(content.numpy().data)
+        self._read(content.numpy().data, self.offset)
         return content.view(self.dtype).view(self.shape)
 
-    def _read(self, room: memoryview) -> None:
+    def rows(self, start: int, count: int) -> Tensor:
+        """Some rows of the first dimension, and nothing else, read from the file.
+
+        Raises:
+            RunError: As for the whole tensor.
+        """
+        shape = torch.Size([count, *self.shape[1:]])
+        row_bytes = self.shape[1:].numel() * self.dtype.itemsize
+        content = torch.empty(count * row_bytes, dtype=torch.uint8)
+        self._read(content.numpy().data, self.offset + start * row_bytes)
+        return content.view(self.dtype).view(shape)
+
+    def _read(self, room: memoryview, offset: int) -> None:
         starts = range(0, len(room), PART_BYTES)
         try:
             with open_regular(self.path, self.shown) as file:
-                fill = functools.partial(_fill, file.fileno(), room, self.offset)
+                fill = functools.partial(_fill, file.fileno(), room, offset)
                 done = sum(map(fill, starts) if len(starts) < 2 else READERS.map(fill, starts))
                 now = file_state(file)
         except OSError as error:
@@ -157,8 +169,8 @@ def stored_tensors(folder: Path, files: Sequence[str], name: str, pinned: bool) 
     for file in files:
         if not file.endswith(".safetensors"):
             raise InputError(
-                f"{name} has its weights in {file}, and a model is streamed from safetensors only: convert them, for "
-                "instance with transformers' save_pretrained, or give --model.placement resident."
+                f"{name} has its weights in {file}, and a model is streamed or sharded from safetensors only: convert "
+                "them, for instance with transformers' save_pretrained, or give --model.placement resident."
             )
         path, shown = folder / file, f"{file} of {name}"
         with open_regular(path, shown) as opened:
@@ -170,8 +182,8 @@ def stored_tensors(folder: Path, files: Sequence[str], name: str, pinned: bool) 
                 continue
             if part["dtype"] not in STORED_DTYPES:
                 raise InputError(
-                    f"{shown} holds {key} in the number format {part['dtype']}, which is not streamed: take weights "
-                    "without quantisation, or give --model.placement resident."
+                    f"{shown} holds {key} in the number format {part['dtype']}, which is neither streamed nor "
+                    "sharded: take weights without quantisation, or give --model.placement resident."
                 )
             start = 8 + length + part["data_offsets"][0]
             found[key] = StoredTensor(path, shown, STORED_DTYPES[part["dtype"]], part["shape"], start, pinned, state)

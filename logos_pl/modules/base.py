@@ -1,6 +1,6 @@
 """Base LightningModule with the frozen model, its head, the lenses and the validation step."""
 
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sized
 from typing import Any, TypeVar, cast
 
 import torch
@@ -12,7 +12,7 @@ from logos_pl.agreement import together
 from logos_pl.data.packed_text import TextBatch
 from logos_pl.data.prompts import PromptBatch
 from logos_pl.data.reading_ahead import ReadAheadLoader, Stage
-from logos_pl.errors import RunError
+from logos_pl.errors import InputError, RunError
 from logos_pl.functional.divergence import RowDivergence
 from logos_pl.functional.row_index import among_all_rows
 from logos_pl.io.progress import Progress
@@ -77,11 +77,11 @@ class LensModule(LightningModule):
         # tensor would be created on the GPU; tensors are moved there explicitly instead.
         with torch.device("cpu"):
             with Progress("loading the model", shown=self.global_rank == 0):
-                lm = load_frozen(given, self.device)
+                lm = load_frozen(given, self.device, self.trainer.num_nodes)
             if given.compile:
                 lm.compile_blocks()
             self.build(lm)
-        if lm.streamed is not None:
+        if lm.streamed is not None or lm.sharing is not None:
             self.trainer.datamodule.read_ahead = self.read_ahead  # type: ignore[attr-defined]
 
     def build(self, lm: FrozenLM) -> None:
@@ -136,7 +136,16 @@ class LensModule(LightningModule):
         return gather(self.frozen, [self.request(stage, batch)])[0]
 
     def read_ahead(self, stage: Stage, loader: Iterable[Any]) -> ReadAheadLoader:
-        """A loader of the same batches with what the model gives on them, read in groups."""
+        """A loader of the same batches with what the model gives on them, read in groups or in step.
+
+        Raises:
+            InputError: The model is sharded, and a process has no batch: Lightning would leave it behind.
+        """
+        if self.frozen.sharing is not None and isinstance(loader, Sized) and len(loader) == 0:
+            raise InputError(
+                f"One of {self.trainer.world_size} processes has nothing to read, and they have the model together: "
+                "give fewer --trainer.devices, or more to read (a longer --data.suite)."
+            )
         return ReadAheadLoader(loader, lambda batches: self._in_groups(stage, batches))
 
     def _in_groups(self, stage: Stage, batches: Iterable[AnyBatch]) -> Iterator[AnyBatch]:
@@ -212,8 +221,13 @@ def reading_of(stored: Mapping[str, list[float]], num_rows: int) -> Reading:
     return reading
 
 
-def load_frozen(settings: ModelSettings, device: torch.device) -> FrozenLM:
+def load_frozen(settings: ModelSettings, device: torch.device, nodes: int = 1) -> FrozenLM:
     """Load the frozen model as its options say, every `auto` resolved.
+
+    Args:
+        settings: Its options.
+        device: Where this process runs.
+        nodes: Machines of the run.
 
     Raises:
         InputError: The model cannot be loaded or is not supported.
@@ -225,6 +239,7 @@ def load_frozen(settings: ModelSettings, device: torch.device) -> FrozenLM:
         device=device,
         placement="resident" if settings.placement == "auto" else settings.placement,
         group_tokens=DEFAULT_GROUP_TOKENS if settings.group_tokens == "auto" else settings.group_tokens,
+        nodes=nodes,
     )
 
 

@@ -26,8 +26,10 @@ class ModelSettings:
         revision: branch, tag or commit of the model on the Hub.
         dtype: dtype of the frozen model; `auto`: bfloat16 on CUDA, float32 on CPU for models below 30B parameters.
         placement: `resident`: the model is in memory; `streamed`: its blocks are read from its safetensors, one after
-            the other, for each group of micro-batches, and two of them are in memory; `auto`: resident where the model
-            fits on the device, streamed where it does not.
+            the other, for each group of micro-batches, and two of them are in memory; `sharded`: they are shared out
+            among the devices of a machine (`--trainer.devices`), and a block is whole while it computes; `auto`:
+            resident where the model fits on the device; where it does not, streamed on one device, sharded over
+            several.
         group_tokens: tokens of the micro-batches that each block of a streamed model is run on at a time: the more, the
             less is read; `auto`: chosen by memory.
         compile: compile the blocks of the frozen model with torch.compile on CUDA: slower first step, faster others.

@@ -76,6 +76,7 @@ def test_sequences_are_as_long_as_those_of_published_lenses_unless_told(model: P
 @pytest.mark.parametrize(("options", "message"), [
     ({"jacobian.skip_first": 31}, "--jacobian.skip_first 31 leaves no position of a sequence of --data.seq_len 32"),
     ({"model.placement": "streamed"}, "--model.placement streamed has no backward pass, which jacobian needs"),
+    ({"model.placement": "sharded"}, "--model.placement sharded has no backward pass, which jacobian needs"),
     ({"trainer.devices": 2}, "jacobian runs in one process: give --trainer.devices 1."),
 ])  # fmt: skip
 def test_what_cannot_run_is_refused_in_a_sentence(options: dict[str, Any], message: str, prepared: Any) -> None:

@@ -1,5 +1,6 @@
 """What is settled before anything is loaded, on the demo: sizes, device, batches, refusals."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -163,6 +164,19 @@ def test_a_streamed_model_runs_in_one_process() -> None:
     ):
         planned(model__placement="streamed", trainer__devices=2, trainer__accelerator="cpu")
     assert planned(trainer__devices=2, trainer__accelerator="cpu")[1].placement == "resident"
+
+
+def test_a_model_is_sharded_over_the_processes_of_each_machine() -> None:
+    several: dict[str, Any] = {"trainer__devices": 2, "trainer__accelerator": "cpu", "model__placement": "sharded"}
+    run, model, _ = planned(**several)
+    assert (model.placement, run.choice.shards) == ("sharded", 2)
+    assert re.search(
+        r"in 2 shards on cpu in float32 \(about .* GiB each\), of which .* GiB are read from", run.sentence()
+    )
+    assert planned(**several, trainer__num_nodes=4)[0].choice.shards == 2
+    for alone in ({"trainer__devices": 1}, {"trainer__devices": 1, "trainer__num_nodes": 2}):
+        with pytest.raises(InputError, match="sharded over several devices of a machine, and there is one process"):
+            planned(**several | alone)
 
 
 @pytest.mark.parametrize(

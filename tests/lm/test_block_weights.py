@@ -7,16 +7,14 @@ import torch
 
 from logos_pl.errors import RunError
 from logos_pl.lm.block_weights import BlockWeights
-from logos_pl.lm.config import read_config
-from logos_pl.lm.hollow import read_hollow_model
 from tests.lm.families import BLOCKS, tiny_model
-from tests.lm.placed import CPU, save
+from tests.lm.placed import hollow_parts, save
 
 
 @pytest.fixture
 def placed(tmp_path: Path) -> tuple[list[torch.nn.Module], BlockWeights]:
     source = save(tiny_model("llama"), tmp_path / "m")
-    _, blocks, weights = read_hollow_model(source, read_config(source), torch.float32, CPU)
+    blocks, weights, _ = hollow_parts(source)
     return blocks, weights
 
 

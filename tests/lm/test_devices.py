@@ -70,8 +70,30 @@ def test_a_placement_that_is_named_is_kept() -> None:
     assert choose_device(LLAMA_70B, memory(cuda=24), override="cuda", placement="resident").placement == "resident"
     assert choose_device(LLAMA_70B, memory(cuda=24), override="cuda", placement="auto").placement == "streamed"
     assert choose_device(LLAMA_70B, memory(cuda=4), override="cuda", placement="auto").placement == "resident"
-    with pytest.raises(InputError, match=r"streamed to cuda or cpu, not to mps: give --model.placement resident"):
+    with pytest.raises(InputError, match=r"streamed on cuda or cpu, not on mps: give --model.placement resident"):
         choose_device(LLAMA_8B, memory(mps=80), override="mps", placement="streamed")
+
+
+def test_auto_shards_over_the_processes_of_a_machine_what_does_not_fit_one() -> None:
+    def placed(processes: int, **sizes: float) -> tuple[str, str, int | None]:
+        choice = choose_device(LLAMA_70B, memory(**sizes), placement="auto", dtype=torch.bfloat16, processes=processes)
+        return str(choice.device), choice.placement, choice.shards
+
+    assert placed(4, cuda=200, cpu=64) == ("cuda:0", "resident", None)
+    assert placed(4, cuda=80, cpu=64) == ("cuda:0", "sharded", 4)
+    assert placed(8, cuda=40, cpu=64) == ("cuda:0", "sharded", 8)
+    assert placed(2, cpu=128) == ("cpu", "sharded", 2)
+    assert placed(1, cuda=80, cpu=64) == ("cuda:0", "streamed", None)
+    with pytest.raises(InputError, match=r"cuda:0 has 24 GiB free of the 90 GiB needed in bfloat16, in 2 shards"):
+        placed(2, cuda=24, cpu=16)
+
+
+def test_a_sharded_model_takes_several_processes_and_no_mps() -> None:
+    with pytest.raises(InputError, match=r"sharded over several devices of a machine, and there is one process: give"):
+        choose_device(LLAMA_8B, memory(cuda=80), placement="sharded")
+    with pytest.raises(InputError, match=r"sharded on cuda or cpu, not on mps"):
+        choose_device(LLAMA_8B, memory(mps=80), override="mps", placement="sharded", processes=2)
+    assert choose_device(LLAMA_8B, memory(cuda=80), placement="sharded", processes=2).shards == 2
 
 
 def test_a_block_that_does_not_fit_is_refused_with_the_numbers() -> None:

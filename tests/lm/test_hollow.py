@@ -14,7 +14,7 @@ from logos_pl.lm.loading import read_model
 from logos_pl.lm.sources import ModelSource
 from tests.lm.families import BLOCKS, tiny_model
 from tests.lm.model_folder import edit
-from tests.lm.placed import CPU, save, streamed
+from tests.lm.placed import CPU, hollow_parts, save, streamed
 
 WEIGHTS = "model.safetensors"
 
@@ -29,7 +29,7 @@ def source(tmp_path: Path) -> ModelSource:
 def test_parameters_and_tables_are_those_of_an_ordinary_load(name: str, dtype: torch.dtype, tmp_path: Path) -> None:
     source = save(tiny_model(name), tmp_path / name)
     whole = read_model(source, read_config(source), dtype)
-    hollow, blocks, weights = read_hollow_model(source, read_config(source), dtype, CPU)
+    blocks, weights, hollow = hollow_parts(source, dtype)
     assert type(hollow) is type(whole)
     assert len(blocks) == BLOCKS
     wanted, seen = dict(whole.named_parameters()), set()
@@ -47,7 +47,7 @@ def test_parameters_and_tables_are_those_of_an_ordinary_load(name: str, dtype: t
 
 
 def test_only_matrices_of_blocks_are_missing(source: ModelSource) -> None:
-    model, _, _ = read_hollow_model(source, read_config(source), torch.float32, CPU)
+    model = read_hollow_model(source, read_config(source), torch.float32, CPU).model
     missing = {key for key, parameter in model.named_parameters() if parameter.is_meta}
     assert missing == {
         key for key, p in tiny_model("llama").named_parameters() if key.startswith("model.layers.") and p.ndim > 1
@@ -59,14 +59,14 @@ def test_weights_that_are_not_in_safetensors_are_refused(source: ModelSource) ->
     (source.folder / WEIGHTS).unlink()
     with pytest.raises(
         InputError,
-        match=r"m has its weights in pytorch_model.bin, and a model is streamed from safetensors only: convert them",
+        match=r"weights in pytorch_model.bin, and a model is streamed or sharded from safetensors only: convert them",
     ):
         streamed(source)
 
 
 def test_quantised_weights_are_refused(source: ModelSource) -> None:
     edit(source.folder, quantization_config={"quant_method": "fp8"})
-    with pytest.raises(InputError, match="m has quantised weights, which are not streamed"):
+    with pytest.raises(InputError, match="m has quantised weights, which are neither streamed nor sharded"):
         streamed(source)
 
 

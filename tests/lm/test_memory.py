@@ -69,6 +69,14 @@ def test_a_streamed_70b_lens_fits_a_card_of_24_gb_by_hand() -> None:
     assert on_cpu.staging == 0
 
 
+def test_a_shard_of_a_70b_model_by_hand() -> None:
+    whole, quarter = (memory_parts(LLAMA_70B, "cuda", torch.bfloat16, StepSize(), shards) for shards in (None, 4))
+    blocks, outside = 80 * 855_654_400, 2_101_354_496
+    assert whole.weights == pytest.approx(1.08 * 2 * (blocks + outside), rel=1e-6)
+    assert quarter.weights == pytest.approx(1.08 * 2 * (blocks / 4 + outside + 3 * 855_654_400), rel=1e-6)
+    assert quarter._replace(weights=whole.weights) == whole
+
+
 def test_sizes_that_were_not_counted_are_estimated() -> None:
     rough = LLAMA_70B._replace(largest_block=None, outside_blocks=None)
     for shape in (rough, LLAMA_70B):

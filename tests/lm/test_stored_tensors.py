@@ -54,8 +54,16 @@ def test_nothing_is_read_until_it_is_asked_for_and_then_anew_each_time(
 
 def test_a_quantised_number_format_is_refused_by_name(tmp_path: Path) -> None:
     save_file({"a": some(torch.float32).to(torch.float8_e4m3fn)}, tmp_path / "w.safetensors")
-    with pytest.raises(InputError, match=r"w.safetensors of m holds a in the number format F8_E4M3, which is not"):
+    with pytest.raises(InputError, match=r"w.safetensors of m holds a in the number format F8_E4M3, which is neither"):
         stored_tensors(tmp_path, ["w.safetensors"], "m", pinned=False)
+
+
+def test_rows_are_read_without_the_others(tmp_path: Path) -> None:
+    written = torch.arange(7 * 3 * 2).view(7, 3, 2).float()
+    save_file({"a": torch.ones(5), "b": written}, tmp_path / "w.safetensors")
+    stored = stored_tensors(tmp_path, ["w.safetensors"], "m", pinned=False)["b"]
+    for start, count in ((0, 7), (2, 3), (6, 1), (7, 0)):
+        assert torch.equal(stored.rows(start, count), written[start : start + count])
 
 
 @pytest.mark.parametrize("part_bytes", [2**24, 24])

@@ -196,7 +196,7 @@ def test_a_streamed_model_is_neither_compiled_nor_moved(llama: ModelSource) -> N
     lm = streamed(llama)
     with pytest.raises(InputError, match=r"is streamed, and its blocks are not compiled; leave --model.compile out"):
         lm.compile_blocks()
-    with pytest.raises(InputError, match="is streamed to cpu: load it for meta instead"):
+    with pytest.raises(InputError, match="is streamed on cpu: load it for meta instead"):
         lm.to("meta")
 
 

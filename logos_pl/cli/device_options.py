@@ -1,0 +1,43 @@
+"""What the Trainer's options say of devices, machines and processes."""
+
+from typing import Any
+
+from logos_pl.errors import InputError
+
+MOST_DEVICES = 1024
+"""Most devices per machine; larger numbers are rejected as mistakes."""
+
+
+def world_size_of(trainer: Any) -> int:
+    """Number of processes by `--trainer.devices` and `--trainer.num_nodes`.
+
+    Raises:
+        InputError: `devices` is not a positive number, a list of devices, or `auto`.
+    """
+    devices = device_indices(trainer)
+    return (1 if devices is None else len(devices)) * num_nodes_of(trainer)
+
+
+def num_nodes_of(trainer: Any) -> int:
+    """Number of machines; 1 if the command has no such option."""
+    return int(getattr(trainer, "num_nodes", 1))
+
+
+def device_indices(trainer: Any) -> list[int] | None:
+    """Device indices of one machine by `--trainer.devices`; None for `auto`.
+
+    Raises:
+        InputError: The option is not a positive number, a list of devices, or `auto`.
+    """
+    devices = trainer.devices
+    if devices == "auto":
+        return None
+    if isinstance(devices, str) and ("," in devices or devices.startswith("[")):
+        devices = [part.strip() for part in devices.strip("[]").split(",") if part.strip()]
+    count = int(devices) if str(devices).isdigit() else 0
+    listed = devices if isinstance(devices, list) else range(count if count <= MOST_DEVICES else 0)
+    if not listed or not all(str(device).isdigit() for device in listed):
+        raise InputError(
+            f"--trainer.devices {trainer.devices} is not understood: give a number from 1 on, or devices, such as 0,1."
+        )
+    return [int(device) for device in listed]
