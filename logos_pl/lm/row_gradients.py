@@ -34,7 +34,7 @@ def mean_gradients(
         In fp32, on the model's device; of each sequence those of its own output dimension.
 
     Raises:
-        InputError: The model is streamed.
+        InputError: The model is streamed or sharded.
         ValueError: No position is valid.
     """
     num_seqs, seq_len = input_ids.shape
@@ -52,9 +52,10 @@ def mean_gradients(
 
 def _rows_in_a_graph(lm: FrozenLM, input_ids: Int[Tensor, "batch seq"]) -> list[Float[Tensor, "batch seq d_model"]]:
     """Rows 0 … n of a forward pass, of which row 0 is the leaf of the graph."""
-    if lm.streamed is not None:
+    if lm.streamed is not None or lm.sharing is not None:
+        how = "streamed" if lm.sharing is None else "sharded"
         raise InputError(
-            f"{lm.model_id} is streamed, and gradients need all of its blocks in memory: give --model.placement "
+            f"{lm.model_id} is {how}, and gradients need all of its blocks in memory: give --model.placement "
             "resident, or a larger device."
         )
     rows: list[Tensor] = []

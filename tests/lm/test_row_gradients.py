@@ -111,8 +111,11 @@ def test_a_sequence_without_a_valid_position_is_refused(skip: int) -> None:
         next(mean_gradients(lm, tokens(), torch.zeros(2, 1, dtype=torch.long), skip))
 
 
-def test_a_streamed_model_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("part", "how"), [("streamed", "streamed"), ("sharing", "sharded")])
+def test_a_model_that_is_not_in_memory_as_a_whole_is_refused(
+    part: str, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lm = FrozenLM.from_model(tiny_model("llama"), model_id="org/large")
-    monkeypatch.setattr(lm, "streamed", object())
-    with pytest.raises(InputError, match="org/large is streamed, and gradients need all of its blocks"):
+    monkeypatch.setattr(lm, part, object())
+    with pytest.raises(InputError, match=f"org/large is {how}, and gradients need all of its blocks"):
         next(mean_gradients(lm, tokens(), torch.zeros(2, 1, dtype=torch.long), SKIP))
