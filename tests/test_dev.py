@@ -61,6 +61,17 @@ def test_of_two_commands_at_once_one_sets_up_and_the_other_waits_and_says_so(
     assert [line.partition(":")[0] for line in said[2:]] == ["  1 of 3", "  2 of 3", "  3 of 3"]
 
 
+def test_the_demo_ends_with_the_command_that_comes_next(
+    dev: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(dev, "BIN", dev.VENV / "bin")
+    monkeypatch.setattr(dev, "run", lambda *command: None)
+    monkeypatch.setattr(dev, "set_up", lambda: None)
+    monkeypatch.setattr(dev.sys, "argv", ["dev.py", "demo"])
+    dev.main()
+    assert ': .venv/bin/logos-pl read "The capital' in capsys.readouterr().out
+
+
 def test_an_environment_that_stands_is_left_alone(dev: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     dev.VENV.mkdir()
     monkeypatch.setattr(dev, "run", lambda *command: None)
