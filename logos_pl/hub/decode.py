@@ -5,7 +5,7 @@ from itertools import islice
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from logos_pl.data.held_out import documents_of
@@ -16,7 +16,8 @@ from logos_pl.functional.divergence import NATS_TO_BITS, kl_nats
 from logos_pl.lenses.norm import Lens, NormLens
 from logos_pl.lm.anatomy import exact_logits
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.lm.residuals import residuals
+from logos_pl.lm.hooks import replacing
+from logos_pl.lm.residuals import Request, read_in_groups
 
 NUM_DOCUMENTS = 8
 POSITIONS_PER_DOCUMENT = 16
@@ -94,21 +95,37 @@ def decode_check(lm: FrozenLM, lens: Lens, documents: Iterable[str], seed: int) 
     chosen = list(islice((ids for ids in tokenised if len(ids) >= LEAST_TOKENS), NUM_DOCUMENTS))
     if not chosen:
         raise InputError(f"No document has {LEAST_TOKENS} tokens or more: give a longer --text.")
-    read = [_read(lm, lens, ids, generator) for ids in chosen]
+    asked = [_draw(lm, ids, generator) for ids in chosen]
+    read = [
+        _compare(lm, lens, drawn, found.rows[:, 0])
+        for drawn, found in read_in_groups(lm, asked, lambda drawn: Request(drawn.input_ids, None, drawn.rows))
+    ]
     gains = torch.cat([gain.flatten() for _, gain in read])
     return DecodeCheck(len(chosen), gains.numel(), sum(differing for differing, _ in read), float(gains.median()))
 
 
-def _read(
-    lm: FrozenLM, lens: Lens, ids: Sequence[int], generator: torch.Generator
-) -> tuple[int, Float[Tensor, "rows pos"]]:
-    """Number of differing logits at row n, and gains in bits at random inner rows and positions."""
-    input_ids, n = torch.tensor([ids]), lm.num_blocks
+class _Drawn(NamedTuple):
+    """A document, and what is compared of it."""
+
+    input_ids: Int[Tensor, "1 seq"]
+    positions: Int[Tensor, " pos"]
+    rows: list[int]
+    """Random inner rows in order, then row n."""
+
+
+def _draw(lm: FrozenLM, ids: Sequence[int], generator: torch.Generator) -> _Drawn:
     # Without the first position, which has no context.
     positions = 1 + torch.randperm(len(ids) - 1, generator=generator)[:POSITIONS_PER_DOCUMENT]
-    rows = [*(1 + torch.randperm(n - 1, generator=generator)[:NUM_ROWS]).sort().values.tolist(), n]
-    h = residuals(lm, input_ids, None, rows)[:, 0]
-    own = lm.logits(input_ids)[0]
+    inner = (1 + torch.randperm(lm.num_blocks - 1, generator=generator)[:NUM_ROWS]).sort().values
+    return _Drawn(torch.tensor([ids]), positions, [*inner.tolist(), lm.num_blocks])
+
+
+def _compare(
+    lm: FrozenLM, lens: Lens, drawn: _Drawn, h: Float[Tensor, "rows seq d_model"]
+) -> tuple[int, Float[Tensor, "rows pos"]]:
+    """Number of differing logits at row n, and gains in bits at random inner rows and positions."""
+    rows, positions, n = drawn.rows, drawn.positions, lm.num_blocks
+    own = _own_logits(lm, drawn.input_ids, h[-1:])[0]
     norm = NormLens(lens.head)
     differing = int((exact_logits(lm.anatomy, h[-1:]) != own).sum())
     differing += int((lens.logits(h[-1:], [n]) != norm.logits(h[-1:], [n])).sum())
@@ -116,6 +133,20 @@ def _read(
     log_final = torch.log_softmax(own[at].double().cpu(), dim=-1)
     kl_norm, kl_tuned = (_kl_bits(reader, h[:-1, at], rows[:-1], log_final) for reader in (norm, lens))
     return differing, kl_norm - kl_tuned
+
+
+def _own_logits(
+    lm: FrozenLM, input_ids: Int[Tensor, "1 seq"], last: Float[Tensor, "1 seq d_model"]
+) -> Float[Tensor, "1 seq vocab"]:
+    """The model's own logits.
+
+    Those of a streamed model are what its own code makes of row n: to read all blocks again for each document would say
+    no more, as the rows are compared with the model's own code at every load.
+    """
+    if lm.streamed is None:
+        return lm.logits(input_ids)
+    with lm.streamed.passing_through(), replacing(lm.anatomy.blocks[-1], last):
+        return lm.logits(input_ids)
 
 
 def _kl_bits(

@@ -14,6 +14,7 @@ from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import NormLens
 from logos_pl.lenses.translator import Translators
 from logos_pl.lenses.tuned import TunedLens
+from logos_pl.lm.block_weights import BlockWeights
 from logos_pl.lm.frozen import FrozenLM
 from tests.artifacts.lenses import make_lm, make_translators
 from tests.tiny import make_corpus, make_model
@@ -65,6 +66,24 @@ def test_a_lens_that_gains_passes_and_one_that_is_the_norm_lens_does_not(lm: Fro
             flat.log_tau.fill_(value)
         gains[value] = decode_check(lm, TunedLens(flat, head), DOCUMENTS, seed=0)
     assert {check.gains for check in gains.values()} == {True, False}  # too sharp, and about as flat as the model is
+
+
+def test_a_streamed_model_is_read_once_for_all_documents(
+    lm: FrozenLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    streamed = FrozenLM.load(str(make_model(tmp_path / "tiny")), placement="streamed")
+    translators, taken = make_translators(), []
+    wanted = decode_check(lm, TunedLens(translators, Head(lm.anatomy)), DOCUMENTS, seed=0)
+    take = BlockWeights.take
+
+    def counted(weights: BlockWeights, number: int) -> None:
+        taken.append(number)
+        take(weights, number)
+
+    monkeypatch.setattr(BlockWeights, "take", counted)
+    found = decode_check(streamed, TunedLens(translators, Head(streamed.anatomy)), DOCUMENTS, seed=0)
+    assert found == wanted
+    assert taken == [0, 0, 1, 1, 2, 2, 3, 3], "each block on both documents, one after the other"
 
 
 def test_a_lens_that_changes_the_last_row_does_not_pass(lm: FrozenLM) -> None:
