@@ -1,4 +1,4 @@
-"""Draws what `benchmarks.quality` recorded: held-out KL against tokens and against time, ours and the package's.
+"""Draws what `benchmarks.quality` recorded: held-out KL against tokens, and against time, ours and the package's.
 
 python -m benchmarks.curves tiny.json --title "8-block Llama" --png docs/img/learning_curves_tiny.png
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from benchmarks.tuned_lens_package import PACKAGE
 
@@ -19,22 +19,31 @@ SIDES = (("ours", "this project", "C0", "-o"), (PACKAGE, f"{PACKAGE} package", "
 """Beginning of the runs' names, label, colour and line."""
 
 
-def learning_curves(figures: dict[str, Any], title: str = "") -> Figure:
-    """KL(P_final‖P_row), the mean over the inner rows with its interval over documents, by tokens and by time."""
-    figure = Figure(figsize=(10, 4.5), layout="constrained")
-    by_tokens, by_time = figure.subplots(1, 2, sharey=True)
+def learning_curves(figures: dict[str, Any], title: str = "", time: bool = False) -> Figure:
+    """KL(P_final‖P_row), the mean over the inner rows with its interval over documents, by tokens.
+
+    Args:
+        figures: What `benchmarks.quality` recorded.
+        title: Title of the picture.
+        time: Whether it is also drawn by time, in a second panel.
+    """
+    figure = Figure(figsize=(10 if time else 6.5, 4.5), layout="constrained")
+    panels = figure.subplots(1, 1 + time, sharey=True, squeeze=False)[0]
     machine = next(iter(figures.values()))["machine"]
     seconds = "CPU time of one thread, s" if machine == "cpu" else f"time on {machine}, s"
-    for axes, key, label in ((by_tokens, "tokens", "tokens of training text"), (by_time, "seconds", seconds)):
+    keys = (("tokens", "tokens of training text"), ("seconds", seconds))
+    for axes, (key, label) in zip(panels, keys[: 1 + time], strict=True):
         for name, shown, colour, style in SIDES:
             _curve(axes, [found for run, found in figures.items() if run.startswith(name)], key, shown, colour, style)
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-        axes.tick_params(axis="x", which="both", labelsize="small")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.tick_params(axis="x", labelsize="small")
         axes.set_xlabel(label)
         axes.grid(alpha=0.3, which="both")
-    by_tokens.set_ylabel("mean KL(final ‖ row) on held-out text, bits")
-    by_tokens.legend()
+    panels[0].set_ylabel("mean KL(final ‖ row) on held-out text, bits")
+    panels[0].legend(title="bands: 95% over documents")
     figure.suptitle(title)
     return figure
 
@@ -65,12 +74,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("json", type=Path, help="file of benchmarks.quality")
     parser.add_argument("--png", type=Path, required=True, help="picture to write")
     parser.add_argument("--title", default="", help="its title")
+    parser.add_argument("--time", action="store_true", help="draw them against time as well")
     given = parser.parse_args(arguments)
     figures = json.loads(given.json.read_text())
     if not any(run.startswith(name) for run in figures for name, *_ in SIDES):
         print(f"benchmarks.curves: {given.json} has no runs of ours or of the package.", file=sys.stderr)
         return 2
-    save_figure(learning_curves(figures, given.title), given.png)
+    save_figure(learning_curves(figures, given.title, given.time), given.png)
     return 0
 
 
