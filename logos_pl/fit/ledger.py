@@ -9,6 +9,8 @@ from logos_pl.data.packed_text import TextBatch
 from logos_pl.errors import InputError, state_of_a_checkpoint
 from logos_pl.settings.text import TrainingTextSettings
 
+ACCOUNT = "account of what was trained on"
+
 
 class Counts(NamedTuple):
     """Totals over all processes."""
@@ -44,11 +46,22 @@ class Ledger(Callback):
         self._rows_per_step: list[int] = []
         self._batches_in_step = 0
         self._own_at_step = dict(self._own)
+        self._restored: dict[str, int] = {}  # what a checkpoint says
         self._rewound = 0  # micro-batches of an interrupted step, to take off Lightning's counters
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Store the trainer, whose processes are summed over."""
         self.trainer = trainer
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compare what a checkpoint says with the text, which has been restored, too, and is the same.
+
+        Raises:
+            InputError: They contradict each other.
+        """
+        with state_of_a_checkpoint(ACCOUNT):
+            if self._restored:
+                _check_text(self._restored, trainer.datamodule.settings)  # type: ignore[attr-defined]
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: TextBatch, batch_idx: int
@@ -103,9 +116,10 @@ class Ledger(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the counts: the first process takes the sums over all processes, the others start at 0."""
         mine = int(self.trainer.is_global_zero)
-        with state_of_a_checkpoint("account of what was trained on"):
+        with state_of_a_checkpoint(ACCOUNT):
             totals = dict(state_dict["totals"])
-            _check(state_dict, self.trainer.datamodule.settings)  # type: ignore[attr-defined]
+            _check(state_dict)
+            self._restored = dict(totals)
             self._steps = totals.pop("steps")
             self._own = {name: mine * totals[name] for name in self._own}
             self._own_at_step = dict(self._own)
@@ -138,7 +152,7 @@ class Ledger(Callback):
         done.update({name: ready - (done["ready"] - count) for name, count in done.items()})
 
 
-def _check(state: dict[str, Any], text: TrainingTextSettings) -> None:
+def _check(state: dict[str, Any]) -> None:
     """Check that counts are counts and agree with each other: the provenance of the lens records them.
 
     Raises:
@@ -156,6 +170,15 @@ def _check(state: dict[str, Any], text: TrainingTextSettings) -> None:
     fewest, most = of_steps or (0, 0)
     if not steps * fewest <= sequences - in_step <= steps * most:
         raise ValueError(f"{sequences} sequences in {steps} steps of {fewest} to {most}")
+
+
+def _check_text(totals: dict[str, int], text: TrainingTextSettings) -> None:
+    """Check that tokens and positions are those of the sequences.
+
+    Raises:
+        ValueError: They are not.
+    """
+    sequences = totals["sequences"]
     for name, per_sequence in (("tokens", text.seq_len), ("positions", int(text.positions_per_seq))):
         if totals[name] != sequences * per_sequence:
             raise ValueError(f"{totals[name]} {name} in {sequences} sequences of {per_sequence}")
