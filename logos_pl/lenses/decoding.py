@@ -78,7 +78,7 @@ def lens_readings(
 @torch.no_grad()
 def lens_best_ranks(
     lens: Lens,
-    h: Float[Tensor, "rows pos d_model"],
+    h: Float[Tensor, "all_rows pos d_model"],
     ids: Int[Tensor, "pos sets forms"],
     *,
     block_bytes: int = 2**28,
