@@ -115,6 +115,7 @@ class LensKind:
             "predict": self.swept,
             "validate": self.validated,
             "test": self.evaluated or self.swept,
+            "compare": self.find is not None,
         }
         return self.find is not None and reads.get(command, False)
 

@@ -52,7 +52,7 @@ def test_a_command_requests_the_kinds_it_reads_and_requires_those_it_needs(
     assert uses(asked(command)) == wanted
 
 
-@pytest.mark.parametrize("command", sorted(KINDS.keys() - {"validate", "test", "predict"}))
+@pytest.mark.parametrize("command", sorted(KINDS.keys() - {"validate", "test", "predict", "compare"}))
 def test_other_commands_request_none(command: str) -> None:
     assert asked(command) == {}
 

@@ -14,7 +14,9 @@ from logos_pl.modules.reading_progress import ReadingProgress
 def trainer(is_global_zero: bool = True) -> Any:
     """Two processes that validate on 16 sequences, and test on 8, five facts and two items."""
     settings = SimpleNamespace(val_seqs=16, test_seqs=8)
-    data = SimpleNamespace(settings=settings, prompts=["fact"] * 5, unspoken=(None, SimpleNamespace(items=["item"] * 2)))
+    data = SimpleNamespace(
+        settings=settings, prompts=["fact"] * 5, unspoken=(None, SimpleNamespace(items=["item"] * 2))
+    )
     return SimpleNamespace(datamodule=data, world_size=2, is_global_zero=is_global_zero)
 
 
