@@ -33,6 +33,7 @@ COMMANDS: dict[str, list[str]] = {
     "predict": [*CONFIG, "--sweep.out_dir", "sweep", "--sweep.attribution", "true", "--sweep.raw_lens", "full"],
     "validate": [*CONFIG, *TEXT],
     "test": [*CONFIG, *TEXT, "--data.test_seqs", "16"],
+    "compare": ["norm", "tuned", *CONFIG, *TEXT, "--compare.out_dir", "comparison"],
 }
 """Arguments of each command; `test` ends with status 3, as the lens fails a gate."""
 

@@ -11,7 +11,16 @@ DEPTH_FIGURE_FILE = "kl-at-depths.png"
 """Figure of a published lens without a verdict."""
 GATE_ROWS_FIGURE_FILE = "gates-rows.png"
 GATES_FILE = "gates.json"
-GATE_FILES = (GATES_FILE, "gates-prompts.csv", "gates-rows.csv", GATE_ROWS_FIGURE_FILE, "gates-gains.png")
+UNSPOKEN_FILES = ("gates-intermediates.csv", "gates-intermediates.png")
+"""Files written by `test` about unspoken intermediates, unless these are off."""
+GATE_FILES = (
+    GATES_FILE,
+    "gates-prompts.csv",
+    "gates-rows.csv",
+    GATE_ROWS_FIGURE_FILE,
+    "gates-gains.png",
+    *UNSPOKEN_FILES,
+)
 """Files written by `test` to the lens's folder."""
 
 ARTIFACT_FILES = frozenset(

@@ -61,6 +61,7 @@ class Command(ABC):
     Attributes:
         groups: Settings class by section; a new option is a new field there.
         options: Options outside sections.
+        positionals: Arguments without dashes, in order.
         trainer_options: Options of Lightning's Trainer that the user may set.
         settings: Parsed settings by section.
         plan: Model, device and batches; set by `prepare`.
@@ -70,6 +71,7 @@ class Command(ABC):
     name: ClassVar[str]
     groups: ClassVar[Mapping[str, type]]
     options: ClassVar[Mapping[str, Option]] = {}
+    positionals: ClassVar[Mapping[str, Option]] = {}
     trainer_options: ClassVar[frozenset[str]] = MACHINE
     writes_config: ClassVar[bool] = False
 

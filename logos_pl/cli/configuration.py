@@ -32,8 +32,8 @@ TEXTS = ("data.prompt", "data.answer")
 """Options of free text, which is never parsed as YAML."""
 
 FILES_AND_FOLDERS = (
-    "ckpt_path", "data.prompts", "data.suite", "export.folder", "prism.folder", "jacobian.folder", "sweep.out_dir",
-    "trainer.default_root_dir", "dir", "folder", "text",
+    "ckpt_path", "compare.out_dir", "data.prompts", "data.suite", "export.folder", "intermediates.suite",
+    "prism.folder", "jacobian.folder", "sweep.out_dir", "trainer.default_root_dir", "dir", "folder", "text",
 )  # fmt: skip
 """Options that are always paths."""
 

@@ -14,8 +14,9 @@ from logos_pl.data.evaluation_text import TestText
 from logos_pl.gates.module import GateModule
 from logos_pl.gates.writer import GateWriter
 from logos_pl.settings.fit import ExportSettings
+from logos_pl.settings.intermediates import IntermediatesSettings
 from logos_pl.settings.model import ModelSettings
-from logos_pl.settings.sweep import JacobianFolder, LensSources
+from logos_pl.settings.sweep import JacobianFolder, LensSources, PrismFolder
 from logos_pl.settings.text import TestTextSettings
 
 
@@ -28,8 +29,10 @@ class Test(Evaluation):
     groups: ClassVar = {
         "model": ModelSettings,
         "data": TestTextSettings,
+        "intermediates": IntermediatesSettings,
         "lens": LensSources,
         "export": ExportSettings,
+        "prism": PrismFolder,
         "jacobian": JacobianFolder,
     }
     options: ClassVar = {"schedule": SCHEDULE, "ckpt_path": CHECKPOINT}
@@ -47,7 +50,9 @@ class Test(Evaluation):
 
     def make(self) -> tuple[LightningModule, LightningDataModule]:
         """Return the module and the data module of the run."""
-        return GateModule(self.model), TestText(self.text, self.model.model_id, self.model.revision)
+        model = self.model
+        data = TestText(self.text, model.model_id, model.revision, self.settings["intermediates"])
+        return GateModule(model), data
 
     def trainer_parts(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return callbacks and logger; the verdict of a published lens, which is read-only, is written to the logs."""

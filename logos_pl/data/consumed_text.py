@@ -6,6 +6,7 @@ from logos_pl.agreement import gather
 from logos_pl.data.lanes import content_hash
 from logos_pl.data.layout import Cursors
 from logos_pl.data.source import TextSource
+from logos_pl.settings.text import TrainingTextSettings
 
 
 class ConsumedText(NamedTuple):
@@ -45,8 +46,10 @@ def gather_cursors(own: Cursors) -> Cursors:
     return dict(sorted((lane, cursor) for part in gather(own) for lane, cursor in part.items()))
 
 
-def count_consumed(source: TextSource, cursors: Cursors, held_out_frac: float, seq_len: int) -> ConsumedText:
+def count_consumed(source: TextSource, cursors: Cursors, settings: TrainingTextSettings) -> ConsumedText:
     """Sum up the text consumed by all lanes."""
+    held_out_frac, (number, parts) = settings.held_out_frac, settings.text_part
+    of_part = "" if parts == 1 else f"of the others, part {number} of {parts} by the same hash is trained on; "
     passes = max(cursor.text_pass for cursor in cursors.values())
     return ConsumedText(
         repo_id=source.repo_id,
@@ -58,7 +61,8 @@ def count_consumed(source: TextSource, cursors: Cursors, held_out_frac: float, s
         sample_description=(
             f"{len(cursors)} disjoint lanes over {len(source.shards)} shards, each in order; of the documents, "
             f"by a hash of their text, {held_out_frac:g} are held out for validation and {held_out_frac:g} for test; "
-            f"packed left to right into {seq_len} tokens; no document is in this text more than {passes + 1} time(s)"
+            f"{of_part}packed left to right into {settings.seq_len} tokens; no document is in this text more than "
+            f"{passes + 1} time(s)"
         ),
         documents=sum(cursor.documents for cursor in cursors.values()),
         tokens=sum(cursor.tokens for cursor in cursors.values()),

@@ -1,4 +1,4 @@
-"""LightningDataModules of held-out text for `validate`, and of text and a suite of facts for `test`."""
+"""LightningDataModules of held-out text for `validate`, and of text and suites of prompts for `test`."""
 
 import hashlib
 from collections.abc import Iterable
@@ -13,12 +13,17 @@ from logos_pl.data.held_out_text import HeldOutText, num_text_bytes, rank_and_wo
 from logos_pl.data.model_tokenizer import ModelTokenizer
 from logos_pl.data.packed_text import HeldOutBatches, TextBatch
 from logos_pl.data.prompt_types import Prompt
-from logos_pl.data.prompts import PromptBatch, PromptBatches, TokenizedPrompt
+from logos_pl.data.prompts import PromptBatches, TokenizedPrompt
 from logos_pl.data.reading_ahead import ReadAhead, as_it_is
 from logos_pl.data.suites import FACTS, prompts_of, read_suite
+from logos_pl.data.unspoken import UnspokenSuite
+from logos_pl.data.unspoken_suites import read_unspoken_suite
+from logos_pl.data.unspoken_tokens import REASONS, TokenizedSuite, UnspokenBatches, tokenize_suite
 from logos_pl.errors import InputError
 from logos_pl.io.parsing import read_bytes
+from logos_pl.io.terminal import say
 from logos_pl.io.yaml_parsing import MAX_YAML_BYTES
+from logos_pl.settings.intermediates import OFF, IntermediatesSettings
 from logos_pl.settings.text import TestTextSettings, TextSettings
 
 
@@ -75,23 +80,33 @@ class ValidationText(LightningDataModule):
 
 
 class TestText(ValidationText):
-    """Validation text, test text and a suite of facts.
+    """Validation text, test text, a suite of facts and one of unspoken intermediates.
 
     Args:
         settings: Options with every `auto` resolved.
         model_id: Model whose tokenizer is used.
         revision: Revision of that model.
+        intermediates: Options of the unspoken intermediates.
 
     Attributes:
         prompts: Prompts of the whole suite; set by `setup`.
+        unspoken: Suite of unspoken intermediates and its tokens; None if off; set by `setup`.
     """
 
     __test__ = False  # not a pytest class
 
     settings: TestTextSettings
 
-    def __init__(self, settings: TestTextSettings, model_id: str, revision: str | None = None) -> None:
+    def __init__(
+        self,
+        settings: TestTextSettings,
+        model_id: str,
+        revision: str | None = None,
+        intermediates: IntermediatesSettings | None = None,
+    ) -> None:
         super().__init__(settings, model_id, revision)
+        self.intermediates = IntermediatesSettings() if intermediates is None else intermediates
+        self.unspoken: tuple[UnspokenSuite, TokenizedSuite] | None = None
         # With a short suite, a process may get no fact; Lightning sets this to False on every new data module.
         self.allow_zero_length_dataloader_with_multiple_devices = True
         self.prompts: list[TokenizedPrompt] = []
@@ -101,9 +116,17 @@ class TestText(ValidationText):
         """Find the dataset and read the suite.
 
         Raises:
-            InputError: The text, the suite or the settings cannot be used.
+            InputError: The text, a suite or the settings cannot be used.
         """
         self.model = ModelTokenizer.load(self.model_id, self.revision)
+        if self.intermediates.suite != OFF:
+            suite = read_unspoken_suite(self.intermediates.suite)
+            tokenized = tokenize_suite(suite.items, self.model)
+            if tokenized.items:
+                self.unspoken = suite, tokenized
+            elif rank_and_world_size(self.trainer)[0] == 0:
+                reasons = "; ".join(f"{count}: {REASONS[reason]}" for reason, count in tokenized.counts().items())
+                say(f"no item of {suite.name} can be scored with this tokenizer ({reasons}): it is left out")
         self.prompts = self.model.tokenize(self._facts(), speaks=rank_and_world_size(self.trainer)[0] == 0)
         self.text = HeldOutText.find(self.settings, self.model, self._wanted())
 
@@ -111,18 +134,20 @@ class TestText(ValidationText):
         return {"val": int(self.settings.val_seqs), "test": self.settings.test_seqs}
 
     @together
-    def test_dataloader(self) -> tuple[Iterable[TextBatch], Iterable[PromptBatch]]:
-        """Return this process's share of the test sequences and of the suite.
+    def test_dataloader(self) -> tuple[Iterable[Any], ...]:
+        """Return this process's share of the test sequences and of the suites.
 
         Raises:
             InputError: The sequences cannot be divided evenly among the processes.
         """
         rank, world_size = rank_and_world_size(self.trainer)
-        text, prompts = (
+        loaders: list[Any] = [
             self.text.batches("test", self.trainer),
             PromptBatches(self.prompts, rank=rank, world_size=world_size),
-        )
-        return self.read_ahead("test", text), self.read_ahead("test", prompts)
+        ]
+        if self.unspoken is not None:
+            loaders.append(UnspokenBatches(self.unspoken[1].items, rank, world_size))
+        return tuple(self.read_ahead("test", loader) for loader in loaders)
 
     def all_validation_batches(self) -> HeldOutBatches:
         """All validation sequences, the same in every process; temperatures are fitted on them."""

@@ -40,6 +40,17 @@ def side(digest: bytes, held_out_frac: float) -> Side:
     return "test" if u < 2 * held_out_frac else "train"
 
 
+def in_part(digest: bytes, part: tuple[int, int]) -> bool:
+    """Whether a document belongs to a part of the text; the parts are disjoint and independent of the sides.
+
+    Args:
+        digest: SHA-256 of the document; its second 8 bytes decide.
+        part: Number of the part, from 1, and number of parts.
+    """
+    number, parts = part
+    return int.from_bytes(digest[8:16], "big") % parts == number - 1
+
+
 class HeldOutDocument(NamedTuple):
     """A document, its side and its location."""
 

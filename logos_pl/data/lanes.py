@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from logos_pl.data.held_out import Tokenize, side, text_digest
+from logos_pl.data.held_out import Tokenize, in_part, side, text_digest
 from logos_pl.data.shards import Row, Shard, Stride, read_rows
 from logos_pl.data.tokenizing import TextRefusedError
 from logos_pl.errors import InputError
@@ -92,6 +92,7 @@ class TrainText(NamedTuple):
         seq_len: Tokens per sequence.
         lane_length: Sequences of each lane that make up the text of a fit, which is trained on in several passes; None:
             the lane does not end.
+        part: Number of the part of the documents that is trained on, from 1, and number of parts.
     """
 
     tokenize: Tokenize
@@ -99,6 +100,7 @@ class TrainText(NamedTuple):
     held_out_frac: float
     seq_len: int
     lane_length: int | None = None
+    part: tuple[int, int] = (1, 1)
 
     def training_pass(self, cursor: "LaneCursor") -> tuple[int, "LaneCursor"]:
         """The pass that the next sequence belongs to, from 0, and where it begins in the text."""
@@ -170,7 +172,7 @@ def _train_documents(
         if document is None or not document.strip():
             continue
         digest = text_digest(document)
-        if side(digest, text.held_out_frac) != "train":
+        if side(digest, text.held_out_frac) != "train" or not in_part(digest, text.part):
             continue
         try:
             ids = text.tokenize(document)

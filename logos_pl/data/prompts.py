@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-import torch
 from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from logos_pl.data.padding import grouped, padded
 from logos_pl.data.prompt_types import AnswerTokens, Prompt
 from logos_pl.data.token_strings import TokenStrings
 from logos_pl.data.tokenizing import TextRefusedError, Tokenizer
@@ -83,7 +83,7 @@ def tokenize_prompt(
     encode = Tokenizer(tokenizer, vocab_size)
     strings = TokenStrings(tokenizer)
     with _speaking_of(name):
-        left_out, ids = _with_special_tokens(encode, prompt.text)
+        left_out, ids = with_special_tokens(encode, prompt.text)
     answer_tokens = _answer_tokens(encode, prompt.text, prompt.answer, f"the answer of {name}")
     contrast = _answer_tokens(encode, prompt.text, prompt.contrast, f"the contrast of {name}")
     tokenized = TokenizedPrompt(
@@ -172,16 +172,8 @@ def batches(prompts: Sequence[TokenizedPrompt], tokens_per_batch: int) -> list[P
         prompts: The prompts.
         tokens_per_batch: Most tokens per batch, padding included; a longer prompt gets its own batch.
     """
-    groups: list[list[TokenizedPrompt]] = []
-    width = 0
-    for prompt in prompts:
-        width = max(width, len(prompt.input_ids))
-        full = not groups or len(groups[-1]) == MAX_PROMPTS_PER_BATCH
-        if full or (len(groups[-1]) + 1) * width > tokens_per_batch:
-            groups.append([])
-            width = len(prompt.input_ids)
-        groups[-1].append(prompt)
-    return [_padded(group) for group in groups]
+    groups = grouped([len(prompt.input_ids) for prompt in prompts], tokens_per_batch, MAX_PROMPTS_PER_BATCH)
+    return [_padded(prompts[group]) for group in groups]
 
 
 class PromptBatches:
@@ -210,13 +202,9 @@ class PromptBatches:
         return iter(self.batches)
 
 
-def _padded(group: list[TokenizedPrompt]) -> PromptBatch:
-    width = max(len(prompt.input_ids) for prompt in group)
-    # Id 0 exists in every vocabulary and is masked.
-    ids = [[*prompt.input_ids, *[0] * (width - len(prompt.input_ids))] for prompt in group]
-    lengths = torch.tensor([len(prompt.input_ids) for prompt in group])
-    mask = (torch.arange(width) < lengths[:, None]).long()
-    return PromptBatch(tuple(group), torch.tensor(ids, dtype=torch.long), mask)
+def _padded(group: Sequence[TokenizedPrompt]) -> PromptBatch:
+    ids, mask = padded([prompt.input_ids for prompt in group])
+    return PromptBatch(tuple(group), ids, mask)
 
 
 def _answer_tokens(encode: Tokenizer, prompt: str, answer: str | None, name: str) -> AnswerTokens:
@@ -236,8 +224,12 @@ def _speaking_of(name: str) -> Iterator[None]:
         raise InputError(f"{name} {error.problem}") from error
 
 
-def _with_special_tokens(encode: Tokenizer, text: str) -> tuple[Sequence[int], tuple[int, ...]]:
-    """Special tokens that were not added, as the text begins with them, and the token ids."""
+def with_special_tokens(encode: Tokenizer, text: str) -> tuple[Sequence[int], tuple[int, ...]]:
+    """Special tokens that were not added, as the text begins with them, and the token ids.
+
+    Raises:
+        TextRefusedError: The text has no token, or the tokenizer ends every text with a special token.
+    """
     left_out, ids = encode.once(text)
     plain = encode.plain(text)
     if not plain:

@@ -167,7 +167,14 @@ class TrainingText(LightningDataModule):
         length = None
         if settings.passes > 1:
             length = self._steps_of_pass * int(settings.effective_batch_seqs) // settings.lanes
-        text = TrainText(self.model.encoder(), settings.text_column, settings.held_out_frac, settings.seq_len, length)
+        text = TrainText(
+            self.model.encoder(),
+            settings.text_column,
+            settings.held_out_frac,
+            settings.seq_len,
+            length,
+            settings.text_part,
+        )
         draw = PositionDraw(self.seed, int(settings.positions_per_seq), settings.drawn_range)
         return TrainStream(self.text.source.shards, text, draw, layout, cursors)
 
@@ -210,7 +217,7 @@ class TrainingText(LightningDataModule):
     def ledger(self) -> ConsumedText:
         """Counts of the text trained on, over all processes; every process must call this."""
         settings = self.settings
-        return count_consumed(self.text.source, self._gathered(), settings.held_out_frac, settings.seq_len)
+        return count_consumed(self.text.source, self._gathered(), settings)
 
     def _gathered(self) -> Cursors:
         layout = self._layout()
@@ -222,6 +229,7 @@ class TrainingText(LightningDataModule):
         # An error names the first difference, so given values come before those derived from `auto`.
         return {
             **self.text.identity(),
+            "part": settings.part,
             "lanes": settings.lanes,
             "tokens": int(settings.tokens),
             "passes": settings.passes,

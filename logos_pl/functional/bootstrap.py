@@ -5,7 +5,7 @@ counts in sorted order: 2000 resamples of 500 sequences with 200 positions each 
 that sorting every resample takes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -81,9 +81,44 @@ def bootstrap_interval(
     num_clusters = int(of_sample.max()) + 1
     per_block = block_counts // measure.counts_per_resample
     resampled = torch.cat([measure(counts) for counts in _counts(num_clusters, resamples, seed, per_block)])
+    low, high = _ends(resampled)
+    return Interval(float(measure(torch.ones(1, num_clusters, dtype=torch.float64))), low, high, num)
+
+
+def bootstrap_mean_of_groups(
+    groups: Sequence[Float[Tensor, " _"]], *, resamples: int = RESAMPLES, seed: int = SEED
+) -> Interval | None:
+    """The mean of the groups' means with its 95% interval; None without samples. Each group counts alike.
+
+    Every group is resampled by itself, with draws of its own.
+
+    Args:
+        groups: Finite numbers of each group; empty groups do not count.
+        resamples: Number of resamples.
+        seed: Seed of the draws.
+
+    Raises:
+        ValueError: If a sample is not finite.
+    """
+    filled = [group.detach().cpu().double() for group in groups if group.numel()]
+    if not filled:
+        return None
+    if not all(bool(group.isfinite().all()) for group in filled):
+        raise ValueError("a sample is not finite: leave it out, and say so, before asking for an interval.")
+    resampled = torch.zeros(resamples, dtype=torch.float64)
+    for number, group in enumerate(filled):
+        counts = torch.cat(list(_counts(len(group), resamples, seed + number, _BLOCK_COUNTS // len(group))))
+        resampled += counts @ group / len(group) / len(filled)
+    low, high = _ends(resampled)
+    estimate = sum(float(group.mean()) for group in filled) / len(filled)
+    return Interval(estimate, low, high, sum(map(len, filled)))
+
+
+def _ends(resampled: Float[Tensor, " resamples"]) -> tuple[float, float]:
+    """Ends of the percentile interval."""
     tail = (1 - CONFIDENCE_FRAC) / 2
     low, high = torch.quantile(resampled, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
-    return Interval(float(measure(torch.ones(1, num_clusters, dtype=torch.float64))), low, high, num)
+    return low, high
 
 
 def _cluster_index(order: Tensor, clusters: Tensor | None) -> Int[Tensor, "num"]:

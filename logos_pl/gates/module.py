@@ -1,4 +1,4 @@
-"""LightningModule of `logos-pl test`: evaluates lenses on held-out text and on a suite of facts."""
+"""LightningModule of `logos-pl test`: evaluates lenses on held-out text, facts and unspoken intermediates."""
 
 from collections.abc import Sequence
 
@@ -11,11 +11,13 @@ from logos_pl.data.evaluation_text import TestText
 from logos_pl.data.packed_text import TextBatch
 from logos_pl.data.prompts import PromptBatch
 from logos_pl.data.reading_ahead import Stage
+from logos_pl.data.unspoken_tokens import UnspokenBatch
 from logos_pl.errors import InputError
 from logos_pl.functional.depth import depth_percentile_rows
 from logos_pl.gates.evaluator import GateEvaluator, GateReadings
+from logos_pl.gates.unspoken_evaluator import UnspokenEvaluator, UnspokenReadings
 from logos_pl.io.progress import Progress
-from logos_pl.kinds.registry import evaluated, kind_of
+from logos_pl.kinds.registry import evaluated, kind_of, kinds
 from logos_pl.lenses.calibration import TemperedLens, fit_temperatures
 from logos_pl.lenses.norm import Lens, NormLens
 from logos_pl.lm.residuals import Request, read_in_groups
@@ -24,7 +26,7 @@ from logos_pl.settings.model import ModelSettings
 
 
 class GateModule(LensModule):
-    """Evaluates lenses and their baselines on both evaluation sets.
+    """Evaluates lenses and their baselines on all evaluation sets.
 
     Args:
         settings: Options of the frozen model and its head.
@@ -32,12 +34,16 @@ class GateModule(LensModule):
     Attributes:
         evaluator: Metrics of the gates; None until the test starts.
         gate_readings: Measurements merged over processes; None until the test ends.
+        unspoken: Reads unspoken intermediates; None until the test starts, and where they are off.
+        unspoken_readings: Their ranks merged over processes; None until the test ends, and where they are off.
     """
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__(settings)
         self.evaluator: GateEvaluator | None = None
         self.gate_readings: GateReadings | None = None
+        self.unspoken: UnspokenEvaluator | None = None
+        self.unspoken_readings: UnspokenReadings | None = None
 
     @together
     def on_test_start(self) -> None:
@@ -63,6 +69,10 @@ class GateModule(LensModule):
         lenses = {"norm": norm, "norm_tau": TemperedLens(norm, inv_tau)}
         lenses |= {"bias": self.lenses["bias"]} | with_gates
         self.evaluator = GateEvaluator(self.frozen, lenses, data.prompts, self.settings.block_bytes)
+        if data.unspoken is not None:
+            # The norm lens with temperatures ranks as the norm lens does.
+            named = {kind.name: self.lenses[kind.name] for kind in kinds() if kind.name in self.lenses}
+            self.unspoken = UnspokenEvaluator(named, data.unspoken[1].items, self.settings.block_bytes)
         if self.device.type != "mps":  # MPS has no float64, so its sums stay on the CPU
             self.evaluator.to(self.device)
 
@@ -80,16 +90,25 @@ class GateModule(LensModule):
                 progress.advance(len(batch.input_ids))
         return kept
 
-    def request(self, stage: Stage, batch: TextBatch | PromptBatch) -> Request:
-        """In a test, what the evaluator reads."""
+    def request(self, stage: Stage, batch: TextBatch | PromptBatch | UnspokenBatch) -> Request:
+        """In a test, what the evaluators read."""
         if stage != "test":
             return super().request(stage, batch)
+        if isinstance(batch, UnspokenBatch):
+            assert self.unspoken is not None
+            return self.unspoken.request(batch)
         assert self.evaluator is not None
         return self.evaluator.request(batch)
 
-    def test_step(self, batch: TextBatch | PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
+    def test_step(
+        self, batch: TextBatch | PromptBatch | UnspokenBatch, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
         """Evaluate a batch of text or prompts."""
         assert self.evaluator is not None
+        if isinstance(batch, UnspokenBatch):
+            assert self.unspoken is not None
+            self.unspoken.read(batch, self.given("test", batch))
+            return
         if isinstance(batch, TextBatch):
             self.evaluator.read_text(batch, self.given("test", batch))
         else:
@@ -99,6 +118,8 @@ class GateModule(LensModule):
         """Merge the measurements of all processes."""
         assert self.evaluator is not None
         self.gate_readings = self.evaluator.compute()
+        if self.unspoken is not None:
+            self.unspoken_readings = self.unspoken.compute()
 
 
 def refuse_unread_depths(name: str, lens: Lens) -> None:

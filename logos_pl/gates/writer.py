@@ -1,6 +1,5 @@
 """End of a test: prints the verdict, logs it to TensorBoard and writes it to the folder of the lens."""
 
-import io
 import json
 import math
 import os
@@ -9,7 +8,6 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
-from matplotlib.figure import Figure
 from rich.markup import escape
 from rich.table import Table
 
@@ -25,9 +23,11 @@ from logos_pl.gates.gates import evaluate_gates, gate_of
 from logos_pl.gates.kpis import measure
 from logos_pl.gates.measurements import DECIDES
 from logos_pl.gates.module import GateModule
+from logos_pl.gates.pictures import png
 from logos_pl.gates.plots import gains_figure, rows_figure
 from logos_pl.gates.report import GateReport
 from logos_pl.gates.tables import prompts_csv, rows_csv
+from logos_pl.gates.unspoken_result import UnspokenResult
 from logos_pl.io.files import replace_file
 from logos_pl.io.fitting import fits, print_table
 from logos_pl.io.terminal import say
@@ -51,6 +51,7 @@ class GateWriter(Callback):
         self.is_artifact = is_artifact
         self.report: GateReport | None = None
         self.others: dict[str, GateReport] = {}
+        self.unspoken: UnspokenResult | None = None
 
     @together
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -74,6 +75,8 @@ class GateWriter(Callback):
             return
         data: TestText = trainer.datamodule  # type: ignore[attr-defined]
         bytes_per_token = data.bytes_per_token()
+        if data.unspoken is not None and pl_module.unspoken_readings is not None:
+            self.unspoken = UnspokenResult(*data.unspoken, pl_module.unspoken_readings)
         self._print(readings)
         figures = self.report.figures() | {"skip_layers": _skip_layers(readings)}
         on = data.evaluated_on() | {"device": str(pl_module.frozen.device), "dtype": _dtype(pl_module)}
@@ -85,6 +88,8 @@ class GateWriter(Callback):
                 "acceptance": report.acceptance(),
                 "kpis": report.figures(),
             }
+        if self.unspoken is not None:
+            document["intermediates"] = self.unspoken.section()
         files = self._files(readings, pl_module, document, bytes_per_token)
         origin = pl_module.origins[DECIDES]
         if self.is_artifact:
@@ -93,7 +98,9 @@ class GateWriter(Callback):
         else:
             for name, content in files.items():
                 replace_file(self.folder / name, content)
-        say(f"verdict: {os.path.relpath(self.folder)}/gates.json, with gates-prompts.csv, gates-rows.csv and two plots")
+        tables = ", ".join(name for name in files if name.endswith(".csv"))
+        pictures = sum(name.endswith(".png") for name in files)
+        say(f"verdict: {os.path.relpath(self.folder)}/gates.json, with {tables} and {pictures} plots")
         name = pl_module.frozen.clean_model_name
         self._log(trainer, readings, bytes_per_token, name, exported_step(origin))
 
@@ -120,8 +127,9 @@ class GateWriter(Callback):
             "gates.json": (json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode(),
             "gates-prompts.csv": prompts_csv(readings.prompts, lm.num_blocks).encode(),
             "gates-rows.csv": rows_csv(readings.rows, bits).encode(),
-            "gates-rows.png": _png(rows_figure(readings.rows, bits, lm.clean_model_name)),
-            "gates-gains.png": _png(gains_figure(self.report.kpis, lm.clean_model_name)),
+            "gates-rows.png": png(rows_figure(readings.rows, bits, lm.clean_model_name)),
+            "gates-gains.png": png(gains_figure(self.report.kpis, lm.clean_model_name)),
+            **({} if self.unspoken is None else self.unspoken.files(lm)),
         }
 
     def _print(self, readings: GateReadings) -> None:
@@ -129,11 +137,13 @@ class GateWriter(Callback):
         shown = os.path.relpath(self.folder)
         print_kl_table(readings.rows, f"KL divergence in bits on held-out test text, {shown}:", ("norm", DECIDES))
         say(f"\nNext token of that text, {_skips(readings)}")
-        _print_gates(self.report, DECIDES)
+        if self.unspoken is not None:
+            self.unspoken.print()
+        _print_gates(self.report, DECIDES, self.unspoken)
         for lens, report in self.others.items():
             title = f"KL divergence in bits on the same text, {kind_of(lens).label}:"
             print_kl_table(readings.rows, title, ("norm", lens))
-            _print_gates(report, lens)
+            _print_gates(report, lens, self.unspoken)
 
     def _log(self, trainer: Trainer, readings: GateReadings, bytes_per_token: float, name: str, step: int) -> None:
         """Log scalars and figures to TensorBoard at the step of the lens, so that several tests form a curve."""
@@ -146,11 +156,15 @@ class GateWriter(Callback):
         }
         for lens, report in self.others.items():
             scalars |= {f"{lens}_{label}": value for label, value in _scalars(report).items()}
+        if self.unspoken is not None:
+            scalars |= self.unspoken.scalars()
         for label, value in scalars.items():
             writer.add_scalar(f"test/{label}", value, step)
         rows = rows_figure(readings.rows, _bits_per_byte(readings, bytes_per_token), name)
         writer.add_figure("test/rows", rows, step)
         writer.add_figure("test/gains", gains_figure(kpis, name), step)
+        if self.unspoken is not None:
+            writer.add_figure("test/intermediates", self.unspoken.figure(name), step)
         writer.flush()
 
 
@@ -159,7 +173,7 @@ def _report(readings: GateReadings, module: GateModule, lens: str) -> GateReport
     return GateReport(kpis, evaluate_gates(kpis))
 
 
-def _print_gates(report: GateReport, lens: str) -> None:
+def _print_gates(report: GateReport, lens: str, unspoken: UnspokenResult | None) -> None:
     """Print gates, gains over the baselines, remarks and verdict of a lens."""
     kpis = report.kpis
     say(
@@ -167,6 +181,9 @@ def _print_gates(report: GateReport, lens: str) -> None:
         f"{kind_of(lens).label} is to the model than the norm lens, in bits, with 95% intervals"
     )
     print_gate_tables(report)
+    beside = None if unspoken is None else unspoken.beside_gate_b(lens)
+    if beside is not None:
+        say(f"· {beside}")
     for remark in report.acceptance()["remarks"]:
         say(f"· {remark}")
     verdict = report.summary() if lens == DECIDES else f"{kind_of(lens).label}: {report.summary()}"
@@ -259,9 +276,3 @@ def _scalars(report: GateReport) -> dict[str, float]:
         if shift is not None:
             scalars[f"earliness_rows_rank_le_{rank}"] = shift.estimate
     return scalars
-
-
-def _png(figure: Figure) -> bytes:
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=130, metadata={"Software": None})
-    return content.getvalue()

@@ -64,7 +64,8 @@ class LensKind:
             missing. None: the lens needs no files, or is loaded with another.
         swept: Whether `predict` and `sweep()` use it.
         validated: Whether `validate` uses it.
-        evaluated: Whether `test` evaluates it against the gates.
+        evaluated: Whether `test` evaluates it against the gates; of other lenses that are swept, it reads only unspoken
+            intermediates.
         baseline: Its names as a baseline of the gates; None if it is not one.
         needed_by: Commands that fail without it.
         options: Command-line options that select the lens.
@@ -110,7 +111,12 @@ class LensKind:
 
     def is_read_by(self, command: str) -> bool:
         """Whether a command uses lenses of this kind."""
-        reads = {"predict": self.swept, "validate": self.validated, "test": self.evaluated}
+        reads = {
+            "predict": self.swept,
+            "validate": self.validated,
+            "test": self.evaluated or self.swept,
+            "compare": self.find is not None,
+        }
         return self.find is not None and reads.get(command, False)
 
 

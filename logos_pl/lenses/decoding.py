@@ -4,8 +4,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from logos_pl.functional.best_ranks import best_ranks
 from logos_pl.functional.blocks import position_pieces
 from logos_pl.functional.divergence import RowDivergence, row_divergence
+from logos_pl.functional.pair_divergence import Decoded, PairDivergence, pair_divergence
 from logos_pl.functional.readings import RowReadings, row_readings
 from logos_pl.lenses.norm import Lens
 
@@ -72,6 +74,55 @@ def lens_readings(
         )
         parts.append([tensor.cpu() for tensor in found])
     return RowReadings(*(torch.cat(same, dim=1) for same in zip(*parts, strict=True)))
+
+
+@torch.no_grad()
+def lens_best_ranks(
+    lens: Lens,
+    h: Float[Tensor, "all_rows pos d_model"],
+    ids: Int[Tensor, "pos sets forms"],
+    *,
+    block_bytes: int = 2**28,
+    piece_bytes: int = 2**27,
+) -> Int[Tensor, "rows pos sets"]:
+    """Rank of the likeliest token of each set, at every row in ``lens.rows`` and every position, on the CPU.
+
+    Args:
+        lens: Any lens.
+        h: Residuals of rows 0 … n, in order.
+        ids: Tokens of each set, by position; −1 where a set has fewer.
+        block_bytes: Upper bound on one block of logits.
+        piece_bytes: Upper bound on the residuals decoded at a time.
+    """
+    rows = list(lens.rows)
+    parts = []
+    for pos in position_pieces((len(rows), *h.shape[1:]), piece_bytes):
+        x, _ = lens.decode_inputs(_at(h, rows, pos), rows)
+        parts.append(best_ranks(x, lens.head.unembedding, ids[pos].to(x.device), block_bytes=block_bytes).cpu())
+    return torch.cat(parts, dim=1)
+
+
+@torch.no_grad()
+def lens_pair_divergence(
+    a: Lens, b: Lens, h: Float[Tensor, "all_rows pos d_model"], *, block_bytes: int = 2**28, piece_bytes: int = 2**27
+) -> PairDivergence:
+    """How two lenses of one head differ at the rows that both read, at every position, on the CPU.
+
+    Args:
+        a: A lens.
+        b: Another.
+        h: Residuals of rows 0 … n, in order.
+        block_bytes: Upper bound on one block of both logits.
+        piece_bytes: Upper bound on the residuals decoded at a time.
+    """
+    rows = [row for row in a.rows if row in b.rows]
+    parts = []
+    for pos in position_pieces((len(rows), *h.shape[1:]), piece_bytes):
+        here = _at(h, rows, pos)
+        of_a, of_b = (Decoded(*lens.decode_inputs(here, rows)) for lens in (a, b))
+        found = pair_divergence(of_a, of_b, a.head.unembedding, block_bytes=block_bytes)
+        parts.append([tensor.cpu() for tensor in found])
+    return PairDivergence(*(torch.cat(same, dim=1) for same in zip(*parts, strict=True)))
 
 
 def _at(h: Float[Tensor, "all_rows all_pos d_model"], rows: list[int], pos: slice) -> Float[Tensor, "rows pos d_model"]:

@@ -12,6 +12,7 @@ from logos_pl.agreement import together
 from logos_pl.data.packed_text import TextBatch
 from logos_pl.data.prompts import PromptBatch
 from logos_pl.data.reading_ahead import ReadAheadLoader, Stage
+from logos_pl.data.unspoken_tokens import UnspokenBatch
 from logos_pl.errors import InputError, RunError
 from logos_pl.functional.divergence import RowDivergence
 from logos_pl.functional.row_index import among_all_rows
@@ -32,7 +33,7 @@ Reading = dict[str, Float[Tensor, " rows"]]
 Readings = dict[str, Reading]
 """The same by lens."""
 
-AnyBatch = TypeVar("AnyBatch", TextBatch, PromptBatch)
+AnyBatch = TypeVar("AnyBatch", TextBatch, PromptBatch, UnspokenBatch)
 
 
 class LensModule(LightningModule):
@@ -129,7 +130,7 @@ class LensModule(LightningModule):
         """What a step reads of the model: by default all rows at the sampled positions of a text."""
         return Request(batch.input_ids, batch.positions, self.rows)
 
-    def given(self, stage: Stage, batch: TextBatch | PromptBatch) -> Residuals:
+    def given(self, stage: Stage, batch: TextBatch | PromptBatch | UnspokenBatch) -> Residuals:
         """What the model gives on the batch of a step: read ahead, or now."""
         if batch.residuals is not None:
             return batch.residuals

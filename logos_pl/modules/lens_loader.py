@@ -8,7 +8,7 @@ from logos_pl.agreement import gather, refuse_different, together
 from logos_pl.data.evaluation_text import ValidationText
 from logos_pl.errors import InputError
 from logos_pl.io.terminal import say
-from logos_pl.kinds.registry import kind_of
+from logos_pl.kinds.registry import evaluated, kind_of
 from logos_pl.kinds.request import FoundLens, LensRequest, LoadedLens
 from logos_pl.modules.base import LensModule
 from logos_pl.modules.kl_table import print_kl_table
@@ -44,7 +44,7 @@ class LensLoader(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Load the lenses."""
-        self._put_in_place(trainer, pl_module, reads_text=True)
+        self._put_in_place(trainer, pl_module, reads_text=set(self.requests))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the table."""
@@ -54,14 +54,14 @@ class LensLoader(Callback):
             print_kl_table(pl_module.validation, f"KL divergence in bits on held-out validation text, {title}:")
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Load the lenses."""
-        self._put_in_place(trainer, pl_module, reads_text=True)
+        """Load the lenses; those without gates read no held-out text."""
+        self._put_in_place(trainer, pl_module, reads_text=set(evaluated()))
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Load the lenses."""
-        self._put_in_place(trainer, pl_module, reads_text=False)
+        self._put_in_place(trainer, pl_module, reads_text=set())
 
-    def _put_in_place(self, trainer: Trainer, module: LightningModule, *, reads_text: bool) -> None:
+    def _put_in_place(self, trainer: Trainer, module: LightningModule, *, reads_text: set[str]) -> None:
         assert isinstance(module, LensModule)
         loaded = self._load(trainer, module, reads_text)
         refuse_different({f"the {kind_of(name).label}": lens.identity for name, lens in loaded.items()})
@@ -72,7 +72,7 @@ class LensLoader(Callback):
                 say(lens.sentence)
 
     @together
-    def _load(self, trainer: Trainer, module: LensModule, reads_text: bool) -> dict[str, LoadedLens]:
+    def _load(self, trainer: Trainer, module: LensModule, reads_text: set[str]) -> dict[str, LoadedLens]:
         """Load all lenses found, by kind.
 
         Raises:
@@ -80,8 +80,8 @@ class LensLoader(Callback):
                 out.
         """
         loaded = {name: lens.load(module.frozen, module.head) for name, lens in self.found.items()}
-        for lens in loaded.values():
-            if reads_text and lens.held_out_frac is not None:
+        for name, lens in loaded.items():
+            if name in reads_text and lens.held_out_frac is not None:
                 data: ValidationText = trainer.datamodule  # type: ignore[attr-defined]
                 data.refuse_other_share(lens.held_out_frac)
         return loaded

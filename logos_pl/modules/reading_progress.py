@@ -58,12 +58,14 @@ class ReadingProgress(Callback):
     def on_test_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Show how far the test text is, and after it the suite."""
+        """Show how far the test text is, and after it each suite."""
         if dataloader_idx == self._loader:
             return
         self._loader = dataloader_idx
         data: TestText = trainer.datamodule  # type: ignore[attr-defined]
-        of_loader = (("test text", data.settings.test_seqs, "sequences"), ("suite", len(data.prompts), "facts"))
+        of_loader = [("test text", data.settings.test_seqs, "sequences"), ("suite", len(data.prompts), "facts")]
+        if data.unspoken is not None:
+            of_loader.append(("unspoken intermediates", len(data.unspoken[1].items), "items"))
         self._begin(trainer, *of_loader[dataloader_idx])
 
     def on_test_batch_end(
@@ -75,7 +77,7 @@ class ReadingProgress(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Count the sequences or facts of all processes."""
+        """Count the sequences, facts or items of all processes."""
         self._count(trainer, batch)
 
     def _count(self, trainer: Trainer, batch: Any) -> None:

@@ -1,5 +1,6 @@
 """Options of text and prompts."""
 
+import re
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ MAX_SEQ_LEN = 2**24
 MAX_SEQS = 10**7
 MAX_LANES = 2**16
 MAX_PASSES = 1000
+MAX_PARTS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +81,8 @@ class StreamSettings:
     """Text streams.
 
     Args:
+        part: part of the documents to train on, as `1/2` and `2/2` for two fits on disjoint text; chosen by a hash of
+            their text, whatever is held out. `1/1`: all of them.
         lanes: number of streams that the dataset is divided into. The order of training depends on it, but not on the
             number of processes. Must be divisible by processes × workers.
         num_workers: worker processes that tokenise text for each training process; 0: tokenise in the training process.
@@ -87,12 +91,30 @@ class StreamSettings:
         InputError: A number is out of its bounds.
     """
 
+    part: str = "1/1"
     lanes: int = 8
     num_workers: int = 1
 
     def __post_init__(self) -> None:
+        self.text_part  # noqa: B018 (checks it)
         check_number("--data.lanes", self.lanes, at_least=1, at_most=MAX_LANES)
         check_number("--data.num_workers", self.num_workers, at_least=0, at_most=MAX_LANES)
+
+    @property
+    def text_part(self) -> tuple[int, int]:
+        """Number of the part, from 1, and number of parts.
+
+        Raises:
+            InputError: It is not of the form `1/2`.
+        """
+        found = re.fullmatch(r"([0-9]{1,3})/([0-9]{1,3})", self.part)
+        number, parts = (0, 0) if found is None else (int(found[1]), int(found[2]))
+        if not 1 <= number <= parts <= MAX_PARTS:
+            raise InputError(
+                f"--data.part {self.part[:20]} is no part of the text: give its number and how many there are, at most "
+                f"{MAX_PARTS}, such as 1/2."
+            )
+        return number, parts
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -155,9 +155,9 @@ def config(rng: Random, root: Path) -> Case:
 
 
 def prompts(rng: Random, root: Path) -> Case:
-    """A file of prompts or of facts."""
-    name = rng.choice(("prompts", "prompts", "prompts", "suite"))
-    path = root / f"{name}.yaml"
+    """A file of prompts, of facts or of unspoken intermediates, in YAML or as lens-eval has them."""
+    name = rng.choice(("prompts.yaml", "prompts.yaml", "suite.yaml", "unspoken.yaml", "lens-eval-typo.json"))
+    path = root / name
     way = rng.random()
     if way < 0.6:
         tree, title = edited(rng, yaml.safe_load(path.read_text()), most_edits=2)
@@ -171,8 +171,9 @@ def prompts(rng: Random, root: Path) -> Case:
         put(path, content)
     else:
         title = replaced(rng, path)
-    reader = "test" if name == "suite" else rng.choice(("selftest", "selftest", "predict"))
-    return command(title, [reader, *CONFIG])
+    reader = rng.choice(("selftest", "selftest", "predict")) if name == "prompts.yaml" else "test"
+    more = ["--intermediates.suite", name] if name.endswith(".json") else []
+    return command(title, [reader, *CONFIG, *more])
 
 
 PROMPT_TEXTS = (

@@ -40,6 +40,7 @@ RUN = {
         "positions_per_seq": 4, "held_out_frac": 0.1, "val_seqs": 8, "test_seqs": 8, "lanes": 4, "num_workers": 0,
         "validate_every_steps": 2, "prompts": "prompts.yaml", "suite": "suite.yaml",
     },
+    "intermediates": {"suite": "unspoken.yaml"},
     "trainer": {"accelerator": "cpu"},
     "prism": {"positions": 512},
     "jacobian": {"sequences": 8, "probes": "all"},
@@ -79,6 +80,12 @@ def make(root: Path) -> None:
         for i in range(8)
     ]
     Path("suite.yaml").write_text(yaml.safe_dump({"facts": facts}, sort_keys=False))
+    items = [
+        {"name": f"i{i}", "prompt": WORDS[i], "intermediates": [WORDS[i + 1]], "target": WORDS[i + 2]} for i in range(4)
+    ]
+    Path("lens-eval-typo.json").write_text(json.dumps({"items": items}))
+    unspoken = [{"id": item.pop("name"), "read_after": item["prompt"], **item} for item in items]
+    Path("unspoken.yaml").write_text(yaml.safe_dump({"items": unspoken}, sort_keys=False))
     for command in ("prism", "jacobian", "fit", "test", "predict", "selftest", "validate"):
         if (status := main([command, "--config", "run.yaml"])) not in (0, 3):
             raise RuntimeError(f"{command} ends with exit status {status} on inputs that are whole")

@@ -42,7 +42,7 @@ def toy() -> Iterator[LensKind]:
     ("command", "wanted"),
     [
         ("validate", {"tuned": "require", "prism": "auto", "jacobian": "auto", "imported": "auto"}),
-        ("test", {"tuned": "require", "jacobian": "auto", "imported": "auto"}),
+        ("test", {"tuned": "require", "prism": "auto", "jacobian": "auto", "imported": "auto"}),
         ("predict", {"tuned": "auto", "prism": "auto", "jacobian": "auto", "imported": "auto"}),
     ],
 )
@@ -52,7 +52,7 @@ def test_a_command_requests_the_kinds_it_reads_and_requires_those_it_needs(
     assert uses(asked(command)) == wanted
 
 
-@pytest.mark.parametrize("command", sorted(KINDS.keys() - {"validate", "test", "predict"}))
+@pytest.mark.parametrize("command", sorted(KINDS.keys() - {"validate", "test", "predict", "compare"}))
 def test_other_commands_request_none(command: str) -> None:
     assert asked(command) == {}
 
@@ -125,7 +125,7 @@ def test_a_source_for_a_kind_that_is_read_and_has_no_option_passes(command: str,
         ("validate", "toy", r"validate \w+ no lens named toy"),
         ("predict", "tyo", r"predict \w+ no lens named tyo"),
         ("predict", "bias", r"predict \w+ no lens named bias"),
-        ("test", "prism", r"test \w+ no lens named prism"),
+        ("test", "bias", r"test \w+ no lens named bias"),
         ("predict", "tuned", r"--lens\.source instead"),
         ("test", "imported", r"--lens\.imported instead"),
     ],

@@ -50,7 +50,7 @@ def validation(rank: int | None = None, world_size: int = 3, **settings: Any) ->
 
 
 def names(made: TestText) -> list[str]:
-    _, suite = made.test_dataloader()
+    _, suite, *_ = made.test_dataloader()
     return [tokenized.prompt.prompt_id for batch in suite for tokenized in batch.prompts]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from logos_pl.data.held_out import Side, held_out_sequences, side, text_digest
+from logos_pl.data.held_out import Side, held_out_sequences, in_part, side, text_digest
 from logos_pl.data.shards import Shard
 from logos_pl.data.tokenizing import TextRefusedError
 from logos_pl.errors import InputError
@@ -34,6 +34,19 @@ def test_sides_follow_the_hash_of_the_text_and_their_shares_are_kept() -> None:
     shares: list[tuple[Side, float]] = [("val", 0.1), ("test", 0.1), ("train", 0.8)]
     for which, share in shares:  # 4000 texts: standard deviation 19 and 25
         assert abs(sides.count(which) - 4000 * share) < 90
+
+
+def test_parts_are_disjoint_cover_all_and_do_not_depend_on_the_side() -> None:
+    texts = [text for shard in range(20) for text in make_texts(shard, 200)]
+    for parts in (1, 2, 3):
+        of = [
+            [number for number in range(1, parts + 1) if in_part(text_digest(text), (number, parts))] for text in texts
+        ]
+        assert all(len(found) == 1 for found in of)
+        for number in range(1, parts + 1):  # standard deviation below 32
+            assert abs(of.count([number]) - len(texts) / parts) < 130
+    held = [text for text in texts if side(text_digest(text), 0.25) == "val"]
+    assert abs(sum(in_part(text_digest(text), (1, 2)) for text in held) - len(held) / 2) < 65
 
 
 @pytest.mark.parametrize(

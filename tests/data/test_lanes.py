@@ -1,12 +1,22 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 
 import pytest
 
-from logos_pl.data.lanes import LaneCursor, Part, TrainText, content_hash, lane_parts, lane_sequences
+from logos_pl.data.lanes import (
+    START,
+    LaneCursor,
+    Part,
+    TrainText,
+    content_hash,
+    lane_documents,
+    lane_parts,
+    lane_sequences,
+    read_alone,
+)
 from logos_pl.data.shards import Shard, Stride, read_rows
 from logos_pl.data.tokenizing import TextRefusedError
 from logos_pl.errors import InputError
@@ -145,6 +155,19 @@ def test_no_held_out_text_is_trained_on(corpus: Corpus) -> None:
     held_out = [t for t in by_tokens.values() if expected_side(t, FRAC) != "train"]
     assert len(held_out) > 5
     assert not [t for t in held_out if f"\0{t}\0" in documents]
+
+
+def test_fits_on_the_parts_of_a_text_share_no_document_and_leave_none_out(corpus: Corpus) -> None:
+    parts = lane_parts(corpus(3, 40), 0, 1)
+
+    def once(part: tuple[int, int]) -> set[tuple[str, int]]:
+        documents = lane_documents(parts, train_text()._replace(part=part), START, read_alone)
+        return {(place.shard, place.row) for place, _ in takewhile(lambda found: found[0].pass_index == 0, documents)}
+
+    one, two, whole = once((1, 2)), once((2, 2)), once((1, 1))
+    assert min(len(one), len(two)) > 20
+    assert one & two == set()
+    assert one | two == whole
 
 
 def test_a_lane_without_a_train_document_is_refused(tmp_path: Path) -> None:

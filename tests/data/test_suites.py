@@ -9,7 +9,8 @@ from pandas._libs.parsers import STR_NA_VALUES
 
 from logos_pl.data.prompt_types import Prompt
 from logos_pl.data.prompts import batches, tokenize_prompt
-from logos_pl.data.suites import FACTS, PROBE, READ_AS_MISSING, Control, Fact, prompts_of, read_suite
+from logos_pl.data.suites import FACTS, PROBE, Control, Fact, prompts_of, read_suite
+from logos_pl.data.yaml_items import READ_AS_MISSING
 from logos_pl.demo import TEXT_DIR
 from logos_pl.errors import InputError
 from logos_pl.lm.frozen import FrozenLM

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from logos_pl.functional import bootstrap
-from logos_pl.functional.bootstrap import Interval, bootstrap_interval
+from logos_pl.functional.bootstrap import Interval, bootstrap_interval, bootstrap_mean_of_groups
 
 MEASURES = {"median": np.median, "mean": np.mean}
 
@@ -143,3 +143,23 @@ def test_a_hundred_thousand_positions_take_seconds_at_most() -> None:
     start = time.perf_counter()
     bootstrap_interval(samples, "median", clusters=torch.arange(100_000) // 200)
     assert time.perf_counter() - start < 10
+
+
+def test_groups_count_alike_and_are_each_resampled_by_themselves() -> None:
+    groups = [random_samples(num, seed) for seed, num in enumerate((5, 40, 5))]
+    drawn = [draw(len(group), 300, 7 + number) for number, group in enumerate(groups)]
+    means = [
+        np.mean([group.numpy()[of_group[resample]].mean() for group, of_group in zip(groups, drawn, strict=True)])
+        for resample in range(300)
+    ]
+    found = bootstrap_mean_of_groups([*groups, groups[0][:0]], resamples=300, seed=7)
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])), abs=1e-12)
+    assert found.estimate == pytest.approx(np.mean([float(group.mean()) for group in groups]), abs=1e-12)
+    assert found.num == 50
+
+
+def test_groups_without_samples_have_no_interval_and_infinite_samples_are_refused() -> None:
+    assert bootstrap_mean_of_groups([torch.empty(0)]) is None
+    with pytest.raises(ValueError, match="not finite"):
+        bootstrap_mean_of_groups([torch.tensor([1.0, math.inf])])

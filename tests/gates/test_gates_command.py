@@ -93,6 +93,7 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blank pictures: they take longer than all the rest, and are looked at elsewhere."""
     for name in ("rows_figure", "gains_figure"):
         monkeypatch.setattr(f"logos_pl.gates.writer.{name}", lambda *given: Figure(figsize=(1, 1)))
+    monkeypatch.setattr("logos_pl.gates.unspoken_result.unspoken_figure", lambda *given: Figure(figsize=(1, 1)))
 
 
 @pytest.fixture(scope="module")

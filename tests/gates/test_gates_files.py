@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from logos_pl.artifacts import load_tuned_lens
-from logos_pl.artifacts.filenames import GATE_FILES, UNHASHED_FILES
+from logos_pl.artifacts.filenames import GATE_FILES, UNHASHED_FILES, UNSPOKEN_FILES
 from logos_pl.artifacts.tuned_lens import save_tuned_lens
 from logos_pl.cli.entry import main
 from tests.artifacts.lenses import contents
@@ -22,6 +22,10 @@ from tests.tiny import WORDS, accepted, fit_arguments, make_imported_lens, make_
 
 LENS_FILES = {"README.md", "bias_only.pt", "provenance.json", "provenance.json.sha256", "weights.pt"}
 FACTS = [f"  - {{id: {WORDS[i]}, prompt: {' '.join(WORDS[i : i + 3])}, answer: {WORDS[i + 5]}}}" for i in range(8)]
+UNSPOKEN = [
+    f"  - {{prompt: {' '.join(WORDS[i : i + 2])}, intermediates: [{WORDS[i + 3]}], target: {WORDS[i + 5]}}}"
+    for i in range(8)
+]
 
 
 @pytest.fixture
@@ -36,6 +40,7 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blank pictures: they take longer than all the rest."""
     for name in ("rows_figure", "gains_figure"):
         monkeypatch.setattr(f"logos_pl.gates.writer.{name}", lambda *given: Figure(figsize=(1, 1)))
+    monkeypatch.setattr("logos_pl.gates.unspoken_result.unspoken_figure", lambda *given: Figure(figsize=(1, 1)))
 
 
 def suite(folder: Path, *lines: str) -> Path:
@@ -47,6 +52,9 @@ def suite(folder: Path, *lines: str) -> Path:
 def arguments(tiny: dict[str, Path], logs: Path, **options: Any) -> list[str]:
     if "data.suite" not in options:
         options["data.suite"] = suite(logs.parent, *FACTS)
+    if "intermediates.suite" not in options:
+        options["intermediates.suite"] = logs.parent / "unspoken.yaml"
+        options["intermediates.suite"].write_text("\n".join(["items:", *UNSPOKEN]) + "\n")
     return accepted("test", fit_arguments(**tiny, logs=logs, **options))
 
 
@@ -101,6 +109,9 @@ def test_an_imported_lens_is_evaluated_beside_ours_and_changes_nothing_in_its_ve
     beside, said = gates(lens(logs)), capsys.readouterr().out
 
     imported, jacobian = beside.pop("imported"), beside.pop("j")
+    unspoken = beside["intermediates"]["lenses"]
+    assert unspoken.pop("imported")["sets"] == unspoken["norm"]["sets"]
+    assert unspoken.pop("j")["sets"] != unspoken["norm"]["sets"]
     assert beside == alone
     assert imported["origin"]["base_model"] == "tiny-llama"
     deltas = imported["kpis"]["median_delta_kl_bits"]["norm"]
@@ -139,7 +150,7 @@ def test_a_second_test_replaces_the_verdict_and_gives_the_same_one_for_the_same_
     load_tuned_lens(lens(logs))
 
 
-def test_tensorboard_has_every_figure_and_both_pictures(tiny: dict[str, Path], logs: Path, fast: None) -> None:
+def test_tensorboard_has_every_figure_and_all_pictures(tiny: dict[str, Path], logs: Path, fast: None) -> None:
     assert main(arguments(tiny, logs)) == 3
     events = EventAccumulator(str(logs / "lightning_logs" / "tiny-llama" / "gates"))
     events.Reload()
@@ -148,8 +159,8 @@ def test_tensorboard_has_every_figure_and_both_pictures(tiny: dict[str, Path], l
 
     assert exported_step > 0
     assert {event.step for tag in events.Tags()["scalars"] for event in events.Scalars(tag)} == {exported_step}
-    assert [event.step for tag in events.Tags()["images"] for event in events.Images(tag)] == [exported_step] * 2
-    assert events.Tags()["images"] == ["test/rows", "test/gains"]
+    assert [event.step for tag in events.Tags()["images"] for event in events.Images(tag)] == [exported_step] * 3
+    assert events.Tags()["images"] == ["test/rows", "test/gains", "test/intermediates"]
     found = {tag: events.Scalars(tag)[-1].value for tag in events.Tags()["scalars"]}
     for gate, evaluated in document["acceptance"]["gates"].items():
         assert found[f"test/gate_{gate}_passed"] == evaluated["passed"]
@@ -160,6 +171,9 @@ def test_tensorboard_has_every_figure_and_both_pictures(tiny: dict[str, Path], l
                 assert found[name] == pytest.approx(delta["to_final"]["estimate"], rel=1e-6)
     for skipped, value in document["kpis"]["skip_layers"]["perplexity"].items():
         assert found[f"test/perplexity_without_last_{skipped}_blocks"] == pytest.approx(value, rel=1e-6)
+    for name, of_lens in document["intermediates"]["lenses"].items():
+        area = of_lens["sets"]["all"]["area"]["estimate"]
+        assert found[f"test/intermediates_area_{name}"] == pytest.approx(area, rel=1e-6)
 
 
 def test_a_checkpoint_is_evaluated_where_it_lies_and_the_lens_is_left_alone(
@@ -180,6 +194,30 @@ def test_a_checkpoint_is_evaluated_where_it_lies_and_the_lens_is_left_alone(
     assert first.step == second.step > 0
 
 
+def test_every_lens_reads_unspoken_intermediates_unless_they_are_off(
+    tiny: dict[str, Path], logs: Path, fast: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(tiny, logs)) == 3
+    said, section = capsys.readouterr().out, gates(lens(logs))["intermediates"]
+    assert list(section["lenses"]) == ["norm", "tuned", "bias"]
+    assert (section["suite"], section["items"]["scored"]) == ("unspoken.yaml", 8)
+    assert "Unspoken intermediates: 8 items of unspoken.yaml" in said
+    assert main(arguments(tiny, logs, **{"intermediates.suite": "off"})) == 3
+    assert "Unspoken intermediates:" not in capsys.readouterr().out
+    assert "intermediates" not in gates(lens(logs))
+    assert not {path.name for path in lens(logs).iterdir()} & set(UNSPOKEN_FILES)
+
+
+def test_a_bad_suite_of_intermediates_is_refused_and_the_lens_left_alone(
+    tiny: dict[str, Path], logs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(lens(logs))
+    (logs.parent / "bad.yaml").write_text("items:\n- {prompt: sun moon, intermediates: river}\n")
+    assert main(arguments(tiny, logs, **{"intermediates.suite": logs.parent / "bad.yaml"})) == 2
+    assert "bad.yaml, line 2: `intermediates` is not a list" in capsys.readouterr().err
+    assert contents(lens(logs)) == before
+
+
 def test_two_processes_find_what_one_finds(tiny: dict[str, Path], logs: Path, tmp_path: Path, fast: None) -> None:
     assert main(arguments(tiny, logs)) == 3
     one = {name: contents(lens(logs))[name] for name in GATE_FILES if not name.endswith("png")}
@@ -192,6 +230,7 @@ def test_two_processes_find_what_one_finds(tiny: dict[str, Path], logs: Path, tm
     assert done.stderr.startswith("logos-pl: gate(s) ")
     two = contents(lens(logs))
     assert numbers(json.loads(two["gates.json"])) == pytest.approx(numbers(json.loads(one["gates.json"])), abs=1e-6)
+    assert two["gates-intermediates.csv"] == one["gates-intermediates.csv"]
     for name in ("gates-prompts.csv", "gates-rows.csv"):
         of_one, of_two = (text.decode().splitlines() for text in (one[name], two[name]))
         assert len(of_one) == len(of_two)

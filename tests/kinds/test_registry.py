@@ -64,10 +64,13 @@ def test_the_baselines_are_those_that_a_verdict_is_recorded_over() -> None:
     assert tuple(baselines()) == RecordedBaseline.__args__  # type: ignore[attr-defined]
 
 
-def test_a_plain_kind_has_files_and_a_section_named_after_it_and_only_sweeps_read_it() -> None:
+def test_a_plain_kind_has_files_and_a_section_named_after_it_and_reads_prompts_alone() -> None:
     kind = toy(find=lambda request: None)
     assert (kind.file_suffix, kind.section.key, kind.section.origin_key) == ("-toy", "toy_lens", "origin")
-    assert [command for command in ("fit", "validate", "test", "predict") if kind.is_read_by(command)] == ["predict"]
+    assert [command for command in ("fit", "validate", "test", "predict") if kind.is_read_by(command)] == [
+        "test",
+        "predict",
+    ]
     assert kind_of("norm").file_suffix == ""
     assert not any(kind_of("norm").is_read_by(command) for command in ("validate", "test", "predict"))
 

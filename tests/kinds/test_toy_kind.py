@@ -144,11 +144,19 @@ def test_a_validation_and_a_test_read_it_where_its_entry_says_so(
         assert "next_token_bits_per_byte_toy" in next(csv.reader(file))
 
 
-def test_a_plain_kind_is_neither_validated_nor_evaluated(
-    toy: LensKind, tiny: dict[str, Path], fitted: Path, capsys: pytest.CaptureFixture[str]
+def test_a_plain_kind_is_neither_validated_nor_evaluated_and_reads_unspoken_intermediates(
+    toy: LensKind, tiny: dict[str, Path], fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(accepted("validate", fit_arguments(**tiny, logs=fitted))) == 0
     assert "toy" not in capsys.readouterr().out
+    suite = tmp_path / "mine.yaml"
+    suite.write_text("items:\n- {prompt: sun moon, intermediates: [river], target: stone}\n")
+    assert main([*accepted("test", fit_arguments(**tiny, logs=fitted)), f"--intermediates.suite={suite}"]) == 3
+    verdict = json.loads((fitted / "lenses" / "tiny-llama" / "gates.json").read_text())
+    assert "toy" not in verdict
+    lenses = verdict["intermediates"]["lenses"]
+    assert list(lenses) == ["norm", "tuned", "bias", "toy"]
+    assert lenses["toy"]["sets"] == lenses["norm"]["sets"], "a temperature keeps the order of the tokens"
 
 
 def test_models_side_by_side_have_a_section_on_it(toy: LensKind) -> None:

@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ from logos_pl.artifacts import tuned_lens
 from logos_pl.artifacts.tuned_lens import save_tuned_lens
 from logos_pl.data.evaluation_text import ValidationText
 from logos_pl.errors import InputError, RunError
-from logos_pl.kinds.registry import LensKind, register, unregister
+from logos_pl.kinds.registry import LensKind, kind_of, register, unregister
 from logos_pl.kinds.request import FoundLens, LensRequest, LoadedLens
 from logos_pl.lenses.norm import NormLens
 from logos_pl.modules import lens_loader
@@ -105,6 +106,14 @@ def toy() -> Iterator[dict[str, Any]]:
 
 
 @pytest.fixture
+def with_gates(toy: dict[str, Any]) -> None:
+    """The toy is evaluated against the gates."""
+    plain = kind_of("toy")
+    unregister("toy")
+    register(dataclasses.replace(plain, evaluated=True))
+
+
+@pytest.fixture
 def module() -> LensModule:
     made = LensModule(ModelSettings(model_id="tiny"))
     made.build(make_lm())
@@ -132,11 +141,21 @@ def test_text_that_its_fit_has_not_held_out_judges_no_lens_of_any_kind(toy: dict
     toy["share"] = 0.1
     loader = LensLoader({"toy": request()})
     loader.setup(TRAINER, module, "validate")
-    for begin in (loader.on_validation_start, loader.on_test_start):
-        with pytest.raises(InputError, match=r"give --data.held_out_frac 0\.1"):
-            begin(TRAINER, module)
+    with pytest.raises(InputError, match=r"give --data.held_out_frac 0\.1"):
+        loader.on_validation_start(TRAINER, module)
     loader.on_predict_start(TRAINER, module)  # prompts are no text
+    loader.on_test_start(TRAINER, module)  # without gates, it reads only intermediates
     assert module.origins == {"toy": "from a box"}
+
+
+def test_text_that_its_fit_has_not_held_out_judges_no_lens_with_gates(
+    toy: dict[str, Any], with_gates: None, module: LensModule
+) -> None:
+    toy["share"] = 0.1
+    loader = LensLoader({"toy": request()})
+    loader.setup(TRAINER, module, "test")
+    with pytest.raises(InputError, match=r"give --data.held_out_frac 0\.1"):
+        loader.on_test_start(TRAINER, module)
 
 
 def test_the_first_process_decides_whether_there_is_a_lens(

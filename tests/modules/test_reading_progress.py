@@ -12,9 +12,11 @@ from logos_pl.modules.reading_progress import ReadingProgress
 
 
 def trainer(is_global_zero: bool = True) -> Any:
-    """Two processes that validate on 16 sequences, and test on 8 and five facts."""
+    """Two processes that validate on 16 sequences, and test on 8, five facts and two items."""
     settings = SimpleNamespace(val_seqs=16, test_seqs=8)
-    data = SimpleNamespace(settings=settings, prompts=["fact"] * 5)
+    data = SimpleNamespace(
+        settings=settings, prompts=["fact"] * 5, unspoken=(None, SimpleNamespace(items=["item"] * 2))
+    )
     return SimpleNamespace(datamodule=data, world_size=2, is_global_zero=is_global_zero)
 
 
@@ -52,9 +54,9 @@ def test_a_validation_counts_the_sequences_of_all_processes() -> None:
     assert progress.display.stages == ()
 
 
-def test_a_test_counts_its_text_and_then_its_facts_of_which_the_last_may_be_read_by_one_process() -> None:
+def test_a_test_counts_its_text_and_then_its_suites_of_which_the_last_may_be_read_by_one_process() -> None:
     progress, run = slow_progress(), trainer()
-    for loader, sizes in ((0, (2, 2)), (1, (2, 1))):
+    for loader, sizes in ((0, (2, 2)), (1, (2, 1)), (2, (1,))):
         for index, size in enumerate(sizes):
             progress.on_test_batch_start(run, module(), batch(size), index, loader)
             progress.on_test_batch_end(run, module(), None, batch(size), index, loader)
@@ -67,6 +69,7 @@ def test_a_test_counts_its_text_and_then_its_facts_of_which_the_last_may_be_read
         "test text: 8 of 8 sequences",
         "suite: 4 of 5 facts",
         "suite: 5 of 5 facts",
+        "unspoken intermediates: 2 of 2 items",
     ]
     assert progress.display.stages == ()
 

@@ -34,6 +34,10 @@ OF_TEXT: list[tuple[dict[str, Any], str]] = [
     ({"position_range": (math.nan, 0.5)}, "--data.position_range is [nan, 0.5]; give two increasing"),
 ]
 OF_STREAMS: list[tuple[dict[str, Any], str]] = [
+    ({"part": "2/1"}, "--data.part 2/1 is no part of the text: give its number and how many there are"),
+    ({"part": "0/2"}, "--data.part 0/2 is no part"),
+    ({"part": "half"}, "--data.part half is no part"),
+    ({"part": "1/101"}, "at most 100, such as 1/2."),
     ({"lanes": 0}, "--data.lanes must be at least 1 and at most 65,536 (got 0)."),
     ({"lanes": 2**16 + 1}, "--data.lanes must be at least 1"),
     ({"num_workers": -1}, "--data.num_workers must be at least 0 and at most 65,536 (got -1)."),
@@ -95,7 +99,7 @@ def test_the_text_of_a_prism_with_a_budget_is_the_same_text() -> None:
     given: dict[str, Any] = {
         "dataset": "corpus", "name": "part", "split": "other", "revision": "v1", "text_column": "body", "seq_len": 64,
         "micro_batch_seqs": 3, "positions_per_seq": 5, "position_range": (0.1, 0.9), "held_out_frac": 0.1,
-        "val_seqs": 7, "lanes": 4, "num_workers": 2,
+        "val_seqs": 7, "part": "2/3", "lanes": 4, "num_workers": 2,
     }  # fmt: skip
     own = {field.name for field in dataclasses.fields(SampleTextSettings)}
     assert given.keys() == own, "or an option would be left at its default here"
