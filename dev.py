@@ -124,8 +124,8 @@ def main() -> None:
     set_up()
     if command == "demo":
         run(BIN / "logos-pl", "fit", "--config", "configs/demo.yaml", *rest)
-        command = (BIN / "logos-pl").relative_to(ROOT)
-        print(f'\nNow read with it: {command} read "The capital of Germany is" --answer Berlin --html page.html')
+        program = (BIN / "logos-pl").relative_to(ROOT)
+        print(f'\nNow read with it: {program} read "The capital of Germany is" --answer Berlin --html page.html')
     if command in {"test", "check"}:
         test(*rest)
     if command in {"lint", "check"}:
