@@ -28,6 +28,7 @@ NEEDS = {
     "reference files": "the models and texts that LOGOS_PL_SHARED names",
     "a package": "a package that is not installed",
     "a server": "a server of the reader's",
+    "your lenses": "lenses of the reader's own",
     "set-up": "an environment of its own, which CI sets up",
 }
 """Why a block is not run."""
