@@ -27,6 +27,7 @@ AREAS = {
     "fit": "Training",
     "gates": "Gates",
     "sweeps": "Sweeps",
+    "compare": "Comparisons",
     "hub": "Hub",
     "api.py": "Python API",
     "io": "Files and output",
