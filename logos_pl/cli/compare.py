@@ -42,8 +42,8 @@ class Compare(Evaluation):
     }
     options: ClassVar = {"schedule": SCHEDULE, "ckpt_path": CHECKPOINT}
     positionals: ClassVar = {
-        "lens_a": Option(str, None, f"first lens: {_LENS}"),
-        "lens_b": Option(str, None, "second lens, likewise"),
+        "lens_a": Option(str | None, None, f"first lens: {_LENS}", nargs="?"),
+        "lens_b": Option(str | None, None, "second lens, likewise", nargs="?"),
     }
     trainer_options = MACHINE | {"default_root_dir", "enable_progress_bar"}
 
@@ -55,6 +55,10 @@ class Compare(Evaluation):
         Raises:
             InputError: The options are inconsistent, there is no such lens, or the folder holds a comparison.
         """
+        if self.config.lens_a is None or self.config.lens_b is None:
+            raise InputError(
+                "compare needs two lenses, as in `logos-pl compare norm tuned --config configs/demo.yaml`."
+            )
         self.prepare_text()
         if self.plan.world_size > 1:
             raise InputError("compare runs in one process: give --trainer.devices 1.")

@@ -139,7 +139,7 @@ class LogosCLI(LightningCLI):
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the options outside sections."""
         for name, option in self.kind.positionals.items():
-            parser.add_argument(name, type=option.type, help=option.help)
+            parser.add_argument(name, **option._asdict())
         for name, option in self.kind.options.items():
             parser.add_argument(f"--{name}", **option._asdict())
 

@@ -1,4 +1,4 @@
-"""CSV of unspoken intermediates: one line per intermediate of each item. Source: docs/gates.md."""
+"""CSV of unspoken intermediates: one line per intermediate of each item. Source: docs/intermediates.md."""
 
 import csv
 import io

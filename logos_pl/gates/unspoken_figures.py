@@ -1,6 +1,6 @@
 """Figures of unspoken intermediates with bootstrap intervals over items.
 
-Choices that the definitions leave open (docs/gates.md):
+Choices that the definitions leave open (docs/intermediates.md):
 
 * An intermediate's rank is the best over all rows that a lens reads, the last among them, which all lenses share.
 * Pass@k is the mean over items of the share of the item's intermediates whose rank is at most k.

@@ -1,4 +1,4 @@
-"""Plot of unspoken intermediates: pass@k, and the share that is found at each row. Source: docs/gates.md."""
+"""Plot of unspoken intermediates: pass@k, and the share that is found at each row. Source: docs/intermediates.md."""
 
 import numpy as np
 import torch

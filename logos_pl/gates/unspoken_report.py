@@ -1,4 +1,4 @@
-"""Unspoken intermediates for `gates.json` and for the terminal. Source: docs/gates.md."""
+"""Unspoken intermediates for `gates.json` and for the terminal. Source: docs/intermediates.md."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple

@@ -6,7 +6,7 @@ BIAS_ONLY = register(
     LensKind(
         name="bias",
         label="bias-only lens",
-        colour="tab:brown",
+        colour="black",
         first_row=1,
         swept=False,
         baseline=Baseline(words="a lens with bias and temperature only", legend="bias and temperature only"),

@@ -47,6 +47,12 @@ def test_two_lenses_are_compared_at_every_row_and_nothing_is_overwritten(
     assert document(out) == found
 
 
+def test_two_lenses_are_needed(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    name, *options = arguments
+    assert main([name, "norm", *options]) == 2
+    assert "compare needs two lenses, as in `logos-pl compare norm tuned" in capsys.readouterr().err
+
+
 def test_the_order_of_the_lenses_only_exchanges_the_divergences(arguments: list[str], tmp_path: Path) -> None:
     for name, pair in (("one", ("bias", "tuned")), ("two", ("tuned", "bias"))):
         assert compare(arguments, *pair, f"--compare.out_dir={tmp_path / name}") == 0
