@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from logos_pl.errors import InputError
 from logos_pl.functional.compiled import can_compile
-from logos_pl.lm.anatomy import Anatomy, find_parts
+from logos_pl.lm.anatomy import Anatomy, find_body, find_parts
 from logos_pl.lm.block_weights import BlockWeights
 from logos_pl.lm.config import context_length, read_config
 from logos_pl.lm.devices import HOST_SHARE, Placement, free_memory
@@ -20,13 +20,13 @@ from logos_pl.lm.hooks import Watch, gathering, stopping_after
 from logos_pl.lm.loading import read_model, resolve_dtype
 from logos_pl.lm.pass_progress import ALONE, Turn
 from logos_pl.lm.position_ids import position_ids, takes_position_ids
-from logos_pl.lm.probing import probe_ids
+from logos_pl.lm.probing import probe_ids, twin_ids
 from logos_pl.lm.sharded import Sharing, read_sharded_model
 from logos_pl.lm.sources import clean_name, locate, model_commit, tokenizer_commit
 from logos_pl.lm.streamed import Group, StreamedBody
-from logos_pl.lm.streamed_check import check_streamed
+from logos_pl.lm.streamed_check import check_streamed, with_rows
 from logos_pl.lm.tokenizer import read_tokenizer
-from logos_pl.lm.verify import verify
+from logos_pl.lm.verify import Rows, verify
 
 DEFAULT_GROUP_TOKENS = 2**14
 """Tokens of a streamed model's group where the memory has not been asked."""
@@ -80,13 +80,13 @@ class FrozenLM:
         self.tokenizer_commit = tokenizer_commit
         self.streamed = streamed
         self.sharing = sharing
-        self.anatomy: Anatomy = find_parts(self.model)
-        self._takes_positions = takes_position_ids(self.anatomy.body)
+        self._takes_positions = takes_position_ids(find_body(self.model))
+        self.anatomy: Anatomy
         if streamed is None:
+            self.anatomy = find_parts(self.model)
             verify(self.model, self.anatomy)
         else:
-            verify(self.model, self.anatomy, streamed.passing_through)
-            check_streamed(self.anatomy, streamed, self._trials())
+            self._verify_streamed(streamed)
 
     @classmethod
     def load(
@@ -266,12 +266,21 @@ class FrozenLM:
     def _how_placed(self) -> str | None:
         return "streamed" if self.streamed is not None else "sharded" if self.sharing is not None else None
 
-    def _trials(self) -> list[dict[str, Any]]:
-        """Two micro-batches of different tokens that a streamed body is tried on: one of full length, one padded."""
-        ids, others = probe_ids(self.model, offset=1), probe_ids(self.model, offset=2)
-        mask = torch.ones_like(others)
+    def _verify_streamed(self, streamed: StreamedBody) -> None:
+        """Finds and verifies the parts, and compares block by block with what the model's own code gives meanwhile."""
+        self.anatomy, opening = with_rows(streamed.blocks, lambda: find_parts(self.model))
+        padded, twins = probe_ids(self.model, offset=2), twin_ids(self.model)
+        mask = torch.ones_like(padded)
         mask[0, :2] = 0
-        return [self._inputs(ids, None), self._inputs(others, mask)]
+        inputs = [(probe_ids(self.model), None), (padded, mask), (twins, None), (twins.flip(0), None)]
+
+        def flipped(rows: Rows) -> Rows:
+            group = [self._inputs(ids, mask) for ids, mask in inputs]
+            with torch.no_grad():
+                _, own = with_rows(streamed.blocks, lambda: self.anatomy.body(**group[1]))
+            return list(check_streamed(self.anatomy, streamed, group, [opening, own, rows])[-1])
+
+        verify(self.model, self.anatomy, streamed.passing_through, flipped)
 
     def _inputs(self, input_ids: Tensor, attention_mask: Tensor | None) -> dict[str, Any]:
         inputs: dict[str, Any] = {"input_ids": input_ids.to(self.device), "use_cache": False}

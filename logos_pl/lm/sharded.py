@@ -44,6 +44,9 @@ class Sharing:
                 "a model is sharded over several processes of a machine, and there is one: give --trainer.devices, or "
                 "--model.placement streamed."
             )
+        if device.type == "cuda":  # the mesh is of each process's present device
+            torch.cuda.init()
+            torch.cuda.set_device(device)
         shape, names = ((each,), ("shard",)) if nodes == 1 else ((nodes, each), ("replicate", "shard"))
         self.mesh: DeviceMesh = init_device_mesh(device.type, shape, mesh_dim_names=names)
         # The processors agree without waiting for their devices.

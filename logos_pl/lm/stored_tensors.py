@@ -109,8 +109,8 @@ class StoredTensor:
                 now = file_state(file)
         except OSError as error:
             raise RunError(
-                f"{self.shown} cannot be read any more ({error.strerror}), and a streamed model is read again for "
-                "every group of sequences: bring the disk back, and resume or start again."
+                f"{self.shown} cannot be read any more ({error.strerror}), and a model that is not in memory needs it: "
+                "bring the disk back, and resume or start again."
             ) from error
         if done < len(room):
             raise RunError(

@@ -47,8 +47,15 @@ BRANCH_ROUNDINGS = 8
 GROWTH = 2
 
 
+Rows = list[Float[Tensor, "batch seq d_model"]]
+"""Rows 0 … n of one forward pass."""
+
+
 def verify(
-    model: PreTrainedModel, anatomy: Anatomy, idle: Callable[[], AbstractContextManager[None]] = nullcontext
+    model: PreTrainedModel,
+    anatomy: Anatomy,
+    idle: Callable[[], AbstractContextManager[None]] = nullcontext,
+    flipped: Callable[[Rows], Rows] | None = None,
 ) -> None:
     """Returns when all six claims hold.
 
@@ -56,6 +63,8 @@ def verify(
         model: The model.
         anatomy: Its parts.
         idle: A context in which its blocks need not compute, as their output is replaced.
+        flipped: From the rows of ``twin_ids`` by the model's own code, those that its body gives of the flipped batch;
+            None: the body runs as it is.
 
     Raises:
         InputError: The first claim that fails, with the architecture's name.
@@ -67,7 +76,8 @@ def verify(
     calls, logits = run_traced(model, ids, watched)
     refuse_nonfinite(model, blocks, calls, logits)
     _check_stream(anatomy, calls)
-    _check_causality(anatomy, ids, calls)
+    rows = _rows(anatomy, calls)
+    _check_causality(anatomy, rows, _rows_of(anatomy, ids.flip(0)) if flipped is None else flipped(rows))
     h = last_call(calls, blocks[-1]).wrote
     _check_logits(anatomy, h, logits, "the model's own last row")
     probes = [_probe(anatomy, h, size) for size in PROBE_SIZES]
@@ -104,12 +114,11 @@ def _check_stream(anatomy: Anatomy, calls: list[Call]) -> None:
         raise unsupported(name, reason, anatomy.lm_head.weight.dtype)
 
 
-def _check_causality(anatomy: Anatomy, ids: Tensor, calls: list[Call]) -> None:
+def _check_causality(anatomy: Anatomy, rows: Rows, others: Rows) -> None:
     """Claim (f), from the rows of ``twin_ids`` and of the same batch flipped."""
-    others, _ = record_calls(lambda: anatomy.body(input_ids=ids.flip(0), use_cache=False), anatomy.blocks)
     eps = torch.finfo(anatomy.lm_head.weight.dtype).eps
     before, allowed = torch.zeros(()), torch.zeros(())
-    for row, (h, other) in enumerate(zip(_prefixes(anatomy, calls), _prefixes(anatomy, others), strict=True)):
+    for row, (h, other) in enumerate(zip(_prefixes(rows), _prefixes(others), strict=True)):
         if not same_bits(h, other):
             own = h.norm(dim=-1) + BRANCH_ROUNDINGS * (h - before.to(h)).norm(dim=-1)
             allowed = GROWTH * allowed.to(h) + eps * own
@@ -119,10 +128,19 @@ def _check_causality(anatomy: Anatomy, ids: Tensor, calls: list[Call]) -> None:
         before = h
 
 
-def _prefixes(anatomy: Anatomy, calls: list[Call]) -> list[Float[Tensor, "batch prefix d_model"]]:
-    """Every row at the positions of the tokens that twins have in common, in fp32."""
+def _rows_of(anatomy: Anatomy, ids: Tensor) -> Rows:
+    calls, _ = record_calls(lambda: anatomy.body(input_ids=ids, use_cache=False), anatomy.blocks)
+    return _rows(anatomy, calls)
+
+
+def _rows(anatomy: Anatomy, calls: list[Call]) -> Rows:
     traced = [last_call(calls, block) for block in anatomy.blocks]
-    return [h[:, :PREFIX].float() for h in (traced[0].read, *(call.wrote for call in traced))]
+    return [traced[0].read, *(call.wrote for call in traced)]
+
+
+def _prefixes(rows: Rows) -> list[Float[Tensor, "batch prefix d_model"]]:
+    """Every row at the positions of the tokens that twins have in common, in fp32."""
+    return [h[:, :PREFIX].float() for h in rows]
 
 
 def _check_logits(anatomy: Anatomy, h: Tensor, logits: Tensor, what: str) -> None:
