@@ -155,9 +155,11 @@ def rank_figure(figures: dict[str, Any]) -> Figure:
     axes.fill_between(ranks, lows, highs, alpha=0.2, color="C0")
     axes.plot(ranks, means, "-o", color="C0", label="mean over rows, 95% interval over documents")
     inner = len(found[0]) - 1
-    for percent in (25, 50, 75):
+    for colour, percent in (("C1", 25), ("C2", 50), ("C3", 75)):
         row = round(percent / 100 * (inner + 1))
-        axes.plot(ranks, [kl_bits[row - 1][0] for kl_bits in found], "--", lw=1, label=f"row {row}, {percent}% depth")
+        axes.plot(
+            ranks, [kl_bits[row - 1][0] for kl_bits in found], "--", color=colour, label=f"row {row}, {percent}% depth"
+        )
     axes.set_xscale("log", base=2)
     axes.set_xticks(ranks, [f"{rank}" if rank < figures["width"] else f"{rank}\nfull" for rank in ranks])
     axes.minorticks_off()
@@ -166,7 +168,7 @@ def rank_figure(figures: dict[str, Any]) -> Figure:
     axes.set_ylabel("KL(final ‖ row) on held-out text, bits")
     axes.set_title(f"{figures['model']}, {figures['tokens']:,} tokens")
     axes.grid(alpha=0.3)
-    axes.legend()
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
