@@ -50,7 +50,8 @@ def settled(folder: Path) -> Callable[..., Any]:
             command.destination, command.one_of_several = SweepDestination(), True
 
     def resolve(*arguments: str, command: str = "fit") -> Any:
-        return LogosCLI(KINDS[command], ["--config=demo.yaml", *arguments], configure).config
+        lenses = ["norm", "bias"] if command == "compare" else []
+        return LogosCLI(KINDS[command], [*lenses, "--config=demo.yaml", *arguments], configure).config
 
     return resolve
 
@@ -81,7 +82,9 @@ CASES = [
     ("jacobian", "jacobian"),
     ("test", "data"),
     ("test", "lens"),
+    ("test", "intermediates"),
     ("validate", "prism"),
+    ("compare", "compare"),
 ]
 """Commands, and sections of their options; the empty one stands for options outside of all sections."""
 
@@ -208,7 +211,7 @@ def test_one_configuration_serves_all_commands_and_each_takes_what_is_its_own(
     ("fit", "--data.suite=x", "test"),
     ("fit", "--sweep.prism=off", "predict"),
     ("validate", "--data.prompt=x", "predict and selftest"),
-    ("selftest", "--ckpt_path=last", "fit, validate, test and predict"),
+    ("selftest", "--ckpt_path=last", "fit, validate, test, compare and predict"),
 ])  # fmt: skip
 def test_an_option_of_another_command_is_refused_by_name(
     command: str, argument: str, takers: str, settled: Callable[..., Any]
