@@ -113,7 +113,8 @@ def test_other_options_are_refused_with_the_commands_that_have_them_or_a_suggest
 
 def test_an_option_of_several_commands_names_them_all() -> None:
     with pytest.raises(
-        InputError, match=r"--model\.model_id is an option of fit, prism, jacobian, validate, test, compare, predict and"
+        InputError,
+        match=r"--model\.model_id is an option of fit, prism, jacobian, validate, test, compare, predict and",
     ):
         check_options(Toy, KINDS, ["--model.model_id=demo"])
 

@@ -308,6 +308,7 @@ def test_the_identity_of_a_run_is_what_it_reads_as_plain_values(make: Make) -> N
         "commit": None,
         "text_column": "text",
         "held_out_frac": 0.1,
+        "part": "1/1",
         "seq_len": 16,
         "lanes": 4,
         "tokens": 128_000,
