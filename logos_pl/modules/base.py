@@ -78,7 +78,8 @@ class LensModule(LightningModule):
         # tensor would be created on the GPU; tensors are moved there explicitly instead.
         with torch.device("cpu"):
             with Progress("loading the model", shown=self.global_rank == 0):
-                lm = load_frozen(given, self.device, self.trainer.num_nodes)
+                # Without a Trainer, as from Python, there is one machine.
+                lm = load_frozen(given, self.device, 1 if self._trainer is None else self.trainer.num_nodes)
             if given.compile:
                 lm.compile_blocks()
             self.build(lm)

@@ -433,10 +433,6 @@ def test_a_rank_beyond_the_width_is_refused(lm: FrozenLM, tmp_path: Path) -> Non
 def test_the_model_is_loaded_as_it_is_inside_a_device_context(tmp_path: Path) -> None:
     """Lightning calls `configure_model` under the device of the run; the meta device shows what would land there."""
     module = TuningModule(resolved(model_id=str(make_model(tmp_path / "tiny-llama")), rank=3))
-    trainer: Any = SimpleNamespace(
-        num_nodes=1, global_rank=0, strategy=SimpleNamespace(root_device=torch.device("cpu"))
-    )
-    module.trainer = trainer
     with torch.device("meta"):
         module.configure_model()
 

@@ -36,8 +36,8 @@ def test_text_without_a_lens_or_a_position_is_refused() -> None:
 
 
 def test_a_test_reads_the_lens_that_decides_then_the_baselines_then_other_evaluated_lenses() -> None:
-    assert read_by_test() == ("tuned", "norm", "norm_tau", "bias", "imported")
-    assert shown_by_row() == ("norm", "tuned", "imported")
+    assert read_by_test() == ("tuned", "norm", "norm_tau", "bias", "jacobian", "imported")
+    assert shown_by_row() == ("norm", "tuned", "jacobian", "imported")
     assert compared("imported") == ("imported", "norm", "norm_tau", "bias")
 
 

@@ -73,10 +73,6 @@ def test_the_lens_is_found_before_the_model_is_loaded_and_joins_the_others_after
     loader = LensLoader({"imported": request(source=str(make_imported_lens(tmp_path / "theirs", scale=0.1)))})
     loader.setup(TRAINER, module, "predict")
     assert module.lm is None
-    trainer: Any = SimpleNamespace(
-        num_nodes=1, global_rank=0, strategy=SimpleNamespace(root_device=torch.device("cpu"))
-    )
-    module.trainer = trainer
     module.configure_model()
     loader.on_predict_start(TRAINER, module)
     lens = module.lenses["imported"]
