@@ -15,6 +15,7 @@ HEADINGS = [
     "How close is each row to the model's output?",
     "What does the tuned lens gain over the norm lens?",
     "What does the prism gain over the norm lens?",
+    "What does the Jacobian lens gain over the norm lens?",
     "What does the imported lens gain over the norm lens?",
     "What do the checks say?",
     "How to read the tables",
@@ -102,7 +103,7 @@ def test_the_tuned_lens_is_set_against_the_norm_lens_as_in_each_models_own_repor
     )
 
     assert block in evaluation(facts)
-    assert cross_evaluation([sweep("a", 1, ("norm",))]).count("No model was read with this lens.") == 3
+    assert cross_evaluation([sweep("a", 1, ("norm",))]).count("No model was read with this lens.") == 4
     assert "### org/b" not in cross_evaluation([facts, sweep("b", 1, ("norm",))])
 
 
