@@ -237,7 +237,7 @@ def test_an_imported_lens_is_refused_where_nothing_reads_it(
 ) -> None:
     given = accepted(command, fit_arguments(**tiny, logs=tmp_path))
     assert main([*given, f"--lens.imported={tmp_path}"]) == 2
-    said = f"--lens.imported is an option of validate, test and predict, and {command} does not use it"
+    said = f"--lens.imported is an option of validate, test, compare and predict, and {command} does not use it"
     assert said in capsys.readouterr().err
 
 
