@@ -87,7 +87,7 @@ def test_a_lens_from_elsewhere_needs_no_checkpoint(name: str, evaluation: Any) -
     ("name", "kinds"),
     [
         ("validate", ["tuned", "prism", "jacobian", "imported"]),
-        ("test", ["tuned", "jacobian", "imported"]),
+        ("test", ["tuned", "prism", "jacobian", "imported"]),
         ("predict", ["tuned", "prism", "jacobian", "imported"]),
     ],
 )
