@@ -40,7 +40,7 @@ MARK = re.compile(r"<!-- needs: .*? -->")
 
 SMALLER = {
     "logos-pl fit ": " --data.tokens 30_000",
-    "logos-pl prism ": " --data.tokens 30_000",
+    "logos-pl prism ": " --prism.positions 20_000",
     "logos-pl jacobian ": " --jacobian.sequences 16",
 }
 """Added to what trains, by its beginning: the pages' own budget is for a lens to keep."""
