@@ -71,7 +71,7 @@ def answer_depth_figure(by_lens: dict[str, Ranks], title: str = "") -> Figure:
     _label(rank_axes, "rank of the answer, median and middle half")
     rank_axes.set_yscale("log")
     rank_axes.invert_yaxis()
-    _label(share_axes, f"share of answers read: among the first {RANK} at that row or before")
+    _label(share_axes, f"share of answers first among {RANK} by this row")
     share_axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
     num = len(next(iter(by_lens.values())))
     figure.suptitle(f"{title} · {num} answers that the model has among its first {RANK}".removeprefix(" · "))
