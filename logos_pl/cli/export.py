@@ -60,13 +60,13 @@ def _run(given: argparse.Namespace) -> None:
         from logos_pl.artifacts.foreign_format import transformer_lens_file, tuned_lens_files
         from logos_pl.artifacts.jacobian import load_jacobian, read_jacobian
         from logos_pl.artifacts.store import replace_folder
-        from logos_pl.io.files import replace_file
+        from logos_pl.io.files import make_folders, replace_file
         from logos_pl.lm.load_model import load_model
     jacobians, provenance = read_jacobian(lens)
     last = len(jacobians) - 1
     if given.to == "transformer_lens":
         try:
-            out.parent.mkdir(parents=True, exist_ok=True)
+            make_folders(out.parent)
             replace_file(out, transformer_lens_file(jacobians, provenance))
         except OSError as error:
             raise RunError(f"{os.path.relpath(out)} cannot be written: {error.strerror}.") from error

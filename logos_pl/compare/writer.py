@@ -14,7 +14,7 @@ from logos_pl.compare.module import CompareModule
 from logos_pl.compare.report import QUANTITIES, pair_csv, pair_figure, pair_table, texts, to_plain
 from logos_pl.data.evaluation_text import ValidationText
 from logos_pl.errors import InputError, RunError
-from logos_pl.io.files import replace_file
+from logos_pl.io.files import make_folders, replace_file
 from logos_pl.io.fitting import print_in_parts
 from logos_pl.io.terminal import say
 
@@ -38,25 +38,31 @@ def new_folder(root: Path, model_name: str, out_dir: str | None) -> Path:
     folder = root / "comparisons" / name if out_dir is None else Path(out_dir)
     refuse_results(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folders(folder)
     except (FileExistsError, NotADirectoryError) as error:
-        raise InputError(
-            f"A file is in the way of the folder {os.path.relpath(folder)}: choose another --compare.out_dir."
-        ) from error
+        raise _in_the_way(folder) from error
     except OSError as error:
         raise RunError(f"Cannot write to {os.path.relpath(folder)}: {error.strerror or error}; fix it.") from error
     return folder
 
 
 def refuse_results(folder: Path) -> None:
-    """Check that a folder holds no comparison.
+    """Check that a comparison can be written to a folder: before anything is read, and again at the end.
 
     Raises:
-        InputError: It does.
+        InputError: It holds one, or is a file.
     """
+    if folder.exists() and not folder.is_dir():
+        raise _in_the_way(folder)
     there = [file for file in FILES if os.path.lexists(folder / file)]
     if there:
         raise InputError(f"{os.path.relpath(folder)} holds {there[0]} already: choose another --compare.out_dir.")
+
+
+def _in_the_way(folder: Path) -> InputError:
+    return InputError(
+        f"A file is in the way of the folder {os.path.relpath(folder)}: choose another --compare.out_dir."
+    )
 
 
 class CompareWriter(Callback):

@@ -22,6 +22,7 @@ from logos_pl.hub.checkpoints import LocalArtifact
 from logos_pl.hub.index import Entry, Index, Licence, entry_of
 from logos_pl.hub.layout import INDEX_FILE
 from logos_pl.hub.licences import FoundLicence
+from logos_pl.io.files import make_folders
 
 GENERATED = {CARD_FILE, NOTICE_FILE, DEPTH_FIGURE_FILE}
 """Files of a tuned lens that are generated on publishing."""
@@ -146,9 +147,9 @@ def _clear(root: Path) -> None:
     if root.exists() and any(root.iterdir()) and not (root / INDEX_FILE).is_file():
         raise InputError(f"{os.path.relpath(root)} is in the way of the release to be built: move it away.")
     shutil.rmtree(root, ignore_errors=True)
-    root.mkdir(parents=True)
+    make_folders(root)
 
 
 def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folders(path.parent)
     path.write_bytes(data)
