@@ -64,12 +64,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return _read(path, outline=False)
 
 
-def read_unaltered(path: Path, outline: bool = False) -> Any:
+def read_unaltered(path: Path, outline: bool = False, remedy: str = _REMEDY) -> Any:
     """Contents of a file that ``checkpoint_bytes`` made, whatever they are; no code in it is executed.
 
     Args:
         path: The file.
         outline: Read tensors on the meta device.
+        remedy: What to do if it cannot be used.
 
     Raises:
         InputError: It cannot be read, was altered, or holds something else than plain values and tensors.
@@ -77,10 +78,10 @@ def read_unaltered(path: Path, outline: bool = False) -> Any:
     shown = os.path.relpath(path)
     try:
         with open_regular(path) as file:
-            _refuse_altered(file, shown)
-            return load_torch_file(file, shown, _WANTED, _REMEDY, outline)
+            _refuse_altered(file, shown, remedy)
+            return load_torch_file(file, shown, _WANTED, remedy, outline)
     except OSError as error:
-        raise InputError(f"{shown} cannot be read ({error.strerror}): {_REMEDY}.") from error
+        raise InputError(f"{shown} cannot be read ({error.strerror}): {remedy}.") from error
 
 
 def _read(path: Path, outline: bool) -> dict[str, Any]:
@@ -91,7 +92,7 @@ def _read(path: Path, outline: bool) -> dict[str, Any]:
     return dict(dict.items(checkpoint))
 
 
-def _refuse_altered(file: BinaryIO, shown: str) -> None:
+def _refuse_altered(file: BinaryIO, shown: str, remedy: str) -> None:
     """Compare the checksum with the bytes before it.
 
     Raises:
@@ -103,7 +104,7 @@ def _refuse_altered(file: BinaryIO, shown: str) -> None:
     if not end.startswith(_MARK):
         raise InputError(
             f"{shown} is not a complete checkpoint of logos-pl: it has no checksum at its end, so it was cut off, "
-            "altered, or written by another version or program: give another one, or start again."
+            f"altered, or written by another version or program: {remedy}."
         )
     digest, rest = hashlib.sha256(), size - _DIGITS
     file.seek(0)
@@ -111,10 +112,7 @@ def _refuse_altered(file: BinaryIO, shown: str) -> None:
         digest.update(piece)
         rest -= len(piece)
     if digest.hexdigest().encode() != end[len(_MARK) :]:
-        raise InputError(
-            f"{shown} was altered: its content does not match the checksum at its end: give another checkpoint, or "
-            "start again."
-        )
+        raise InputError(f"{shown} was altered: its content does not match the checksum at its end: {remedy}.")
 
 
 def _problem(checkpoint: Any) -> str | None:

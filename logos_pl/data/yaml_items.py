@@ -88,10 +88,12 @@ class YamlItems:
         """Text of a node.
 
         Raises:
-            InputError: It is not text, or empty.
+            InputError: It is not text, null or empty.
         """
         if not isinstance(node, yaml.ScalarNode):
             raise self.error(node, f"`{name}` is not text; put it in quotes")
+        if is_null(node):  # in a list, where none can be left out
+            raise self.error(node, f"`{name}` holds null; put the word in quotes, or give a text")
         if not node.value.strip():
             raise self.error(node, f"`{name}` is empty; give a text or leave the field out")
         return str(node.value)

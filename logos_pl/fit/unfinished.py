@@ -45,8 +45,9 @@ def restore_unfinished(path: Path, module: JacobianModule, data: TrainingText) -
     Raises:
         InputError: The file was altered, or is of a run with other options; the first difference is named.
     """
-    content = read_unaltered(path)
-    remedy = f"give the same options, or remove {os.path.relpath(path)} to begin again"
+    begin_again = f"remove {os.path.relpath(path)} to begin again"
+    content = read_unaltered(path, remedy=begin_again)
+    remedy = f"give the same options, or {begin_again}"
     with state_of_a_checkpoint("sums of a Jacobian lens"):
         _refuse_other_run(content["identity"], _identity(module, data), remedy)
         sums = JacobianSums(**content["sums"])

@@ -31,6 +31,16 @@ def test_fields_are_text_as_written_and_null_counts_as_missing(tmp_path: Path) -
     assert (line_of(first), line_of(second)) == (2, 3)
 
 
+@pytest.mark.parametrize("null", ["null", "~", "Null"])
+def test_null_in_a_list_is_not_taken_for_a_word(null: str, tmp_path: Path) -> None:
+    reader = items_of(tmp_path / "a.yaml", f"items:\n- {{prompt: a, words: ['null', {null}, b]}}\n")
+    (item,) = reader.items()
+    quoted, bare, _ = reader.fields(item, ("prompt", "words"))["words"].value
+    assert reader.text(quoted, "words") == "null"
+    with pytest.raises(InputError, match="line 2: `words` holds null; put the word in quotes"):
+        reader.text(bare, "words")
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -76,7 +76,7 @@ def test_an_altered_file_is_refused(written: tuple[Path, JacobianModule]) -> Non
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"tiny\.unfinished was altered"):
+    with pytest.raises(InputError, match=r"tiny\.unfinished was altered.*: remove .*tiny\.unfinished to begin again\."):
         restore_unfinished(path, module(), FakeText())
 
 
