@@ -6,6 +6,8 @@ from logos_pl.errors import InputError
 
 MOST_DEVICES = 1024
 """Most devices per machine; larger numbers are rejected as mistakes."""
+PROCESSES_PER_PROCESSOR = 4
+"""Most processes on a CPU: more than one has no use, and a few have in trying a run of several on a small machine."""
 
 
 def world_size_of(trainer: Any) -> int:
@@ -16,6 +18,20 @@ def world_size_of(trainer: Any) -> int:
     """
     devices = device_indices(trainer)
     return (1 if devices is None else len(devices)) * num_nodes_of(trainer)
+
+
+def check_processes(processes: int, processors: int) -> None:
+    """Check that a machine's CPU is not given processes by the hundred: each takes memory of its own to begin with.
+
+    Raises:
+        InputError: There are over four for each processor.
+    """
+    most = PROCESSES_PER_PROCESSOR * processors
+    if processes > most:
+        raise InputError(
+            f"--trainer.devices makes {processes:,} processes, and this machine has {processors} "
+            f"processor{'s' * (processors != 1)}: give at most {most}."
+        )
 
 
 def num_nodes_of(trainer: Any) -> int:

@@ -1,11 +1,12 @@
 """Plans a run before anything is loaded: device, dtype and batches, from the model's configuration alone."""
 
+import os
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 
-from logos_pl.cli.device_options import device_indices, num_nodes_of, world_size_of
+from logos_pl.cli.device_options import check_processes, device_indices, num_nodes_of, world_size_of
 from logos_pl.errors import InputError
 from logos_pl.functional.budget import BatchPlan, plan_batching, total_steps
 from logos_pl.functional.low_rank import resolve_rank
@@ -238,7 +239,7 @@ def _place(
         )
     if placement == "auto" and world_size > 1 and each == 1:
         placement = "resident"  # one process on each of several machines
-    return choose_device(
+    choice = choose_device(
         shape,
         memory,
         override=named,
@@ -248,6 +249,9 @@ def _place(
         group_tokens=None if model.group_tokens == "auto" else model.group_tokens,
         processes=each,
     )
+    if choice.device.type == "cpu":
+        check_processes(each, os.cpu_count() or 1)
+    return choice
 
 
 def _check_blocks(model_id: str, num_blocks: int) -> None:

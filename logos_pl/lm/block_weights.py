@@ -1,5 +1,8 @@
 """Weights of the blocks of a streamed model: one block is in place, the next is being fetched, the others are on disk.
 
+On CUDA reading and copying are two stages: while one block computes, the next is copied to the device and the one after
+it is read, so that a block costs the longest of the three and not the sum of two.
+
 What is fetched are the matrices. Vectors (norms, biases) and tables are in place all the time: they are small, and the
 lenses read the norms of the blocks.
 """
@@ -78,6 +81,18 @@ def plan_blocks(
     return plan
 
 
+class Coming(NamedTuple):
+    """A block that the thread reads or copies.
+
+    Attributes:
+        number: Its number.
+        done: Ends with the thread's work on it.
+    """
+
+    number: int
+    done: Future[Any]
+
+
 class BlockWeights:
     """Puts the weights of one block at a time in place, and fetches those of the next in a thread meanwhile.
 
@@ -96,7 +111,8 @@ class BlockWeights:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="block-weights")
         self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._present: int | None = None
-        self._coming: tuple[int, Future[Any]] | None = None
+        self._coming: Coming | None = None
+        self._ahead: Coming | None = None
 
     @property
     def stored_bytes(self) -> list[int]:
@@ -115,29 +131,60 @@ class BlockWeights:
         if self._present is not None:
             self._remove(self._present)
             self._present = None
-        coming, self._coming = self._coming, None
-        if coming is not None and coming[0] != number:
-            coming[1].result()
-            self._remove(coming[0])
-            coming = None
-        arrived = self._thread.submit(self._fetch, number).result() if coming is None else coming[1].result()
+        if self._coming is None or self._coming.number != number:
+            self._give_up()
+        coming, self._coming = self._coming or self._fetching(number), None
+        arrived = coming.done.result()
         if arrived is not None:
             self._hand_over(number, arrived)
         self._present = number
-        following = (number + 1) % len(self._slots)
+        following = self._after(number)
         if following != number:
-            self._coming = following, self._thread.submit(self._fetch, following)
+            self._coming = self._fetching(following)
+            if self._copies is not None and self._after(following) != number:
+                ahead = self._after(following)
+                self._ahead = Coming(ahead, self._thread.submit(self._read_block, ahead))
 
-    def _fetch(self, number: int) -> torch.cuda.Event | None:
-        """Runs in the thread: reads a block, and on CUDA starts its copy to the device."""
+    def _after(self, number: int) -> int:
+        return (number + 1) % len(self._slots)
+
+    def _fetching(self, number: int) -> Coming:
+        """Has a block read, if that is not done ahead, and copied."""
+        ahead, self._ahead = self._ahead, None
+        queued = None if self._copies is None else torch.cuda.current_stream(self._device).record_event()
+        return Coming(number, self._thread.submit(self._fetch, number, None if ahead is None else ahead.done, queued))
+
+    def _give_up(self) -> None:
+        """Lets go of what was fetched for another order of the blocks."""
+        fetched, self._coming, self._ahead = [self._coming, self._ahead], None, None
+        for block in fetched:
+            if block is not None:
+                block.done.result()
+                self._remove(block.number)
+
+    def _read_block(self, number: int) -> None:
+        """Runs in the thread: reads a block into the host's memory, on CUDA page-locked."""
         self._read(self._plan.streamed[number], self._plan.targets[number])
-        present = [getattr(module, name) for module, name, _ in self._slots[number]]
-        for parameter in present:
-            parameter.requires_grad_(False)
-        if self._copies is None:
+        for module, name, _ in self._slots[number]:
+            getattr(module, name).requires_grad_(False)
+
+    def _fetch(
+        self, number: int, ahead: Future[Any] | None, queued: torch.cuda.Event | None
+    ) -> torch.cuda.Event | None:
+        """Runs in the thread: reads a block if it has not been read ahead; on CUDA starts its copy to the device.
+
+        The copy waits for the arithmetic that was queued before: its blocks are gone then, and two are on the device.
+        """
+        if ahead is None:
+            self._read_block(number)
+        else:
+            ahead.result()  # over: the thread does one thing after the other
+        if self._copies is None or queued is None:
             return None
+        queued.synchronize()
         with torch.cuda.stream(self._copies):
-            for parameter in present:
+            for module, name, _ in self._slots[number]:
+                parameter = getattr(module, name)
                 parameter.data = parameter.data.to(self._device, non_blocking=True)
             return self._copies.record_event()
 

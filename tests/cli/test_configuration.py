@@ -99,6 +99,7 @@ def options_of(command: str, section: str) -> dict[str, Any]:
     return {name: None if value is MISSING else value for name, value in own.items() if name in kind.accepts()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "section"), CASES)
 def test_a_value_of_every_kind_is_taken_rightly_or_refused_in_one_sentence(
     command: str, section: str, settled: Callable[..., Any], written: Callable[[str], str]

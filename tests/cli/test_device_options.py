@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from logos_pl.cli.device_options import MOST_DEVICES, device_indices, num_nodes_of, world_size_of
+from logos_pl.cli.device_options import MOST_DEVICES, check_processes, device_indices, num_nodes_of, world_size_of
 from logos_pl.errors import InputError
 
 
@@ -28,3 +28,9 @@ def test_what_is_neither_is_refused(devices: Any) -> None:
 def test_a_command_without_the_option_runs_on_one_machine() -> None:
     assert num_nodes_of(SimpleNamespace(devices=1)) == 1
     assert num_nodes_of(SimpleNamespace(num_nodes="2")) == 2
+
+
+def test_a_cpu_is_not_given_processes_by_the_hundred() -> None:
+    check_processes(8, processors=2)
+    with pytest.raises(InputError, match=r"makes 1,000 processes, and this machine has 2 processors: give at most 8\."):
+        check_processes(1000, processors=2)

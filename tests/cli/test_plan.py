@@ -26,6 +26,7 @@ MEMORY = [DeviceMemory("cuda:1", 10**11, 10**11), DeviceMemory("cpu", 10**10, 10
 @pytest.fixture(autouse=True)
 def memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "measure_memory", lambda cards: MEMORY)
+    monkeypatch.setattr(plan.os, "cpu_count", lambda: 8)
 
 
 def options(**overrides: Any) -> tuple[TuningSettings, TrainingTextSettings, SimpleNamespace]:
@@ -208,6 +209,11 @@ def test_a_model_that_fits_nowhere_is_refused_with_numbers(monkeypatch: pytest.M
         InputError, match=r"fits on no device here: cpu has 0\.0 GiB free of the .* GiB needed in float32"
     ):
         planned()
+
+
+def test_more_processes_than_a_cpu_has_a_use_for_are_refused_before_any_starts() -> None:
+    with pytest.raises(InputError, match=r"--trainer\.devices makes 1,000 processes, .* give at most"):
+        planned(trainer__accelerator="cpu", trainer__devices=1000)
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,7 @@ def outcome(folder: Path) -> str:
     return ""
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:config.json of m requests the attention")
 @pytest.mark.parametrize("file", FILES)
 def test_a_damaged_file_is_refused_in_one_sentence_or_makes_a_model(folder: Path, file: str) -> None:

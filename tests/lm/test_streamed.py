@@ -80,13 +80,13 @@ def test_a_blocks_weights_are_fetched_once_for_a_group(llama: ModelSource, monke
     lm = streamed(llama, group_tokens=10**6)
     taken: list[int] = []
     weights = streamed_body(lm).weights
-    fetch = weights._fetch
+    read_block = weights._read_block
 
     def counted(number: int) -> Any:
         taken.append(number)
-        return fetch(number)
+        return read_block(number)
 
-    monkeypatch.setattr(weights, "_fetch", counted)
+    monkeypatch.setattr(weights, "_read_block", counted)
     read(lm)
     # Block 0 was under way already; the last is followed by the first of the next group.
     assert taken == [*range(1, BLOCKS), 0]

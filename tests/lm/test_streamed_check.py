@@ -69,18 +69,18 @@ def test_a_block_that_needs_what_another_has_made_is_refused(
 
 
 def test_the_checks_at_load_read_every_block_four_times(source: ModelSource, monkeypatch: pytest.MonkeyPatch) -> None:
-    fetched: list[int] = []
-    fetch = BlockWeights._fetch
+    blocks_read: list[int] = []
+    read_block = BlockWeights._read_block
 
     def counted(weights: BlockWeights, number: int) -> Any:
-        fetched.append(number)
-        return fetch(weights, number)
+        blocks_read.append(number)
+        return read_block(weights, number)
 
-    monkeypatch.setattr(BlockWeights, "_fetch", counted)
+    monkeypatch.setattr(BlockWeights, "_read_block", counted)
     streamed(source)
     passes = 4 * BLOCKS
-    assert fetched[:passes] == [*range(BLOCKS)] * 4, "docs/memory.md has the number"
-    assert fetched[passes:] in ([], [0]), "the first block of a further pass may be on its way"
+    assert blocks_read[:passes] == [*range(BLOCKS)] * 4, "docs/memory.md has the number"
+    assert blocks_read[passes:] in ([], [0]), "the first block of a further pass may be on its way"
 
 
 def test_blocks_that_share_weights_are_refused(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from logos_pl.sweeps.records import NonFinite, PromptRecords
 from tests.sweeps.browser import POSITIONS, ROWS, cell, find, hover, numbers, open_page, press, record_at, shown, text
 from tests.sweeps.page_records import VOCABULARY, page_records, write_page
 
+pytestmark = pytest.mark.slow
+
 ANSWER = 3
 """Id of the answer's first token, which the made-up sweep follows."""
 

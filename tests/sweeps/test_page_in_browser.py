@@ -28,6 +28,8 @@ from tests.sweeps.browser import (
 )
 from tests.sweeps.page_records import page_records, reached, write_page
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_page_opens_at_the_models_own_reading_after_the_last_token(
     page: Chrome, records: list[PromptRecords]

@@ -28,6 +28,8 @@ from tests.sweeps.browser import (
 )
 from tests.sweeps.page_records import HOSTILE, VOCABULARY, page_records, write_page
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_colour_follows_the_quantity(page: Chrome, records: list[PromptRecords]) -> None:
     def colour(bright: float) -> str:

@@ -18,6 +18,8 @@ from logos_pl.sweeps.records import PromptRecords
 from tests.sweeps.browser import POSITIONS, ROWS, assert_detail, cell, find, open_page, press, record_at, resize, text
 from tests.sweeps.page_records import COMMAND, HOSTILE, page_records, write_page
 
+pytestmark = pytest.mark.slow
+
 CONTROLS = ("button", "combobox", "searchbox", "textbox", "grid", "image", "img")
 SVG = "{http://www.w3.org/2000/svg}"
 
