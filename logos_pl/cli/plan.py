@@ -130,7 +130,8 @@ def plan_text(
     _check_blocks(model.model_id, shape.num_blocks)
     _check_sequences(model.model_id, text, known.context_length)
     if isinstance(model, TuningSettings):
-        model = cast(Model, resolve_tuning(model, schedule, shape))
+        passes = text.passes if isinstance(text, TrainingTextSettings) else 1
+        model = cast(Model, resolve_tuning(model, schedule, shape, passes))
     given, text = text, resolve_text(text, schedule, shape.vocab_size)
     choice = _place(model, shape, trainer, _step_of(model, text, given, shape, trainer)._replace(graph=graph))
     if isinstance(model, TuningSettings) and choice.device.type == "cpu":

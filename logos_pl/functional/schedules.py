@@ -52,8 +52,10 @@ class CpuWork(NamedTuple):
 SPEC_LR = 1e-3
 SPEC_BATCH_SEQS = 32
 LEAST_BATCH_SEQS = 2
-STEPS_WANTED = 96
-"""Steps that a budget should have; where it has fewer, a step gets fewer sequences with more positions each."""
+LEAST_STEPS = {SPEC_BATCH_SEQS: 192, 16: 192, 8: 96, 4: 96}
+"""Least steps of so many sequences; a budget that makes fewer gets fewer sequences with more positions each."""
+LEAST_QUICK_STEPS = 96
+"""Steps of two sequences that `quick` has at least on a CPU."""
 POSITIONS_PER_STEP = 1024
 LEAST_POSITIONS = 32
 """Positions of a sequence in steps of many sequences; held-out text is read at as many, of any fit."""
@@ -66,13 +68,14 @@ VALIDATION_SHARE = 0.1
 """Most text that all validations of a fit together read, as a share of the text trained on."""
 
 
-def scheduled_lr(name: ScheduleName, d_model: int) -> float:
+def scheduled_lr(name: ScheduleName, d_model: int, passes: int = 1) -> float:
     """Peak learning rate of AdamW: inverse to the width from 128 to 1280, 0.001 from there on, never above 0.01.
 
     AdamW moves every number of a factor by about the rate, so that what a step changes grows with the width it sums
-    over. Source: arXiv:2203.03466 for the rule; docs/schedules.md for where it was measured.
+    over. Several passes over a text make as many times the steps of the same noise, and divide the rate by the root of
+    their number. Sources: arXiv:2203.03466 for the width; docs/schedules.md for where both were measured.
     """
-    return SPEC_LR if name == "spec" else min(max(1.28 / d_model, SPEC_LR), 1e-2)
+    return SPEC_LR if name == "spec" else min(max(1.28 / d_model, SPEC_LR), 1e-2) / math.sqrt(passes)
 
 
 def scheduled_rows(name: ScheduleName, vocab_size: int, inner_rows: int) -> int:
@@ -94,14 +97,15 @@ def scheduled_tokens(name: ScheduleName, seq_len: int, cpu: CpuWork | None = Non
     # The start reads a quarter of a small budget once more.
     flop = 1.25 * cpu.token_flop + LEAST_POSITIONS / seq_len * cpu.position_flop
     affordable = int(CPU_QUICK_FLOP / flop) // 1000 * 1000
-    return min(tokens, max(affordable, STEPS_WANTED * LEAST_BATCH_SEQS * seq_len))
+    return min(tokens, max(affordable, LEAST_QUICK_STEPS * LEAST_BATCH_SEQS * seq_len))
 
 
 def scheduled_batch(name: ScheduleName, tokens: int, seq_len: int) -> int:
     """Sequences per optimiser step: 32, or where they make too few steps, fewer, halved down to two."""
-    sizes = [SPEC_BATCH_SEQS] if name == "spec" else [SPEC_BATCH_SEQS, 16, 8, 4]
-    least = sizes[-1] if name == "spec" else LEAST_BATCH_SEQS
-    return next((size for size in sizes if tokens >= STEPS_WANTED * size * seq_len), least)
+    if name == "spec":
+        return SPEC_BATCH_SEQS
+    enough = (size for size, steps in LEAST_STEPS.items() if tokens >= steps * size * seq_len)
+    return next(enough, LEAST_BATCH_SEQS)
 
 
 def scheduled_val_seqs(num_validations: int, tokens: int, seq_len: int) -> int:

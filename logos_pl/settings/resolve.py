@@ -33,7 +33,9 @@ DEFAULT_MICRO_BATCH_SEQS = 8
 Text = TypeVar("Text", bound=TextSettings)
 
 
-def resolve_tuning(settings: TuningSettings, schedule: ScheduleName, shape: ModelShape) -> TuningSettings:
+def resolve_tuning(
+    settings: TuningSettings, schedule: ScheduleName, shape: ModelShape, passes: int = 1
+) -> TuningSettings:
     """`model` options of a fit with every `auto` of lens and training replaced.
 
     Raises:
@@ -55,7 +57,7 @@ def resolve_tuning(settings: TuningSettings, schedule: ScheduleName, shape: Mode
         rank=resolve_rank(settings.rank, shape.d_model),
         init=plan.init if settings.init == "auto" else settings.init,
         layers_per_step=rows,
-        lr=scheduled_lr(schedule, shape.d_model) if settings.lr == "auto" else settings.lr,
+        lr=scheduled_lr(schedule, shape.d_model, passes) if settings.lr == "auto" else settings.lr,
         anneal=plan.anneal if settings.anneal == "auto" else settings.anneal,
         l2=plan.regulariser if settings.l2 == "auto" else settings.l2,
         smoothness=plan.regulariser if settings.smoothness == "auto" else settings.smoothness,

@@ -51,7 +51,16 @@ def test_the_spec_schedule_is_the_specified_one() -> None:
 
 @pytest.mark.parametrize(
     ("tokens", "seqs", "positions"),
-    [(32_000_000, 32, 32), (2_000_000, 32, 32), (1_000_000, 16, 64), (250_000, 4, 256), (100_000, 2, 504), (1, 2, 504)],
+    [
+        (32_000_000, 32, 32),
+        (4_000_000, 32, 32),
+        (2_000_000, 16, 64),
+        (1_000_000, 8, 128),
+        (400_000, 8, 128),
+        (250_000, 4, 256),
+        (100_000, 2, 504),
+        (1, 2, 504),
+    ],
 )
 def test_small_budgets_take_smaller_steps_with_more_positions_of_each_sequence(
     tokens: int, seqs: int, positions: int
@@ -100,3 +109,9 @@ def test_on_a_cpu_quick_has_the_tokens_of_twenty_minutes_of_a_core_or_of_its_96_
 @pytest.mark.parametrize(("d_model", "lr"), [(64, 1e-2), (128, 1e-2), (256, 5e-3), (1280, 1e-3), (4096, 1e-3)])
 def test_narrow_models_take_larger_steps_and_wide_ones_those_of_the_spec(d_model: int, lr: float) -> None:
     assert scheduled_lr("full", d_model) == pytest.approx(lr)
+
+
+def test_several_passes_divide_the_rate_by_the_root_of_their_number() -> None:
+    assert scheduled_lr("full", 192, passes=4) == pytest.approx(1.28 / 192 / 2)
+    assert scheduled_lr("full", 4096, passes=4) == pytest.approx(5e-4)
+    assert scheduled_lr("spec", 192, passes=4) == 1e-3
