@@ -128,7 +128,9 @@ def test_what_is_read_is_told_in_plain_values(find: Find, tmp_path: Path) -> Non
         "name": None,
         "split": "train",
         "commit": None,
+        "format": "text",
         "text_column": "text",
+        "special_tokens": "auto",
         "held_out_frac": 0.1,
         "seq_len": 64,
     }
