@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas
 import pytest
@@ -239,7 +240,8 @@ def test_prompts_that_share_a_name_or_are_one_text_are_refused(lm: FrozenLM) -> 
 def test_conversations_and_token_ids_are_swept_like_texts(tmp_path: Path) -> None:
     lm = load_model(str(make_chat_model(tmp_path / "tiny")), device="cpu")
     turns = [{"role": "user", "content": "sun moon"}]
-    ids = lm.tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)  # type: ignore[union-attr]
+    assert lm.tokenizer is not None
+    ids: Any = lm.tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
     chat, bare, text = sweep(lm, [(turns, "tree"), (ids, "tree"), ("hill sun moon . road", "tree")]).prompts
     assert chat.ids == bare.ids == text.ids == tuple(ids)
     assert [record._replace(prompt_id="") for record in chat.next_token["norm"]] == [

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
@@ -12,6 +13,9 @@ from logos_pl.errors import first_sentence
 
 MAX_RENDERED_CHARS = 2**25
 """Most characters of a rendered conversation."""
+
+DATE = datetime(2024, 7, 26, tzinfo=UTC)
+"""Date in conversations that are packed, so that a fit can be resumed and repeated; Llama's templates have it, too."""
 
 TEMPLATE_ERRORS = (
     TemplateError, TypeError, ValueError, LookupError, ArithmeticError, AttributeError, RecursionError, MemoryError,
@@ -31,7 +35,8 @@ def render_chat(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message],
         tokenizer: The model's tokenizer.
         messages: The turns.
         to_continue: The text ends where the model goes on: after the header of its reply or, if the last message is the
-            model's, after what it says so far. Otherwise the conversation is rendered as it is.
+            model's, after what it says so far. Otherwise the conversation is rendered as it is, and as on any other
+            day: a template that writes today's date gets `DATE`.
 
     Raises:
         TextRefusedError: There is no template, or it cannot render these turns.
@@ -47,7 +52,11 @@ def render_chat(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message],
     try:
         text = str(
             tokenizer.apply_chat_template(
-                turns, tokenize=False, add_generation_prompt=to_continue and not begun, continue_final_message=begun
+                turns,
+                chat_template=None if to_continue else _without_today(tokenizer.get_chat_template()),
+                tokenize=False,
+                add_generation_prompt=to_continue and not begun,
+                continue_final_message=begun,
             )
         )
     except TEMPLATE_ERRORS as error:
@@ -55,6 +64,15 @@ def render_chat(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message],
     if len(text) > MAX_RENDERED_CHARS:
         raise _refused(f"it makes more than {MAX_RENDERED_CHARS:,} characters of it.")
     return text
+
+
+def _without_today(template: str) -> str:
+    """The template with `DATE` in place of today's date."""
+    formats = {found[2] for found in re.finditer(r"strftime_now\(\s*(['\"])(.*?)\1", template)}
+    if "strftime_now" not in template:
+        return template
+    cases = "".join(f"{{% if format == {form!r} %}}{DATE.strftime(form)}{{% endif %}}" for form in sorted(formats))
+    return f"{{% macro strftime_now(format) %}}{cases}{{% endmacro %}}\n{template}"  # Jinja drops that line feed
 
 
 def _refused(reason: str) -> TextRefusedError:

@@ -174,7 +174,7 @@ def test_a_system_message_comes_first_and_token_ids_are_read_as_they_are(
     make_chat_model(tmp_path / "tiny")
     chat = said(capsys, "star", "--model", "./tiny", "--chat", "--system", "stone", "--device", "cpu")
     assert chat[1] == "'<s> road stone . hill star . road'"
-    ids = load_model("./tiny", device="cpu").tokenizer("road stone . hill star . road")["input_ids"]  # type: ignore[misc]
+    ids = load_model("./tiny", device="cpu").tokenizer("road stone . hill star . road")["input_ids"]
     for written in (",".join(map(str, ids)), str(ids), " ".join(map(str, ids))):
         assert said(capsys, written, "--ids", "--model", "./tiny", "--device", "cpu")[1:] == chat[1:]
     assert main(["1,x", "--ids", "--model", "./tiny"]) == 2

@@ -1,5 +1,7 @@
 """Conversations in a model's template, where their turns are, and templates that are missing or fail."""
 
+from datetime import datetime
+
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
@@ -13,6 +15,11 @@ HEADED = (
     "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}"
     "{% if add_generation_prompt %}<assistant>{% endif %}"
 )
+
+DATED = """  {% if strftime_now is defined %}{% set today = strftime_now('%d %b %Y') %}{% endif %}
+{% macro also() %}{{ strftime_now( "%Y-%m-%d" ) }}{% endmacro %}
+{{ today }}
+{{ messages[0].content }} {{ also() }}"""
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +46,14 @@ def test_a_reply_that_has_begun_is_gone_on_with(templated: PreTrainedTokenizerBa
 def test_a_whole_conversation_is_rendered_as_it_is(turns: list[Message], templated: PreTrainedTokenizerBase) -> None:
     whole = "".join(f"<{message.role}>{message.content}\n" for message in turns)
     assert render_chat(templated, turns, to_continue=False) == whole
+
+
+def test_what_is_packed_does_not_depend_on_the_day(
+    tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokenizer, "chat_template", DATED)
+    assert render_chat(tokenizer, TURNS, to_continue=False) == "26 Jul 2024\nsun 2024-07-26"
+    assert render_chat(tokenizer, TURNS)[11:] == f"\nsun {datetime.now():%Y-%m-%d}"
 
 
 def test_a_model_without_a_template_is_refused(tokenizer: PreTrainedTokenizerBase) -> None:
