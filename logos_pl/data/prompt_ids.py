@@ -32,13 +32,14 @@ def prompt_ids(encode: Tokenizer, prompt: Prompt) -> PromptIds:
 
     Raises:
         TextRefusedError: The prompt cannot be tokenised, or ends in a special token that the tokenizer adds.
-        InputError: The text is empty or not valid.
+        InputError: The text is empty or not valid, or a message is not.
     """
     if prompt.token_ids:
         ids = tuple(encode.checked(prompt.token_ids))
         return PromptIds(encode.decoded(ids), ids, (), (), _only_ends(ids))
     if prompt.messages:
         text = render_chat(encode.tokenizer, prompt.messages)
+        _refuse_half_pairs(text, f"prompt {prompt.prompt_id!r}")
         ids = encode.plain(text)
         if not ids:
             raise TextRefusedError("has no token: its chat template leaves nothing of it.")
@@ -83,6 +84,10 @@ def refuse_no_text(text: str, name: str) -> None:
     """
     if not text.strip():
         raise InputError(f"{name} is empty: give a text of at least one character that is not white space.")
+    _refuse_half_pairs(text, name)
+
+
+def _refuse_half_pairs(text: str, name: str) -> None:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:

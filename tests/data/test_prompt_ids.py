@@ -109,6 +109,11 @@ def test_no_bos_and_two_are_remarked_on_by_whatever_way_they_came() -> None:
             None,
             "^prompt 'x' holds the token .* the id 6, and the model has only",
         ),
+        (
+            Prompt("x", "orig", "", messages=(Message("user", "\ud800"),)),
+            "{{ messages[0].content }}",
+            r"^prompt 'x' is not valid text: character 1 is half of a surrogate pair",
+        ),
         (Prompt("x", "orig", " "), None, "^prompt 'x' is empty"),
     ],
 )
