@@ -19,8 +19,9 @@ from logos_pl.artifacts.jacobian import load_jacobian
 from logos_pl.artifacts.prism import load_prism
 from logos_pl.artifacts.provenance import Provenance
 from logos_pl.artifacts.tuned_lens import load_lenses
+from logos_pl.data.given_prompts import Asked, prompts_in
 from logos_pl.data.prompt_types import Prompt
-from logos_pl.data.prompts import remarks, tokenize_prompt
+from logos_pl.data.prompts import TokenizedPrompt, remarks, tokenize_prompt
 from logos_pl.data.tokenizing import Tokenizer
 from logos_pl.errors import InputError
 from logos_pl.hub.source import lens_folder
@@ -34,6 +35,7 @@ from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.load_model import load_model
 from logos_pl.lm.residuals import residuals
+from logos_pl.settings.text import SpecialTokens
 from logos_pl.sweeps.in_memory import Sweep, read_tokenized
 from logos_pl.sweeps.reader import refuse_other_model
 
@@ -131,23 +133,28 @@ def norm_lens(lm: FrozenLM, decoding_norm: DecodingNorm = "final") -> NormLens:
 
 
 @torch.no_grad()
-def lens_logits(lm: FrozenLM, lens: Lens, prompt: str, row: int) -> Float[Tensor, "seq vocab"]:
+def lens_logits(lm: FrozenLM, lens: Lens, prompt: Asked, row: int) -> Float[Tensor, "seq vocab"]:
     """Return the next-token logits of a lens at one row, for every position of a prompt, in fp32.
 
     Args:
-        lm: The model; its tokenizer adds its special tokens, such as BOS.
+        lm: The model; its tokenizer adds its special tokens, such as BOS, to a text.
         lens: A lens bound to the model.
-        prompt: Any text.
+        prompt: A text, a conversation or token ids, as for ``sweep``.
         row: 0 is the embedding, L the residual stream after block L; the last row gives the model's own logits.
 
     Raises:
-        InputError: The model has no tokenizer, the prompt has no tokens or more than the model's context, or there is
-            no such row.
+        InputError: The model has no tokenizer, the prompt has no tokens or more than the model's context or cannot be
+            used, or there is no such row.
     """
     if not 0 <= row <= lm.num_blocks:
         raise InputError(f"Row {row} cannot be read: {lm.model_id} has rows 0 to {lm.num_blocks}.")
     refuse_other_model(lm, lens, "given")
-    return lens.logits(residuals(lm, _tokenised(lm, prompt), None, [row])[:, 0], [row])[0]
+    if isinstance(prompt, str):
+        input_ids = _tokenised(lm, prompt)
+    else:
+        (tokenized,) = _tokenized_prompts(lm, [prompt], "auto")
+        input_ids = torch.tensor([tokenized.ids], dtype=torch.long)
+    return lens.logits(residuals(lm, input_ids, None, [row])[:, 0], [row])[0]
 
 
 def _tokenised(lm: FrozenLM, text: str) -> Int[Tensor, "1 seq"]:
@@ -189,22 +196,28 @@ def skipping_perplexity(lm: FrozenLM, lens: Lens, text: str, skipped: int) -> fl
 
 def sweep(
     model: FrozenLM,
-    prompts: Sequence[str | tuple[str, str] | Prompt],
+    prompts: Sequence[Asked | tuple[Asked, str] | Prompt],
     lenses: Mapping[str, Lens] | None = None,
     attribution: bool = False,
+    special_tokens: SpecialTokens = "auto",
 ) -> Sweep:
     """Evaluate the norm lens and the given lenses at every row and position of every prompt.
 
     Args:
         model: The model.
-        prompts: Texts, pairs of text and answer, or prompts with variants and contrasts.
+        prompts: Texts, conversations (``[{"role": "user", "content": "…"}, …]``, rendered by the model's chat template)
+            or token ids (``[1, 2, 3]``, read as they are); pairs of one of these and an answer; or prompts with
+            variants and contrasts.
         lenses: Further lenses bound to the model, by name of their kind, such as ``tuned``, imported ones by any name;
             ``norm`` replaces the default norm lens.
         attribution: Also run direct logit attribution for the answers.
+        special_tokens: ``auto``: a text gets the special tokens that the tokenizer adds, such as BOS, once; ``none``:
+            it gets none.
 
     Raises:
-        InputError: The model has no tokenizer, a lens has an unknown name or is bound to another model, two prompts
-            have the same id and variant, a prompt or answer cannot be used, or the model's logits cannot be attributed.
+        InputError: The model has no tokenizer or no chat template for a conversation, a lens has an unknown name or is
+            bound to another model, two prompts have the same id and variant, a prompt or answer cannot be used, or the
+            model's logits cannot be attributed.
     """
     if model.tokenizer is None:
         raise InputError(f"{model.model_id} has no tokenizer to read prompts with: load it with one.")
@@ -214,22 +227,19 @@ def sweep(
     if unknown := sorted(name for name in set(given) - set(swept()) if not is_imported(given[name])):
         raise InputError(f"There is no lens named {unknown[0]!r}: name them among {', '.join(swept())}.")
     named = {"norm": norm_lens(model)} | given
-    tokenized = [tokenize_prompt(model.tokenizer, p, model.context_length, model.vocab_size) for p in _prompts(prompts)]
+    return read_tokenized(model, _tokenized_prompts(model, prompts, special_tokens), named, attribution)
+
+
+def _tokenized_prompts(
+    model: FrozenLM, given: Sequence[Asked | tuple[Asked, str] | Prompt], special_tokens: SpecialTokens
+) -> list[TokenizedPrompt]:
+    """Tokenise prompts and warn of what is unusual about them."""
+    if model.tokenizer is None:
+        raise InputError(f"{model.model_id} has no tokenizer to read prompts with: load it with one.")
+    tokenized = [
+        tokenize_prompt(model.tokenizer, prompt, model.context_length, model.vocab_size, special_tokens)
+        for prompt in prompts_in(given)
+    ]
     for remark in remarks(tokenized):
-        warnings.warn(f"{model.model_id}: {remark}", stacklevel=2)
-    return read_tokenized(model, tokenized, named, attribution)
-
-
-def _prompts(given: Sequence[str | tuple[str, str] | Prompt]) -> list[Prompt]:
-    prompts = []
-    for number, prompt in enumerate(given, start=1):
-        if isinstance(prompt, Prompt):
-            prompts.append(prompt)
-        else:
-            text, answer = (prompt, None) if isinstance(prompt, str) else prompt
-            prompts.append(Prompt(f"p{number}", "orig", text, answer))
-    names = [(prompt.prompt_id, prompt.variant) for prompt in prompts]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise InputError(f"Two prompts are called {twice[0]} ({twice[1]}): give every prompt its own id.")
-    return prompts
+        warnings.warn(f"{model.model_id}: {remark}", stacklevel=3)
+    return tokenized

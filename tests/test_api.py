@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas
 import pytest
@@ -18,7 +19,8 @@ from logos_pl.lenses.tuned import TunedLens
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.sweeps.record_csv import flat, next_token_header
 from tests.artifacts.lenses import make_lm, make_provenance, make_translators
-from tests.tiny import make_imported_lens, make_jacobian_lens, make_model
+from tests.data.toy_tokenizers import toy_tokenizer
+from tests.tiny import make_chat_model, make_imported_lens, make_jacobian_lens, make_model
 
 PROMPT = "sun moon river ."
 
@@ -116,7 +118,7 @@ def test_a_prompt_without_tokens_or_a_model_without_tokenizer_is_refused(lm: Fro
     bare = make_lm()
     with pytest.raises(InputError, match="no tokenizer"):
         lens_logits(bare, norm_lens(bare), PROMPT, 0)
-    bare.tokenizer = lambda prompt, **_: {"input_ids": []}  # type: ignore[assignment]
+    bare.tokenizer = toy_tokenizer("byte_level", begin=False)
     with pytest.raises(InputError, match="no tokens"):
         lens_logits(bare, norm_lens(bare), "", 0)
 
@@ -233,3 +235,33 @@ def test_prompts_that_share_a_name_or_are_one_text_are_refused(lm: FrozenLM) -> 
         sweep(lm, [Prompt("p2", "orig", "sun"), "moon"])
     with pytest.raises(InputError, match="give a list of them"):
         sweep(lm, "sun moon")
+
+
+def test_conversations_and_token_ids_are_swept_like_texts(tmp_path: Path) -> None:
+    lm = load_model(str(make_chat_model(tmp_path / "tiny")), device="cpu")
+    turns = [{"role": "user", "content": "sun moon"}]
+    assert lm.tokenizer is not None
+    ids: Any = lm.tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
+    chat, bare, text = sweep(lm, [(turns, "tree"), (ids, "tree"), ("hill sun moon . road", "tree")]).prompts
+    assert chat.ids == bare.ids == text.ids == tuple(ids)
+    assert [record._replace(prompt_id="") for record in chat.next_token["norm"]] == [
+        record._replace(prompt_id="") for record in bare.next_token["norm"]
+    ]
+    for prompt in (turns, ids):
+        assert torch.equal(
+            lens_logits(lm, norm_lens(lm), prompt, 2), lens_logits(lm, norm_lens(lm), text.prompt.text, 2)
+        )
+
+
+def test_special_tokens_are_left_out_where_none_are_wanted(lm: FrozenLM) -> None:
+    with pytest.warns(UserWarning, match=r"tiny: prompt 'p1' is read without the BOS"):
+        (bare,) = sweep(lm, [PROMPT], special_tokens="none").prompts
+    (usual,) = sweep(lm, [PROMPT]).prompts
+    assert (bare.ids, usual.added, bare.added) == (usual.ids[1:], ("<s>",), ())
+
+
+def test_a_conversation_needs_a_chat_template(lm: FrozenLM) -> None:
+    with pytest.raises(
+        InputError, match=r"^prompt 'p1' cannot be rendered, as the model has no chat template: give plain"
+    ):
+        sweep(lm, [[{"role": "user", "content": "sun"}]])

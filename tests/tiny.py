@@ -51,6 +51,35 @@ def make_model(folder: Path, seed: int = 0, **overrides: Any) -> Path:
     return folder
 
 
+CHAT_TEMPLATE = (
+    "{{ bos_token }} {% for m in messages %}{{ 'hill' if m.role == 'user' else 'road' }} {{ m.content }} . {% endfor %}"
+    "{% if add_generation_prompt %}road{% endif %}"
+)
+"""Turns of a user begin with `hill`, all others with `road`."""
+
+
+def make_chat_model(folder: Path, template: str = CHAT_TEMPLATE) -> Path:
+    """The same model with a chat template."""
+    make_model(folder)
+    (folder / "chat_template.jinja").write_text(template)
+    return folder
+
+
+def make_conversations(folder: Path, conversations: int = 400, seed: int = 0) -> Path:
+    """JSON lines of conversations of random words."""
+    rng = random.Random(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [
+        [
+            {"role": role, "content": " ".join(rng.choices(WORDS, k=rng.randint(2, 20)))}
+            for role in ("user", "assistant")
+        ]
+        for _ in range(conversations)
+    ]
+    (folder / "000.jsonl").write_text("".join(json.dumps({"messages": messages}) + "\n" for messages in rows))
+    return folder
+
+
 def make_corpus(folder: Path, documents: int = 800, shards: int = 2, seed: int = 0) -> Path:
     """JSON lines of short documents of random words."""
     rng = random.Random(seed)

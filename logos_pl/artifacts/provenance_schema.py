@@ -20,6 +20,9 @@ class Dataset:
         content_hash: sha256 over the ordered (shard, row) cursors and text digests consumed.
         documents: Documents consumed.
         held_out_frac: Share of the documents held out for validation, and for test, by a hash of their text.
+        format: What its rows are: ``text``, or ``chat``, conversations rendered by the model's chat template.
+        special_tokens: ``auto``: texts got the special tokens that the tokenizer adds, once; ``none``: they got none.
+        added_tokens: Those special tokens, as strings; a conversation has only what the template writes.
     """
 
     repo_id: str
@@ -30,6 +33,9 @@ class Dataset:
     content_hash: str
     documents: int
     held_out_frac: float
+    format: Literal["text", "chat"]
+    special_tokens: Literal["auto", "none"]
+    added_tokens: list[str]
 
 
 @dataclass(frozen=True)

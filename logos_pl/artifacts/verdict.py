@@ -136,6 +136,8 @@ class EvaluatedOn:
         name: Configuration of the data set, or None.
         split: Its split.
         revision: Tag or commit, or None for local files.
+        format: What its rows are, `text` or `chat`.
+        special_tokens: Whether texts and prompts got the tokenizer's special tokens, `auto` or `none`.
         held_out_frac: Share of its documents that was held out for test.
         sequences: Number of sequences read.
         seq_len: Tokens per sequence.
@@ -152,6 +154,8 @@ class EvaluatedOn:
     name: str | None
     split: str
     revision: str | None
+    format: Literal["text", "chat"]
+    special_tokens: Literal["auto", "none"]
     held_out_frac: float
     sequences: int
     seq_len: int

@@ -44,5 +44,6 @@ def command_parser() -> OwnParser:
     add("--device", default="auto", help="cuda, cuda:1, mps or cpu; default: the first with enough memory")
     add("--lens", help=LENS_HELP)
     add("--lens_revision", help="release, branch or commit of the lens on the Hub")
+    add("--system", help="system message with which every conversation begins, in place of the chat template's own")
     add("--max_tokens", type=int, default=200, help="most tokens of one reply; default: 200")
     return parser

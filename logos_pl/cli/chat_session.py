@@ -42,7 +42,7 @@ def start(given: argparse.Namespace) -> None:
         lm = load_model(given.model, revision=given.revision, device=given.device)
         lens = found.load(lm)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # Ctrl-C stops a reply, also where a launcher ignores it
-    ChatSession(lm, lens, given.max_tokens).run(_lines())
+    ChatSession(lm, lens, given.max_tokens, given.system).run(_lines())
 
 
 def _lines() -> Callable[[], str]:
@@ -67,20 +67,22 @@ class ChatSession:
         lm: The model.
         lens: The lens by which tokens settle.
         max_tokens: Most tokens of a reply.
+        system: System message with which every conversation begins.
 
     Attributes:
         conversation: What was said.
         tokens: The last reply.
 
     Raises:
-        InputError: The model has no tokenizer, or keeps no keys and values of what it has read.
+        InputError: The model has no tokenizer, no chat template for a system message, or keeps no keys and values of
+            what it has read.
     """
 
-    def __init__(self, lm: FrozenLM, lens: LensAtHand, max_tokens: int) -> None:
+    def __init__(self, lm: FrozenLM, lens: LensAtHand, max_tokens: int, system: str | None = None) -> None:
         if lm.tokenizer is None:
             raise InputError(f"{lm.model_id} has no tokenizer to read text with: add it to its folder.")
         self.lm, self.lens, self.max_tokens = lm, lens, max_tokens
-        self.conversation = Conversation(lm.tokenizer, lm.model_id, lm.vocab_size, lm.context_length)
+        self.conversation = Conversation(lm.tokenizer, lm.model_id, lm.vocab_size, lm.context_length, system)
         self.tokens: list[ReplyToken] = []
         self.view = ReplyView(lm.num_blocks)
         self._reader, self._strings = CachedReader(lm), TokenStrings(lm.tokenizer)
@@ -225,7 +227,7 @@ class ChatSession:
             raise InputError(f"{given} cannot be written: give the name of a file in a folder that is there.")
         refuse_other_content(path, PAGE_BEGIN, given)
         tokens = tuple(map(self._strings, ids))
-        prompt = Prompt("conversation", "orig", "".join(tokens))
+        prompt = Prompt("conversation", "orig", "".join(tokens), token_ids=ids)
         asked = TokenizedPrompt(prompt, ids, tokens, AnswerTokens("none"), AnswerTokens("none"))
         with waiting("reading the conversation"):
             (records,) = read_tokenized(self.lm, [asked], self.lens.lenses).prompts

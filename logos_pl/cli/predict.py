@@ -26,7 +26,9 @@ from logos_pl.sweeps.module import SweepModule
 from logos_pl.sweeps.several_models import record_skips, write_cross_report
 from logos_pl.sweeps.writer import SweepDestination, SweepWriter
 
-OF_THIS_RUN = frozenset({"data.prompts", "data.prompt", "data.answer", "sweep.out_dir", "sweep.open", "models"})
+OF_THIS_RUN = frozenset(
+    {"data.prompts", "data.prompt", "data.token_ids", "data.answer", "sweep.out_dir", "sweep.open", "models"}
+)
 """Options that say which prompts were read and where they went; the page's command names its own."""
 
 

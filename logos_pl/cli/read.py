@@ -1,5 +1,6 @@
 """`logos-pl read`: one prompt through every row, from the command line alone: no configuration, no run folder."""
 
+import argparse
 import os
 import re
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ EXAMPLES = """examples:
   logos-pl read "The capital of Germany is" --answer Berlin
   logos-pl read "The capital of Germany is" --model Qwen/Qwen3-0.6B --layers 14-28 --html page.html
   logos-pl read "What is the capital of Germany?" --model Qwen/Qwen3-0.6B --chat
+  logos-pl read "1,450,7483" --ids --model ./my-model
   git log -1 --format=%B | logos-pl read - --model ./my-model --png tokens.png
 """
 
@@ -44,6 +46,7 @@ def _run(args: Sequence[str]) -> None:
     """
     given = command_parser().checked(list(args))
     check_number("--top", given.top, at_least=1, at_most=TOP_K)
+    _check_form(given)
     if given.layers is not None and not ROWS.fullmatch(given.layers):
         raise InputError(f"--layers must be rows, such as 0,4,8-12 (got {shortened(given.layers, 60)!r}).")
     for option, begin in (("html", PAGE_BEGIN), ("png", PNG_BEGIN)):
@@ -66,12 +69,34 @@ def command_parser() -> OwnParser:
     add("--lens", help=LENS_HELP)
     add("--lens_revision", help="release, branch or commit of the lens on the Hub")
     add("--chat", action="store_true", help="put the prompt into the model's chat template, as the user's message")
+    add("--system", help="with --chat: the system message, in place of the template's own")
+    add("--ids", action="store_true", help="the prompt is token ids, such as 1,2,3, read as they are")
+    add(
+        "--special_tokens",
+        choices=["auto", "none"],
+        default="auto",
+        help="auto: a text gets the special tokens that the tokenizer adds, such as BOS, once; none: it gets none",
+    )
     add("--answer", help="expected continuation; its rank is shown at every row")
     add("--layers", help="rows to show, such as 0,4,8-12; default: all")
     add("--top", type=int, default=5, help=f"most tokens to show at each row, up to {TOP_K}; default: 5")
     add("--html", metavar="FILE", help="also write the page: every row and position, in one file")
     add("--png", metavar="FILE", help="also write the picture: the likeliest token at every row and position")
     return parser
+
+
+def _check_form(given: argparse.Namespace) -> None:
+    """Check the options that say what the prompt is.
+
+    Raises:
+        InputError: They contradict each other.
+    """
+    if given.chat and given.ids:
+        raise InputError("--chat and --ids exclude each other: the prompt is a message, or token ids.")
+    if given.system is not None and not given.chat:
+        raise InputError("--system is the system message of a conversation: give --chat as well.")
+    if given.special_tokens == "none" and (given.chat or given.ids):
+        raise InputError("--special_tokens is of texts: a conversation has those of its template, token ids their own.")
 
 
 def _check_place(option: str, given: str | None, begin: bytes) -> None:

@@ -1,14 +1,14 @@
 """The work of `logos-pl read`: the sweep of one prompt, its table, page and picture."""
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from logos_pl.api import load_model, sweep
 from logos_pl.cli.lens_at_hand import LensAtHand, find_lens
-from logos_pl.data.chat_template import Message, render_chat
-from logos_pl.data.prompt_types import Prompt
+from logos_pl.data.prompt_types import Message, Prompt
 from logos_pl.errors import InputError
 from logos_pl.io.fitting import fits, print_table
 from logos_pl.io.terminal import Console, say, shortened
@@ -32,16 +32,14 @@ def read(given: argparse.Namespace) -> None:
         InputError: An option, the prompt, the model or the lens cannot be used.
         RunError: The disk or the Hub fails.
     """
-    text = _text(given.text)
+    prompt = _prompt(given)
     found = find_lens(given.model, given.lens, given.lens_revision)
     with waiting(f"loading {given.model}"):
         lm = load_model(given.model, revision=given.revision, device=given.device)
         lens = found.load(lm)
     rows = _rows(given.layers, lm.num_blocks)
-    if given.chat and lm.tokenizer is not None:
-        text = render_chat(lm.tokenizer, [Message("user", text)], lm.model_id)
     with waiting("reading"):
-        (records,) = sweep(lm, [Prompt("prompt", "orig", text, given.answer)], lens.lenses).prompts
+        (records,) = sweep(lm, [prompt], lens.lenses, special_tokens=given.special_tokens).prompts
     _show(lm, lens, records, rows, given.top)
     if given.html is not None:
         _write_page(lm, lens, records, Path(given.html))
@@ -115,6 +113,25 @@ def _write_picture(lens: LensAtHand, records: PromptRecords, path: Path) -> None
     from logos_pl.sweeps.token_map import token_map
 
     save_figure(token_map(records, list(lens.lenses)), path)
+
+
+def _prompt(given: argparse.Namespace) -> Prompt:
+    """The prompt in its form: a text, a conversation or token ids.
+
+    Raises:
+        InputError: Standard input holds no text, or the token ids are none.
+    """
+    text = _text(given.text)
+    prompt = Prompt("prompt", "orig", text, given.answer)
+    if given.chat:
+        system = () if given.system is None else (Message("system", given.system),)
+        return prompt._replace(messages=(*system, Message("user", text)))
+    if not given.ids:
+        return prompt
+    ids = re.split(r"[\s,]+", text.strip().strip("[]").strip(", "))
+    if not all(re.fullmatch("[0-9]{1,9}", id_) for id_ in ids):
+        raise InputError(f"{shortened(repr(text), 60)} is no list of token ids: give numbers, such as 1,2,3.")
+    return prompt._replace(token_ids=tuple(map(int, ids)))
 
 
 def _text(given: str) -> str:

@@ -1,10 +1,12 @@
 """A conversation as tokens: rendered by the model's chat template, or plain text that goes on."""
 
+import warnings
 from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from logos_pl.data.chat_template import Message, has_template, render_chat
+from logos_pl.data.chat_template import has_template, render_chat
+from logos_pl.data.prompt_types import Message
 from logos_pl.data.tokenizing import Tokenizer
 from logos_pl.errors import InputError
 
@@ -19,6 +21,10 @@ class Conversation:
         model_id: The model, for messages.
         vocab_size: Number of token ids of the model.
         context_length: Most tokens the model reads; None: no limit.
+        system: System message with which every conversation begins; None: the template's own, if it has one.
+
+    Raises:
+        InputError: A system message is given, and there is no chat template.
 
     Attributes:
         has_template: Whether turns are rendered by a template.
@@ -27,11 +33,19 @@ class Conversation:
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, model_id: str, vocab_size: int, context_length: int | None
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        model_id: str,
+        vocab_size: int,
+        context_length: int | None,
+        system: str | None = None,
     ) -> None:
         self.tokenizer, self.model_id, self.context_length = tokenizer, model_id, context_length
         self.has_template = has_template(tokenizer)
-        self.messages: list[Message] = []
+        if system is not None and not self.has_template:
+            raise InputError(f"{model_id} has no chat template, and so no place for a system message: leave it out.")
+        self._opening = [] if system is None else [Message("system", system)]
+        self.messages: list[Message] = [*self._opening]
         self.ids: tuple[int, ...] = ()
         self._encode = Tokenizer(tokenizer, vocab_size)
 
@@ -43,7 +57,7 @@ class Conversation:
         """
         messages = [*self.messages, Message("user", text)]
         if self.has_template:
-            ids = tuple(self._encode.once(render_chat(self.tokenizer, messages, self.model_id))[1])
+            ids = self._encode.plain(render_chat(self.tokenizer, messages))
         elif self.ids:
             ids = self.ids + self._encode.plain(text)
         else:
@@ -55,6 +69,8 @@ class Conversation:
                 f"The conversation would have {len(ids)} tokens, and {self.model_id} reads {self.context_length}: "
                 "begin another with /new, or say less."
             )
+        if not self.ids and (oddity := self._encode.oddity(ids)) is not None:
+            warnings.warn(f"{self.model_id}: the conversation is {oddity}.", stacklevel=2)
         self.messages, self.ids = messages, ids
 
     @property
@@ -73,4 +89,4 @@ class Conversation:
 
     def clear(self) -> None:
         """Begin anew."""
-        self.messages, self.ids = [], ()
+        self.messages, self.ids = [*self._opening], ()

@@ -51,7 +51,7 @@ class ValidationText(LightningDataModule):
         Raises:
             InputError: The text or the settings cannot be used.
         """
-        self.model = ModelTokenizer.load(self.model_id, self.revision)
+        self.model = ModelTokenizer.load(self.model_id, self.revision, self.settings.special_tokens)
         self.text = HeldOutText.find(self.settings, self.model, self._wanted())
 
     def _wanted(self) -> dict[Side, int]:
@@ -118,7 +118,7 @@ class TestText(ValidationText):
         Raises:
             InputError: The text, a suite or the settings cannot be used.
         """
-        self.model = ModelTokenizer.load(self.model_id, self.revision)
+        self.model = ModelTokenizer.load(self.model_id, self.revision, self.settings.special_tokens)
         if self.intermediates.suite != OFF:
             suite = read_unspoken_suite(self.intermediates.suite)
             tokenized = tokenize_suite(suite.items, self.model)
@@ -165,6 +165,8 @@ class TestText(ValidationText):
             "name": source.name,
             "split": source.split,
             "revision": source.commit or source.revision,
+            "format": self.settings.format,
+            "special_tokens": self.settings.special_tokens,
             "held_out_frac": self.settings.held_out_frac,
             "sequences": len(self.text.sequences["test"]),
             "seq_len": self.settings.seq_len,

@@ -38,11 +38,13 @@ class HeldOutText(NamedTuple):
         """Find the dataset and pack the wanted number of sequences of each side.
 
         Raises:
-            InputError: The dataset cannot be read, or has too little text.
+            InputError: The dataset cannot be read, or has too little text, or conversations for a model without a chat
+                template.
         """
-        source = resolve(settings.dataset, settings.name, settings.split, settings.revision)
+        tokenize = model.of_documents(settings.format)
+        source = resolve(settings.dataset, settings.name, settings.split, settings.revision).of_form(settings.format)
         sequences = held_out_sequences(
-            wanted, source.shards, settings.text_column, settings.held_out_frac, settings.seq_len, model.encoder()
+            wanted, source.shards, settings.column, settings.held_out_frac, settings.seq_len, tokenize
         )
         return cls(settings, source, sequences)
 
@@ -80,7 +82,9 @@ class HeldOutText(NamedTuple):
             "name": source.name,
             "split": source.split,
             "commit": source.commit,
-            "text_column": settings.text_column,
+            "format": settings.format,
+            "text_column": settings.column,
+            "special_tokens": settings.special_tokens,
             "held_out_frac": settings.held_out_frac,
             "seq_len": settings.seq_len,
         }

@@ -6,12 +6,17 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
+from logos_pl.data.chat_template import has_template
+from logos_pl.data.conversation_rows import ConversationTokenizer
+from logos_pl.data.held_out import Tokenize
 from logos_pl.data.prompt_types import Prompt
 from logos_pl.data.prompts import TokenizedPrompt, remarks, tokenize_prompt
 from logos_pl.data.tokenizing import Tokenizer
+from logos_pl.errors import InputError
 from logos_pl.lm.config import context_length, read_config, vocabulary_size
 from logos_pl.lm.sources import locate
 from logos_pl.lm.tokenizer import load_tokenizer
+from logos_pl.settings.text import DocumentForm, SpecialTokens
 
 
 class ModelTokenizer(NamedTuple):
@@ -22,26 +27,56 @@ class ModelTokenizer(NamedTuple):
         tokenizer: Its tokenizer.
         num_ids: Number of token ids of the model.
         context_length: Maximum number of tokens; None if unlimited.
+        special_tokens: Whether texts get the tokenizer's special tokens.
     """
 
     model_id: str
     tokenizer: PreTrainedTokenizerBase
     num_ids: int
     context_length: int | None
+    special_tokens: SpecialTokens = "auto"
 
     @classmethod
-    def load(cls, model_id: str, revision: str | None = None) -> "ModelTokenizer":
+    def load(
+        cls, model_id: str, revision: str | None = None, special_tokens: SpecialTokens = "auto"
+    ) -> "ModelTokenizer":
         """Load tokenizer and configuration; once per run, as the Hub may be unreachable later.
+
+        Args:
+            model_id: The model.
+            revision: Its revision.
+            special_tokens: Whether texts get the tokenizer's special tokens.
 
         Raises:
             InputError: The model or its tokenizer cannot be read.
         """
         config = read_config(locate(model_id, revision))
-        return cls(model_id, load_tokenizer(model_id, revision), vocabulary_size(config), context_length(config))
+        tokenizer = load_tokenizer(model_id, revision)
+        return cls(model_id, tokenizer, vocabulary_size(config), context_length(config), special_tokens)
 
     def encoder(self) -> Tokenizer:
         """Tokenizer that checks token ids."""
-        return Tokenizer(self.tokenizer, self.num_ids)
+        return Tokenizer(self.tokenizer, self.num_ids, self.special_tokens)
+
+    def of_documents(self, form: DocumentForm) -> Tokenize:
+        """What converts the documents of a dataset to token ids.
+
+        Raises:
+            InputError: They are conversations, and the model has no chat template.
+        """
+        if form == "text":
+            return self.encoder()
+        if not has_template(self.tokenizer):
+            raise InputError(
+                f"--data.format chat: {self.model_id} has no chat template to render conversations with: give text, or "
+                "take an instruction-tuned model."
+            )
+        return ConversationTokenizer(self.encoder())
+
+    def added_tokens(self, form: DocumentForm) -> list[str]:
+        """Special tokens that are put around every document that does not bring them."""
+        encode = self.encoder()
+        return [encode.names([id_]) for id_ in encode.added] if form == "text" else []
 
     def tokenize(self, prompts: Iterable[Prompt], speaks: bool = True) -> list[TokenizedPrompt]:
         """Tokenise prompts.
@@ -53,7 +88,10 @@ class ModelTokenizer(NamedTuple):
         Raises:
             InputError: A prompt or its answer is empty, or a prompt is too long.
         """
-        tokenized = [tokenize_prompt(self.tokenizer, prompt, self.context_length, self.num_ids) for prompt in prompts]
+        tokenized = [
+            tokenize_prompt(self.tokenizer, prompt, self.context_length, self.num_ids, self.special_tokens)
+            for prompt in prompts
+        ]
         for remark in remarks(tokenized) if speaks else ():
             warnings.warn(f"{self.model_id}: {remark}", stacklevel=2)
         return tokenized

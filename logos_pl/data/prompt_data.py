@@ -39,7 +39,7 @@ class PromptData(LightningDataModule):
         Raises:
             InputError: An answer is given without a prompt, the file is invalid, or a prompt does not fit the model.
         """
-        model = ModelTokenizer.load(self.model_id, self.revision)
+        model = ModelTokenizer.load(self.model_id, self.revision, self.settings.special_tokens)
         self.prompts = model.tokenize(self._prompts(), speaks=self.trainer is None or self.trainer.global_rank == 0)
 
     def predict_dataloader(self) -> Iterable[PromptBatch]:
@@ -53,6 +53,8 @@ class PromptData(LightningDataModule):
 
     def _prompts(self) -> list[Prompt]:
         given = self.settings
+        if given.token_ids is not None:
+            return [Prompt("prompt", "orig", "", given.answer, token_ids=tuple(given.token_ids))]
         if given.prompt is None and given.answer is not None:
             raise InputError("--data.answer needs --data.prompt: give the prompt, or a file with --data.prompts.")
         if given.prompt is not None:

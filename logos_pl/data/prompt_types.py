@@ -2,18 +2,35 @@
 
 from typing import NamedTuple
 
+ROLES = ("system", "developer", "user", "assistant", "tool")
+"""Who may say a message; a chat template may know fewer."""
+
+
+class Message(NamedTuple):
+    """One turn of a conversation.
+
+    Attributes:
+        role: One of `ROLES`.
+        content: What is said.
+    """
+
+    role: str
+    content: str
+
 
 class Prompt(NamedTuple):
-    """A text for the model to continue.
+    """What the model is to continue: a text, a conversation, or token ids.
 
     Attributes:
         prompt_id: Id, unique together with the variant, such as `pos` and `ctl` for the probe and its control.
         variant: `orig` or `no_filler`.
-        text: The prompt.
+        text: The prompt; of a conversation or of token ids, the same as text, once it is tokenised.
         answer: The expected continuation, or None.
         contrast: For a control, the answer of the original prompt; else None.
         fact: Label, such as `Germany → Berlin`; may be empty.
         relation: Relation of the fact, such as `capital`; may be empty.
+        messages: A conversation, which the model's chat template renders; empty for the other forms.
+        token_ids: Token ids, read as they are; empty for the other forms.
     """
 
     prompt_id: str
@@ -23,6 +40,25 @@ class Prompt(NamedTuple):
     contrast: str | None = None
     fact: str = ""
     relation: str = ""
+    messages: tuple[Message, ...] = ()
+    token_ids: tuple[int, ...] = ()
+
+
+class Place(NamedTuple):
+    """A named part of a prompt.
+
+    Attributes:
+        name: `last`, the last token; `reply`, the token after which the model's reply begins; `turn1`, `turn2`, … the
+            messages of a conversation, without what the template writes around them.
+        role: Who says the message; None for the others.
+        first: Position of the first token.
+        last: Position of the last token.
+    """
+
+    name: str
+    role: str | None
+    first: int
+    last: int
 
 
 class AnswerTokens(NamedTuple):

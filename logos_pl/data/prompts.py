@@ -9,11 +9,13 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from logos_pl.data.padding import grouped, padded
-from logos_pl.data.prompt_types import AnswerTokens, Prompt
+from logos_pl.data.prompt_ids import prompt_ids, refuse_no_text
+from logos_pl.data.prompt_types import AnswerTokens, Place, Prompt
 from logos_pl.data.token_strings import TokenStrings
 from logos_pl.data.tokenizing import TextRefusedError, Tokenizer
 from logos_pl.errors import InputError
 from logos_pl.lm.residuals import Residuals
+from logos_pl.settings.text import SpecialTokens
 
 TOKENS_PER_BATCH = 2048
 """Most tokens in a forward pass of a sweep, padding included."""
@@ -32,6 +34,9 @@ class TokenizedPrompt(NamedTuple):
         answer_tokens: Tokens of the answer.
         contrast: Tokens of the contrast.
         left_out: Special tokens that were not added, as the prompt already begins with them.
+        added: Special tokens that were added in front.
+        places: Named parts of the prompt.
+        oddity: What is unusual about its BOS, as a predicate; None if nothing is.
     """
 
     prompt: Prompt
@@ -40,6 +45,9 @@ class TokenizedPrompt(NamedTuple):
     answer_tokens: AnswerTokens
     contrast: AnswerTokens
     left_out: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+    places: tuple[Place, ...] = ()
+    oddity: str | None = None
 
     @property
     def input_ids(self) -> tuple[int, ...]:
@@ -64,7 +72,11 @@ class PromptBatch(NamedTuple):
 
 
 def tokenize_prompt(
-    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, context_length: int | None, vocab_size: int | None = None
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: Prompt,
+    context_length: int | None,
+    vocab_size: int | None = None,
+    special_tokens: SpecialTokens = "auto",
 ) -> TokenizedPrompt:
     """Tokenise a prompt with its answer and contrast.
 
@@ -73,21 +85,27 @@ def tokenize_prompt(
         prompt: The prompt.
         context_length: Maximum number of tokens; None if unlimited.
         vocab_size: Number of token ids of the model; None: unchecked.
+        special_tokens: Whether a text gets the tokenizer's special tokens.
 
     Raises:
         InputError: Prompt, answer or contrast is empty or not valid text, exceeds the context, cannot be tokenised,
-            ends in a special token, or has a token that the model lacks.
+            ends in a special token, or has a token that the model lacks; or there is no chat template for it.
     """
     name = f"prompt {prompt.prompt_id!r}"
-    _refuse_no_text(prompt.text, name)
-    encode = Tokenizer(tokenizer, vocab_size)
+    encode = Tokenizer(tokenizer, vocab_size, special_tokens)
     strings = TokenStrings(tokenizer)
     with _speaking_of(name):
-        left_out, ids = with_special_tokens(encode, prompt.text)
-    answer_tokens = _answer_tokens(encode, prompt.text, prompt.answer, f"the answer of {name}")
-    contrast = _answer_tokens(encode, prompt.text, prompt.contrast, f"the contrast of {name}")
+        text, ids, added, left_out, places = prompt_ids(encode, prompt)
     tokenized = TokenizedPrompt(
-        prompt, ids, tuple(map(strings, ids)), answer_tokens, contrast, left_out=tuple(map(strings, left_out))
+        prompt._replace(text=text),
+        ids,
+        tuple(map(strings, ids)),
+        _answer_tokens(encode, text, prompt.answer, f"the answer of {name}"),
+        _answer_tokens(encode, text, prompt.contrast, f"the contrast of {name}"),
+        left_out=tuple(map(strings, left_out)),
+        added=tuple(map(strings, added)),
+        places=places,
+        oddity=encode.oddity(ids),
     )
     if context_length is not None and len(tokenized.input_ids) > context_length:
         raise InputError(
@@ -111,6 +129,9 @@ def remarks(prompts: Sequence[TokenizedPrompt]) -> list[str]:
             f"{_named(doubled, 'brings its', 'bring their')} own BOS ({''.join(doubled[0].left_out)}), which the "
             "tokenizer adds to every text: it is not added there, so that the model reads it once."
         )
+    for oddity in dict.fromkeys(prompt.oddity for prompt in prompts if prompt.oddity is not None):
+        odd = [prompt for prompt in prompts if prompt.oddity == oddity]
+        found.append(f"{_named(odd, 'is', 'are')} {oddity}.")
     if merged:
         found.append(
             f"{_named(merged, 'ends', 'end')} in white space that merges with the answer, which is not looked for: "
@@ -210,7 +231,7 @@ def _padded(group: Sequence[TokenizedPrompt]) -> PromptBatch:
 def _answer_tokens(encode: Tokenizer, prompt: str, answer: str | None, name: str) -> AnswerTokens:
     if answer is None:
         return AnswerTokens("none")
-    _refuse_no_text(answer, name)
+    refuse_no_text(answer, name)
     with _speaking_of(name):
         return _align(encode, prompt, answer)
 
@@ -222,35 +243,3 @@ def _speaking_of(name: str) -> Iterator[None]:
         yield
     except TextRefusedError as error:
         raise InputError(f"{name} {error.problem}") from error
-
-
-def with_special_tokens(encode: Tokenizer, text: str) -> tuple[Sequence[int], tuple[int, ...]]:
-    """Special tokens that were not added, as the text begins with them, and the token ids.
-
-    Raises:
-        TextRefusedError: The text has no token, or the tokenizer ends every text with a special token.
-    """
-    left_out, ids = encode.once(text)
-    plain = encode.plain(text)
-    if not plain:
-        raise TextRefusedError("has no token: give a text the model's tokenizer can read.")
-    # After an end-of-text token, the model would predict the beginning of another text; dropping the token would
-    # deviate from the tokenizer's policy.
-    if tuple(ids[-len(plain) :]) != plain:
-        raise TextRefusedError(
-            f"cannot be continued: the tokenizer ends every text with the special token {encode.names(ids[-1:])!r}; "
-            "take it out of `post_processor` in the tokenizer.json of a local copy of the model."
-        )
-    return left_out, tuple(ids)
-
-
-def _refuse_no_text(text: str, name: str) -> None:
-    if not text.strip():
-        raise InputError(f"{name} is empty: give a text of at least one character that is not white space.")
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InputError(
-            f"{name} is not valid text: character {error.start + 1} is half of a surrogate pair "
-            f"({text[error.start]!a}); remove it."
-        ) from error

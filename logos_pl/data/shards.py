@@ -1,14 +1,15 @@
 """Reads a shard row by row from any row: parquet, JSON lines and plain text, local or remote.
 
 A row is a parquet row, a line of JSON or, in a plain text file, a paragraph (lines between blank lines), so that a
-single large text file also has documents to hold out. No shard is read into memory as a whole: parquet skips whole row
+single large text file also has documents to hold out. A row of conversations gives its messages as one text of a fixed
+form. No shard is read into memory as a whole: parquet skips whole row
 groups and reads only the text column, and the other formats are read line by line.
 """
 
 import json
 import lzma
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -16,8 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from huggingface_hub.utils import httpx
 
+from logos_pl.data.conversation_rows import KINDS, NotMessagesError, document_of
 from logos_pl.data.streams import DECOMPRESSORS, MAX_ROW_BYTES, byte_lines, opened, text_lines
 from logos_pl.errors import InputError, RunError
+from logos_pl.io.terminal import shortened
+from logos_pl.settings.text import DocumentForm
 
 PARQUET, JSON_LINES, TEXT = "parquet", "jsonl", "txt"
 FORMATS = {".parquet": PARQUET, ".jsonl": JSON_LINES, ".ndjson": JSON_LINES, ".json": JSON_LINES, ".txt": TEXT}
@@ -37,10 +41,17 @@ class BrokenRowError(ValueError):
 
 
 class Shard(NamedTuple):
-    """One file of a dataset: `name` is its path inside the dataset, the same for a local copy as on the Hub."""
+    """One file of a dataset.
+
+    Attributes:
+        name: Its path inside the dataset, the same for a local copy as on the Hub.
+        url: Where it is.
+        form: What its rows are.
+    """
 
     name: str
     url: str
+    form: DocumentForm = "text"
 
 
 class Stride(NamedTuple):
@@ -56,7 +67,7 @@ class Stride(NamedTuple):
 
 ALL_ROWS = Stride()
 Row = tuple[int, str | None]
-"""The index of a row, and its text; None where it has none."""
+"""The index of a row, and its text, or its conversation as `document_of` writes it; None where it has none."""
 
 
 class Rows(Protocol):
@@ -78,7 +89,7 @@ def read_rows(shard: Shard, text_column: str, start: int = 0, stride: Rows = ALL
     """Yields (row, text) of the stride's rows from `start` on; the text is None where the row has none.
 
     Raises:
-        InputError: If the shard has no column `text_column`, or it does not hold text.
+        InputError: If the shard has no column `text_column`, or it does not hold text, or conversations.
         RunError: If the shard cannot be read on, because it vanished, is corrupt, or the connection was lost.
     """
     reader = {PARQUET: _parquet_rows, JSON_LINES: _json_rows, TEXT: _text_rows}[shard_format(shard.name) or TEXT]
@@ -120,16 +131,38 @@ def _encodable(text: str) -> str:
 def _missing_column(shard: Shard, text_column: str, columns: list[str]) -> InputError:
     return InputError(
         f"Shard {shard.name} has no column '{text_column}', only {', '.join(columns) or 'none at all'}; "
-        "name the one that holds the text with --data.text_column."
+        f"name the one that holds the {_WANTED[shard.form]} with --data.text_column."
     )
 
 
 def _not_text(shard: Shard, text_column: str, kind: str, row: int | None = None) -> InputError:
     where = "" if row is None else f" in row {row}"
     return InputError(
-        f"Column '{text_column}' of shard {shard.name} holds {kind}{where}, not text; "
-        "name the one that holds the text with --data.text_column."
+        f"Column '{text_column}' of shard {shard.name} holds {kind}{where}, not {_WANTED[shard.form]}; "
+        f"name the one that holds the {_WANTED[shard.form]} with --data.text_column."
     )
+
+
+_WANTED: dict[DocumentForm, str] = {"text": "text", "chat": "conversations"}
+
+
+def _document(shard: Shard, text_column: str, row: int, value: Any) -> str | None:
+    """The text of a row, or its conversation in its fixed form.
+
+    Raises:
+        InputError: It holds something else.
+    """
+    if shard.form == "text":
+        if value is None or isinstance(value, str):
+            return value
+        raise _not_text(shard, text_column, KINDS[type(value)], row)
+    try:
+        return document_of(value)
+    except NotMessagesError as error:
+        raise InputError(
+            f"Row {row} of shard {shard.name} holds no conversation in '{text_column}': {error}; mend the row or leave "
+            "it out, or name another column with --data.text_column."
+        ) from error
 
 
 def _too_long(shard: Shard, row: int) -> InputError:
@@ -150,10 +183,8 @@ def _parquet_rows(shard: Shard, text_column: str, start: int, stride: Rows) -> I
                 "give each column its own name."
             )
         kind = schema.field(text_column).type
-        if pa.types.is_dictionary(kind):
-            kind = kind.value_type
-        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
-            raise _not_text(shard, text_column, str(kind))
+        if not _holds(kind, shard.form):
+            raise _not_text(shard, text_column, shortened(str(kind), 80))
         row = 0
         for group in range(parquet.num_row_groups):
             rows = parquet.metadata.row_group(group).num_rows
@@ -163,14 +194,26 @@ def _parquet_rows(shard: Shard, text_column: str, start: int, stride: Rows) -> I
             for batch in parquet.iter_batches(BATCH_ROWS, row_groups=[group], columns=[text_column], use_threads=False):
                 for value in batch.column(0):
                     if row >= start and stride.holds(row):
-                        yield row, value.as_py()
+                        yield row, _document(shard, text_column, row, value.as_py())
                     row += 1
+
+
+def _holds(kind: pa.DataType, form: DocumentForm) -> bool:
+    """Whether a column of this type can hold what is wanted."""
+    types = pa.types
+    if form == "text":
+        if types.is_dictionary(kind):
+            kind = kind.value_type
+        return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
+    is_list = types.is_list(kind) or types.is_large_list(kind) or types.is_list_view(kind)
+    return bool(is_list and types.is_struct(kind.value_type))
 
 
 def _json_rows(shard: Shard, text_column: str, start: int, stride: Rows) -> Iterator[Row]:
     with opened(shard.url, shard.name) as file:  # bytes: a broken character is then met in its own row
         lines = (line for line in byte_lines(file) if not line.isspace())
         key = f'"{text_column}"'.encode()
+        keys = (text_column,) if shard.form == "text" else (text_column, "role", "content")
         for row, line in enumerate(lines):
             if len(line) > MAX_ROW_BYTES:
                 raise _too_long(shard, row)
@@ -178,25 +221,20 @@ def _json_rows(shard: Shard, text_column: str, start: int, stride: Rows) -> Iter
             if row > 0 and not wanted:
                 continue
             # The hook makes parsing several times slower: only where the key may stand twice.
-            hook = partial(_once, text_column, row) if line.count(key) > 1 else None
+            hook = partial(_once, keys, row) if line.count(key) > 1 or shard.form == "chat" else None
             record = _json_object(shard, row, line, hook)
             if row == 0 and text_column not in record:  # later rows may leave out what is null
                 raise _missing_column(shard, text_column, list(record))
             if not wanted:
                 continue
-            text = record.get(text_column)
-            if text is not None and not isinstance(text, str):
-                raise _not_text(shard, text_column, _JSON_KINDS[type(text)], row)
-            yield row, text
+            yield row, _document(shard, text_column, row, record.get(text_column))
 
 
-_JSON_KINDS = {bool: "true or false", int: "a number", float: "a number", list: "an array", dict: "an object"}
-
-
-def _once(key: str, row: int, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object in which a key may stand once: Python's parser drops the first without a word."""
-    if sum(name == key for name, _ in pairs) > 1:
-        raise BrokenRowError(row, f"it has the key '{key}' twice")
+def _once(keys: Sequence[str], row: int, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object in which some keys may stand once: Python's parser drops the first without a word."""
+    for key in keys:
+        if sum(name == key for name, _ in pairs) > 1:
+            raise BrokenRowError(row, f"it has the key '{key}' twice")
     return dict(pairs)
 
 
@@ -223,6 +261,10 @@ def _json_object(shard: Shard, row: int, line: bytes, hook: Callable[[Any], Any]
 
 
 def _text_rows(shard: Shard, text_column: str, start: int, stride: Rows) -> Iterator[Row]:
+    if shard.form == "chat":
+        raise InputError(
+            f"{shard.name} holds plain text; give conversations as .jsonl or .parquet, or leave out --data.format."
+        )
     with opened(shard.url, shard.name) as file:
         for row, paragraph in enumerate(_paragraphs(text_lines(file))):
             if row >= start and stride.holds(row):

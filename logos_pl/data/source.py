@@ -29,6 +29,7 @@ from logos_pl.errors import InputError
 from logos_pl.io.files import is_utf8, real_path
 from logos_pl.io.hub_errors import HubRequest, explain, explaining, failed
 from logos_pl.lm.hub_call import ask_hub
+from logos_pl.settings.text import DocumentForm
 
 DEMO = "demo"
 # The configuration and revision used for a Hub dataset when neither is given.
@@ -58,6 +59,10 @@ class TextSource(NamedTuple):
     revision: str | None
     commit: str | None
     shards: tuple[Shard, ...]
+
+    def of_form(self, form: DocumentForm) -> "TextSource":
+        """The same dataset, its rows read as text or as conversations."""
+        return self._replace(shards=tuple(shard._replace(form=form) for shard in self.shards))
 
 
 def resolve(dataset: str, name: str | None = None, split: str = "train", revision: str | None = None) -> TextSource:

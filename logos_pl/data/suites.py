@@ -11,18 +11,26 @@ A file is YAML with one key, `facts`, a list. An item is a prompt, or a mapping 
       fact: Germany → Berlin        # a label for tables and pictures
       no_filler: The capital of Germany is called
       control: {id: ctl, prompt: The capital of France is called simply, answer: Paris, fact: France → Paris}
+    - messages:                     # a conversation, for the model's chat template
+      - {role: system, content: Answer in one word.}
+      - {role: user, content: What is the capital of Germany?}
+      answer: Berlin
+    - token_ids: [1, 450, 7483]     # token ids, read as they are
 
-Every field is taken as text: `answer: 4` and `answer: no` need no quotes. A field with value `null` counts as missing.
+Instead of `prompt`, an item or a control has `messages` or `token_ids`; a `no_filler` is of the form of its item. Every
+field is taken as text: `answer: 4` and `answer: no` need no quotes. A field with value `null` counts as missing.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import yaml
 
-from logos_pl.data.prompt_types import Prompt
+from logos_pl.data.prompt_types import ROLES, Message, Prompt
 from logos_pl.data.yaml_items import YamlItems, is_null, line_of
+from logos_pl.io.terminal import shortened
 
 PROBE = Path(__file__).parent / "suites" / "probe.yaml"
 """The capital-city probe with its variants. Source: docs/method.md §4."""
@@ -30,8 +38,27 @@ PROBE = Path(__file__).parent / "suites" / "probe.yaml"
 FACTS = Path(__file__).parent / "suites" / "facts.yaml"
 """Default suite of the gates. Source: docs/method.md §4, §6."""
 
-FACT_FIELDS = ("id", "prompt", "answer", "relation", "fact", "no_filler", "control")
-CONTROL_FIELDS = ("id", "prompt", "answer", "fact")
+FORMS = ("prompt", "messages", "token_ids")
+"""Fields of which an item has one: what the model is to continue."""
+
+FACT_FIELDS = ("id", *FORMS, "answer", "relation", "fact", "no_filler", "control")
+CONTROL_FIELDS = ("id", *FORMS, "answer", "fact")
+
+_TOKEN_ID = re.compile("[0-9]{1,9}")
+
+
+class Asked(NamedTuple):
+    """What the model is to continue; two of the three are empty.
+
+    Attributes:
+        text: A text.
+        messages: A conversation.
+        token_ids: Token ids.
+    """
+
+    text: str = ""
+    messages: tuple[Message, ...] = ()
+    token_ids: tuple[int, ...] = ()
 
 
 class Control(NamedTuple):
@@ -39,13 +66,13 @@ class Control(NamedTuple):
 
     Attributes:
         prompt_id: Id, unique in the file.
-        text: The prompt.
+        asked: The prompt.
         answer: The expected continuation.
         label: Such as `France → Paris`; may be empty.
     """
 
     prompt_id: str
-    text: str
+    asked: Asked
     answer: str
     label: str = ""
 
@@ -55,7 +82,7 @@ class Fact(NamedTuple):
 
     Attributes:
         fact_id: Id, unique in the file.
-        text: The prompt.
+        asked: The prompt.
         answer: The expected continuation, or None.
         relation: Such as `capital`; may be empty.
         label: Such as `Germany → Berlin`; may be empty.
@@ -65,11 +92,11 @@ class Fact(NamedTuple):
     """
 
     fact_id: str
-    text: str
+    asked: Asked
     answer: str | None
     relation: str
     label: str
-    no_filler: str | None
+    no_filler: Asked | None
     control: Control | None
     line: int
 
@@ -90,13 +117,14 @@ def prompts_of(facts: Sequence[Fact]) -> list[Prompt]:
     """Prompts of the facts, each followed by its variant without filler and its control, if any."""
     prompts: list[Prompt] = []
     for fact in facts:
-        prompt = Prompt(fact.fact_id, "orig", fact.text, fact.answer, None, fact.label, fact.relation)
-        prompts.append(prompt)
+        prompt = Prompt(fact.fact_id, "orig", "", fact.answer, None, fact.label, fact.relation)
+        prompts.append(prompt._replace(**fact.asked._asdict()))
         if fact.no_filler is not None:
-            prompts.append(prompt._replace(variant="no_filler", text=fact.no_filler))
+            prompts.append(prompt._replace(variant="no_filler", **fact.no_filler._asdict()))
         if fact.control is not None:
-            id_, text, answer, label = fact.control
-            prompts.append(Prompt(id_, "orig", text, answer, fact.answer, label, fact.relation))
+            id_, asked, answer, label = fact.control
+            control = Prompt(id_, "orig", "", answer, fact.answer, label, fact.relation)
+            prompts.append(control._replace(**asked._asdict()))
     return prompts
 
 
@@ -110,21 +138,67 @@ class _Reader(YamlItems):
         fields: dict[str, yaml.Node] = {"prompt": node}  # the short form: an item that is only a prompt
         if is_null(node) or not isinstance(node, yaml.ScalarNode):
             fields = self.fields(node, FACT_FIELDS)
-        text = self.required(node, fields, "prompt")
-        self.refuse_second_prompt(node, text)
+        form = self._form(node, fields)
+        asked = self._asked(form, fields[form])
+        self.refuse_second_prompt(node, asked.text or repr(asked.messages or list(asked.token_ids)))
         fact_id = self.id(node, fields, default_id)
-        answer, no_filler = self.optional(fields, "answer"), self.optional(fields, "no_filler")
-        if no_filler is not None and no_filler.strip() == text.strip():
-            raise self.error(fields["no_filler"], "`no_filler` is the prompt itself; leave the filler out or drop it")
+        answer, no_filler = self.optional(fields, "answer"), None
+        if "no_filler" in fields:
+            no_filler = self._asked(form, fields["no_filler"], "no_filler")
+            if no_filler == asked or (form == "prompt" and no_filler.text.strip() == asked.text.strip()):
+                raise self.error(
+                    fields["no_filler"], "`no_filler` is the prompt itself; leave the filler out or drop it"
+                )
         control = self._control(fields["control"], fact_id, answer) if "control" in fields else None
         relation, label = self.optional(fields, "relation") or "", self.optional(fields, "fact") or ""
-        return Fact(fact_id, text, answer, relation, label, no_filler, control, line_of(node))
+        return Fact(fact_id, asked, answer, relation, label, no_filler, control, line_of(node))
 
     def _control(self, node: yaml.Node, fact_id: str, contrast: str | None) -> Control:
         fields = self.fields(node, CONTROL_FIELDS)
-        text, answer = self.required(node, fields, "prompt"), self.required(node, fields, "answer")
+        form = self._form(node, fields)
+        asked, answer = self._asked(form, fields[form]), self.required(node, fields, "answer")
         if contrast is None:
             raise self.error(node, "a control is set against the fact's own `answer`; give the fact one")
         if answer.strip() == contrast.strip():
             raise self.error(node, "the control has the fact's own answer; ask for another one")
-        return Control(self.id(node, fields, f"{fact_id}-ctl"), text, answer, self.optional(fields, "fact") or "")
+        return Control(self.id(node, fields, f"{fact_id}-ctl"), asked, answer, self.optional(fields, "fact") or "")
+
+    def _form(self, node: yaml.Node, fields: dict[str, yaml.Node]) -> str:
+        """The field that holds what the model is to continue."""
+        given = [form for form in FORMS if form in fields]
+        if not given:
+            raise self.error(node, "the field `prompt` is missing; add it, or `messages` or `token_ids`")
+        if len(given) > 1:
+            raise self.error(fields[given[1]], f"there is `{given[0]}` already; give either that or `{given[1]}`")
+        return given[0]
+
+    def _asked(self, form: str, node: yaml.Node, name: str | None = None) -> Asked:
+        name = form if name is None else name
+        if form == "prompt":
+            return Asked(self.text(node, name))
+        if not isinstance(node, yaml.SequenceNode) or not node.value:
+            what = "messages, each with `role` and `content`" if form == "messages" else "token ids, such as [1, 2, 3]"
+            raise self.error(node, f"`{name}` is not a list of {what}")
+        if form == "token_ids":
+            return Asked(token_ids=tuple(self._token_id(item, name) for item in node.value))
+        messages = tuple(map(self._message, node.value))
+        if not any(message.content.strip() for message in messages):
+            raise self.error(node, f"no message of `{name}` says anything; give one a `content`")
+        return Asked(messages=messages)
+
+    def _token_id(self, node: yaml.Node, name: str) -> int:
+        if not isinstance(node, yaml.ScalarNode) or not _TOKEN_ID.fullmatch(node.value):
+            raise self.error(node, f"`{name}` holds something other than token ids; give numbers from 0")
+        return int(node.value)
+
+    def _message(self, node: yaml.Node) -> Message:
+        fields = self.fields(node, ("role", "content"))
+        role = self.required(node, fields, "role")
+        if role not in ROLES:
+            raise self.error(fields["role"], f"there is no role `{shortened(role, 40)}`; choose {', '.join(ROLES)}")
+        if "content" not in fields:
+            raise self.error(node, "the field `content` is missing; add it")
+        content = fields["content"]
+        if not isinstance(content, yaml.ScalarNode):
+            raise self.error(content, "`content` is not text; put it in quotes")
+        return Message(role, str(content.value))  # may be empty: an empty system message drops the template's own

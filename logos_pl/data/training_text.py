@@ -55,7 +55,7 @@ class TrainingText(LightningDataModule):
             InputError: The text or the settings cannot be used.
         """
         if self.model is None:
-            self.model = ModelTokenizer.load(self.model_id, self.revision)
+            self.model = ModelTokenizer.load(self.model_id, self.revision, self.settings.special_tokens)
         if self._text is None:
             self._text = HeldOutText.find(self.settings, self.model, {"val": int(self.settings.val_seqs)})
         if stage == "fit" and self.trainer is not None and self.trainer.global_step == 0:
@@ -168,8 +168,8 @@ class TrainingText(LightningDataModule):
         if settings.passes > 1:
             length = self._steps_of_pass * int(settings.effective_batch_seqs) // settings.lanes
         text = TrainText(
-            self.model.encoder(),
-            settings.text_column,
+            self.model.of_documents(settings.format),
+            settings.column,
             settings.held_out_frac,
             settings.seq_len,
             length,
@@ -216,8 +216,9 @@ class TrainingText(LightningDataModule):
 
     def ledger(self) -> ConsumedText:
         """Counts of the text trained on, over all processes; every process must call this."""
-        settings = self.settings
-        return count_consumed(self.text.source, self._gathered(), settings)
+        assert self.model is not None, "setup() has not run yet"
+        added = self.model.added_tokens(self.settings.format)
+        return count_consumed(self.text.source, self._gathered(), self.settings, added)
 
     def _gathered(self) -> Cursors:
         layout = self._layout()

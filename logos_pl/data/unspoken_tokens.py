@@ -10,7 +10,8 @@ from torch import Tensor
 
 from logos_pl.data.model_tokenizer import ModelTokenizer
 from logos_pl.data.padding import grouped, padded
-from logos_pl.data.prompts import TOKENS_PER_BATCH, with_special_tokens
+from logos_pl.data.prompt_ids import with_special_tokens
+from logos_pl.data.prompts import TOKENS_PER_BATCH
 from logos_pl.data.spellings import FirstTokens, Pieces
 from logos_pl.data.tokenizing import TextRefusedError, Tokenizer
 from logos_pl.data.unspoken import UnspokenItem

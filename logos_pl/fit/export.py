@@ -164,6 +164,9 @@ def dataset_of(consumed: ConsumedText, held_out_frac: float) -> provenance_schem
         content_hash=consumed.content_hash,
         documents=consumed.documents,
         held_out_frac=held_out_frac,
+        format=consumed.format,
+        special_tokens=consumed.special_tokens,
+        added_tokens=consumed.added_tokens,
     )
 
 

@@ -14,6 +14,15 @@ MAX_LANES = 2**16
 MAX_PASSES = 1000
 MAX_PARTS = 100
 
+DocumentForm = Literal["text", "chat"]
+"""What the rows of a dataset are."""
+
+SpecialTokens = Literal["auto", "none"]
+"""Whether a text gets the special tokens that its tokenizer adds."""
+
+COLUMNS: dict[DocumentForm, str] = {"text": "text", "chat": "messages"}
+"""Column that is read, by what the rows are."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TextSettings:
@@ -25,7 +34,11 @@ class TextSettings:
         name: configuration of the dataset; default: that of the dataset (CC-MAIN-2025-26 for fineweb-edu).
         split: split to read; held-out documents are chosen from it by a hash of their text.
         revision: branch, tag or commit of the dataset on the Hub; default: main (v1.4.0 for fineweb-edu).
-        text_column: name of the text column.
+        format: what the rows are: `text`, or `chat`, conversations of messages with a role and a content, which the
+            model's chat template renders.
+        text_column: name of the column; default: `text`, and of conversations `messages`.
+        special_tokens: `auto`: a text gets the special tokens that the tokenizer adds, such as BOS, once; `none`: it
+            gets none. Conversations have those that their template writes.
         seq_len: length of a packed sequence, in tokens.
         micro_batch_seqs: sequences per forward pass; `auto`: chosen by device memory.
         positions_per_seq: positions sampled per sequence; `auto`: as the schedule says, and in small fits on a CPU
@@ -44,7 +57,9 @@ class TextSettings:
     name: str | None = None
     split: str = "train"
     revision: str | None = None
-    text_column: str = "text"
+    format: DocumentForm = "text"
+    text_column: str | None = None
+    special_tokens: SpecialTokens = "auto"
     seq_len: int = 512
     micro_batch_seqs: int | Literal["auto"] = "auto"
     positions_per_seq: int | Literal["auto"] = "auto"
@@ -67,6 +82,11 @@ class TextSettings:
         number = getattr(self, option)
         if number != "auto":
             check_number(f"--data.{option}", number, at_least=1, at_most=most)
+
+    @property
+    def column(self) -> str:
+        """Name of the column that is read."""
+        return COLUMNS[self.format] if self.text_column is None else self.text_column
 
     @property
     def drawn_range(self) -> tuple[float, float]:
@@ -211,9 +231,25 @@ class PromptSettings:
     Args:
         prompts: YAML file of prompts, or `probe` or `facts` for the bundled ones.
         prompt: a single prompt, instead of a file.
+        token_ids: a single prompt as token ids, such as `[1, 2, 3]`, read as they are.
         answer: expected answer to the single prompt.
+        special_tokens: `auto`: a text gets the special tokens that the tokenizer adds, such as BOS, once; `none`: it
+            gets none. Conversations have those that the chat template writes, token ids those that they hold.
+
+    Raises:
+        InputError: A prompt is given as text and as token ids, or a token id is negative.
     """
 
     prompts: str = "probe"
     prompt: str | None = None
+    token_ids: list[int] | None = None
     answer: str | None = None
+    special_tokens: SpecialTokens = "auto"
+
+    def __post_init__(self) -> None:
+        if self.token_ids is None:
+            return
+        if self.prompt is not None:
+            raise InputError("--data.prompt and --data.token_ids exclude each other: give one of them.")
+        if not self.token_ids or min(self.token_ids) < 0:
+            raise InputError("--data.token_ids must be one or more token ids, from 0, such as [1, 2, 3].")

@@ -34,11 +34,15 @@ def prompt_entry(record: PromptRecords) -> dict[str, Any]:
         **identity(record),
         "fact": prompt.fact,
         "relation": prompt.relation,
+        "form": "token_ids" if prompt.token_ids else "messages" if prompt.messages else "text",
         "text": prompt.text,
+        "messages": [message._asdict() for message in prompt.messages] or None,
         "answer": prompt.answer,
         "contrast": prompt.contrast,
         "ids": list(record.ids),
         "tokens": list(record.tokens),
+        "places": [place._asdict() for place in record.places],
+        "special_tokens_added": list(record.added),
         "special_tokens_left_out": list(record.left_out),
     }
 

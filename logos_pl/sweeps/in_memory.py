@@ -34,6 +34,23 @@ class Sweep(NamedTuple):
         """Records by prompt, lens, row and position."""
         return [record for prompt in self.prompts for rows in prompt.positions.values() for record in rows]
 
+    def at(self, place: str) -> list[PositionRecord]:
+        """Records by prompt, lens and row at the last token of a named place, such as ``last``, ``reply`` or ``turn2``.
+
+        Raises:
+            InputError: A prompt has no place of that name.
+        """
+        found = []
+        for prompt in self.prompts:
+            positions = {of.name: of.last for of in prompt.places}
+            if place not in positions:
+                raise InputError(
+                    f"The prompt {prompt.prompt.prompt_id} has no place {place!r}: it has {', '.join(positions)}."
+                )
+            rows = [record for rows in prompt.positions.values() for record in rows]
+            found += [record for record in rows if record.pos == positions[place]]
+        return found
+
     @property
     def contributions(self) -> list[ContributionRecord]:
         """Records by prompt and component of the answer's logit; empty without ``attribution``."""

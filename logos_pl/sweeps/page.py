@@ -155,12 +155,14 @@ def _prompt_data(record: PromptRecords, lenses: Mapping[str, Mapping[str, Any]])
     listed = [top for cells in record.positions.values() for cell in cells for top in cell.top]
     strings = {token.id: token.token for token in listed} | dict(zip(record.ids, record.tokens, strict=True))
     strings |= dict(zip(record.followed.ids, record.followed.tokens, strict=True))
+    prompt = record.prompt
     return {
-        "prompt": record.prompt._asdict(),
+        "prompt": prompt._asdict(),
         "gold": _answer_tokens(record.answer_tokens),
         "contrast": _answer_tokens(record.contrast),
         "ids": record.ids,
         "tokens": dict(sorted(strings.items())),
+        "places": record.places if prompt.messages else (),
         "nonfinite": record.nonfinite,
         "followed_ids": record.followed.ids,
         "lenses": lenses,

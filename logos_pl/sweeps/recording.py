@@ -124,6 +124,8 @@ def records_of(
                 last_row=checks[number],
                 nonfinite=tuple(bad for lens in lenses for bad in _nonfinite(prompt, lens)),
                 left_out=tokenized.left_out,
+                added=tokenized.added,
+                places=tokenized.places,
                 followed=_followed(prompt, reading.followed[number], lenses),
                 **({} if parts is None else _attributed(tokenized, parts[number], token_string)),
             )

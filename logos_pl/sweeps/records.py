@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from logos_pl.data.prompt_types import AnswerTokens, Prompt
+from logos_pl.data.prompt_types import AnswerTokens, Place, Prompt
 
 TOP_K = 10
 """Number of tokens listed for every distribution, likeliest first."""
@@ -220,6 +220,8 @@ class PromptRecords(NamedTuple):
         attribution: Direct attribution of the answer's logit; None if not requested or not possible.
         not_attributed: Reason why it was not possible, else None.
         left_out: Special tokens that were not added, as the prompt already begins with them.
+        added: Special tokens that were added in front.
+        places: Named parts of the prompt.
         followed: Tokens followed through all rows and positions, for the page.
     """
 
@@ -237,4 +239,6 @@ class PromptRecords(NamedTuple):
     attribution: LogitAttribution | None = None
     not_attributed: str | None = None
     left_out: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+    places: tuple[Place, ...] = ()
     followed: FollowedTokens = FollowedTokens((), (), {}, {})

@@ -118,8 +118,8 @@ MORE_MODEL = {
     "smoothness": 1e-4, "loss_block_mib": 256,
 }  # fmt: skip
 MORE_DATA = {
-    "name": None, "split": "train", "revision": None, "text_column": "text", "position_range": "auto", "prompt": None,
-    "answer": None,
+    "name": None, "split": "train", "revision": None, "text_column": None, "format": "text", "special_tokens": "auto",
+    "position_range": "auto", "prompt": None, "token_ids": None, "answer": None,
 }  # fmt: skip
 
 
@@ -156,7 +156,9 @@ def config(rng: Random, root: Path) -> Case:
 
 def prompts(rng: Random, root: Path) -> Case:
     """A file of prompts, of facts or of unspoken intermediates, in YAML or as lens-eval has them."""
-    name = rng.choice(("prompts.yaml", "prompts.yaml", "suite.yaml", "unspoken.yaml", "lens-eval-typo.json"))
+    name = rng.choice(
+        ("prompts.yaml", "prompts.yaml", "chat.yaml", "chat.yaml", "suite.yaml", "unspoken.yaml", "lens-eval-typo.json")
+    )
     path = root / name
     way = rng.random()
     if way < 0.6:
@@ -171,8 +173,11 @@ def prompts(rng: Random, root: Path) -> Case:
         put(path, content)
     else:
         title = replaced(rng, path)
-    reader = rng.choice(("selftest", "selftest", "predict")) if name == "prompts.yaml" else "test"
+    reader = rng.choice(("selftest", "selftest", "predict")) if name in ("prompts.yaml", "chat.yaml") else "test"
     more = ["--intermediates.suite", name] if name.endswith(".json") else []
+    if name == "chat.yaml":
+        more = ["--data.prompts=chat.yaml", f"--model.model_id={rng.choice(('chatty', 'chatty', 'chatty', 'tiny'))}"]
+        more += NO_OTHER_LENS if reader == "predict" else []
     return command(title, [reader, *CONFIG, *more])
 
 

@@ -25,13 +25,22 @@ from transformers import (
 from logos_pl.cli import hub
 from logos_pl.cli.commands import OWN_PARSERS
 from logos_pl.cli.entry import main
-from tests.tiny import WORDS, make_corpus, make_imported_lens, make_jacobian_lens, make_model
+from tests.tiny import (
+    WORDS,
+    make_chat_model,
+    make_conversations,
+    make_corpus,
+    make_imported_lens,
+    make_jacobian_lens,
+    make_model,
+)
 
 COMMANDS = ("fit", "prism", "jacobian", "validate", "test", "predict", "selftest", "read")
 HUB_COMMANDS = ("push", "pull", "index", "verify", "list")
 REPO, COMMIT = "me/lenses", "ab" * 20
-MODELS = ("tiny", "gpt", "gemma", "halves", "pickled")
-"""Model folders: the model used for the rest, two other families, sharded weights, weights in torch's format."""
+MODELS = ("tiny", "gpt", "gemma", "halves", "pickled", "chatty")
+"""Model folders: the model used for the rest, two other families, sharded weights, weights in torch's format, and one
+with a chat template."""
 
 RUN = {
     "model": {"model_id": "tiny", "rank": 4, "lr": 1e-3},
@@ -58,6 +67,24 @@ facts:
   control: {id: sea, prompt: sun moon sea, answer: leaf, fact: sea → leaf}
 """
 
+CHAT_PROMPTS = """\
+facts:
+- id: chat
+  messages:
+  - {role: system, content: sun}
+  - {role: user, content: moon river}
+  - {role: assistant, content: stone}
+  - {role: user, content: star}
+  answer: leaf
+  no_filler: [{role: user, content: moon}]
+  control: {messages: [{role: user, content: sea}], answer: sun}
+- messages: [{role: user, content: sun}, {role: assistant, content: moon star}]
+- id: ids
+  token_ids: [0, 3, 4, 5]
+  answer: stone
+  no_filler: [0, 3]
+"""
+
 
 def make(root: Path) -> None:
     """Make everything in `root`, which is the working folder afterwards.
@@ -75,6 +102,8 @@ def make(root: Path) -> None:
     Path("maps/config.yaml").write_text("np_model_id: tiny\nhf_model_name: tiny\nfit: {target_layer: null}\n")
     Path("run.yaml").write_text(yaml.safe_dump(RUN, sort_keys=False))
     Path("prompts.yaml").write_text(PROMPTS)
+    make_conversations(Path("chats"), conversations=200)
+    Path("chat.yaml").write_text(CHAT_PROMPTS)
     facts = [
         {"id": f"f{i}", "prompt": f"{WORDS[i]} {WORDS[i + 1]}", "answer": WORDS[i + 2], "relation": "next"}
         for i in range(8)
@@ -89,6 +118,9 @@ def make(root: Path) -> None:
     for command in ("prism", "jacobian", "fit", "test", "predict", "selftest", "validate"):
         if (status := main([command, "--config", "run.yaml"])) not in (0, 3):
             raise RuntimeError(f"{command} ends with exit status {status} on inputs that are whole")
+    chat = ["--config", "run.yaml", "--model.model_id=chatty", "--data.prompts=chat.yaml"]
+    if main(["selftest", *chat]) != 0:
+        raise RuntimeError("selftest fails on conversations that are whole")
     for picture in (*Path("lightning_logs").rglob("*.png"), *Path("lightning_logs").rglob("*.html")):
         picture.unlink()
     _make_hub()
@@ -109,6 +141,7 @@ def _make_models() -> None:
         _save(model, name)
     shutil.copytree("tiny", "halves")
     shutil.copytree("tiny", "pickled")
+    make_chat_model(Path("chatty"))
     llama = LlamaForCausalLM.from_pretrained("tiny")
     Path("halves/model.safetensors").unlink()
     llama.save_pretrained("halves", max_shard_size="8KB")

@@ -37,8 +37,8 @@ def make_acceptance(passed: bool) -> Acceptance:
     }
     on = EvaluatedOn(
         suite="facts.yaml", suite_sha256="a" * 64, facts=94, dataset="org/text", name=None, split="train",
-        revision=None, held_out_frac=0.02, sequences=208, seq_len=512, positions_per_seq=16, position_range=(0.5, 1.0),
-        device="cpu", dtype="float32",
+        revision=None, format="text", special_tokens="auto", held_out_frac=0.02, sequences=208, seq_len=512,
+        positions_per_seq=16, position_range=(0.5, 1.0), device="cpu", dtype="float32",
     )  # fmt: skip
     return Acceptance(
         passed=passed,

@@ -10,9 +10,9 @@ from logos_pl.cli import chat_session
 from logos_pl.cli.chat_reply import ReplyToken
 from logos_pl.cli.chat_session import ChatSession
 from logos_pl.cli.lens_at_hand import find_lens
-from logos_pl.data.chat_template import Message
+from logos_pl.data.prompt_types import Message
 from logos_pl.lm.frozen import FrozenLM
-from tests.tiny import make_model
+from tests.tiny import make_chat_model, make_model
 
 TEXT = "The capital of Germany is"
 
@@ -55,13 +55,22 @@ def test_the_demo_goes_on_with_the_text_and_says_so(session: ChatSession, capsys
 
 def test_a_template_has_turns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = make_model(tmp_path / "tiny")
-    (folder / "chat_template.jinja").write_text("{% for m in messages %}{{ m.content }} . {% endfor %}moon")
+    (folder / "chat_template.jinja").write_text("<s> {% for m in messages %}{{ m.content }} . {% endfor %}moon")
     lm = load_model(str(folder), device="cpu")
     session = ChatSession(lm, find_lens(str(folder), "norm").load(lm), max_tokens=3)
     talk(session, "sun", "star")
     assert "no chat template" not in capsys.readouterr().out
     assert [message.role for message in session.conversation.messages] == ["user", "assistant"] * 2
     assert session.conversation.messages[2] == Message("user", "star")
+
+
+def test_a_system_message_begins_the_conversation(tmp_path: Path) -> None:
+    folder = make_chat_model(tmp_path / "tiny")
+    lm = load_model(str(folder), device="cpu")
+    session = ChatSession(lm, find_lens(str(folder), "norm").load(lm), 2, "stone")
+    talk(session, "sun", "/new", "star")
+    assert session.conversation.messages[:2] == [Message("system", "stone"), Message("user", "star")]
+    assert session.conversation.text(session.conversation.ids).startswith("road stone . hill star . road")
 
 
 def interrupted_after(count: int, reply: Callable[..., Iterator[ReplyToken]]) -> Callable[..., Iterator[ReplyToken]]:

@@ -20,6 +20,9 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ([], "text is missing: see `logos-pl read --help`."),
         (["a", "--top", "0"], "--top must be at least 1 and at most 10 (got 0)"),
+        (["a", "--chat", "--ids"], "--chat and --ids exclude each other"),
+        (["a", "--system", "b"], "--system is the system message of a conversation: give --chat as well."),
+        (["a", "--chat", "--special_tokens", "none"], "--special_tokens is of texts"),
         (["a", "--top", "11"], "--top must be at least 1 and at most 10 (got 11)"),
         (["a", "--layers", "0..3"], "--layers must be rows, such as 0,4,8-12 (got '0..3')"),
         (["a", "--layers", "-1"], "--layers must be rows, such as 0,4,8-12 (got '-1')"),

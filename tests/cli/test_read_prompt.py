@@ -20,7 +20,7 @@ from logos_pl.cli.read import main
 from logos_pl.lenses.translator import Translators
 from tests.artifacts.lenses import make_provenance
 from tests.cli.test_read import elsewhere
-from tests.tiny import make_model
+from tests.tiny import make_chat_model, make_model
 
 __all__ = ["elsewhere"]
 
@@ -125,7 +125,7 @@ def test_standard_input_is_a_prompt_without_its_last_line_feed(
     [
         (["--layers", "3-9"], "--layers 3-9: this model has rows 0 to 8."),
         (["--layers", "5-3"], "--layers 5-3 is empty: give the lower row first."),
-        (["--chat"], "demo has no chat template: read it without, or take an instruction-tuned model."),
+        (["--chat"], "prompt 'prompt' cannot be rendered, as the model has no chat template: give plain text, or take"),
         (["--lens", "nowhere"], "There is no artifact at nowhere"),
         (["--device", "cuda:99"], "there is no device 'cuda:99'"),
         (["--model", "./nowhere"], "./nowhere is not a folder"),
@@ -141,10 +141,12 @@ def test_what_the_model_cannot_do_is_one_sentence(
 
 def test_with_a_chat_template_the_prompt_is_the_users_turn(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     folder = make_model(tmp_path / "tiny")
-    template = "{% for m in messages %}sun {{ m.content }} {% endfor %}{% if add_generation_prompt %}moon{% endif %}"
+    template = (
+        "<s> {% for m in messages %}sun {{ m.content }} {% endfor %}{% if add_generation_prompt %}moon{% endif %}"
+    )
     (folder / "chat_template.jinja").write_text(template)
     lines = said(capsys, "star", "--model", "./tiny", "--chat", "--device", "cpu")
-    assert lines[1] == "'sun star moon'"
+    assert lines[1] == "'<s> sun star moon'"
     (records,) = sweep(load_model("./tiny", device="cpu"), ["sun star moon"]).prompts
     assert [cells[1] for cells in table(lines)] == [repr(row.top[0].token) for row in records.next_token["norm"]]
 
@@ -164,3 +166,16 @@ def test_a_process_of_its_own_writes_what_its_terminal_can_show(width: int, loca
     rows = [line for line in text.splitlines() if line[:3].strip().isdigit()]
     assert len(rows) == 9
     assert max(map(len, rows)) <= width
+
+
+def test_a_system_message_comes_first_and_token_ids_are_read_as_they_are(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    make_chat_model(tmp_path / "tiny")
+    chat = said(capsys, "star", "--model", "./tiny", "--chat", "--system", "stone", "--device", "cpu")
+    assert chat[1] == "'<s> road stone . hill star . road'"
+    ids = load_model("./tiny", device="cpu").tokenizer("road stone . hill star . road")["input_ids"]
+    for written in (",".join(map(str, ids)), str(ids), " ".join(map(str, ids))):
+        assert said(capsys, written, "--ids", "--model", "./tiny", "--device", "cpu")[1:] == chat[1:]
+    assert main(["1,x", "--ids", "--model", "./tiny"]) == 2
+    assert "'1,x' is no list of token ids: give numbers, such as 1,2,3." in capsys.readouterr().err

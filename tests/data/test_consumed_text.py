@@ -28,14 +28,19 @@ CURSORS = {
 
 def test_the_ledger_adds_up_what_all_lanes_consumed() -> None:
     source = TextSource("org/data", "small", "train", "v1", "c0ffee", (Shard("a", "a"), Shard("b", "b")))
-    ledger = count_consumed(source, CURSORS, TrainingTextSettings(held_out_frac=0.02, seq_len=512))
+    ledger = count_consumed(source, CURSORS, TrainingTextSettings(held_out_frac=0.02, seq_len=512), ["<s>"])
     assert ledger[:6] == ("org/data", "small", "train", "v1", "c0ffee", 2)
     assert (ledger.documents, ledger.tokens, ledger.sequences, ledger.passes) == (6, 60, 6, 1)
     assert ledger.content_hash == content_hash(CURSORS)
     assert "0.02 are held out" in ledger.sample_description
     assert "part" not in ledger.sample_description
-    part = count_consumed(source, CURSORS, TrainingTextSettings(part="2/3"))
+    part = count_consumed(source, CURSORS, TrainingTextSettings(part="2/3"), [])
     assert "of the others, part 2 of 3 by the same hash is trained on; packed" in part.sample_description
+    assert (ledger.format, ledger.special_tokens, ledger.added_tokens) == ("text", "auto", ["<s>"])
+    assert "template" not in ledger.sample_description
+    chat = count_consumed(source, CURSORS, TrainingTextSettings(format="chat", special_tokens="none"), [])
+    assert "each conversation rendered by the model's chat template; packed" in chat.sample_description
+    assert (chat.format, chat.special_tokens, chat.added_tokens) == ("chat", "none", [])
     assert f"no document is in this text more than {ledger.passes + 1} time(s)" in ledger.sample_description
 
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from logos_pl.data.chat_template import Message
 from logos_pl.data.conversation import Conversation
+from logos_pl.data.prompt_types import Message
 from logos_pl.errors import InputError
 from tests.tiny import WORDS, make_model
 
-TEMPLATE = "{% for m in messages %}{{ 'sun' if m.role == 'user' else 'moon' }} {{ m.content }} . {% endfor %}moon"
+TEMPLATE = "<s> {% for m in messages %}{{ 'sun' if m.role == 'user' else 'moon' }} {{ m.content }} . {% endfor %}moon"
 
 
 @pytest.fixture
@@ -61,6 +61,27 @@ def test_what_does_not_fit_the_context_is_refused_and_not_kept(tokenizer: PreTra
 def test_a_template_that_fails_adds_nothing(tokenizer: PreTrainedTokenizerBase) -> None:
     tokenizer.chat_template = "{{ raise_exception('no') }}"
     talk = of(tokenizer)
-    with pytest.raises(InputError, match="cannot render"):
+    with pytest.raises(InputError, match="cannot be rendered by the model's chat template: no"):
         talk.ask("sun")
     assert (talk.ids, talk.messages) == ((), [])
+
+
+def test_a_system_message_begins_every_conversation(tokenizer: PreTrainedTokenizerBase) -> None:
+    with pytest.raises(InputError, match=r"^org/m has no chat template, and so no place for a system message"):
+        Conversation(tokenizer, "org/m", len(WORDS) + 3, None, "stone")
+    tokenizer.chat_template = TEMPLATE
+    talk = Conversation(tokenizer, "org/m", len(WORDS) + 3, None, "stone")
+    for _ in range(2):
+        talk.ask("bird")
+        assert talk.ids == tuple(tokenizer("moon stone . sun bird . moon")["input_ids"])
+        talk.clear()
+        assert (talk.ids, talk.messages) == ((), [Message("system", "stone")])
+
+
+def test_a_template_that_writes_no_bos_is_remarked_on_once(tokenizer: PreTrainedTokenizerBase) -> None:
+    tokenizer.chat_template = TEMPLATE.removeprefix("<s> ")
+    talk = of(tokenizer)
+    with pytest.warns(UserWarning, match=r"^org/m: the conversation is read without the BOS \(<s>\)"):
+        talk.ask("bird")
+    assert talk.ids == tuple(tokenizer("sun bird . moon", add_special_tokens=False)["input_ids"])
+    talk.ask("bird")

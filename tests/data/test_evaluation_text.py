@@ -162,6 +162,8 @@ def test_what_a_verdict_is_passed_on_is_recorded(tmp_path: Path) -> None:
         "name": None,
         "split": "train",
         "revision": None,
+        "format": "text",
+        "special_tokens": "auto",
         "held_out_frac": 0.02,
         "sequences": 6,
         "seq_len": 32,

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -5,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import PreTrainedTokenizerFast
 
 from logos_pl.data.held_out import Side
 from logos_pl.data.held_out_text import HeldOutText, num_text_bytes, rank_and_world_size, refuse_other_share
@@ -128,10 +130,31 @@ def test_what_is_read_is_told_in_plain_values(find: Find, tmp_path: Path) -> Non
         "name": None,
         "split": "train",
         "commit": None,
+        "format": "text",
         "text_column": "text",
+        "special_tokens": "auto",
         "held_out_frac": 0.1,
         "seq_len": 64,
     }
     assert text.reading() == {"micro_batch_seqs": 2, "positions_per_seq": 40, "position_range": [0.25, 1.0]}
     (tmp_path / "corpus" / "000.parquet").rename(tmp_path / "corpus" / "9.parquet")
     assert text.identity()["shards"] != find(seq_len=64).identity()["shards"]
+
+
+def test_conversations_are_held_out_by_what_they_say_and_packed_as_their_template_renders_them(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        tokenizer, "chat_template", "<s>{% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}"
+    )
+    rows = [[{"role": "user", "content": text}] for text in make_texts(0, 120)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"messages": row}) + "\n" for row in rows))
+    settings = resolve_text(
+        TextSettings(dataset=str(tmp_path / "a.jsonl"), format="chat", seq_len=16, held_out_frac=0.2), "full", 257
+    )
+    text = HeldOutText.find(settings, ModelTokenizer("m", tokenizer, len(tokenizer), None), {"val": 5})
+    said = [row for row in rows if expected_side(json.dumps(row, separators=(",", ":")), 0.2) == "val"]
+    packed = "".join(f"<s>user:{row[0]['content']};" for row in said)
+    ids = tokenizer(packed, add_special_tokens=False).input_ids
+    assert [id_ for sequence in text.sequences["val"] for id_ in sequence] == ids[: 5 * 16]
+    assert (text.identity()["format"], text.identity()["text_column"]) == ("chat", "messages")

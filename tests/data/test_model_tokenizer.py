@@ -4,11 +4,12 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerFast
 
+from logos_pl.data.conversation_rows import document_of
 from logos_pl.data.model_tokenizer import ModelTokenizer
 from logos_pl.data.prompt_types import Prompt
 from logos_pl.data.tokenizing import TextRefusedError
 from logos_pl.errors import InputError
-from tests.tiny import make_model
+from tests.tiny import make_chat_model, make_model
 
 
 def test_tokenizer_ids_and_context_are_those_of_the_model(tmp_path: Path) -> None:
@@ -56,3 +57,30 @@ def test_remarks_name_the_model_and_come_only_from_the_process_that_speaks(token
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert model.tokenize(doubled, speaks=False) == spoken
+
+
+def test_documents_are_texts_or_conversations_for_the_models_template(tmp_path: Path) -> None:
+    model = ModelTokenizer.load(str(make_chat_model(tmp_path / "tiny")))
+    assert model.of_documents("text")("sun moon") == [0, 3, 4]
+    turns = [{"role": "user", "content": "sun"}]
+    rendered = model.tokenizer.apply_chat_template(turns, return_dict=False)
+    assert list(model.of_documents("chat")(str(document_of(turns)))) == rendered == [0, 17, 3, 2]
+    assert (model.added_tokens("text"), model.added_tokens("chat")) == (["<s>"], [])
+
+
+def test_conversations_for_a_model_without_a_template_are_refused(tmp_path: Path) -> None:
+    model = ModelTokenizer.load(str(make_model(tmp_path / "tiny")))
+    with pytest.raises(
+        InputError, match=r"^--data\.format chat: .*tiny has no chat template to render .*: give text, or"
+    ):
+        model.of_documents("chat")
+
+
+def test_no_special_tokens_are_added_if_none_are_wanted(tmp_path: Path) -> None:
+    model = ModelTokenizer.load(str(make_model(tmp_path / "tiny")), special_tokens="none")
+    assert model.encoder().plain("sun moon") == (3, 4)
+    assert model.added_tokens("text") == []
+    with pytest.warns(
+        UserWarning, match=r"tiny: prompt 'p' is read without the BOS \(<s>\) .* \(special_tokens none\)\.$"
+    ):
+        assert model.tokenize([Prompt("p", "orig", "sun")])[0].ids == (3,)

@@ -9,7 +9,7 @@ from logos_pl.data.prompt_data import PromptData
 from logos_pl.data.suites import FACTS, PROBE
 from logos_pl.errors import InputError
 from logos_pl.settings.text import PromptSettings
-from tests.tiny import make_model
+from tests.tiny import make_chat_model, make_model
 
 
 def reading(rank: int | None = None, **options: Any) -> PromptData:
@@ -83,3 +83,23 @@ def test_prompts_are_read_with_the_tokenizer_of_the_model_that_is_named(tmp_path
     data = PromptData(PromptSettings(prompt="sun moon"), str(make_model(tmp_path / "tiny-llama")))
     data.setup("predict")
     assert data.prompts[0].ids == (0, 3, 4)
+
+
+def test_a_prompt_may_be_token_ids(tmp_path: Path) -> None:
+    data = PromptData(PromptSettings(token_ids=[0, 3, 4], answer="tree"), str(make_model(tmp_path / "tiny-llama")))
+    data.setup("predict")
+    (tokenized,) = data.prompts
+    assert (tokenized.ids, tokenized.prompt.text, tokenized.answer_tokens.ids) == ((0, 3, 4), "<s> sun moon", (8,))
+
+
+def test_a_file_of_conversations_needs_a_chat_template(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("facts:\n- messages: [{role: user, content: sun}]\n  answer: moon\n")
+    with pytest.raises(
+        InputError, match=r"^prompt 'p1' cannot be rendered, as the model has no chat template: give plain"
+    ):
+        reading(prompts=str(path))
+    data = PromptData(PromptSettings(prompts=str(path)), str(make_chat_model(tmp_path / "tiny-llama")))
+    data.setup("predict")
+    (tokenized,) = data.prompts
+    assert (tokenized.prompt.text, tokenized.answer_tokens.ids) == ("<s> hill sun . road", (4,))

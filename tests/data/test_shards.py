@@ -4,6 +4,7 @@ import json
 import lzma
 import os
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -300,3 +301,68 @@ def test_kinds_of_files_are_known_by_their_endings() -> None:
     assert [shard_format(name) for name in names] == ["parquet", "jsonl", "jsonl", "jsonl", "txt", "txt"]
     others = ["x.csv", "x.gz", "parquet", "x.parquet.zst", "x.jsonl.gz.zst", "x.jsonl.zip"]
     assert [shard_format(name) for name in others] == [None] * len(others)
+
+
+SAID = [[{"role": "user", "content": text}, {"role": "assistant", "content": "y"}] for text in make_texts(0, ROWS)]
+
+
+def chat_at(path: Path) -> Shard:
+    return Shard(path.name, str(path), "chat")
+
+
+def test_conversations_are_the_same_documents_in_both_formats(tmp_path: Path) -> None:
+    rows: list[Any] = [*SAID, None, []]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"messages": row, "id": 1}) + "\n" for row in rows))
+    pq.write_table(pa.table({"id": [1] * len(rows), "messages": rows}), tmp_path / "a.parquet", row_group_size=5)
+    found = [
+        list(read_rows(chat_at(tmp_path / name), "messages", 3, Stride(1, 2))) for name in ("a.jsonl", "a.parquet")
+    ]
+    assert found[0] == found[1]
+    wanted = [row for row in range(3, ROWS) if row % 2 == 1]
+    assert found[0] == [
+        *((row, json.dumps(SAID[row], ensure_ascii=False, separators=(",", ":"))) for row in wanted),
+        *((row, None) for row in range(ROWS, ROWS + 2) if row % 2 == 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "error", "wanted"),
+    [
+        (
+            '{"messages": "Hi"}',
+            InputError,
+            r"^Row 1 of .* holds no conversation in 'messages': it is text, not an array",
+        ),
+        ('{"messages": [{"role": "user"}]}', InputError, "message 1 has no `content`; mend the row or leave it out"),
+        ('{"messages": [{"role": "user", "role": "system", "content": "a"}]}', RunError, "it has the key 'role' twice"),
+        ('{"messages": [], "messages": []}', RunError, "it has the key 'messages' twice"),
+        ('{"messages": ' + "[" * 100_000 + "]" * 100_000 + "}", RunError, "nested too deeply"),
+        ('{"messages": [{"role": "user", "content": "' + "x" * 2**25 + '"}]}', InputError, "longer than 33,554,432"),
+    ],
+    ids=["text", "no content", "role twice", "messages twice", "deep", "long"],
+)
+def test_a_row_that_is_no_conversation_is_refused(
+    line: str, error: type[Exception], wanted: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps({"messages": SAID[0]}) + f"\n{line}\n")
+    with pytest.raises(error, match=wanted):
+        list(read_rows(chat_at(tmp_path / "a.jsonl"), "messages"))
+
+
+def test_a_file_without_conversations_is_refused(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", make_texts(0, ROWS))
+    with pytest.raises(
+        InputError, match=r"no column 'messages', only id, text; name the one that holds the conversations"
+    ):
+        list(read_rows(chat_at(tmp_path / "a.parquet"), "messages"))
+    with pytest.raises(InputError, match="holds string, not conversations"):
+        list(read_rows(chat_at(tmp_path / "a.parquet"), "text"))
+    (tmp_path / "a.txt").write_text("Hello")
+    with pytest.raises(InputError, match=r"^a\.txt holds plain text; give conversations as \.jsonl or \.parquet"):
+        list(read_rows(chat_at(tmp_path / "a.txt"), "messages"))
+
+
+def test_half_of_a_surrogate_pair_in_a_conversation_becomes_a_question_mark(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"messages": [{"role": "user", "content": "a\\ud800"}]}\n')
+    ((_, document),) = read_rows(chat_at(tmp_path / "a.jsonl"), "messages")
+    assert document == '[{"role":"user","content":"a?"}]'

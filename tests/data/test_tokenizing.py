@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from tokenizers import Tokenizer as RawTokenizer
 from tokenizers import models, pre_tokenizers, processors
@@ -46,6 +48,50 @@ def test_a_document_with_its_own_special_token_is_read_with_one_and_that_is_said
     with pytest.warns(UserWarning, match=r"^Texts bring their own BOS \(<s>\), .* not added there"):
         assert list(encode("<s> the end")) == [0, 4, 5]
     assert list(encode("the end")) == [0, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "suffix", "added", "begin"),
+    [("<s>", "", (0,), (0,)), ("<s>", "</s>", (0, 2), (0,)), ("", "</s>", (2,), ()), ("<g> <s>", "", (1, 0), (1, 0))],
+)
+def test_what_is_added_and_what_of_it_comes_first_is_found(
+    prefix: str, suffix: str, added: tuple[int, ...], begin: tuple[int, ...]
+) -> None:
+    tokenizer = with_prefix(prefix, suffix)
+    assert (Tokenizer(tokenizer).added, Tokenizer(tokenizer).begin) == (added, begin)
+    assert (Tokenizer(tokenizer, None, "none").added, Tokenizer(tokenizer, None, "none").begin) == ((), begin)
+
+
+def test_without_special_tokens_a_text_has_those_that_it_writes_and_lacking_them_is_said() -> None:
+    encode = Tokenizer(with_prefix("<s>"), special_tokens="none")
+    assert list(encode("<s> the")) == [0, 4]
+    with pytest.warns(UserWarning, match=r"^Texts are read without the BOS \(<s>\) .* text \(special_tokens none\)\.$"):
+        assert list(encode("the")) == [4]
+
+
+def test_a_text_with_two_bos_of_its_own_is_remarked_on() -> None:
+    with pytest.warns(UserWarning, match=r"^Texts are read with two BOS \(<s><s>\), which no model was trained on"):
+        assert list(Tokenizer(with_prefix(""))("<s> <s> the")) == [0, 0, 4]
+
+
+@pytest.mark.parametrize(
+    ("asks", "why"),
+    [
+        ({"chat_template": "{{- bos_token }}{{ messages }}"}, "the model's chat template begins with one"),
+        ({"add_bos_token": True}, "its settings ask for one"),
+    ],
+)
+def test_a_tokenizer_that_adds_no_bos_where_the_model_was_trained_with_one_is_remarked_on(
+    asks: dict[str, Any], why: str
+) -> None:
+    tokenizer = with_prefix("")
+    tokenizer.init_kwargs |= asks
+    tokenizer.chat_template = asks.get("chat_template")
+    with pytest.warns(
+        UserWarning, match=rf"^Texts are read without a BOS \(<s>\): the tokenizer adds none, though {why}"
+    ):
+        Tokenizer(tokenizer)("the end")
+    assert list(Tokenizer(tokenizer)("<s> the")) == [0, 4]
 
 
 @pytest.mark.parametrize("kind", ["byte_level", "metaspace_first", "llama", "word_level", "word_piece"])

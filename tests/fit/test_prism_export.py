@@ -27,8 +27,9 @@ from tests.printed import printed
 
 SEQUENCES, POSITIONS = 50, 200
 CONSUMED = ConsumedText(
-    "org/text", "cut", "train", "v1", "d00d", 3, "the first shards, in order", 12, 1_600, SEQUENCES, 0, "e" * 64
-)
+    "org/text", "cut", "train", "v1", "d00d", 3, "the first shards, in order", 12, 1_600, SEQUENCES, 0, "e" * 64,
+    "text", "auto", ["<s>"],
+)  # fmt: skip
 
 
 class FakeTrainer:

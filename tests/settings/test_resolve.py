@@ -212,7 +212,7 @@ def test_held_out_text_is_read_at_the_same_places_in_a_fit_and_after_it(schedule
 @pytest.mark.parametrize("schedule", SCHEDULE_NAMES)
 def test_every_option_of_the_text_that_is_given_wins(schedule: ScheduleName) -> None:
     given = TrainingTextSettings(
-        dataset="corpus", name="part", split="other", revision="v1", text_column="body", seq_len=100,
+        dataset="corpus", name="part", split="other", revision="v1", format="chat", text_column="body", seq_len=100,
         micro_batch_seqs=3, positions_per_seq=5, position_range=(0.1, 0.2), held_out_frac=0.1, val_seqs=7, lanes=4,
         num_workers=2, tokens=5, effective_batch_seqs=9, validate_every_steps=11,
     )  # fmt: skip

@@ -98,6 +98,7 @@ def test_the_range_of_positions_is_a_pair_of_fractions() -> None:
 def test_the_text_of_a_prism_with_a_budget_is_the_same_text() -> None:
     given: dict[str, Any] = {
         "dataset": "corpus", "name": "part", "split": "other", "revision": "v1", "text_column": "body", "seq_len": 64,
+        "format": "chat", "special_tokens": "none",
         "micro_batch_seqs": 3, "positions_per_seq": 5, "position_range": (0.1, 0.9), "held_out_frac": 0.1,
         "val_seqs": 7, "part": "2/3", "lanes": 4, "num_workers": 2,
     }  # fmt: skip
@@ -116,3 +117,21 @@ def test_a_fit_reads_what_a_prism_does_within_a_budget() -> None:
 @pytest.mark.parametrize("kind", [*KINDS, PromptSettings])
 def test_every_option_is_explained(kind: type) -> None:
     assert unexplained(kind) == set()
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"token_ids": []}, "--data.token_ids must be one or more token ids, from 0, such as [1, 2, 3]."),
+        ({"token_ids": [1, -1]}, "--data.token_ids must be one or more token ids"),
+        ({"token_ids": [1], "prompt": "a"}, "--data.prompt and --data.token_ids exclude each other"),
+    ],
+)
+def test_a_prompt_has_one_form(setting: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        PromptSettings(**setting)
+
+
+def test_the_column_is_named_after_what_it_holds() -> None:
+    assert (TextSettings().column, TextSettings(format="chat").column) == ("text", "messages")
+    assert TextSettings(format="chat", text_column="turns").column == "turns"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from logos_pl.data.prompt_types import Prompt
+from logos_pl.data.prompt_types import Place, Prompt
 from logos_pl.errors import InputError
 from logos_pl.sweeps.document import ABSOLUTE_PATH, OutputBuilder, failed_output, skipped_output, to_json
 from logos_pl.sweeps.document_schema import (
@@ -34,9 +34,11 @@ from tests.sweeps.documents import (
 )
 from tests.sweeps.made_records import prompt_records
 
+LAST = Place("last", None, 3, 3)
+
 
 def test_a_sweep_says_what_was_asked_of_which_model_and_how() -> None:
-    plain = document(prompt_records({"norm": FALLING})._replace(left_out=("<s>",)))
+    plain = document(prompt_records({"norm": FALLING})._replace(left_out=("<s>",), places=(LAST,)))
 
     assert list(plain) == [
         "schema_version", "status", "reason", "model", "run", "model_stats", "prompts", "gold_answer", "diagnostics",
@@ -61,8 +63,10 @@ def test_a_sweep_says_what_was_asked_of_which_model_and_how() -> None:
     assert plain["prompts"] == [
         {
             "prompt_id": "pos", "prompt_variant": "orig", "fact": "Germany → Berlin", "relation": "capital",
-            "text": "Berlin is simply", "answer": "Berlin", "contrast": None, "ids": [0, 1, 2, 3],
-            "tokens": ["<s>", "Berlin", " is", " simply"], "special_tokens_left_out": ["<s>"],
+            "form": "text", "text": "Berlin is simply", "messages": None, "answer": "Berlin", "contrast": None,
+            "ids": [0, 1, 2, 3], "tokens": ["<s>", "Berlin", " is", " simply"],
+            "places": [{"name": "last", "role": None, "first": 3, "last": 3}], "special_tokens_added": [],
+            "special_tokens_left_out": ["<s>"],
         }
     ]  # fmt: skip
     assert plain["gold_answer"] == [

@@ -1,5 +1,7 @@
 """Tokenised prompts in, records out, the same as by text."""
 
+from pathlib import Path
+
 import pytest
 
 from logos_pl.api import load_model, norm_lens, sweep
@@ -9,7 +11,7 @@ from logos_pl.errors import InputError
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.sweeps.in_memory import read_tokenized
 from tests.artifacts.lenses import make_lm
-from tests.tiny import make_model
+from tests.tiny import make_chat_model, make_model
 
 
 @pytest.fixture(scope="module")
@@ -32,3 +34,16 @@ def test_without_a_tokenizer_there_are_no_names_for_tokens() -> None:
     lm = make_lm()
     with pytest.raises(InputError, match="has no tokenizer"):
         read_tokenized(lm, [], {"norm": norm_lens(lm)})
+
+
+def test_records_are_found_by_the_name_of_their_place(tmp_path: Path) -> None:
+    lm = load_model(str(make_chat_model(tmp_path / "tiny")), device="cpu")
+    read = sweep(lm, [[{"role": "user", "content": "sun moon"}], [{"role": "user", "content": "tree"}]])
+    assert read.prompts[0].tokens == ("<s>", " hill", " sun", " moon", " .", " road")
+    for place, positions in (("turn1", [3, 2]), ("reply", [5, 4]), ("last", [5, 4])):
+        found = read.at(place)
+        assert [(record.prompt_id, record.layer, record.pos) for record in found] == [
+            (f"p{number}", row, pos) for number, pos in enumerate(positions, start=1) for row in range(5)
+        ]
+    with pytest.raises(InputError, match=r"^The prompt p1 has no place 'turn2': it has turn1, reply, last\.$"):
+        read.at("turn2")

@@ -14,6 +14,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
+from logos_pl.data.prompt_types import Message, Place
 from logos_pl.sweeps.records import PromptRecords
 from tests.sweeps.browser import POSITIONS, ROWS, assert_detail, cell, find, open_page, press, record_at, resize, text
 from tests.sweeps.page_records import COMMAND, HOSTILE, page_records, write_page
@@ -132,6 +133,22 @@ def test_a_shell_reads_the_command_back_as_the_prompt(chrome: Chrome, tmp_path: 
     words = run.stdout.decode().split("\0")[:-1]
     expected = [*shlex.split(COMMAND)[1:], f"--data.prompt={prompt}", f"--data.answer={answer}", "--sweep.open=true"]
     assert words == expected
+
+
+def test_a_conversation_names_its_turns_and_its_command_reads_the_same_tokens(chrome: Chrome, tmp_path: Path) -> None:
+    record = page_records(3, 2)
+    chat = record.prompt._replace(messages=(Message("user", "a"),), answer=None, text="<s> a")
+    places = (Place("turn1", "user", 0, 1), Place("last", None, 1, 1))
+    open_page(chrome, write_page(tmp_path / "page.html", record._replace(prompt=chat, places=places)))
+    for pos, named in ((0, ", turn1 (user) "), (1, ", turn1 (user), last ")):
+        cell(chrome, 2, pos).click()
+        assert f"Row 2, position {pos}{named}" in text(chrome, "#detail-title")
+    asked = "--data.prompt='<s> a' --data.special_tokens=none --sweep.open=true"
+    assert chrome.execute_script("return command()") == f"{COMMAND} {asked}"
+    ids = record.prompt._replace(token_ids=(1, 20))
+    open_page(chrome, write_page(tmp_path / "page.html", record._replace(prompt=ids)))
+    asked = "--data.token_ids='[1,20]' --data.answer=Berlin --sweep.open=true"
+    assert chrome.execute_script("return command()") == f"{COMMAND} {asked}"
 
 
 # Pictures

@@ -20,7 +20,7 @@ function mark(grid, on) {
 
 function fillDetail() {
   const place = state.row * width() + state.pos;
-  at("detail-title").replaceChildren(`Row ${state.row}, position ${state.pos} `, isolated(token(state.data.ids[state.pos]), "token"));
+  at("detail-title").replaceChildren(`Row ${state.row}, position ${state.pos}${namesOf(state.pos)} `, isolated(token(state.data.ids[state.pos]), "token"));
   at("detail-line").textContent = `${shownLenses().map(label).join(" → ")}, next token`;
   at("unpin").hidden = !state.pinned;
   list("numbers", pairsOf((lens) => [
@@ -90,4 +90,10 @@ function answerNumbers(next, row) {
   );
   if (state.data.contrast.status === "resolved") pairs.push(["P(answer) − P(contrast)", next.control_margin[row], ""]);
   return pairs;
+}
+
+// The parts of a conversation that a position belongs to, such as ", turn1 (user)".
+function namesOf(pos) {
+  const parts = state.data.places.filter(([, , first, last]) => first <= pos && pos <= last);
+  return parts.map(([name, role]) => `, ${name}${role === null ? "" : ` (${role})`}`).join("");
 }

@@ -74,8 +74,10 @@ function chooseTheme(name) {
 // ---- to the clipboard
 
 function command() {
-  const { text, answer } = state.data.prompt;
-  const asked = [`--data.prompt=${quoted(text)}`, ...(answer === null ? [] : [`--data.answer=${quoted(answer)}`])];
+  const { text, answer, messages, token_ids: ids } = state.data.prompt;
+  const asked = [ids.length ? `--data.token_ids='[${ids}]'` : `--data.prompt=${quoted(text)}`];
+  if (messages.length) asked.push("--data.special_tokens=none"); // the template has written those that there are
+  if (answer !== null) asked.push(`--data.answer=${quoted(answer)}`);
   return [about.command, ...asked, "--sweep.open=true"].join(" ");
 }
 
