@@ -78,7 +78,7 @@ def load_tuned_lens(
     """
     if model_id is None and lm is not None:
         model_id = lm.model_id
-    lens, _, provenance = load_lenses(lens_folder(source, model_id, revision), lm)
+    lens, _, provenance, _ = load_lenses(lens_folder(source, model_id, revision), lm)
     if model_id is not None and provenance.model_id != model_id:
         raise InputError(f"{os.fspath(source)} holds the lens of {provenance.model_id}, not of {model_id}.")
     return lens, provenance
