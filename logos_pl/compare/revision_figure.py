@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
 
 from logos_pl.compare.revision_module import SETTLED
 from logos_pl.compare.revisions import Reached, Revision
@@ -20,6 +21,9 @@ SHOWN = {
     "first_kl_below_1.0": ("first KL(row‖final) < 1 bit", "tab:blue"),
 }
 """Milestones that are drawn: name in the legend and colour."""
+
+MAX_TICKS = 16
+"""Most steps that are written at a logarithmic axis."""
 
 MAX_RATIO = 30
 """Ratio of the last to the second step beyond which the axis of steps is logarithmic."""
@@ -48,7 +52,7 @@ def revisions_figure(revisions: Sequence[Revision], steps: Sequence[int] | None,
     _curve(left, at, [of.entropy_bits for of in shown], "tab:gray", "entropy of the model's output", ":")
     left.set_ylabel("KL(final‖row), bits")
     left.set_ylim(bottom=0)
-    left.legend()
+    left.legend(fontsize="small")
     for name, (label, colour) in SHOWN.items():
         _curve(right, at, [of.text[name].row for of in shown], colour, label)
         if any(name in of.answers for of in shown):
@@ -59,7 +63,7 @@ def revisions_figure(revisions: Sequence[Revision], steps: Sequence[int] | None,
     handles.append(Line2D([], [], color="gray", label="on text: the model's own top-1"))
     if any(of.answers for of in shown):
         handles.append(Line2D([], [], color="gray", linestyle="--", label="answers of facts"))
-    right.legend(handles=handles)
+    right.legend(handles=handles, fontsize="small")
     for axes in (left, right):
         _label(axes, at, [of.name for of in shown], steps is not None)
     return figure
@@ -91,4 +95,8 @@ def _label(axes: Axes, at: Sequence[int], names: Sequence[str], by_step: bool) -
     axes.set_xlabel("training step")
     positive = [step for step in at if step > 0]
     if len(positive) > 1 and positive[-1] / positive[0] > MAX_RATIO:
-        axes.set_xscale("symlog", linthresh=positive[0])
+        axes.set_xscale("symlog", linthresh=positive[0], linscale=0.4)
+        axes.set_xlim(-0.15 * positive[0] if at[0] == 0 else positive[0] / 1.3, positive[-1] * 1.3)
+        axes.xaxis.set_minor_locator(NullLocator())
+        if len(at) <= MAX_TICKS:
+            axes.set_xticks(list(at), [f"{step:,}" for step in at], rotation=30, ha="right")

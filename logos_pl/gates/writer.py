@@ -34,7 +34,7 @@ from logos_pl.kinds.registry import evaluated, kind_of, plain_origin
 from logos_pl.kinds.tuned import exported_step
 from logos_pl.modules.kl_table import print_kl_table
 from logos_pl.modules.pictures import png
-from logos_pl.modules.transfer_record import measured
+from logos_pl.modules.transfer_record import measured, print_transfer
 
 
 class GateWriter(Callback):
@@ -91,12 +91,12 @@ class GateWriter(Callback):
             }
         if self.unspoken is not None:
             document["intermediates"] = self.unspoken.section()
-        if pl_module.transfers:
-            document["transfer"] = {
-                lens: measured(of, readings.rows, lens).to_plain()
-                for lens, of in pl_module.transfers.items()
-                if lens in readings.rows
-            }
+        moved = {lens: of for lens, of in pl_module.transfers.items() if lens in readings.rows}
+        if moved:
+            found = {lens: measured(of, readings.rows, lens) for lens, of in moved.items()}
+            document["transfer"] = {lens: of.to_plain() for lens, of in found.items()}
+            for lens, of in found.items():
+                print_transfer(of, lens)
         files = self._files(readings, pl_module, document, bytes_per_token)
         origin = pl_module.origins[DECIDES]
         if self.is_artifact:

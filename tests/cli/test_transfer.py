@@ -11,8 +11,10 @@ import torch
 from jsonschema import Draft202012Validator
 from safetensors.torch import load_file, save_file
 
+from logos_pl.api import load_tuned_lens
 from logos_pl.artifacts.fingerprint import fixed_tokens
 from logos_pl.cli.entry import main
+from logos_pl.errors import InputError
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.sweeps.schema_file import output_schema
 from tests.tiny import accepted, fit_arguments, make_model
@@ -145,3 +147,29 @@ def test_a_record_that_was_damaged_is_refused_by_name(
         record.write_text(content)
         assert main(swept) == 2
         assert f"{record.name} is " in capsys.readouterr().err
+
+
+def test_a_test_writes_both_sides_to_the_logs_and_leaves_the_lens_as_it_is(
+    tiny: dict[str, Path], fitted: Path, changed: Path, tmp_path: Path
+) -> None:
+    lens = fitted / "lenses" / "tiny-llama"
+    before = {path.name: path.read_bytes() for path in lens.iterdir()}
+    command = on("test", changed, tiny, fitted, tmp_path, "--lens.transfer=true", "--intermediates.suite=off")
+    suite = tmp_path / "facts.yaml"
+    suite.write_text("facts:\n- {id: sun, prompt: sun moon, answer: sea}\n")
+    assert main([*command, f"--data.suite={suite}"]) in (0, 3)
+    assert {path.name: path.read_bytes() for path in lens.iterdir()} == before
+    gates = json.loads((tmp_path / "lightning_logs" / "fine-tune" / "gates" / "gates.json").read_text())
+    assert gates["model"]["model_id"] == "fine-tune"
+    assert gates["transfer"]["tuned"]["fitted_on"] == "tiny-llama"
+    assert gates["transfer"]["tuned"]["here"]["50"]["lens"] > 0
+
+
+def test_in_python_the_distance_is_a_warning(tiny: dict[str, Path], fitted: Path, changed: Path) -> None:
+    lm, folder = FrozenLM.load(str(changed)), fitted / "lenses" / "tiny-llama"
+    with pytest.raises(InputError, match=r"was trained for tiny-llama|holds the lens of tiny-llama"):
+        load_tuned_lens(folder, lm)
+    with pytest.warns(UserWarning, match="the tuned lens was fitted on tiny-llama at .* and is read with fine-tune"):
+        lens, provenance = load_tuned_lens(folder, lm, transfer=True)
+    assert provenance.model_id == "tiny-llama"
+    assert lens.head.num_rows == 5
