@@ -155,7 +155,7 @@ class RevisionWriter(Callback):
         model = Model(lm.clean_model_name, lm.model_id, lm.model_commit, lm.num_blocks)
         lens = {key: value for key, value in origin._asdict().items() if key != "label"}
         self.series.add(measure_revision(pl_module.revision_samples(), model, lens))
-        self.series.text = data.same_in_all() | {"suite": data.suite}
+        self.series.text = data.same_in_all() | {"suite": Path(data.suite).name}
 
 
 def revision_table(revisions: list[Revision], steps: list[int] | None) -> Table:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from jaxtyping import Float
 from lightning.pytorch import Callback, LightningModule, Trainer
+from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -22,6 +23,9 @@ from logos_pl.modules.validation import TransferMatrix, ValidationModule
 
 FILES = ("transfer.csv", "transfer.png")
 OPTION = "--validate.out_dir"
+MAX_WRITTEN = 14
+"""Most rows of a plot whose values are written into it."""
+
 LEAST_BITS = 1e-3
 """Smallest KL divergence that the plot tells apart."""
 
@@ -93,10 +97,13 @@ def matrix_figure(matrix: TransferMatrix, norm: Float[Tensor, " rows"], model_na
     num_lines, num_rows = kl.shape
     figure = Figure(figsize=(max(6.0, 0.3 * num_rows + 2.5), max(4.5, 0.26 * num_lines + 2)), layout="constrained")
     axes = figure.subplots()
-    image = axes.imshow(kl.numpy(), origin="lower", cmap="viridis", norm=LogNorm(), aspect="auto", interpolation="none")
+    scale = LogNorm(float(kl[1:].min()), float(kl.max()))  # the norm lens is exact at the last row
+    image = axes.imshow(kl.numpy(), origin="lower", cmap="viridis", norm=scale, aspect="auto", interpolation="none")
+    if num_rows <= MAX_WRITTEN:
+        _write_values(axes, kl, scale)
     for number, of_map in enumerate(matrix.maps, start=1):
         axes.add_patch(_frame(of_map, number))
-    axes.axhline(0.5, color="white", linewidth=3)
+    axes.axhline(0.5, color="white", linewidth=3, zorder=1.5)
     step = max(1, len(matrix.maps) // 16)
     shown = range(0, len(matrix.maps), step)
     axes.set_yticks([0, *(number + 1 for number in shown)], ["norm lens", *(str(matrix.maps[i]) for i in shown)])
@@ -110,4 +117,11 @@ def matrix_figure(matrix: TransferMatrix, norm: Float[Tensor, " rows"], model_na
 
 
 def _frame(row: int, line: int) -> Rectangle:
-    return Rectangle((row - 0.5, line - 0.5), 1, 1, fill=False, edgecolor="tab:red", linewidth=1.5)
+    return Rectangle((row - 0.5, line - 0.5), 1, 1, fill=False, edgecolor="tab:red", linewidth=2, zorder=2)
+
+
+def _write_values(axes: Axes, kl: Float[Tensor, "lines rows"], scale: LogNorm) -> None:
+    for line, values in enumerate(kl.tolist()):
+        for row, value in enumerate(values):
+            colour = "black" if float(scale(value)) > 0.6 else "white"
+            axes.text(row, line, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=8)
