@@ -60,6 +60,7 @@ def load_tuned_lens(
     *,
     model_id: str | None = None,
     revision: str | None = None,
+    transfer: bool = False,
 ) -> tuple[TunedLens, Provenance]:
     """Load a tuned lens and check it against its hashes, its repository's index and the model.
 
@@ -69,6 +70,8 @@ def load_tuned_lens(
         lm: The model; None: return an unbound lens without checking it against a model.
         model_id: Model whose lens to load from a repository; default: that of ``lm``, or the only one.
         revision: Release, branch or commit on the Hub; default: main.
+        transfer: Accept a lens that was fitted on another model of the same shape, such as the model before
+            fine-tuning; how far the two are apart is said in a warning.
 
     Returns:
         The lens, bound to the model's head if a model is given, and its provenance.
@@ -78,9 +81,11 @@ def load_tuned_lens(
             the lens was trained on another model; the message says what differs.
         RunError: The disk or the Hub fails.
     """
-    if model_id is None and lm is not None:
+    if model_id is None and lm is not None and not transfer:
         model_id = lm.model_id
-    lens, _, provenance = load_lenses(lens_folder(source, model_id, revision), lm)
+    lens, _, provenance, moved = load_lenses(lens_folder(source, model_id, revision), lm, transfer=transfer)
+    if moved is not None:
+        warnings.warn(f"{moved.sentence('tuned lens')}.", stacklevel=2)
     if model_id is not None and provenance.model_id != model_id:
         raise InputError(f"{os.fspath(source)} holds the lens of {provenance.model_id}, not of {model_id}.")
     return lens, provenance

@@ -13,6 +13,7 @@ from logos_pl.artifacts.sealed import read_file
 from logos_pl.errors import InputError
 from logos_pl.io.parsing import MIB
 from logos_pl.lm.frozen import FrozenLM
+from logos_pl.lm.sources import clean_name
 
 MAX_FILE_BYTES = 64 * MIB
 """Most bytes in a file without tensors: card, tables, plots."""
@@ -35,8 +36,8 @@ def check_model(recorded: OfModel, lm: FrozenLM, what: str = "lens") -> None:
         InputError: It does not; both are named.
     """
     if recorded.model_id != lm.model_id:
-        same_name = recorded.clean_model_name == lm.clean_model_name
-        note = f", although both are called {lm.clean_model_name}" if same_name else ""
+        same_name = recorded.clean_model_name == clean_name(lm.model_id)
+        note = f", although both are called {recorded.clean_model_name}" if same_name else ""
         raise InputError(
             f"The {what} was trained for {recorded.model_id}, not for {lm.model_id}{note}: load {recorded.model_id}, "
             f"or use the {what} of this model."

@@ -24,6 +24,8 @@ NUM_LOGITS = 10
 # Relative drift accepted silently, and with a warning.
 SILENT_DRIFT = 1e-3
 TOLERATED_DRIFT = 2e-2
+# Relative difference of the same weights in one process, which some GPU kernels do not repeat to the bit.
+SAME_DRIFT = 1e-6
 # Relative; half precision rounds frequencies by up to 4e-3, a wrong scaling changes some by half or more.
 ROTARY_TOLERANCE = 1e-2
 
@@ -76,6 +78,20 @@ def fingerprint(lm: FrozenLM, head: Head) -> Fingerprint:
     )
 
 
+def same_model(a: Fingerprint, b: Fingerprint) -> bool:
+    """Whether two fingerprints of one process are of the same weights: head, rotary frequencies, norms and logits."""
+    if (a.head_sha256, a.rotary, a.top_ids) != (b.head_sha256, b.rotary, b.top_ids):
+        return False
+    shapes = [[len(row) for row in mark.residual_norms] for mark in (a, b)]
+    if shapes[0] != shapes[1]:
+        return False
+    ours, theirs = (
+        torch.tensor([*(norm for row in mark.residual_norms for norm in row), *mark.top_logits], dtype=torch.float64)
+        for mark in (a, b)
+    )
+    return torch.allclose(ours, theirs, rtol=SAME_DRIFT, atol=0)
+
+
 def rotary_frequencies(lm: FrozenLM) -> list[float]:
     """Frequencies of every rotary embedding in the model, each followed by its attention scaling.
 
@@ -119,6 +135,59 @@ def check_fingerprint(recorded: Fingerprint, lm: FrozenLM, head: Head) -> None:
             f"up to {TOLERATED_DRIFT:.0e} is tolerated.{doubt}",
             stacklevel=3,
         )
+
+
+class Movement(NamedTuple):
+    """How far a model is from a recorded one; drifts are relative.
+
+    Attributes:
+        same_head: Whether final norm, unembedding and bias are the recorded ones.
+        same_rotary: Whether the rotary frequencies are.
+        norm_drift: Of the residual norms at the row where it is largest, mean over positions of the fixed sequence.
+        norm_row: That row.
+        norm_drift_by_row: The same for every row 0 … n.
+        logit_drift: Largest difference of the recorded logits, over the largest of them.
+        top_kept: How many of the recorded likeliest tokens are among as many likeliest now.
+        top_recorded: Number of recorded tokens.
+    """
+
+    same_head: bool
+    same_rotary: bool
+    norm_drift: float
+    norm_row: int
+    norm_drift_by_row: list[float]
+    logit_drift: float
+    top_kept: int
+    top_recorded: int
+
+
+def movement(recorded: Fingerprint, lm: FrozenLM, head: Head) -> Movement:
+    """How far a model that may differ is from the recorded one.
+
+    The fixed sequence depends on the size of the vocabulary: where tokens were added, the drift says nothing.
+
+    Raises:
+        InputError: The number of rows, or the vocabulary or context that the record needs, differs.
+    """
+    _refuse_other_shape(recorded, lm)
+    norms = torch.tensor(recorded.residual_norms, dtype=torch.float64)
+    logits = torch.tensor(recorded.top_logits, dtype=torch.float64)
+    present = _read(lm, head, recorded.num_tokens)
+    by_row = ((present.norms - norms).abs() / norms.clamp(min=1e-12)).mean(dim=1)
+    by_logit = (present.logits[recorded.top_ids] - logits).abs().max() / logits.abs().max().clamp(min=1e-12)
+    if not bool(by_row.isfinite().all()) or not bool(by_logit.isfinite()):
+        raise InputError(f"{lm.model_id} gives numbers that are not finite: load it in bfloat16 or float32.")
+    top = set(present.logits.topk(len(recorded.top_ids)).indices.tolist())
+    return Movement(
+        same_head=head.sha256() == recorded.head_sha256,
+        same_rotary=rotary_frequencies(lm) == recorded.rotary,
+        norm_drift=float(by_row.max()),
+        norm_row=int(by_row.argmax()),
+        norm_drift_by_row=by_row.tolist(),
+        logit_drift=float(by_logit),
+        top_kept=len(top & set(recorded.top_ids)),
+        top_recorded=len(recorded.top_ids),
+    )
 
 
 def _drift(recorded: Fingerprint, lm: FrozenLM, head: Head) -> float:

@@ -16,6 +16,7 @@ from logos_pl.artifacts.fingerprint import check_fingerprint
 from logos_pl.artifacts.jacobian_provenance import JacobianProvenance, jacobian_card
 from logos_pl.artifacts.sealed import ANY_SIZE, read_sealed, sealed
 from logos_pl.artifacts.store import check_destination, check_writable, read_steadily, replace_and_keep
+from logos_pl.artifacts.transfer import Transfer, is_other_model, measure_transfer, refuse_shape
 from logos_pl.artifacts.weights import decode, encode
 from logos_pl.errors import InputError
 from logos_pl.lenses.head import Head
@@ -126,7 +127,10 @@ def read_jacobian(path: str | os.PathLike[str]) -> tuple[Jacobians, JacobianProv
 
 
 def load_jacobian(
-    path: str | os.PathLike[str], lm: FrozenLM, head: Head | None = None
+    path: str | os.PathLike[str],
+    lm: FrozenLM,
+    head: Head | None = None,
+    transfers: list[Transfer] | None = None,
 ) -> tuple[JacobianLens, JacobianProvenance]:
     """Load a Jacobian lens and check it against its provenance and the model.
 
@@ -134,6 +138,7 @@ def load_jacobian(
         path: Its folder.
         lm: The model.
         head: Head of the model whose unembedding is shared; None creates one.
+        transfers: Accept another model of the same shape, and add how far it is from the lens's own; None: refuse it.
 
     Returns:
         The lens, bound to the model's head, and its provenance.
@@ -143,9 +148,17 @@ def load_jacobian(
             were fitted on; the message says what differs.
     """
     jacobians, provenance = read_jacobian(path)
-    check_model(provenance, lm, "Jacobian lens")
+    moved = transfers is not None and is_other_model(provenance, lm)
+    if moved:
+        shapes = (len(jacobians) + 1, lm.num_blocks + 1), (jacobians.shape[-1], lm.d_model)
+        refuse_shape(*shapes, "Jacobian lens")
+    else:
+        check_model(provenance, lm, "Jacobian lens")
     head = Head(lm.anatomy) if head is None else head.decoding_with("final")
-    check_fingerprint(provenance.fingerprint, lm, head)
+    if transfers is not None and moved:
+        transfers.append(measure_transfer(provenance, lm, head))
+    else:
+        check_fingerprint(provenance.fingerprint, lm, head)
     return JacobianLens(head, dict(enumerate(jacobians))), provenance
 
 

@@ -14,6 +14,7 @@ from logos_pl.artifacts.fingerprint import check_fingerprint
 from logos_pl.artifacts.prism_provenance import PrismProvenance, prism_card
 from logos_pl.artifacts.sealed import read_sealed, sealed
 from logos_pl.artifacts.store import check_destination, check_writable, read_steadily, replace_and_keep
+from logos_pl.artifacts.transfer import Transfer, is_other_model, measure_transfer
 from logos_pl.artifacts.weights import Weights, decode, encode
 from logos_pl.errors import InputError
 from logos_pl.io.parsing import MIB
@@ -108,6 +109,7 @@ def load_prism(
     lm: FrozenLM | None = None,
     decoding_norm: DecodingNorm | None = None,
     head: Head | None = None,
+    transfers: list[Transfer] | None = None,
 ) -> tuple[PrismLens, PrismProvenance]:
     """Load a Prism lens and check it against its provenance and the model.
 
@@ -116,6 +118,7 @@ def load_prism(
         lm: The model; None returns a lens without a head, not checked against a model.
         decoding_norm: Norm used for decoding; None: the one the Prism lens was fitted with.
         head: Head of the model whose unembedding is shared; None creates one.
+        transfers: Accept another model of the same shape, and add how far it is from the lens's own; None: refuse it.
 
     Returns:
         The lens, bound to the model's head if there is a model, and its provenance.
@@ -136,14 +139,18 @@ def load_prism(
             f"{decoding_norm}: give --model.decoding_norm {provenance.decoding_norm}, fit the prism again, or leave "
             "it out (--sweep.prism off)."
         )
-    if lm is not None:
+    moved = transfers is not None and lm is not None and is_other_model(provenance, lm)
+    if lm is not None and not moved:
         check_model(provenance, lm, "prism")
     lens = PrismLens(_map_of(files, provenance))
     if lm is not None:
         norm = provenance.decoding_norm
         head = Head(lm.anatomy, decoding_norm=norm) if head is None else head.decoding_with(norm)
         lens.bind(head)
-        check_fingerprint(provenance.fingerprint, lm, head)
+        if transfers is not None and moved:
+            transfers.append(measure_transfer(provenance, lm, head))
+        else:
+            check_fingerprint(provenance.fingerprint, lm, head)
     return lens, provenance
 
 

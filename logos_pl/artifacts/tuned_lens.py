@@ -15,6 +15,7 @@ from logos_pl.artifacts.gates_file import check_verdict
 from logos_pl.artifacts.provenance import Provenance
 from logos_pl.artifacts.sealed import read_sealed, sealed
 from logos_pl.artifacts.store import check_destination, check_writable, read_steadily, replace_and_keep
+from logos_pl.artifacts.transfer import Transfer, is_other_model, measure_transfer, refuse_shape
 from logos_pl.artifacts.weights import check_weights, decode, encode, translators_of, weights_of
 from logos_pl.errors import InputError
 from logos_pl.io.parsing import MIB
@@ -37,11 +38,15 @@ class Saved(NamedTuple):
 
 
 class FittedLenses(NamedTuple):
-    """The lenses of an artifact, with their provenance; the bias-only lens is None if none was fitted."""
+    """The lenses of an artifact, with their provenance; the bias-only lens is None if none was fitted.
+
+    `transfer` says how far the model is from the lens's own, where it is another that was allowed.
+    """
 
     tuned: TunedLens
     bias_only: TunedLens | None
     provenance: Provenance
+    transfer: Transfer | None = None
 
 
 def save_tuned_lens(
@@ -132,8 +137,8 @@ def load_tuned_lens(path: str | os.PathLike[str], lm: FrozenLM | None = None) ->
         InputError: A file is missing or altered, the weights do not match the provenance, or the model is not the one
             the lens was trained on; the message says what differs.
     """
-    lens, _, provenance = load_lenses(path, lm)
-    return lens, provenance
+    lenses = load_lenses(path, lm)
+    return lenses.tuned, lenses.provenance
 
 
 def load_bias_only(path: str | os.PathLike[str], lm: FrozenLM | None = None) -> TunedLens | None:
@@ -151,13 +156,16 @@ def load_bias_only(path: str | os.PathLike[str], lm: FrozenLM | None = None) -> 
     return load_lenses(path, lm).bias_only
 
 
-def load_lenses(path: str | os.PathLike[str], lm: FrozenLM | None = None, head: Head | None = None) -> FittedLenses:
+def load_lenses(
+    path: str | os.PathLike[str], lm: FrozenLM | None = None, head: Head | None = None, transfer: bool = False
+) -> FittedLenses:
     """Load a tuned lens and its bias-only lens, checked as in ``load_tuned_lens``; both share one head.
 
     Args:
         path: The artifact's folder.
         lm: The model; None returns lenses without a head, not checked against a model.
         head: Head of the model whose unembedding is shared; None creates one.
+        transfer: Accept another model of the same shape, and measure how far it is from the lens's own.
 
     Raises:
         InputError: As ``load_tuned_lens``.
@@ -165,7 +173,7 @@ def load_lenses(path: str | os.PathLike[str], lm: FrozenLM | None = None, head: 
 
     def read(folder: Path) -> tuple[Provenance, dict[str, bytes]]:
         provenance = read_provenance(folder)
-        if lm is not None:
+        if lm is not None and not transfer:
             check_model(provenance, lm)
         return provenance, verified_files(folder, provenance)
 
@@ -173,14 +181,22 @@ def load_lenses(path: str | os.PathLike[str], lm: FrozenLM | None = None, head: 
     weights = decode(files[WEIGHTS_FILE])
     check_weights(weights, provenance.capacity)
     lens, bias_only = TunedLens(translators_of(weights)), bias_only_of(files, provenance)
+    found: Transfer | None = None
     if lm is not None:
+        moved = is_other_model(provenance, lm)
+        if moved:
+            part = lens.translators
+            refuse_shape((part.num_rows + 2, lm.num_blocks + 1), (part.d_model, lm.d_model), "tuned lens")
         norm = provenance.decoding_norm
         head = Head(lm.anatomy, decoding_norm=norm) if head is None else head.decoding_with(norm)
         lens.bind(head)
         if bias_only is not None:
             bias_only.bind(head)
-        check_fingerprint(provenance.fingerprint, lm, head)
-    return FittedLenses(lens, bias_only, provenance)
+        if moved:
+            found = measure_transfer(provenance, lm, head)
+        else:
+            check_fingerprint(provenance.fingerprint, lm, head)
+    return FittedLenses(lens, bias_only, provenance, found)
 
 
 def read_provenance(folder: Path) -> Provenance:

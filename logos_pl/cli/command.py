@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
+from logos_pl.artifacts.provenance_schema import Fingerprint
 from logos_pl.cli.configuration import read_configuration
 from logos_pl.cli.plan import RunPlan
 from logos_pl.errors import InputError
@@ -36,6 +37,13 @@ class Option(NamedTuple):
 
 
 SEED = Option(int, 316, "random seed")
+MODELS = Option(
+    str,
+    None,
+    "several models, one after the other, each with folders and files of its own; a revision on the Hub is named as "
+    "id@revision",
+    nargs="+",
+)
 SCHEDULE = Option(
     ScheduleName,
     "full",
@@ -66,6 +74,8 @@ class Command(ABC):
         settings: Parsed settings by section.
         plan: Model, device and batches; set by `prepare`.
         writes_config: Whether the run saves its configuration.
+        one_of_several: Whether this is the run of one of several models.
+        seen: Fingerprints of the models before it, by name; None if it is the only one.
     """
 
     name: ClassVar[str]
@@ -75,6 +85,8 @@ class Command(ABC):
     trainer_options: ClassVar[frozenset[str]] = MACHINE
     writes_config: ClassVar[bool] = False
 
+    one_of_several = False
+    seen: dict[str, Fingerprint] | None = None
     plan: RunPlan
     run_folder: Path  # of a command that writes its configuration; set by `prepare`
 
@@ -111,6 +123,13 @@ class Command(ABC):
     @abstractmethod
     def run(self, trainer: Trainer, module: LightningModule, data: LightningDataModule) -> None:
         """Run the command on the Trainer."""
+
+    def before_several(self, models: list[str]) -> None:  # noqa: B027 (most commands check nothing)
+        """Check what concerns all of several models before the first is run.
+
+        Args:
+            models: The models.
+        """
 
     def release(self, failed: bool) -> None:  # noqa: B027 (most commands claim nothing)
         """Release what `prepare` has reserved; called at the end of every run.

@@ -13,7 +13,7 @@ COMMANDS = {
     "jacobian": "Fit a Jacobian lens: the mean Jacobian of the last row by each row.",
     "validate": "Print the KL of each row on the validation text.",
     "test": "Evaluate a lens against the acceptance gates, on held-out prompts and text.",
-    "compare": "Print how far two lenses of a model differ at every row, such as two fits on disjoint text.",
+    "compare": "Print how far two lenses of a model differ at every row, or follow one over revisions of a model.",
     "predict": "Read prompts at every row with every lens; write CSV, JSON, plots and an HTML page.",
     "selftest": "Check that head and sweep are numerically exact on a model.",
     "chat": "Talk with a model; each token is coloured by the depth at which it settled.",

@@ -4,16 +4,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 
-from logos_pl.cli.command import MACHINE, SCHEDULE, Option
+from logos_pl.cli.command import MACHINE, MODELS, SCHEDULE, Option
 from logos_pl.cli.evaluation import CHECKPOINT, Evaluation
 from logos_pl.cli.lens_requests import lens_requests
 from logos_pl.compare.lens_pair import LensGiven, PairLoader, parse_lens
 from logos_pl.compare.module import CompareModule
-from logos_pl.compare.writer import CompareWriter, refuse_results
-from logos_pl.data.evaluation_text import ValidationText
+from logos_pl.compare.revision_module import RevisionModule
+from logos_pl.compare.revision_writer import FILES as SERIES_FILES
+from logos_pl.compare.revision_writer import RevisionWriter, Series
+from logos_pl.compare.writer import FILES, OPTION, CompareWriter
+from logos_pl.data.evaluation_text import FactText, ValidationText
 from logos_pl.errors import InputError
+from logos_pl.io.result_folder import refuse_results
 from logos_pl.lm.sources import filed_under
 from logos_pl.settings.compare import CompareSettings
 from logos_pl.settings.fit import ExportSettings
@@ -28,7 +32,7 @@ _LENS = (
 
 
 class Compare(Evaluation):
-    """Prints and plots KL in both directions and top-1 overlap of two lenses."""
+    """Prints and plots KL in both directions and top-1 overlap of two lenses, or one lens over revisions of a model."""
 
     name = "compare"
     groups: ClassVar = {
@@ -40,14 +44,31 @@ class Compare(Evaluation):
         "prism": PrismFolder,
         "jacobian": JacobianFolder,
     }
-    options: ClassVar = {"schedule": SCHEDULE, "ckpt_path": CHECKPOINT}
+    options: ClassVar = {"schedule": SCHEDULE, "ckpt_path": CHECKPOINT, "models": MODELS}
     positionals: ClassVar = {
         "lens_a": Option(str | None, None, f"first lens: {_LENS}", nargs="?"),
-        "lens_b": Option(str | None, None, "second lens, likewise", nargs="?"),
+        "lens_b": Option(str | None, None, "second lens, likewise; none with --models", nargs="?"),
     }
     trainer_options = MACHINE | {"default_root_dir", "enable_progress_bar"}
 
-    given: tuple[LensGiven, LensGiven]
+    given: tuple[LensGiven, ...]
+    series: Series
+
+    def before_several(self, models: list[str]) -> None:
+        """Check what concerns all revisions before the first is read.
+
+        Raises:
+            InputError: There are two lenses or one revision, there is no such lens, or the folder holds a comparison.
+        """
+        if self.config.lens_a is None or self.config.lens_b is not None or len(models) < 2:
+            raise InputError(
+                "compare reads one lens over two revisions or more, as in `logos-pl compare tuned --models A@step1000 "
+                "A@step2000`, or two lenses of one model: give one lens with --models, two without."
+            )
+        lens, out_dir = parse_lens(self.config.lens_a), self.settings["compare"].out_dir
+        if out_dir is not None:
+            refuse_results(Path(out_dir), SERIES_FILES, OPTION)
+        self.series.root, self.series.out_dir, self.series.lens = self.root, out_dir, lens.label
 
     def prepare(self) -> None:
         """Plan the run and read the names of both lenses.
@@ -55,6 +76,10 @@ class Compare(Evaluation):
         Raises:
             InputError: The options are inconsistent, there is no such lens, or the folder holds a comparison.
         """
+        if self.one_of_several:
+            self.prepare_text()
+            self.given = (parse_lens(self.config.lens_a),)
+            return
         if self.config.lens_a is None or self.config.lens_b is None:
             raise InputError(
                 "compare needs two lenses, as in `logos-pl compare norm tuned --config configs/demo.yaml`."
@@ -68,11 +93,15 @@ class Compare(Evaluation):
         self.given = first, second
         out_dir = self.settings["compare"].out_dir
         if out_dir is not None:
-            refuse_results(Path(out_dir))
+            refuse_results(Path(out_dir), FILES, OPTION)
 
     def make(self) -> tuple[LightningModule, LightningDataModule]:
         """Return the module and the data module of the run."""
-        return CompareModule(self.model), ValidationText(self.text, self.model.model_id, self.model.revision)
+        model = self.model
+        if self.one_of_several:
+            suite = self.settings["compare"].suite
+            return RevisionModule(model), FactText(self.text, model.model_id, model.revision, suite)
+        return CompareModule(model), ValidationText(self.text, model.model_id, model.revision)
 
     def trainer_parts(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the callbacks of the run."""
@@ -83,8 +112,11 @@ class Compare(Evaluation):
             clean_model_name=self.plan.known.clean_name,
             typed=self.other,
         )
-        writer = CompareWriter(self.root, self.settings["compare"].out_dir)
-        callbacks = [*self.progress(given), PairLoader(self.given, requests), writer]
+        callbacks: list[Callback] = [*self.progress(given), PairLoader(self.given, requests)]
+        if self.one_of_several:
+            callbacks.append(RevisionWriter(self.series))
+        else:
+            callbacks.append(CompareWriter(self.root, self.settings["compare"].out_dir))
         return {"callbacks": callbacks, "logger": False, "enable_progress_bar": False}
 
     def run(self, trainer: Trainer, module: LightningModule, data: LightningDataModule) -> None:

@@ -33,7 +33,8 @@ TEXTS = ("data.prompt", "data.answer")
 
 FILES_AND_FOLDERS = (
     "ckpt_path", "compare.out_dir", "data.prompts", "data.suite", "export.folder", "intermediates.suite",
-    "prism.folder", "jacobian.folder", "sweep.out_dir", "trainer.default_root_dir", "dir", "folder", "text",
+    "prism.folder", "jacobian.folder", "sweep.out_dir", "trainer.default_root_dir", "validate.out_dir",
+    "dir", "folder", "text",
 )  # fmt: skip
 """Options that are always paths."""
 

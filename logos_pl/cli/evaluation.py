@@ -43,6 +43,8 @@ class Evaluation(Command):
         refuse_unread_sources(self.name, lens.sources)
         if lens.source is None and lens.revision is not None:
             raise InputError("--lens.revision needs a repository on the Hub: give it with --lens.source.")
+        if lens.transfer and lens.source is None and self.name != "compare":
+            raise InputError("--lens.transfer reads the lens of another model: give it with --lens.source.")
         if lens.source is not None and given is not None:
             raise InputError("--lens.source and --ckpt_path exclude each other: give one of them.")
         if given is not None:
@@ -74,7 +76,7 @@ class Evaluation(Command):
             clean_model_name=self.plan.known.clean_name,
             typed=self.other,
         )
-        return [SameRun(), LensLoader(requests)]
+        return [SameRun(), LensLoader(requests, self.root / "transfers")]
 
     @staticmethod
     def progress(given: Mapping[str, Any]) -> list[Callback]:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from logos_pl.cli.command import PROCESSES, SCHEDULE, SEED, WATCHING, Command, Option
+from logos_pl.cli.command import MODELS, PROCESSES, SCHEDULE, SEED, WATCHING, Command, Option
 from logos_pl.cli.plan import plan_text
 from logos_pl.cli.processes import is_first_process
 from logos_pl.cli.run_folder import discard_run_folder, find_checkpoint, hold_run_folder, new_run_folder
@@ -48,6 +48,7 @@ class Fit(Command):
         "schedule": SCHEDULE,
         "seed_everything": SEED,
         "ckpt_path": Option(str | None, None, "checkpoint to resume from: `last`, `best` or a path"),
+        "models": MODELS,
     }
     trainer_options = PROCESSES | WATCHING | {"logger"}
     writes_config = True
@@ -64,6 +65,7 @@ class Fit(Command):
             RunError: The folder cannot be created.
         """
         config = self.config
+        config.models = None  # saved for a resumed fit, which is of this model
         self.plan, self.model, self.text = plan_text(
             self.settings["model"], self.settings["data"], config.schedule, config.trainer
         )

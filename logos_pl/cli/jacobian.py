@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
-from logos_pl.cli.command import MACHINE, SCHEDULE, SEED, WATCHING, Command
+from logos_pl.cli.command import MACHINE, MODELS, SCHEDULE, SEED, WATCHING, Command
 from logos_pl.cli.plan import plan_text
 from logos_pl.data.training_text import TrainingText
 from logos_pl.errors import InputError
@@ -24,7 +24,7 @@ class Jacobian(Command):
 
     name = "jacobian"
     groups: ClassVar = {"model": ModelSettings, "data": JacobianTextSettings, "jacobian": JacobianSettings}
-    options: ClassVar = {"schedule": SCHEDULE, "seed_everything": SEED}
+    options: ClassVar = {"schedule": SCHEDULE, "seed_everything": SEED, "models": MODELS}
     trainer_options = MACHINE | WATCHING
 
     text: TrainingTextSettings

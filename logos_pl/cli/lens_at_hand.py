@@ -12,7 +12,7 @@ from logos_pl.kinds.request import FoundLens, LensRequest
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import Lens, NormLens
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.lm.sources import clean_name, filed_under
+from logos_pl.lm.sources import filed_under, folder_name_of
 from logos_pl.settings.fit import ExportSettings
 
 LOGIT = "norm"
@@ -81,7 +81,7 @@ class FoundAtHand(NamedTuple):
         return LensAtHand(self.name, lenses, self.words + tested, self.model, command)
 
     def _command(self, lm: FrozenLM) -> str:
-        commit = lm.model_commit if COMMIT.fullmatch(lm.model_commit) else None
+        commit = lm.model_commit if COMMIT.fullmatch(lm.model_commit) and lm.named_revision is None else None
         revision = [] if commit is None else [f"--model.revision={commit}"]
         return shlex.join(["logos-pl", "predict", f"--model.model_id={written(self.model)}", *revision, *self.options])
 
@@ -105,7 +105,7 @@ def find_lens(model_id: str, given: str | None, revision: str | None = None) -> 
         return FoundAtHand(LOGIT, None, "logit lens", model_id)
     kind, source = _kind_and_source(given)
     assert kind.find is not None
-    found = kind.find(LensRequest(name, clean_name(name), source=source, revision=revision))
+    found = kind.find(LensRequest(name, folder_name_of(model_id), source=source, revision=revision))
     if not found.there:
         raise InputError(f"--lens {given}: there is no {kind.label} at {source}: give the folder of one.")
     words = f"{kind.label}, {source if revision is None else f'{source} at {revision}'}"
@@ -117,9 +117,9 @@ def find_lens(model_id: str, given: str | None, revision: str | None = None) -> 
 
 
 def _fitted(model_id: str, name: str) -> FoundAtHand:
-    kind, folder = kind_of(FITTED), ExportSettings().of(clean_name(name))
+    kind, folder = kind_of(FITTED), ExportSettings().of(folder_name_of(model_id))
     assert kind.find is not None
-    found = kind.find(LensRequest(name, clean_name(name), folder=folder))
+    found = kind.find(LensRequest(name, folder_name_of(model_id), folder=folder))
     if found.there:
         return FoundAtHand(kind.name, found, f"{kind.label}, {folder}", model_id)
     return FoundAtHand(LOGIT, None, f"logit lens (no {kind.label} in {folder})", model_id)

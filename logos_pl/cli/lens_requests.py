@@ -58,6 +58,7 @@ def lens_requests(
             source=next((str(given) for given in map(options.get, at.source) if given is not None), named),
             revision=None if at.revision is None else options.get(at.revision),
             folder=folder,
+            transfer=bool(options.get("lens.transfer")),
             fit_command="" if at.fit_command is None else typed(at.fit_command),
         )
     return requests

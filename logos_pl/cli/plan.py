@@ -17,7 +17,7 @@ from logos_pl.lm.devices import DeviceChoice, choose_device, measure_memory, mem
 from logos_pl.lm.dtypes import DTYPES
 from logos_pl.lm.memory import GIB, ModelShape, StepSize
 from logos_pl.lm.model_shape import shape_of
-from logos_pl.lm.sources import clean_name, locate
+from logos_pl.lm.sources import folder_name, locate
 from logos_pl.settings.lens import TuningSettings
 from logos_pl.settings.model import ModelSettings
 from logos_pl.settings.prism import PrismSettings
@@ -56,7 +56,7 @@ class KnownModel(NamedTuple):
         source = locate(settings.model_id, settings.revision)
         config = read_config(source)
         stored = config.dtype if isinstance(config.dtype, torch.dtype) else None
-        return cls(clean_name(source.model_id), shape_of(config), context_length(config), stored)
+        return cls(folder_name(source.model_id, source.named), shape_of(config), context_length(config), stored)
 
 
 class RunPlan(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
-from logos_pl.cli.command import PROCESSES, SCHEDULE, SEED, WATCHING, Command
+from logos_pl.cli.command import MODELS, PROCESSES, SCHEDULE, SEED, WATCHING, Command
 from logos_pl.cli.plan import KnownModel, plan_text, prism_budget
 from logos_pl.data.training_text import TrainingText
 from logos_pl.fit.prism import PrismModule
@@ -22,7 +22,7 @@ class Prism(Command):
 
     name = "prism"
     groups: ClassVar = {"model": ModelSettings, "data": SampleTextSettings, "prism": PrismSettings}
-    options: ClassVar = {"schedule": SCHEDULE, "seed_everything": SEED}
+    options: ClassVar = {"schedule": SCHEDULE, "seed_everything": SEED, "models": MODELS}
     trainer_options = PROCESSES | WATCHING
 
     def prepare(self) -> None:

@@ -30,10 +30,12 @@ from logos_pl.cli.processes import (
     refuse_nodes_without_address,
     refuse_other_count,
 )
+from logos_pl.cli.several_models import hand_out
 from logos_pl.cli.trainer_options import TAKES, TrainerSettings, check_trainer, import_paths
 from logos_pl.errors import InputError, first_sentence
 from logos_pl.fit.run_config import RunConfig
 from logos_pl.io.terminal import say
+from logos_pl.modules.same_weights import SameWeights
 
 KINDS: dict[str, type[Command]] = {
     name: import_module(f"logos_pl.cli.{name}").COMMAND for name in COMMANDS if name not in OWN_PARSERS
@@ -180,6 +182,7 @@ class LogosCLI(LightningCLI):
         refuse_nodes_without_address(num_nodes)
         self.command = self.kind(self.config)
         self.configure(self.command)
+        hand_out(self.command)
         self.command.prepare()
         refuse_other_count(self.command.plan.world_size)
         if is_first_process():
@@ -213,6 +216,8 @@ class LogosCLI(LightningCLI):
         plan, given = self.command.plan, self.config_init.trainer
         parts = self.command.trainer_parts(given)
         parts["callbacks"] += _listed(given.get("callbacks") or [])
+        if self.command.seen is not None:
+            parts["callbacks"].append(SameWeights(self.command.seen))
         if self.kind.writes_config:
             self.save_config_kwargs = {"folder": self.command.run_folder}
         parts |= {"accelerator": plan.choice.device.type, "devices": plan.devices}

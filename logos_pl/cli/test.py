@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from logos_pl.cli.command import PROCESSES, SCHEDULE
+from logos_pl.cli.command import MODELS, PROCESSES, SCHEDULE
 from logos_pl.cli.evaluation import CHECKPOINT, Evaluation
 from logos_pl.cli.run_folder import make_log_folder
 from logos_pl.data.evaluation_text import TestText
@@ -35,7 +35,7 @@ class Test(Evaluation):
         "prism": PrismFolder,
         "jacobian": JacobianFolder,
     }
-    options: ClassVar = {"schedule": SCHEDULE, "ckpt_path": CHECKPOINT}
+    options: ClassVar = {"schedule": SCHEDULE, "ckpt_path": CHECKPOINT, "models": MODELS}
     trainer_options = PROCESSES
 
     text: TestTextSettings

@@ -60,32 +60,45 @@ def parse_lens(given: str) -> LensGiven:
 
 
 class PairLoader(Callback):
-    """Loads both lenses of a comparison.
+    """Loads the lenses of a comparison: two, or one that is compared over revisions.
 
     Args:
-        given: Both lenses.
+        given: The lenses.
         requests: Requests by name of the kind, with the folders and options of the command.
     """
 
-    def __init__(self, given: tuple[LensGiven, LensGiven], requests: Mapping[str, LensRequest]) -> None:
+    def __init__(self, given: tuple[LensGiven, ...], requests: Mapping[str, LensRequest]) -> None:
         self.given, self.requests = given, requests
         self.found: list[FoundLens | None] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Find both lenses before the model is loaded.
+        """Find the lenses before the model is loaded.
 
         Raises:
-            InputError: A lens is missing or unusable.
+            InputError: A lens is missing or unusable, or both are one.
             RunError: The disk or the Hub fails.
         """
+        places = [(given.name, self._place(given)) for given in self.given]
+        if len(places) > 1 and places[0] == places[1]:
+            raise _one_lens(self.given)
         self.found = [self._find(given) for given in self.given]
+
+    def _request(self, given: LensGiven) -> LensRequest:
+        request = self.requests[LOADED_WITH.get(given.name, given.name)]
+        return dataclasses.replace(request, use="require", source=given.source or request.source)
+
+    def _place(self, given: LensGiven) -> str | None:
+        """Where a lens is, however it is spelled; None for the norm lens."""
+        if given.name == "norm":
+            return None
+        request = self._request(given)
+        place = str(request.folder) if request.source is None else request.source
+        return os.path.realpath(place) if os.path.lexists(place) else place
 
     def _find(self, given: LensGiven) -> FoundLens | None:
         if given.name == "norm":
             return None
-        kind = kind_of(LOADED_WITH.get(given.name, given.name))
-        request = self.requests[kind.name]
-        request = dataclasses.replace(request, use="require", source=given.source or request.source)
+        kind, request = kind_of(LOADED_WITH.get(given.name, given.name)), self._request(given)
         assert kind.find is not None
         found = kind.find(request)
         if not found.there:
@@ -95,15 +108,18 @@ class PairLoader(Callback):
         return found
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Load both lenses.
+        """Load the lenses.
 
         Raises:
-            InputError: A lens is damaged or of another model, or its fit held out other text.
+            InputError: A lens is damaged or of another model, its fit held out other text, or both are one.
         """
         assert isinstance(pl_module, CompareModule)
         data: ValidationText = trainer.datamodule  # type: ignore[attr-defined]
-        for side, given, found in zip(SIDES, self.given, self.found, strict=True):
+        for side, given, found in zip(SIDES, self.given, self.found, strict=False):
             pl_module.take(side, *self._load(pl_module, data, given, found))
+        loaded = [(origin.kind, origin.identity) for origin in pl_module.pair_origins.values()]
+        if len(loaded) > 1 and loaded[0] == loaded[1]:
+            raise _one_lens(self.given)
 
     def _load(
         self, module: LensModule, data: ValidationText, given: LensGiven, found: FoundLens | None
@@ -115,6 +131,8 @@ class PairLoader(Callback):
             raise InputError(f"The lens of {given.label!r} was fitted without a bias-only lens: compare another.")
         if loaded.held_out_frac is not None:
             data.refuse_other_share(loaded.held_out_frac)
+        if loaded.transfer is not None:
+            say(loaded.transfer.sentence(kind_of(LOADED_WITH.get(given.name, given.name)).label))
         dataset = getattr(loaded.origin, "dataset", None)
         return loaded.lenses[given.name], PairOrigin(
             label=given.label,
@@ -123,7 +141,13 @@ class PairLoader(Callback):
             identity=loaded.identity,
             text=None if dataset is None else dataset.sample_description,
             text_sha256=None if dataset is None else dataset.content_hash,
+            transfer=None if loaded.transfer is None else loaded.transfer.to_plain(),
         )
+
+
+def _one_lens(given: tuple[LensGiven, ...]) -> InputError:
+    a, b = given
+    return InputError(f"{a.label} and {b.label} are one lens: give two that differ.")
 
 
 def _missing(kind: LensKind, request: LensRequest) -> str:

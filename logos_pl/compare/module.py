@@ -1,6 +1,6 @@
 """LightningModule of `logos-pl compare`: two lenses on the same held-out text."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -24,6 +24,7 @@ class PairOrigin(NamedTuple):
         identity: Value that identifies the lens.
         text: Which text it was fitted on; None if not recorded.
         text_sha256: Hash over the documents of that text, in order; None if not recorded.
+        transfer: Where it was fitted on another model, how far that is from this one, as plain values.
     """
 
     label: str
@@ -32,6 +33,7 @@ class PairOrigin(NamedTuple):
     identity: str
     text: str | None
     text_sha256: str | None
+    transfer: dict[str, Any] | None = None
 
 
 class PairSamples(NamedTuple):

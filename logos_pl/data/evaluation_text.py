@@ -79,6 +79,38 @@ class ValidationText(LightningDataModule):
         return {**self.text.identity(), **self.text.reading(), "val_seqs": int(self.settings.val_seqs)}
 
 
+class FactText(ValidationText):
+    """Validation text and a suite of facts.
+
+    Args:
+        settings: Options with every `auto` resolved.
+        model_id: Model whose tokenizer is used.
+        revision: Revision of that model.
+        suite: `facts`, a file, or `off`.
+
+    Attributes:
+        facts: The facts; set by `setup`.
+    """
+
+    def __init__(
+        self, settings: TextSettings, model_id: str, revision: str | None = None, suite: str = "facts"
+    ) -> None:
+        super().__init__(settings, model_id, revision)
+        self.suite = suite
+        self.facts: list[TokenizedPrompt] = []
+
+    @together
+    def setup(self, stage: str | None = None) -> None:
+        """Find the dataset and read the suite.
+
+        Raises:
+            InputError: The text, the suite or the settings cannot be used.
+        """
+        super().setup(stage)
+        if self.suite != OFF:
+            self.facts = self.model.tokenize(facts_of(self.suite, "--compare.suite"))
+
+
 class TestText(ValidationText):
     """Validation text, test text, a suite of facts and one of unspoken intermediates.
 
@@ -127,7 +159,9 @@ class TestText(ValidationText):
             elif rank_and_world_size(self.trainer)[0] == 0:
                 reasons = "; ".join(f"{count}: {REASONS[reason]}" for reason, count in tokenized.counts().items())
                 say(f"no item of {suite.name} can be scored with this tokenizer ({reasons}): it is left out")
-        self.prompts = self.model.tokenize(self._facts(), speaks=rank_and_world_size(self.trainer)[0] == 0)
+        self.prompts = self.model.tokenize(
+            facts_of(self.settings.suite, "--data.suite"), speaks=rank_and_world_size(self.trainer)[0] == 0
+        )
         self.text = HeldOutText.find(self.settings, self.model, self._wanted())
 
     def _wanted(self) -> dict[Side, int]:
@@ -156,7 +190,7 @@ class TestText(ValidationText):
     def evaluated_on(self) -> dict[str, Any]:
         """Description of the evaluation data for the record of the verdict."""
         source = self.text.source
-        suite = self._suite_file()
+        suite = suite_file(self.settings.suite)
         return {
             "suite": suite.name,
             "suite_sha256": hashlib.sha256(read_bytes(suite, MAX_YAML_BYTES)).hexdigest(),
@@ -179,18 +213,25 @@ class TestText(ValidationText):
         num_bytes, tokens = num_text_bytes(self.text.sequences["test"], self.model)
         return num_bytes / tokens
 
-    def _suite_file(self) -> Path:
-        return FACTS if self.settings.suite == "facts" else Path(self.settings.suite)
 
-    def _facts(self) -> list[Prompt]:
-        """Facts of the suite, without the variants and controls that only `predict` uses.
+def suite_file(suite: str) -> Path:
+    """File of a suite of facts: the bundled one, or the user's."""
+    return FACTS if suite == "facts" else Path(suite)
 
-        Raises:
-            InputError: The file is invalid, or a fact has no answer.
-        """
-        facts = read_suite(self._suite_file())
-        mute = next((fact for fact in facts if fact.answer is None), None)
-        if mute is not None:
-            raise InputError(f"--data.suite: the fact {mute.fact_id} (line {mute.line}) has no answer: give it one.")
-        own = {fact.fact_id for fact in facts}
-        return [prompt for prompt in prompts_of(facts) if prompt.prompt_id in own and prompt.variant == "orig"]
+
+def facts_of(suite: str, option: str) -> list[Prompt]:
+    """Facts of a suite, without the variants and controls that only `predict` uses.
+
+    Args:
+        suite: `facts`, or a file.
+        option: The option that named it, for messages.
+
+    Raises:
+        InputError: The file is invalid, or a fact has no answer.
+    """
+    facts = read_suite(suite_file(suite))
+    mute = next((fact for fact in facts if fact.answer is None), None)
+    if mute is not None:
+        raise InputError(f"{option}: the fact {mute.fact_id} (line {mute.line}) has no answer: give it one.")
+    own = {fact.fact_id for fact in facts}
+    return [prompt for prompt in prompts_of(facts) if prompt.prompt_id in own and prompt.variant == "orig"]

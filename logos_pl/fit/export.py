@@ -36,6 +36,7 @@ from logos_pl.io.terminal import say
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.translator import Translators
 from logos_pl.lm.frozen import FrozenLM
+from logos_pl.lm.sources import clean_name
 from logos_pl.modules.base import Readings
 from logos_pl.modules.kl_table import print_kl_table
 
@@ -145,7 +146,7 @@ def identity_of(lm: FrozenLM) -> dict[str, Any]:
     """Provenance fields for the model and the package version."""
     return {
         "model_id": lm.model_id,
-        "clean_model_name": lm.clean_model_name,
+        "clean_model_name": clean_name(lm.model_id),
         "model_commit": lm.model_commit,
         "tokenizer_commit": lm.tokenizer_commit,
         "project_version": project_version(),

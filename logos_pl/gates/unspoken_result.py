@@ -11,7 +11,6 @@ from logos_pl.data.token_strings import TokenStrings
 from logos_pl.data.unspoken import UnspokenSuite
 from logos_pl.data.unspoken_tokens import TokenizedSuite
 from logos_pl.functional.pass_at_k import FOUND_RANK
-from logos_pl.gates.pictures import png
 from logos_pl.gates.unspoken_csv import unspoken_csv
 from logos_pl.gates.unspoken_evaluator import UnspokenReadings
 from logos_pl.gates.unspoken_figures import ALL, UnspokenFigures, measure_unspoken
@@ -20,6 +19,7 @@ from logos_pl.gates.unspoken_report import beside_gate_b, headline, to_plain, un
 from logos_pl.io.fitting import print_in_parts
 from logos_pl.io.terminal import say
 from logos_pl.lm.frozen import FrozenLM
+from logos_pl.modules.pictures import png
 
 
 @dataclass(frozen=True)

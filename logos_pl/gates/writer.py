@@ -23,7 +23,6 @@ from logos_pl.gates.gates import evaluate_gates, gate_of
 from logos_pl.gates.kpis import measure
 from logos_pl.gates.measurements import DECIDES
 from logos_pl.gates.module import GateModule
-from logos_pl.gates.pictures import png
 from logos_pl.gates.plots import gains_figure, rows_figure
 from logos_pl.gates.report import GateReport
 from logos_pl.gates.tables import prompts_csv, rows_csv
@@ -34,6 +33,8 @@ from logos_pl.io.terminal import say
 from logos_pl.kinds.registry import evaluated, kind_of, plain_origin
 from logos_pl.kinds.tuned import exported_step
 from logos_pl.modules.kl_table import print_kl_table
+from logos_pl.modules.pictures import png
+from logos_pl.modules.transfer_record import measured, print_transfer
 
 
 class GateWriter(Callback):
@@ -90,6 +91,12 @@ class GateWriter(Callback):
             }
         if self.unspoken is not None:
             document["intermediates"] = self.unspoken.section()
+        moved = {lens: of for lens, of in pl_module.transfers.items() if lens in readings.rows}
+        if moved:
+            found = {lens: measured(of, readings.rows, lens) for lens, of in moved.items()}
+            document["transfer"] = {lens: of.to_plain() for lens, of in found.items()}
+            for lens, of in found.items():
+                print_transfer(of, lens)
         files = self._files(readings, pl_module, document, bytes_per_token)
         origin = pl_module.origins[DECIDES]
         if self.is_artifact:

@@ -8,6 +8,7 @@ from pathlib import Path
 from logos_pl.artifacts.jacobian import JACOBIANS_FILE, load_jacobian
 from logos_pl.artifacts.jacobian_provenance import JacobianProvenance
 from logos_pl.artifacts.store import find_folder
+from logos_pl.artifacts.transfer import Transfer
 from logos_pl.errors import InputError
 from logos_pl.kinds.registry import LensKind, LensSection, register
 from logos_pl.kinds.request import FoundLens, LensOptions, LensRequest, LoadedLens
@@ -55,14 +56,17 @@ def find(request: LensRequest) -> FoundLens:
     except InputError as error:
         if request.use == "require":
             raise InputError(f"There is no Jacobian lens at {shown}: fit one with `{request.fit_command}`.") from error
-        return FoundLens(partial(_load, folder), there=False)
-    return FoundLens(partial(_load, folder), sentence=f"with the Jacobian lens of {shown}")
+        return FoundLens(partial(_load, folder, transfer=request.transfer), there=False)
+    return FoundLens(partial(_load, folder, transfer=request.transfer), sentence=f"with the Jacobian lens of {shown}")
 
 
-def _load(folder: Path, lm: FrozenLM, head: Head) -> LoadedLens:
-    lens, provenance = load_jacobian(folder, lm, head)
+def _load(folder: Path, lm: FrozenLM, head: Head, *, transfer: bool = False) -> LoadedLens:
+    moved: list[Transfer] | None = [] if transfer else None
+    lens, provenance = load_jacobian(folder, lm, head, moved)
     share = provenance.dataset.held_out_frac
-    return LoadedLens({"jacobian": lens}, provenance, share, identity=str(provenance.sha256))
+    return LoadedLens(
+        {"jacobian": lens}, provenance, share, identity=str(provenance.sha256), transfer=moved[0] if moved else None
+    )
 
 
 def describe(provenance: JacobianProvenance | None) -> FittedJacobianOrigin | None:

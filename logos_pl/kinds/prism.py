@@ -10,6 +10,7 @@ from typing import Any, Literal
 from logos_pl.artifacts.prism import ROTATION_FILE, load_prism
 from logos_pl.artifacts.prism_provenance import PrismProvenance
 from logos_pl.artifacts.store import find_folder
+from logos_pl.artifacts.transfer import Transfer
 from logos_pl.errors import InputError
 from logos_pl.kinds.registry import LensKind, LensSection, register
 from logos_pl.kinds.request import FoundLens, LensOptions, LensRequest, LoadedLens
@@ -59,14 +60,21 @@ def find(request: LensRequest) -> FoundLens:
     except InputError as error:
         if request.use == "require":
             raise InputError(f"There is no prism at {shown}: fit one with `{request.fit_command}`.") from error
-        return FoundLens(partial(_load, folder), there=False)
-    return FoundLens(partial(_load, folder), sentence=f"with the prism of {shown}")
+        return FoundLens(partial(_load, folder, transfer=request.transfer), there=False)
+    return FoundLens(partial(_load, folder, transfer=request.transfer), sentence=f"with the prism of {shown}")
 
 
-def _load(folder: Path, lm: FrozenLM, head: Head) -> LoadedLens:
-    lens, provenance = load_prism(folder, lm, head.decoding_norm, head)
+def _load(folder: Path, lm: FrozenLM, head: Head, *, transfer: bool = False) -> LoadedLens:
+    moved: list[Transfer] | None = [] if transfer else None
+    lens, provenance = load_prism(folder, lm, head.decoding_norm, head, moved)
     share = provenance.dataset.held_out_frac
-    return LoadedLens({"prism": lens.bind(head)}, provenance, share, identity=str(provenance.sha256))
+    return LoadedLens(
+        {"prism": lens.bind(head)},
+        provenance,
+        share,
+        identity=str(provenance.sha256),
+        transfer=moved[0] if moved else None,
+    )
 
 
 def describe(provenance: PrismProvenance | None) -> PrismOrigin | None:

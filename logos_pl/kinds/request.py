@@ -5,6 +5,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from logos_pl.artifacts.transfer import Transfer
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import Lens
 from logos_pl.lm.frozen import FrozenLM
@@ -25,6 +26,7 @@ class LensRequest:
         revision: Release, branch or commit on the Hub.
         folder: Folder of locally fitted lenses of this kind; None if there is none.
         fit_command: Command line that fits one for this model, for messages.
+        transfer: Accept a lens of another model of the same shape, and measure how far the model is from that.
     """
 
     model_id: str
@@ -35,6 +37,7 @@ class LensRequest:
     revision: str | None = None
     folder: Path | None = None
     fit_command: str = ""
+    transfer: bool = False
 
 
 class LoadedLens(NamedTuple):
@@ -46,6 +49,7 @@ class LoadedLens(NamedTuple):
         held_out_frac: Held-out fraction of its fit; None if unknown.
         identity: Value that identifies the lens, compared over processes.
         sentence: Sentence for the user.
+        transfer: How far the model is from the lens's own, where it is another.
     """
 
     lenses: dict[str, Lens]
@@ -53,6 +57,7 @@ class LoadedLens(NamedTuple):
     held_out_frac: float | None = None
     identity: str = ""
     sentence: str | None = None
+    transfer: Transfer | None = None
 
 
 class FoundLens(NamedTuple):

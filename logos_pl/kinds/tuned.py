@@ -59,16 +59,18 @@ def find(request: LensRequest) -> FoundLens:
     if Path(source).is_file():
         check_checkpoint(Path(source))
         return FoundLens(partial(_load_checkpoint, Path(source)), title=os.path.relpath(source))
-    folder = lens_folder(source, request.model_id, request.revision)
+    of_model = None if request.transfer else request.model_id  # another's: the only lens that is there
+    folder = lens_folder(source, of_model, request.revision)
     title = source if request.revision is None else f"{source} at {request.revision}"
-    return FoundLens(partial(_load_folder, folder), title=title)
+    return FoundLens(partial(_load_folder, folder, transfer=request.transfer), title=title)
 
 
 def _find_fitted(request: LensRequest) -> FoundLens:
     """Find the lens in the export folder of a fit."""
     if request.folder is None:
         return FoundLens(partial(_load_folder, Path()), there=False)
-    shown, load = os.path.relpath(request.folder), partial(_load_folder, request.folder)
+    shown = os.path.relpath(request.folder)
+    load = partial(_load_folder, request.folder, transfer=request.transfer)
     try:
         find_folder(request.folder)
     except InputError as error:
@@ -79,11 +81,11 @@ def _find_fitted(request: LensRequest) -> FoundLens:
     return FoundLens(load, title=shown)
 
 
-def _load_folder(folder: Path, lm: FrozenLM, head: Head) -> LoadedLens:
-    tuned, bias_only, provenance = load_lenses(folder, lm, head)
+def _load_folder(folder: Path, lm: FrozenLM, head: Head, *, transfer: bool = False) -> LoadedLens:
+    tuned, bias_only, provenance, moved = load_lenses(folder, lm, head, transfer)
     _refuse_other_norm(provenance.decoding_norm, head)
     share, identity = provenance.dataset.held_out_frac, str(provenance.sha256)
-    return LoadedLens(_bound(tuned, bias_only, head), provenance, share, identity)
+    return LoadedLens(_bound(tuned, bias_only, head), provenance, share, identity, transfer=moved)
 
 
 def _load_checkpoint(path: Path, lm: FrozenLM, head: Head) -> LoadedLens:

@@ -5,10 +5,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from logos_pl.functional.best_ranks import best_ranks
-from logos_pl.functional.blocks import position_pieces
+from logos_pl.functional.blocks import position_pieces, spans
 from logos_pl.functional.divergence import RowDivergence, row_divergence
+from logos_pl.functional.final_distribution import final_logits
 from logos_pl.functional.pair_divergence import Decoded, PairDivergence, pair_divergence
 from logos_pl.functional.readings import RowReadings, row_readings
+from logos_pl.functional.unembedding import prepare
+from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import Lens
 
 
@@ -27,6 +30,50 @@ def lens_divergence(lens: Lens, h: Float[Tensor, "rows pos d_model"], *, block_b
         x, inv_tau = lens.decode_inputs(_at(h, rows, pos), rows)
         final_x = head.final_x(h[:, pos])
         parts.append(row_divergence(x, final_x, inv_tau, head.unembedding, block_bytes=block_bytes))
+    return RowDivergence(*(torch.cat(same, dim=1) for same in zip(*parts, strict=True)))
+
+
+@torch.no_grad()
+def final_top1(head: Head, h: Float[Tensor, "rows pos d_model"], *, block_bytes: int = 2**28) -> Int[Tensor, " pos"]:
+    """The token that the model itself puts first at every position; of equal logits the lowest id.
+
+    Args:
+        head: The model's head.
+        h: Residuals of any rows, the last of which is row n.
+        block_bytes: Upper bound on one block of logits.
+    """
+    x = head.final_x(h)
+    prepared = prepare(head.unembedding, x.dtype)
+    size = max(1, block_bytes // prepared.row_bytes)
+    return torch.cat([final_logits(x[pos], prepared).argmax(-1)[:, 0] for pos in spans(len(x), size)])
+
+
+@torch.no_grad()
+def lens_transfer(
+    lens: Lens, h: Float[Tensor, "rows pos d_model"], maps: list[int], *, block_bytes: int = 2**28
+) -> RowDivergence:
+    """Divergence from the final distribution where what a lens does at one row is done at every row.
+
+    The rows are taken for positions while they are decoded, so that no map is copied, and for rows while they are
+    compared, so that the final distribution is computed once at each position.
+
+    Args:
+        lens: Any lens.
+        h: Residuals of rows 0 … n, in order.
+        maps: Rows whose norm, map and temperature are used.
+        block_bytes: Upper bound on one block of logits, and on one of decoded residuals.
+
+    Returns:
+        Divergences, whose first axis is maps × rows, the rows of one map together.
+    """
+    head, num_rows = lens.head, len(h)
+    parts = []
+    for pos in position_pieces((len(maps) * num_rows, *h.shape[1:]), block_bytes):
+        here = h[:, pos]
+        num_pos, d_model = here.shape[1:]
+        x, inv_tau = lens.decode_inputs(here.reshape(1, -1, d_model).expand(len(maps), -1, -1), maps)
+        x, inv_tau = x.reshape(len(maps) * num_rows, num_pos, -1), inv_tau.repeat_interleave(num_rows)
+        parts.append(row_divergence(x, head.final_x(here), inv_tau, head.unembedding, block_bytes=block_bytes))
     return RowDivergence(*(torch.cat(same, dim=1) for same in zip(*parts, strict=True)))
 
 

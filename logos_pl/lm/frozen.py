@@ -22,7 +22,7 @@ from logos_pl.lm.pass_progress import ALONE, Turn
 from logos_pl.lm.position_ids import position_ids, takes_position_ids
 from logos_pl.lm.probing import probe_ids, twin_ids
 from logos_pl.lm.sharded import Sharing, read_sharded_model
-from logos_pl.lm.sources import clean_name, locate, model_commit, tokenizer_commit
+from logos_pl.lm.sources import folder_name, locate, model_commit, tokenizer_commit
 from logos_pl.lm.streamed import Group, StreamedBody
 from logos_pl.lm.streamed_check import check_streamed, with_rows
 from logos_pl.lm.tokenizer import read_tokenizer
@@ -60,6 +60,7 @@ class FrozenLM:
         model_id: Hub id, ``demo``, or a local folder's name.
         model_commit: Hub commit, or ``sha256:…`` of a folder's files.
         tokenizer_commit: The same for the tokenizer.
+        named_revision: Revision that the user named with the model, as ``id@revision``; else None.
     """
 
     def __init__(
@@ -72,12 +73,14 @@ class FrozenLM:
         tokenizer_commit: str = "unknown",
         streamed: StreamedBody | None = None,
         sharing: Sharing | None = None,
+        named_revision: str | None = None,
     ) -> None:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.model_id = model_id
         self.model_commit = model_commit
         self.tokenizer_commit = tokenizer_commit
+        self.named_revision = named_revision
         self.streamed = streamed
         self.sharing = sharing
         self._takes_positions = takes_position_ids(find_body(self.model))
@@ -103,7 +106,7 @@ class FrozenLM:
         """Load a model from the Hub, a folder, or the package (``demo``).
 
         Args:
-            model_id: Hub id, folder, or ``demo``.
+            model_id: Hub id, which may name a revision as ``id@revision``, folder, or ``demo``.
             revision: Branch, tag or commit on the Hub.
             dtype: ``auto`` (the rule of ``dtype_for``), ``float32``, ``bfloat16`` or ``float16``.
             device: Where the model runs.
@@ -140,6 +143,7 @@ class FrozenLM:
             tokenizer_commit=tokenizer_commit(source),
             streamed=streamed,
             sharing=sharing,
+            named_revision=source.named,
         )
 
     @classmethod
@@ -159,8 +163,8 @@ class FrozenLM:
 
     @property
     def clean_model_name(self) -> str:
-        """Last part of the model id: the name of folders and files."""
-        return clean_name(self.model_id)
+        """Name of folders and files: the last part of the model id, with the revision that the user named with it."""
+        return folder_name(self.model_id, self.named_revision)
 
     @property
     def dtype(self) -> torch.dtype:

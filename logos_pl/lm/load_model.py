@@ -23,7 +23,8 @@ def load_model(
     """Load a frozen model with its tokenizer, and check that its head is exact.
 
     Args:
-        model_id: Hub id of a causal language model, its local folder, or ``demo`` for the bundled model.
+        model_id: Hub id of a causal language model, which may name a revision as ``id@revision``, its local folder, or
+            ``demo`` for the bundled model.
         revision: Branch, tag or commit on the Hub.
         dtype: ``float32``, ``bfloat16`` or ``float16``; ``auto``: chosen by model and device.
         device: Device name; ``auto``: the first of cuda, mps and cpu with enough memory for the model.

@@ -40,12 +40,14 @@ class ModelSource(NamedTuple):
         commit: Hub commit; None for a folder, whose files are hashed instead.
         config_file: The configuration file on this machine.
         cached_only: Whether the Hub is unreachable, so that only the local cache is available.
+        named: Revision that was given in the name, as ``id@revision``; None if it was not.
     """
 
     model_id: str
     commit: str | None
     config_file: Path
     cached_only: bool = False
+    named: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -58,12 +60,43 @@ def clean_name(model_id: str) -> str:
     return model_id.rstrip("/").rsplit("/", 1)[-1]
 
 
+def split_revision(model_id: str) -> tuple[str, str | None]:
+    """Id and revision of ``id@revision``; None where no revision is named. A folder may have an @ in its name.
+
+    Raises:
+        InputError: Nothing is before or behind the @.
+    """
+    if "@" not in model_id or _path(model_id).is_dir():
+        return model_id, None
+    name, _, revision = (
+        model_id.rpartition("@") if _path(model_id.rpartition("@")[0] or ".").is_dir() else model_id.partition("@")
+    )
+    if not name or not revision:
+        raise InputError(f"{model_id} does not name a model at a revision: give it as organisation/name@revision.")
+    return name, revision
+
+
+def folder_name(model_id: str, revision: str | None = None) -> str:
+    """Name of the folders and files of a model; a revision in its name is part of it, so that none is mixed up."""
+    return clean_name(model_id) if revision is None else f"{clean_name(model_id)}@{revision.replace('/', '-')}"
+
+
+def folder_name_of(model_id: str) -> str:
+    """``folder_name`` of a model as the user names it, determined without the Hub and without reading files.
+
+    Raises:
+        InputError: As ``filed_under``.
+    """
+    return folder_name(filed_under(model_id), split_revision(model_id)[1])
+
+
 def filed_under(model_id: str) -> str:
     """Id used in results (``ModelSource.model_id``), determined without the Hub and without reading files.
 
     Raises:
-        InputError: A folder's name cannot be written down.
+        InputError: A folder's name cannot be written down, or a revision is named without a model.
     """
+    model_id, _ = split_revision(model_id)
     if model_id == DEMO or not _path(model_id).is_dir():
         return model_id
     name = real_path(_path(model_id)).name
@@ -77,15 +110,23 @@ def locate(model_id: str, revision: str | None = None) -> ModelSource:
 
     Within a process, a revision on the Hub is resolved to a commit once, on first use.
 
+    Args:
+        model_id: Hub id, folder or ``demo``; a Hub id may name a revision, as ``id@revision``.
+        revision: Branch, tag or commit on the Hub.
+
     Raises:
-        InputError: Unknown id or revision, no access, no network, or a folder without configuration or with a
-            revision, which only repositories have.
+        InputError: Unknown id or revision, no access, no network, two revisions, or a folder without configuration or
+            with a revision, which only repositories have.
     """
+    model_id, named = split_revision(model_id)
+    if named is not None and revision not in (None, named):
+        raise InputError(f"{model_id}@{named} names a revision, and {revision} is given as another: give one of them.")
+    revision = named if revision is None else revision
     is_local = model_id == DEMO or _path(model_id).is_dir()
     if is_local and revision is not None:
         raise InputError(
             f"The revision {revision} is of a repository on the Hub, and {model_id} is a folder: leave out "
-            "--model.revision, or give it as null."
+            + ("it and the @ before it." if named else "--model.revision, or give it as null.")
         )
     if model_id == DEMO:
         return _local(DEMO, MODEL_DIR)
@@ -94,7 +135,7 @@ def locate(model_id: str, revision: str | None = None) -> ModelSource:
         return _local(filed_under(model_id), path)
     if path.exists() or model_id.startswith((".", "/", "~")) or model_id.count("/") > 1:
         raise InputError(f"{model_id} is not a folder; give a folder with a model's files, a Hub id or `{DEMO}`.")
-    return _on_hub(model_id, revision)
+    return _on_hub(model_id, revision)._replace(named=named)
 
 
 def _path(model_id: str) -> Path:

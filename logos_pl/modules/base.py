@@ -9,6 +9,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from logos_pl.agreement import together
+from logos_pl.artifacts.transfer import Transfer
 from logos_pl.data.packed_text import TextBatch
 from logos_pl.data.prompts import PromptBatch
 from logos_pl.data.reading_ahead import ReadAheadLoader, Stage
@@ -50,6 +51,7 @@ class LensModule(LightningModule):
         head: Head of the model.
         lenses: Lenses by name; `norm` is added by `build`.
         origins: Origins of loaded lenses, by name.
+        transfers: How far the model is from that of a lens that was fitted on another, by name.
         validation: Results of the last validation.
     """
 
@@ -59,6 +61,7 @@ class LensModule(LightningModule):
         self.lm: FrozenLM | None = None
         self.lenses: dict[str, Lens] = {}
         self.origins: dict[str, object] = {}
+        self.transfers: dict[str, Transfer] = {}
         self.validation: Readings = {}
         self.row_means: MutableMapping[str, RowMeans] = {}
 
@@ -169,7 +172,10 @@ class LensModule(LightningModule):
 
     def validation_step(self, batch: TextBatch, batch_idx: int) -> None:
         """Update the divergences of every row from the final distribution, for each lens."""
-        h = self.given("val", batch).rows.flatten(1, 2)
+        self._read_rows(self.given("val", batch).rows.flatten(1, 2), batch)
+
+    def _read_rows(self, h: Float[Tensor, "rows pos d_model"], batch: TextBatch) -> None:
+        """What a validation reads of the residuals of a batch."""
         for name in self.row_means:
             divergence = lens_divergence(self.lenses[name], h, block_bytes=self.settings.block_bytes)
             self.row_means[name].update(**divergence._asdict())

@@ -1,6 +1,7 @@
 """Loads the lenses of an evaluation: finds them before the model is loaded, and binds them to it afterwards."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -12,6 +13,14 @@ from logos_pl.kinds.registry import evaluated, kind_of
 from logos_pl.kinds.request import FoundLens, LensRequest, LoadedLens
 from logos_pl.modules.base import LensModule
 from logos_pl.modules.kl_table import print_kl_table
+from logos_pl.modules.transfer_record import (
+    measured,
+    print_transfer,
+    record_path,
+    summary,
+    with_record,
+    write_record,
+)
 
 
 class LensLoader(Callback):
@@ -19,13 +28,15 @@ class LensLoader(Callback):
 
     Args:
         requests: Requests by name of the kind, in the order of display.
+        transfers: Folder of the records of lenses on other models than their own.
 
     Attributes:
         found: Lenses found, by name of the kind; set by `setup`.
     """
 
-    def __init__(self, requests: Mapping[str, LensRequest]) -> None:
-        self.requests = dict(requests)
+    def __init__(self, requests: Mapping[str, LensRequest], transfers: Path = Path("lightning_logs/transfers")) -> None:
+        self.requests, self.transfers = dict(requests), transfers
+        self._records: dict[str, Path] = {}
         self.found: dict[str, FoundLens] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -52,6 +63,7 @@ class LensLoader(Callback):
         if trainer.is_global_zero:
             title = next(lens.title for lens in self.found.values() if lens.title is not None)
             print_kl_table(pl_module.validation, f"KL divergence in bits on held-out validation text, {title}:")
+            self._record(pl_module)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Load the lenses; those without gates read no held-out text."""
@@ -60,6 +72,17 @@ class LensLoader(Callback):
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Load the lenses."""
         self._put_in_place(trainer, pl_module, reads_text=set())
+        assert isinstance(pl_module, LensModule)
+        for name, transfer in pl_module.transfers.items():
+            pl_module.transfers[name] = with_record(transfer, self._records[name])
+            say(summary(pl_module.transfers[name]))
+
+    def _record(self, module: LensModule) -> None:
+        """Print and record the held-out KL of lenses that were fitted on another model."""
+        for name, transfer in module.transfers.items():
+            module.transfers[name] = measured(transfer, module.validation, name)
+            print_transfer(module.transfers[name], name)
+            write_record(self._records[name], module.transfers[name])
 
     def _put_in_place(self, trainer: Trainer, module: LightningModule, *, reads_text: set[str]) -> None:
         assert isinstance(module, LensModule)
@@ -68,6 +91,11 @@ class LensLoader(Callback):
         for kind, lens in loaded.items():
             for name, part in lens.lenses.items():
                 module.add_lens(name, part, lens.origin if name == kind else None)
+            if lens.transfer is not None:
+                module.transfers[kind] = lens.transfer
+                self._records[kind] = record_path(self.transfers, kind, lens.identity, lens.transfer)
+                if trainer.is_global_zero:
+                    say(lens.transfer.sentence(kind_of(kind).label))
             if lens.sentence is not None and trainer.is_global_zero:
                 say(lens.sentence)
 

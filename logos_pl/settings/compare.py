@@ -1,4 +1,4 @@
-"""Options of a comparison of two lenses."""
+"""Options of a comparison of two lenses, or of a lens over revisions."""
 
 from dataclasses import dataclass
 
@@ -9,6 +9,9 @@ class CompareSettings:
 
     Args:
         out_dir: output folder; default: a new folder in `comparisons` in the log folder. Results are never overwritten.
+        suite: facts whose answers are followed over the revisions of `--models`: `facts` (bundled), a file of your own,
+            or `off`.
     """
 
     out_dir: str | None = None
+    suite: str = "facts"

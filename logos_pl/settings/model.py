@@ -22,7 +22,8 @@ class ModelSettings:
     """Frozen model and head.
 
     Args:
-        model_id: Hub id of a causal language model, its local folder, or `demo` for the bundled model.
+        model_id: Hub id of a causal language model, its local folder, or `demo` for the bundled model. A revision may
+            be part of the name, as `id@revision`; lens, runs and sweeps are then filed under it, too.
         revision: branch, tag or commit of the model on the Hub.
         dtype: dtype of the frozen model; `auto`: bfloat16 on CUDA, float32 on CPU for models below 30B parameters.
         placement: `resident`: the model is in memory; `streamed`: its blocks are read from its safetensors, one after

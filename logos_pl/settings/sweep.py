@@ -58,12 +58,15 @@ class LensSources:
             file, or a place on the Hub, which may end in `@` and a revision. Several are given names, as
             `--lens.imported.NAME SOURCE` or a mapping in a configuration; one may be given as `NAME=SOURCE`. See
             docs/imported.md.
+        transfer: read a lens that was fitted on another model of the same shape, such as the model before fine-tuning,
+            and say how far the two are apart.
         sources: lenses of registered kinds without a dedicated option: `--lens.sources.NAME SOURCE`.
     """
 
     source: str | None = None
     revision: str | None = None
     imported: str | list[str] | dict[str, str] | None = None
+    transfer: bool = False
     sources: dict[str, str] | None = None
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from logos_pl.artifacts.transfer import Transfer
 from logos_pl.errors import InputError
 from logos_pl.kinds.registry import LensKind, compared, plain_origin
 from logos_pl.sweeps.document_prompt import (
@@ -103,6 +104,7 @@ class OutputBuilder:
         files: Files,
         stats: ModelStats,
         origins: Mapping[str, Any],
+        transfers: Mapping[str, Transfer] | None = None,
     ) -> Output:
         """Return the document of a completed sweep.
 
@@ -112,6 +114,7 @@ class OutputBuilder:
             files: Files in the same folder.
             stats: Sizes and properties of the model.
             origins: Origin by lens, as described by its kind; only lenses with a known origin.
+            transfers: Lenses that were fitted on another model, by name.
         """
         prompts = list(self._summaries.values())
         return Output(
@@ -130,7 +133,10 @@ class OutputBuilder:
             control_summary=control_summary(prompts),
             decomposition=list(self._attributed),
             lens_sections={
-                kind.section.key: _lens_section(kind, origins.get(kind.name), prompts, stats.num_blocks)
+                kind.section.key: _with_transfer(
+                    _lens_section(kind, origins.get(kind.name), prompts, stats.num_blocks),
+                    (transfers or {}).get(kind.name),
+                )
                 for kind in compared()
             },
         )
@@ -236,6 +242,11 @@ def _lens_section(kind: LensKind, origin: Any, prompts: list[PromptSummary], num
     summaries = gain_summaries(prompts, kind.name, num_blocks)
     section = kind.section
     return {section.origin_key: plain_origin(origin), "summaries": summaries, **section.conclude(summaries)}
+
+
+def _with_transfer(section: dict[str, Any] | None, transfer: Transfer | None) -> dict[str, Any] | None:
+    """Section of a lens, with what is known of the model it was fitted on, where that is another."""
+    return section if section is None or transfer is None else section | {"transfer": transfer.to_plain()}
 
 
 def _finite(value: Any) -> Any:

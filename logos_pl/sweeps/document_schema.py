@@ -15,7 +15,8 @@ class ModelIdentity:
 
     Attributes:
         model_id: Hub id or folder name, never a local path.
-        clean_model_name: Last part of the id, as in file names.
+        clean_model_name: Last part of the id, as in file names; a revision that the user named as `id@revision` is part
+            of it.
         model_commit: Commit on the Hub, or `sha256:…` over a folder's files.
         tokenizer_commit: Likewise for the tokenizer.
     """

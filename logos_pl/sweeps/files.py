@@ -177,7 +177,7 @@ class SweepFiles:
             report=report.name,
         )
         self.report = ReportInput(
-            model_id=lm.model_id,
+            model_id=lm.model_id if lm.named_revision is None else f"{lm.model_id}@{lm.named_revision}",
             clean_model_name=self.name,
             num_blocks=lm.num_blocks,
             swept=self._builder.swept(),
@@ -187,7 +187,9 @@ class SweepFiles:
         )
         replace_file(report, evaluation_report(self.report).encode())
         facts = run_facts(self.module, self.started, self.copy_rule)
-        output = self._builder.finish(model_identity(lm), facts, files, model_stats(self.module), self.origins)
+        output = self._builder.finish(
+            model_identity(lm), facts, files, model_stats(self.module), self.origins, self.module.transfers
+        )
         replace_file(self._json(), to_json(output).encode())
         return self._contents(files)
 

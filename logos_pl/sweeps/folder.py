@@ -38,10 +38,17 @@ class SweepFolder:
         note: Sentence for the user if the folder is not the expected one, else None.
     """
 
-    def __init__(self, path: Path, note: str | None = None, locks: Sequence[tuple[Path, int]] = ()) -> None:
+    def __init__(
+        self,
+        path: Path,
+        note: str | None = None,
+        locks: Sequence[tuple[Path, int]] = (),
+        made: Sequence[Path] = (),
+    ) -> None:
         self.path = path
         self.note = note
         self._locks = list(locks)
+        self._made = list(made)
 
     def __enter__(self) -> Self:
         return self
@@ -50,10 +57,17 @@ class SweepFolder:
         self.close()
 
     def close(self) -> None:
-        """Release the folder; idempotent."""
+        """Release the folder, and remove it if it was made for this sweep and nothing was written; idempotent."""
         locks, self._locks = self._locks, []
         for path, descriptor in locks:
             _release(path, descriptor)
+        _remove_empty(self._made)
+
+
+def _remove_empty(made: Sequence[Path]) -> None:
+    for path in made:
+        with suppress(OSError):  # not empty, or never made
+            path.rmdir()
 
 
 def _release(path: Path, descriptor: int) -> None:
@@ -105,6 +119,7 @@ def open_given_folder(folder: Path, model_names: Sequence[str]) -> SweepFolder:
         RunError: The folder cannot be written.
     """
     locks: list[tuple[Path, int]] = []
+    made = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
     try:
         with _named_errors(folder):
             make_folders(folder)
@@ -119,8 +134,9 @@ def open_given_folder(folder: Path, model_names: Sequence[str]) -> SweepFolder:
     except BaseException:
         for path, descriptor in locks:
             _release(path, descriptor)
+        _remove_empty(made)
         raise
-    return SweepFolder(folder, locks=locks)
+    return SweepFolder(folder, locks=locks, made=made)
 
 
 def _lock_model(folder: Path, name: str) -> tuple[Path, int]:

@@ -22,8 +22,8 @@ class ReportInput(NamedTuple):
     """Input of a report.
 
     Attributes:
-        model_id: Hub id or folder name.
-        clean_model_name: Last part of the id, as in file names.
+        model_id: Hub id or folder name, with the revision that the user named with it.
+        clean_model_name: Its last part, as in file names.
         num_blocks: Number n of transformer blocks.
         swept: Per-prompt sections of the sweep's JSON.
         files: File names by kind: `json`, and by lens `pure-next-token`, `pure-next-token-tuned`, ….

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from logos_pl.artifacts.environment import git_sha, project_version
 from logos_pl.io.files import replace_file
-from logos_pl.lm.sources import clean_name
+from logos_pl.lm.sources import clean_name, folder_name, split_revision
 from logos_pl.sweeps.cross_report import cross_model_report
 from logos_pl.sweeps.document import skipped_output, to_json
 from logos_pl.sweeps.document_schema import ModelIdentity, RunFacts
@@ -37,9 +37,10 @@ def record_skips(folder: SweepFolder, skipped: Sequence[tuple[str, str]]) -> Non
 
 
 def _record_skip(folder: SweepFolder, model: str, reason: str) -> None:
-    now, name = datetime.now(UTC), clean_name(model)
-    is_path = model.startswith(("/", "~", ".")) or Path(model).exists()
-    identity = ModelIdentity(name if is_path else model, name, None, None)
+    now, (model_id, revision) = datetime.now(UTC), split_revision(model)
+    is_path = model_id.startswith(("/", "~", ".")) or Path(model_id).exists()
+    name = folder_name(model_id, revision)
+    identity = ModelIdentity(clean_name(model_id) if is_path else model_id, name, None, None)
     facts = RunFacts(now, now, project_version(), git_sha(), None, None, None, None)
     path = folder.path / f"output-{name}.json"
     if not path.exists():  # a sweep that had started has recorded more

@@ -93,7 +93,8 @@ YAMLS = (
     "\ufeffmodel: {model_id: tiny}", "\u2028a: 1", "a: \x85b", "model: ~", "data: ~", "trainer: ~", "lens: ~",
     "sweep: ~", "fit: {model: {model_id: tiny}}", "config: run.yaml", "__class__: 1", "__path__: x",
     "__default_config__: x", "class_path: os.getcwd", "model: {class_path: TuningModule}", "subcommand: test",
-    "print_config: true", "ckpt_path: last", "models: [tiny, tiny]", "models: [tiny, gpt, gone]", "models: []",
+    "print_config: true", "ckpt_path: last", "models: [tiny, tiny]", "models: [tiny, gpt, gone]",
+    "models: []", "models: [tiny@v1, gone@v1, tiny@]",
     "models: tiny", "seed_everything: true", "seed_everything: -1", "seed_everything: 4294967296",
 )  # fmt: skip
 """Documents that are not a configuration, or an unusual one."""

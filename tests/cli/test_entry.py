@@ -36,3 +36,19 @@ def test_what_all_processes_meet_the_first_says_and_the_others_leave_in_peace(
     monkeypatch.setattr(entry, "run_command", fail)
     assert entry.main(["fit"]) == status
     assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        (["--models", "org/a@v1", "org/b"], ["--model.model_id=org/a@v1", "--models", "org/a@v1", "org/b"]),
+        (["norm", "--models", "a", "--x=1"], ["--model.model_id=a", "norm", "--models", "a", "--x=1"]),
+        (["--models"], ["--models"]),
+        (["--models", "--config", "c.yaml"], ["--models", "--config", "c.yaml"]),
+        (["--config", "c.yaml"], ["--config", "c.yaml"]),
+    ],
+)
+def test_the_first_of_several_models_stands_for_the_model_that_is_not_named(
+    given: list[str], wanted: list[str]
+) -> None:
+    assert entry.with_a_model(given) == wanted

@@ -1,12 +1,17 @@
 """Decoding in pieces of the positions: the same numbers, and no more residuals in fp32 than a piece holds."""
 
+import math
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
+from logos_pl.functional import divergence
 from logos_pl.functional.divergence import row_divergence
 from logos_pl.functional.readings import row_readings
-from logos_pl.lenses.decoding import lens_divergence, lens_readings
+from logos_pl.functional.unembedding import Unembedding, unembed
+from logos_pl.lenses.decoding import lens_divergence, lens_readings, lens_transfer
 from logos_pl.lenses.jacobian import JacobianLens
 from logos_pl.lenses.norm import Lens, NormLens
 from tests.largest_tensor import LargestTensor
@@ -80,3 +85,58 @@ def test_a_lens_with_maps_for_some_rows_is_read_at_these_alone() -> None:
     ):
         for wanted, found in zip(all_rows, some, strict=True):
             torch.testing.assert_close(found, wanted[at], rtol=1e-5, atol=1e-5, equal_nan=True)
+
+
+@pytest.mark.parametrize("block_bytes", [2**28, PIECE, 8 * VOCAB])
+def test_the_maps_of_a_lens_at_every_row_are_those_of_a_brute_force_in_float64(block_bytes: int) -> None:
+    lens, h, maps = random_lens(), residuals(ROWS, 23), [1, 2, 3]
+    found = lens_transfer(lens, h, maps, block_bytes=block_bytes)
+    head = lens.head.unembedding
+
+    def log_probs(x: Tensor, inv_tau: float) -> Tensor:
+        return torch.log_softmax(unembed(x.double(), in_float64(head)) * inv_tau, dim=-1)
+
+    final = log_probs(lens.head.final_x(h), 1.0)
+    for number, (of_map, row) in enumerate((of_map, row) for of_map in maps for row in range(ROWS)):
+        x, inv_tau = lens.decode_inputs(h[row : row + 1], [of_map])
+        q = log_probs(x[0], float(inv_tau))
+        bits = math.log(2)
+        torch.testing.assert_close(
+            found.kl_from_final_bits[number].double(), (final.exp() * (final - q)).sum(-1) / bits, rtol=1e-4, atol=1e-5
+        )
+        torch.testing.assert_close(
+            found.kl_to_final_bits[number].double(), (q.exp() * (q - final)).sum(-1) / bits, rtol=1e-4, atol=1e-5
+        )
+        assert torch.equal(found.top1_agree[number], q.argmax(-1) == final.argmax(-1))
+
+
+def test_a_matrix_holds_neither_all_logits_nor_all_rows_at_once() -> None:
+    lens, h, maps = random_lens(), residuals(ROWS, POS), [1, 2, 3]
+    mode = LargestTensor(h, lens.head.unembedding.weight)
+    with mode:
+        lens_transfer(lens, h, maps, block_bytes=PIECE)
+    assert mode.numel <= max(10 * ROWS * D_MODEL, len(maps) * ROWS * POS) < ROWS * POS * D_MODEL
+
+
+def test_the_diagonal_of_a_matrix_is_the_lens_and_the_final_distribution_is_computed_once_a_position(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lens, h, maps = random_lens(), residuals(ROWS, POS), [1, 2, 3]
+    positions: list[int] = []
+    compute = divergence.final_logits
+
+    def counted(final_x: Tensor, head: Any) -> Tensor:
+        positions.append(len(final_x))
+        return compute(final_x, head)
+
+    monkeypatch.setattr(divergence, "final_logits", counted)
+    matrix = lens_transfer(lens, h, maps).kl_from_final_bits.reshape(len(maps), ROWS, POS)
+    assert sum(positions) == POS
+    own = lens_divergence(lens, h).kl_from_final_bits
+    for number, row in enumerate(maps):
+        torch.testing.assert_close(matrix[number, row], own[row], rtol=1e-5, atol=1e-5)
+
+
+def in_float64(head: Unembedding) -> Unembedding:
+    bias = None if head.bias is None else head.bias.double()
+    return head._replace(weight=head.weight.double(), bias=bias)

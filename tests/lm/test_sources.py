@@ -18,7 +18,7 @@ from logos_pl.data.prompt_data import PromptData
 from logos_pl.errors import InputError
 from logos_pl.lm import hub_call, sources
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.lm.sources import clean_name, filed_under, files_digest, locate
+from logos_pl.lm.sources import clean_name, filed_under, files_digest, folder_name_of, locate, split_revision
 from logos_pl.settings.model import ModelSettings
 from logos_pl.settings.text import PromptSettings
 from tests.lm.hub_stand_in import COMMIT, REFUSALS, HubStandIn
@@ -279,3 +279,29 @@ def test_a_revision_of_a_folder_is_refused_rather_than_passed_over(tmp_path: Pat
     for model in ("demo", str(tmp_path)):
         with pytest.raises(InputError, match=r"revision v1 is of a repository on the Hub, and .* is a folder: leave"):
             locate(model, "v1")
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_revision_in_the_name_is_the_revision_of_the_model_and_part_of_its_folders_name() -> None:
+    source = locate(f"org/model@{OTHER}")
+    assert (source.model_id, source.commit, source.named) == ("org/model", OTHER, OTHER)
+    assert locate("org/model", OTHER) == source._replace(named=None)
+    assert locate(f"org/model@{OTHER}", OTHER) == source
+    assert (filed_under("org/model@pr/1"), folder_name_of("org/model@pr/1")) == ("org/model", "model@pr-1")
+    assert (filed_under("org/model"), folder_name_of("org/model")) == ("org/model", "model")
+
+
+def test_an_at_in_the_name_of_a_folder_is_no_revision(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "my@model")
+    assert split_revision(str(folder)) == (str(folder), None)
+    assert (locate(str(folder)).model_id, folder_name_of(str(folder))) == ("my@model", "my@model")
+    with pytest.raises(InputError, match=r"revision v1 is of a repository on the Hub, .* leave out it and the @"):
+        locate(f"{folder}@v1")
+
+
+def test_two_revisions_or_half_a_name_are_refused() -> None:
+    with pytest.raises(InputError, match="org/model@v1 names a revision, and v2 is given as another: give one"):
+        locate("org/model@v1", "v2")
+    for name in ("@v1", "org/model@"):
+        with pytest.raises(InputError, match=f"{name} does not name a model at a revision"):
+            locate(name)

@@ -484,3 +484,16 @@ def test_a_run_whose_start_is_a_pipe_is_renamed_all_the_same(tmp_path: Path) -> 
     sweep(tmp_path, LATER, "second")
 
     assert (tmp_path / "sweeps" / "run-20250301-1200").is_dir()
+
+
+def test_a_given_folder_that_was_made_and_stayed_empty_is_removed_with_those_above_it(tmp_path: Path) -> None:
+    with open_given_folder(tmp_path / "a" / "b", ["Qwen3"]):
+        assert (tmp_path / "a" / "b").is_dir()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    with open_given_folder(tmp_path / "a" / "b", ["Qwen3"]):
+        pass
+    assert (tmp_path / "a" / "b").is_dir(), "it was there before"
+    with open_given_folder(tmp_path / "c" / "d", ["Qwen3"]) as folder:
+        (folder.path / "output-Qwen3.json").touch()
+    assert [path.name for path in (tmp_path / "c" / "d").iterdir()] == ["output-Qwen3.json"]

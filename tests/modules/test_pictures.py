@@ -2,7 +2,7 @@
 
 from matplotlib.figure import Figure
 
-from logos_pl.gates.pictures import png
+from logos_pl.modules.pictures import png
 
 
 def test_the_same_figure_gives_the_same_bytes() -> None:

@@ -1,0 +1,134 @@
+"""A lens on another model than its own, such as a fine-tune: how far that model's numbers are from the recorded ones.
+
+The old model is not at hand, so its distributions cannot be compared. What a provenance holds of it is: the hash of its
+head, its rotary frequencies, residual norms and logits on a fixed sequence, and the lens's held-out KL divergence.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from logos_pl.artifacts.fingerprint import Movement, movement
+from logos_pl.artifacts.provenance import Described, OfModel
+from logos_pl.errors import InputError
+from logos_pl.lenses.head import Head
+from logos_pl.lm.frozen import FrozenLM
+
+SHOWN_COMMIT = 12
+"""Characters of a commit in a sentence."""
+
+
+@dataclass(frozen=True)
+class DepthKl:
+    """KL(P_final ‖ P_row) in bits on held-out text, at one depth percentile: norm lens and lens."""
+
+    row: int
+    norm: float
+    lens: float
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """A lens on another model.
+
+    Attributes:
+        fitted_on: Hub id or folder name of the model the lens was fitted on.
+        fitted_commit: Its commit.
+        model_id: The model it is read with.
+        model_commit: Its commit.
+        moved: How far the second is from what is recorded of the first.
+        recorded: Held-out KL at the fit, by depth percentile (`"25"`, …).
+        here: Held-out KL on the second model, as `validate` or `test` has measured it; None before.
+    """
+
+    fitted_on: str
+    fitted_commit: str
+    model_id: str
+    model_commit: str
+    moved: Movement
+    recorded: dict[str, DepthKl]
+    here: dict[str, DepthKl] | None = None
+
+    def to_plain(self) -> dict[str, Any]:
+        """As plain values."""
+        return dataclasses.asdict(self) | {"moved": self.moved._asdict()}
+
+    def sentence(self, label: str) -> str:
+        """Whose lens it is, and how far the model's numbers have moved.
+
+        Args:
+            label: Kind of the lens.
+        """
+        moved = self.moved
+        head = "the head is the same" if moved.same_head else "the head is another"
+        rotary = "" if moved.same_rotary else ", the rotary frequencies differ"
+        return (
+            f"the {label} was fitted on {self.fitted_on} at {self.fitted_commit[:SHOWN_COMMIT]} and is read with "
+            f"{self.model_id} at {self.model_commit[:SHOWN_COMMIT]}: {head}{rotary}; on a fixed sequence the residual "
+            f"norms are off by {moved.norm_drift:.1%} (row {moved.norm_row}), the logits by {moved.logit_drift:.1%}, "
+            f"and {moved.top_kept} of the {moved.top_recorded} likeliest tokens stay among the likeliest"
+        )
+
+
+def is_other_model(recorded: OfModel, lm: FrozenLM) -> bool:
+    """Whether a lens was fitted on another model, or another commit of it."""
+    return (recorded.model_id, recorded.model_commit) != (lm.model_id, lm.model_commit)
+
+
+def measure_transfer(recorded: Described, lm: FrozenLM, head: Head) -> Transfer:
+    """How far a model is from the one a lens was fitted on.
+
+    Args:
+        recorded: Provenance of the lens.
+        lm: The model.
+        head: Its head.
+
+    Raises:
+        InputError: The models have another number of rows, or another context; a lens fits neither then.
+    """
+    return Transfer(
+        fitted_on=recorded.model_id,
+        fitted_commit=recorded.model_commit,
+        model_id=lm.model_id,
+        model_commit=lm.model_commit,
+        moved=movement(recorded.fingerprint, lm, head),
+        recorded={percent: _recorded(at) for percent, at in recorded.val_kl_bits.items()},
+    )
+
+
+def depth_kl(rows: Mapping[str, int], norm: Mapping[str, Any], lens: Mapping[str, Any]) -> dict[str, DepthKl]:
+    """Measured KL at the recorded rows.
+
+    Args:
+        rows: Row by depth percentile.
+        norm: Means of the norm lens by quantity, each by row.
+        lens: Those of the lens.
+    """
+    key = "kl_from_final_bits"
+    return {percent: DepthKl(row, float(norm[key][row]), float(lens[key][row])) for percent, row in rows.items()}
+
+
+def _recorded(at: Any) -> DepthKl:
+    """Figures of a depth percentile, whose second lens is named by its kind."""
+    fields = [part.name for part in dataclasses.fields(at)]
+    lens = next(name for name in fields if name not in ("row", "norm"))
+    return DepthKl(at.row, at.norm.kl_from_final_bits, getattr(at, lens).kl_from_final_bits)
+
+
+def refuse_shape(rows: tuple[int, int], width: tuple[int, int], what: str) -> None:
+    """Check that a lens fits the shape of a model exactly.
+
+    Args:
+        rows: Rows of the lens and of the model.
+        width: Widths of both.
+        what: Kind of the lens, for the message.
+
+    Raises:
+        InputError: It does not.
+    """
+    if (rows[0], width[0]) != (rows[1], width[1]):
+        raise InputError(
+            f"The {what} is for a model of {rows[0] - 1} blocks and width {width[0]}, and this one has {rows[1] - 1} "
+            f"and {width[1]}: --lens.transfer reads a lens with a model of the same shape, such as a fine-tune."
+        )

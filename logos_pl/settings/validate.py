@@ -1,0 +1,29 @@
+"""Options of `logos-pl validate`."""
+
+from dataclasses import dataclass
+
+from logos_pl.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidateSettings:
+    """Transfer between rows.
+
+    Args:
+        matrix: name of a lens (`tuned`, `jacobian`, or an imported one) whose map of each row is read at every other
+            row, too: CSV and plot of the KL divergences. Costs as many decodings as the lens has maps.
+        out_dir: output folder of the matrix; default: a new folder in `validations` in the log folder. Results are
+            never overwritten.
+
+    Raises:
+        InputError: A folder is given without a matrix.
+    """
+
+    matrix: str | None = None
+    out_dir: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.out_dir is not None and self.matrix is None:
+            raise InputError(
+                "--validate.out_dir is the folder of a matrix: give --validate.matrix, too, or leave it out."
+            )
