@@ -124,9 +124,9 @@ def locate(model_id: str, revision: str | None = None) -> ModelSource:
     revision = named if revision is None else revision
     is_local = model_id == DEMO or _path(model_id).is_dir()
     if is_local and revision is not None:
+        given = "it and the @ before it" if named else "--model.revision, or give it as null"
         raise InputError(
-            f"The revision {revision} is of a repository on the Hub, and {model_id} is a folder: leave out "
-            + ("it and the @ before it." if named else "--model.revision, or give it as null.")
+            f"The revision {revision} is of a repository on the Hub, and {model_id} is a folder: leave out {given}."
         )
     if model_id == DEMO:
         return _local(DEMO, MODEL_DIR)
