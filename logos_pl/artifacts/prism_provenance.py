@@ -12,13 +12,40 @@ from logos_pl.artifacts.provenance_schema import (
     Dataset,
     Environment,
     Fingerprint,
+    MeanDivergence,
     Precision,
-    PrismCandidate,
-    PrismKl,
 )
 from logos_pl.io.markdown import code, escaped, literal, table
 
 SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class PrismKl:
+    """Norm lens and Prism lens at one depth percentile."""
+
+    row: int
+    norm: MeanDivergence
+    prism: MeanDivergence
+
+
+@dataclass(frozen=True)
+class PrismCandidate:
+    """One set of Prism hyperparameters that was tried.
+
+    Attributes:
+        whiten: Kind of whitening, `diagonal` or `full`.
+        depths: Pooled depths, in percent; 0 is the embedding row.
+        rows: The rows at these depths.
+        kl_from_final_bits: KL(P_final ‖ P_row) on held-out text, by depth percentile (``"25"``, …).
+        mean_kl_from_final_bits: Mean over the percentiles; the candidate with the lowest is chosen.
+    """
+
+    whiten: str
+    depths: list[int]
+    rows: list[int]
+    kl_from_final_bits: dict[str, float]
+    mean_kl_from_final_bits: float
 
 
 @dataclass(frozen=True)

@@ -271,31 +271,3 @@ class Fingerprint:
     top_ids: list[int]
     top_logits: list[float]
     rotary: list[float]
-
-
-@dataclass(frozen=True)
-class PrismKl:
-    """Norm lens and Prism lens at one depth percentile."""
-
-    row: int
-    norm: MeanDivergence
-    prism: MeanDivergence
-
-
-@dataclass(frozen=True)
-class PrismCandidate:
-    """One set of Prism hyperparameters that was tried.
-
-    Attributes:
-        whiten: Kind of whitening, `diagonal` or `full`.
-        depths: Pooled depths, in percent; 0 is the embedding row.
-        rows: The rows at these depths.
-        kl_from_final_bits: KL(P_final ‖ P_row) on held-out text, by depth percentile (``"25"``, …).
-        mean_kl_from_final_bits: Mean over the percentiles; the candidate with the lowest is chosen.
-    """
-
-    whiten: str
-    depths: list[int]
-    rows: list[int]
-    kl_from_final_bits: dict[str, float]
-    mean_kl_from_final_bits: float

@@ -14,7 +14,7 @@ from logos_pl.artifacts import provenance_schema
 from logos_pl.artifacts.environment import environment
 from logos_pl.artifacts.fingerprint import fingerprint
 from logos_pl.artifacts.prism import check_prism_destination, save_prism
-from logos_pl.artifacts.prism_provenance import PrismProvenance
+from logos_pl.artifacts.prism_provenance import PrismCandidate, PrismKl, PrismProvenance
 from logos_pl.data.consumed_text import ConsumedText
 from logos_pl.data.training_text import TrainingText
 from logos_pl.errors import InterruptedRunError
@@ -168,7 +168,7 @@ def _provenance(
         shrinkage=module.prism.shrinkage,
         rank=module.rank,
         candidates=[
-            provenance_schema.PrismCandidate(
+            PrismCandidate(
                 whiten=candidate.whiten,
                 depths=list(candidate.depths),
                 rows=[module.pooled_rows[depth] for depth in candidate.depths],
@@ -180,9 +180,7 @@ def _provenance(
         precision=precision_of(module.frozen, module.head),
         environment=environment(module.device),
         val_kl_bits={
-            str(percent): provenance_schema.PrismKl(
-                row, *(at_row(module.validation[lens], row) for lens in ("norm", "prism"))
-            )
+            str(percent): PrismKl(row, *(at_row(module.validation[lens], row) for lens in ("norm", "prism")))
             for percent, row in depth_percentile_rows(module.frozen.num_blocks).items()
         },
         fingerprint=mark,

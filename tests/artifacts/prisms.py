@@ -3,8 +3,8 @@
 import torch
 
 from logos_pl.artifacts.fingerprint import fingerprint
-from logos_pl.artifacts.prism_provenance import PrismProvenance
-from logos_pl.artifacts.provenance_schema import MeanDivergence, PrismCandidate, PrismKl
+from logos_pl.artifacts.prism_provenance import PrismCandidate, PrismKl, PrismProvenance
+from logos_pl.artifacts.provenance_schema import MeanDivergence
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.prism import PrismMap
 from logos_pl.lm.frozen import FrozenLM
