@@ -13,4 +13,4 @@ def test_an_answer_has_a_form_ids_and_pieces_only_where_it_is_resolved() -> None
 
 
 def test_a_bare_prompt_asks_for_nothing_and_belongs_to_no_relation() -> None:
-    assert Prompt("p1", "orig", "Once") == ("p1", "orig", "Once", None, None, "", "")
+    assert Prompt("p1", "orig", "Once") == ("p1", "orig", "Once", None, None, "", "", (), ())

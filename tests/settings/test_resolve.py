@@ -30,7 +30,9 @@ def tuning(**given: Any) -> TuningSettings:
 
 
 def left_open(settings: Any) -> set[str]:
-    return {field.name for field in fields(settings) if getattr(settings, field.name) == "auto"}
+    """Options that are still `auto`, without the one whose `auto` is a rule for each text."""
+    found = {field.name for field in fields(settings) if getattr(settings, field.name) == "auto"}
+    return found - {"special_tokens"}
 
 
 # The lens and its training
