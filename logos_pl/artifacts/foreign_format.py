@@ -92,7 +92,7 @@ def _beyond_the_packages_head(lm: FrozenLM) -> str | None:
     anatomy = lm.anatomy
     if anatomy.softcap is not None:
         return "a soft-cap"
-    if (anatomy.logit_multiplier, anatomy.logit_divisor) != (1, 1):
+    if (anatomy.logit_multiplier, anatomy.logit_divisor, anatomy.head_divisor) != (1, 1, 1):
         return "a scale of the logits"
     if anatomy.project is not None:
         return "a projection"

@@ -111,7 +111,8 @@ class Head:
         self.unembedding = Unembedding(
             weight.to(device=device, dtype=dtype),
             None if bias is None else bias.detach().to(device=device, dtype=torch.float32),
-            anatomy.logit_multiplier / anatomy.logit_divisor,
+            # The divisor of what the unembedding reads: as no bias follows, the same scale of the logits.
+            anatomy.logit_multiplier / (anatomy.logit_divisor * anatomy.head_divisor),
             anatomy.softcap,
         )
         self.projection: tuple[Tensor, Tensor | None] | None = None
@@ -198,7 +199,11 @@ def _digest(anatomy: Anatomy, final: NormWeights) -> str:
         "unembedding.weight": anatomy.lm_head.weight,
         "unembedding.bias": anatomy.lm_head.bias,
     }
-    constants = (final.kind, final.eps, anatomy.logit_multiplier, anatomy.logit_divisor, anatomy.softcap)
+    constants: tuple[object, ...] = (
+        final.kind, final.eps, anatomy.logit_multiplier, anatomy.logit_divisor, anatomy.softcap
+    )  # fmt: skip
+    if anatomy.head_divisor != 1.0:  # without one, the hash is that of earlier versions
+        constants = (*constants, anatomy.head_divisor)
     digest = hashlib.sha256(repr(constants).encode())
     for name, tensor in named.items():
         digest.update(f"{name} {None if tensor is None else tuple(tensor.shape)}\n".encode())

@@ -6,10 +6,11 @@ gives; the path from the last block to the logits is followed tensor by tensor; 
 that reproduce the model's logits bitwise. ``verify`` then checks the result on other inputs.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
-from itertools import product
+from itertools import takewhile
 
 import torch
 from jaxtyping import Float
@@ -17,14 +18,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from logos_pl.lm.finite import refuse_nonfinite
+from logos_pl.lm.head_path import check_one_stream, find_constants, find_path, scale_and_cap
 from logos_pl.lm.next_norms import next_norms
 from logos_pl.lm.norms import is_norm
 from logos_pl.lm.probing import last_call, probe_ids, run_traced, unsupported
-from logos_pl.lm.trace import Call, arrives, same_bits
-
-MULTIPLIERS = ("logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier", "logits_multiplier")
-DIVISORS = ("logits_scaling", "logits_divisor")
-SOFTCAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap", "final_logit_softcap")
+from logos_pl.lm.trace import Call
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,7 @@ class Anatomy:
         blocks: The transformer blocks in order; row L is what ``blocks[L - 1]`` returns.
         final_norm: First module that reads row n, or None if the model has no final norm.
         project: Linear map between final norm and head (OPT's ``project_out``), or None.
+        head_divisor: Divisor of what ``lm_head`` reads; 1 if there is none.
         lm_head: The unembedding, with its bias if it has one.
         logit_multiplier: Factor of the logits; 1 if there is none.
         logit_divisor: Divisor of the logits; 1 if there is none.
@@ -53,6 +52,7 @@ class Anatomy:
     blocks: list[nn.Module]
     final_norm: nn.Module | None
     project: nn.Linear | None
+    head_divisor: float
     lm_head: nn.Linear
     logit_multiplier: float
     logit_divisor: float
@@ -91,16 +91,17 @@ def find_parts(model: PreTrainedModel) -> Anatomy:
     refuse_nonfinite(model, blocks, calls, logits)
     if not any(call.module is head for call in calls):
         raise unsupported(name, "its output layer is not called in a plain forward")
-    final_norm, project = _tail(name, blocks[-1], head, calls)
-    z = last_call(calls, head).wrote
-    multiplier, divisor, softcap = _constants(name, model, z, logits)
+    check_one_stream(name, blocks[-1], calls)
+    path = find_path(model, blocks[-1], head, calls)
+    multiplier, divisor, softcap = find_constants(name, model, last_call(calls, head).wrote, logits)
     return Anatomy(
         architecture=name,
         family=str(model.config.model_type),
         body=body,
         blocks=blocks,
-        final_norm=final_norm,
-        project=project,
+        final_norm=path.final_norm,
+        project=path.project,
+        head_divisor=path.divisor,
         lm_head=head,
         logit_multiplier=multiplier,
         logit_divisor=divisor,
@@ -116,18 +117,9 @@ def exact_logits(anatomy: Anatomy, h: Float[Tensor, "*lead d_model"]) -> Float[T
     x = h if anatomy.final_norm is None else anatomy.final_norm(h)
     if anatomy.project is not None:
         x = anatomy.project(x.to(anatomy.project.weight.dtype))
+    x = x if anatomy.head_divisor == 1.0 else x / anatomy.head_divisor
     logits = anatomy.lm_head(x.to(anatomy.lm_head.weight.dtype))
     return scale_and_cap(logits, anatomy.logit_multiplier, anatomy.logit_divisor, anatomy.softcap)
-
-
-def scale_and_cap(
-    logits: Float[Tensor, "*lead vocab"], multiplier: float, divisor: float, softcap: float | None
-) -> Float[Tensor, "*lead vocab"]:
-    """Logits after multiplier, divisor and soft-cap, in the order and dtype used by the models."""
-    # A factor of 1 changes no bit, but would cost a copy of the logits.
-    z = logits if multiplier == 1.0 else logits * multiplier
-    z = z if divisor == 1.0 else z / divisor
-    return z if softcap is None else torch.tanh(z / softcap) * softcap
 
 
 def _output_layer(model: PreTrainedModel) -> nn.Linear:
@@ -161,6 +153,8 @@ def find_body(model: PreTrainedModel) -> nn.Module:
 def block_lists(model: PreTrainedModel, body: nn.Module) -> Iterator[list[nn.Module]]:
     """Module lists of the body as long as the text configuration says, outermost only.
 
+    Those of an image or audio encoder, which may be as long, are left out: they lie apart from the token embedding.
+
     Raises:
         InputError: There is none.
     """
@@ -168,14 +162,23 @@ def block_lists(model: PreTrainedModel, body: nn.Module) -> Iterator[list[nn.Mod
     wanted = getattr(model.config.get_text_config(decoder=True), "num_hidden_layers", None)
     if not isinstance(wanted, int) or wanted < 1:
         raise unsupported(name, "its configuration does not say how many blocks it has (num_hidden_layers)")
-    found: list[str] = []
+    lists: dict[str, list[nn.Module]] = {}
     for path, module in body.named_modules():
-        inside = any(path.startswith(f"{outer}.") for outer in found)
+        inside = any(path.startswith(f"{outer}.") for outer in lists)
         if isinstance(module, nn.ModuleList) and len(module) == wanted and not inside:
-            found.append(path)
-            yield list(module)
-    if not found:
-        raise unsupported(name, f"no module list of it has {wanted} blocks, as its configuration says")
+            lists[path] = list(module)
+    if not lists:
+        longest = max((len(part) for part in body.modules() if isinstance(part, nn.ModuleList)), default=0)
+        reason = f"no module list of it has {wanted} blocks, as its configuration says, and the longest has {longest}"
+        raise unsupported(name, f"{reason} (as where a module holds several layers)")
+    embedding = model.get_input_embeddings()
+    home = next((path for path, module in body.named_modules() if module is embedding), "")
+    near = {path: len(_shared(path.split("."), home.split("."))) for path in lists}
+    yield from (lists[path] for path in lists if near[path] == max(near.values()))
+
+
+def _shared(path: list[str], other: list[str]) -> list[tuple[str, str]]:
+    return list(takewhile(lambda names: names[0] == names[1], zip(path, other, strict=False)))
 
 
 def _watched(model: PreTrainedModel, lists: list[list[nn.Module]]) -> list[nn.Module]:
@@ -186,65 +189,25 @@ def _watched(model: PreTrainedModel, lists: list[list[nn.Module]]) -> list[nn.Mo
     outside = [m for m in model.modules() if id(m) not in inside | above]
     norms = [m for m in model.modules() if id(m) in inside and is_norm(m)]
     head = model.get_output_embeddings()
-    return [*blocks, *norms, *(m for m in outside if m is not head)]
+    watched = [*blocks, *norms, *(m for m in outside if m is not head)]
+    return list({id(module): module for module in watched}.values())  # XLM's lists are of norms
 
 
 def _called_blocks(
     name: str, model: PreTrainedModel, lists: list[list[nn.Module]], calls: list[Call]
 ) -> list[nn.Module]:
-    called = {id(call.module) for call in calls}
+    called = Counter(id(call.module) for call in calls)
     groups = [group for group in lists if all(id(block) in called for block in group)]
+    if any(called[id(block)] > 1 for group in groups for block in group):
+        raise unsupported(name, "its blocks run several times in one pass, so that a row has no one depth")
+    if not groups:
+        raise unsupported(name, "not all of its blocks run on token ids alone (as where some attend to images)")
     if len(groups) != 1:
         raise unsupported(name, f"{len(groups)} of its module lists run as a stack of blocks where one is wanted")
     return groups[0]
-
-
-def _tail(
-    name: str, last_block: nn.Module, head: nn.Linear, calls: list[Call]
-) -> tuple[nn.Module | None, nn.Linear | None]:
-    """Final norm and projection: the modules that carry row n to the output layer."""
-    start = max(index for index, call in enumerate(calls) if call.module is last_block)
-    stream, wanted = calls[start].wrote, last_call(calls, head).read
-    chain: list[nn.Module] = []
-    for call in calls[start + 1 :]:
-        if arrives(stream, wanted):
-            break
-        # Modules that change nothing (dropout in evaluation mode) are not part of the head.
-        if same_bits(call.read, stream) and not same_bits(call.wrote, call.read):
-            chain.append(call.module)
-            stream = call.wrote
-    if not arrives(stream, wanted):
-        reason = "what its output layer reads is not the last block's output after norm and projection"
-        raise unsupported(name, reason, head.weight.dtype)
-    norm = chain.pop(0) if chain and is_norm(chain[0]) else None
-    project = chain.pop(0) if chain else None
-    if chain or not (project is None or isinstance(project, nn.Linear)):
-        names = ", ".join(type(part).__name__ for part in [project, *chain])
-        raise unsupported(name, f"between final norm and output layer stands what is not one linear layer ({names})")
-    return norm, project
-
-
-def _constants(name: str, model: PreTrainedModel, z: Tensor, logits: Tensor) -> tuple[float, float, float | None]:
-    """Multiplier, divisor and soft-cap among the configuration's numbers that give the model's logits bitwise."""
-    config = model.config.get_text_config(decoder=True)
-    multipliers = _declared(config, MULTIPLIERS)
-    divisors = _declared(config, DIVISORS)
-    caps = [*_declared(config, SOFTCAPS), None]
-    # Declared constants come first: small logits may look the same with and without a soft-cap.
-    scales = [*((m, 1.0) for m in multipliers), *((1.0, d) for d in divisors), (1.0, 1.0)]
-    for (multiplier, divisor), cap in product(scales, caps):
-        if same_bits(scale_and_cap(z, multiplier, divisor, cap), logits):
-            return multiplier, divisor, cap
-    reason = "its logits are not the output layer's after a multiplier and soft-cap of its configuration"
-    raise unsupported(name, reason, z.dtype)
 
 
 def _stream_dtype(blocks: list[nn.Module], calls: list[Call]) -> torch.dtype:
     """The narrowest number format that holds what every block reads and writes."""
     own = [last_call(calls, block) for block in blocks]
     return reduce(torch.promote_types, (tensor.dtype for call in own for tensor in (call.read, call.wrote)))
-
-
-def _declared(config: object, names: tuple[str, ...]) -> list[float]:
-    values = (getattr(config, name, None) for name in names)
-    return [float(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool) and v != 0]

@@ -11,11 +11,21 @@ from torch import Tensor
 from logos_pl.errors import InputError
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.hooks import gathering
+from logos_pl.lm.probing import PREFIX, probe_ids
 from logos_pl.lm.row_watch import watch_rows
+from logos_pl.lm.verify import BRANCH_ROUNDINGS
+
+TIGHT = 1e-3
+"""Share of a row's length up to which two float32 readings of it are the same but for rounding."""
+GROSS = 0.25
+"""Share of a row's length that no rounding reaches."""
 
 
 class CachedReader:
     """Reads sequences that go on from each other, such as a reply token by token.
+
+    Some state-space models read several tokens behind what they keep otherwise than the same tokens from the beginning
+    (Jamba in transformers 5.23). That is tried first; such a model reads on token by token.
 
     Args:
         lm: The frozen model.
@@ -24,7 +34,7 @@ class CachedReader:
         ids: Tokens whose keys and values are kept.
 
     Raises:
-        InputError: The model keeps no keys and values, or is streamed.
+        InputError: The model keeps no keys and values, reads on from them wrongly, or is streamed.
     """
 
     def __init__(self, lm: FrozenLM) -> None:
@@ -38,6 +48,14 @@ class CachedReader:
         self.lm = lm
         self.ids: tuple[int, ...] = ()
         self._cache: Any = None
+        self._at_once = True
+        if self._error() > (TIGHT if lm.dtype == torch.float32 else BRANCH_ROUNDINGS * torch.finfo(lm.dtype).eps):
+            self._at_once = False
+            if self._error() > GROSS:
+                raise InputError(
+                    f"{lm.model_id} reads other numbers where it goes on from what it keeps than from the beginning: "
+                    "take a model that does not."
+                )
 
     @torch.no_grad()
     def read(self, ids: Sequence[int]) -> Float[Tensor, "rows d_model"]:
@@ -53,18 +71,34 @@ class CachedReader:
             self.forget()
         new, cache = wanted[len(self.ids) :], self._cache
         self.forget()  # if the forward pass is interrupted, the cache may hold a part of it
+        for tokens in [new] if cache is None or self._at_once else [(token,) for token in new]:
+            rows, cache = self._step(tokens, cache)
+        self.ids, self._cache = wanted, cache
+        return rows
+
+    def _step(self, tokens: Sequence[int], cache: Any) -> tuple[Float[Tensor, "rows d_model"], Any]:
+        """Residuals at the last of some tokens behind what a cache holds, and the cache with them."""
         lm, rows = self.lm, range(self.lm.num_blocks + 1)
-        input_ids = torch.tensor([new], device=lm.device)
+        input_ids = torch.tensor([tokens], device=lm.device)
         kept = torch.empty(len(rows), 1, 1, lm.d_model, dtype=lm.stream_dtype, device=lm.device)
-        last = torch.full_like(input_ids[:, :1], len(new) - 1)
+        last = torch.full_like(input_ids[:, :1], len(tokens) - 1)
         with gathering(*watch_rows(lm.anatomy.blocks, rows, last, kept)):
             out = lm.anatomy.body(input_ids=input_ids, past_key_values=cache, use_cache=True)
         if getattr(out, "past_key_values", None) is None:
             raise InputError(
                 f"{lm.model_id} keeps no keys and values of what it has read: chat takes a model that does."
             )
-        self.ids, self._cache = wanted, out.past_key_values
-        return kept[:, 0, 0]
+        return kept[:, 0, 0], out.past_key_values
+
+    def _error(self) -> float:
+        """Largest distance of a row read in two pieces from that read at once, as a share of its length."""
+        ids = probe_ids(self.lm.model)[0].tolist()
+        whole = self.read(ids).float()
+        self.forget()
+        self.read(ids[:PREFIX])
+        pieces = self.read(ids).float()
+        self.forget()
+        return float(((pieces - whole).norm(dim=-1) / whole.norm(dim=-1).clamp(min=1e-20)).max())
 
     def forget(self) -> None:
         """Drop what is kept."""

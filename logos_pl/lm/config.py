@@ -3,7 +3,14 @@
 import warnings
 from typing import Any
 
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, PreTrainedConfig
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_MULTIMODAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMultimodalLM,
+    PreTrainedConfig,
+)
 from transformers import __version__ as transformers_version
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
@@ -15,6 +22,8 @@ from logos_pl.lm.sources import ModelSource, fetch_small, read_config_dict
 
 ATTENTIONS = (None, "eager", "sdpa")
 """Attention implementations that run everywhere; others need packages or GPUs."""
+NO_BOUND = -1
+"""What XLNet states for its number of positions."""
 CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 
 
@@ -22,12 +31,21 @@ def context_length(config: PreTrainedConfig) -> int | None:
     """Context length in tokens; None if the configuration sets no limit."""
     text = config.get_text_config(decoder=True)
     values = (getattr(text, name, None) for name in CONTEXT_NAMES)
-    return next((value for value in values if isinstance(value, int)), None)
+    return next((value for value in values if isinstance(value, int) and value != NO_BOUND), None)
 
 
 def vocabulary_size(config: PreTrainedConfig) -> int:
     """Number of token ids of a model (rows of its embedding), which may exceed those of its tokenizer."""
     return int(config.get_text_config(decoder=True).vocab_size)
+
+
+def auto_class(config: PreTrainedConfig) -> Any:
+    """The class of transformers that builds a causal language model from a configuration.
+
+    Where a model also reads images or sounds (Qwen2.5-VL, LLaVA), it is the whole model: its language model is what
+    runs on token ids alone.
+    """
+    return AutoModelForCausalLM if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING else AutoModelForMultimodalLM
 
 
 def read_config(source: ModelSource) -> PreTrainedConfig:
@@ -48,7 +66,7 @@ def read_config(source: ModelSource) -> PreTrainedConfig:
         config = AutoConfig.from_pretrained(
             folder, trust_remote_code=False, return_dict=True, output_attentions=False, output_hidden_states=False
         )
-    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+    if not _has_causal_lm(config):
         raise InputError(
             f"{name} is of the architecture {family!r}, which is no causal language model; take a decoder-only "
             "language model."
@@ -57,6 +75,12 @@ def read_config(source: ModelSource) -> PreTrainedConfig:
     _resolve_attention(config)
     _check_sizes(config)
     return config
+
+
+def _has_causal_lm(config: PreTrainedConfig) -> bool:
+    if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
+        return True
+    return type(config) in MODEL_FOR_MULTIMODAL_LM_MAPPING and not getattr(config, "is_encoder_decoder", False)
 
 
 def _unknown_family(name: str, family: object, raw: dict[str, Any]) -> InputError:
@@ -88,7 +112,13 @@ def _check_sizes(config: PreTrainedConfig) -> None:
     with blaming(f"config.json of {name} is not valid", "fetch the model again", name):
         text = config.get_text_config(decoder=True)
         sizes = {key: getattr(text, key, None) for key in ("num_hidden_layers", "hidden_size", "vocab_size")}
-        sizes |= {key: value for key in CONTEXT_NAMES if (value := getattr(text, key, None)) is not None}
+        sizes |= {key: value for key in CONTEXT_NAMES if (value := getattr(text, key, None)) not in (None, NO_BOUND)}
+    absent = [key for key, value in sizes.items() if value is None]
+    if absent:
+        raise InputError(
+            f"{name} is not supported: a configuration of the architecture {config.model_type!r} states no "
+            f"{absent[0]}, as its model is not one stack of blocks; take another model."
+        )
     for key, value in sizes.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise InputError(

@@ -47,6 +47,12 @@ def check_values(config: dict[str, Any], name: str) -> None:
                 f"config.json of {name} has {shown} for {key}, and no model has more than {most:,}; fetch the model "
                 "again."
             )
+    text = config.get("text_config")  # of a model that reads images, too
+    for part in (config, text if isinstance(text, Mapping) else {}):
+        _check_padding(part, name)
+
+
+def _check_padding(config: Mapping[str, Any], name: str) -> None:
     padding, vocab = config.get("pad_token_id"), config.get("vocab_size")
     if _is_count(padding) and _is_count(vocab) and not -vocab <= padding < vocab:
         raise InputError(

@@ -6,13 +6,14 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedConfig, PreTrainedModel
+from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
 from transformers.core_model_loading import convert_and_load_state_dict_in_model
 from transformers.utils import logging
 
 from logos_pl.errors import InputError
 from logos_pl.lm.anatomy import block_lists, find_body
 from logos_pl.lm.block_weights import BlockPlan, Read, plan_blocks
+from logos_pl.lm.config import auto_class
 from logos_pl.lm.foreign import blaming
 from logos_pl.lm.loading import check_complete, checked_model, read_generation_config, weight_files
 from logos_pl.lm.quiet import quiet
@@ -99,7 +100,7 @@ class _Hollow:
     ) -> tuple[PreTrainedModel, dict[str, Any]]:
         """The model and transformers' account of what was missing."""
         with torch.device("meta"):
-            described = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            described = auto_class(config).from_config(config, trust_remote_code=False)
         family: Any = type(described)
         hollow = self
 

@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedConfig, PreTrainedModel
+from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
 
 from logos_pl.errors import InputError
+from logos_pl.lm.config import auto_class
 from logos_pl.lm.dtypes import DTYPES, dtype_for
 from logos_pl.lm.foreign import blaming
 from logos_pl.lm.model_files import INDEX_ENDING, shards_of, weight_names
@@ -53,7 +54,7 @@ def read_model(source: ModelSource, config: PreTrainedConfig, dtype: torch.dtype
     shown = files[0] if len(files) == 1 else f"{files[0]} … {files[-1]}"
     generation = read_generation_config(source)
     with quiet(), blaming(f"{name} cannot be loaded from config.json and {shown}", "fetch the model again", name):
-        loaded = AutoModelForCausalLM.from_pretrained(
+        loaded = auto_class(config).from_pretrained(
             source.folder,
             config=config,
             dtype=dtype,

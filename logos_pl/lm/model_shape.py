@@ -2,10 +2,10 @@
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, PreTrainedConfig
+from transformers import PreTrainedConfig
 
 from logos_pl.errors import InputError
-from logos_pl.lm.config import read_config
+from logos_pl.lm.config import auto_class, read_config
 from logos_pl.lm.foreign import blaming
 from logos_pl.lm.memory import GIB, ModelShape, gib
 from logos_pl.lm.quiet import quiet
@@ -24,7 +24,7 @@ def shape_of(config: PreTrainedConfig) -> ModelShape:
     name = config.name_or_path or str(config.model_type)
     remedy = "fetch the model again"
     with torch.device("meta"), quiet(), blaming(f"config.json of {name} is not valid", remedy, name, vars(config)):
-        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        model = auto_class(config).from_config(config, trust_remote_code=False)
         model.tie_weights()
         text = config.get_text_config(decoder=True)
         shape = ModelShape(

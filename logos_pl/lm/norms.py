@@ -1,10 +1,12 @@
 """Parameters of a norm module, read from its attributes and checked against its output.
 
-Families store γ in two ways (``w`` and ``1 + w``) and name ε in several; names are not reliable, so the module is run
-on random input and the description that reproduces its output is chosen.
+Families store γ in two ways (``w`` and ``1 + w``) and name ε in several, or have it as a constant in their code, from
+where it is measured; names are not reliable, so the module is run on random input and the description that reproduces
+its output is chosen.
 """
 
 import copy
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +19,8 @@ from logos_pl.errors import InputError
 EPS_NAMES = ("eps", "variance_epsilon", "epsilon", "layer_norm_eps", "norm_eps", "rms_norm_eps")
 # Float32 statistics inside the modules agree to about 1e-6; a wrong ε, γ or kind is off by 1e-2 and more.
 RELATIVE_TOLERANCE = 2e-5
+SMALLEST_EPS = 1e-13
+"""Below it, a measured ε cannot be told from none."""
 
 NormKind = Literal["rms", "layer", "identity"]
 
@@ -69,15 +73,15 @@ def norm_weights(module: nn.Module, d_model: int | None = None) -> NormWeights:
         d_model: Its width; needed only if it has no weight.
 
     Raises:
-        InputError: No ε can be read from the module, or no known norm reproduces it.
+        InputError: No ε can be read from the module or measured, or no known norm reproduces it.
     """
     name = type(module).__name__
-    eps = _epsilon(module)
     weight, bias = (_vector(module, key) for key in ("weight", "bias"))
     width = d_model if weight is None else weight.numel()
     if width is None:
         raise ValueError(f"{name} has no weight: give its width.")
     with torch.no_grad():
+        eps = _epsilon(module, width)
         x = _probe(width, eps)
         wanted = widened(module, torch.float64)(x).double()
         for norm in _candidates(weight, bias, width, eps):
@@ -89,15 +93,35 @@ def norm_weights(module: nn.Module, d_model: int | None = None) -> NormWeights:
     )
 
 
-def _epsilon(module: nn.Module) -> float:
-    for name in EPS_NAMES:
-        value = getattr(module, name, None)
-        if isinstance(value, int | float):
-            return float(value)
+def _epsilon(module: nn.Module, width: int) -> float:
+    """The ε that a norm states or, if it has no such attribute (OLMo), the constant that it computes with."""
+    stated = [getattr(module, name) for name in EPS_NAMES if hasattr(module, name)]
+    numbers = [float(value) for value in stated if isinstance(value, int | float)]
+    if numbers:
+        return numbers[0]
+    measured = 0.0 if stated else _measured_epsilon(module, width)
+    if measured > SMALLEST_EPS:
+        return measured
     raise InputError(
         f"the norm {type(module).__name__} is not supported: it has no ε among its attributes "
-        f"({', '.join(EPS_NAMES)}), and an ε of 0 must not be assumed; use a model whose norms state it."
+        f"({', '.join(EPS_NAMES)}), none can be measured, and an ε of 0 must not be assumed; use a model whose norms "
+        "state it."
     )
+
+
+def _measured_epsilon(module: nn.Module, width: int) -> float:
+    """ε to four digits, from the sizes of what a norm makes of the same row, without mean, when it is large and tiny.
+
+    A row of mean square t² becomes t / √(t² + ε) of its limit; β is the same for a row and its negative.
+    """
+    row = torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(width // 2 + 1)[:width]
+    row[width - width % 2 :] = 0.0
+    large, tiny = 1e4, 1e-8
+    run = widened(module, torch.float64)
+    limit, small = (((run(t * row) - run(-t * row)) / 2).double() for t in (large, tiny))
+    share = float(small.norm() / limit.norm())
+    square = tiny**2 * float(row.square().mean())
+    return float(f"{square / share**2 - square:.4g}") if 0 < share < math.inf else 0.0
 
 
 def _vector(module: nn.Module, name: str) -> Tensor | None:

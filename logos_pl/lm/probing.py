@@ -8,6 +8,8 @@ from logos_pl.errors import InputError
 from logos_pl.lm.foreign import blaming
 from logos_pl.lm.trace import Call, record_calls
 
+PROBE_TOKENS = 8
+"""Length of the two sequences of ``probe_ids`` and of ``twin_ids``."""
 PREFIX = 5
 """Length of the common prefix of the sequences of ``twin_ids``."""
 
@@ -31,8 +33,8 @@ def unsupported(architecture: str, reason: str, in_dtype: dtype = float32) -> In
 def probe_ids(model: PreTrainedModel, offset: int = 0) -> Int[Tensor, "2 8"]:
     """Two short sequences of token ids spread over the vocabulary; they differ for each ``offset``."""
     size = model.get_input_embeddings().weight.shape[0]  # type: ignore[index]
-    ids = (arange(16) * max(1, size // 17) + 1 + offset) % size
-    return ids.view(2, 8).to(model.device)
+    ids = (arange(2 * PROBE_TOKENS) * max(1, size // 17) + 1 + offset) % size
+    return ids.view(2, PROBE_TOKENS).to(model.device)
 
 
 def twin_ids(model: PreTrainedModel) -> Int[Tensor, "2 8"]:

@@ -29,8 +29,9 @@ from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
 from logos_pl.errors import InputError
-from logos_pl.lm.anatomy import Anatomy, exact_logits, scale_and_cap
+from logos_pl.lm.anatomy import Anatomy, exact_logits
 from logos_pl.lm.finite import refuse_nonfinite
+from logos_pl.lm.head_path import scale_and_cap
 from logos_pl.lm.hooks import replacing
 from logos_pl.lm.norms import NormWeights, apply_norm, identity_norm, norm_weights, widened
 from logos_pl.lm.probing import PREFIX, last_call, probe_ids, run_traced, twin_ids, unsupported
@@ -197,6 +198,7 @@ def _decode(anatomy: Anatomy, x: Float[Tensor, "batch seq d_model"]) -> Float[Te
     """Logits in the dtype of ``x``, the unembedding widened piece by piece."""
     if anatomy.project is not None:
         x = linear(x, _as(anatomy.project.weight, x), _as(anatomy.project.bias, x))
+    x = x / anatomy.head_divisor
     weight, bias = anatomy.lm_head.weight, anatomy.lm_head.bias
     pieces = []
     for start in range(0, weight.shape[0], VOCAB_CHUNK):

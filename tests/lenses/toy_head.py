@@ -22,6 +22,7 @@ def toy_head(num_blocks: int = 4, *, d_model: int = D_MODEL) -> Head:
         blocks=[nn.Identity() for _ in range(num_blocks)],
         final_norm=norm,
         project=project,
+        head_divisor=1.0,
         lm_head=lm_head,
         logit_multiplier=2.0,
         logit_divisor=1.0,

@@ -5,7 +5,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, PreTrainedModel
+
+from logos_pl.lm.config import auto_class
 
 VOCAB = 97
 D_MODEL = 32
@@ -44,6 +46,7 @@ class Family(NamedTuple):
     norm: str = "rms"
     multiplier: float = 1.0
     divisor: float = 1.0
+    head_divisor: float = 1.0
     softcap: float | None = None
     head_bias: bool = False
     project: bool = False
@@ -52,6 +55,7 @@ class Family(NamedTuple):
     # Path of the norm that reads row L = 1 next, from the model; None where the family has none.
     next_norm: str | None = "model.layers.1.input_layernorm"
     stream_in_fp32: bool = False
+    kind: str = "attention"
 
 
 def _llama_like(**changes: Any) -> dict[str, Any]:
@@ -88,7 +92,39 @@ FALCON = {
 }
 # State-space models keep the residual stream in fp32, whatever format the weights have.
 MAMBA = {"vocab_size": VOCAB, "hidden_size": D_MODEL, "num_hidden_layers": BLOCKS, "state_size": 8}
-MAMBA_NORMS = {"final_norm": "backbone.norm_f", "next_norm": "backbone.layers.1.norm"}
+MAMBA_NORMS = {"final_norm": "backbone.norm_f", "next_norm": "backbone.layers.1.norm", "kind": "Mamba"}
+
+# The encoder of images has as many blocks as the language model, and is not mistaken for it.
+VISION = {
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": BLOCKS,
+    "num_attention_heads": 2,
+    "image_size": 8,
+    "patch_size": 4,
+}
+QWEN_VISION = {
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "out_hidden_size": D_MODEL,
+    "depth": BLOCKS,
+    "num_heads": 2,
+    "patch_size": 4,
+}
+SECTIONS = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]}
+WITH_IMAGES = {
+    "final_norm": "model.language_model.norm",
+    "next_norm": "model.language_model.layers.1.input_layernorm",
+    "kind": "text of a vision-language model",
+}
+IMAGE_TOKENS = {"image_token_id": 3, "video_token_id": 4, "vision_start_token_id": 5, "vision_end_token_id": 6}
+
+
+def _with_images(text_type: str, vision_type: str, **settings: Any) -> dict[str, Any]:
+    text = {**LLAMA_LIKE, **settings, "model_type": text_type}
+    vision = {"model_type": vision_type, **(VISION if "qwen" not in vision_type else QWEN_VISION)}
+    return {"text_config": text, "vision_config": vision, "tie_word_embeddings": False}
+
 
 FAMILIES: dict[str, Family] = {
     "llama": Family("llama", _llama_like()),
@@ -188,8 +224,8 @@ FAMILIES: dict[str, Family] = {
         divisor=3.0,
     ),
     "smollm3": Family("smollm3", _llama_like()),
-    "mixtral": Family("mixtral", _llama_like(num_local_experts=4, num_experts_per_tok=2)),
-    "qwen3_moe": Family("qwen3_moe", _llama_like(num_experts=4, **MOE)),
+    "mixtral": Family("mixtral", _llama_like(num_local_experts=4, num_experts_per_tok=2), kind="experts"),
+    "qwen3_moe": Family("qwen3_moe", _llama_like(num_experts=4, **MOE), kind="experts"),
     # GPT-J and Phi-1.5 are the ones with a bias in the head.
     "gptj": Family(
         "gptj",
@@ -207,7 +243,83 @@ FAMILIES: dict[str, Family] = {
         stream_in_fp32=True,
     ),
     # The one whose class names a body that it does not have.
-    "llama4": Family("llama4_text", _llama_like(intermediate_size_mlp=48, num_local_experts=2, num_experts_per_tok=1)),
+    "llama4": Family(
+        "llama4_text", _llama_like(intermediate_size_mlp=48, num_local_experts=2, num_experts_per_tok=1), kind="experts"
+    ),
+    # The one whose norm has its ε as a constant, and no weight.
+    "olmo": Family("olmo", _llama_like(), norm="layer"),
+    # The one that divides what its output layer reads, by hidden_size / dim_model_base.
+    "minicpm3": Family(
+        "minicpm3",
+        _llama_like(
+            num_key_value_heads=4,
+            q_lora_rank=8,
+            kv_lora_rank=8,
+            qk_nope_head_dim=8,
+            qk_rope_head_dim=4,
+            v_head_dim=8,
+            head_dim=4,
+            dim_model_base=10,
+        ),
+        head_divisor=3.2,
+    ),
+    "jamba": Family(
+        "jamba",
+        _llama_like(
+            num_experts=4,
+            num_experts_per_tok=2,
+            attn_layer_period=3,
+            attn_layer_offset=1,
+            mamba_d_state=8,
+            mamba_dt_rank=4,
+            use_mamba_kernels=False,
+        ),
+        final_norm="model.final_layernorm",
+        kind="Mamba, attention and experts",
+    ),
+    "falcon_h1": Family(
+        "falcon_h1",
+        _llama_like(mamba_d_ssm=32, mamba_n_heads=4, mamba_d_head=8, mamba_d_state=8, lm_head_multiplier=0.4),
+        multiplier=0.4,
+        final_norm="model.final_layernorm",
+        kind="Mamba beside attention",
+    ),
+    "qwen3_next": Family(
+        "qwen3_next",
+        _llama_like(
+            num_experts=4,
+            **MOE,
+            shared_expert_intermediate_size=24,
+            linear_num_key_heads=2,
+            linear_num_value_heads=4,
+            linear_key_head_dim=8,
+            linear_value_head_dim=8,
+            layer_types=["linear_attention", "full_attention", "linear_attention"],
+        ),
+        one_plus_w=True,
+        kind="linear attention, attention and experts",
+    ),
+    "qwen2_5_vl": Family(
+        "qwen2_5_vl",
+        {**_with_images("qwen2_5_vl_text", "qwen2_5_vl_vision", rope_parameters=SECTIONS), **IMAGE_TOKENS},
+        **WITH_IMAGES,
+    ),
+    "qwen3_vl": Family(
+        "qwen3_vl",
+        {**_with_images("qwen3_vl_text", "qwen3_vl_vision", rope_parameters=SECTIONS), **IMAGE_TOKENS},
+        **WITH_IMAGES,
+    ),
+    "mistral3": Family("mistral3", {**_with_images("mistral", "pixtral"), "image_token_index": 3}, **WITH_IMAGES),
+    "llava": Family("llava", {**_with_images("llama", "clip_vision_model"), "image_token_index": 3}, **WITH_IMAGES),
+    "gemma3": Family(
+        "gemma3",
+        {
+            **_with_images("gemma3_text", "siglip_vision_model", sliding_window=16, query_pre_attn_scalar=8),
+            "mm_tokens_per_image": 4,
+        },
+        one_plus_w=True,
+        **WITH_IMAGES,
+    ),
     "phi": Family("phi", _llama_like(), norm="layer", head_bias=True, final_norm="model.final_layernorm"),
 }
 
@@ -216,9 +328,9 @@ NAMES = sorted(FAMILIES)
 
 def tiny_model(name: str, dtype: torch.dtype = torch.float32, seed: int = 0) -> PreTrainedModel:
     """A random model of a family of ``FAMILIES``, frozen in evaluation mode."""
-    family = FAMILIES[name]
+    config = AutoConfig.for_model(FAMILIES[name].model_type, **FAMILIES[name].settings)
     return build(
-        lambda: AutoModelForCausalLM.from_config(AutoConfig.for_model(family.model_type, **family.settings)),
+        lambda: auto_class(config).from_config(config),
         dtype,
         seed,
     )
@@ -228,7 +340,9 @@ def build(make: Callable[[], PreTrainedModel], dtype: torch.dtype = torch.float3
     torch.manual_seed(seed)
     model = make()
     randomise(model)
-    return model.to(dtype).eval().requires_grad_(False)
+    # A cast even to the same format would drop the imaginary part of a table of angles (Llama-4's images).
+    model = model if dtype == torch.float32 else model.to(dtype)
+    return model.eval().requires_grad_(False)
 
 
 @torch.no_grad()

@@ -25,15 +25,18 @@ def head_logits(model: PreTrainedModel, family: Family, h: Tensor) -> Tensor:
     x = h.double()
     if family.final_norm is not None:
         norm = model.get_submodule(family.final_norm)
-        eps = next((getattr(model.config, name) for name in EPS_NAMES if hasattr(model.config, name)), 1e-5)
+        config = model.config.get_text_config(decoder=True)
+        eps = next((getattr(config, name) for name in EPS_NAMES if hasattr(config, name)), 1e-5)
         if family.norm == "layer":
             x = x - x.mean(-1, keepdim=True)
         x = x / (x.pow(2).mean(-1, keepdim=True) + eps).sqrt()
-        x = x * (norm.weight.double() + (1.0 if family.one_plus_w else 0.0))
+        if getattr(norm, "weight", None) is not None:
+            x = x * (norm.weight.double() + (1.0 if family.one_plus_w else 0.0))
         if getattr(norm, "bias", None) is not None:
             x = x + norm.bias.double()
     if family.project:
         x = x @ model.get_submodule("model.decoder.project_out").weight.double().T
+    x = x / family.head_divisor
     z = x @ model.lm_head.weight.double().T
     if family.head_bias:
         z = z + model.lm_head.bias.double()

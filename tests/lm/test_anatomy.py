@@ -33,6 +33,7 @@ def test_every_family_is_taken_apart_as_its_own_code_says(name: str) -> None:
     assert (anatomy.project is not None) == family.project
     assert (anatomy.lm_head.bias is not None) == family.head_bias
     assert (anatomy.logit_multiplier, anatomy.logit_divisor) == (family.multiplier, family.divisor)
+    assert anatomy.head_divisor == family.head_divisor
     assert anatomy.softcap == family.softcap
     assert anatomy.family == family.model_type
 

@@ -15,8 +15,8 @@ from tests.lm.families import BLOCKS, D_MODEL, NAMES, VOCAB, build, tiny_model
 
 IDS = torch.randint(3, VOCAB, (2, 9), generator=torch.Generator().manual_seed(8))
 PLACES = torch.tensor([4, 17, 0])
-# One normalises the stream itself, the others add one branch per block.
-WITHOUT_BRANCHES = ("opt_post_norm", "mamba", "mamba2")
+# One normalises the stream itself, the others add one branch per block, or three, or scale two by a computed number.
+WITHOUT_BRANCHES = ("opt_post_norm", "mamba", "mamba2", "falcon_h1", "minicpm3")
 DECOMPOSED = [name for name in NAMES if name not in WITHOUT_BRANCHES]
 BY_HAND = {
     "llama": ("self_attn", "mlp"),

@@ -34,6 +34,29 @@ def test_every_row_of_every_family_is_the_one_without_a_cache(name: str) -> None
         assert reader.ids == tuple(ids[:end])
 
 
+def test_a_family_that_reads_several_tokens_behind_its_cache_otherwise_reads_on_token_by_token() -> None:
+    """As Jamba does, whose rows were wrong from the second turn of a chat on."""
+    lm = FrozenLM.from_model(tiny_model("jamba"))
+    reader, ids, widths = CachedReader(lm), some_ids(12), []
+    handle = lm.model.get_input_embeddings().register_forward_pre_hook(lambda m, args: widths.append(args[0].shape[1]))
+    for end in (5, 8, 12):
+        reader.read(ids[:end])
+    handle.remove()
+    assert widths == [5, *[1] * 7]
+
+
+def test_a_model_that_reads_on_from_its_cache_wrongly_is_refused() -> None:
+    lm = FrozenLM.from_model(tiny_model("llama"))
+    body, real = lm.anatomy.body, lm.anatomy.body.forward
+
+    def forward(input_ids: Tensor, past_key_values: object, use_cache: bool) -> object:
+        return real(input_ids=input_ids if past_key_values is None else input_ids * 0, use_cache=use_cache)
+
+    body.forward = forward
+    with pytest.raises(InputError, match="reads other numbers where it goes on from what it keeps"):
+        CachedReader(lm)
+
+
 @pytest.mark.parametrize("name", sorted(WITHOUT_CACHE))
 def test_a_model_that_keeps_no_keys_and_values_is_refused(name: str) -> None:
     with pytest.raises(InputError, match="keeps no keys and values"):

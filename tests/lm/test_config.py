@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import GPT2Config, PreTrainedConfig
+from transformers import GPT2Config, PreTrainedConfig, XLNetConfig
 
 from logos_pl.lm.config import context_length
 from logos_pl.lm.frozen import FrozenLM
@@ -31,3 +31,4 @@ def test_preferences_on_what_a_forward_returns_change_nothing(whole: Path, folde
 def test_a_model_without_a_bound_on_positions_has_no_context_length() -> None:
     assert context_length(PreTrainedConfig()) is None
     assert context_length(GPT2Config(n_positions=77)) == 77
+    assert context_length(XLNetConfig()) is None

@@ -124,6 +124,10 @@ def test_a_file_that_is_no_json_object_is_named(folder: Path, file: str, content
 
 WRONG = {
     "rope": ({"rope_parameters": {"rope_type": "foo"}}, r"m is not valid \(rope_type is 'foo'; KeyError"),
+    "rope factor": (
+        {"rope_parameters": {"rope_type": "linear"}},
+        r"is not valid \(rope_type is 'linear'; KeyError: .*Missing required keys .* \{'factor'\}",
+    ),
     "activation": ({"hidden_act": "evil"}, r"\(hidden_act is 'evil'; KeyError: 'evil'\); fetch the model again"),
     "dtype": ({"dtype": "fp16"}, r"\(dtype is 'fp16'; AttributeError"),
     "padding": ({"pad_token_id": 23}, "has the pad_token_id 23, and token ids end at 22"),

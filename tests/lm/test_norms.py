@@ -6,10 +6,11 @@ from torch import Tensor, nn
 from transformers.models.gemma2.modeling_gemma2 import Gemma2RMSNorm
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from transformers.models.nemotron.modeling_nemotron import NemotronLayerNorm1P
+from transformers.models.olmo.modeling_olmo import OlmoLayerNorm
 
 from logos_pl.errors import InputError
 from logos_pl.lm.norms import apply_norm, identity_norm, is_norm, norm_weights
-from tests.lm.families import FAMILIES, NAMES, tiny_model
+from tests.lm.families import D_MODEL, FAMILIES, NAMES, tiny_model
 
 
 def filled(module: nn.Module) -> nn.Module:
@@ -72,31 +73,52 @@ def test_the_identity_norm_changes_no_bit() -> None:
     assert torch.equal(apply_norm(x, identity_norm(8)), x)
 
 
-class UnstatedEpsilonRMSNorm(nn.Module):
+class WrongEpsilonRMSNorm(nn.RMSNorm):
+    """States one ε and computes with another."""
+
     def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(16))
+        super().__init__(16, eps=1e-5)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6)
 
 
-class WrongEpsilonRMSNorm(UnstatedEpsilonRMSNorm):
-    """States one ε and computes with another."""
-
-    eps = 1e-5
-
-
-class EpsilonOutsideRMSNorm(UnstatedEpsilonRMSNorm):
-    eps = 1e-5
-
+class EpsilonOutsideRMSNorm(WrongEpsilonRMSNorm):
     def forward(self, x: Tensor) -> Tensor:
+        assert self.eps is not None
         return self.weight * x / (x.pow(2).mean(-1, keepdim=True).sqrt() + self.eps)
 
 
-def test_a_missing_epsilon_is_an_error_and_never_zero() -> None:
-    with pytest.raises(InputError, match="UnstatedEpsilonRMSNorm is not supported: it has no ε"):
-        norm_weights(UnstatedEpsilonRMSNorm())
+class ConstantEpsilonRMSNorm(nn.Module):
+    def __init__(self, eps: float, width: int = 16) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.constant = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.float()  # as the families' own norms do
+        return self.weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.constant)
+
+
+@pytest.mark.parametrize("width", [16, 17])
+@pytest.mark.parametrize("eps", [1e-3, 1e-5, 1e-6, 1e-8, 3.5e-12])
+def test_an_epsilon_that_is_a_constant_of_the_code_is_measured(eps: float, width: int) -> None:
+    norm = filled(ConstantEpsilonRMSNorm(eps, width))
+    found = norm_weights(norm)
+    assert (found.kind, found.eps) == ("rms", eps)
+    assert torch.equal(found.gamma, norm.weight)
+
+
+def test_the_epsilon_of_olmos_layer_norm_without_weights_is_measured() -> None:
+    found = norm_weights(OlmoLayerNorm(16), 16)
+    assert (found.kind, found.eps, found.beta) == ("layer", 1e-5, None)
+    assert torch.equal(found.gamma, torch.ones(16))
+
+
+@pytest.mark.parametrize("eps", [0.0, 1e-16])
+def test_a_missing_epsilon_is_an_error_and_never_zero(eps: float) -> None:
+    with pytest.raises(InputError, match="ConstantEpsilonRMSNorm is not supported: it has no ε"):
+        norm_weights(ConstantEpsilonRMSNorm(eps))
 
 
 def test_an_rms_norm_of_torch_that_leaves_epsilon_open_is_an_error() -> None:
@@ -116,8 +138,9 @@ def test_norms_of_every_family_are_of_the_kind_its_code_says(name: str) -> None:
     if family.final_norm is None:
         return
     module = tiny_model(name, torch.bfloat16).get_submodule(family.final_norm)
-    found = norm_weights(module)
+    found = norm_weights(module, D_MODEL)
     assert is_norm(module)
     assert found.kind == family.norm
-    assert torch.equal(found.gamma, module.weight.float() + (1.0 if family.one_plus_w else 0.0))
+    weight = module.weight.float() if hasattr(module, "weight") else torch.ones(D_MODEL)
+    assert torch.equal(found.gamma, weight + (1.0 if family.one_plus_w else 0.0))
     assert found.gamma.dtype == torch.float32

@@ -43,6 +43,7 @@ MUTATIONS = {
     "the soft-cap": ("gemma2", lambda a: {"softcap": None}),
     "the soft-cap's size": ("gemma3_text_capped", lambda a: {"softcap": a.softcap * 1.01}),
     "the multiplier": ("cohere", lambda a: {"logit_multiplier": 1.0}),
+    "the divisor in front of the output layer": ("minicpm3", lambda a: {"head_divisor": 1.0}),
     "the divisor": ("granite", lambda a: {"logit_divisor": 1.0}),
     "the bias": ("phi", lambda a: {"lm_head": without_bias(a.lm_head)}),
     "the final norm": ("llama", lambda a: {"final_norm": None}),
@@ -225,10 +226,10 @@ def test_the_fp32_path_without_its_beta_is_refused(monkeypatch: pytest.MonkeyPat
         verify(model, anatomy)
 
 
-def test_a_norm_without_a_readable_epsilon_is_refused_by_the_models_name() -> None:
-    config = AutoConfig.for_model("olmo", **LLAMA_LIKE)
-    model = build(lambda: AutoModelForCausalLM.from_config(config))
-    with pytest.raises(InputError, match=r"^OlmoForCausalLM is not supported: the norm OlmoLayerNorm .* has no ε"):
+def test_a_norm_whose_epsilon_is_neither_stated_nor_measured_is_refused_by_the_models_name() -> None:
+    model = tiny_model("llama")
+    model.model.norm = nn.RMSNorm(32, eps=None)
+    with pytest.raises(InputError, match=r"^LlamaForCausalLM is not supported: the norm RMSNorm .* has no ε"):
         verify(model, find_parts(model))
 
 
@@ -237,6 +238,7 @@ def test_families_cover_every_kind_of_head() -> None:
     assert any(a.softcap is not None for a in found)
     assert any(a.logit_multiplier != 1 for a in found)
     assert any(a.logit_divisor != 1 for a in found)
+    assert any(a.head_divisor != 1 for a in found)
     assert any(a.lm_head.bias is not None for a in found)
     assert any(a.project is not None for a in found)
     assert any(a.final_norm is None for a in found)

@@ -1,0 +1,1 @@
+"""Trials of every architecture of transformers, for ``docs/families.md``."""
