@@ -45,8 +45,9 @@ def test_both_lenses_come_from_one_reading_with_one_head(
 ) -> None:
     checked = []
     monkeypatch.setattr(tuned_lens, "check_fingerprint", lambda *given: checked.append(given))
-    tuned, bias_only, provenance = load_lenses(with_bias_only, lm)
+    tuned, bias_only, provenance, transfer = load_lenses(with_bias_only, lm)
     assert bias_only is not None
+    assert transfer is None
     assert bias_only.head is tuned.head
     assert (tuned.translators.rank, bias_only.translators.rank) == (4, 0)
     assert provenance == load_tuned_lens(with_bias_only, lm)[1]

@@ -46,8 +46,9 @@ def settled(folder: Path) -> Callable[..., Any]:
     """What the arguments come to with the demo's configuration, once they are parsed and planned with."""
 
     def configure(command: Command) -> None:
+        command.one_of_several = True
         if isinstance(command, Predict):
-            command.destination, command.one_of_several = SweepDestination(), True
+            command.destination = SweepDestination()
 
     def resolve(*arguments: str, command: str = "fit") -> Any:
         lenses = ["norm", "bias"] if command == "compare" else []
@@ -84,6 +85,7 @@ CASES = [
     ("test", "lens"),
     ("test", "intermediates"),
     ("validate", "prism"),
+    ("validate", "validate"),
     ("compare", "compare"),
 ]
 """Commands, and sections of their options; the empty one stands for options outside of all sections."""
@@ -204,7 +206,8 @@ def test_one_configuration_serves_all_commands_and_each_takes_what_is_its_own(
     fit, selftest = settled(argument), settled(argument, command="selftest")
     assert (fit["data.tokens"], fit.schedule) == (20_000, "quick")
     assert "prompts" not in fit.data
-    assert selftest.data.as_dict() == {"prompts": "facts", "prompt": None, "answer": None}
+    own = {"prompts": "facts", "prompt": None, "token_ids": None, "answer": None, "special_tokens": "auto"}
+    assert selftest.data.as_dict() == own
 
 
 @pytest.mark.parametrize(("command", "argument", "takers"), [
