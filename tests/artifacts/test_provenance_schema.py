@@ -14,6 +14,7 @@ KL = ["kl_to_final_bits", "kl_from_final_bits", "top1_agree_frac"]
 GROUPS = {
     "dataset": [
         "repo_id", "name", "split", "revision", "sample_description", "content_hash", "documents", "held_out_frac",
+        "format", "special_tokens", "added_tokens",
     ],
     "budget": ["tokens", "tokens_asked", "tokens_trained", "passes", "seq_len", "positions_per_seq", "position_range"],
     "batching": ["micro_batch_seqs", "grad_accum", "effective_batch_seqs", "fewest_batch_seqs", "world_size"],
