@@ -66,7 +66,8 @@ def test_the_page_has_every_number_of_the_records_to_four_significant_digits(tmp
         assert found["next"]["answer_rank"] == [row.answer_rank for row in record.next_token[lens]]
         assert found["milestones"]["first_rank_le_5"]["row"] == reached(record)[lens].first_rank_le_5
     assert data["ids"] == list(record.ids)
-    assert data["prompt"] == record.prompt._asdict()
+    assert data["prompt"] == record.prompt._asdict() | {"messages": [], "token_ids": []}
+    assert data["places"] == []
 
 
 def test_followed_tokens_stand_cell_by_cell(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def test_a_conversation_names_its_turns_and_its_command_reads_the_same_tokens(ch
     places = (Place("turn1", "user", 0, 1), Place("last", None, 1, 1))
     open_page(chrome, write_page(tmp_path / "page.html", record._replace(prompt=chat, places=places)))
     for pos, named in ((0, ", turn1 (user) "), (1, ", turn1 (user), last ")):
-        cell(chrome, 2, pos).click()
+        chrome.execute_script("show(2, arguments[0])", pos)
         assert f"Row 2, position {pos}{named}" in text(chrome, "#detail-title")
     asked = "--data.prompt='<s> a' --data.special_tokens=none --sweep.open=true"
     assert chrome.execute_script("return command()") == f"{COMMAND} {asked}"
