@@ -19,7 +19,7 @@ from transformers import __version__  # noqa: E402
 from transformers.utils import logging  # noqa: E402
 
 from scripts.family_trials.table import PAGE, TESTED, TRIED, cells, page_with, read_trials, tried_section  # noqa: E402
-from scripts.family_trials.tested import tested_table  # noqa: E402
+from scripts.family_trials.tested import families_of_tests  # noqa: E402
 from scripts.family_trials.trial import CAUSAL, DENSE, MULTIMODAL, try_family  # noqa: E402
 
 
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> None:
     warnings.simplefilter("ignore")
     logging.set_verbosity_error()
     if "--tested" in arguments:
-        PAGE.write_text(page_with(TESTED, tested_table()), encoding="utf-8")
+        PAGE.write_text(page_with(TESTED, families_of_tests()), encoding="utf-8")
         return
     names = [name for name in arguments if name != "--write"]
     trials = read_trials() if names else {}

@@ -86,7 +86,9 @@ def read_trials() -> dict[str, Trial]:
         name: {key: float(figure) for key, figure in zip(EXPERTS_HEADING[1:], figures, strict=True) if figure != NO}
         for name, *figures in _rows(experts)
     }
-    return {name: Trial(name, *rest, moved.get(name, {})) for name, *rest in _rows(tried)}
+    fields = Trial._fields[:-1]
+    rows = (dict(zip(fields, row, strict=True)) for row in _rows(tried))
+    return {row["model_type"]: Trial(**row, moved=moved.get(row["model_type"], {})) for row in rows}
 
 
 def _rows(text: str) -> list[list[str]]:

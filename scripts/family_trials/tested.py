@@ -11,7 +11,7 @@ HEADING = (
 )  # fmt: skip
 
 
-def tested_table() -> str:
+def families_of_tests() -> str:
     """One line per tiny model; what holds for all is not asked, as the tests run on every one of them."""
     rows = []
     for name in NAMES:

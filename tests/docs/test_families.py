@@ -6,7 +6,7 @@ import pytest
 from transformers import __version__
 
 from scripts.family_trials.table import PAGE, TESTED, TRIED, counts, read_trials, title
-from scripts.family_trials.tested import tested_table
+from scripts.family_trials.tested import families_of_tests
 from scripts.family_trials.trial import CAUSAL, EXACT, MULTIMODAL, NO, NOT_BUILT, REFUSED, SAME_BITS, try_family
 
 TEXT = PAGE.read_text(encoding="utf-8")
@@ -29,7 +29,7 @@ def again(name: str) -> tuple[str, ...]:
 
 
 def test_the_table_lists_every_family_of_the_tests_with_what_they_show() -> None:
-    assert tested_table() == TEXT.split(TESTED)[1].split(TRIED)[0].strip()
+    assert families_of_tests() == TEXT.split(TESTED)[1].split(TRIED)[0].strip()
 
 
 @same_version

@@ -54,9 +54,11 @@ def llama(architecture: type[nn.Module]) -> nn.Module:
 
 @pytest.mark.parametrize("divisor", [0.3, 2.0, 3.25, 12.5])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_a_divisor_in_front_of_the_output_layer_is_found_to_the_bit(divisor: float, dtype: torch.dtype) -> None:
+def test_a_divisor_in_front_of_the_output_layer_is_found_to_the_bit(
+    divisor: float, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = llama(DividingForCausalLM)
-    model.divisor = divisor
+    monkeypatch.setattr(DividingForCausalLM, "divisor", divisor)
     model.to(dtype)
     anatomy = find_parts(model)
     verify(model, anatomy)
