@@ -73,7 +73,7 @@ def name_of_folder(folder: str) -> str:
     Raises:
         InputError: It cannot be written down.
     """
-    name = realmodel_folder(model_folder(folder)).name
+    name = real_path(model_folder(folder)).name
     if not is_utf8(name):
         raise InputError(f"{folder} leads to {name!r}, which cannot be recorded, as it is not UTF-8; rename it.")
     return name
