@@ -33,10 +33,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": "cache", "TOKENIZERS_PARALLELISM": "false"}
 os.environ |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "CUDA_VISIBLE_DEVICES": "", "MPLBACKEND": "agg"}
 
-from fuzzing import chats, child, foreign, inputs, sealed, verdict, workspace  # noqa: E402
+from fuzzing import chats, child, foreign, inputs, quantised, sealed, verdict, workspace  # noqa: E402
 from fuzzing.case import Kind  # noqa: E402
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (*inputs.KINDS, *sealed.KINDS, *foreign.KINDS, *chats.KINDS)}
+MODULES = (inputs, sealed, foreign, chats, quantised)
+KINDS: dict[str, Kind] = {kind.name: kind for module in MODULES for kind in module.KINDS}
 
 
 PROGRESS_SECONDS = 20

@@ -4,6 +4,7 @@ import json
 import re
 from typing import NamedTuple
 
+from logos_pl.artifacts.card_model import loaded_facts, quick_start
 from logos_pl.artifacts.filenames import (
     DEPTH_FIGURE_FILE,
     DIGEST_FILE,
@@ -11,14 +12,12 @@ from logos_pl.artifacts.filenames import (
     GATES_FILE,
     PROVENANCE_FILE,
 )
-from logos_pl.artifacts.provenance import Described, OfModel, Provenance
+from logos_pl.artifacts.provenance import Described, Provenance
 from logos_pl.artifacts.provenance_schema import Budget, Init, MeanDivergence
 from logos_pl.artifacts.verdict import Baseline, Check, EvaluatedOn, Figure
-from logos_pl.demo import DEMO
 from logos_pl.io.markdown import code, escaped, literal, table
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-HUB_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class Release(NamedTuple):
@@ -65,8 +64,10 @@ def front_matter(p: Described, tags: list[str]) -> str:
     """Front matter for the Hub."""
     # Every JSON string is a valid YAML string.
     lines = ["---", "library_name: logos-pl", "tags:", *(f"- {tag}" for tag in tags)]
-    if HUB_ID.fullmatch(p.model_id):
-        lines.append(f"base_model: {json.dumps(p.model_id)}")
+    loaded = p.fingerprint.loaded_as
+    repo_id = p.model_id if loaded is None or loaded.repo_id is None else loaded.repo_id
+    if HUB_ID.fullmatch(repo_id):
+        lines.append(f"base_model: {json.dumps(repo_id)}")
     if HUB_ID.fullmatch(p.dataset.repo_id):
         lines += ["datasets:", f"- {json.dumps(p.dataset.repo_id)}"]
     return "\n".join([*lines, "---\n"])
@@ -77,6 +78,7 @@ def _facts(p: Provenance, num_bytes: int, release: Release | None) -> str:
     facts = {
         "Model": code(p.model_id),
         "Model commit": code(p.model_commit),
+        **loaded_facts(p),
         **({} if release is None else {"Lens version": f"{release.version} of {code(release.repo_id)}"}),
         "Rows with a translator": f"1 to {p.capacity.rows}",
         "Rank": f"{p.capacity.rank_k}",
@@ -241,27 +243,3 @@ def _loaded_from(p: Provenance, release: Release | None) -> str:
     if release is None:
         return f"{literal(f'checkpoints/tuned_lenses/{p.clean_model_name}')}, lm"
     return f"{literal(release.repo_id)}, lm, revision={literal(release.version)}"
-
-
-def quick_start(p: OfModel, load: str, arguments: str, row: int) -> str:
-    """Example of reading a row from Python.
-
-    Args:
-        p: Provenance of the lens.
-        load: Name of the function that loads the lens.
-        arguments: Its arguments.
-        row: The row to read.
-    """
-    pinned = f', revision="{p.model_commit}"' if HUB_COMMIT.fullmatch(p.model_commit) else ""
-    # The id of a local model is the name of its folder; the reader must fill in the path.
-    local = p.model_commit.startswith("sha256:") and p.model_id != DEMO
-    model = f"path/to/{p.model_id}" if local else p.model_id
-    return (
-        "```python\n"
-        f"from logos_pl import lens_logits, load_model, {load}\n\n"
-        f"lm = load_model({literal(model)}{pinned})\n"
-        f"lens, provenance = {load}({arguments})\n"
-        f'logits = lens_logits(lm, lens, "The capital of Germany is", row={row})\n'
-        "print(lm.tokenizer.decode(logits[-1].argmax()))\n"
-        "```\n"
-    )

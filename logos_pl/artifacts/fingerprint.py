@@ -17,6 +17,7 @@ from logos_pl.artifacts.provenance_schema import FINGERPRINT_TOKENS, Fingerprint
 from logos_pl.errors import InputError
 from logos_pl.lenses.head import Head
 from logos_pl.lm.frozen import FrozenLM
+from logos_pl.lm.loaded_as import LoadedAs
 from logos_pl.lm.residuals import residuals
 
 NUM_POSITIONS = 8
@@ -75,6 +76,7 @@ def fingerprint(lm: FrozenLM, head: Head) -> Fingerprint:
         top_ids=top.indices.tolist(),
         top_logits=top.values.tolist(),
         rotary=rotary_frequencies(lm),
+        loaded_as=lm.loaded_as,
     )
 
 
@@ -110,8 +112,10 @@ def check_fingerprint(recorded: Fingerprint, lm: FrozenLM, head: Head) -> None:
     """Compare the loaded model with the recorded one; warns of a drift that another dtype or device explains.
 
     Raises:
-        InputError: The head or number of rows differs, or the drift exceeds rounding; the message gives its size.
+        InputError: One is quantised or adapted and the other is not, or otherwise; the head or number of rows differs,
+            or the drift exceeds rounding; the message gives its size.
     """
+    _refuse_other_weights(recorded, lm)
     heads_agree = head.sha256() == recorded.head_sha256
     # Another dtype rounds the same checkpoint differently; the hashes then differ and only the drift counts.
     if not heads_agree and recorded.dtype == _name(lm.dtype):
@@ -188,6 +192,16 @@ def movement(recorded: Fingerprint, lm: FrozenLM, head: Head) -> Movement:
         top_kept=len(top & set(recorded.top_ids)),
         top_recorded=len(recorded.top_ids),
     )
+
+
+def _refuse_other_weights(recorded: Fingerprint, lm: FrozenLM) -> None:
+    """Refuse a quantised or adapted model for the lens of a plain one and the reverse, however little they differ."""
+    then, now = recorded.loaded_as or LoadedAs(), lm.loaded_as or LoadedAs()
+    if not now.same_numbers(then):
+        raise InputError(
+            f"The lens was fitted on {then.words() or 'plain weights'}, and {lm.model_id} is {now.words() or 'plain'}: "
+            "load the model the lens was trained on, or fit a lens for this one."
+        )
 
 
 def _drift(recorded: Fingerprint, lm: FrozenLM, head: Head) -> float:

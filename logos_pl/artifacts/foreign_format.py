@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from logos_pl.artifacts.card import HUB_COMMIT
+from logos_pl.artifacts.card_model import HUB_COMMIT
 from logos_pl.artifacts.jacobian_provenance import JacobianProvenance
 from logos_pl.artifacts.tuned_lens_format import CONFIG_FILE, LENS_TYPE, PARAMS_FILE
 from logos_pl.artifacts.unembed_hash import unembed_hash
@@ -37,7 +37,7 @@ def transformer_lens_file(jacobians: Jacobians, p: JacobianProvenance) -> memory
     it has loaded, and a local folder has others.
     """
     blocks = range(len(jacobians) - 1)
-    of_hub = HUB_COMMIT.fullmatch(p.model_commit) is not None
+    of_hub = HUB_COMMIT.fullmatch(p.model_commit) is not None and p.fingerprint.loaded_as is None
     of_model = {"model_name": p.model_id, "model_revision": p.model_commit} if of_hub else {}
     content: dict[str, Any] = {
         "J": {block: jacobians[block + 1].clone() for block in blocks},

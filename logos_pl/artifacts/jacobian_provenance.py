@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 
 from logos_pl.artifacts import json_codec
-from logos_pl.artifacts.card import front_matter, quick_start, side_by_side
+from logos_pl.artifacts.card import front_matter, side_by_side
+from logos_pl.artifacts.card_model import quick_start, weights_line
 from logos_pl.artifacts.filenames import PROVENANCE_FILE
 from logos_pl.artifacts.provenance import refuse, refuse_nonsense
 from logos_pl.artifacts.provenance_schema import (
@@ -120,6 +121,7 @@ def jacobian_card(p: JacobianProvenance) -> str:
             f"{p.budget.seq_len} tokens from {p.dataset.documents:,} documents; the first {p.skip_first} positions "
             "and the last of each are left out.\n"
             f"- Model {code(p.model_id)} at {code(p.model_commit)}.\n"
+            f"{weights_line(p)}"
             f"- {p.probes:,} output dimensions were measured on each sequence, and every one on at least "
             f"{p.fewest_sequences:,} of them.\n"
             f"- Rows 0 to {len(p.relative_errors) - 1}; seed {p.seed}.\n",

@@ -14,6 +14,9 @@ from logos_pl.io.terminal import shortened
 
 T = TypeVar("T")
 
+LEFT_OUT = "left out"
+"""Key in the metadata of a field that is left out of the JSON where it is None, and may be missing there."""
+
 # An absolute local path, also inside a sentence, but not "and/or", "org/name" or "https://".
 ABSOLUTE_PATH = re.compile(r"(?:^|[\s'\"=(,;:])(?:/[^\s/]+/|[A-Za-z]:[\\/][^\s/]|~/)|^/")
 
@@ -24,7 +27,7 @@ def to_json(record: Any) -> str:
     Raises:
         InputError: A number that is not finite, or a path that holds only on this machine; both named.
     """
-    plain = dataclasses.asdict(record)
+    plain = _plain(record)
     for where, value in _leaves(plain, ""):
         if isinstance(value, float) and not math.isfinite(value):
             raise InputError(f"{where} is {value}, which JSON cannot hold: give a finite number, or null.")
@@ -98,14 +101,27 @@ def from_plain(kind: Any, value: Any, where: str) -> Any:
     return _of_type(kind, value, where)
 
 
+def _plain(value: Any) -> Any:
+    """A record as plain values, as ``dataclasses.asdict`` gives it, without fields that are left out."""
+    if dataclasses.is_dataclass(value):
+        found = ((field, getattr(value, field.name)) for field in dataclasses.fields(value))
+        return {field.name: _plain(of) for field, of in found if of is not None or not field.metadata.get(LEFT_OUT)}
+    if isinstance(value, dict):
+        return {key: _plain(of) for key, of in value.items()}
+    return [_plain(of) for of in value] if isinstance(value, list | tuple) else value
+
+
 def _dataclass(kind: Any, value: Any, where: str) -> Any:
     given = _of_type(dict, value, where)
     hints = get_type_hints(kind)
-    missing, unknown = [key for key in hints if key not in given], [key for key in given if key not in hints]
+    optional = {field.name for field in dataclasses.fields(kind) if field.metadata.get(LEFT_OUT)}
+    missing = [key for key in hints if key not in given and key not in optional]
+    unknown = [key for key in given if key not in hints]
     if missing or unknown:
         what = f"lacks the field {missing[0]}" if missing else f"has the unknown field {unknown[0]}"
         raise InputError(f"{where} {what}: it was made by another version of logos-pl, or altered.")
-    return kind(**{key: from_plain(hint, given[key], f"{where}: {key}") for key, hint in hints.items()})
+    there = {key: hint for key, hint in hints.items() if key in given}
+    return kind(**{key: from_plain(hint, given[key], f"{where}: {key}") for key, hint in there.items()})
 
 
 def _sequence(origin: Any, arguments: tuple[Any, ...], value: Any, where: str) -> Any:

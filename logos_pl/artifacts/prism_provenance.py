@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from logos_pl.artifacts import json_codec
-from logos_pl.artifacts.card import front_matter, quick_start, side_by_side
+from logos_pl.artifacts.card import front_matter, side_by_side
+from logos_pl.artifacts.card_model import quick_start, weights_line
 from logos_pl.artifacts.filenames import PROVENANCE_FILE
 from logos_pl.artifacts.provenance import refuse, refuse_nonsense
 from logos_pl.artifacts.provenance_schema import (
@@ -139,6 +140,7 @@ def prism_card(p: PrismProvenance) -> str:
             f"- Text: {code(p.dataset.repo_id)}, split {escaped(p.dataset.split)}; {p.positions:,} distinct positions "
             f"in {p.dataset.documents:,} documents.\n"
             f"- Model {code(p.model_id)} at {code(p.model_commit)}, decoding norm `{p.decoding_norm}`.\n"
+            f"{weights_line(p)}"
             f"- Whitening {p.whiten} with shrinkage {p.shrinkage:g}, rotation of rank {p.rank}; rows "
             f"{', '.join(map(str, p.rows))} pooled.\n",
             "Candidates, with the mean KL(final‖row) over the three depths on the same held-out text:\n",

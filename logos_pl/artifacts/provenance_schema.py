@@ -1,7 +1,10 @@
 """The groups of a lens's provenance, named as in ``provenance.json``."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from logos_pl.artifacts.json_codec import LEFT_OUT
+from logos_pl.lm.loaded_as import LoadedAs
 
 FINGERPRINT_TOKENS = 128
 """Length of the token sequence of a fingerprint; shorter for a model with a shorter context."""
@@ -261,6 +264,7 @@ class Fingerprint:
         top_ids: The ten most likely next tokens after the sequence.
         top_logits: Their logits.
         rotary: Frequencies of each rotary embedding, each followed by its attention scaling; empty without one.
+        loaded_as: What was loaded of a quantised or adapted model; left out for plain weights.
     """
 
     head_sha256: str
@@ -271,3 +275,4 @@ class Fingerprint:
     top_ids: list[int]
     top_logits: list[float]
     rotary: list[float]
+    loaded_as: LoadedAs | None = field(default=None, metadata={LEFT_OUT: True})

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from logos_pl.bounds import check_number
 from logos_pl.cli.chat_help import COMMANDS_HELP
-from logos_pl.cli.own_parser import LENS_HELP, OwnParser, importing, run_own
+from logos_pl.cli.own_parser import ADAPTER_HELP, GGUF_HELP, LENS_HELP, OwnParser, importing, run_own
 from logos_pl.demo import DEMO
 
 MAX_TOKENS = 100_000
@@ -41,6 +41,8 @@ def command_parser() -> OwnParser:
     add = parser.add_argument
     add("--model", default=DEMO, help="Hub id or local folder of the model; default: the bundled demo")
     add("--revision", help="branch, tag or commit of the model on the Hub")
+    add("--gguf", metavar="FILE", help=GGUF_HELP)
+    add("--adapter", help=ADAPTER_HELP)
     add("--device", default="auto", help="cuda, cuda:1, mps or cpu; default: the first with enough memory")
     add("--lens", help=LENS_HELP)
     add("--lens_revision", help="release, branch or commit of the lens on the Hub")

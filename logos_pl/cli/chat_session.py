@@ -12,7 +12,7 @@ from logos_pl.cli.chat_help import COMMANDS_HELP
 from logos_pl.cli.chat_reply import ReplyToken, read_again, reply
 from logos_pl.cli.chat_view import ReplyView
 from logos_pl.cli.error_messages import describe
-from logos_pl.cli.lens_at_hand import LOGIT, LensAtHand, find_lens
+from logos_pl.cli.lens_at_hand import LOGIT, GivenModel, LensAtHand, find_lens
 from logos_pl.data.conversation import Conversation
 from logos_pl.data.prompt_types import AnswerTokens, Prompt
 from logos_pl.data.prompts import TokenizedPrompt
@@ -37,9 +37,12 @@ def start(given: argparse.Namespace) -> None:
         InputError: The model or the lens cannot be used.
         RunError: The disk or the Hub fails.
     """
-    found = find_lens(given.model, given.lens, given.lens_revision)
+    model = GivenModel(given.model, given.gguf, given.adapter)
+    found = find_lens(model, given.lens, given.lens_revision)
     with waiting(f"loading {given.model}"):
-        lm = load_model(given.model, revision=given.revision, device=given.device)
+        lm = load_model(
+            given.model, revision=given.revision, gguf=given.gguf, adapter=given.adapter, device=given.device
+        )
         lens = found.load(lm)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # Ctrl-C stops a reply, also where a launcher ignores it
     ChatSession(lm, lens, given.max_tokens, given.system).run(_lines())

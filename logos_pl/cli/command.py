@@ -150,9 +150,10 @@ class Command(ABC):
         named = None
         for path in files:
             named = read_configuration(path, ("model",)).get("model", {}).get("model_id", named)
-        return (
-            command if named == self.plan.model.model_id else f"{command} --model.model_id {self.plan.model.model_id}"
-        )
+        model = self.plan.model
+        given = {"model_id": None if named == model.model_id else model.model_id}
+        given |= {"gguf": model.gguf, "adapter": model.adapter}
+        return command + "".join(f" --model.{key} {value}" for key, value in given.items() if value is not None)
 
 
 def check_options(command: type[Command], others: Mapping[str, type[Command]], given: Sequence[str]) -> None:

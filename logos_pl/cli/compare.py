@@ -18,7 +18,6 @@ from logos_pl.compare.writer import FILES, OPTION, CompareWriter
 from logos_pl.data.evaluation_text import FactText, ValidationText
 from logos_pl.errors import InputError
 from logos_pl.io.result_folder import refuse_results
-from logos_pl.lm.sources import filed_under
 from logos_pl.settings.compare import CompareSettings
 from logos_pl.settings.fit import ExportSettings
 from logos_pl.settings.model import ModelSettings
@@ -100,15 +99,15 @@ class Compare(Evaluation):
         model = self.model
         if self.one_of_several:
             suite = self.settings["compare"].suite
-            return RevisionModule(model), FactText(self.text, model.model_id, model.revision, suite)
-        return CompareModule(model), ValidationText(self.text, model.model_id, model.revision)
+            return RevisionModule(model), FactText(self.text, model.model_id, model.revision, suite, model.gguf)
+        return CompareModule(model), ValidationText(self.text, model.model_id, model.revision, model.gguf)
 
     def trainer_parts(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the callbacks of the run."""
         requests = lens_requests(
             self.name,
             self.config,
-            model_id=filed_under(self.plan.model.model_id),
+            model_id=self.plan.model.recorded_id,
             clean_model_name=self.plan.known.clean_name,
             typed=self.other,
         )

@@ -24,6 +24,9 @@ if TYPE_CHECKING:  # torch may be what is broken
 
 PACKAGES = ("torch", "transformers", "lightning", "datasets", "huggingface-hub", "tokenizers", "safetensors", "numpy")
 
+OPTIONAL = ("gguf", "accelerate", "peft", "bitsandbytes", "compressed-tensors", "gptqmodel")
+"""Packages of quantised models and adapters, shown where they are installed."""
+
 SWITCHES = (
     "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS",
     "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ENABLE_MPS_FALLBACK", "NO_COLOR", "TERM", "LC_ALL",
@@ -127,7 +130,7 @@ def diagnose(online: bool) -> Diagnosis:
     memory, devices, error = _devices()
     host = psutil.virtual_memory()
     return Diagnosis(
-        versions={name: _version(name) for name in ("logos-pl", *PACKAGES)},
+        versions={name: _version(name) for name in ("logos-pl", *PACKAGES, *OPTIONAL)},
         commit=_commit(),
         python=platform.python_version(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from rich.markup import escape
 from rich.table import Table
 
-from logos_pl.cli.diagnosis import Diagnosis, Fit, diagnose
+from logos_pl.cli.diagnosis import OPTIONAL, Diagnosis, Fit, diagnose
 from logos_pl.cli.own_parser import OwnParser, importing, run_own
 from logos_pl.io.terminal import Console, say
 
@@ -60,7 +60,8 @@ def _lines(found: Diagnosis) -> Iterator[tuple[str, str]]:
     commit = "" if found.commit is None else f" at {found.commit[:12]}{'-dirty' * found.commit.endswith('-dirty')}"
     yield "logos-pl", f"{found.versions['logos-pl']}{commit}"
     yield "Python", f"{found.python} on {found.system}, {found.cores} cores"
-    packages = [f"{name} {of or 'missing'}" for name, of in found.versions.items() if name != "logos-pl"]
+    shown = {name: of for name, of in found.versions.items() if name != "logos-pl" and (of or name not in OPTIONAL)}
+    packages = [f"{name} {of or 'missing'}" for name, of in shown.items()]
     yield "packages", ", ".join(packages)
     for number, device in enumerate(found.devices):
         product = "" if device.product is None else f" ({device.product})"

@@ -14,7 +14,6 @@ from logos_pl.cli.run_folder import find_checkpoint
 from logos_pl.errors import InputError
 from logos_pl.kinds.imported import register_named, unregister_named
 from logos_pl.kinds.registry import LensKind
-from logos_pl.lm.sources import filed_under
 from logos_pl.modules.lens_loader import LensLoader
 from logos_pl.modules.reading_progress import ReadingProgress
 from logos_pl.modules.same_run import SameRun
@@ -72,7 +71,7 @@ class Evaluation(Command):
         requests = lens_requests(
             self.name,
             self.config,
-            model_id=filed_under(self.plan.model.model_id),
+            model_id=self.plan.model.recorded_id,
             clean_model_name=self.plan.known.clean_name,
             typed=self.other,
         )

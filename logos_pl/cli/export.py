@@ -72,6 +72,11 @@ def _run(given: argparse.Namespace) -> None:
             raise RunError(f"{os.path.relpath(out)} cannot be written: {error.strerror}.") from error
         held = f"rows 1 to {last} as blocks 0 to {last - 1}; the format has no place for row 0"
     else:
+        if (loaded := provenance.fingerprint.loaded_as) is not None:
+            raise InputError(
+                f"{os.path.relpath(lens)} was fitted on {loaded.words()}, and tuned_lens names a model of plain "
+                "weights: give --to transformer_lens."
+            )
         local = "/" not in provenance.model_id and provenance.model_id != DEMO
         if local and given.model is None:
             raise InputError(f"{provenance.model_id} is a local model: give its folder as --model.")

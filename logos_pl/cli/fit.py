@@ -95,7 +95,7 @@ class Fit(Command):
         seed, model = self.config.seed_everything, self.model
         return (
             TuningModule(model, self.config.schedule, seed),
-            TrainingText(self.text, model.model_id, model.revision, seed),
+            TrainingText(self.text, model.model_id, model.revision, seed, model.gguf),
         )
 
     def trainer_parts(self, given: Mapping[str, Any]) -> dict[str, Any]:

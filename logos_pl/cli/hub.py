@@ -251,6 +251,10 @@ def _loads(kind: Kind, folder: Path, model_id: str, place: str | None, given: Na
     from logos_pl.api import load_model
     from logos_pl.hub.decode import decode_check, held_out_documents
 
+    if (loaded := provenance.fingerprint.loaded_as) is not None:
+        raise InputError(
+            f"the lens of {model_id} was fitted on {loaded.words()}, which --decode does not load: verify it without."
+        )
     if "/" not in model_id and place is None and model_id != DEMO:
         raise InputError(f"{model_id} is a local model: give its folder in --models to decode with it.")
     lm = load_model(place or model_id, revision=provenance.model_commit if "/" in model_id else None)

@@ -52,7 +52,7 @@ class Jacobian(Command):
     def make(self) -> tuple[LightningModule, LightningDataModule]:
         """Return the module and the data module of the run."""
         seed, model = self.config.seed_everything, self.model
-        text = TrainingText(self.text, model.model_id, model.revision, seed)
+        text = TrainingText(self.text, model.model_id, model.revision, seed, model.gguf)
         return JacobianModule(model, self.settings["jacobian"], seed), text
 
     def trainer_parts(self, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from logos_pl.kinds.registry import LensKind, kind_of, kinds
 from logos_pl.kinds.request import FoundLens, LensRequest
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import Lens, NormLens
+from logos_pl.lm.adapter_sources import adapter_id
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.lm.sources import filed_under, folder_name_of
+from logos_pl.lm.sources import filed_under, folder_name, split_revision
 from logos_pl.settings.fit import ExportSettings
 
 LOGIT = "norm"
@@ -26,6 +27,44 @@ FITTED = "tuned"
 
 TESTED = {None: "not tested: `logos-pl test`", True: "has passed all gates", False: "has not passed all gates"}
 """What is said of a lens by the verdict that its origin records."""
+
+
+class GivenModel(NamedTuple):
+    """A model as the user named it.
+
+    Attributes:
+        model_id: Hub id or folder.
+        gguf: Name of its GGUF file; None if none was named.
+        adapter: Folder or Hub id of an adapter; None if none was named.
+    """
+
+    model_id: str
+    gguf: str | None = None
+    adapter: str | None = None
+
+    @property
+    def recorded_id(self) -> str:
+        """Id used in results.
+
+        Raises:
+            InputError: A name cannot be written down.
+        """
+        return filed_under(self.model_id, self.gguf) if self.adapter is None else adapter_id(self.adapter)
+
+    @property
+    def folder_name(self) -> str:
+        """Name of its folders and files.
+
+        Raises:
+            InputError: A name cannot be written down.
+        """
+        return folder_name(self.recorded_id, split_revision(self.model_id)[1])
+
+    @property
+    def options(self) -> list[str]:
+        """The options of a sweep that name it."""
+        named = {"model_id": self.model_id, "gguf": self.gguf, "adapter": self.adapter}
+        return [f"--model.{name}={written(value)}" for name, value in named.items() if value is not None]
 
 
 class LensAtHand(NamedTuple):
@@ -42,7 +81,7 @@ class LensAtHand(NamedTuple):
     name: str
     lenses: dict[str, Lens]
     words: str
-    model: str
+    model: GivenModel
     command: str
 
 
@@ -60,7 +99,7 @@ class FoundAtHand(NamedTuple):
     name: str
     found: FoundLens | None
     words: str
-    model: str
+    model: GivenModel
     options: tuple[str, ...] = ()
 
     def load(self, lm: FrozenLM) -> LensAtHand:
@@ -81,16 +120,18 @@ class FoundAtHand(NamedTuple):
         return LensAtHand(self.name, lenses, self.words + tested, self.model, command)
 
     def _command(self, lm: FrozenLM) -> str:
-        commit = lm.model_commit if COMMIT.fullmatch(lm.model_commit) and lm.named_revision is None else None
-        revision = [] if commit is None else [f"--model.revision={commit}"]
-        return shlex.join(["logos-pl", "predict", f"--model.model_id={written(self.model)}", *revision, *self.options])
+        merged = None if lm.loaded_as is None else lm.loaded_as.adapter
+        commit = lm.model_commit if merged is None else merged.base_commit
+        named = lm.named_revision is not None  # in the model's name
+        revision = [f"--model.revision={commit}"] if COMMIT.fullmatch(commit) and not named else []
+        return shlex.join(["logos-pl", "predict", *self.model.options, *revision, *self.options])
 
 
-def find_lens(model_id: str, given: str | None, revision: str | None = None) -> FoundAtHand:
+def find_lens(model: GivenModel | str, given: str | None, revision: str | None = None) -> FoundAtHand:
     """Find the lens to read a model with.
 
     Args:
-        model_id: Hub id or folder of the model.
+        model: The model, or its Hub id or folder.
         given: Lens given by the user, as the help of `--lens` says; None: the one that is there.
         revision: Release, branch or commit of a lens on the Hub.
 
@@ -98,14 +139,15 @@ def find_lens(model_id: str, given: str | None, revision: str | None = None) -> 
         InputError: The given lens does not exist or cannot be used.
         RunError: The disk or the Hub fails.
     """
-    name = filed_under(model_id)
+    model = GivenModel(model) if isinstance(model, str) else model
+    name = model.recorded_id
     if given is None:
-        return _fitted(model_id, name)
+        return _fitted(model, name)
     if given == LOGIT:
-        return FoundAtHand(LOGIT, None, "logit lens", model_id)
+        return FoundAtHand(LOGIT, None, "logit lens", model)
     kind, source = _kind_and_source(given)
     assert kind.find is not None
-    found = kind.find(LensRequest(name, folder_name_of(model_id), source=source, revision=revision))
+    found = kind.find(LensRequest(name, model.folder_name, source=source, revision=revision))
     if not found.there:
         raise InputError(f"--lens {given}: there is no {kind.label} at {source}: give the folder of one.")
     words = f"{kind.label}, {source if revision is None else f'{source} at {revision}'}"
@@ -113,16 +155,16 @@ def find_lens(model_id: str, given: str | None, revision: str | None = None) -> 
     options = [f"--{option}={written(source)}", *([] if revision is None else [f"--lens.revision={revision}"])]
     if revision is not None and kind.options.by_name is not None:  # each of several has a revision of its own
         options = [f"--{option}={written(source)}@{revision}"]
-    return FoundAtHand(kind.name, found, words, model_id, tuple(options))
+    return FoundAtHand(kind.name, found, words, model, tuple(options))
 
 
-def _fitted(model_id: str, name: str) -> FoundAtHand:
-    kind, folder = kind_of(FITTED), ExportSettings().of(folder_name_of(model_id))
+def _fitted(model: GivenModel, name: str) -> FoundAtHand:
+    kind, folder = kind_of(FITTED), ExportSettings().of(model.folder_name)
     assert kind.find is not None
-    found = kind.find(LensRequest(name, folder_name_of(model_id), folder=folder))
+    found = kind.find(LensRequest(name, model.folder_name, folder=folder))
     if found.there:
-        return FoundAtHand(kind.name, found, f"{kind.label}, {folder}", model_id)
-    return FoundAtHand(LOGIT, None, f"logit lens (no {kind.label} in {folder})", model_id)
+        return FoundAtHand(kind.name, found, f"{kind.label}, {folder}", model)
+    return FoundAtHand(LOGIT, None, f"logit lens (no {kind.label} in {folder})", model)
 
 
 def _kind_and_source(given: str) -> tuple[LensKind, str]:

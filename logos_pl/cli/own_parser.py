@@ -14,6 +14,8 @@ from logos_pl.io.files import is_utf8
 from logos_pl.io.terminal import complain
 from logos_pl.io.waiting import waiting
 
+GGUF_HELP = "name of a GGUF file in the model's folder or repository, which is read in place of its other weights"
+ADAPTER_HELP = "folder or Hub id (org/name@revision) of an adapter of peft, which is merged into the weights"
 LENS_HELP = (
     "lens to read with: a tuned lens (folder or org/name on the Hub), KIND:SOURCE for another kind (such as "
     "imported:org/name), or `norm` for the logit lens. Default: the tuned lens in checkpoints/tuned_lenses/<model>, "

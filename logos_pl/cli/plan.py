@@ -16,8 +16,10 @@ from logos_pl.lm.config import context_length, read_config
 from logos_pl.lm.devices import DeviceChoice, choose_device, measure_memory, memory_of_each
 from logos_pl.lm.dtypes import DTYPES
 from logos_pl.lm.memory import GIB, ModelShape, StepSize
-from logos_pl.lm.model_shape import shape_of
-from logos_pl.lm.sources import folder_name, locate
+from logos_pl.lm.model_shape import shape_in_memory
+from logos_pl.lm.placed import plan_weights
+from logos_pl.lm.sources import locate
+from logos_pl.lm.weight_formats import refuse_placement
 from logos_pl.settings.lens import TuningSettings
 from logos_pl.settings.model import ModelSettings
 from logos_pl.settings.prism import PrismSettings
@@ -39,12 +41,14 @@ class KnownModel(NamedTuple):
         shape: Sizes of the model.
         context_length: Maximum number of tokens; None if unlimited.
         stored_dtype: Number format of its files, by its configuration; None if not stated.
+        weights: What is read in place of plain weights, in words; None for plain weights.
     """
 
     clean_name: str
     shape: ModelShape
     context_length: int | None
     stored_dtype: torch.dtype | None = None
+    weights: str | None = None
 
     @classmethod
     def read(cls, settings: ModelSettings) -> "KnownModel":
@@ -53,10 +57,13 @@ class KnownModel(NamedTuple):
         Raises:
             InputError: The model cannot be found or read.
         """
-        source = locate(settings.model_id, settings.revision)
+        source = locate(settings.model_id, settings.revision, settings.gguf)
         config = read_config(source)
+        weights = plan_weights(source, config, settings.adapter)
+        refuse_placement(source.model_id, weights.words(), settings.placement)
         stored = config.dtype if isinstance(config.dtype, torch.dtype) else None
-        return cls(folder_name(source.model_id, source.named), shape_of(config), context_length(config), stored)
+        shape = shape_in_memory(config, weights.stored)
+        return cls(settings.folder_name, shape, context_length(config), stored, weights.words())
 
 
 class RunPlan(NamedTuple):
@@ -96,7 +103,8 @@ class RunPlan(NamedTuple):
                 f"{own / GIB:.1f} GiB are read from its files"
             )
         if choice.group_tokens is None:
-            return f"{model}, on {choice.device} {needs}"
+            what = "" if self.known.weights is None else f", {self.known.weights}"
+            return f"{model}{what}, on {choice.device} {needs}"
         rate = choice.group_tokens * READ_BYTES_PER_SECOND / read
         time = "" if self.tokens is None else f", {_duration(self.tokens / rate)} for {self.tokens:,} tokens"
         return (
@@ -114,7 +122,7 @@ def plan_prompts(model: ModelSettings, trainer: Any) -> RunPlan:
     """
     known = KnownModel.read(model)
     step = StepSize(rank=0, loss_block_mib=model.loss_block_mib, fp32_unembed=model.fp32_unembed)
-    return _planned(model, known, _place(model, known.shape, trainer, step), trainer, None)
+    return _planned(model, known, _place(model, known, trainer, step), trainer, None)
 
 
 def plan_text(
@@ -133,12 +141,12 @@ def plan_text(
         passes = text.passes if isinstance(text, TrainingTextSettings) else 1
         model = cast(Model, resolve_tuning(model, schedule, shape, passes))
     given, text = text, resolve_text(text, schedule, shape.vocab_size)
-    choice = _place(model, shape, trainer, _step_of(model, text, given, shape, trainer)._replace(graph=graph))
+    choice = _place(model, known, trainer, _step_of(model, text, given, shape, trainer)._replace(graph=graph))
     if isinstance(model, TuningSettings) and choice.device.type == "cpu":
         less = resolve_text(given, schedule, shape.vocab_size, cpu_work(shape, int(model.layers_per_step)))
         if less != text:
             text = less
-            choice = _place(model, shape, trainer, _step_of(model, text, given, shape, trainer), named="cpu")
+            choice = _place(model, known, trainer, _step_of(model, text, given, shape, trainer), named="cpu")
     world_size = world_size_of(trainer)
     batching, text = None, replace(text, micro_batch_seqs=choice.micro_batch_seqs)
     if given.val_seqs == "auto":
@@ -222,7 +230,7 @@ def prism_budget(
 
 
 def _place(
-    model: ModelSettings, shape: ModelShape, trainer: Any, step: StepSize, named: str | None = None
+    model: ModelSettings, known: KnownModel, trainer: Any, step: StepSize, named: str | None = None
 ) -> DeviceChoice:
     """Choose device, dtype and micro-batch; of all devices, unless one is named here or by the Trainer's options."""
     world_size = world_size_of(trainer)
@@ -240,8 +248,10 @@ def _place(
         )
     if placement == "auto" and world_size > 1 and each == 1:
         placement = "resident"  # one process on each of several machines
+    if placement == "auto" and known.weights is not None:
+        placement = "resident"
     choice = choose_device(
-        shape,
+        known.shape,
         memory,
         override=named,
         step=step,

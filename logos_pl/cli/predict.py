@@ -55,8 +55,9 @@ class Predict(Evaluation):
         Raises:
             InputError: The options are inconsistent, or the lens does not exist.
         """
-        models = self.config.models or [self.settings["model"].model_id]
-        self.destination.resolve(self.root, self.settings["sweep"].out_dir, [folder_name_of(model) for model in models])
+        model, models = self.settings["model"], self.config.models
+        names = [folder_name_of(each) for each in models] if models else [model.folder_name]
+        self.destination.resolve(self.root, self.settings["sweep"].out_dir, names)
         self.plan = plan_prompts(self.settings["model"], self.config.trainer)
         if self.plan.world_size > 1:
             raise InputError("predict runs in one process: give --trainer.devices 1.")
@@ -66,12 +67,12 @@ class Predict(Evaluation):
         """Return the module and the data module of the run."""
         model, sweep = self.plan.model, self.settings["sweep"]
         module = SweepModule(model, attribution=sweep.attribution, keep_residuals=sweep.keep_residuals)
-        return module, PromptData(self.settings["data"], model.model_id, model.revision)
+        return module, PromptData(self.settings["data"], model.model_id, model.revision, model.gguf)
 
     def trainer_parts(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the callbacks of the run."""
         model = self.plan.model
-        source = locate(model.model_id, model.revision)
+        source = locate(model.model_id, model.revision, model.gguf)
         commit = source.commit if source.named is None else None  # the name says which, and where its lens is
         command = command_line(self, revision=commit, leave_out=OF_THIS_RUN)
         writer = SweepWriter(self.settings["sweep"], self.destination, command)

@@ -41,7 +41,7 @@ class Prism(Command):
     def make(self) -> tuple[LightningModule, LightningDataModule]:
         """Return the module and the data module of the run."""
         model = self.model
-        text = TrainingText(self.text, model.model_id, model.revision, self.config.seed_everything)
+        text = TrainingText(self.text, model.model_id, model.revision, self.config.seed_everything, model.gguf)
         return PrismModule(model, self.settings["prism"]), text
 
     def trainer_parts(self, given: Mapping[str, Any]) -> dict[str, Any]:

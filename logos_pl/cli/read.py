@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from logos_pl.bounds import check_number
-from logos_pl.cli.own_parser import LENS_HELP, OwnParser, importing, run_own
+from logos_pl.cli.own_parser import ADAPTER_HELP, GGUF_HELP, LENS_HELP, OwnParser, importing, run_own
 from logos_pl.demo import DEMO
 from logos_pl.errors import InputError
 from logos_pl.io.replaceable import PAGE_BEGIN, PNG_BEGIN, refuse_other_content
@@ -65,6 +65,8 @@ def command_parser() -> OwnParser:
     add("text", help="the prompt; `-` reads it from standard input, without a line feed at its end")
     add("--model", default=DEMO, help="Hub id or local folder of the model; default: the bundled demo")
     add("--revision", help="branch, tag or commit of the model on the Hub")
+    add("--gguf", metavar="FILE", help=GGUF_HELP)
+    add("--adapter", help=ADAPTER_HELP)
     add("--device", default="auto", help="cuda, cuda:1, mps or cpu; default: the first with enough memory")
     add("--lens", help=LENS_HELP)
     add("--lens_revision", help="release, branch or commit of the lens on the Hub")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from logos_pl.api import load_model, sweep
-from logos_pl.cli.lens_at_hand import LensAtHand, find_lens
+from logos_pl.cli.lens_at_hand import GivenModel, LensAtHand, find_lens
 from logos_pl.data.prompt_types import Message, Prompt
 from logos_pl.errors import InputError
 from logos_pl.io.fitting import fits, print_table
@@ -33,9 +33,11 @@ def read(given: argparse.Namespace) -> None:
         RunError: The disk or the Hub fails.
     """
     prompt = _prompt(given)
-    found = find_lens(given.model, given.lens, given.lens_revision)
+    found = find_lens(GivenModel(given.model, given.gguf, given.adapter), given.lens, given.lens_revision)
     with waiting(f"loading {given.model}"):
-        lm = load_model(given.model, revision=given.revision, device=given.device)
+        lm = load_model(
+            given.model, revision=given.revision, gguf=given.gguf, adapter=given.adapter, device=given.device
+        )
         lens = found.load(lm)
     rows = _rows(given.layers, lm.num_blocks)
     with waiting("reading"):

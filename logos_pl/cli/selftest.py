@@ -75,7 +75,7 @@ class Selftest(Command):
     def make(self) -> tuple[LightningModule, LightningDataModule]:
         """Return the module and the data module of the run."""
         model = self.plan.model
-        return SweepModule(model), PromptData(self.settings["data"], model.model_id, model.revision)
+        return SweepModule(model), PromptData(self.settings["data"], model.model_id, model.revision, model.gguf)
 
     def trainer_parts(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return nothing: no callbacks, no logger."""

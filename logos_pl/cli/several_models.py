@@ -43,6 +43,8 @@ def hand_out(command: Command) -> None:
             "--ckpt_path resumes the fit of one model: name it by --model.model_id, and the others by --models in a "
             "second command."
         )
+    if any(command.config.get(f"model.{name}") is not None for name in ("gguf", "adapter")):
+        raise InputError("--model.gguf and --model.adapter are of one model: leave --models out.")
     refuse_same_names(models)
     command.before_several(models)
     raise SeveralModelsError(models)

@@ -51,7 +51,7 @@ class Test(Evaluation):
     def make(self) -> tuple[LightningModule, LightningDataModule]:
         """Return the module and the data module of the run."""
         model = self.model
-        data = TestText(self.text, model.model_id, model.revision, self.settings["intermediates"])
+        data = TestText(self.text, model.model_id, model.revision, self.settings["intermediates"], model.gguf)
         return GateModule(model), data
 
     def trainer_parts(self, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -59,8 +59,8 @@ class Validate(Evaluation):
 
     def make(self) -> tuple[LightningModule, LightningDataModule]:
         """Return the module and the data module of the run."""
-        module = ValidationModule(self.model, self.settings["validate"].matrix)
-        return module, ValidationText(self.text, self.model.model_id, self.model.revision)
+        module, model = ValidationModule(self.model, self.settings["validate"].matrix), self.model
+        return module, ValidationText(self.text, model.model_id, model.revision, model.gguf)
 
     def trainer_parts(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the callbacks of the run."""

@@ -34,11 +34,14 @@ class ValidationText(LightningDataModule):
         settings: Options with every `auto` resolved.
         model_id: Model whose tokenizer is used.
         revision: Revision of that model.
+        gguf: GGUF file of that model.
     """
 
-    def __init__(self, settings: TextSettings, model_id: str, revision: str | None = None) -> None:
+    def __init__(
+        self, settings: TextSettings, model_id: str, revision: str | None = None, gguf: str | None = None
+    ) -> None:
         super().__init__()
-        self.settings, self.model_id, self.revision = settings, model_id, revision
+        self.settings, self.model_id, self.revision, self.gguf = settings, model_id, revision, gguf
         self.read_ahead: ReadAhead = as_it_is
 
     text: HeldOutText
@@ -51,7 +54,7 @@ class ValidationText(LightningDataModule):
         Raises:
             InputError: The text or the settings cannot be used.
         """
-        self.model = ModelTokenizer.load(self.model_id, self.revision, self.settings.special_tokens)
+        self.model = ModelTokenizer.load(self.model_id, self.revision, self.settings.special_tokens, self.gguf)
         self.text = HeldOutText.find(self.settings, self.model, self._wanted())
 
     def _wanted(self) -> dict[Side, int]:
@@ -87,15 +90,21 @@ class FactText(ValidationText):
         model_id: Model whose tokenizer is used.
         revision: Revision of that model.
         suite: `facts`, a file, or `off`.
+        gguf: GGUF file of that model.
 
     Attributes:
         facts: The facts; set by `setup`.
     """
 
     def __init__(
-        self, settings: TextSettings, model_id: str, revision: str | None = None, suite: str = "facts"
+        self,
+        settings: TextSettings,
+        model_id: str,
+        revision: str | None = None,
+        suite: str = "facts",
+        gguf: str | None = None,
     ) -> None:
-        super().__init__(settings, model_id, revision)
+        super().__init__(settings, model_id, revision, gguf)
         self.suite = suite
         self.facts: list[TokenizedPrompt] = []
 
@@ -119,6 +128,7 @@ class TestText(ValidationText):
         model_id: Model whose tokenizer is used.
         revision: Revision of that model.
         intermediates: Options of the unspoken intermediates.
+        gguf: GGUF file of that model.
 
     Attributes:
         prompts: Prompts of the whole suite; set by `setup`.
@@ -135,8 +145,9 @@ class TestText(ValidationText):
         model_id: str,
         revision: str | None = None,
         intermediates: IntermediatesSettings | None = None,
+        gguf: str | None = None,
     ) -> None:
-        super().__init__(settings, model_id, revision)
+        super().__init__(settings, model_id, revision, gguf)
         self.intermediates = IntermediatesSettings() if intermediates is None else intermediates
         self.unspoken: tuple[UnspokenSuite, TokenizedSuite] | None = None
         # With a short suite, a process may get no fact; Lightning sets this to False on every new data module.
@@ -150,7 +161,7 @@ class TestText(ValidationText):
         Raises:
             InputError: The text, a suite or the settings cannot be used.
         """
-        self.model = ModelTokenizer.load(self.model_id, self.revision, self.settings.special_tokens)
+        self.model = ModelTokenizer.load(self.model_id, self.revision, self.settings.special_tokens, self.gguf)
         if self.intermediates.suite != OFF:
             suite = read_unspoken_suite(self.intermediates.suite)
             tokenized = tokenize_suite(suite.items, self.model)

@@ -15,7 +15,7 @@ from logos_pl.data.tokenizing import Tokenizer
 from logos_pl.errors import InputError
 from logos_pl.lm.config import context_length, read_config, vocabulary_size
 from logos_pl.lm.sources import locate
-from logos_pl.lm.tokenizer import load_tokenizer
+from logos_pl.lm.tokenizer import read_tokenizer
 from logos_pl.settings.text import DocumentForm, SpecialTokens
 
 
@@ -38,7 +38,11 @@ class ModelTokenizer(NamedTuple):
 
     @classmethod
     def load(
-        cls, model_id: str, revision: str | None = None, special_tokens: SpecialTokens = "auto"
+        cls,
+        model_id: str,
+        revision: str | None = None,
+        special_tokens: SpecialTokens = "auto",
+        gguf: str | None = None,
     ) -> "ModelTokenizer":
         """Load tokenizer and configuration; once per run, as the Hub may be unreachable later.
 
@@ -46,12 +50,13 @@ class ModelTokenizer(NamedTuple):
             model_id: The model.
             revision: Its revision.
             special_tokens: Whether texts get the tokenizer's special tokens.
+            gguf: Its GGUF file, if it is read from one.
 
         Raises:
             InputError: The model or its tokenizer cannot be read.
         """
-        config = read_config(locate(model_id, revision))
-        tokenizer = load_tokenizer(model_id, revision)
+        source = locate(model_id, revision, gguf)
+        config, tokenizer = read_config(source), read_tokenizer(source)
         return cls(model_id, tokenizer, vocabulary_size(config), context_length(config), special_tokens)
 
     def encoder(self) -> Tokenizer:

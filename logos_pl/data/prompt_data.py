@@ -21,14 +21,17 @@ class PromptData(LightningDataModule):
         settings: Options of the prompts.
         model_id: Model whose tokenizer is used.
         revision: Revision of that model.
+        gguf: GGUF file of that model.
 
     Attributes:
         prompts: The prompts; set by `setup`.
     """
 
-    def __init__(self, settings: PromptSettings, model_id: str, revision: str | None = None) -> None:
+    def __init__(
+        self, settings: PromptSettings, model_id: str, revision: str | None = None, gguf: str | None = None
+    ) -> None:
         super().__init__()
-        self.settings, self.model_id, self.revision = settings, model_id, revision
+        self.settings, self.model_id, self.revision, self.gguf = settings, model_id, revision, gguf
         self.read_ahead: ReadAhead = as_it_is
         self.prompts: list[TokenizedPrompt] = []
 
@@ -39,7 +42,7 @@ class PromptData(LightningDataModule):
         Raises:
             InputError: An answer is given without a prompt, the file is invalid, or a prompt does not fit the model.
         """
-        model = ModelTokenizer.load(self.model_id, self.revision, self.settings.special_tokens)
+        model = ModelTokenizer.load(self.model_id, self.revision, self.settings.special_tokens, self.gguf)
         self.prompts = model.tokenize(self._prompts(), speaks=self.trainer is None or self.trainer.global_rank == 0)
 
     def predict_dataloader(self) -> Iterable[PromptBatch]:

@@ -31,13 +31,20 @@ class TrainingText(LightningDataModule):
         model_id: Model whose tokenizer is used.
         revision: Revision of that model.
         seed: Seed of the sampled positions.
+        gguf: GGUF file of that model.
     """
 
     def __init__(
-        self, settings: TrainingTextSettings, model_id: str, revision: str | None = None, seed: int = 316
+        self,
+        settings: TrainingTextSettings,
+        model_id: str,
+        revision: str | None = None,
+        seed: int = 316,
+        gguf: str | None = None,
     ) -> None:
         super().__init__()
-        self.settings, self.model_id, self.revision, self.seed = settings, model_id, revision, seed
+        self.settings, self.model_id, self.revision, self.gguf = settings, model_id, revision, gguf
+        self.seed = seed
         self.read_ahead: ReadAhead = as_it_is
         self.model: ModelTokenizer | None = None
         self._text: HeldOutText | None = None
@@ -55,7 +62,7 @@ class TrainingText(LightningDataModule):
             InputError: The text or the settings cannot be used.
         """
         if self.model is None:
-            self.model = ModelTokenizer.load(self.model_id, self.revision, self.settings.special_tokens)
+            self.model = ModelTokenizer.load(self.model_id, self.revision, self.settings.special_tokens, self.gguf)
         if self._text is None:
             self._text = HeldOutText.find(self.settings, self.model, {"val": int(self.settings.val_seqs)})
         if stage == "fit" and self.trainer is not None and self.trainer.global_step == 0:

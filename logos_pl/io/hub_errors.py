@@ -153,7 +153,8 @@ SENTENCES: Mapping[Failure, Row] = {
     ),
     "no file": _row(
         InputError,
-        model="{name} has no config.json on the Hub; it is not a model transformers can load.",
+        model="{name} has no config.json on the Hub; it is not a model transformers can load (of a repository of GGUF "
+        "files, name one with --model.gguf).",
         space="{no_file}",
         file="{no_file}",
         lenses="{no_file}",

@@ -17,6 +17,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from logos_pl.errors import InputError
 from logos_pl.lm.config_values import check_values
 from logos_pl.lm.foreign import blaming
+from logos_pl.lm.gguf_files import read_gguf_config
 from logos_pl.lm.quiet import quiet
 from logos_pl.lm.sources import ModelSource, fetch_small, read_config_dict
 
@@ -55,7 +56,7 @@ def read_config(source: ModelSource) -> PreTrainedConfig:
         InputError: Unknown architecture, one that needs remote code, not a causal language model, or invalid values.
     """
     name = source.model_id
-    raw = read_config_dict(source)
+    raw = read_config_dict(source) if source.gguf is None else read_gguf_config(source.gguf, name)
     family = raw.get("model_type")
     if not isinstance(family, str) or family not in CONFIG_MAPPING:
         raise _unknown_family(name, family, raw)
@@ -63,9 +64,11 @@ def read_config(source: ModelSource) -> PreTrainedConfig:
     folder = fetch_small(source)
     with quiet(), blaming(f"config.json of {name} is not valid", "fetch the model again", name, raw):
         # Settings of what a forward pass returns, which would hide the logits or cost memory.
-        config = AutoConfig.from_pretrained(
-            folder, trust_remote_code=False, return_dict=True, output_attentions=False, output_hidden_states=False
-        )
+        returned = {"return_dict": True, "output_attentions": False, "output_hidden_states": False}
+        if source.gguf is None:
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **returned)
+        else:
+            config = CONFIG_MAPPING[family].from_dict({**raw, **returned})
     if not _has_causal_lm(config):
         raise InputError(
             f"{name} is of the architecture {family!r}, which is no causal language model; take a decoder-only "

@@ -12,18 +12,18 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from logos_pl.errors import InputError
 from logos_pl.functional.compiled import can_compile
 from logos_pl.lm.anatomy import Anatomy, find_body, find_parts
-from logos_pl.lm.block_weights import BlockWeights
 from logos_pl.lm.config import context_length, read_config
-from logos_pl.lm.devices import HOST_SHARE, Placement, free_memory
-from logos_pl.lm.hollow import read_hollow_model
+from logos_pl.lm.devices import Placement
 from logos_pl.lm.hooks import Watch, gathering, stopping_after
-from logos_pl.lm.loading import read_model, resolve_dtype
+from logos_pl.lm.loaded_as import LoadedAs
+from logos_pl.lm.loading import resolve_dtype
 from logos_pl.lm.pass_progress import ALONE, Turn
+from logos_pl.lm.placed import loaded_as, place_model, plan_weights
 from logos_pl.lm.position_ids import position_ids, takes_position_ids
 from logos_pl.lm.probing import probe_ids, twin_ids
-from logos_pl.lm.sharded import Sharing, read_sharded_model
+from logos_pl.lm.sharded import Sharing
 from logos_pl.lm.sources import folder_name, locate, model_commit, tokenizer_commit
-from logos_pl.lm.streamed import Group, StreamedBody
+from logos_pl.lm.streamed import StreamedBody
 from logos_pl.lm.streamed_check import check_streamed, with_rows
 from logos_pl.lm.tokenizer import read_tokenizer
 from logos_pl.lm.verify import Rows, verify
@@ -57,7 +57,9 @@ class FrozenLM:
         anatomy: Its parts, verified at construction.
         streamed: Its blocks one by one, where they are read from disk for each group of micro-batches; else None.
         sharing: The processes that have its blocks together, where it is sharded; else None.
-        model_id: Hub id, ``demo``, or a local folder's name.
+        loaded_as: What was loaded, where it is not plain weights alone; else None.
+        model_id: Hub id, ``demo``, or a local folder's name; of a GGUF model with the file's name, of an adapted model
+            that of its adapter.
         model_commit: Hub commit, or ``sha256:…`` of a folder's files.
         tokenizer_commit: The same for the tokenizer.
         named_revision: Revision that the user named with the model, as ``id@revision``; else None.
@@ -74,6 +76,7 @@ class FrozenLM:
         streamed: StreamedBody | None = None,
         sharing: Sharing | None = None,
         named_revision: str | None = None,
+        loaded_as: LoadedAs | None = None,
     ) -> None:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
@@ -83,6 +86,7 @@ class FrozenLM:
         self.named_revision = named_revision
         self.streamed = streamed
         self.sharing = sharing
+        self.loaded_as = loaded_as
         self._takes_positions = takes_position_ids(find_body(self.model))
         self.anatomy: Anatomy
         if streamed is None:
@@ -97,6 +101,8 @@ class FrozenLM:
         model_id: str,
         *,
         revision: str | None = None,
+        gguf: str | None = None,
+        adapter: str | None = None,
         dtype: str | torch.dtype = "auto",
         device: torch.device | str = "cpu",
         placement: Placement = "resident",
@@ -108,6 +114,8 @@ class FrozenLM:
         Args:
             model_id: Hub id, which may name a revision as ``id@revision``, folder, or ``demo``.
             revision: Branch, tag or commit on the Hub.
+            gguf: Name of a GGUF file in the folder or repository, which is read in place of its other weights.
+            adapter: Folder or Hub id of an adapter of peft, which is merged into the weights.
             dtype: ``auto`` (the rule of ``dtype_for``), ``float32``, ``bfloat16`` or ``float16``.
             device: Where the model runs.
             placement: Whether its blocks are in memory, read from disk for each group of micro-batches, or shared out
@@ -118,31 +126,24 @@ class FrozenLM:
         Raises:
             InputError: The model cannot be found or read, or is not supported; the message has the remedy.
         """
-        source = locate(model_id, revision)
+        source = locate(model_id, revision, gguf)
         config = read_config(source)
+        weights = plan_weights(source, config, adapter)
         resolved = resolve_dtype(dtype, torch.device(device), config)
         tokenizer = read_tokenizer(source)
-        device, streamed, sharing = torch.device(device), None, None
-        if placement == "streamed":
-            hollow = read_hollow_model(source, config, resolved, device, pinned=device.type == "cuda")
-            model, blocks = hollow.model, hollow.blocks
-            weights = BlockWeights(model, hollow.plan, hollow.read, device)
-            group = Group(group_tokens, kept_bytes=free_memory(torch.device("cpu")) // HOST_SHARE)
-            streamed = StreamedBody(blocks, weights, group, source.model_id)
-        elif placement == "sharded":
-            sharing = Sharing(device, nodes)
-            model = read_sharded_model(source, config, resolved, device, sharing).model
-        else:
-            model = read_model(source, config, resolved)
-            model.to(device)  # type: ignore[arg-type]
+        device = torch.device(device)
+        placed = place_model(source, config, resolved, device, placement, weights, group_tokens, nodes)
+        record = loaded_as(source, weights)
+        merged = None if record is None else record.adapter
         return cls(
-            model,
+            placed.model,
             tokenizer,
-            model_id=source.model_id,
-            model_commit=model_commit(source),
+            model_id=source.model_id if merged is None else merged.adapter_id,
+            model_commit=model_commit(source) if merged is None else merged.model_commit,
             tokenizer_commit=tokenizer_commit(source),
-            streamed=streamed,
-            sharing=sharing,
+            streamed=placed.streamed,
+            sharing=placed.sharing,
+            loaded_as=record,
             named_revision=source.named,
         )
 

@@ -1,7 +1,9 @@
 """Reads a model's weights, with one clear message for each possible problem."""
 
 import re
+import warnings
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -11,12 +13,15 @@ from logos_pl.errors import InputError
 from logos_pl.lm.config import auto_class
 from logos_pl.lm.dtypes import DTYPES, dtype_for
 from logos_pl.lm.foreign import blaming
+from logos_pl.lm.gguf_files import check_tensors, reading_gguf
 from logos_pl.lm.model_files import INDEX_ENDING, shards_of, weight_names
 from logos_pl.lm.model_shape import shape_of
 from logos_pl.lm.quiet import quiet
 from logos_pl.lm.sources import ModelSource, fetch_weights
+from logos_pl.lm.weight_formats import WeightFormat, loading_options, plain_numbers
 from logos_pl.lm.weight_headers import measure_weights
 
+CPU = torch.device("cpu")
 SLACK = 2
 """Maximum ratio of the model's parameters to the numbers in its files; below it, missing tensors are named."""
 PACKED_SLACK = 16
@@ -41,8 +46,21 @@ def resolve_dtype(dtype: str | torch.dtype, device: torch.device, config: PreTra
     return DTYPES[dtype]
 
 
-def read_model(source: ModelSource, config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
-    """Load the model with all its weights on the CPU.
+def read_model(
+    source: ModelSource,
+    config: PreTrainedConfig,
+    dtype: torch.dtype,
+    stored: WeightFormat | None = None,
+    device: torch.device = CPU,
+) -> PreTrainedModel:
+    """Load the model with all its weights on the CPU; weights that stay quantised, where they will run.
+
+    Args:
+        source: Where the model is.
+        config: Its configuration.
+        dtype: Its number format.
+        stored: Format of quantised weights; None for plain numbers.
+        device: Where it will run.
 
     Raises:
         InputError: Weights are missing, damaged, incomplete, or those of another model.
@@ -52,8 +70,15 @@ def read_model(source: ModelSource, config: PreTrainedConfig, dtype: torch.dtype
     files = weight_files(source, config)
     loaded: Any
     shown = files[0] if len(files) == 1 else f"{files[0]} … {files[-1]}"
-    generation = read_generation_config(source)
-    with quiet(), blaming(f"{name} cannot be loaded from config.json and {shown}", "fetch the model again", name):
+    generation, options = read_generation_config(source), loading_options(stored, source, config, device)
+    reading = (
+        blaming(f"{name} cannot be loaded from config.json and {shown}", "fetch the model again", name)
+        if source.gguf is None
+        else reading_gguf(source.gguf, name)
+    )
+    # Of other libraries on each other's names.
+    silent = nullcontext() if stored is None else warnings.catch_warnings(action="ignore")
+    with quiet(), silent, reading:
         loaded = auto_class(config).from_pretrained(
             source.folder,
             config=config,
@@ -62,9 +87,12 @@ def read_model(source: ModelSource, config: PreTrainedConfig, dtype: torch.dtype
             trust_remote_code=False,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # so that they are named below, in one sentence
+            **options,
         )
     model, info = loaded
     checked_model(name, model, info)
+    if stored is not None:
+        plain_numbers(model, stored, dtype)
     return model
 
 
@@ -103,6 +131,9 @@ def weight_files(source: ModelSource, config: PreTrainedConfig) -> list[str]:
     Raises:
         InputError: There are none, one is missing or damaged, or they hold too few numbers for the model.
     """
+    if source.gguf is not None:
+        _check_numbers(config, check_tensors(source.gguf, source.model_id, shape_of(config).num_blocks))
+        return [source.gguf.name]
     files = _fetched_files(source, getattr(config, "transformers_weights", None))
     _check_numbers(config, measure_weights(source.folder, files, source.model_id).numbers)
     return files

@@ -51,6 +51,8 @@ class ModelShape(NamedTuple):
         vocab_size: Tokens.
         largest_block: Parameters of the largest block; None where they have not been counted.
         outside_blocks: Parameters outside the blocks, tied ones once; None likewise.
+        block_bytes: Bytes of a parameter inside the blocks of a model that stays quantised in memory; None: those of
+            the number format.
     """
 
     family: str
@@ -60,6 +62,7 @@ class ModelShape(NamedTuple):
     vocab_size: int
     largest_block: int | None = None
     outside_blocks: int | None = None
+    block_bytes: float | None = None
 
 
 class StepSize(NamedTuple):
@@ -136,7 +139,7 @@ def memory_parts(
     # A small vocabulary fills no block.
     block = min(step.loss_block_mib * 2**20, positions * rows * shape.vocab_size * 4)
     return MemoryParts(
-        weights=int(_parameters_held(shape, shards) * dtype.itemsize * WEIGHT_MARGIN),
+        weights=int(_weight_bytes(shape, dtype, shards) * WEIGHT_MARGIN),
         head=_head_bytes(shape, kind, dtype, step.fp32_unembed),
         lens=numbers * 4 * TRANSLATOR_COPIES + 2 * shape.d_model**2 * 4 + jacobians,  # and the two maps of the basis
         activations=activations,
@@ -198,6 +201,14 @@ def streamed_parts(
         kept=(shape.num_blocks + 1) * positions * shape.d_model * size,
         staging=int(2 * block * size * PINNED_MARGIN) if kind == "cuda" else 0,
     )
+
+
+def _weight_bytes(shape: ModelShape, dtype: torch.dtype, shards: int | None) -> int:
+    """Bytes of the weights that a process holds."""
+    if shape.block_bytes is None:
+        return _parameters_held(shape, shards) * dtype.itemsize
+    outside = min(_outside_blocks(shape), shape.num_parameters)
+    return outside * dtype.itemsize + int((shape.num_parameters - outside) * shape.block_bytes)
 
 
 def _parameters_held(shape: ModelShape, shards: int | None) -> int:

@@ -66,8 +66,8 @@ def check_files(folder: Path, name: str) -> None:
             read_json_object(path, name)
     if (folder / ADAPTER_FILE).exists():
         raise InputError(
-            f"{name} has an adapter beside its weights ({ADAPTER_FILE}), and adapters are not read; merge it, for "
-            f"instance with peft's merge_and_unload, and give the merged model, or remove {ADAPTER_FILE}."
+            f"{name} has an adapter beside its weights ({ADAPTER_FILE}), which is not read from there; move it "
+            f"with its weights into a folder of its own and give that as --model.adapter, or remove {ADAPTER_FILE}."
         )
 
 

@@ -10,6 +10,7 @@ from logos_pl.lm.foreign import blaming
 from logos_pl.lm.memory import GIB, ModelShape, gib
 from logos_pl.lm.quiet import quiet
 from logos_pl.lm.sources import locate
+from logos_pl.lm.weight_formats import WeightFormat
 
 MAX_TABLE_BYTES = 4 * GIB
 """Maximum bytes of a model's buffers, such as masks, in addition to four bytes per parameter."""
@@ -56,9 +57,22 @@ def _counted_by_block(model: nn.Module, num_blocks: int) -> dict[str, int]:
 
 
 def model_shape(model_id: str, revision: str | None = None) -> ModelShape:
-    """Sizes of a model, from its configuration alone; used to choose the device before weights are downloaded.
+    """Sizes of a model, from its configuration alone.
 
     Raises:
         InputError: The model cannot be found, or is not a causal language model.
     """
     return shape_of(read_config(locate(model_id, revision)))
+
+
+def shape_in_memory(config: PreTrainedConfig, stored: WeightFormat | None) -> ModelShape:
+    """A model's sizes, with what a weight takes in memory.
+
+    Args:
+        config: Its configuration.
+        stored: Format of its weights; None for plain numbers.
+
+    Raises:
+        InputError: As for ``shape_of``.
+    """
+    return shape_of(config)._replace(block_bytes=None if stored is None else stored.block_bytes)

@@ -18,11 +18,18 @@ from huggingface_hub.errors import EntryNotFoundError, FileMetadataError, HfHubH
 from huggingface_hub.utils import httpx
 
 from logos_pl.demo import DEMO, MODEL_DIR
-from logos_pl.errors import InputError, first_sentence
-from logos_pl.io.files import is_utf8, real_path
-from logos_pl.io.hub_errors import HubRequest, explain
+from logos_pl.errors import InputError
+from logos_pl.io.hub_errors import HubRequest, What, explain
+from logos_pl.lm.gguf_names import ENDING, check_gguf_name, only_gguf
 from logos_pl.lm.hub_call import ask_hub
 from logos_pl.lm.model_files import ADAPTER_FILE, TOKENIZER_FILES, VOCABULARY_FILES, check_files, read_json_object
+from logos_pl.lm.model_names import MODEL_WANTED as MODEL_WANTED
+from logos_pl.lm.model_names import clean_name as clean_name
+from logos_pl.lm.model_names import filed_under as filed_under
+from logos_pl.lm.model_names import folder_name as folder_name
+from logos_pl.lm.model_names import folder_name_of as folder_name_of
+from logos_pl.lm.model_names import model_folder, name_of_folder
+from logos_pl.lm.model_names import split_revision as split_revision
 
 MODEL_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "*.bin.index.json")
 # All files except weights, cards and images; nothing in subfolders, which hold other formats.
@@ -38,9 +45,10 @@ class ModelSource(NamedTuple):
     Attributes:
         model_id: Id used in results: the Hub id, ``demo``, or the folder's name.
         commit: Hub commit; None for a folder, whose files are hashed instead.
-        config_file: The configuration file on this machine.
+        config_file: The configuration file on this machine; of a GGUF model the GGUF file, which holds everything.
         cached_only: Whether the Hub is unreachable, so that only the local cache is available.
         named: Revision that was given in the name, as ``id@revision``; None if it was not.
+        repo_id: Hub id or folder name that holds the GGUF file; None where there is none.
     """
 
     model_id: str
@@ -48,116 +56,74 @@ class ModelSource(NamedTuple):
     config_file: Path
     cached_only: bool = False
     named: str | None = None
+    repo_id: str | None = None
 
     @property
     def folder(self) -> Path:
         """The folder that holds what has been fetched of the model."""
         return self.config_file.parent
 
-
-def clean_name(model_id: str) -> str:
-    """Last part of a model id: the name of folders and files."""
-    return model_id.rstrip("/").rsplit("/", 1)[-1]
-
-
-def split_revision(model_id: str) -> tuple[str, str | None]:
-    """Id and revision of ``id@revision``; None where no revision is named. A folder may have an @ in its name.
-
-    Raises:
-        InputError: Nothing is before or behind the @.
-    """
-    if "@" not in model_id or _path(model_id).is_dir():
-        return model_id, None
-    name, _, revision = (
-        model_id.rpartition("@") if _path(model_id.rpartition("@")[0] or ".").is_dir() else model_id.partition("@")
-    )
-    if not name or not revision:
-        raise InputError(f"{model_id} does not name a model at a revision: give it as organisation/name@revision.")
-    return name, revision
+    @property
+    def gguf(self) -> Path | None:
+        """The GGUF file; None for an ordinary model."""
+        return None if self.repo_id is None else self.config_file
 
 
-def folder_name(model_id: str, revision: str | None = None) -> str:
-    """Name of the folders and files of a model; a revision in its name is part of it, so that none is mixed up."""
-    return clean_name(model_id) if revision is None else f"{clean_name(model_id)}@{revision.replace('/', '-')}"
-
-
-def folder_name_of(model_id: str) -> str:
-    """``folder_name`` of a model as the user names it, determined without the Hub and without reading files.
-
-    Raises:
-        InputError: As ``filed_under``.
-    """
-    return folder_name(filed_under(model_id), split_revision(model_id)[1])
-
-
-def filed_under(model_id: str) -> str:
-    """Id used in results (``ModelSource.model_id``), determined without the Hub and without reading files.
-
-    Raises:
-        InputError: A folder's name cannot be written down, or a revision is named without a model.
-    """
-    model_id, _ = split_revision(model_id)
-    if model_id == DEMO or not _path(model_id).is_dir():
-        return model_id
-    name = real_path(_path(model_id)).name
-    if not is_utf8(name):
-        raise InputError(f"{model_id} leads to {name!r}, which cannot be recorded, as it is not UTF-8; rename it.")
-    return name
-
-
-def locate(model_id: str, revision: str | None = None) -> ModelSource:
-    """Locate a model and its commit, reading only its configuration.
+def locate(model_id: str, revision: str | None = None, gguf: str | None = None) -> ModelSource:
+    """Locate a model and its commit, reading only its configuration; a GGUF file on the Hub is fetched.
 
     Within a process, a revision on the Hub is resolved to a commit once, on first use.
 
     Args:
         model_id: Hub id, folder or ``demo``; a Hub id may name a revision, as ``id@revision``.
         revision: Branch, tag or commit on the Hub.
+        gguf: Name of a GGUF file in that folder or repository; None: the only one of a folder without other weights.
 
     Raises:
         InputError: Unknown id or revision, no access, no network, two revisions, or a folder without configuration or
-            with a revision, which only repositories have.
+            with a revision, which only repositories have; or there is no such GGUF file.
     """
     model_id, named = split_revision(model_id)
     if named is not None and revision not in (None, named):
         raise InputError(f"{model_id}@{named} names a revision, and {revision} is given as another: give one of them.")
     revision = named if revision is None else revision
-    is_local = model_id == DEMO or _path(model_id).is_dir()
+    is_local = model_id == DEMO or model_folder(model_id).is_dir()
     if is_local and revision is not None:
         given = "it and the @ before it" if named else "--model.revision, or give it as null"
         raise InputError(
             f"The revision {revision} is of a repository on the Hub, and {model_id} is a folder: leave out {given}."
         )
-    if model_id == DEMO:
+    if model_id == DEMO and gguf is None:
         return _local(DEMO, MODEL_DIR)
-    path = _path(model_id)
+    path = MODEL_DIR if model_id == DEMO else model_folder(model_id)
     if is_local:
-        return _local(filed_under(model_id), path)
+        gguf = only_gguf(path) if gguf is None else check_gguf_name(gguf)
+        return _local(filed_under(model_id), path) if gguf is None else _local_gguf(model_id, path / gguf)
     if path.exists() or model_id.startswith((".", "/", "~")) or model_id.count("/") > 1:
-        raise InputError(f"{model_id} is not a folder; give a folder with a model's files, a Hub id or `{DEMO}`.")
-    return _on_hub(model_id, revision)._replace(named=named)
-
-
-def _path(model_id: str) -> Path:
-    try:
-        path = Path(model_id).expanduser()
-        path.exists()
-    except (OSError, RuntimeError) as error:  # a name too long, no permission, an unknown ~user
-        why = error.strerror if isinstance(error, OSError) else first_sentence(error)[:-1]
-        raise InputError(
-            f"{model_id} is neither a model id nor a folder that can be looked into ({why}); give a folder with a "
-            f"model's files, a Hub id or `{DEMO}`."
-        ) from error
-    return path
+        file = path.is_file() and path.suffix == ENDING
+        remedy = f"give its folder, and {path.name} as --model.gguf" if file else MODEL_WANTED
+        raise InputError(f"{model_id} is not a folder; {remedy}.")
+    if gguf is None:
+        return on_hub(model_id, revision)._replace(named=named)
+    found = on_hub(model_id, revision, check_gguf_name(gguf))
+    return found._replace(model_id=filed_under(model_id, gguf), repo_id=model_id, named=named)
 
 
 @functools.cache
-def _on_hub(model_id: str, revision: str | None) -> ModelSource:
-    cached_only = not constants.is_offline_mode() and not _reachable(model_id, revision)
+def on_hub(model_id: str, revision: str | None, file: str = "config.json") -> ModelSource:
+    """A repository, by one of its files, which is fetched; resolved once per process.
+
+    Raises:
+        InputError: Unknown id or revision, no such file, no access, no network.
+        RunError: The disk fails.
+    """
+    cached_only = not constants.is_offline_mode() and not _reachable(model_id, revision, file)
     try:
-        config_file = Path(hf_hub_download(model_id, "config.json", revision=revision, local_files_only=cached_only))
+        config_file = Path(hf_hub_download(model_id, file, revision=revision, local_files_only=cached_only))
     except (OSError, HFValidationError, EntryNotFoundError) as error:
-        raise explain(error, HubRequest("model", model_id, revision)) from error
+        what: What = "model" if file == "config.json" else "file"
+        no_file = f"{model_id} has no {file} on the Hub: check the name of the file and of the repository."
+        raise explain(error, HubRequest(what, model_id, revision, no_file)) from error
     # …/snapshots/<commit>/config.json
     source = ModelSource(model_id, config_file.parent.name, config_file, cached_only)
     if cached_only:
@@ -170,13 +136,13 @@ def _on_hub(model_id: str, revision: str | None) -> ModelSource:
 
 def forget() -> None:
     """Forget located models, so that the Hub is queried again."""
-    _on_hub.cache_clear()
+    on_hub.cache_clear()
 
 
-def _reachable(model_id: str, revision: str | None) -> bool:
+def _reachable(model_id: str, revision: str | None, file: str) -> bool:
     """Whether the Hub responds at all; refusals are reported by the download, with their reasons."""
     try:
-        url = hf_hub_url(model_id, "config.json", revision=revision)
+        url = hf_hub_url(model_id, file, revision=revision)
         ask_hub(f"about {model_id}", lambda: get_hf_file_metadata(url))
     except HfHubHTTPError as error:
         return error.response.status_code not in _DOWN
@@ -192,11 +158,22 @@ def _local(model_id: str, folder: Path) -> ModelSource:
     if not config_file.exists():
         if (folder / ADAPTER_FILE).is_file():
             raise InputError(
-                f"the folder {folder} holds an adapter ({ADAPTER_FILE}) and no model; merge it into its base model, "
-                "for instance with peft's merge_and_unload, and save that."
+                f"the folder {folder} holds an adapter ({ADAPTER_FILE}) and no model; give its base as the model, and "
+                f"this folder as --model.adapter {folder}."
             )
         raise InputError(f"the folder {folder} has no config.json; give the folder that holds a model's files.")
     return ModelSource(model_id, None, config_file)
+
+
+def _local_gguf(model_id: str, path: Path) -> ModelSource:
+    if not path.exists():
+        there = sorted(found.name for found in path.parent.glob("*.gguf"))
+        raise InputError(
+            f"the folder {path.parent} has no {path.name}; "
+            + (f"--model.gguf can be {', '.join(there)}." if there else "it holds no GGUF file.")
+        )
+    folder = DEMO if model_id == DEMO else name_of_folder(model_id)
+    return ModelSource(path.name, None, path, repo_id=folder)
 
 
 def fetch_small(source: ModelSource) -> Path:
@@ -225,9 +202,10 @@ def _fetch(source: ModelSource, patterns: tuple[str, ...]) -> Path:
     if source.commit is not None:
         try:
             snapshot_download(
-                source.model_id,
+                source.repo_id or source.model_id,
                 revision=source.commit,
-                allow_patterns=["config.json", *patterns],  # the first is always there: no notice that nothing matches
+                # The first is always there: no notice that nothing matches.
+                allow_patterns=[source.config_file.name, *patterns],
                 ignore_patterns=["*/*"],
                 local_files_only=source.cached_only,
             )
@@ -248,13 +226,14 @@ def read_config_dict(source: ModelSource) -> dict[str, Any]:
 
 
 def model_commit(source: ModelSource) -> str:
-    """Hub commit, or ``sha256:…`` over a folder's configuration and weights."""
-    return source.commit or files_digest(source.folder, MODEL_FILES)
+    """Hub commit, or ``sha256:…`` over a folder's configuration and weights, or over its GGUF file."""
+    return source.commit or files_digest(source.folder, MODEL_FILES if source.gguf is None else (source.gguf.name,))
 
 
 def tokenizer_commit(source: ModelSource) -> str:
-    """Hub commit, or ``sha256:…`` over a folder's tokenizer files."""
-    return source.commit or files_digest(source.folder, TOKENIZER_FILES)
+    """Hub commit, or ``sha256:…`` over a folder's tokenizer files, or over the GGUF file that holds the tokenizer."""
+    of_file = source.gguf is not None and not has_vocabulary(source.folder)
+    return source.commit or files_digest(source.folder, (source.config_file.name,) if of_file else TOKENIZER_FILES)
 
 
 def files_digest(folder: Path, patterns: tuple[str, ...]) -> str:
@@ -265,12 +244,13 @@ def files_digest(folder: Path, patterns: tuple[str, ...]) -> str:
     paths = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
     digest = hashlib.sha256()
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
-        for path, found in zip(paths, threads.map(_file_digest, paths), strict=True):
+        for path, found in zip(paths, threads.map(file_digest, paths), strict=True):
             digest.update(f"{path.name}\0{found}\n".encode())
     return f"sha256:{digest.hexdigest()}"
 
 
-def _file_digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

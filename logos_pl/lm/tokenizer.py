@@ -1,5 +1,7 @@
 """Reads a model's tokenizer, with one clear message for each possible problem."""
 
+import copy
+import functools
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,13 +13,13 @@ from logos_pl.lm.quiet import quiet, without_native_output
 from logos_pl.lm.sources import ModelSource, fetch_small, has_vocabulary, locate
 
 
-def load_tokenizer(model_id: str, revision: str | None = None) -> PreTrainedTokenizerBase:
+def load_tokenizer(model_id: str, revision: str | None = None, gguf: str | None = None) -> PreTrainedTokenizerBase:
     """A model's tokenizer, without its weights.
 
     Raises:
         InputError: The model or its tokenizer cannot be found or read.
     """
-    return read_tokenizer(locate(model_id, revision))
+    return read_tokenizer(locate(model_id, revision, gguf))
 
 
 def read_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
@@ -27,19 +29,32 @@ def read_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
         InputError: It is missing, or cannot be read.
     """
     name, folder = source.model_id, fetch_small(source)
+    if source.gguf is not None and not has_vocabulary(folder):
+        return copy.deepcopy(_of_gguf(source, source.gguf.stat().st_mtime_ns))
     if not has_vocabulary(folder):
         where = f"the folder {folder}" if source.commit is None else name
         raise InputError(
             f"{where} has no tokenizer (tokenizer.json or a vocabulary file); save the model's tokenizer into it."
         )
     _check_packages(name, folder)
-    remedy = "fetch them again"
+    return _checked(source)
+
+
+@functools.lru_cache(maxsize=2)
+def _of_gguf(source: ModelSource, modified_ns: int) -> PreTrainedTokenizerBase:
+    """The tokenizer of a GGUF file, made once: it takes seconds, and a command asks for it twice."""
+    return _checked(source, gguf_file=source.config_file.name)
+
+
+def _checked(source: ModelSource, **options: str) -> PreTrainedTokenizerBase:
+    """The tokenizer as transformers reads it, with what is used of it later."""
+    name, folder = source.model_id, source.folder
     with (
         quiet(),
         without_native_output(),
-        blaming(f"the tokenizer files of {name} cannot be read", remedy, f"the tokenizer of {name}"),
+        blaming(f"the tokenizer files of {name} cannot be read", "fetch them again", f"the tokenizer of {name}"),
     ):
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **options)
         # Attributes that are used later, so that a wrong value is found here.
         tokenizer("")
         tokenizer.all_special_ids  # noqa: B018

@@ -243,6 +243,8 @@ def load_frozen(settings: ModelSettings, device: torch.device, nodes: int = 1) -
     return FrozenLM.load(
         settings.model_id,
         revision=settings.revision,
+        gguf=settings.gguf,
+        adapter=settings.adapter,
         dtype=settings.dtype,
         device=device,
         placement="resident" if settings.placement == "auto" else settings.placement,

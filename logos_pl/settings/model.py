@@ -5,8 +5,10 @@ from typing import Literal
 
 from logos_pl.bounds import check_number
 from logos_pl.lenses.head import DecodingNorm
+from logos_pl.lm.adapter_sources import adapter_id
 from logos_pl.lm.devices import Placement
 from logos_pl.lm.dtypes import Fp32Unembed
+from logos_pl.lm.sources import filed_under, folder_name, split_revision
 
 MAX_BLOCK_MIB = 2**20
 """Largest memory budget of a block of logits, in MiB (1 TiB)."""
@@ -25,6 +27,9 @@ class ModelSettings:
         model_id: Hub id of a causal language model, its local folder, or `demo` for the bundled model. A revision may
             be part of the name, as `id@revision`; lens, runs and sweeps are then filed under it, too.
         revision: branch, tag or commit of the model on the Hub.
+        gguf: name of a GGUF file in the model's folder or repository, which is read in place of its other weights; a
+            folder that holds one and no other weights needs none.
+        adapter: folder or Hub id (`org/name@revision`) of an adapter of peft, which is merged into the weights.
         dtype: dtype of the frozen model; `auto`: bfloat16 on CUDA, float32 on CPU for models below 30B parameters.
         placement: `resident`: the model is in memory; `streamed`: its blocks are read from its safetensors, one after
             the other, for each group of micro-batches, and two of them are in memory; `sharded`: they are shared out
@@ -47,6 +52,8 @@ class ModelSettings:
 
     model_id: str
     revision: str | None = None
+    gguf: str | None = None
+    adapter: str | None = None
     dtype: DtypeName = "auto"
     placement: Placement | Literal["auto"] = "auto"
     group_tokens: int | Literal["auto"] = "auto"
@@ -59,6 +66,24 @@ class ModelSettings:
         if self.group_tokens != "auto":
             check_number("--model.group_tokens", self.group_tokens, at_least=1, at_most=MAX_GROUP_TOKENS)
         check_number("--model.loss_block_mib", self.loss_block_mib, at_least=1, at_most=MAX_BLOCK_MIB)
+
+    @property
+    def recorded_id(self) -> str:
+        """Id used in results: of an adapted model its adapter's, of a GGUF model with the file's name.
+
+        Raises:
+            InputError: A name cannot be written down.
+        """
+        return filed_under(self.model_id, self.gguf) if self.adapter is None else adapter_id(self.adapter)
+
+    @property
+    def folder_name(self) -> str:
+        """Name of the model's folders and files; a revision that is named with the model is part of it.
+
+        Raises:
+            InputError: A name cannot be written down.
+        """
+        return folder_name(self.recorded_id, split_revision(self.model_id)[1])
 
     @property
     def block_bytes(self) -> int:

@@ -172,6 +172,8 @@ def to_json(output: Output) -> str:
     """
     plain = _finite(dataclasses.asdict(output))
     of_lenses = plain.pop("lens_sections")
+    if plain["model"]["loaded_as"] is None:
+        del plain["model"]["loaded_as"]
     plain |= of_lenses
     for where, text in _texts({section: plain[section] for section in (*SAID_BY_THE_RUN, *of_lenses)}, ""):
         if ABSOLUTE_PATH.search(text):

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from logos_pl.artifacts.provenance_schema import Environment
+from logos_pl.lm.loaded_as import LoadedAs
 
 SCHEMA_VERSION = 1
 
@@ -19,12 +20,14 @@ class ModelIdentity:
             of it.
         model_commit: Commit on the Hub, or `sha256:…` over a folder's files.
         tokenizer_commit: Likewise for the tokenizer.
+        loaded_as: What was loaded of a quantised or adapted model; left out for plain weights.
     """
 
     model_id: str
     clean_model_name: str
     model_commit: str | None
     tokenizer_commit: str | None
+    loaded_as: LoadedAs | None = None
 
 
 @dataclass(frozen=True)

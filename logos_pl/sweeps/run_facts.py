@@ -12,7 +12,7 @@ from logos_pl.sweeps.document_schema import ModelIdentity, ModelStats, RunFacts
 
 def model_identity(lm: FrozenLM) -> ModelIdentity:
     """Identity of the model."""
-    return ModelIdentity(lm.model_id, lm.clean_model_name, lm.model_commit, lm.tokenizer_commit)
+    return ModelIdentity(lm.model_id, lm.clean_model_name, lm.model_commit, lm.tokenizer_commit, lm.loaded_as)
 
 
 def model_stats(module: LensModule) -> ModelStats:

@@ -265,6 +265,6 @@ def text(rng: Random, root: Path) -> Case:
 
 
 KINDS = (
-    Kind("model", 1500, model),
+    Kind("model", 1300, model),
     Kind("text", 650, text),
 )

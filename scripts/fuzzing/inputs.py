@@ -114,9 +114,9 @@ GROUPS: dict[str, dict[str, Any]] = {
     "lens": {"source": None, "revision": None, "imported": None},
 }  # fmt: skip
 MORE_MODEL = {
-    "revision": None, "dtype": "auto", "decoding_norm": "final", "init": "auto", "layers_per_step": "auto",
-    "precond": "auto", "temperature": True, "bias_only": True, "betas": [0.9, 0.999], "weight_decay": 1e-4, "l2": 1e-4,
-    "smoothness": 1e-4, "loss_block_mib": 256,
+    "revision": None, "gguf": None, "adapter": None, "dtype": "auto", "decoding_norm": "final", "init": "auto",
+    "layers_per_step": "auto", "precond": "auto", "temperature": True, "bias_only": True, "betas": [0.9, 0.999],
+    "weight_decay": 1e-4, "l2": 1e-4, "smoothness": 1e-4, "loss_block_mib": 256,
 }  # fmt: skip
 MORE_DATA = {
     "name": None, "split": "train", "revision": None, "text_column": None, "format": "text", "special_tokens": "auto",

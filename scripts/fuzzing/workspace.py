@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from importlib import import_module
+from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from transformers import (
 from logos_pl.cli import hub
 from logos_pl.cli.commands import OWN_PARSERS
 from logos_pl.cli.entry import main
+from tests.quantised import make_adapter, make_gguf
 from tests.tiny import (
     WORDS,
     make_chat_model,
@@ -95,6 +97,7 @@ def make(root: Path) -> None:
     root.mkdir(parents=True, exist_ok=True)
     os.chdir(root)
     _make_models()
+    _make_quantised()
     make_corpus(Path("text"), documents=200)
     make_imported_lens(Path("imported"), scale=0.1, model_id="tiny")
     notes = {"model_id": "tiny", "target_layer": 3, "config_json": '{"estimator": "relp"}'}
@@ -147,6 +150,17 @@ def _make_models() -> None:
     llama.save_pretrained("halves", max_shard_size="8KB")
     Path("pickled/model.safetensors").unlink()
     torch.save(llama.state_dict(), "pickled/pytorch_model.bin")
+
+
+def _make_quantised() -> None:
+    """A GGUF file and an adapter, where their packages are installed."""
+    if not all(find_spec(name) for name in ("gguf", "peft", "accelerate")):
+        return
+    Path("stored").mkdir()
+    make_gguf(Path("tiny"), Path("stored/tiny.gguf"), "F16")
+    for path in Path("tiny").glob("tokenizer*"):
+        shutil.copy(path, "stored")
+    make_adapter(Path("tiny"), Path("lora"))
 
 
 def _save(model: PreTrainedModel, name: str) -> None:

@@ -13,6 +13,7 @@ from logos_pl.artifacts.provenance_schema import Fingerprint
 from logos_pl.errors import InputError
 from logos_pl.lenses.head import Head
 from logos_pl.lm.frozen import FrozenLM
+from logos_pl.lm.loaded_as import LoadedAs, MergedAdapter
 from tests.artifacts.lenses import make_lm
 
 DEMO = Path(__file__).parents[2] / "logos_pl" / "demo" / "model"
@@ -210,3 +211,22 @@ def test_a_fingerprint_of_another_shape_is_refused(changes: dict[str, Any]) -> N
     lm = make_lm()
     with pytest.raises(InputError, match="fingerprint is from a model with"):
         check(dataclasses.replace(mark(lm), **changes), lm)
+
+
+ADAPTER = MergedAdapter("a", "sha256:1", "a" * 64, "LORA", "m", "c")
+
+
+@pytest.mark.parametrize(
+    "loaded",
+    [LoadedAs("GGUF Q8_0", "de-quantised when it is loaded", "m", "m.gguf", "f" * 64), LoadedAs(adapter=ADAPTER)],
+)
+def test_quantised_or_adapted_is_another_model_however_little_it_differs(loaded: LoadedAs) -> None:
+    plain = make_lm()
+    other = FrozenLM(plain.model, None, model_id="m", loaded_as=loaded)  # the same numbers
+    assert mark(plain).loaded_as is None
+    assert mark(other).loaded_as == loaded
+    check(mark(other), other)
+    with pytest.raises(InputError, match=r"The lens was fitted on plain weights, and m is .*: load the model the lens"):
+        check(mark(plain), other)
+    with pytest.raises(InputError, match=r"The lens was fitted on .*, and .* is plain: load the model the lens was"):
+        check(mark(other), plain)

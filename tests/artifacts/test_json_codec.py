@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import pytest
 
-from logos_pl.artifacts.json_codec import from_json, to_json
+from logos_pl.artifacts.json_codec import LEFT_OUT, from_json, to_json
 from logos_pl.errors import InputError
 
 
@@ -114,3 +114,20 @@ def test_paths_of_this_machine_are_never_written(path: str) -> None:
 def test_slashes_that_are_no_absolute_paths_are_written(text: str) -> None:
     record = Record(3, 0.5, "next", Inner((1.0, 2), []), {}, None, True, {"source": text})
     assert json.loads(to_json(record))["open"] == {"source": text}
+
+
+@dataclass(frozen=True)
+class Grown:
+    count: int
+    later: Inner | None = field(default=None, metadata={LEFT_OUT: True})
+
+
+def test_a_field_that_is_left_out_is_not_there_where_it_is_none() -> None:
+    assert json.loads(to_json(Grown(3))) == {"count": 3}
+    assert from_json(Grown, '{"count": 3}', "r.json") == Grown(3)
+    full = Grown(3, Inner((1.5, 2), []))
+    assert from_json(Grown, to_json(full), "r.json") == full
+    with pytest.raises(InputError, match="later lacks the field words"):
+        from_json(Grown, '{"count": 3, "later": {"pair": [1.0, 2]}}', "r.json")
+    with pytest.raises(InputError, match=r"r\.json lacks the field count"):
+        from_json(Grown, "{}", "r.json")

@@ -19,7 +19,7 @@ from logos_pl.io.terminal import Console
 def made(**changes: Any) -> Diagnosis:
     """A machine with a card."""
     found = Diagnosis(
-        versions={"logos-pl": "0.1.0", "torch": "2.13.0+cu130", "lightning": None},
+        versions={"logos-pl": "0.1.0", "torch": "2.13.0+cu130", "lightning": None, "peft": "0.21.2", "gguf": None},
         commit=f"{'a' * 40}-dirty",
         python="3.12.1",
         system="Linux 6.1 x86_64",
@@ -50,7 +50,7 @@ def test_a_screen_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None
     assert lines(made(), capsys) == [
         "logos-pl  0.1.0 at aaaaaaaaaaaa-dirty",
         "Python    3.12.1 on Linux 6.1 x86_64, 16 cores",
-        "packages  torch 2.13.0+cu130, lightning missing",
+        "packages  torch 2.13.0+cu130, lightning missing, peft 0.21.2",
         "devices   cuda:0 (NVIDIA H100): 77.0 GiB of 80.0 GiB free",
         "          cpu: 128.0 GiB of 128.0 GiB free",
         "Hub       a token from environment, offline mode",
@@ -116,7 +116,7 @@ def test_json_has_the_bytes_and_every_package(capsys: pytest.CaptureFixture[str]
     assert main(["--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found.keys() == set(Diagnosis._fields)
-    assert found["versions"].keys() == {"logos-pl", *diagnosis.PACKAGES}
+    assert found["versions"].keys() == {"logos-pl", *diagnosis.PACKAGES, *diagnosis.OPTIONAL}
     assert found["devices"][-1]["name"] == "cpu"
     assert 0 < found["devices"][-1]["free_bytes"] <= found["host_total_bytes"]
     assert found["fits"][0]["model_id"] == "demo"

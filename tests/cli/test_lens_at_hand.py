@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from logos_pl.artifacts.tuned_lens import save_tuned_lens
-from logos_pl.cli.lens_at_hand import find_lens
+from logos_pl.cli.lens_at_hand import GivenModel, find_lens
 from logos_pl.errors import InputError
 from logos_pl.kinds import imported
 from logos_pl.lenses.norm import NormLens
@@ -76,3 +76,9 @@ def test_the_revision_of_an_imported_lens_is_part_of_its_source(monkeypatch: pyt
 def test_a_lens_that_cannot_be_is_refused_by_name(given: str, message: str, lm: FrozenLM) -> None:
     with pytest.raises(InputError, match=message):
         find_lens("org/tiny", given)
+
+
+def test_the_command_names_gguf_file_and_adapter() -> None:
+    model = GivenModel("org/models", "m.gguf", "org/a@v1")
+    assert model.options == ["--model.model_id=org/models", "--model.gguf=m.gguf", "--model.adapter=org/a@v1"]
+    assert (model.recorded_id, model._replace(adapter=None).recorded_id) == ("org/a", "org/m.gguf")

@@ -263,7 +263,7 @@ def test_every_process_validates_on_as_many_sequences(
 
 def test_a_head_that_is_to_be_held_in_fp32_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     shape = ModelShape("llama", 8_030_261_248, 32, 4096, 128_256)
-    monkeypatch.setattr(plan, "shape_of", lambda config: shape)
+    monkeypatch.setattr(plan, "shape_in_memory", lambda config, stored: shape)
     monkeypatch.setattr(plan, "measure_memory", lambda cards: [DeviceMemory("cuda:0", 2**37, 2**37)])
     needed = {fp32: planned(model__fp32_unembed=fp32)[0].choice.needed_bytes for fp32 in ("auto", True, False)}
     assert needed[True] - needed["auto"] == 128_256 * 4096 * 4
@@ -278,3 +278,12 @@ def test_a_model_with_one_block_is_refused_by_name_however_the_lens_starts(init:
         plan.plan_text(model, text, "full", trainer)
     swept = plan.plan_prompts(ModelSettings(model_id=str(folder)), trainer)
     assert swept.known.shape.num_blocks == 1, "it can be swept with the norm lens"
+
+
+def test_what_is_not_plain_weights_is_said_and_stays_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    large = KNOWN_SHAPES["demo"]._replace(num_parameters=10**11, largest_block=10**9, block_bytes=0.5625)
+    known = plan.KnownModel("m", large, 512, weights="bitsandbytes 4-bit weights, quantised in memory")
+    monkeypatch.setattr(plan.KnownModel, "read", lambda settings: known)
+    run, _, _ = planned()
+    assert (run.choice.placement, run.choice.device.type) == ("resident", "cuda")
+    assert "8 blocks, bitsandbytes 4-bit weights, quantised in memory, on cuda:1 in bfloat16" in run.sentence()

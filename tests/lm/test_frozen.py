@@ -143,7 +143,7 @@ WRONG = {
     "no language model": (edit(model_type="vit"), "'vit', which is no causal language model"),
     "quantised": (
         edit(quantization_config={"quant_method": "gptq", "bits": 4}),
-        "needs a package that is not installed",
+        "m has GPTQ weights, and reading them takes the package",
     ),
     "no tokenizer": (drop_tokenizer, "has no tokenizer"),
     "empty tokenizer": (lambda d: (d / "tokenizer.json").write_text("{}"), "the tokenizer files of m cannot be read"),

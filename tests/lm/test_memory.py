@@ -88,3 +88,13 @@ def test_sizes_that_were_not_counted_are_estimated() -> None:
 def test_a_tiny_model_needs_little() -> None:
     tiny = ModelShape("llama", 5_600_000, 8, 192, 6144)
     assert needed_bytes(tiny, "cpu", torch.float32) < 0.5 * GIB
+
+
+def test_weights_that_stay_quantised_take_their_own_bytes_inside_the_blocks() -> None:
+    plain = memory_parts(LLAMA_8B, "cuda", torch.bfloat16, StepSize())
+    assert LLAMA_8B.outside_blocks is not None
+    inside = LLAMA_8B.num_parameters - LLAMA_8B.outside_blocks
+    for num_bytes in (1.0, 0.5625):
+        stored = memory_parts(LLAMA_8B._replace(block_bytes=num_bytes), "cuda", torch.bfloat16, StepSize())
+        assert stored.weights == int((int(inside * num_bytes) + 2 * LLAMA_8B.outside_blocks) * 1.08)
+        assert stored._replace(weights=plain.weights) == plain

@@ -157,10 +157,10 @@ def test_pickled_weights_that_are_none_are_refused_and_never_run(
 
 def test_an_adapter_beside_or_in_the_place_of_a_model_is_refused(folder: Path) -> None:
     (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
-    with pytest.raises(InputError, match=r"m has an adapter beside its weights .*merge_and_unload"):
+    with pytest.raises(InputError, match=r"m has an adapter beside its weights .*give that as --model.adapter"):
         FrozenLM.load(str(folder))
     (folder / "config.json").unlink()
-    with pytest.raises(InputError, match=r"holds an adapter .* and no model; merge it into its base model"):
+    with pytest.raises(InputError, match=r"holds an adapter .* and no model; give its base as the model"):
         FrozenLM.load(str(folder))
 
 

@@ -142,7 +142,7 @@ def test_an_adapter_in_a_repository_is_refused(published: HubStandIn, tmp_path: 
     folder = shutil.copytree(published.commits["org/model"][COMMIT], tmp_path / "m")
     (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
     published.commits["org/model"] = {COMMIT: folder}
-    with pytest.raises(InputError, match=r"org/model has an adapter beside its weights .* merge it"):
+    with pytest.raises(InputError, match=r"org/model has an adapter beside its weights .* as --model.adapter"):
         FrozenLM.load("org/model")
 
 

@@ -20,6 +20,18 @@ def test_the_budget_of_a_block_in_bytes() -> None:
     assert ModelSettings(model_id="any").block_bytes == 268_435_456
 
 
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({"model_id": "org/m"}, "org/m"),
+        ({"model_id": "org/models", "gguf": "m.Q8_0.gguf"}, "org/m.Q8_0.gguf"),
+        ({"model_id": "org/m", "adapter": "org/a@v1"}, "org/a"),
+    ],
+)
+def test_a_gguf_model_is_called_by_its_file_and_an_adapted_one_by_its_adapter(given: dict[str, str], name: str) -> None:
+    assert ModelSettings(**given).recorded_id == name
+
+
 def test_settings_stay_what_they_were_checked_to_be() -> None:
     settings = ModelSettings(model_id="any")
     with pytest.raises(dataclasses.FrozenInstanceError):
