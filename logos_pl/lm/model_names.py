@@ -4,7 +4,7 @@ from pathlib import Path
 
 from logos_pl.demo import DEMO
 from logos_pl.errors import InputError, first_sentence
-from logos_pl.io.files import is_utf8
+from logos_pl.io.files import is_utf8, real_path
 from logos_pl.lm.gguf_names import check_gguf_name, only_gguf
 
 MODEL_WANTED = f"give a folder with a model's files, a Hub id or `{DEMO}`"
