@@ -6,6 +6,8 @@
     python3 dev.py lint    set up, then formatter, linter, floors and type checker
     python3 dev.py docs    set up, then execute the notebooks and build the documentation into build/site
     python3 dev.py check   test and lint
+    python3 dev.py versions oldest|newest    in an environment of its own, for a while: the wheel and the suite's core
+                           with the oldest or newest packages that pyproject.toml allows (see --help)
 
 Set-up makes `.venv` beside this file and installs the exact versions of `requirements.lock`; it is skipped where
 nothing has changed since the last time.
@@ -55,8 +57,6 @@ def one_at_a_time() -> Iterator[None]:
 
 def set_up() -> None:
     """Make the virtual environment, unless it stands as the lock file says."""
-    if sys.version_info < (3, 11):  # noqa: UP036  (this file also has to say so to an older Python)
-        sys.exit(f"logos-pl needs Python 3.11 or later, and this is {sys.version.split()[0]}.")
     recipe = b"".join((ROOT / name).read_bytes() for name in ("pyproject.toml", "requirements.lock", "dev.py"))
     wanted, stamp = hashlib.sha256(recipe).hexdigest(), VENV / "set-up"
     if stands(stamp, wanted):
@@ -101,7 +101,7 @@ def lint() -> None:
     run(BIN / "ruff", "format", "--check", ".")
     run(BIN / "ruff", "check", ".")
     run(BIN / "lint-imports")
-    run(BIN / "mypy", "logos_pl", "tests", "scripts", "examples", "benchmarks", "dev.py")
+    run(BIN / "mypy", "logos_pl", "tests", "scripts", "examples", "benchmarks", "dev.py", "hatch_build.py")
 
 
 def docs() -> None:
@@ -119,8 +119,13 @@ def docs() -> None:
 def main() -> None:
     """Do what the first argument says."""
     command, *rest = sys.argv[1:] or ["help"]
-    if command not in {"demo", "test", "lint", "check", "docs"}:
+    if command not in {"demo", "test", "lint", "check", "docs", "versions"}:
         sys.exit(__doc__)
+    if sys.version_info < (3, 11):  # noqa: UP036  (this file also has to say so to an older Python)
+        sys.exit(f"logos-pl needs Python 3.11 or later, and this is {sys.version.split()[0]}.")
+    if command == "versions":  # its environments are its own
+        run(sys.executable, "-m", "scripts.versions", *rest)
+        return
     set_up()
     if command == "demo":
         run(BIN / "logos-pl", "fit", "--config", "configs/demo.yaml", *rest)

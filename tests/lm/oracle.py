@@ -37,9 +37,10 @@ def head_logits(model: PreTrainedModel, family: Family, h: Tensor) -> Tensor:
     if family.project:
         x = x @ model.get_submodule("model.decoder.project_out").weight.double().T
     x = x / family.head_divisor
-    z = x @ model.lm_head.weight.double().T
+    head = getattr(model, "lm_head", None) or model.embed_out  # GPT-NeoX's name for it, in transformers up to 5.10
+    z = x @ head.weight.double().T
     if family.head_bias:
-        z = z + model.lm_head.bias.double()
+        z = z + head.bias.double()
     z = z * family.multiplier / family.divisor
     return z if family.softcap is None else family.softcap * torch.tanh(z / family.softcap)
 
