@@ -13,6 +13,7 @@ import pytest
 from huggingface_hub import constants
 
 from logos_pl.cli.command import Command
+from logos_pl.cli.compare import Compare
 from logos_pl.cli.configuration import check_arguments, read_configuration
 from logos_pl.cli.entry import main
 from logos_pl.cli.predict import Predict
@@ -46,8 +47,9 @@ def settled(folder: Path) -> Callable[..., Any]:
     """What the arguments come to with the demo's configuration, once they are parsed and planned with."""
 
     def configure(command: Command) -> None:
+        command.one_of_several = not isinstance(command, Compare)
         if isinstance(command, Predict):
-            command.destination, command.one_of_several = SweepDestination(), True
+            command.destination = SweepDestination()
 
     def resolve(*arguments: str, command: str = "fit") -> Any:
         lenses = ["norm", "bias"] if command == "compare" else []
@@ -84,6 +86,7 @@ CASES = [
     ("test", "lens"),
     ("test", "intermediates"),
     ("validate", "prism"),
+    ("validate", "validate"),
     ("compare", "compare"),
 ]
 """Commands, and sections of their options; the empty one stands for options outside of all sections."""
