@@ -168,10 +168,8 @@ def _local(model_id: str, folder: Path) -> ModelSource:
 def _local_gguf(model_id: str, path: Path) -> ModelSource:
     if not path.exists():
         there = sorted(found.name for found in path.parent.glob("*.gguf"))
-        raise InputError(
-            f"the folder {path.parent} has no {path.name}; "
-            + (f"--model.gguf can be {', '.join(there)}." if there else "it holds no GGUF file.")
-        )
+        remedy = f"--model.gguf can be {', '.join(there)}" if there else "it holds no GGUF file"
+        raise InputError(f"the folder {path.parent} has no {path.name}; {remedy}.")
     folder = DEMO if model_id == DEMO else name_of_folder(model_id)
     return ModelSource(path.name, None, path, repo_id=folder)
 

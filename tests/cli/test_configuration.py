@@ -207,7 +207,8 @@ def test_one_configuration_serves_all_commands_and_each_takes_what_is_its_own(
     fit, selftest = settled(argument), settled(argument, command="selftest")
     assert (fit["data.tokens"], fit.schedule) == (20_000, "quick")
     assert "prompts" not in fit.data
-    assert selftest.data.as_dict() == {"prompts": "facts", "prompt": None, "answer": None}
+    own = {"prompts": "facts", "prompt": None, "token_ids": None, "answer": None, "special_tokens": "auto"}
+    assert selftest.data.as_dict() == own
 
 
 @pytest.mark.parametrize(("command", "argument", "takers"), [
