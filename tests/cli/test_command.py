@@ -170,5 +170,5 @@ def test_another_command_is_quoted_with_the_configurations_and_the_model_of_this
     for name, text in files.items():
         Path(name).write_text(text)
     command = command_of("validate", *(f"--config={name}" for name in files), *arguments)
-    command.plan = SimpleNamespace(model=SimpleNamespace(model_id="demo"))
+    command.plan = SimpleNamespace(model=SimpleNamespace(model_id="demo", gguf=None, adapter=None))
     assert command.other("fit") == typed

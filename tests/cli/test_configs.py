@@ -100,7 +100,7 @@ def test_a_configuration_settles_to_the_devices_and_the_steps_of_the_spec(
     name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = printed("fit", CONFIGS[name], capsys)
-    monkeypatch.setattr(plan, "locate", lambda model_id, revision: ModelSource(model_id, model_id, None, Path()))
+    monkeypatch.setattr(plan, "locate", lambda model_id, *rest: ModelSource(model_id, model_id, None, Path()))
     monkeypatch.setattr(plan, "read_config", lambda source: architecture(name))
     monkeypatch.setattr(plan, "measure_memory", lambda cards: MEMORY)
 
@@ -117,7 +117,7 @@ def test_on_the_cpu_micro_batches_are_eight_and_accumulated_to_the_effective_bat
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = printed("fit", CONFIGS["gpt2"], capsys)
-    monkeypatch.setattr(plan, "locate", lambda model_id, revision: ModelSource(model_id, model_id, None, Path()))
+    monkeypatch.setattr(plan, "locate", lambda model_id, *rest: ModelSource(model_id, model_id, None, Path()))
     monkeypatch.setattr(plan, "read_config", lambda source: architecture("gpt2"))
     monkeypatch.setattr(plan, "measure_memory", lambda cards: MEMORY[1:])
 
