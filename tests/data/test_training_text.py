@@ -459,12 +459,12 @@ def test_the_reference_corpus_is_streamed_with_the_reference_tokenizer(shared: P
     module.setup("fit")
     batches = train(module, 8)
     module.teardown()
-    assert all(batch.input_ids.shape == (8, 512) and batch.positions.shape == (8, 64) for batch in batches)
+    assert all(batch.input_ids.shape == (8, 512) and batch.positions.shape == (8, 128) for batch in batches)
     assert all(batch.positions.min() >= 8 and batch.positions.max() <= 511 for batch in batches)
-    assert module.total_steps == 123  # of 16 sequences, so that there are enough steps
+    assert module.total_steps == 245  # of 8 sequences, so that there are enough steps
     ledger = module.ledger()
     assert (ledger.name, ledger.num_shards, ledger.tokens) == ("CC-MAIN-2025-26", 4, 8 * 8 * 512)
-    assert sum(len(batch.input_ids) for batch in module.val_dataloader()) == 64
+    assert sum(len(batch.input_ids) for batch in module.val_dataloader()) == 32
 
 
 def test_a_new_fit_begins_at_the_start_whatever_was_read_before(make: Make) -> None:
