@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from inspect import signature
 from typing import Any, NamedTuple
 
 import torch
@@ -79,18 +78,10 @@ def read_hollow_model(
 
     def read(tensors: Mapping[str, StoredTensor], targets: Sequence[str]) -> None:
         with blame():
-            found, _ = _converted(model, dict(tensors), hollow.config)
+            found, _ = convert_and_load_state_dict_in_model(model, dict(tensors), hollow.config)
         check_complete(name, {**found.to_dict(), "missing_keys": set(targets) & found.missing_keys})
 
     return HollowModel(model, hollow.blocks, hollow.plan, read)
-
-
-def _converted(model: PreTrainedModel, tensors: dict[str, Any], load_config: Any) -> Any:
-    """Reads tensors into the model, as transformers does; its account, and what it left on disk."""
-    convert = convert_and_load_state_dict_in_model
-    # transformers 5.10 still wants to be told how tensors are split over devices: not at all.
-    further = {"tp_plan": None} if "tp_plan" in signature(convert).parameters else {}
-    return convert(model, tensors, load_config, **further)
 
 
 class _Hollow:
@@ -120,7 +111,7 @@ class _Hollow:
                 model: Any, state_dict: Any, checkpoint_files: Any, load_config: Any, expected_keys: Any = None
             ) -> Any:
                 hollow._plan(model, load_config)
-                return _converted(model, hollow.plan.resident, load_config)
+                return convert_and_load_state_dict_in_model(model, hollow.plan.resident, load_config)
 
             @staticmethod
             def _finalize_model_loading(model: Any, load_config: Any, loading_info: Any) -> Any:

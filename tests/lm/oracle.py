@@ -1,7 +1,6 @@
 """The head of a family in float64, from weights found by name and constants from the family's table alone."""
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,10 +37,9 @@ def head_logits(model: PreTrainedModel, family: Family, h: Tensor) -> Tensor:
     if family.project:
         x = x @ model.get_submodule("model.decoder.project_out").weight.double().T
     x = x / family.head_divisor
-    head: Any = getattr(model, "lm_head", None) or model.embed_out  # GPT-NeoX's name for it, in transformers up to 5.10
-    z = x @ head.weight.double().T
+    z = x @ model.lm_head.weight.double().T
     if family.head_bias:
-        z = z + head.bias.double()
+        z = z + model.lm_head.bias.double()
     z = z * family.multiplier / family.divisor
     return z if family.softcap is None else family.softcap * torch.tanh(z / family.softcap)
 

@@ -1,14 +1,11 @@
 """A model without the matrices of its blocks is otherwise the model; and what is wrong with its files is said."""
 
 import json
-from inspect import signature
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import core_model_loading
 
 from logos_pl.errors import InputError
 from logos_pl.lm.config import read_config
@@ -55,24 +52,6 @@ def test_only_matrices_of_blocks_are_missing(source: ModelSource) -> None:
     assert missing == {
         key for key, p in tiny_model("llama").named_parameters() if key.startswith("model.layers.") and p.ndim > 1
     }
-
-
-def test_an_older_transformers_is_told_that_no_tensor_is_split(
-    source: ModelSource, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    convert, told = core_model_loading.convert_and_load_state_dict_in_model, []
-
-    def older(model: Any, state_dict: Any, load_config: Any, tp_plan: Any, disk_offload_index: Any = None) -> Any:
-        told.append(tp_plan)
-        further = {"tp_plan": tp_plan} if "tp_plan" in signature(convert).parameters else {}
-        return convert(model, state_dict, load_config, **further)
-
-    monkeypatch.setattr("logos_pl.lm.hollow.convert_and_load_state_dict_in_model", older)
-    _, weights, _ = hollow_parts(source, torch.float32)
-    weights.take(0)
-    weights.take(1)
-    assert told
-    assert set(told) == {None}
 
 
 def test_weights_that_are_not_in_safetensors_are_refused(source: ModelSource) -> None:
