@@ -363,11 +363,10 @@ def test_models_that_would_write_the_same_files_are_refused(
     assert "a/model and b/model would write the same files" in capsys.readouterr().err
 
 
-def test_only_a_prediction_takes_several_models(
-    tiny: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["fit", *fit_arguments(**tiny, logs=tmp_path), "--models", "a", "b"]) == 2
-    assert "--models is an option of predict, and fit does not use it" in capsys.readouterr().err
+def test_a_self_test_takes_one_model(tiny: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["selftest", f"--model.model_id={tiny['model']}", "--models", "a", "b"]) == 2
+    assert "--models is an option of fit, " in (said := capsys.readouterr().err)
+    assert "and selftest does not use it" in said
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
