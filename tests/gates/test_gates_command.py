@@ -274,7 +274,7 @@ def make(trained: Run, tmp_path: Path) -> Make:
     """Another lens in an artifact of its own, with the trained one's provenance and, unless given, bias-only lens."""
 
     def made(name: str, translators: Translators, bias_only: Translators | None = None) -> Path:
-        _, own, provenance = load_lenses(trained.lens)
+        _, own, provenance, _ = load_lenses(trained.lens)
         assert own is not None
         provenance = dataclasses.replace(provenance, capacity=capacity_of(translators), kpis=None, acceptance=None)
         folder = tmp_path / name
