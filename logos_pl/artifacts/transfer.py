@@ -39,7 +39,9 @@ class Transfer:
         model_commit: Its commit.
         moved: How far the second is from what is recorded of the first.
         recorded: Held-out KL at the fit, by depth percentile (`"25"`, …).
+        text: The text of these figures, in words.
         here: Held-out KL on the second model, as `validate` or `test` has measured it; None before.
+        text_here: The text of these; None likewise.
     """
 
     fitted_on: str
@@ -48,7 +50,14 @@ class Transfer:
     model_commit: str
     moved: Movement
     recorded: dict[str, DepthKl]
+    text: str
     here: dict[str, DepthKl] | None = None
+    text_here: str | None = None
+
+    @property
+    def of_one_text(self) -> bool:
+        """Whether what was measured here is of the text of the fit, so that the figures can be compared."""
+        return self.text_here == self.text
 
     def to_plain(self) -> dict[str, Any]:
         """As plain values."""
@@ -94,7 +103,24 @@ def measure_transfer(recorded: Described, lm: FrozenLM, head: Head) -> Transfer:
         model_commit=lm.model_commit,
         moved=movement(recorded.fingerprint, lm, head),
         recorded={percent: _recorded(at) for percent, at in recorded.val_kl_bits.items()},
+        text=text_words(
+            recorded.dataset.repo_id, recorded.dataset.name, recorded.dataset.format, recorded.dataset.special_tokens
+        ),
     )
+
+
+def text_words(repo_id: str, name: str | None, rows: str, special_tokens: str) -> str:
+    """A text in words.
+
+    Args:
+        repo_id: Hub id or folder name of the data set.
+        name: Its configuration.
+        rows: What its rows are, ``text`` or ``chat``.
+        special_tokens: ``auto``, or ``none`` for texts without them.
+    """
+    configuration = "" if name is None else f" {name}"
+    rendered = ", conversations" if rows == "chat" else ""
+    return f"{repo_id}{configuration}{rendered}" + (", without special tokens" if special_tokens == "none" else "")
 
 
 def depth_kl(rows: Mapping[str, int], norm: Mapping[str, Any], lens: Mapping[str, Any]) -> dict[str, DepthKl]:

@@ -34,6 +34,8 @@ def _prompt(prompt_id: str, item: Any) -> Prompt:
     prompt = Prompt(prompt_id, "orig", "", answer)
     if isinstance(asked, str):
         return prompt._replace(text=asked)
+    if isinstance(asked, tuple) and len(asked) == 2 and isinstance(asked[0], str | list):
+        raise InputError(f"Prompt {prompt_id} has {asked[1]!r} for an answer, which is no text: give it as a string.")
     if not isinstance(asked, Sequence) or not asked:
         raise InputError(f"Prompt {prompt_id} is {asked!r}: give a text, a list of messages or a list of token ids.")
     if all(type(id_) is int for id_ in asked):

@@ -34,7 +34,7 @@ from logos_pl.kinds.registry import evaluated, kind_of, plain_origin
 from logos_pl.kinds.tuned import exported_step
 from logos_pl.modules.kl_table import print_kl_table
 from logos_pl.modules.pictures import png
-from logos_pl.modules.transfer_record import measured, print_transfer
+from logos_pl.modules.transfer_record import measured, print_transfer, text_of
 
 
 class GateWriter(Callback):
@@ -93,7 +93,7 @@ class GateWriter(Callback):
             document["intermediates"] = self.unspoken.section()
         moved = {lens: of for lens, of in pl_module.transfers.items() if lens in readings.rows}
         if moved:
-            found = {lens: measured(of, readings.rows, lens) for lens, of in moved.items()}
+            found = {lens: measured(of, readings.rows, lens, text_of(data)) for lens, of in moved.items()}
             document["transfer"] = {lens: of.to_plain() for lens, of in found.items()}
             for lens, of in found.items():
                 print_transfer(of, lens)

@@ -27,7 +27,7 @@ class MergedAdapter:
     @property
     def model_commit(self) -> str:
         """``sha256:…`` over base and adapter: what identifies the adapted model."""
-        words = f"{self.base_id}\0{self.base_commit}\n{self.adapter_id}\0{self.sha256}\n"
+        words = f"{self.base_commit}\n{self.sha256}\n"  # by content: a folder may be renamed
         return f"sha256:{hashlib.sha256(words.encode()).hexdigest()}"
 
 

@@ -18,6 +18,7 @@ from logos_pl.modules.transfer_record import (
     print_transfer,
     record_path,
     summary,
+    text_of,
     with_record,
     write_record,
 )
@@ -63,7 +64,7 @@ class LensLoader(Callback):
         if trainer.is_global_zero:
             title = next(lens.title for lens in self.found.values() if lens.title is not None)
             print_kl_table(pl_module.validation, f"KL divergence in bits on held-out validation text, {title}:")
-            self._record(pl_module)
+            self._record(pl_module, text_of(trainer.datamodule))  # type: ignore[attr-defined]
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Load the lenses; those without gates read no held-out text."""
@@ -77,10 +78,10 @@ class LensLoader(Callback):
             pl_module.transfers[name] = with_record(transfer, self._records[name])
             say(summary(pl_module.transfers[name]))
 
-    def _record(self, module: LensModule) -> None:
+    def _record(self, module: LensModule, text: str) -> None:
         """Print and record the held-out KL of lenses that were fitted on another model."""
         for name, transfer in module.transfers.items():
-            module.transfers[name] = measured(transfer, module.validation, name)
+            module.transfers[name] = measured(transfer, module.validation, name, text)
             print_transfer(module.transfers[name], name)
             write_record(self._records[name], module.transfers[name])
 

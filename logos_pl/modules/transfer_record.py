@@ -10,12 +10,15 @@ from typing import Any
 
 from rich.table import Table
 
-from logos_pl.artifacts.transfer import DepthKl, Transfer, depth_kl
+from logos_pl.artifacts.transfer import DepthKl, Transfer, depth_kl, text_words
+from logos_pl.data.evaluation_text import ValidationText
 from logos_pl.errors import InputError
 from logos_pl.io.files import make_folders, replace_file
 from logos_pl.io.fitting import print_table
 from logos_pl.io.parsing import MAX_TEXT_BYTES, parse_json, read_text
 from logos_pl.io.terminal import say
+
+OTHER_TEXT = "bits of two texts say nothing of the models, so validate on the text of the fit"
 
 
 def record_path(folder: Path, lens: str, identity: str, transfer: Transfer) -> Path:
@@ -35,7 +38,10 @@ def with_record(transfer: Transfer, path: Path) -> Transfer:
     """The transfer with the held-out KL of an earlier validation, if there is one."""
     try:
         given = parse_json(read_text(path, MAX_TEXT_BYTES), os.path.relpath(path))
-        here = {percent: DepthKl(int(at["row"]), float(at["norm"]), float(at["lens"])) for percent, at in given.items()}
+        text, depths = str(given["text"]), given["kl_bits"]
+        here = {
+            percent: DepthKl(int(at["row"]), float(at["norm"]), float(at["lens"])) for percent, at in depths.items()
+        }
     except FileNotFoundError:
         return transfer
     except (InputError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -44,19 +50,26 @@ def with_record(transfer: Transfer, path: Path) -> Transfer:
         ) from error
     if {percent: at.row for percent, at in here.items()} != {p: at.row for p, at in transfer.recorded.items()}:
         raise InputError(f"{os.path.relpath(path)} is of other rows: remove it, and validate again.")
-    return dataclasses.replace(transfer, here=here)
+    return dataclasses.replace(transfer, here=here, text_here=text)
 
 
-def measured(transfer: Transfer, readings: Mapping[str, Mapping[str, Any]], lens: str) -> Transfer:
+def measured(transfer: Transfer, readings: Mapping[str, Mapping[str, Any]], lens: str, text: str) -> Transfer:
     """The transfer with the held-out KL of this run.
 
     Args:
         transfer: The lens on the model.
         readings: Means by lens, quantity and row.
         lens: Name of the lens.
+        text: The text, in words.
     """
     rows = {percent: at.row for percent, at in transfer.recorded.items()}
-    return dataclasses.replace(transfer, here=depth_kl(rows, readings["norm"], readings[lens]))
+    return dataclasses.replace(transfer, here=depth_kl(rows, readings["norm"], readings[lens]), text_here=text)
+
+
+def text_of(data: ValidationText) -> str:
+    """The held-out text of a run in words."""
+    source, settings = data.text.source, data.settings
+    return text_words(source.repo_id, source.name, settings.format, settings.special_tokens)
 
 
 def write_record(path: Path, transfer: Transfer) -> None:
@@ -67,7 +80,8 @@ def write_record(path: Path, transfer: Transfer) -> None:
     """
     assert transfer.here is not None
     make_folders(path.parent)
-    plain = {percent: dataclasses.asdict(at) for percent, at in transfer.here.items()}
+    depths = {percent: dataclasses.asdict(at) for percent, at in transfer.here.items()}
+    plain = {"text": transfer.text_here, "kl_bits": depths}
     replace_file(path, (json.dumps(plain, indent=1, allow_nan=False) + "\n").encode())
 
 
@@ -83,6 +97,8 @@ def print_transfer(transfer: Transfer, lens: str) -> None:
         cells = ("–", "–") if now is None else (f"{now.norm:.3f}", f"{now.lens:.3f}")
         table.add_row(f"{percent}%", str(at.row), f"{at.norm:.3f}", f"{at.lens:.3f}", *cells)
     print_table(table)
+    if not transfer.of_one_text:
+        say(f"At the fit it was of {transfer.text}, here of {transfer.text_here}: {OTHER_TEXT}.")
 
 
 def _headings(lens: str) -> Sequence[str]:
@@ -98,4 +114,7 @@ def summary(transfer: Transfer) -> str:
             "`logos-pl validate --lens.transfer true` measures it"
         )
     now = ", ".join(f"{percent}% {at.lens:.3f}" for percent, at in transfer.here.items())
-    return f"its held-out KL at the fit was {then} bits at these depths; on this model it is {now}"
+    both = f"its held-out KL at the fit was {then} bits at these depths; on this model it is {now}"
+    if transfer.of_one_text:
+        return both
+    return f"{both}; the first is of {transfer.text}, the second of {transfer.text_here}: {OTHER_TEXT}"

@@ -38,7 +38,7 @@ def prompt_table(records: PromptRecords, milestones: Mapping[str, Milestones], l
 def _prompt_cells(record: NextTokenRecord, reached: Milestones) -> list[str]:
     below = (reached.first_kl_below_0_5, reached.first_kl_below_1_0)
     rank = [] if record.answer_rank is None else [_rank_cell(record, reached)]
-    kl = _marked(f"{record.kl_to_final_bits:.2f}", record.layer in below)
+    kl = _marked(f"{record.kl_to_final_bits:z.2f}", record.layer in below)
     return [escape(repr(record.top[0].token)), f"{record.p_top1:.2f}", *rank, kl, f"{record.entropy_bits:.2f}"]
 
 

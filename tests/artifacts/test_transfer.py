@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from logos_pl.artifacts.fingerprint import Movement
-from logos_pl.artifacts.transfer import DepthKl, Transfer, depth_kl, refuse_shape
+from logos_pl.artifacts.transfer import DepthKl, Transfer, depth_kl, refuse_shape, text_words
 from logos_pl.errors import InputError
 
 MOVED = Movement(False, True, 0.0123, 3, [0.0, 0.01, 0.011, 0.0123], 0.04, 8, 10)
-FOUND = Transfer("org/base", "a" * 40, "org/tuned", "b" * 40, MOVED, {"50": DepthKl(2, 1.2, 0.7)})
+FOUND = Transfer("org/base", "a" * 40, "org/tuned", "b" * 40, MOVED, {"50": DepthKl(2, 1.2, 0.7)}, "corpus")
 
 
 def test_the_sentence_names_both_models_and_how_far_they_are_apart() -> None:
@@ -36,3 +36,8 @@ def test_another_shape_is_refused_with_both() -> None:
     for rows, width in (((5, 4), (16, 16)), ((5, 5), (16, 8))):
         with pytest.raises(InputError, match="is for a model of 4 blocks and width 16, and this one has"):
             refuse_shape(rows, width, "tuned lens")
+
+
+def test_a_text_in_words_says_all_that_its_bits_depend_on() -> None:
+    assert text_words("org/text", None, "text", "auto") == "org/text"
+    assert text_words("org/text", "en", "chat", "none") == "org/text en, conversations, without special tokens"

@@ -40,6 +40,8 @@ def test_a_text_a_conversation_or_token_ids_with_an_answer_or_without(item: Any,
         ([1, -2], "^Prompt p1 has the token id -2: ids begin with 0"),
         ([1, True], "^Prompt p1 is no conversation: message 1 is a number"),
         (["Say"], "^Prompt p1 is no conversation: message 1 is text, not an object with `role` and `content`"),
+        (("Say", 418), "^Prompt p1 has 418 for an answer, which is no text: give it as a string"),
+        (([0, 52], None), "^Prompt p1 has None for an answer"),
         ([{"role": "user"}], r"^Prompt p1 is no conversation: message 1 has no `content`\.$"),
     ],
 )

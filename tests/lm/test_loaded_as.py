@@ -36,5 +36,7 @@ def test_the_words_say_format_and_adapter() -> None:
 
 def test_an_adapted_models_commit_depends_on_base_and_adapter() -> None:
     assert ADAPTER.model_commit == replace(ADAPTER, commit="main", type="DORA").model_commit
-    for changes in ({"sha256": "b" * 64}, {"base_id": "org/other"}, {"base_commit": "c" * 40}):
+    for names in ({"base_id": "renamed"}, {"adapter_id": "moved"}):
+        assert replace(ADAPTER, **names).model_commit == ADAPTER.model_commit
+    for changes in ({"sha256": "b" * 64}, {"base_commit": "c" * 40}):
         assert replace(ADAPTER, **changes).model_commit != ADAPTER.model_commit

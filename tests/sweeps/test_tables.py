@@ -32,6 +32,13 @@ def test_the_prompt_table_shows_tokens_as_they_are_and_marks_milestones() -> Non
     assert lines[4] == ["2", "'[red]\\n'", "0.50", "1*", "0.00*", "5.00"]
 
 
+def test_a_divergence_that_rounds_to_zero_has_no_sign() -> None:
+    made = records(lenses=1, kl_to_final_bits=-1e-7)
+    cells = [cell for line in printed(prompt_table(made, reached(made), list(made.next_token))) for cell in line]
+    assert "-0.00" not in " ".join(cells)
+    assert "0.00" in " ".join(cells)
+
+
 def test_two_lenses_fit_into_eighty_columns_with_every_row_and_figure() -> None:
     wide = {"p_top1": 0.16, "kl_to_final_bits": 22.42, "entropy_bits": 17.24, "answer_rank": 120_000}
     made = records(token=" incomprehensibilities", **wide)
