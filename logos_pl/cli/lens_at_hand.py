@@ -11,9 +11,9 @@ from logos_pl.kinds.registry import LensKind, kind_of, kinds
 from logos_pl.kinds.request import FoundLens, LensRequest
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import Lens, NormLens
-from logos_pl.lm.adapter_sources import adapter_id
+from logos_pl.lm.adapter_sources import recorded_id
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.lm.sources import filed_under, folder_name, split_revision
+from logos_pl.lm.model_names import folder_name, split_revision
 from logos_pl.settings.fit import ExportSettings
 
 LOGIT = "norm"
@@ -49,7 +49,7 @@ class GivenModel(NamedTuple):
         Raises:
             InputError: A name cannot be written down.
         """
-        return filed_under(self.model_id, self.gguf) if self.adapter is None else adapter_id(self.adapter)
+        return recorded_id(self.model_id, self.gguf, self.adapter)
 
     @property
     def folder_name(self) -> str:

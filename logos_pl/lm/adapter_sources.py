@@ -11,6 +11,7 @@ from logos_pl.errors import InputError
 from logos_pl.io.files import is_utf8, real_path
 from logos_pl.io.hub_errors import HubRequest, explain
 from logos_pl.lm.model_files import ADAPTER_FILE
+from logos_pl.lm.model_names import filed_under
 from logos_pl.lm.sources import files_digest, on_hub
 
 FILES = (ADAPTER_FILE, "adapter_model.safetensors", "adapter_model.bin")
@@ -46,6 +47,20 @@ def adapter_id(given: str) -> str:
     if not is_utf8(name):
         raise InputError(f"{given} leads to {name!r}, which cannot be recorded, as it is not UTF-8; rename it.")
     return name
+
+
+def recorded_id(model_id: str, gguf: str | None, adapter: str | None) -> str:
+    """Id of a model in results: of an adapted model its adapter's, of a GGUF model with the file's name.
+
+    Args:
+        model_id: The model as the user names it.
+        gguf: Name of its GGUF file; None if there is none.
+        adapter: Its adapter as the user names it; None likewise.
+
+    Raises:
+        InputError: A name cannot be written down.
+    """
+    return filed_under(model_id, gguf) if adapter is None else adapter_id(adapter)
 
 
 def find_adapter(given: str) -> AdapterSource:

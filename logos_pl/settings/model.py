@@ -5,10 +5,10 @@ from typing import Literal
 
 from logos_pl.bounds import check_number
 from logos_pl.lenses.head import DecodingNorm
-from logos_pl.lm.adapter_sources import adapter_id
+from logos_pl.lm.adapter_sources import recorded_id
 from logos_pl.lm.devices import Placement
 from logos_pl.lm.dtypes import Fp32Unembed
-from logos_pl.lm.sources import filed_under, folder_name, split_revision
+from logos_pl.lm.model_names import folder_name, split_revision
 
 MAX_BLOCK_MIB = 2**20
 """Largest memory budget of a block of logits, in MiB (1 TiB)."""
@@ -74,7 +74,7 @@ class ModelSettings:
         Raises:
             InputError: A name cannot be written down.
         """
-        return filed_under(self.model_id, self.gguf) if self.adapter is None else adapter_id(self.adapter)
+        return recorded_id(self.model_id, self.gguf, self.adapter)
 
     @property
     def folder_name(self) -> str:

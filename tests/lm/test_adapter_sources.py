@@ -8,7 +8,7 @@ import pytest
 
 from logos_pl.errors import InputError
 from logos_pl.lm import sources
-from logos_pl.lm.adapter_sources import adapter_id, find_adapter
+from logos_pl.lm.adapter_sources import adapter_id, find_adapter, recorded_id
 from tests.lm.hub_stand_in import COMMIT, HubStandIn
 
 OTHER = "f" * 40
@@ -62,3 +62,9 @@ def test_what_is_no_adapter_is_refused(hub: HubStandIn, tmp_path: Path) -> None:
     (tmp_path / "now" / "adapter_config.json").unlink()
     with pytest.raises(InputError, match=r"org/a has no adapter_config\.json on the Hub"):
         find_adapter("org/a")
+
+
+def test_an_adapted_model_is_called_by_its_adapter_and_a_gguf_model_by_its_file() -> None:
+    assert recorded_id("org/m", None, None) == "org/m"
+    assert recorded_id("org/m", "m.Q8_0.gguf", None) == "org/m.Q8_0.gguf"
+    assert recorded_id("org/m", None, "org/a@v2") == "org/a"
