@@ -162,3 +162,16 @@ def test_a_small_run_over_every_kind_of_input_finds_no_fault(tmp_path: Path) -> 
     command = [sys.executable, str(SCRIPTS / "fuzz.py"), "--cases", "24", "--seed", "6", "--processes", "1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@FORKS
+@pytest.mark.parametrize(("kept", "faults"), [("given", set()), ("something else", {"altered"})])
+def test_what_is_kept_under_a_dated_name_is_not_lost(
+    kept: str, faults: set[str], seen: Callable[..., set[str]]
+) -> None:
+    def replace() -> int:
+        Path("given.replaced-20260131-2359").write_text(kept)
+        Path("given").write_text("new")
+        return _say(REFUSED)
+
+    assert seen(replace) == faults

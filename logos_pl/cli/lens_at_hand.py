@@ -11,9 +11,9 @@ from logos_pl.kinds.registry import LensKind, kind_of, kinds
 from logos_pl.kinds.request import FoundLens, LensRequest
 from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import Lens, NormLens
-from logos_pl.lm.adapter_sources import recorded_id
+from logos_pl.lm.adapter_sources import recorded_folder, recorded_id
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.lm.model_names import folder_name, split_revision
+from logos_pl.lm.model_names import split_revision
 from logos_pl.settings.fit import ExportSettings
 
 LOGIT = "norm"
@@ -58,7 +58,7 @@ class GivenModel(NamedTuple):
         Raises:
             InputError: A name cannot be written down.
         """
-        return folder_name(self.recorded_id, split_revision(self.model_id)[1])
+        return recorded_folder(self.model_id, self.gguf, self.adapter)
 
     @property
     def options(self) -> list[str]:
@@ -122,7 +122,7 @@ class FoundAtHand(NamedTuple):
     def _command(self, lm: FrozenLM) -> str:
         merged = None if lm.loaded_as is None else lm.loaded_as.adapter
         commit = lm.model_commit if merged is None else merged.base_commit
-        named = lm.named_revision is not None  # in the model's name
+        named = split_revision(self.model.model_id)[1] is not None
         revision = [f"--model.revision={commit}"] if COMMIT.fullmatch(commit) and not named else []
         return shlex.join(["logos-pl", "predict", *self.model.options, *revision, *self.options])
 

@@ -5,21 +5,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from logos_pl.artifacts import json_codec
 from logos_pl.artifacts.filenames import PROVENANCE_FILE
 from logos_pl.artifacts.sealed import read_file
 from logos_pl.artifacts.store import REPLACED
 from logos_pl.errors import InputError
 from logos_pl.hub.layout import KINDS, WORDS, Kind
 from logos_pl.io.parsing import MAX_TEXT_BYTES, parse_json
+from logos_pl.lm.loaded_as import LoadedAs
 
 
 class LocalArtifact(NamedTuple):
-    """A local artifact."""
+    """A local artifact; ``loaded_as`` is what was loaded of a quantised or adapted model."""
 
     kind: Kind
     model_id: str
     model_commit: str
     folder: Path
+    loaded_as: LoadedAs | None = None
 
 
 def find_artifacts(root: Path, models: Sequence[str] | None = None) -> list[LocalArtifact]:
@@ -61,4 +64,9 @@ def _artifact(kind: Kind, path: Path) -> LocalArtifact:
     given = parse_json(read_file(path, MAX_TEXT_BYTES).decode(errors="replace"), os.path.relpath(path))
     if not isinstance(given, dict) or not all(isinstance(given.get(key), str) for key in ("model_id", "model_commit")):
         raise InputError(f"{os.path.relpath(path)} lacks model_id or model_commit: fit or fetch it again.")
-    return LocalArtifact(kind, given["model_id"], given["model_commit"], path.parent)
+    mark = given.get("fingerprint")
+    loaded = mark.get("loaded_as") if isinstance(mark, dict) else None
+    loaded_as = (
+        None if loaded is None else json_codec.from_plain(LoadedAs, loaded, f"{os.path.relpath(path)}: loaded_as")
+    )
+    return LocalArtifact(kind, given["model_id"], given["model_commit"], path.parent, loaded_as)

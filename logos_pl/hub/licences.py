@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from huggingface_hub import HfApi, hf_hub_download
 
+from logos_pl.artifacts.card_model import HUB_COMMIT
 from logos_pl.demo import DEMO
 from logos_pl.errors import InputError, LogosError
 from logos_pl.hub.index import Licence
@@ -14,6 +15,7 @@ from logos_pl.io.files import real_path
 from logos_pl.io.hub_errors import HubRequest, explaining
 from logos_pl.io.parsing import MAX_TEXT_BYTES, read_bytes, read_text
 from logos_pl.io.yaml_parsing import parse_yaml
+from logos_pl.lm.loaded_as import LoadedAs
 from logos_pl.lm.sources import locate, model_commit
 
 FRONT_MATTER = re.compile(r"\s*---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|$)", re.DOTALL)
@@ -37,14 +39,20 @@ class FoundLicence(NamedTuple):
     remark: str | None
 
 
-def licence_of(model_id: str, commit: str, place: str | None) -> FoundLicence:
+def licence_of(model_id: str, commit: str, place: str | None, loaded_as: LoadedAs | None = None) -> FoundLicence:
     """Find a model's licence files, and the identifier and link in its metadata.
 
     Args:
         model_id: The model.
         commit: Commit of the model.
         place: Folder of a local model, or ``demo``; None if unknown, or for a model on the Hub.
+        loaded_as: What was loaded of a quantised or adapted model; an adapted one has the licences of its adapter and
+            of its base model.
     """
+    merged = None if loaded_as is None else loaded_as.adapter
+    if merged is not None:
+        adapter = _stated(model_id, merged.adapter_id, merged.commit)
+        return _both(adapter, _stated(model_id, merged.base_id, merged.base_commit, "base/"))
     if place == DEMO:
         return _found(
             model_id, *_of_folder(locate(DEMO).config_file.parents[1])
@@ -60,15 +68,36 @@ def licence_of(model_id: str, commit: str, place: str | None) -> FoundLicence:
     if "/" not in model_id:
         remark = f"{model_id} is a local model: give its folder in --models, and its LICENSE is copied."
         return FoundLicence(UNKNOWN, {}, remark)
+    holder = None if loaded_as is None else loaded_as.repo_id  # of a GGUF file
+    return _stated(model_id, holder or model_id, commit)
+
+
+def _stated(model_id: str, repo_id: str, commit: str, below: str = "") -> FoundLicence:
+    """Licence stated in a repository, whose files are copied below the model's name."""
+    if HUB_COMMIT.fullmatch(commit) is None:
+        return FoundLicence(UNKNOWN, {}, f"{repo_id} is a local folder, so its licence is not recorded.")
     try:
-        return _found(model_id, *_of_repository(model_id, commit))
+        return _found(repo_id, *_of_repository(repo_id, commit), f"{model_path(model_id)}/{below}")
     except LogosError as error:
-        remark = f"The licence of {model_id} could not be read, so none is recorded: {error}"
+        remark = f"The licence of {repo_id} could not be read, so none is recorded: {error}"
         return FoundLicence(UNKNOWN, {}, remark)
 
 
-def _found(model_id: str, metadata: dict[str, Any], files: dict[str, bytes]) -> FoundLicence:
-    texts = {f"{LICENCES_FOLDER}/{model_path(model_id)}/{name}": data for name, data in sorted(files.items())}
+def _both(adapter: FoundLicence, base: FoundLicence) -> FoundLicence:
+    """Licences of an adapted model: those of its adapter and of its base model."""
+    ids, links = (
+        [value for value in dict.fromkeys(values) if value is not None]
+        for values in ((adapter.licence.id, base.licence.id), (adapter.licence.link, base.licence.link))
+    )
+    files = [*adapter.licence.files, *base.licence.files]
+    licence = Licence(" and ".join(ids) or None, links[0] if len(links) == 1 else None, files)
+    remarks = [found.remark for found in (adapter, base) if found.remark is not None]
+    return FoundLicence(licence, adapter.texts | base.texts, " ".join(remarks) or None)
+
+
+def _found(model_id: str, metadata: dict[str, Any], files: dict[str, bytes], at: str | None = None) -> FoundLicence:
+    place = f"{LICENCES_FOLDER}/{at or model_path(model_id) + '/'}"
+    texts = {f"{place}{name}": data for name, data in sorted(files.items())}
     name, link = metadata.get("license_name") or metadata.get("license"), metadata.get("license_link")
     licence = Licence(name if isinstance(name, str) else None, link if isinstance(link, str) else None, list(texts))
     remark = None

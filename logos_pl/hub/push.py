@@ -226,7 +226,7 @@ def _free(tag: str | None, published: Published, repo_id: str) -> str:
 
 def _licence(artifact: LocalArtifact, place: str | None, snapshot: Snapshot | None) -> FoundLicence:
     """Licence of the model, or that of an earlier release if the model's repository cannot be read."""
-    found = licence_of(artifact.model_id, artifact.model_commit, place)
+    found = licence_of(artifact.model_id, artifact.model_commit, place, artifact.loaded_as)
     before = None if snapshot is None else snapshot.index.entries(artifact.kind).get(artifact.model_id)
     if found.licence != UNKNOWN or before is None or before.model_commit != artifact.model_commit:
         return found

@@ -11,7 +11,7 @@ from logos_pl.errors import InputError
 from logos_pl.io.files import is_utf8, real_path
 from logos_pl.io.hub_errors import HubRequest, explain
 from logos_pl.lm.model_files import ADAPTER_FILE
-from logos_pl.lm.model_names import filed_under
+from logos_pl.lm.model_names import filed_under, folder_name, split_revision
 from logos_pl.lm.sources import files_digest, on_hub
 
 FILES = (ADAPTER_FILE, "adapter_model.safetensors", "adapter_model.bin")
@@ -61,6 +61,35 @@ def recorded_id(model_id: str, gguf: str | None, adapter: str | None) -> str:
         InputError: A name cannot be written down.
     """
     return filed_under(model_id, gguf) if adapter is None else adapter_id(adapter)
+
+
+def named_revision(model_id: str, adapter: str | None) -> str | None:
+    """Revision in the names of folders: that named with the adapter, or, without an adapter, with the model.
+
+    Args:
+        model_id: The model as the user names it.
+        adapter: Its adapter as the user names it; None if there is none.
+
+    Raises:
+        InputError: A name is no name at a revision.
+    """
+    if adapter is None:
+        return split_revision(model_id)[1]
+    return None if _folder(adapter) is not None else adapter.partition("@")[2] or None
+
+
+def recorded_folder(model_id: str, gguf: str | None, adapter: str | None) -> str:
+    """Name of the folders and files of a model: its id in results, with the revision that is named with it.
+
+    Args:
+        model_id: The model as the user names it.
+        gguf: Name of its GGUF file; None if there is none.
+        adapter: Its adapter as the user names it; None likewise.
+
+    Raises:
+        InputError: A name cannot be written down.
+    """
+    return folder_name(recorded_id(model_id, gguf, adapter), named_revision(model_id, adapter))
 
 
 def find_adapter(given: str) -> AdapterSource:

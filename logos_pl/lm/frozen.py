@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from logos_pl.errors import InputError
 from logos_pl.functional.compiled import can_compile
+from logos_pl.lm.adapter_sources import named_revision
 from logos_pl.lm.anatomy import Anatomy, find_body, find_parts
 from logos_pl.lm.config import context_length, read_config
 from logos_pl.lm.devices import Placement
@@ -62,7 +63,7 @@ class FrozenLM:
             that of its adapter.
         model_commit: Hub commit, or ``sha256:…`` of a folder's files.
         tokenizer_commit: The same for the tokenizer.
-        named_revision: Revision that the user named with the model, as ``id@revision``; else None.
+        named_revision: Revision that the user named with the model, or with its adapter, as ``id@revision``; else None.
     """
 
     def __init__(
@@ -144,7 +145,7 @@ class FrozenLM:
             streamed=placed.streamed,
             sharing=placed.sharing,
             loaded_as=record,
-            named_revision=source.named,
+            named_revision=named_revision(model_id, adapter),
         )
 
     @classmethod

@@ -5,10 +5,9 @@ from typing import Literal
 
 from logos_pl.bounds import check_number
 from logos_pl.lenses.head import DecodingNorm
-from logos_pl.lm.adapter_sources import recorded_id
+from logos_pl.lm.adapter_sources import recorded_folder, recorded_id
 from logos_pl.lm.devices import Placement
 from logos_pl.lm.dtypes import Fp32Unembed
-from logos_pl.lm.model_names import folder_name, split_revision
 
 MAX_BLOCK_MIB = 2**20
 """Largest memory budget of a block of logits, in MiB (1 TiB)."""
@@ -78,12 +77,12 @@ class ModelSettings:
 
     @property
     def folder_name(self) -> str:
-        """Name of the model's folders and files; a revision that is named with the model is part of it.
+        """Name of the model's folders and files; a revision named with the model, or with its adapter, is part of it.
 
         Raises:
             InputError: A name cannot be written down.
         """
-        return folder_name(self.recorded_id, split_revision(self.model_id)[1])
+        return recorded_folder(self.model_id, self.gguf, self.adapter)
 
     @property
     def block_bytes(self) -> int:

@@ -15,6 +15,7 @@ MOST_CHARACTERS = 600
 """Maximum length of the last line on standard error."""
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 NO_MEMORY = re.compile(r"MemoryError|bad_alloc|can't allocate memory|Cannot allocate memory")
+KEPT = re.compile(r"\.replaced-\d{8}-\d{4}(-\d+)?(?=/|$)")
 LEFTOVERS = re.compile(r"\..*\.(?:partial|new|old)|.*\.partial")
 
 FAULTS = {
@@ -133,10 +134,13 @@ def _left(outcome: Outcome, before: Snapshot, after: Snapshot) -> Iterator[Fault
         return
     if outcome.status == 2 and (folders := sorted(after.empty & made)):
         yield Fault("leftover", f"empty folder {folders[0]}")
-    # In the log folder a new sweep renames an earlier one before anything can fail.
+    # In the log folder a new sweep renames an earlier one before anything can fail. A fit of several models keeps the
+    # lens it replaces under a dated name, and may be refused for another of them.
+    kept = {KEPT.sub("", path): facts for path, facts in after.entries.items() if KEPT.search(path)}
     lost = sorted(
         path for path, facts in before.entries.items()
-        if after.entries.get(path) != facts and not path.startswith(("lightning_logs/sweeps", "home", "cache"))
+        if facts not in (after.entries.get(path), kept.get(path))
+        and not path.startswith(("lightning_logs/sweeps", "home", "cache"))
     )  # fmt: skip
     if lost:
         yield Fault("altered", lost[0])

@@ -1,7 +1,9 @@
+import dataclasses
 import os
 from pathlib import Path
 
 from logos_pl.hub.licences import licence_of
+from logos_pl.lm.loaded_as import LoadedAs, MergedAdapter
 from logos_pl.lm.sources import locate, model_commit
 from tests.hub.publishing import LICENCE, SMALL, TINY
 from tests.hub.stand_in import Hub
@@ -85,4 +87,24 @@ def test_the_bundled_model_brings_the_projects_licence() -> None:
     found = licence_of("demo", "sha256:00", "demo")
     project = Path(__file__).parents[2] / "LICENSE"
     assert found.texts == {"LICENSES/_local/demo/LICENSE": project.read_bytes()}
+    assert (found.licence.id, found.remark) == ("mit", None)
+
+
+def test_an_adapted_model_has_the_licences_of_its_adapter_and_of_its_base_model(hub: Hub) -> None:
+    adapter = hub.add("models/org/lora", {"LICENSE": b"of the adapter"})
+    adapter.card = {"license": "apache-2.0"}
+    made_of = MergedAdapter("org/lora", adapter.commits[-1].oid, "00", "LORA", TINY, commit(hub, TINY))
+    found = licence_of("org/lora", "sha256:00", None, LoadedAs(adapter=made_of))
+    assert found.texts == {"LICENSES/org/lora/LICENSE": b"of the adapter", "LICENSES/org/lora/base/LICENSE": LICENCE}
+    assert (found.licence.id, found.licence.files, found.remark) == ("apache-2.0 and mit", list(found.texts), None)
+
+    local = LoadedAs(adapter=dataclasses.replace(made_of, adapter_id="mine", commit="sha256:00"))
+    found = licence_of("mine", "sha256:00", None, local)
+    assert (found.licence.id, list(found.texts)) == ("mit", ["LICENSES/_local/mine/base/LICENSE"])
+    assert found.remark == "mine is a local folder, so its licence is not recorded."
+
+
+def test_a_gguf_file_has_the_licence_of_its_repository(hub: Hub) -> None:
+    found = licence_of("org/tiny.Q8_0.gguf", commit(hub, TINY), None, LoadedAs(repo_id=TINY, file="tiny.Q8_0.gguf"))
+    assert found.texts == {"LICENSES/org/tiny.Q8_0.gguf/LICENSE": LICENCE}
     assert (found.licence.id, found.remark) == ("mit", None)

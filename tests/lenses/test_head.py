@@ -19,7 +19,7 @@ from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.norms import NormWeights, apply_norm, norm_weights
 from logos_pl.lm.residuals import residuals
 from tests.lenses.toy_head import toy_head
-from tests.lm.families import BLOCKS, D_MODEL, FAMILIES, NAMES, VOCAB, tiny_model
+from tests.lm.families import BLOCKS, D_MODEL, FAMILIES, NAMES, VOCAB, every, tiny_model
 from tests.lm.oracle import head_logits, kl_bits, last_row
 
 IDS = torch.randint(3, VOCAB, (3, 11), generator=torch.Generator().manual_seed(9))
@@ -30,7 +30,7 @@ def decode(head: Head, h: torch.Tensor) -> torch.Tensor:
     return head.logits(head.normalise(flat, [BLOCKS])).reshape(*h.shape[:-1], -1)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", every(NAMES))
 def test_row_n_in_fp32_is_within_a_ten_thousandth_bit_of_the_model_and_of_float64(name: str) -> None:
     family, model = FAMILIES[name], tiny_model(name, seed=3)
     h = last_row(model, family, IDS)
@@ -42,7 +42,7 @@ def test_row_n_in_fp32_is_within_a_ten_thousandth_bit_of_the_model_and_of_float6
     assert torch.allclose(logits.double(), oracle, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", every(NAMES))
 def test_a_half_precision_model_is_decoded_as_its_weights_say_in_float64(name: str) -> None:
     family, model = FAMILIES[name], tiny_model(name, torch.bfloat16, seed=3)
     h = last_row(model, family, IDS)

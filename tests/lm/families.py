@@ -1,8 +1,9 @@
 """A tiny random model of every family: nothing in it is trivially one, zero or without effect on the logits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+import pytest
 import torch
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel
@@ -324,6 +325,33 @@ FAMILIES: dict[str, Family] = {
 }
 
 NAMES = sorted(FAMILIES)
+
+REPRESENTATIVES = {
+    "cohere",  # a LayerNorm, blocks in parallel, a multiplier
+    "falcon_old",
+    "falcon_sequential",  # ALiBi
+    "gemma2",  # two norms a branch, soft-capped logits
+    "gpt2",
+    "gpt_neox",
+    "gptj",  # a bias in the head
+    "granite",  # a divisor
+    "jamba",  # blocks of several kinds
+    "llama",
+    "mamba",  # a stream in fp32
+    "minicpm3",  # a division before the head
+    "olmo2",  # norms after the branches
+    "opt_post_norm",  # no final norm
+    "opt_project",
+    "qwen2_5_vl",  # the text side of a model of images
+    "qwen3_moe",
+}
+"""At least one of every kind of norm, head, block and stream."""
+
+
+def every(names: Iterable[str]) -> list[Any]:
+    """Parameters for a test of every family: all but the representatives are left to `dev.py test --all`."""
+    slow = pytest.mark.slow
+    return [pytest.param(name, marks=() if name in REPRESENTATIVES else slow) for name in names]
 
 
 def tiny_model(name: str, dtype: torch.dtype = torch.float32, seed: int = 0) -> PreTrainedModel:

@@ -8,7 +8,7 @@ import pytest
 
 from logos_pl.errors import InputError
 from logos_pl.lm import sources
-from logos_pl.lm.adapter_sources import adapter_id, find_adapter, recorded_id
+from logos_pl.lm.adapter_sources import adapter_id, find_adapter, named_revision, recorded_folder, recorded_id
 from tests.lm.hub_stand_in import COMMIT, HubStandIn
 
 OTHER = "f" * 40
@@ -68,3 +68,14 @@ def test_an_adapted_model_is_called_by_its_adapter_and_a_gguf_model_by_its_file(
     assert recorded_id("org/m", None, None) == "org/m"
     assert recorded_id("org/m", "m.Q8_0.gguf", None) == "org/m.Q8_0.gguf"
     assert recorded_id("org/m", None, "org/a@v2") == "org/a"
+
+
+def test_folders_have_the_revision_of_what_the_model_is_called_by(tmp_path: Path) -> None:
+    assert [recorded_folder("org/m@x", None, adapter) for adapter in (None, "org/a@v2", "org/a")] == [
+        "m@x",
+        "a@v2",
+        "a",
+    ]
+    assert recorded_folder("org/m@x", "m.gguf", None) == "m.gguf@x"
+    folder = write(tmp_path / "a@v3")
+    assert (named_revision("org/m@x", str(folder)), recorded_folder("org/m@x", None, str(folder))) == (None, "a@v3")

@@ -18,13 +18,13 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from logos_pl.errors import InputError
 from logos_pl.lm.anatomy import exact_logits, find_parts
 from logos_pl.lm.verify import verify
-from tests.lm.families import BLOCKS, D_MODEL, FAMILIES, NAMES, VOCAB, build, tiny_model
+from tests.lm.families import BLOCKS, D_MODEL, FAMILIES, NAMES, VOCAB, build, every, tiny_model
 from tests.lm.oracle import last_row
 
 IDS = torch.randint(0, VOCAB, (3, 11), generator=torch.Generator().manual_seed(5))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", every(NAMES))
 def test_every_family_is_taken_apart_as_its_own_code_says(name: str) -> None:
     family, model = FAMILIES[name], tiny_model(name)
     anatomy = find_parts(model)
@@ -39,7 +39,7 @@ def test_every_family_is_taken_apart_as_its_own_code_says(name: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", every(NAMES))
 def test_the_last_row_decoded_exactly_is_bitwise_the_models_own_logits(name: str, dtype: torch.dtype) -> None:
     model = tiny_model(name, dtype, seed=1)
     h = last_row(model, FAMILIES[name], IDS)

@@ -11,7 +11,7 @@ from logos_pl.errors import InputError
 from logos_pl.lm.anatomy import find_parts
 from logos_pl.lm.branches import find_branches, watch_branches
 from logos_pl.lm.hooks import gathering
-from tests.lm.families import BLOCKS, D_MODEL, NAMES, VOCAB, build, tiny_model
+from tests.lm.families import BLOCKS, D_MODEL, NAMES, VOCAB, build, every, tiny_model
 
 IDS = torch.randint(3, VOCAB, (2, 9), generator=torch.Generator().manual_seed(8))
 PLACES = torch.tensor([4, 17, 0])
@@ -53,14 +53,14 @@ def kept_of(model: PreTrainedModel) -> tuple[Tensor, Tensor]:
     return kept, torch.stack([h.reshape(-1, D_MODEL)[PLACES] for h in ends])
 
 
-@pytest.mark.parametrize("name", DECOMPOSED)
+@pytest.mark.parametrize("name", every(DECOMPOSED))
 def test_in_every_family_the_branches_add_up_to_what_the_blocks_add(name: str) -> None:
     kept, (first, last) = kept_of(tiny_model(name))
     assert (kept.abs().amax(dim=-1) > 0.01).all(), "no branch is missing"
     torch.testing.assert_close(first.double() + kept.double().sum(dim=(0, 1)), last.double(), rtol=1e-5, atol=2e-5)
 
 
-@pytest.mark.parametrize("name", DECOMPOSED)
+@pytest.mark.parametrize("name", every(DECOMPOSED))
 def test_the_branches_are_found_in_half_precision_too(name: str) -> None:
     model = tiny_model(name, torch.bfloat16)
     anatomy = find_parts(model)

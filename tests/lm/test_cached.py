@@ -10,7 +10,7 @@ from logos_pl.errors import InputError
 from logos_pl.lm.cached import CachedReader
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
-from tests.lm.families import NAMES, VOCAB, tiny_model
+from tests.lm.families import NAMES, VOCAB, every, tiny_model
 from tests.tiny import make_model
 
 WITHOUT_CACHE = {name for name in NAMES if "mamba" in name.lower()}
@@ -25,7 +25,7 @@ def some_ids(count: int) -> list[int]:
     return torch.randint(3, VOCAB, (count,), generator=torch.Generator().manual_seed(1)).tolist()
 
 
-@pytest.mark.parametrize("name", CACHED)
+@pytest.mark.parametrize("name", every(CACHED))
 def test_every_row_of_every_family_is_the_one_without_a_cache(name: str) -> None:
     lm = FrozenLM.from_model(tiny_model(name))
     reader, ids = CachedReader(lm), some_ids(12)

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from logos_pl.lm.anatomy import find_parts
 from logos_pl.lm.next_norms import next_norms
 from logos_pl.lm.trace import record_calls
-from tests.lm.families import BLOCKS, FAMILIES, NAMES, tiny_model
+from tests.lm.families import BLOCKS, FAMILIES, NAMES, every, tiny_model
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", every(NAMES))
 def test_the_next_norm_is_the_one_that_reads_the_row(name: str, dtype: torch.dtype) -> None:
     family, model = FAMILIES[name], tiny_model(name, dtype)
     norms = find_parts(model).next_norms

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import Request, gather, residuals
 from logos_pl.lm.skipping import residuals_without_later_blocks
-from tests.lm.families import BLOCKS, D_MODEL, FAMILIES, NAMES, VOCAB, tiny_model
+from tests.lm.families import BLOCKS, D_MODEL, FAMILIES, NAMES, VOCAB, every, tiny_model
 from tests.lm.oracle import last_row
 
 IDS = torch.randint(3, VOCAB, (3, 11), generator=torch.Generator().manual_seed(7))
@@ -22,7 +22,7 @@ def frozen(name: str, dtype: torch.dtype = torch.float32) -> FrozenLM:
     return FrozenLM.from_model(tiny_model(name, dtype))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", every(NAMES))
 def test_rows_are_transformers_hidden_states_and_row_n_is_what_the_head_reads(name: str) -> None:
     lm = frozen(name)
     h = residuals(lm, IDS, None, ROWS)
@@ -47,7 +47,7 @@ def test_positions_are_gathered_per_sequence_and_rows_come_in_the_order_asked() 
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", every(NAMES))
 def test_padding_on_either_side_changes_no_tokens_numbers(name: str, side: str) -> None:
     lm = frozen(name)
     lengths = [11, 6, 3]
@@ -76,7 +76,7 @@ def test_a_mask_of_ones_is_no_mask_bit_for_bit() -> None:
     )
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", every(NAMES))
 def test_the_head_never_runs(name: str) -> None:
     lm = frozen(name)
 

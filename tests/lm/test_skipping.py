@@ -9,7 +9,7 @@ from torch import nn
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.residuals import residuals
 from logos_pl.lm.skipping import residuals_without_later_blocks
-from tests.lm.families import BLOCKS, D_MODEL, NAMES, VOCAB, tiny_model
+from tests.lm.families import BLOCKS, D_MODEL, NAMES, VOCAB, every, tiny_model
 
 IDS = torch.randint(3, VOCAB, (3, 11), generator=torch.Generator().manual_seed(7))
 
@@ -25,7 +25,7 @@ def forbid(module: nn.Module) -> torch.utils.hooks.RemovableHandle:
     return module.register_forward_pre_hook(refuse)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", every(NAMES))
 def test_rows_are_those_of_a_whole_forward_and_later_blocks_and_the_head_never_run(name: str) -> None:
     lm = frozen(name)
     for row in range(1, BLOCKS + 1):
@@ -36,7 +36,7 @@ def test_rows_are_those_of_a_whole_forward_and_later_blocks_and_the_head_never_r
             handle.remove()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", every(NAMES))
 def test_the_model_is_the_same_afterwards(name: str) -> None:
     lm = frozen(name)
     before = lm.logits(IDS)

@@ -15,7 +15,7 @@ from logos_pl.lm.residuals import Request, Residuals, gather, read_in_groups, re
 from logos_pl.lm.skipping import residuals_without_later_blocks
 from logos_pl.lm.sources import ModelSource
 from logos_pl.lm.streamed import CalledOtherwiseError
-from tests.lm.families import BLOCKS, D_MODEL, LLAMA_LIKE, NAMES, VOCAB, build, tiny_model
+from tests.lm.families import BLOCKS, D_MODEL, LLAMA_LIKE, NAMES, VOCAB, build, every, tiny_model
 from tests.lm.placed import resident, save, streamed, streamed_body
 
 EVERY = range(BLOCKS + 1)
@@ -47,7 +47,7 @@ def equal(a: list[Residuals], b: list[Residuals]) -> bool:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", every(NAMES))
 def test_every_family_gives_the_bits_of_the_resident_model(name: str, dtype: torch.dtype, tmp_path: Path) -> None:
     source = save(tiny_model(name, dtype), tmp_path / name)
     wanted, lm = resident(source, dtype), streamed(source, dtype, GROUP_TOKENS)

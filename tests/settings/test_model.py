@@ -21,15 +21,18 @@ def test_the_budget_of_a_block_in_bytes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "name"),
+    ("given", "name", "folder"),
     [
-        ({"model_id": "org/m"}, "org/m"),
-        ({"model_id": "org/models", "gguf": "m.Q8_0.gguf"}, "org/m.Q8_0.gguf"),
-        ({"model_id": "org/m", "adapter": "org/a@v1"}, "org/a"),
+        ({"model_id": "org/m@v2"}, "org/m", "m@v2"),
+        ({"model_id": "org/models", "gguf": "m.Q8_0.gguf"}, "org/m.Q8_0.gguf", "m.Q8_0.gguf"),
+        ({"model_id": "org/m@v2", "adapter": "org/a@v1"}, "org/a", "a@v1"),
     ],
 )
-def test_a_gguf_model_is_called_by_its_file_and_an_adapted_one_by_its_adapter(given: dict[str, str], name: str) -> None:
-    assert ModelSettings(**given).recorded_id == name
+def test_a_gguf_model_is_called_by_its_file_and_an_adapted_one_by_its_adapter(
+    given: dict[str, str], name: str, folder: str
+) -> None:
+    settings = ModelSettings(**given)
+    assert (settings.recorded_id, settings.folder_name) == (name, folder)
 
 
 def test_settings_stay_what_they_were_checked_to_be() -> None:

@@ -21,7 +21,7 @@ from logos_pl.sweeps.attribution import DirectLogitAttribution, LogitParts, NotA
 from logos_pl.sweeps.reader import PromptReader
 from logos_pl.sweeps.recording import records_of
 from logos_pl.sweeps.records import LogitAttribution
-from tests.lm.families import BLOCKS, FAMILIES, tiny_model
+from tests.lm.families import BLOCKS, FAMILIES, every, tiny_model
 from tests.lm.test_branches import DECOMPOSED
 
 PROMPTS = (
@@ -75,7 +75,7 @@ def own_logits(lm: FrozenLM, number: int) -> Tensor:
 FAMILIES_SOFTCAP = {name: family.softcap for name, family in FAMILIES.items()}
 
 
-@pytest.mark.parametrize("name", DECOMPOSED)
+@pytest.mark.parametrize("name", every(DECOMPOSED))
 def test_in_every_family_the_contributions_add_up_to_the_models_own_logit(name: str) -> None:
     lm = FrozenLM.from_model(tiny_model(name), model_id=name)
     for number, whole in enumerate(attributed(lm)):
