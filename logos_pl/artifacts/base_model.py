@@ -1,12 +1,9 @@
 """The model that a lens of others was fitted on, as its files name it, compared with the model at hand."""
 
-import re
-
 from logos_pl.errors import InputError
 from logos_pl.lm.frozen import FrozenLM
+from logos_pl.lm.model_names import HUB_COMMIT
 from logos_pl.lm.sources import clean_name
-
-COMMIT = re.compile("[0-9a-f]{40}")
 
 
 def shown_model(recorded: str) -> str:
@@ -35,7 +32,7 @@ def refuse_other_name(fitted: str, revision: str | None, lm: FrozenLM, remedy: s
     if (fitted != given) if whole else (clean_name(fitted) != clean_name(given)):
         raise InputError(f"The imported lens was trained for {fitted}, not for {given}: load {fitted}{remedy}.")
     commits = (revision or "", lm.model_commit)
-    if all(COMMIT.fullmatch(commit) for commit in commits) and commits[0] != commits[1]:
+    if all(HUB_COMMIT.fullmatch(commit) for commit in commits) and commits[0] != commits[1]:
         raise InputError(
             f"The imported lens was trained for {fitted} at commit {commits[0]}, but the model is at {commits[1]}: "
             "load that revision of the model."

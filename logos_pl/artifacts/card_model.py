@@ -1,12 +1,9 @@
 """What a card says of its model: what was loaded, and how to load it again."""
 
-import re
-
 from logos_pl.artifacts.provenance import Described
 from logos_pl.demo import DEMO
 from logos_pl.io.markdown import code, escaped, literal
-
-HUB_COMMIT = re.compile(r"[0-9a-f]{40}")
+from logos_pl.lm.model_names import HUB_COMMIT
 
 
 def loaded_facts(p: Described) -> dict[str, str]:

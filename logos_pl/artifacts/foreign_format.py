@@ -17,13 +17,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from logos_pl.artifacts.card_model import HUB_COMMIT
 from logos_pl.artifacts.jacobian_provenance import JacobianProvenance
 from logos_pl.artifacts.tuned_lens_format import CONFIG_FILE, LENS_TYPE, PARAMS_FILE
 from logos_pl.artifacts.unembed_hash import unembed_hash
 from logos_pl.artifacts.weights import encode
 from logos_pl.errors import InputError
 from logos_pl.lm.frozen import FrozenLM
+from logos_pl.lm.model_names import HUB_COMMIT
 
 Format = Literal["transformer_lens", "tuned_lens"]
 

@@ -1,6 +1,5 @@
 """The lens that `read` and `chat` use: the one given, else the one fitted for the model, else the logit lens."""
 
-import re
 import shlex
 from pathlib import Path
 from typing import NamedTuple
@@ -13,14 +12,11 @@ from logos_pl.lenses.head import Head
 from logos_pl.lenses.norm import Lens, NormLens
 from logos_pl.lm.adapter_sources import recorded_folder, recorded_id
 from logos_pl.lm.frozen import FrozenLM
-from logos_pl.lm.model_names import split_revision
+from logos_pl.lm.model_names import HUB_COMMIT, split_revision
 from logos_pl.settings.fit import ExportSettings
 
 LOGIT = "norm"
 """Name of the logit lens."""
-
-COMMIT = re.compile("[0-9a-f]{40}")
-"""A commit on the Hub."""
 
 FITTED = "tuned"
 """Kind of the lenses that are looked for, and of a source without a kind."""
@@ -123,7 +119,7 @@ class FoundAtHand(NamedTuple):
         merged = None if lm.loaded_as is None else lm.loaded_as.adapter
         commit = lm.model_commit if merged is None else merged.base_commit
         named = split_revision(self.model.model_id)[1] is not None
-        revision = [f"--model.revision={commit}"] if COMMIT.fullmatch(commit) and not named else []
+        revision = [f"--model.revision={commit}"] if HUB_COMMIT.fullmatch(commit) and not named else []
         return shlex.join(["logos-pl", "predict", *self.model.options, *revision, *self.options])
 
 

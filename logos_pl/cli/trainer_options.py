@@ -12,6 +12,7 @@ from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.strategies import Strategy
 
 from logos_pl.bounds import check_number
+from logos_pl.cli.device_options import MOST_DEVICES
 from logos_pl.errors import InputError
 
 CLASSES: dict[ModuleType, tuple[str, ...]] = {
@@ -57,7 +58,6 @@ TAKES = {
 
 PROFILERS = ("simple", "advanced", "pytorch")
 MAX_NODES = 10_000
-MAX_DEVICES = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +139,7 @@ def _check_devices(devices: Any) -> None:
         return
     listed = devices.strip("[] ").split(",") if isinstance(devices, str) and "," in devices else devices
     numbers = [str(number).strip() for number in (listed if isinstance(listed, list) else [listed])]
-    are_numbers = all(number.isascii() and number.isdigit() and int(number) <= MAX_DEVICES for number in numbers)
+    are_numbers = all(number.isascii() and number.isdigit() and int(number) <= MOST_DEVICES for number in numbers)
     if not numbers or not are_numbers or len(set(numbers)) < len(numbers) or listed in (0, "0"):
         raise InputError(
             f"--trainer.devices {devices} is not understood: give a number from 1 on, or devices, such as 0,1."

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 from huggingface_hub import HfApi, hf_hub_download
 
-from logos_pl.artifacts.card_model import HUB_COMMIT
 from logos_pl.demo import DEMO
 from logos_pl.errors import InputError, LogosError
 from logos_pl.hub.index import Licence
@@ -16,6 +15,7 @@ from logos_pl.io.hub_errors import HubRequest, explaining
 from logos_pl.io.parsing import MAX_TEXT_BYTES, read_bytes, read_text
 from logos_pl.io.yaml_parsing import parse_yaml
 from logos_pl.lm.loaded_as import LoadedAs
+from logos_pl.lm.model_names import HUB_COMMIT
 from logos_pl.lm.sources import locate, model_commit
 
 FRONT_MATTER = re.compile(r"\s*---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|$)", re.DOTALL)

@@ -59,6 +59,7 @@ def _whose(index: Index, model_id: str | None, where: str) -> str:
     if len(index.tuned_lenses) != 1:
         there = ", ".join(index.tuned_lenses) or "none at all"
         raise InputError(
-            f"{where} must have exactly one lens if no model_id is given (it has: {there}): give model_id."
+            f"{where} must have exactly one lens if no model_id is given (it has: {there}): give model_id, or the "
+            "folder of one that `logos-pl hub pull` has fetched."
         )
     return next(iter(index.tuned_lenses))

@@ -1,11 +1,15 @@
 """Names of models: as the user gives them, in results, and of folders. Asks no Hub and reads no files."""
 
+import re
 from pathlib import Path
 
 from logos_pl.demo import DEMO
 from logos_pl.errors import InputError, first_sentence
 from logos_pl.io.files import is_utf8, real_path
 from logos_pl.lm.gguf_names import check_gguf_name, only_gguf
+
+HUB_COMMIT = re.compile("[0-9a-f]{40}")
+"""A commit on the Hub; that of a folder is `sha256:…`."""
 
 MODEL_WANTED = f"give a folder with a model's files, a Hub id or `{DEMO}`"
 """The remedy for what is no model."""

@@ -184,6 +184,7 @@ class SweepFiles:
             files=_by_kind(files, self.name),
             preferred_lens=preferred_lens(self.origins),
             pictures=drawn,
+            transfers=self.module.transfers,
         )
         replace_file(report, evaluation_report(self.report).encode())
         facts = run_facts(self.module, self.started, self.copy_rule)

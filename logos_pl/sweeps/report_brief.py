@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from logos_pl.io.markdown import number, table
+from logos_pl.io.markdown import escaped, number, table
 from logos_pl.kinds.registry import compared, kind_of
 from logos_pl.sweeps.report_depth import finite_median
 from logos_pl.sweeps.report_input import ReportInput
@@ -127,6 +127,10 @@ def _about_lenses(e: ReportInput) -> Iterator[str]:
                 f"The {kind.label} has not passed all gates, or was never tested (`logos-pl test`): where it differs "
                 f"from the norm lens, the difference may be its own {e.cite('run.preferred_lens')}."
             )
+    for lens, transfer in e.transfers.items():
+        kind = kind_of(lens)
+        sentence = escaped(transfer.sentence(kind.label))
+        yield f"{sentence[0].upper()}{sentence[1:]} {e.cite(f'{kind.section.key}.transfer')}."
     for lens in e.swept.lenses:
         of = e.milestones(lens)
         copied = sum(at["L_copy"]["row"] is not None for at in of)

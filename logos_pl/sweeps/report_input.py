@@ -1,8 +1,9 @@
 """Input of a report: contents of the sweep's JSON by prompt."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from logos_pl.artifacts.transfer import Transfer
 from logos_pl.io.markdown import cite, escaped
 from logos_pl.sweeps.document_summaries import SweptPrompts
 from logos_pl.sweeps.report_depth import finite_median
@@ -29,6 +30,7 @@ class ReportInput(NamedTuple):
         files: File names by kind: `json`, and by lens `pure-next-token`, `pure-next-token-tuned`, ….
         preferred_lens: Preferred lens, as in the JSON.
         pictures: File names of the plots.
+        transfers: Lenses that were fitted on another model, by name.
     """
 
     model_id: str
@@ -38,6 +40,7 @@ class ReportInput(NamedTuple):
     files: dict[str, str]
     preferred_lens: str = "norm"
     pictures: Sequence[str] = ()
+    transfers: Mapping[str, Transfer] = {}
 
     def cite(self, *place: str) -> str:
         """Reference to a place in the JSON."""

@@ -5,6 +5,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from logos_pl.artifacts.fingerprint import Movement
+from logos_pl.artifacts.transfer import Transfer
 from logos_pl.data.prompt_types import AnswerTokens, Prompt
 from logos_pl.sweeps.report_brief import FEW_PROMPTS, counted
 from tests.sweeps.report_text import evaluation, lines_of, section
@@ -87,6 +89,15 @@ def test_a_run_without_reservations_says_so_and_a_short_one_does_not() -> None:
     assert many.split("**What to distrust**\n\n")[1] == "- No check found anything.\n"
     few = brief(report_input([sound(i) for i in range(FEW_PROMPTS - 1)], lenses=("norm",)))
     assert f"- Few prompts: with {FEW_PROMPTS - 1}," in few
+
+
+def test_a_lens_of_another_model_is_distrusted_with_how_far_the_model_has_moved() -> None:
+    moved = Movement(True, True, 0.125, 2, [0.0, 0.1, 0.125], 0.5, 7, 16)
+    transfer = Transfer("org/a_base", "a" * 40, "org/tuned", "b" * 40, moved, {}, "demo")
+    said = brief(sweep()._replace(transfers={"tuned": transfer})).split("**What to distrust**")[1]
+    assert r"- The tuned lens was fitted on org/a\_base at aaaaaaaaaaaa and is read with org/tuned at bb" in said
+    assert "norms are off by 12.5% (row 2), the logits by 50.0%, and 7 of the 16 likeliest" in said
+    assert "was fitted on" not in brief(sweep())
 
 
 def test_a_preferred_lens_is_not_distrusted() -> None:
