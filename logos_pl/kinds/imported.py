@@ -68,7 +68,7 @@ def _describe(origin: Origin | None) -> dict[str, object] | None:
 
 
 def is_imported(lens: Lens) -> bool:
-    """Whether a lens is of a format that others write, and may have any name."""
+    """Whether a lens is of an imported format, and so may have any name."""
     return isinstance(lens, AffineLens | JacobianLens)
 
 
@@ -93,7 +93,7 @@ def register_named(names: Iterable[str]) -> list[LensKind]:
     """Register a kind for each imported lens with a name of its own; `unregister_named` removes them.
 
     Raises:
-        InputError: A name is that of another kind, or cannot be one.
+        InputError: A name is taken or invalid.
     """
     added: list[LensKind] = []
     taken = {kind.name for kind in kinds()}
@@ -107,7 +107,7 @@ def register_named(names: Iterable[str]) -> list[LensKind]:
                     "letters, digits and underscores, the first a letter."
                 )
             if name in taken:
-                raise InputError(f"--lens.imported: {name} is the name of another lens here: give it another name.")
+                raise InputError(f"--lens.imported: {name} is already the name of a lens: give it another name.")
             taken.add(name)
             added.append(register(_named_kind(name, len(added))))
     except InputError:

@@ -26,7 +26,7 @@ class LensRequest:
         revision: Release, branch or commit on the Hub.
         folder: Folder of locally fitted lenses of this kind; None if there is none.
         fit_command: Command line that fits one for this model, for messages.
-        transfer: Accept a lens of another model of the same shape, and measure how far the model is from that.
+        transfer: Accept a lens of another model of the same shape, and measure how far this model is from that one.
     """
 
     model_id: str
@@ -49,7 +49,7 @@ class LoadedLens(NamedTuple):
         held_out_frac: Held-out fraction of its fit; None if unknown.
         identity: Value that identifies the lens, compared over processes.
         sentence: Sentence for the user.
-        transfer: How far the model is from the lens's own, where it is another.
+        transfer: How far the model is from the one the lens was fitted on; None if it is the same.
     """
 
     lenses: dict[str, Lens]

@@ -59,7 +59,7 @@ def find(request: LensRequest) -> FoundLens:
     if Path(source).is_file():
         check_checkpoint(Path(source))
         return FoundLens(partial(_load_checkpoint, Path(source)), title=os.path.relpath(source))
-    of_model = None if request.transfer else request.model_id  # another's: the only lens that is there
+    of_model = None if request.transfer else request.model_id  # a transferred lens: the folder's only one, of any model
     folder = lens_folder(source, of_model, request.revision)
     title = source if request.revision is None else f"{source} at {request.revision}"
     return FoundLens(partial(_load_folder, folder, transfer=request.transfer), title=title)

@@ -32,7 +32,7 @@ Reading = dict[str, Float[Tensor, " rows"]]
 """Means over held-out positions for rows 0 to n, by quantity, of one lens; NaN at rows that it does not read."""
 
 Readings = dict[str, Reading]
-"""The same by lens."""
+"""Readings of several lenses, by name."""
 
 AnyBatch = TypeVar("AnyBatch", TextBatch, PromptBatch, UnspokenBatch)
 
@@ -51,7 +51,7 @@ class LensModule(LightningModule):
         head: Head of the model.
         lenses: Lenses by name; `norm` is added by `build`.
         origins: Origins of loaded lenses, by name.
-        transfers: How far the model is from that of a lens that was fitted on another, by name.
+        transfers: For each lens that was fitted on another model, how far this model is from that one; by name.
         validation: Results of the last validation.
     """
 
@@ -128,28 +128,28 @@ class LensModule(LightningModule):
         if origin is not None:
             self.origins[name] = origin
 
-    # What the model gives on a batch
+    # Residuals of a batch
 
     def request(self, stage: Stage, batch: Any) -> Request:
-        """What a step reads of the model: by default all rows at the sampled positions of a text."""
+        """What a step reads from the model: by default all rows at the sampled positions of a text."""
         return Request(batch.input_ids, batch.positions, self.rows)
 
     def given(self, stage: Stage, batch: TextBatch | PromptBatch | UnspokenBatch) -> Residuals:
-        """What the model gives on the batch of a step: read ahead, or now."""
+        """Residuals of a step's batch: those read ahead, or read now."""
         if batch.residuals is not None:
             return batch.residuals
         return gather(self.frozen, [self.request(stage, batch)])[0]
 
     def read_ahead(self, stage: Stage, loader: Iterable[Any]) -> ReadAheadLoader:
-        """A loader of the same batches with what the model gives on them, read in groups or in step.
+        """Loader of the same batches with their residuals, read in groups (streamed) or in step (sharded).
 
         Raises:
             InputError: The model is sharded, and a process has no batch: Lightning would leave it behind.
         """
         if self.frozen.sharing is not None and isinstance(loader, Sized) and len(loader) == 0:
             raise InputError(
-                f"One of {self.trainer.world_size} processes has nothing to read, and they have the model together: "
-                "give fewer --trainer.devices, or more to read (a longer --data.suite)."
+                f"One of {self.trainer.world_size} processes has nothing to read, but a sharded model needs all of "
+                "them: give fewer --trainer.devices, or more to read (a longer --data.suite)."
             )
         return ReadAheadLoader(loader, lambda batches: self._in_groups(stage, batches))
 
@@ -175,14 +175,14 @@ class LensModule(LightningModule):
         self._read_rows(self.given("val", batch).rows.flatten(1, 2), batch)
 
     def _read_rows(self, h: Float[Tensor, "rows pos d_model"], batch: TextBatch) -> None:
-        """What a validation reads of the residuals of a batch."""
+        """Update the metrics of a validation from the residuals of a batch."""
         for name in self.row_means:
             divergence = lens_divergence(self.lenses[name], h, block_bytes=self.settings.block_bytes)
             self.row_means[name].update(**divergence._asdict())
             self._note_divergence(name, divergence, batch)
 
     def _note_divergence(self, name: str, divergence: RowDivergence, batch: TextBatch) -> None:
-        """What else a module keeps of a lens's divergences on a batch of the validation."""
+        """Hook: keep more of a lens's divergences on a batch of the validation than their means."""
 
     def take_readings(self) -> Readings:
         """Return the results of the validation, merged over processes, and reset the metrics.
@@ -217,25 +217,26 @@ class LensModule(LightningModule):
 
 
 def reading_of(stored: Mapping[str, list[float]], num_rows: int) -> Reading:
-    """A lens's means as a checkpoint holds them.
+    """Means of a lens, from a checkpoint.
 
     Raises:
-        ValueError: A quantity is missing, or has another number of rows.
+        KeyError: A quantity is missing.
+        ValueError: A quantity has the wrong number of rows.
     """
     reading = {name: torch.tensor(stored[name], dtype=torch.float64) for name in QUANTITIES}
     reading["nonfinite"] = torch.tensor(stored["nonfinite"], dtype=torch.int64)
     if any(values.shape != (num_rows,) for values in reading.values()):
-        raise ValueError(f"a reading of {num_rows} rows is expected")
+        raise ValueError(f"expected a reading of {num_rows} rows")
     return reading
 
 
 def load_frozen(settings: ModelSettings, device: torch.device, nodes: int = 1) -> FrozenLM:
-    """Load the frozen model as its options say, every `auto` resolved.
+    """Load the frozen model according to its options, with every `auto` resolved.
 
     Args:
         settings: Its options.
         device: Where this process runs.
-        nodes: Machines of the run.
+        nodes: Number of machines in the run.
 
     Raises:
         InputError: The model cannot be loaded or is not supported.

@@ -21,8 +21,8 @@ class GracefulStop(Callback):
 
     Args:
         checkpoint: Path of the checkpoint.
-        rewind: Puts the counts back to the end of the last optimiser step, so that the run that resumes takes the step
-            again from its first micro-batch.
+        rewind: Resets the counts to the end of the last optimiser step, so that a resumed run repeats the current step
+            from its first micro-batch.
     """
 
     def __init__(self, checkpoint: Path, rewind: Callable[[], None]) -> None:
@@ -52,12 +52,12 @@ class GracefulStop(Callback):
         """Stop outside the training loop; every process must call this.
 
         Args:
-            trainer: Of the run.
+            trainer: The trainer.
             during: What is interrupted, for the message.
 
         Raises:
-            InterruptedRunError: A signal was received. Nothing is saved: a new run begins again, and one that was
-                resumed has its checkpoint.
+            InterruptedRunError: A signal was received. Nothing is saved: a new run has to start again; a resumed one
+                still has its checkpoint.
         """
         if self._anyone_received(trainer):
             self._stop(trainer, f"during {during}", saved=trainer.ckpt_path is not None)
@@ -65,9 +65,9 @@ class GracefulStop(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """After a micro-batch: save and stop; a part of a step is taken again.
+        """After a micro-batch: save and stop; an unfinished step is repeated on resuming.
 
-        If a validation is due, it stops as it begins, as a checkpoint saved here would resume without it.
+        If a validation is due, the run stops when that begins: a run resumed from here would skip it.
 
         Raises:
             InterruptedRunError: A signal was received.
@@ -89,7 +89,7 @@ class GracefulStop(Callback):
             self._save_and_stop(trainer)
 
     def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """After a micro-batch of a validation, which the run that resumes begins again: save and stop.
+        """After a micro-batch of a validation: save and stop; a resumed run repeats the validation.
 
         Raises:
             InterruptedRunError: A signal was received.

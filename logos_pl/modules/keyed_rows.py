@@ -26,7 +26,7 @@ class KeyedRows(Metric):
     """Collects rows of a table in fp32; merged over processes, and sorted by key.
 
     Args:
-        num_columns: Numbers in a row.
+        num_columns: Number of columns.
     """
 
     full_state_update = False
@@ -54,7 +54,7 @@ class KeyedRows(Metric):
         """Add rows.
 
         Raises:
-            ValueError: If a row has another number of columns, or keys and rows do not match.
+            ValueError: If a row has the wrong number of columns, or keys and rows do not match.
         """
         if values.shape != (len(keys), self.num_columns):
             raise ValueError(f"{list(values.shape)} values for {len(keys)} keys: give {self.num_columns} columns each.")

@@ -23,7 +23,7 @@ FIGURES: tuple[Figure, ...] = (
 
 MIN_COLUMN = len("45.000")
 OTHERS_WIDTH = 16
-"""Characters of a table's line, a third of 80 less row, depth and norm lens, that are left for the other lenses."""
+"""Characters left for lenses other than the norm lens, for each of three figures in a table of 80 columns."""
 
 
 def kl_table(readings: Readings, lenses: Sequence[str] | None = None, figures: Sequence[Figure] = FIGURES) -> Table:
@@ -77,7 +77,7 @@ def tables_of(lenses: Sequence[str]) -> list[list[str]]:
 
 
 def print_kl_table(readings: Readings, title: str, lenses: Sequence[str] | None = None) -> None:
-    """Print the table under a title; what does not fit beside the other lenses or figures goes below them."""
+    """Print the table under a title; columns that do not fit go into further tables below it."""
     say(f"\n{title}")
     for number, shown in enumerate(tables_of(list(readings) if lenses is None else lenses)):
         if number:

@@ -29,7 +29,7 @@ class LensLoader(Callback):
 
     Args:
         requests: Requests by name of the kind, in the order of display.
-        transfers: Folder of the records of lenses on other models than their own.
+        transfers: Folder of the records of lenses on models they were not fitted on.
 
     Attributes:
         found: Lenses found, by name of the kind; set by `setup`.

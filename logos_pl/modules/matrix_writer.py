@@ -24,10 +24,10 @@ from logos_pl.modules.validation import TransferMatrix, ValidationModule
 FILES = ("transfer.csv", "transfer.png")
 OPTION = "--validate.out_dir"
 MAX_WRITTEN = 14
-"""Most rows of a plot whose values are written into it."""
+"""Largest number of rows for which the plot shows the value in each cell."""
 
 LEAST_BITS = 1e-3
-"""Smallest KL divergence that the plot tells apart."""
+"""KL divergence below which all values have the same colour in the plot."""
 
 
 class MatrixWriter(Callback):
@@ -61,15 +61,15 @@ class MatrixWriter(Callback):
 
 
 def summary(matrix: TransferMatrix) -> str:
-    """How a row fares with its own map and with its neighbours', in one sentence."""
+    """How well each row's own map does, and what a neighbour's map costs, in one sentence."""
     kl, maps = matrix.quantities["kl_from_final_bits"], list(matrix.maps)
     at = kl[:, maps]  # square
     best = sum(int(at[:, number].argmin()) == number for number in range(len(maps)))
     beside = [float(at[i, j] - at[j, j]) for i in range(len(maps)) for j in (i - 1, i + 1) if 0 <= j < len(maps)]
-    cost = "" if not beside else f"; the map of a neighbour costs {torch.tensor(beside).median():+.3f} bits (median)"
+    cost = "" if not beside else f"; a neighbour's map costs {torch.tensor(beside).median():+.3f} bits (median)"
     return (
-        f"\nThe {kind_of(matrix.lens).label}'s map of each row, read at every row: a row's own map is the closest to "
-        f"the model at {best} of {len(maps)} rows{cost}."
+        f"\nThe maps of the {kind_of(matrix.lens).label}, each read at every row: at {best} of {len(maps)} rows, the "
+        f"row's own map is the closest to the model{cost}."
     )
 
 

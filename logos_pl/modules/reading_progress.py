@@ -9,7 +9,7 @@ from logos_pl.io.progress import DISPLAY, Display, Progress
 
 
 class ReadingProgress(Callback):
-    """Shows by time what `validate` and `test` do, in the first process, counting what all processes read.
+    """Shows the progress of `validate` and `test` in the first process, counted over all processes.
 
     Args:
         display: Where it is shown.
@@ -81,7 +81,7 @@ class ReadingProgress(Callback):
         self._count(trainer, batch)
 
     def _count(self, trainer: Trainer, batch: Any) -> None:
-        """Count a batch in every process; the last ones of a suite may be in fewer."""
+        """Count one batch per process; at the end of a suite, fewer processes may have one."""
         assert self._stage is not None
         assert self._stage.total is not None
         left = self._stage.total - self._stage.done

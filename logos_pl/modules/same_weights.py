@@ -1,4 +1,4 @@
-"""Says when two of several models or revisions are the same: branches on the Hub may all serve the final weights."""
+"""Warns if two models or revisions of a run are the same: branches on the Hub may all serve the final weights."""
 
 import warnings
 
@@ -13,7 +13,7 @@ class SameWeights(Callback):
     """Compares the fingerprint of the model with those of the models before it in the same run.
 
     Args:
-        seen: Fingerprints of those, by name; that of this model is added.
+        seen: Fingerprints of the earlier models, by name; that of this model is added.
     """
 
     def __init__(self, seen: dict[str, Fingerprint]) -> None:
@@ -39,14 +39,14 @@ class SameWeights(Callback):
         assert isinstance(module, LensModule)
         lm = module.frozen
         name = lm.clean_model_name
-        if name in self.seen:  # by the start of this fit
+        if name in self.seen:  # added at the start of this fit
             return
         found = fingerprint(lm, module.head)
         twin = next((other for other, of_other in self.seen.items() if same_model(of_other, found)), None)
         self.seen[name] = found
         if twin is not None:
             warnings.warn(
-                f"{twin} and {name} have the same fingerprint: both serve the same weights, so what is read of them is "
+                f"{twin} and {name} have the same fingerprint: both serve the same weights, so their results are of "
                 "one model, not two.",
                 stacklevel=2,
             )

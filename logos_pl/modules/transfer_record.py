@@ -1,4 +1,4 @@
-"""Records of lenses on other models than their own: what `validate` and `test` measure, and `predict` reports."""
+"""Records of lenses on models they were not fitted on: what `validate` and `test` measure, and `predict` reports."""
 
 import dataclasses
 import hashlib
@@ -18,7 +18,7 @@ from logos_pl.io.fitting import print_table
 from logos_pl.io.parsing import MAX_TEXT_BYTES, parse_json, read_text
 from logos_pl.io.terminal import say
 
-OTHER_TEXT = "bits of two texts say nothing of the models, so validate on the text of the fit"
+OTHER_TEXT = "KL on two texts does not compare the models, so validate on the text of the fit"
 
 
 def record_path(folder: Path, lens: str, identity: str, transfer: Transfer) -> Path:
@@ -27,7 +27,7 @@ def record_path(folder: Path, lens: str, identity: str, transfer: Transfer) -> P
     Args:
         folder: Folder of the records.
         lens: Name of the lens.
-        identity: What identifies it.
+        identity: Value that identifies the lens.
         transfer: The lens on the model.
     """
     key = hashlib.sha256(f"{identity}\0{transfer.model_id}\0{transfer.model_commit}".encode()).hexdigest()
@@ -49,7 +49,7 @@ def with_record(transfer: Transfer, path: Path) -> Transfer:
             f"{os.path.relpath(path)} is not a record of a validation: remove it, and validate again."
         ) from error
     if {percent: at.row for percent, at in here.items()} != {p: at.row for p, at in transfer.recorded.items()}:
-        raise InputError(f"{os.path.relpath(path)} is of other rows: remove it, and validate again.")
+        raise InputError(f"{os.path.relpath(path)} has other rows than the lens: remove it, and validate again.")
     return dataclasses.replace(transfer, here=here, text_here=text)
 
 
@@ -76,7 +76,7 @@ def write_record(path: Path, transfer: Transfer) -> None:
     """Write the held-out KL of this run.
 
     Raises:
-        OSError: The disk refuses.
+        OSError: The file cannot be written.
     """
     assert transfer.here is not None
     make_folders(path.parent)
@@ -98,7 +98,7 @@ def print_transfer(transfer: Transfer, lens: str) -> None:
         table.add_row(f"{percent}%", str(at.row), f"{at.norm:.3f}", f"{at.lens:.3f}", *cells)
     print_table(table)
     if not transfer.of_one_text:
-        say(f"At the fit it was of {transfer.text}, here of {transfer.text_here}: {OTHER_TEXT}.")
+        say(f"At the fit it was on {transfer.text}, here on {transfer.text_here}: {OTHER_TEXT}.")
 
 
 def _headings(lens: str) -> Sequence[str]:
@@ -110,11 +110,11 @@ def summary(transfer: Transfer) -> str:
     then = ", ".join(f"{percent}% {at.lens:.3f}" for percent, at in transfer.recorded.items())
     if transfer.here is None:
         return (
-            f"its held-out KL at the fit was {then} bits at these depths; on this model it is not known: "
+            f"its held-out KL at the fit was {then} bits at these depths; on this model it is unknown: "
             "`logos-pl validate --lens.transfer true` measures it"
         )
     now = ", ".join(f"{percent}% {at.lens:.3f}" for percent, at in transfer.here.items())
     both = f"its held-out KL at the fit was {then} bits at these depths; on this model it is {now}"
     if transfer.of_one_text:
         return both
-    return f"{both}; the first is of {transfer.text}, the second of {transfer.text_here}: {OTHER_TEXT}"
+    return f"{both}; the first is on {transfer.text}, the second on {transfer.text_here}: {OTHER_TEXT}"

@@ -20,7 +20,7 @@ class TransferMatrix(NamedTuple):
 
     Attributes:
         lens: Name of the lens.
-        maps: Rows that the maps are of.
+        maps: Rows that the maps were fitted for.
         quantities: By name, the mean for each map (outer) at each row 0 … n (inner).
     """
 
@@ -34,10 +34,10 @@ class ValidationModule(LensModule):
 
     Args:
         settings: Options of the frozen model and its head.
-        matrix: Lens whose maps are read at every row, too; None: of no lens.
+        matrix: Lens whose maps are also read at every row; None: no transfer matrix.
 
     Attributes:
-        transfer: Result of that; set at the end of the validation.
+        transfer: Transfer matrix of that lens; set at the end of the validation.
     """
 
     def __init__(self, settings: ModelSettings, matrix: str | None = None) -> None:
@@ -51,15 +51,15 @@ class ValidationModule(LensModule):
         """Create the metrics, after the lenses are loaded.
 
         Raises:
-            InputError: The lens whose maps are read at every row is not there.
+            InputError: The lens of the transfer matrix is not loaded.
         """
         self.validate_lenses(kind.name for kind in kinds() if kind.validated and kind.name in self.lenses)
         if self.matrix is None:
             return
         if self.matrix not in self.row_means:
             raise InputError(
-                f"--validate.matrix {self.matrix}: there is no such lens here, but {', '.join(self.row_means)}: fit "
-                "it, or name another."
+                f"--validate.matrix {self.matrix}: this lens is not loaded, only {', '.join(self.row_means)}: fit it, "
+                "or name another."
             )
         self.maps = maps_of(self.matrix, self.lenses[self.matrix].rows)
         size = len(self.maps) * len(self.rows)
@@ -89,6 +89,6 @@ class ValidationModule(LensModule):
 
 
 def maps_of(lens: str, rows: tuple[int, ...]) -> list[int]:
-    """Rows at which a lens does something of its own: not those where it is the norm lens."""
+    """Rows at which a lens has a map of its own, where it differs from the norm lens."""
     first = kind_of(lens).first_row
     return [row for row in rows[:-1] if first is not None and row >= first]

@@ -49,7 +49,7 @@ def test_a_lens_on_a_changed_model_is_refused_unless_asked_for_and_then_says_how
 
     swept = on("predict", changed, tiny, fitted, tmp_path, "--lens.transfer=true", "--data.prompt=sun moon")
     assert main([*swept, f"--sweep.out_dir={tmp_path / 'before'}"]) == 0
-    assert "on this model it is not known" in capsys.readouterr().out
+    assert "on this model it is unknown" in capsys.readouterr().out
     before = section(tmp_path / "before")
     assert before["here"] is None
 

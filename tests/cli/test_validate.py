@@ -83,9 +83,9 @@ def test_the_matrix_of_a_tuned_lens_has_the_table_of_the_validation_on_its_diago
     for line in lines:
         if line["map_layer"] == line["layer"]:
             assert f"{float(line['kl_from_final_bits']):.3f}" == table[line["layer"]][3]
-    assert "read at every row: a row's own map is the closest to the model at" in said
+    assert "each read at every row: at " in said
     assert (tmp_path / "out" / "transfer.png").read_bytes().startswith(b"\x89PNG")
     assert main([*command, "--validate.matrix=tuned", f"--validate.out_dir={tmp_path / 'out'}"]) == 2
     assert "holds transfer.png already: choose another --validate.out_dir" in capsys.readouterr().err
     assert main([*command, "--validate.matrix=prism"]) == 2
-    assert "--validate.matrix prism: there is no such lens here, but norm, tuned" in capsys.readouterr().err
+    assert "--validate.matrix prism: this lens is not loaded, only norm, tuned" in capsys.readouterr().err

@@ -134,7 +134,7 @@ def test_a_suite_of_fewer_facts_than_processes_is_one_sentence(
     options = ["--lens.source", str(fitted / "lenses" / "tiny-llama"), f"--data.suite={suite}"]
     done = run([*accepted("test", fit_arguments(**tiny, logs=tmp_path, **SHARDED)), *options])
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-    assert "One of 2 processes has nothing to read, and they have the model together" in done.stderr
+    assert "One of 2 processes has nothing to read, but a sharded model needs all of them" in done.stderr
 
 
 def test_what_both_refuse_is_one_sentence(tiny: dict[str, Path], tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ def matrix() -> TransferMatrix:
 
 def test_the_summary_says_where_the_own_map_is_the_closest() -> None:
     said = summary(matrix())
-    assert "tuned lens's map of each row, read at every row" in said
+    assert "The maps of the tuned lens, each read at every row" in said
     assert "at 2 of 3 rows" in said
-    assert "the map of a neighbour costs +0.500 bits (median)" in said
+    assert "a neighbour's map costs +0.500 bits (median)" in said
 
 
 def test_the_csv_has_a_line_per_map_and_row() -> None:

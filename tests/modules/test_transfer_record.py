@@ -38,7 +38,7 @@ def test_what_was_measured_is_read_back_for_the_same_lens_and_model(tmp_path: Pa
         ("{", "is not a record of a validation"),
         ('{"50": {"row": 2, "norm": 1, "lens": 1}}', "is not a record of a validation"),
         ('{"text": "t", "kl_bits": {"50": {"row": 2, "norm": "x", "lens": 1}}}', "is not a record of a validation"),
-        ('{"text": "t", "kl_bits": {"50": {"row": 3, "norm": 1, "lens": 1}}}', "is of other rows"),
+        ('{"text": "t", "kl_bits": {"50": {"row": 3, "norm": 1, "lens": 1}}}', "has other rows than the lens"),
     ],
 )
 def test_a_record_that_is_none_is_refused(content: str, message: str, tmp_path: Path) -> None:
@@ -48,9 +48,7 @@ def test_a_record_that_is_none_is_refused(content: str, message: str, tmp_path: 
 
 
 def test_both_sides_are_said(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "at the fit was 50% 0.700 bits at these depths; on this model it is not known: `logos-pl val" in summary(
-        FOUND
-    )
+    assert "at the fit was 50% 0.700 bits at these depths; on this model it is unknown: `logos-pl val" in summary(FOUND)
     found = measured(FOUND, READINGS, "tuned", "corpus")
     assert summary(found).endswith("on this model it is 50% 0.900")
     print_transfer(found, "tuned")
@@ -66,4 +64,4 @@ def test_figures_of_two_texts_are_said_to_be_no_comparison(tmp_path: Path, capsy
     print_transfer(found, "tuned")
     for said in (summary(found), capsys.readouterr().out):
         assert "corpus" in said
-        assert "another: bits of two texts say nothing of the models" in " ".join(said.split())
+        assert "another: KL on two texts does not compare the models" in " ".join(said.split())

@@ -214,7 +214,7 @@ def test_several_imported_lenses_are_read_by_names_of_their_own_and_rows_without
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["--lens.imported.norm=x"], "norm is the name of another lens here"),
+        (["--lens.imported.norm=x"], "norm is already the name of a lens"),
         (["--lens.imported.A=x"], "'A' cannot be the name of a lens"),
         (["--lens.imported.far_too_long_a_name=x"], "cannot be the name of a lens: give at most 12 lower-case"),
         (["--lens.imported=[a=x, a=y]"], "gives two lenses the name a"),
