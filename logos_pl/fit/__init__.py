@@ -1,1 +1,1 @@
-"""Training and export of lenses: `logos-pl fit` and `logos-pl prism`."""
+"""Training and export of lenses: `logos-pl fit`, `logos-pl prism` and `logos-pl jacobian`."""

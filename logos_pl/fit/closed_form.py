@@ -120,7 +120,7 @@ def closed_form_start(
             all rows in one pass.
         block_bytes: Upper bound on one block of logits, in bytes.
         all_sum: Sums an fp64 tensor over processes; every process must call `closed_form_start`.
-        solved: Called by every process `num_solutions` times, after each of them.
+        solved: Called after each solution, `num_solutions` times in every process.
 
     Raises:
         RunError: The residual stream has non-finite values or no variance; the message names the rows.
@@ -149,7 +149,7 @@ def closed_form_start(
 
 
 def num_solutions(rows: int, rank: int) -> int:
-    """Solutions of a start: for every row its ridge, the tuned lens and the bias-only lens."""
+    """Number of solutions of a start: for every row the ridge, the tuned lens and the bias-only lens."""
     return rows * (1 + len({rank, 0}))
 
 
@@ -178,7 +178,7 @@ def settled_positions(seq_len: int) -> Int[Tensor, "pos"]:
 
 
 def _pieces(lm: FrozenLM, batch: OpeningText, rows: list[int], num_set_aside: int) -> Iterator[tuple[bool, Request]]:
-    """Yield a few sequences at a time, first those for the moments, then those set aside, with what is read of them."""
+    """Yield a few sequences at a time, first those for the moments, then those set aside, each with its request."""
     aside = torch.tensor(batch.set_aside)
     every = settled_positions(batch.input_ids.shape[1])
     some = every[:: max(1, len(every) * num_set_aside // HELD_OUT_POSITIONS)]

@@ -48,7 +48,7 @@ class LensExport(Callback):
         destination: Folder of the artifact.
         best: Callback that saves the best checkpoint.
         ledger: Callback that counts steps and tokens.
-        stopping: Callback that knows the validations.
+        stopping: Callback for early stopping, which records the validations.
     """
 
     def __init__(self, destination: Path, best: RunCheckpoint, ledger: Ledger, stopping: PercentileStopping) -> None:
@@ -86,10 +86,10 @@ class LensExport(Callback):
         trained = consumed.sequences * data_module.settings.seq_len
         if counts.tokens != trained:
             raise RunError(
-                f"The trainer counted {counts.tokens} tokens, but the data {trained}: the provenance would be "
+                f"The trainer counted {counts.tokens} tokens, but the data module {trained}: the provenance would be "
                 "wrong, so the artifact is not written; please report this."
             )
-        mark = fingerprint(pl_module.frozen, pl_module.head)  # all processes, as they may have the model together
+        mark = fingerprint(pl_module.frozen, pl_module.head)  # in all processes, as the model may be sharded
         if trainer.is_global_zero:
             with Progress("writing the lens"):
                 provenance, readings, earlier = self._export(trainer, pl_module, data_module, counts, consumed, mark)
@@ -106,7 +106,7 @@ class LensExport(Callback):
         consumed: ConsumedText,
         mark: provenance_schema.Fingerprint,
     ) -> tuple[Provenance, Readings, Path | None]:
-        """Write the artifact; returns its provenance, its readings and where the one that was there is kept."""
+        """Write the artifact; returns its provenance, its readings, and where an earlier artifact is kept."""
         best = read_checkpoint(self.best.path)
         translators = tuned_in(best)
         with state_of_a_checkpoint("validation"):
@@ -226,10 +226,10 @@ def _format_name(dtype: torch.dtype) -> str:
 
 
 def ending(provenance: Provenance, start: Validated | None, best_step: Validated | None) -> str:
-    """How the fit ended; why, and what helps, if what is exported is the start.
+    """How the fit ended; if the exported lens is the initialisation, also why, and what to try.
 
     Args:
-        provenance: That of the lens.
+        provenance: Provenance of the lens.
         start: Validation of the start.
         best_step: Best validation after a step.
     """

@@ -21,12 +21,12 @@ from logos_pl.settings.model import ModelSettings
 class JacobianModule(LensModule):
     """Reads the text once, one forward pass and some backward passes for each micro-batch; nothing is trained.
 
-    The lens is always read in front of the final norm, so the norm lens beside it is, too.
+    The lens is always applied before the final norm, so the norm lens beside it uses the final norm, too.
 
     Args:
         model: Options of the frozen model and its head.
         jacobian: Options of the fit.
-        seed: Seed of the output dimensions that each sequence is given.
+        seed: Seed of the choice of output dimensions for each sequence.
 
     Attributes:
         sums: Gradients summed so far.
@@ -63,7 +63,7 @@ class JacobianModule(LensModule):
         if self.jacobian.sequences < least:
             raise InputError(
                 f"--jacobian.sequences {self.jacobian.sequences} with --jacobian.probes {self.probes} measure some of "
-                f"the {width} dimensions less than twice, which leaves no error to state: give at least {least} "
+                f"the {width} dimensions less than twice, so the error cannot be estimated: give at least {least} "
                 "sequences, or more probes."
             )
         super().build(lm)

@@ -39,7 +39,7 @@ class JacobianExport(Callback):
         destination: Folder of the artifact.
 
     Attributes:
-        unfinished: File of the sums of a fit that has not ended.
+        unfinished: Checkpoint of a fit that has not finished.
     """
 
     def __init__(self, destination: Path) -> None:
@@ -51,10 +51,11 @@ class JacobianExport(Callback):
         self._next_checkpoint = 0.0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check before reading text that the artifact can be written, and take up an unfinished fit.
+        """Check before reading text that the artifact can be written, and resume an unfinished fit.
 
         Raises:
-            InputError: The folder holds something else or the lens of another model, or the unfinished fit is another.
+            InputError: The folder holds something else or the lens of another model, or the unfinished fit has other
+                options.
             RunError: The folder cannot be written.
         """
         assert isinstance(pl_module, JacobianModule)
@@ -64,7 +65,7 @@ class JacobianExport(Callback):
             data: TrainingText = trainer.datamodule  # type: ignore[attr-defined]
             restore_unfinished(self.unfinished, pl_module, data)
             done = _passes_done(pl_module, data)
-            say(f"going on after {done:,} backward passes: {os.path.relpath(self.unfinished)}")
+            say(f"resuming after {done:,} backward passes: {os.path.relpath(self.unfinished)}")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the progress, and install handlers for SIGINT and SIGTERM."""
@@ -84,21 +85,21 @@ class JacobianExport(Callback):
         say_at_once("Stopping after this backward pass; a second signal ends the run at once, without a checkpoint.")
 
     def _after_probe(self, module: JacobianModule, data: TrainingText) -> None:
-        """Count a backward pass, and write a checkpoint if it is time or a signal has come.
+        """Count a backward pass, and write a checkpoint if one is due or a signal was received.
 
         Raises:
-            InterruptedRunError: A signal has come.
+            InterruptedRunError: A signal was received.
             RunError: The checkpoint cannot be written.
         """
         self._progress.advance()
         if module.probes_done == module.probes:
-            return  # the micro-batch is about to end, and a checkpoint is of one under way
+            return  # the micro-batch is about to end; checkpoints are written within one
         began = time.monotonic()
         if self._received is not None:
             write_unfinished(self.unfinished, module, data)
             raise InterruptedRunError(
                 f"Stopped by {signal.Signals(self._received).name} after {_passes_done(module, data):,} backward "
-                f"passes; the same command goes on from there ({os.path.relpath(self.unfinished)}).",
+                f"passes; the same command resumes from there ({os.path.relpath(self.unfinished)}).",
                 self._received,
             )
         if began >= self._next_checkpoint:
@@ -123,7 +124,7 @@ class JacobianExport(Callback):
         self._progress = Progress("validating on held-out text").start()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show it no longer."""
+        """Remove the display."""
         self._progress.stop()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -158,12 +159,12 @@ def _remove(path: Path) -> None:
     """Remove the checkpoint of a fit that has ended.
 
     Raises:
-        RunError: The disk refuses; the next run would go on with it.
+        RunError: It cannot be removed; the next run would resume from it.
     """
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        raise RunError(f"{os.path.relpath(path)} cannot be removed ({error.strerror}): remove it.") from error
+        raise RunError(f"{os.path.relpath(path)} cannot be removed ({error.strerror}): remove it by hand.") from error
 
 
 def _percentiles(module: JacobianModule) -> list[tuple[int, int]]:

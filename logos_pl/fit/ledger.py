@@ -9,7 +9,7 @@ from logos_pl.data.packed_text import TextBatch
 from logos_pl.errors import InputError, state_of_a_checkpoint
 from logos_pl.settings.text import TrainingTextSettings
 
-ACCOUNT = "account of what was trained on"
+ACCOUNT = "record of the text trained on"
 
 
 class Counts(NamedTuple):
@@ -29,7 +29,7 @@ class Ledger(Callback):
     """Counts sequences, tokens and positions of each optimiser step, and advances the data cursor.
 
     The provenance records these counts. They are counted, not derived from settings, so that a wrong accumulation or a
-    dropped batch shows.
+    dropped batch would show.
 
     Each process counts its own batches. A checkpoint holds the sums over processes; on resuming, the first process
     continues from them, so the number of processes may change.
@@ -46,15 +46,15 @@ class Ledger(Callback):
         self._rows_per_step: list[int] = []
         self._batches_in_step = 0
         self._own_at_step = dict(self._own)
-        self._restored: dict[str, int] = {}  # what a checkpoint says
-        self._rewound = 0  # micro-batches of an interrupted step, to take off Lightning's counters
+        self._restored: dict[str, int] = {}  # totals of the checkpoint
+        self._rewound = 0  # micro-batches of an interrupted step, to subtract from Lightning's counters
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Store the trainer, whose processes are summed over."""
         self.trainer = trainer
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compare what a checkpoint says with the text, which has been restored, too, and is the same.
+        """Check the restored counts against the text, which has been restored as well.
 
         Raises:
             InputError: They contradict each other.
@@ -82,12 +82,12 @@ class Ledger(Callback):
             self._own_at_step = dict(self._own)
 
     def rewind(self) -> None:
-        """Go back to the end of the last optimiser step, for a checkpoint: the step under way will be taken again."""
+        """Go back to the end of the last optimiser step, for a checkpoint: the current step will be repeated."""
         self._own, self._rewound = dict(self._own_at_step), self._batches_in_step
         self._sequences_in_step = self._batches_in_step = 0
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Take the micro-batches that were rewound off Lightning's counters; those before them are completed."""
+        """Subtract the rewound micro-batches from Lightning's counters; those before them count as completed."""
         if self._rewound == 0:
             return
         for counters in ("current", "total"):
@@ -153,7 +153,7 @@ class Ledger(Callback):
 
 
 def _check(state: dict[str, Any]) -> None:
-    """Check that counts are counts and agree with each other: the provenance of the lens records them.
+    """Check that the counts are valid and consistent, as the provenance of the lens records them.
 
     Raises:
         KeyError: One is missing.

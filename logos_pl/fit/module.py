@@ -195,7 +195,7 @@ class TuningModule(LensModule):
         return sample_rows(self.seed, self.global_step, drawn, inner).tolist()
 
     def request(self, stage: Stage, batch: TextBatch) -> Request:
-        """In training, the rows of the step and row n; of a model that reads ahead, the inner rows and row n."""
+        """In training, the rows of the step and row n; for a streamed model, all inner rows and row n."""
         if stage != "train":
             return super().request(stage, batch)
         last = self.frozen.num_blocks
@@ -230,7 +230,7 @@ class TuningModule(LensModule):
         self._by_sequence.update(torch.tensor(batch.indices), by_sequence[:, None])
 
     def take_readings(self) -> Readings:
-        """Return the results of the validation, merged over processes, with those of the norm lens, read once.
+        """Return the results of the validation, merged over processes; the norm lens is read only once.
 
         Raises:
             RunError: A lens gave non-finite values.

@@ -34,11 +34,11 @@ def _validate(module: TuningModule, batches: Iterable[TextBatch]) -> dict[str, f
 class OwnValidation(Callback):
     """Validates where Lightning does not.
 
-    A checkpoint that is saved within a validation says that it is due: Lightning would resume after it.
+    A checkpoint saved during a validation records that it is still due, as Lightning would resume after it.
 
     Args:
-        stop: Callback that is asked after each micro-batch whether to stop.
-        after: Callbacks that treat it as any validation: checkpointing and early stopping.
+        stop: Callback that stops the run if a signal was received; checked after each micro-batch.
+        after: Callbacks to run as after any validation: checkpointing and early stopping.
     """
 
     def __init__(self, stop: GracefulStop, after: Sequence[Callback] = ()) -> None:
@@ -46,7 +46,7 @@ class OwnValidation(Callback):
         self._due = False
 
     def run(self, trainer: Trainer, module: TuningModule) -> None:
-        """Validate, print and log the results, and let the other callbacks treat them as those of a validation.
+        """Validate, print and log the results, and run the other callbacks as after any validation.
 
         Raises:
             InterruptedRunError: A signal was received.
@@ -72,11 +72,11 @@ class OwnValidation(Callback):
             self.stop.check(trainer, f"the validation of step {trainer.global_step}")
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that a checkpoint from here on has this validation before it."""
+        """Note that a checkpoint saved from here on has this validation still to do."""
         self._due = True
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that it is done."""
+        """Note that the validation is done."""
         self._due = False
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -85,7 +85,7 @@ class OwnValidation(Callback):
         self.run_if_due(trainer, pl_module)
 
     def run_if_due(self, trainer: Trainer, module: TuningModule) -> None:
-        """Validate, if the run that is resumed was stopped within a validation."""
+        """Validate if the resumed run was stopped during a validation."""
         if self._due:
             self.run(trainer, module)
 
@@ -94,6 +94,6 @@ class OwnValidation(Callback):
         return {"due": self._due}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore it."""
+        """Restore whether a validation is due."""
         with state_of_a_checkpoint("record of validations"):
             self._due = bool(state_dict["due"])

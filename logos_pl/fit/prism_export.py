@@ -99,7 +99,7 @@ class PrismExport(Callback):
         self._progress = Progress("fitting maps and validating them", shown=shown).start()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show it no longer."""
+        """Remove the display."""
         self._progress.stop()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -108,7 +108,7 @@ class PrismExport(Callback):
         assert pl_module.chosen is not None
         data: TrainingText = trainer.datamodule  # type: ignore[attr-defined]
         consumed = data.ledger()
-        mark = fingerprint(pl_module.frozen, pl_module.head)  # all processes, as they may have the model together
+        mark = fingerprint(pl_module.frozen, pl_module.head)  # in all processes, as the model may be sharded
         if not trainer.is_global_zero:
             return
         provenance = _provenance(pl_module, data, consumed, trainer.world_size, mark)

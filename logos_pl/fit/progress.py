@@ -24,7 +24,7 @@ class FitProgress(ProgressBar):
 
     Args:
         every_n_steps: Optimiser steps between readings, which are means over these steps; a reading synchronises the
-            device. Slow steps are read as often as lines are printed.
+            device. With slow steps, there is one for every printed line.
         display: Where it is shown.
     """
 
@@ -86,7 +86,7 @@ class FitProgress(ProgressBar):
             self._steps.say()
 
     def _take_reading(self, trainer: Trainer, pl_module: LightningModule) -> str:
-        """Log what was read since the last time, and return it in words."""
+        """Log the readings since the last call, and return them as text."""
         kl_nats = torch.stack([reading.kl_nats for reading in self._readings])
         kl_bits = kl_nats.cpu() * NATS_TO_BITS  # synchronises the device
         tokens_per_second = self._tokens / max(time.monotonic() - self._window_start, 1e-9)

@@ -11,14 +11,14 @@ OPTIMIZER_STEPS = "epoch_loop.automatic_optimization.optim_progress"
 def refuse_other_loops(checkpoint: Mapping[str, Any], fresh: Mapping[str, Any]) -> None:
     """Check that Lightning's counters are complete and agree with the step.
 
-    Lightning passes over missing counters and then counts from zero, so that the run would never reach its last step.
+    Lightning ignores missing counters and then counts from zero, so that the run would never reach its last step.
 
     Args:
         checkpoint: The checkpoint.
         fresh: State of the trainer's fit loop before anything is restored.
 
     Raises:
-        InputError: A counter is missing or not a count, or the optimiser's steps are not the checkpoint's.
+        InputError: A counter is missing or not a count, or the optimiser's steps differ from the checkpoint's.
     """
     with state_of_a_checkpoint("state of the training loop"):
         recorded = checkpoint["loops"]["fit_loop"]

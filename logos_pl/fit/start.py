@@ -25,7 +25,7 @@ class LensStart(Callback):
     """Initialises the translators by least squares and validates them.
 
     Args:
-        stop: Callback that is asked after each micro-batch and each row whether to stop.
+        stop: Callback that stops the run if a signal was received; checked after each micro-batch and row.
         validation: Validates the start.
     """
 
@@ -33,7 +33,7 @@ class LensStart(Callback):
         self.stop, self.validation = stop, validation
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Read the opening text and solve, unless initialisation is random; a resumed run validates if that is due.
+        """Read the opening text and solve, unless initialisation is random; a resumed run only validates, if due.
 
         Raises:
             RunError: The text cannot be read, or residuals are not finite.
@@ -101,7 +101,7 @@ class LensStart(Callback):
 
 
 class _Work(NamedTuple):
-    """Progress of reading and of solving, which alternate where not all rows fit in memory."""
+    """Progress of reading and of solving, which alternate if not all rows fit in memory."""
 
     trainer: Trainer
     stop: GracefulStop
@@ -133,7 +133,7 @@ class _Work(NamedTuple):
         self.stop.check(self.trainer, WHAT)
 
     def end(self) -> None:
-        """Show neither any more."""
+        """Remove both displays."""
         self.reading.stop()
         self.solving.stop()
 

@@ -16,18 +16,18 @@ from logos_pl.settings.fit import StoppingSettings
 
 
 class Validated(NamedTuple):
-    """Result of a validation: after which step, and KL(P_final‖P_row) in bits, the mean at the depth percentiles."""
+    """Result of a validation: its step, and the mean KL(P_final‖P_row) in bits at the depth percentiles."""
 
     step: int
     kl_bits: float
 
 
 class Mark(NamedTuple):
-    """The validation that later ones are compared with: the last that improved on the one before it.
+    """The validation that later ones are compared with: the last that improved on its predecessor.
 
     Attributes:
-        step: After which step.
-        kl_bits: KL(P_final‖P_row) of each held-out sequence, the mean at the depth percentiles.
+        step: Step of the validation.
+        kl_bits: Mean KL(P_final‖P_row) at the depth percentiles, for each held-out sequence.
     """
 
     step: int
@@ -37,10 +37,10 @@ class Mark(NamedTuple):
 def gain_bits(before: Float[Tensor, " seqs"], now: Float[Tensor, " seqs"]) -> Interval:
     """By how much the mean has fallen, with the paired bootstrap's 95% interval over sequences.
 
-    Both are of the same sequences at the same positions, so that what makes one text harder than another is no noise.
+    Both are on the same sequences and positions, so that differences between texts do not count as noise.
 
     Raises:
-        ValueError: They are of different numbers of sequences, or a value is not finite.
+        ValueError: The numbers of sequences differ, or a value is not finite.
     """
     if before.shape != now.shape or not len(now):
         raise ValueError(f"{len(now)} sequences cannot be paired with {len(before)}.")
@@ -53,7 +53,7 @@ class PercentileStopping(Callback):
     """Stops the fit when the mean KL(P_final‖P_row) at the depth percentiles no longer improves beyond its noise.
 
     A validation improves if the interval of its gain on the mark lies above 0; it is then the new mark. Gains too small
-    for one interval between validations add up, since the mark stays where it was.
+    to count in one validation add up over several, since the mark stays where it was.
 
     Source: docs/method.md §2.1.
 
@@ -91,7 +91,7 @@ class PercentileStopping(Callback):
         """Count a validation; returns its gain on the mark, None if it is the first.
 
         Args:
-            step: After which step.
+            step: Step of the validation.
             kl_bits: KL of each held-out sequence.
         """
         gain = None if self.mark is None else gain_bits(self.mark.kl_bits, kl_bits)
@@ -102,7 +102,7 @@ class PercentileStopping(Callback):
         return gain
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say why the fit ends before its budget does; one that had ended so and is resumed has said it."""
+        """Print why the fit stopped early, unless it had already stopped before it was resumed."""
         if self.has_stopped and self._gain is not None and trainer.is_global_zero:
             say(self._reason(self._gain))
 
@@ -132,7 +132,7 @@ class PercentileStopping(Callback):
         return {"mark": mark, "waited": self.waited, **plain}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore them; the patience is that of this run."""
+        """Restore the state; the patience is that of this run."""
         with state_of_a_checkpoint("early stopping"):
             start, best_step, mark = (state_dict[name] for name in ("start", "best_step", "mark"))
             self.start = None if start is None else Validated(int(start[0]), float(start[1]))

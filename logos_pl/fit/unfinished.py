@@ -14,14 +14,14 @@ from logos_pl.io.files import replace_file
 from logos_pl.io.terminal import shortened
 
 MAX_SHOWN = 80
-"""Characters of a value that are quoted."""
+"""Largest number of characters quoted from a value."""
 
 
 def write_unfinished(path: Path, module: JacobianModule, data: TrainingText) -> None:
-    """Write all that a run needs to go on exactly where this one is.
+    """Write everything a run needs to resume exactly from here.
 
     Raises:
-        RunError: The disk refuses; what was there is left.
+        RunError: It cannot be written; an earlier file is kept.
     """
     content = {
         "identity": _identity(module, data),
@@ -40,14 +40,14 @@ def write_unfinished(path: Path, module: JacobianModule, data: TrainingText) -> 
 
 
 def restore_unfinished(path: Path, module: JacobianModule, data: TrainingText) -> None:
-    """Take up what `write_unfinished` wrote.
+    """Restore what `write_unfinished` wrote.
 
     Raises:
         InputError: The file was altered, or is of a run with other options; the first difference is named.
     """
-    begin_again = f"remove {os.path.relpath(path)} to begin again"
-    content = read_unaltered(path, remedy=begin_again)
-    remedy = f"give the same options, or {begin_again}"
+    start_again = f"remove {os.path.relpath(path)} to start again"
+    content = read_unaltered(path, remedy=start_again)
+    remedy = f"give the same options, or {start_again}"
     with state_of_a_checkpoint("sums of a Jacobian lens"):
         _refuse_other_run(content["identity"], _identity(module, data), remedy)
         sums = JacobianSums(**content["sums"])
@@ -79,4 +79,4 @@ def _refuse_other_run(before: Mapping[str, Any], now: Mapping[str, Any], remedy:
         given = before.get(name)
         if given != value:
             there = shortened(str(given), MAX_SHOWN)
-            raise InputError(f"The unfinished fit that is there has {name} {there}, and this run {value}: {remedy}.")
+            raise InputError(f"The unfinished fit has {name} {there}, but this run {value}: {remedy}.")

@@ -100,7 +100,7 @@ def test_the_mean_is_validated_beside_the_norm_lens(module: Any) -> None:
 
 @pytest.mark.parametrize(("options", "message"), [
     ({"probes": 17}, "--jacobian.probes 17 is more than the 16 dimensions of org/tiny"),
-    ({"probes": 1, "sequences": 31}, "less than twice, which leaves no error to state: give at least 32 sequences"),
+    ({"probes": 1, "sequences": 31}, "less than twice, so the error cannot be estimated: give at least 32 sequences"),
     ({"probes": 5, "sequences": 7}, "give at least 8 sequences"),
 ])  # fmt: skip
 def test_what_leaves_no_mean_or_no_error_is_refused(module: Any, options: dict[str, Any], message: str) -> None:

@@ -131,12 +131,12 @@ def test_a_fit_that_is_stopped_anywhere_goes_on_to_the_same_bits(
     monkeypatch.setattr(jacobian_export.JacobianExport, "_after_probe", counted)
     assert main(arguments(tiny, tmp_path)) == 128 + signal.SIGTERM
     printed = capsys.readouterr()
-    assert f"Stopped by SIGTERM after {stop_after} backward passes; the same command goes on" in printed.err
+    assert f"Stopped by SIGTERM after {stop_after} backward passes; the same command resumes" in printed.err
     assert [path.name for path in (tmp_path / "jacobians").iterdir()] == ["tiny-llama.unfinished"]
     monkeypatch.setattr(jacobian_export.JacobianExport, "_after_probe", after)
 
     assert main(arguments(tiny, tmp_path)) == 0
-    assert f"going on after {stop_after} backward passes" in capsys.readouterr().out
+    assert f"resuming after {stop_after} backward passes" in capsys.readouterr().out
     again = tmp_path / "jacobians" / "tiny-llama"
     assert (again / "jacobians.pt").read_bytes() == (fitted / "jacobians.pt").read_bytes()
     one, two = (json.loads((folder / "provenance.json").read_text()) for folder in (fitted, again))
@@ -148,7 +148,7 @@ def test_a_fit_that_is_stopped_anywhere_goes_on_to_the_same_bits(
 
 @pytest.mark.parametrize(("options", "message"), [
     ({"jacobian.probes": 17}, "--jacobian.probes 17 is more than the 16 dimensions of tiny-llama"),
-    ({"jacobian.probes": 1}, "less than twice, which leaves no error to state: give at least 32 sequences"),
+    ({"jacobian.probes": 1}, "less than twice, so the error cannot be estimated: give at least 32 sequences"),
     ({"jacobian.sequences": 4_000}, "distinct sequences, but --jacobian.sequences is 4,000: give more text"),
     ({"jacobian.skip_first": 40}, "--jacobian.skip_first 40 leaves no position"),
 ])  # fmt: skip

@@ -175,7 +175,7 @@ def test_an_account_that_no_fit_wrote_is_refused(damage: dict[str, Any]) -> None
     assert state["totals"] == ACCOUNT
     for damaged, outcome in (
         (state, nullcontext()),
-        (state | damage, pytest.raises(InputError, match="account of what was trained on is invalid")),
+        (state | damage, pytest.raises(InputError, match="record of the text trained on is invalid")),
     ):
         resumed = ledger_of(trainer)
         with outcome:

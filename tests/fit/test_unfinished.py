@@ -57,16 +57,16 @@ def test_sums_counts_and_place_come_back_bit_for_bit(written: tuple[Path, Jacobi
 
 
 @pytest.mark.parametrize(("options", "lanes", "message"), [
-    ({"probes": 4}, 4, "has probes 8, and this run 4"),
-    ({"skip_first": 3}, 4, "has skip_first 16, and this run 3"),
-    ({"sequences": 99}, 4, "has sequences 512, and this run 99"),
-    ({}, 8, "has lanes 4, and this run 8"),
+    ({"probes": 4}, 4, "has probes 8, but this run 4"),
+    ({"skip_first": 3}, 4, "has skip_first 16, but this run 3"),
+    ({"sequences": 99}, 4, "has sequences 512, but this run 99"),
+    ({}, 8, "has lanes 4, but this run 8"),
 ])  # fmt: skip
 def test_a_run_with_other_options_does_not_go_on(
     options: dict[str, Any], lanes: int, message: str, written: tuple[Path, JacobianModule]
 ) -> None:
     other, text = module(**options), FakeText(lanes=lanes)
-    with pytest.raises(InputError, match=f"The unfinished fit that is there {message}: give the same options, or rem"):
+    with pytest.raises(InputError, match=f"The unfinished fit {message}: give the same options, or rem"):
         restore_unfinished(written[0], other, text)
     assert (other.num_sequences, text.place) == (0, 0)
 
@@ -76,7 +76,7 @@ def test_an_altered_file_is_refused(written: tuple[Path, JacobianModule]) -> Non
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"tiny\.unfinished was altered.*: remove .*tiny\.unfinished to begin again\."):
+    with pytest.raises(InputError, match=r"tiny\.unfinished was altered.*: remove .*tiny\.unfinished to start again\."):
         restore_unfinished(path, module(), FakeText())
 
 
