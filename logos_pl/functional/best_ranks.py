@@ -9,7 +9,7 @@ from logos_pl.functional.unembedding import Unembedding, block_logits, prepare
 
 
 def _ranks(z: Float[Tensor, "pos rows vocab"], ids: Int[Tensor, "pos sets forms"]) -> Int[Tensor, "pos rows sets"]:
-    """1 + the number of logits strictly greater than the largest of each set's; 0 for empty sets and unusable rows."""
+    """1 + the number of logits strictly greater than each set's largest; 0 for empty sets and non-finite rows."""
     of_forms = (
         z[:, :, None, :]
         .expand(-1, -1, ids.shape[1], -1)
@@ -34,7 +34,7 @@ def best_ranks(
     Temperatures do not matter: dividing all logits of a row by one number keeps their order.
 
     Args:
-        x: What the head multiplies, per row.
+        x: Input of the unembedding, per row.
         head: The frozen unembedding.
         ids: Tokens of each set, by position; −1 where a set has fewer.
         block_bytes: Upper bound on one block of logits, unless a single row of logits is larger.

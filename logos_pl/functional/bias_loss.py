@@ -1,6 +1,6 @@
-"""The loss of the bias-only lens: a cross-entropy like the lens loss's, with half the products.
+"""The loss of the bias-only lens: a cross-entropy as in the lens loss, with half the matrix products.
 
-A bias is the same at every position, so that its gradient takes only the sum of Q − P over the positions, which is
+A bias is the same at every position, so its gradient needs only the sum of Q − P over the positions, which is
 multiplied by the head once. Cost: 2·d·V FLOP in matrix products per (row, position), as much again per row for the
 gradient and per position for the final distribution. Extra memory: one block, 2/rows of a block for the final
 distribution, a few slices, and [rows, vocab]. Blocks have rows first here, as their sums are over positions.
@@ -21,7 +21,7 @@ from logos_pl.functional.unembedding import PreparedHead, Unembedding, prepare, 
 
 
 class _Sums(NamedTuple):
-    """Sums over positions: cross-entropies, and their derivatives by the logits (unscaled) and by 1/τ."""
+    """Sums over positions: cross-entropies, and their derivatives with respect to the (unscaled) logits and 1/τ."""
 
     cross_entropy: Float[Tensor, "rows"]
     by_logits: Float[Tensor, "rows vocab"]
@@ -36,7 +36,7 @@ def _add_slice(
     head: PreparedHead,
     sums: _Sums,
 ) -> None:
-    """Add what some positions of some rows contribute, but for the derivative's factor 1/τ · amplitude."""
+    """Add the contribution of some positions of some rows, without the derivative's factor 1/τ · amplitude."""
     scaled = z * (head.amplitude * inv_tau)[:, None, None]
     log_q = torch.log_softmax(scaled, dim=-1)
     sums.cross_entropy.sub_(torch.mul(log_q, p, out=scaled).sum((1, 2)))
@@ -49,7 +49,7 @@ def _add_slice(
 
 
 def _add_block(z: Tensor, p: Tensor, inv_tau: Tensor, head: PreparedHead, sums: _Sums) -> None:
-    """Add what one block contributes, slice by slice."""
+    """Add the contribution of one block, slice by slice."""
     for rows, pos in logit_slices(z):
         _add_slice(z[rows, pos], p[pos], inv_tau[rows], head, _Sums(*(part[rows] for part in sums)))
 
@@ -77,7 +77,7 @@ class _BiasLossFunction(torch.autograd.Function):
     ) -> Tensor:
         by_tau = inv_tau.to(head.dtype)
         sums = _by_blocks(x, bias, by_tau, final_x, head, block_bytes)
-        # The mean first: no number in it is above 1, which the product in half precision relies on.
+        # The mean first: its entries are at most 1, as the product in half precision requires.
         cross_entropy, by_logits, by_inv_tau = (part / max(x.shape[1], 1) for part in sums)
         by_bias = times_head(by_logits, head) * (by_tau * (head.scale * head.amplitude))[:, None]
         ctx.save_for_backward(by_bias.to(bias.dtype), by_inv_tau.to(inv_tau.dtype))
@@ -101,13 +101,13 @@ def bias_cross_entropy(
 ) -> Float[Tensor, "rows"]:
     """CE(P_final, P_row) in nats of the logits ``head(x + bias) / τ``, mean over the positions.
 
-    Differentiable (once) in ``bias`` and ``inv_tau``; all else is a constant.
+    Differentiable (once) in ``bias`` and ``inv_tau``; everything else is constant.
 
     Args:
-        x: What the head multiplies, per row: normed and projected, without a bias.
+        x: Input of the unembedding, per row: normed and projected, without a bias.
         bias: The row's bias, projected.
         inv_tau: 1/τ per row.
-        final_x: What the head multiplies at row n, whose temperature is 1.
+        final_x: Input of the unembedding at row n, whose temperature is 1.
         head: The frozen unembedding.
         block_bytes: Upper bound on one block of logits, unless a single row of logits is larger.
     """

@@ -1,11 +1,11 @@
-"""How work on many rows and positions is cut so that memory is bounded: blocks and slices of logits, pieces.
+"""Splits work on many rows and positions to bound memory: blocks and slices of logits, pieces of residuals.
 
 A **block** is the logits of some rows at some positions, ``[pos rows vocab]``, positions first. It takes at most
 ``block_bytes``, or one row of logits where that alone is larger. It holds as many positions as fit with all their rows;
 only where the rows of one position do not fit, it holds as many rows of that position as do. Blocks of the same
-positions follow each other, so that what their rows are compared with is computed once.
+positions follow each other, so that the distribution their rows are compared with is computed once.
 
-A **slice** is a part of a block, cut in the same way, on which element-wise work is done: 2 MiB on a CPU, where it
+A **slice** is a part of a block, split in the same way, on which element-wise work is done: 2 MiB on a CPU, where it
 stays in the cache, 64 MiB elsewhere, where it is worth a kernel launch.
 
 A **piece** is some positions whose residuals, at all rows that are decoded and in fp32, take at most ``piece_bytes``;
@@ -39,10 +39,10 @@ def logit_blocks(
 ) -> Iterator[tuple[slice, Iterator[slice]]]:
     """The positions of each block in turn, with the rows of each block at these positions.
 
-    Only indices: whoever computes the logits of a block lets go of them before the next one.
+    Yields only indices: the caller frees the logits of a block before computing the next.
 
     Args:
-        x: What the head multiplies, per row.
+        x: Input of the unembedding, per row.
         row_bytes: Bytes of the logits of one row at one position.
         block_bytes: Upper bound on one block, unless a single row of logits is larger.
     """
@@ -57,7 +57,7 @@ def logit_slices(z: Float[Tensor, "pos rows vocab"], num_pos: int | None = None)
 
     Args:
         z: The block; where its rows come first, slices are of whole rows instead of whole positions.
-        num_pos: Number of positions, where only some of the block's are looked at; None: all of them.
+        num_pos: Number of positions, if only some of the block's are used; None: all of them.
     """
     slice_bytes = _CPU_SLICE_BYTES if z.device.type == "cpu" else _SLICE_BYTES
     num_pos = z.shape[0] if num_pos is None else num_pos

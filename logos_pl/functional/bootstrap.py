@@ -1,8 +1,8 @@
 """Bootstrap intervals of a median or a mean, over independent samples or over clusters of dependent ones.
 
-No resample is ever written out: it is a count per cluster. A mean is read from the clusters' sums, a median from the
-counts in sorted order: 2000 resamples of 500 sequences with 200 positions each take 0.2 s on one core, not the minute
-that sorting every resample takes.
+Resamples are kept as counts per cluster. A mean is read from the clusters' sums, a median from the counts in sorted
+order: 2000 resamples of 500 sequences with 200 positions each take 0.2 s on one core, not the minute that sorting
+every resample takes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -55,8 +55,8 @@ def bootstrap_interval(
 ) -> Interval | None:
     """The statistic of the samples with its 95% interval (percentile method); None without samples.
 
-    The draws depend on the seed and the number of clusters alone: two statistics of the same samples are resampled
-    alike, and neither device nor ``block_counts`` matters.
+    The draws depend only on the seed and the number of clusters: two statistics of the same samples use the same
+    resamples, on any device and with any ``block_counts``.
 
     Args:
         samples: Finite numbers.
@@ -75,7 +75,7 @@ def bootstrap_interval(
         return None
     values, order = samples.detach().cpu().double().sort()
     if not bool(values.isfinite().all()):
-        raise ValueError("a sample is not finite: leave it out, and say so, before asking for an interval.")
+        raise ValueError("a sample is not finite: leave it out.")
     of_sample = _cluster_index(order, clusters)
     measure = _STATISTICS[statistic](values, of_sample)
     num_clusters = int(of_sample.max()) + 1
@@ -104,7 +104,7 @@ def bootstrap_mean_of_groups(
     if not filled:
         return None
     if not all(bool(group.isfinite().all()) for group in filled):
-        raise ValueError("a sample is not finite: leave it out, and say so, before asking for an interval.")
+        raise ValueError("a sample is not finite: leave it out.")
     resampled = torch.zeros(resamples, dtype=torch.float64)
     for number, group in enumerate(filled):
         counts = torch.cat(list(_counts(len(group), resamples, seed + number, _BLOCK_COUNTS // len(group))))
@@ -155,8 +155,8 @@ class _Mean:
 class _Median:
     """The median of sorted samples, each counting as often as its cluster was drawn.
 
-    The sorted samples are cut into strips. A product of matrices says how much of a resample lies in each strip and
-    hence which one holds its middle; only that strip is then looked at sample by sample.
+    The sorted samples are cut into strips. A matrix product gives the share of a resample in each strip and
+    hence the strip of its median; only that strip is then searched sample by sample.
     """
 
     def __init__(self, values: Float[Tensor, "num"], of_sample: Int[Tensor, "num"]) -> None:
@@ -172,14 +172,14 @@ class _Median:
     def __call__(self, counts: Float[Tensor, "resamples clusters"]) -> Float[Tensor, "resamples"]:
         upto = (counts @ self.table).cumsum(1)
         total = upto[:, -1:]
-        # Places of the middle two, counted from 0; one and the same where the total is odd.
+        # Places of the middle two, counted from 0; equal if the total is odd.
         places = torch.cat([((total - 1) / 2).floor(), (total / 2).floor()], dim=1)
         strip = torch.searchsorted(upto, places, right=True)
         before = torch.where(strip > 0, upto.gather(1, (strip - 1).clamp(min=0)), torch.zeros_like(places))
         return self.values[self._within(counts, strip, places - before)].mean(dim=1)
 
     def _within(self, counts: Tensor, strip: Int[Tensor, "resamples 2"], places: Tensor) -> Int[Tensor, "resamples 2"]:
-        """The samples at some places of their strips: the first with more than so many up to and with it."""
+        """Samples at given places within their strips: the first whose cumulative count exceeds the place."""
         index = strip[..., None] * self.width + torch.arange(self.width)
         # The last strip may be short; it is padded with its last sample, which is never selected.
         index = index.clamp(max=self.values.numel() - 1)

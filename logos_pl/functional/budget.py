@@ -33,14 +33,14 @@ def total_steps(tokens: int, seq_len: int, effective_batch_seqs: int) -> int:
     """
     if min(tokens, seq_len, effective_batch_seqs) < 1:
         raise InputError(
-            f"A budget of {tokens} tokens in steps of {effective_batch_seqs} sequences of {seq_len} tokens buys no "
+            f"A budget of {tokens} tokens in steps of {effective_batch_seqs} sequences of {seq_len} tokens has no "
             "step: give three positive numbers."
         )
     return -(-tokens // (seq_len * effective_batch_seqs))
 
 
 def steps_of_pass(tokens: int, seq_len: int, effective_batch_seqs: int, passes: int, lanes: int) -> int:
-    """Optimiser steps in one pass over a budget: with several, as many sequences of each lane, so that all end it.
+    """Optimiser steps in one pass over a budget: with several passes, rounded up so that all lanes end it together.
 
     Raises:
         InputError: If tokens, sequence length or batch is not positive.
@@ -63,7 +63,7 @@ def warmup_factor(step: int, warmup: int) -> float:
 def average_weight(step: int) -> float:
     """Share of the weights after optimiser step ``step`` (from 1) in their running average: 1, then 2 / (step + 1).
 
-    In the average, step t then weighs in proportion to t, without the number of steps being known.
+    Step t then has a weight proportional to t in the average; the number of steps need not be known.
     Source: docs/method.md §2.1; Shamir & Zhang, arXiv:1212.1824 (polynomial-decay averaging).
     """
     return 2 / (step + 1)
@@ -84,8 +84,8 @@ def lr_factor(step: int, total: int, warmup: int) -> float:
 def opening_sequences(total: int, effective_batch_seqs: int, lanes: int, seq_len: int, d_model: int) -> int:
     """Sequences at the beginning of a run that the closed-form start is computed from: 1% of the budget, whole steps.
 
-    In shorter runs more: 64 tokens per dimension of the residual stream, as its moments need that many, but for this no
-    more than a quarter of the budget; and at least two sequences of every lane.
+    Shorter runs use more: 64 tokens per dimension of the residual stream, as its moments need that many, up to a
+    quarter of the budget; and at least two sequences of every lane.
     """
     for_moments = -(-64 * d_model // (seq_len * effective_batch_seqs))
     of_every_lane = -(-2 * lanes // effective_batch_seqs)
@@ -93,7 +93,7 @@ def opening_sequences(total: int, effective_batch_seqs: int, lanes: int, seq_len
 
 
 def sequences_set_aside(opening: int, lanes: int) -> int:
-    """How many of these sequences, the last ones, are held out to choose the ridge: an eighth, as many of each lane."""
+    """Number of these sequences, the last, held out to choose the ridge: an eighth, the same number from each lane."""
     return -(-opening // (8 * lanes)) * lanes
 
 
@@ -101,7 +101,7 @@ def plan_batching(effective_batch_seqs: int, world_size: int, micro_batch_seqs: 
     """The split of an effective batch over processes and accumulated micro-batches.
 
     Raises:
-        InputError: If any number is not positive, or the effective batch is no multiple of processes × micro-batch.
+        InputError: If any number is not positive, or the effective batch is not a multiple of processes × micro-batch.
     """
     numbers = (
         f"an effective batch of {effective_batch_seqs} sequences over {world_size} processes "

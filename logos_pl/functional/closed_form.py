@@ -23,7 +23,7 @@ SHRINKAGES = (1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Candidates for the ridge, as shares of the mean variance of x; an infinite ridge would give s·I."""
 
 SMALLEST_SCALE = 0.02
-"""Least s, so that τ = 1/s stays positive and finite where a row is uncorrelated or anti-correlated with row n."""
+"""Smallest s, so that τ = 1/s stays positive and finite where a row is uncorrelated or anti-correlated with row n."""
 
 _METRIC_FLOOR = 1e-3
 """Share of its mean diagonal that is added to Γ, so that directions the head ignores get no huge factors."""
@@ -63,7 +63,7 @@ def row_of(moments: Moments, slot: int, device: torch.device) -> Row:
 def metric_root(metric: Float[Tensor, "d_model d_model"]) -> Float[Tensor, "d_model d_model"]:
     """The symmetric square root of Γ, scaled to a mean diagonal of 1 and floored; the identity where Γ is 0.
 
-    Γ is 0 but for rounding where the model is certain of the next token at every position.
+    Γ is 0 up to rounding if the model is certain of the next token at every position.
     """
     width = metric.shape[0]
     identity = torch.eye(width, dtype=metric.dtype, device=metric.device)
@@ -142,18 +142,18 @@ def closed_form(
     temperature: bool,
     solved: Callable[[], None] = lambda: None,
 ) -> AffineStart:
-    """The translators and temperatures that moments of x_L paired with x_n give; on the CPU.
+    """Translators and temperatures from moments of x_L paired with x_n; on the CPU.
 
     Factors are determined up to a rotation only. Each row's are rotated towards those of the row before, so that depth
     smoothness is meaningful and small changes of the moments remain small changes of the factors.
 
     Args:
-        moments: Of consecutive rows, paired with the last.
+        moments: Moments of consecutive rows, paired with the last.
         root: ``metric_root``, on the device to solve on.
         rank: Rank k; 0 gives bias and temperature alone.
         shrinkages: Ridge of each row.
         like: Factors of the row before the first; ``random_factors`` where there is none.
-        temperature: Whether the lens has temperatures, which the scale goes into; if not, s is 1.
+        temperature: Whether the lens has temperatures, which absorb the scale; if not, s is 1.
         solved: Called after each row.
     """
     like = like[0].to(root), like[1].to(root)

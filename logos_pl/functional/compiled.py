@@ -1,4 +1,4 @@
-"""Chains of element-wise work as one kernel on CUDA, from the very functions that run uncompiled everywhere else."""
+"""Compiles chains of element-wise operations into one CUDA kernel; elsewhere the same functions run uncompiled."""
 
 import functools
 import inspect
@@ -19,10 +19,9 @@ R = TypeVar("R")
 
 @functools.cache
 def can_compile(device: torch.device) -> bool:
-    """Whether torch can compile for a device: it takes CUDA, Triton, and a C compiler with Python's headers.
+    """Whether torch can compile for a device: this needs CUDA, Triton, and a C compiler with Python's headers.
 
-    Without one of them the work is done uncompiled. The environment's
-    TORCH_COMPILE_DISABLE=1, torch's own switch, does the same.
+    Otherwise functions run uncompiled, as they do with torch's own switch, TORCH_COMPILE_DISABLE=1 in the environment.
     """
     if device.type != "cuda" or find_spec("triton") is None or torch.cuda.get_device_capability(device) < (7, 0):
         return False
@@ -35,7 +34,7 @@ def compiled_on_cuda(
 ) -> Callable[Concatenate[Tensor, P], R]:
     """``function``, compiled into one kernel where its first argument is on a device that torch can compile for.
 
-    Numbers agree to rounding. A new size is compiled once; from the second on, kernels take any.
+    Results agree up to rounding. A second input size is compiled once more, into a kernel for any size.
     """
 
     @functools.cache

@@ -21,7 +21,7 @@ class Readout(NamedTuple):
 
 
 def frozen_scale(h: Float[Tensor, " d_model"], eps: float, centred: bool) -> Float[Tensor, ""]:
-    """What the norm multiplies a residual by before γ: 1 / root mean square, or 1 / standard deviation if centred.
+    """Factor that the norm applies to a residual before γ: 1 / root mean square, or 1 / standard deviation if centred.
 
     Source: Zhang & Sennrich, arXiv:1910.07467, eq. 4 (ε inside the root).
     """
@@ -41,8 +41,8 @@ def logit_contributions(
 
     Args:
         components: Vectors that add up to the residual.
-        direction: Of a `Readout`.
-        scale: Of the whole residual, from `frozen_scale`.
+        direction: Directions of a `Readout`.
+        scale: Scale of the whole residual, from `frozen_scale`.
         centred: Whether the norm subtracts the mean, which is linear and so is subtracted from every component.
 
     Source: Elhage et al., A Mathematical Framework for Transformer Circuits, 2021 (direct path to the logits).

@@ -1,4 +1,4 @@
-"""Cosine of mean-centred logits, which neither a constant added to them nor a positive factor changes."""
+"""Cosine of mean-centred logits, invariant to an added constant and to a positive factor."""
 
 import torch
 from jaxtyping import Float
@@ -12,7 +12,7 @@ def _length(centred: Float[Tensor, "*lead vocab"]) -> Float[Tensor, "*lead 1"]:
 
 
 def direction(z: Float[Tensor, "*lead vocab"]) -> Float[Tensor, "*lead vocab"]:
-    """Logits centred on their mean and brought to length 1."""
+    """Logits centred on their mean and scaled to length 1."""
     centred = z - z.mean(-1, keepdim=True)
     return centred.div_(_length(centred))
 

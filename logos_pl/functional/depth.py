@@ -1,4 +1,4 @@
-"""Which row stands at a given depth of the model."""
+"""Row at a given depth of the model."""
 
 from logos_pl.errors import InputError
 
@@ -12,7 +12,7 @@ def percentile_row(p: float, num_blocks: int) -> int:
     if num_blocks < 2:
         raise InputError(f"A model with {num_blocks} block(s) has no inner row to decode: use one with two or more.")
     if not 0.0 <= p <= 1.0:
-        raise InputError(f"A depth is a fraction between 0 and 1 and {p} was given: write 25 % as 0.25.")
+        raise InputError(f"A depth must be between 0 and 1 (got {p}): write 25% as 0.25.")
     return min(max(round(p * num_blocks), 1), num_blocks - 1)
 
 

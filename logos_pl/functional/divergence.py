@@ -33,7 +33,7 @@ class RowDivergence(NamedTuple):
     Attributes:
         kl_to_final_bits: KL(P_L ‖ P_final).
         kl_from_final_bits: KL(P_final ‖ P_L).
-        top1_agree: Both put the same token first; of equal logits the lowest id is first.
+        top1_agree: Both put the same token first; ties go to the lowest id.
         entropy_bits: Entropy of P_L.
     """
 
@@ -56,7 +56,7 @@ def divergence_from(
 ) -> Divergence:
     """Both divergences and the entropy, of one slice; ``log_q`` is overwritten.
 
-    Both divergences carry ±Σ (Q − P), zero in exact arithmetic, which takes rounding away as in the lens loss.
+    Both divergences carry ±Σ (Q − P), zero in exact arithmetic, which cancels rounding errors as in the lens loss.
     """
     entropy = torch.mul(q, log_q).sum(-1).neg_()
     log_ratio = log_q.sub_(to.log_p)
@@ -111,7 +111,7 @@ def row_divergence(
     """Divergences in bits, agreement and entropy of every row and position, from one pass over blocks of logits.
 
     Args:
-        x: What the head multiplies, per row: normed, translated and projected.
+        x: Input of the unembedding, per row: normed, translated and projected.
         final_x: The same for row n, whose temperature is 1.
         inv_tau: 1/τ per row.
         head: The frozen unembedding.

@@ -1,7 +1,7 @@
 """The model's final distribution, with which every row is compared.
 
-It is given as ``final_x``, what the head multiplies at row n (``Head.final_x``), never as logits or probabilities of
-all positions: these are computed here, for the positions of one block at a time. Its temperature is 1.
+It is given as ``final_x``, the input of the unembedding at row n (``Head.final_x``), never as logits or probabilities
+of all positions: these are computed here, for the positions of one block at a time. Its temperature is 1.
 """
 
 from typing import NamedTuple

@@ -8,13 +8,13 @@ from torch import Tensor
 
 
 def first_rows(reached: Bool[Tensor, "rows pos"], rows: Sequence[int]) -> Int[Tensor, " pos"]:
-    """First row at which a condition holds, whatever later rows say; −1 where it never does.
+    """First row at which a condition holds, regardless of later rows; −1 if it never does.
 
     Source: docs/method.md §5.3.
 
     Args:
         reached: Whether it holds.
-        rows: Which row each line of ``reached`` is, in order.
+        rows: Row that each line of ``reached`` belongs to, in order.
     """
     numbers = torch.tensor([*rows, -1], device=reached.device)
     never = torch.full((reached.shape[1],), len(rows), device=reached.device)

@@ -1,4 +1,4 @@
-"""The Fisher information of the final distribution by what the head multiplies. Source: docs/method.md §2.2."""
+"""Fisher information of the final distribution with respect to the unembedding's input. Source: docs/method.md §2.2."""
 
 import torch
 from jaxtyping import Float
@@ -19,7 +19,7 @@ def fisher_metric(
     mean over positions takes two products: of the unembedding weighted by the mean of p, and of the positions' means.
 
     Args:
-        final_x: What the head multiplies at row n, y.
+        final_x: Input of the unembedding at row n, y.
         head: The frozen unembedding.
         block_bytes: Upper bound on one block of logits, unless a single position's logits are larger.
 
@@ -45,7 +45,7 @@ def fisher_metric(
 def _over_vocabulary(
     p: Float[Tensor, "pos vocab"], weight: Float[Tensor, "vocab d_head"]
 ) -> Float[Tensor, "pos d_head"]:
-    """``p @ weight`` in the precision of ``p``, whatever that of the unembedding."""
+    """``p @ weight`` in the precision of ``p``, regardless of that of the unembedding."""
     if weight.dtype == p.dtype:
         return p @ weight
     out = p.new_zeros(p.shape[0], weight.shape[1])
@@ -57,7 +57,7 @@ def _over_vocabulary(
 def _probabilities_and_slope(
     final_x: Float[Tensor, "pos d_head"], head: PreparedHead
 ) -> tuple[Float[Tensor, "pos vocab"], Float[Tensor, "pos vocab"] | float]:
-    """P_final, and the derivative of each logit by what goes into the soft-cap."""
+    """P_final, and the derivative of each logit with respect to the input of the soft-cap."""
     z = final_logits(final_x, head)[:, 0]
     slope = 1 - z.square() if head.capped else 1.0
     return torch.softmax(z * head.amplitude, dim=-1), slope

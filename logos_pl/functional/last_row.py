@@ -9,7 +9,7 @@ from torch import Tensor
 from logos_pl.functional.blocks import spans
 from logos_pl.functional.closest_temperature import closest_temperature, kl_at_bits
 
-# Logits in fp64 that the search for a temperature looks at together: they stay in a CPU's cache.
+# Size of the fp64 logits searched for a temperature together: they stay in a CPU's cache.
 _SLICE_BYTES = 2**20
 
 
@@ -35,7 +35,7 @@ def last_row(logits: Float[Tensor, "pos vocab"], model_logits: Float[Tensor, "po
 
     Source: docs/method.md §5.5; the search is ``closest_temperature``.
     """
-    # MPS has no fp64; there the few rows move over.
+    # MPS has no fp64: these few rows are moved to the CPU.
     device = torch.device("cpu") if logits.device.type == "mps" else logits.device
     kl, temperature, left = torch.empty(3, len(logits), dtype=torch.float64, device=device)
     agree = (logits.argmax(-1) == model_logits.argmax(-1)).to(device)

@@ -1,11 +1,11 @@
 """The lens loss: unembedding and KL divergence in one pass that never holds the logits of all rows and positions.
 
-Work goes in blocks (``blocks``). The logits of a block become, in place, the gradient with respect to themselves and
+Work is done in blocks (``blocks``). The logits of a block become, in place, the gradient with respect to themselves and
 are multiplied by the head at once; backward only scales. Cost per (row, position): 4·d·V FLOP in matrix products, plus
 2·d·V/rows for the final distribution; half of it without a gradient. Extra memory: one block, 2/rows of a block for the
 final distribution, and a few slices, whatever the number of rows and positions. Softmax and Q − P are fp32 even when
-the head is half precision, or late rows would learn from rounding noise. On CUDA the element-wise part is one compiled
-kernel. The loss itself is in docs/method.md §2.1.
+the head is half precision, as late rows would otherwise learn from rounding noise. On CUDA the element-wise part
+is one compiled kernel. The loss itself is in docs/method.md §2.1.
 """
 
 from typing import Any, NamedTuple
@@ -44,10 +44,10 @@ def _kl_and_gradient(
     head: PreparedHead,
     grad: bool,
 ) -> tuple[Float[Tensor, "pos rows"], Float[Tensor, "pos rows"] | None]:
-    """KL and its derivative by 1/τ; with ``grad``, ``z`` becomes the derivative by itself, but for 1/τ · amplitude.
+    """KL and its derivative by 1/τ; with ``grad``, ``z`` becomes its own gradient, without the factor 1/τ · amplitude.
 
-    The sum is Σ P (log P − log Q) + Σ (Q − P). Its second part is zero in exact arithmetic; in floating point it takes
-    away, to first order, what the rounding of log P and log Q adds: fp32 is good to ~1e-8 nats.
+    The sum is Σ P (log P − log Q) + Σ (Q − P). Its second part is zero in exact arithmetic; in floating point it
+    cancels, to first order, the rounding errors of log P and log Q: fp32 is accurate to ~1e-8 nats.
     """
     scaled = z * (head.amplitude * inv_tau)[:, None]
     log_q = torch.log_softmax(scaled, dim=-1)
@@ -65,7 +65,7 @@ def _kl_and_gradient(
 
 
 def times_head(g: Float[Tensor, "n vocab"], head: PreparedHead) -> Float[Tensor, "n d_head"]:
-    """``g @ weight``; ``g`` is overwritten where its precision has to be kept from underflow."""
+    """``g @ weight``; ``g`` is overwritten if it is scaled to avoid underflow."""
     if head.operand_dtype == torch.float16:
         return over_vocabulary(g.mul_(_FP16_LIFT), head).div_(_FP16_LIFT)
     return over_vocabulary(g, head)
@@ -151,7 +151,7 @@ def lens_loss(
     constants.
 
     Args:
-        x: What the head multiplies, per row: normed, translated and projected.
+        x: Input of the unembedding, per row: normed, translated and projected.
         final_x: The same for row n, whose temperature is 1.
         inv_tau: 1/τ per row.
         head: The frozen unembedding.

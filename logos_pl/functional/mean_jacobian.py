@@ -1,8 +1,8 @@
 """The mean Jacobian of the last row by each row, from gradients of single output dimensions, with its error.
 
 A sequence gives the gradient of an output dimension, summed over later valid positions and averaged over positions. It
-is one row of that sequence's Jacobian. All dimensions of every sequence give the mean exactly; a few of each, dealt
-out evenly, estimate the same mean: each row of the matrix is then the mean over another part of the sequences.
+is one row of that sequence's Jacobian. Measuring all dimensions of every sequence gives the mean exactly; measuring a
+few of each, evenly distributed, estimates it: each row of the matrix is then a mean over different sequences.
 """
 
 import functools
@@ -87,14 +87,14 @@ def _refuse_unmeasured(sums: JacobianSums, least: int) -> None:
 def probed_dimensions(
     seed: int, first_sequence: int, num_seqs: int, probes: int, d_model: int
 ) -> Int[Tensor, "num_seqs probes"]:
-    """Output dimensions measured on consecutive sequences: a function of the seed and of their numbers alone.
+    """Output dimensions measured on consecutive sequences: a function only of the seed and of their numbers.
 
-    All dimensions, shuffled anew for every cycle of ⌈d_model / probes⌉ sequences, are dealt to the sequences of the
-    cycle; the last one is filled up from the beginning. So each cycle measures every dimension, and no sequence
+    All dimensions, shuffled anew for every cycle of ⌈d_model / probes⌉ sequences, are distributed over the sequences of
+    the cycle; the last one is filled up from the beginning. So each cycle measures every dimension, and no sequence
     measures one twice.
 
     Args:
-        seed: Of the shuffling.
+        seed: Seed of the shuffling.
         first_sequence: Number of the first sequence.
         num_seqs: How many sequences.
         probes: Dimensions of each sequence, at most all.

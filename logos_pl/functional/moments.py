@@ -65,7 +65,7 @@ def reduce_moments(own: Moments, all_sum: Callable[[Tensor], Tensor]) -> Moments
     """The moments of all processes' positions together, the same in each; ``own`` is overwritten.
 
     Args:
-        own: This process's.
+        own: Moments of this process.
         all_sum: Sums an fp64 tensor over the processes; every process must call it.
     """
     count = int(all_sum(torch.tensor(own.num_pos, dtype=torch.float64)))

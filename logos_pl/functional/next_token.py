@@ -28,7 +28,7 @@ def next_token_nats(
     """−log q(target) in nats for every row and position; memory is bounded by ``block_bytes``.
 
     Args:
-        x: What the head multiplies, per row: normed, translated and projected.
+        x: Input of the unembedding, per row: normed, translated and projected.
         inv_tau: 1/τ per row.
         targets: The token that follows each position.
         head: The frozen unembedding.

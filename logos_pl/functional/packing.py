@@ -1,8 +1,8 @@
-"""Packing documents into sequences of one length, left to right, losing no token.
+"""Packs documents into sequences of one length, left to right, without losing tokens.
 
 Padding would waste forward passes and change the statistics the lenses learn from; cutting documents at the end of a
-pack would throw tokens away. So a document that does not fit simply goes on in the next pack. Every pack says where it
-stopped, which is all that a resumed run needs to go on with the very next token.
+pack would throw tokens away. So a document that does not fit continues in the next pack. Every pack records where it
+ends, which is all that a resumed run needs to continue with the very next token.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +17,7 @@ class Pack(NamedTuple, Generic[Key]):
     Attributes:
         tokens: Exactly `seq_len` token ids.
         started: Keys of the documents whose first token is in this pack, in order.
-        last: Key of the document that gave the last token.
+        last: Key of the document of the last token.
         next_offset: Index, in that document, of the token that comes next.
         last_ended: Whether that document has no further token, so that the next one comes from another document.
     """
@@ -30,7 +30,7 @@ class Pack(NamedTuple, Generic[Key]):
 
 
 def pack(documents: Iterable[tuple[Key, Sequence[int]]], seq_len: int, skip_tokens: int = 0) -> Iterator[Pack[Key]]:
-    """Yields full packs of the documents' tokens in order; tokens after the last full pack are not yielded.
+    """Yield full packs of the documents' tokens in order; tokens after the last full pack are not yielded.
 
     Args:
         documents: Pairs of a key, which comes back in the packs, and the document's token ids.

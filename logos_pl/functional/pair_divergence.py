@@ -18,7 +18,7 @@ class PairDivergence(NamedTuple):
     Attributes:
         kl_ab_bits: KL(P_A ‖ P_B).
         kl_ba_bits: KL(P_B ‖ P_A).
-        top1_agree: Both put the same token first; of equal logits the lowest id is first.
+        top1_agree: Both put the same token first; ties go to the lowest id.
     """
 
     kl_ab_bits: Float[Tensor, "rows pos"]
@@ -27,7 +27,7 @@ class PairDivergence(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """What the unembedding multiplies, per row, and 1/τ."""
+    """Input of the unembedding, per row, and 1/τ."""
 
     x: Float[Tensor, "rows pos d_head"]
     inv_tau: Float[Tensor, "rows"]

@@ -21,7 +21,7 @@ class PairReadings(NamedTuple):
     Attributes:
         kl_bits: KL(P_a ‖ P_b).
         top1_agree: Both put the same token first.
-        top10_jaccard: Shared tokens among the first ten of each, over all of them.
+        top10_jaccard: Jaccard index of the ten likeliest tokens of each.
         target_rank_a: 1 + the number of logits strictly greater than the target's; 0 where there is no target, and
             where these logits are not all finite.
         target_rank_b: The same for the other.
@@ -35,7 +35,7 @@ class PairReadings(NamedTuple):
 
 
 def _jaccard(a: Int[Tensor, "*lead k"], b: Int[Tensor, "*lead k"]) -> Float[Tensor, "*lead"]:
-    """Elements two lists share, over all of theirs; no list names one twice."""
+    """Jaccard index of two lists without duplicates."""
     shared = (a[..., :, None] == b[..., None, :]).sum((-2, -1))
     return shared / (2 * a.shape[-1] - shared)
 
@@ -72,7 +72,7 @@ def pair_readings(
     """Two readings of the same rows through one unembedding, at temperature 1.
 
     Args:
-        x_a: What the head multiplies in the first reading, per row.
+        x_a: Input of the unembedding in the first reading, per row.
         x_b: The same in the second.
         head: The frozen unembedding.
         targets: Target token at each position; −1 for none.

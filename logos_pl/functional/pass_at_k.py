@@ -1,7 +1,7 @@
-"""How often wanted tokens are among a lens's k likeliest: pass@k, the area under it, and where they first are.
+"""Pass@k: how often wanted tokens are among a lens's k likeliest; the area under it, and the first rows.
 
 Ranks are float64, one line per token and one column per row: 1 for the likeliest token, infinity where nothing was
-read. Source: Gurnee et al., *Verbalizable Representations*, 2026; docs/intermediates.md says what is left open there.
+read. Source: Gurnee et al., *Verbalizable Representations*, 2026; docs/intermediates.md says what it leaves open.
 """
 
 import math

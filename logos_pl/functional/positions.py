@@ -1,7 +1,7 @@
-"""Which positions and rows a step trains on: random draws that are functions of a seed and a counter alone.
+"""Which positions and rows a step trains on: random draws that depend only on a seed and a counter.
 
-There is no generator state to save, hand over or lose: sequence 1234 of seed 316 has the same positions whichever
-process, worker or resumed run asks for them. Only `random.Random.random` is used, the one sequence that Python promises
+There is no generator state to save, pass on or lose: sequence 1234 of seed 316 has the same positions in every
+process, worker and resumed run. Only `random.Random.random` is used, the one sequence that Python promises
 to keep the same in all versions.
 """
 

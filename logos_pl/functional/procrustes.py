@@ -10,10 +10,10 @@ from logos_pl.functional.low_rank import check_rank
 def procrustes_rotation(
     cross: Float[Tensor, "d_model d_model"], rank: int | None = None
 ) -> Float[Tensor, "d_model d_model"]:
-    """The orthogonal Q with the least Σ ‖z Q − t‖² over pairs of row vectors z, t.
+    """The orthogonal Q that minimises Σ ‖z Q − t‖² over pairs of row vectors z, t.
 
     Between whitened spaces the singular values of ``cross`` are the canonical correlations of z and t; a rank keeps
-    the directions with the largest ones and takes the others to zero, hence to the mean of t.
+    the directions with the largest ones and maps the others to zero, hence to the mean of t.
 
     Args:
         cross: Σ zᵀ t, or any positive multiple of it.

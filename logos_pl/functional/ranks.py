@@ -1,4 +1,4 @@
-"""Where tokens stand among the logits: the exact k largest, and the rank of one.
+"""Ranks of tokens among the logits: the exact k largest, and the rank of one token.
 
 ``torch.topk`` leaves undefined which of equal values it returns, and copies every row to sort a part of it. Here the
 maxima of short chunks come first, and only the k best chunks are searched.
@@ -12,10 +12,10 @@ _GROUP = 16
 
 
 def _of_the_largest(values: Float[Tensor, "*lead n"], k: int) -> Int[Tensor, "*lead k"]:
-    """Indices of the k largest, of equal ones the lowest indices; equal values stand by index, others in any order.
+    """Indices of the k largest; ties go to the lowest indices. Ties are in order of index, other values in any order.
 
-    The k-th value is sure whichever of equal ones ``topk`` picks. Keys that are all different then decide: first what
-    lies above it, then what equals it, each from the lowest index on.
+    The k-th value does not depend on which of equal values ``topk`` picks. Distinct keys then decide: first the values
+    above it, then those equal to it, each from the lowest index on.
     """
     n = values.shape[-1]
     kth = values.topk(k).values[..., -1:]
@@ -25,7 +25,7 @@ def _of_the_largest(values: Float[Tensor, "*lead n"], k: int) -> Int[Tensor, "*l
 
 
 def largest(z: Float[Tensor, "*lead vocab"], k: int) -> tuple[Float[Tensor, "*lead k"], Int[Tensor, "*lead k"]]:
-    """The k largest logits and their ids, largest first; of equal logits the lowest id, also for the last place.
+    """The k largest logits and their ids, largest first; ties go to the lowest id, also for the last place.
 
     A row with NaN gets k different ids of its vocabulary, in no meaningful order.
     """

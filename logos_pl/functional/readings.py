@@ -20,7 +20,7 @@ class RowReadings(NamedTuple):
     """What one lens reads at every row and position. Source: docs/method.md §5.1.
 
     Attributes:
-        top_ids: The k likeliest tokens, likeliest first; of equal logits the lowest id is first.
+        top_ids: The k likeliest tokens, likeliest first; ties go to the lowest id.
         top_p: Their probabilities.
         rest_mass: Probability of all other tokens.
         entropy_bits: Entropy of P_L.
@@ -35,9 +35,9 @@ class RowReadings(NamedTuple):
             log-probabilities, nats; NaN where there is none. 0 where the two are equal, though the rank is 1.
         contrast_p: Probability of the contrast; NaN where there is none.
         followed_rank: 1 + the number of logits strictly greater than that of each followed token; 0 where the row is
-            not finite. Places of id −1 mean nothing, here and in `followed_p`.
+            not finite. Entries of id −1 are meaningless, here and in `followed_p`.
         followed_p: Their probabilities.
-        finite: Whether all logits of the row are finite; where not, the other readings mean nothing.
+        finite: Whether all logits of the row are finite; if not, the other readings are meaningless.
     """
 
     top_ids: Int[Tensor, "rows pos k"]
@@ -106,7 +106,7 @@ def _read(
         "top_ids": top_ids,
         "top_p": q.gather(-1, top_ids),
         **_followed(z, q, followed),
-        # Last, as it takes these out of q. Summed, not 1 − Σ top_p: small masses keep their digits, none is negative.
+        # Last, as it zeroes these in q. Summed, not 1 − Σ top_p: small masses keep their digits, none is negative.
         "rest_mass": q.scatter_(-1, top_ids, 0.0).sum(-1),
     }
 
@@ -146,7 +146,7 @@ def _fill(out: RowReadings, z: Tensor, scale: Tensor, final: _Final, answers: _A
     for p, r in logit_slices(z):
         for name, value in _read(z[p, r], scale[r], final.at(p), top_k, followed[p]).items():
             getattr(out, name)[r, p] = value.transpose(0, 1)
-    # Few positions of a prompt have a target or a contrast; only they are looked at.
+    # Few positions of a prompt have a target or a contrast; only those are read.
     with_answer = ((answers.targets >= 0) | (answers.contrasts >= 0)).nonzero()[:, 0]
     for p, r in logit_slices(z, len(with_answer)):
         pos = with_answer[p]
@@ -165,16 +165,16 @@ def _masked(out: RowReadings, no_target: Bool[Tensor, "pos"], no_contrast: Bool[
 
 
 def _efficient(block_bytes: int, head: PreparedHead) -> int:
-    """A bound on blocks, on a CPU no larger than it takes for the product to be efficient.
+    """Bound on blocks; on a CPU no larger than an efficient matrix product needs.
 
-    Fresh memory costs a CPU as much as two passes over it, and a product with about d_head rows is already fast.
+    Allocating memory costs a CPU as much as two passes over it, and a product with about d_head rows is already fast.
     """
     on_cpu = head.weight.device.type == "cpu"
     return min(block_bytes, max(_CPU_BLOCK_BYTES, head.weight.nbytes)) if on_cpu else block_bytes
 
 
 def _empty(like: Float[Tensor, "rows pos"], top_k: int, num_followed: int) -> RowReadings:
-    """Room for the readings, in the precision of ``like``."""
+    """Empty tensors for the readings, in the precision of ``like``."""
     top_p = like.new_empty(*like.shape, top_k)
     room = {name: torch.empty_like(like) for name in RowReadings._fields}
     room |= {"top_p": top_p, "top_ids": torch.empty_like(top_p, dtype=torch.int64)}
@@ -201,12 +201,12 @@ def row_readings(
     """All readings of one lens; memory is bounded by ``block_bytes``, whatever the number of rows and positions.
 
     Args:
-        x: What the head multiplies, per row: normed, translated and projected.
+        x: Input of the unembedding, per row: normed, translated and projected.
         final_x: The same for row n, whose temperature is 1.
         inv_tau: 1/τ per row.
         head: The frozen unembedding.
         targets: Target token at each position; −1 for none.
-        contrasts: The token to set against it; −1 where there is none.
+        contrasts: Contrast token at each position; −1 for none.
         top_k: Tokens to list; the vocabulary is at least as large, and has at least two.
         followed: Further tokens whose rank and probability are read, by position; −1 for none.
         block_bytes: Upper bound on one block of logits, unless a single row of logits is larger.

@@ -21,7 +21,7 @@ def among_all_rows(
         values: Values of ``rows``.
         rows: Which rows they are.
         num_rows: Number of all rows.
-        fill: What stands at the others.
+        fill: Value at the other rows.
     """
     if len(rows) == num_rows:
         return values

@@ -1,6 +1,6 @@
 """Named schedules: what `auto` stands for in the options of training.
 
-`spec` is the plan that the others were measured against; docs/schedules.md has the measurements.
+`spec` is the baseline that the others were measured against; docs/schedules.md has the measurements.
 """
 
 import math
@@ -38,11 +38,11 @@ SCHEDULES: dict[ScheduleName, Schedule] = {
 
 
 class CpuWork(NamedTuple):
-    """Operations of a fit on a CPU, which decide there how much can be trained in reasonable time.
+    """Operations of a fit on a CPU, which limit how much can be trained in reasonable time.
 
     Attributes:
-        token_flop: Of a token in the model's blocks.
-        position_flop: Of a position at all rows of a step: logits and their gradient, and the final distribution.
+        token_flop: Operations per token in the model's blocks.
+        position_flop: Operations per position at all rows of a step: logits, gradient and final distribution.
     """
 
     token_flop: float
@@ -53,33 +53,33 @@ SPEC_LR = 1e-3
 SPEC_BATCH_SEQS = 32
 LEAST_BATCH_SEQS = 2
 LEAST_STEPS = {SPEC_BATCH_SEQS: 192, 16: 192, 8: 96, 4: 96}
-"""Least steps of so many sequences; a budget that makes fewer gets fewer sequences with more positions each."""
+"""Fewest steps by sequences per batch; a budget with fewer gets a smaller batch, with more positions per sequence."""
 LEAST_QUICK_STEPS = 96
-"""Steps of two sequences that `quick` has at least on a CPU."""
+"""Fewest steps, of two sequences each, that `quick` takes on a CPU."""
 POSITIONS_PER_STEP = 1024
 LEAST_POSITIONS = 32
-"""Positions of a sequence in steps of many sequences; held-out text is read at as many, of any fit."""
+"""Fewest positions per sequence; held-out text is read at this number, whatever the fit."""
 CPU_STEP_FLOP = 1e11
-"""Most work of all positions of a step on a CPU, about a second on a core: sequences get fewer, but not below 32."""
+"""Most work for the positions of a step on a CPU, about a second on a core: sequences get fewer, but at least 32."""
 CPU_QUICK_FLOP = 20 * 60 * 40e9
 """Work of `quick` on a CPU: 20 minutes of a core at 40 GFLOP/s."""
 VAL_SEQS = (64, 32, 16, 8)
 VALIDATION_SHARE = 0.1
-"""Most text that all validations of a fit together read, as a share of the text trained on."""
+"""Most text that all validations of a fit read together, as a share of the training text."""
 
 
 def scheduled_lr(name: ScheduleName, d_model: int, passes: int = 1) -> float:
-    """Peak learning rate of AdamW: inverse to the width from 128 to 1280, 0.001 from there on, never above 0.01.
+    """Peak learning rate of AdamW: 1.28 / width, but at least 0.001 (from width 1280) and at most 0.01 (up to 128).
 
-    AdamW moves every number of a factor by about the rate, so that what a step changes grows with the width it sums
-    over. Several passes over a text make as many times the steps of the same noise, and divide the rate by the root of
-    their number. Sources: arXiv:2203.03466 for the width; docs/schedules.md for where both were measured.
+    AdamW moves every element of a factor by about the learning rate, so the effect of a step grows with the width it
+    sums over. Several passes multiply the number of steps at the same noise, so the rate is divided by the square root
+    of their number. Sources: arXiv:2203.03466 for the width; docs/schedules.md for where both were measured.
     """
     return SPEC_LR if name == "spec" else min(max(1.28 / d_model, SPEC_LR), 1e-2) / math.sqrt(passes)
 
 
 def scheduled_rows(name: ScheduleName, vocab_size: int, inner_rows: int) -> int:
-    """Rows trained in each step: all of them, but for `spec`, which trains fewer. Source: docs/method.md §2.1."""
+    """Rows trained in each step: all of them, except for `spec`, which trains fewer. Source: docs/method.md §2.1."""
     return min(spec_rows_and_positions(vocab_size)[0], inner_rows) if name == "spec" else inner_rows
 
 
@@ -101,7 +101,7 @@ def scheduled_tokens(name: ScheduleName, seq_len: int, cpu: CpuWork | None = Non
 
 
 def scheduled_batch(name: ScheduleName, tokens: int, seq_len: int) -> int:
-    """Sequences per optimiser step: 32, or where they make too few steps, fewer, halved down to two."""
+    """Sequences per optimiser step: 32, halved down to two while there are too few steps."""
     if name == "spec":
         return SPEC_BATCH_SEQS
     enough = (size for size, steps in LEAST_STEPS.items() if tokens >= steps * size * seq_len)
@@ -140,6 +140,6 @@ def scheduled_positions(
 
 
 def spec_rows_and_positions(vocab_size: int) -> tuple[int, int]:
-    """Rows per step and positions per sequence for a vocabulary: fewer of both as the loss gets dearer."""
+    """Rows per step and positions per sequence for a vocabulary: fewer of both as the loss gets more expensive."""
     s = min(1.0, math.sqrt(32_000 / vocab_size))
     return min(max(round(24 * s), 8), 24), min(max(round(16 * s), 12), 16)

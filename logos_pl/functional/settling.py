@@ -9,7 +9,7 @@ def settling_rows(top_ids: Int[Tensor, "rows pos"], token_ids: Int[Tensor, "pos"
 
     Args:
         top_ids: The likeliest token of every row 0 … n.
-        token_ids: The token asked for at each position, such as the one the model went on with.
+        token_ids: The token to check at each position, such as the model's own top-1 token.
     """
     stays = (top_ids == token_ids).long().flip(0).cumprod(0)
     return top_ids.shape[0] - stays.sum(0)

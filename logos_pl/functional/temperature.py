@@ -1,4 +1,4 @@
-"""Derivatives of the divergence from the final distribution by a row's temperature, from blocks of logits."""
+"""Derivatives of the divergence from the final distribution with respect to a row's temperature, by blocks."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from logos_pl.functional.unembedding import PreparedHead, Unembedding, block_log
 
 
 class TemperatureSlope(NamedTuple):
-    """Derivatives of KL(P_final ‖ Q), Q = softmax(z · inv_tau), by inv_tau, for every row and position.
+    """Derivatives of KL(P_final ‖ Q), Q = softmax(z · inv_tau), with respect to inv_tau, by row and position.
 
     Attributes:
         slope: The first, E_Q[z] − E_P[z], in nats.
@@ -28,7 +28,7 @@ def _slope(
 ) -> TemperatureSlope:
     """Both derivatives of one slice of logits, given as z / amplitude; as [pos, rows]."""
     q = torch.softmax(z * (amplitude * inv_tau)[:, None], dim=-1)
-    # Centred first: logits may share a large constant, in which their spread would drown. E_Q[centred] is zero.
+    # Centred first: logits may share a large constant, which would swamp their spread. E_Q[centred] is zero.
     centred = z - (q * z).sum(-1, keepdim=True)
     slope = torch.mul(p, centred).sum(-1).mul_(-amplitude)
     return TemperatureSlope(slope, q.mul_(centred.square_()).sum(-1).mul_(amplitude**2))
@@ -52,10 +52,10 @@ def temperature_slope(
 ) -> TemperatureSlope:
     """Both derivatives at ``inv_tau``; memory is bounded by ``block_bytes``.
 
-    Half the work of a gradient of the lens loss, which would also give the one by ``x``, and the curvature besides.
+    Half the work of the lens loss's gradient, which includes that with respect to ``x``; and gives the curvature.
 
     Args:
-        x: What the head multiplies, per row: normed, translated and projected.
+        x: Input of the unembedding, per row: normed, translated and projected.
         final_x: The same for row n, whose temperature is 1.
         inv_tau: 1/τ per row.
         head: The frozen unembedding.

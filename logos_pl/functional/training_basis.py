@@ -21,8 +21,8 @@ class TrainingBasis(NamedTuple):
     """The symmetric maps of ``x + (x W_L U)(W_R V)ᵀ + c``, in fp32, the same for all rows.
 
     Attributes:
-        left: W_L, by the covariance of x.
-        right: W_R, by the Fisher information Γ of the final distribution.
+        left: W_L, from the covariance of x.
+        right: W_R, from the Fisher information Γ of the final distribution.
     """
 
     left: Float[Tensor, "d_model d_model"]
@@ -41,8 +41,8 @@ def training_basis(
     The scale keeps the sizes of U and V, and with them the learning rate, what they are in the plain basis.
 
     Args:
-        covariance: C, of x over all rows.
-        fisher: Γ, by x.
+        covariance: C, the covariance of x over all rows.
+        fisher: Γ, the Fisher information with respect to x.
 
     Source: docs/method.md §2.3; Amari, *Natural Gradient Works Efficiently in Learning*, 1998, for the two metrics.
     """

@@ -35,7 +35,7 @@ class Unembedding(NamedTuple):
 class PreparedHead(NamedTuple):
     """An unembedding made ready for products: ``logits = amplitude · f(x @ weight.T · scale + bias)``.
 
-    ``f`` is tanh under a soft-cap and nothing otherwise, so that scale and cap cost no pass over the vocabulary.
+    ``f`` is tanh under a soft-cap and nothing otherwise, so that scale and cap need no extra pass over the vocabulary.
     """
 
     weight: Float[Tensor, "vocab d_head"]
@@ -70,9 +70,9 @@ def prepare(head: Unembedding, x_dtype: torch.dtype) -> PreparedHead:
 
 
 def widened(weight: Float[Tensor, "vocab d_head"], dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
-    """An unembedding in a wider number format, in pieces of the vocabulary: no second copy of it is made.
+    """An unembedding in a wider number format, in pieces of the vocabulary, without a second copy of it.
 
-    One that is in that format already comes back whole, as it is.
+    If it is already in that format, it is yielded whole and unchanged.
     """
     if weight.dtype == dtype:
         yield slice(None), weight

@@ -47,8 +47,8 @@ def pool_rows(moments: Moments, rows: Sequence[int]) -> Pooled:
     """The moments of some of the rows taken together as one set of samples.
 
     Args:
-        moments: Of x at several rows, paired with one y.
-        rows: Which of them, by index.
+        moments: Moments of x at several rows, paired with one y.
+        rows: Indices of the rows.
 
     Raises:
         ValueError: No row, or no position.
@@ -59,7 +59,7 @@ def pool_rows(moments: Moments, rows: Sequence[int]) -> Pooled:
     mean_x = moments.mean_x[index].mean(dim=0)
     apart = moments.mean_x[index] - mean_x
     xx = moments.xx[index].mean(dim=0) / moments.num_pos + apart.mT @ apart / len(index)
-    # y has the same mean with every row, so that the rows' own means leave no trace in the cross-covariance.
+    # y has the same mean with every row, so the rows' own means do not affect the cross-covariance.
     return Pooled(mean_x, xx, moments.xy[index].mean(dim=0) / moments.num_pos)
 
 
@@ -70,7 +70,9 @@ def check_shrinkage(shrinkage: float) -> float:
         InputError: It is not.
     """
     if not 0 <= shrinkage < 1:
-        raise InputError(f"A shrinkage (--prism.shrinkage) of {shrinkage} was given: give a share from 0 to below 1.")
+        raise InputError(
+            f"--prism.shrinkage must be at least 0 and below 1 (got {shrinkage}): give a share such as 0.001."
+        )
     return shrinkage
 
 
@@ -112,5 +114,5 @@ def _usable(variances: Float[Tensor, "d_model"], shrinkage: float) -> Float[Tens
 
 
 def times(x: Float[Tensor, "*lead d_model"], symmetric: Symmetric) -> Float[Tensor, "*lead d_model"]:
-    """Every vector of ``x`` mapped."""
+    """Apply the map to every vector of ``x``."""
     return x * symmetric if symmetric.ndim == 1 else x @ symmetric

@@ -115,7 +115,7 @@ def test_the_command_prints_the_candidates_and_every_row(
     ({"prism.positions": 12_000}, "distinct positions, but --prism.positions is 12,000"),
     ({"prism.rank": 17}, "Rank 17 does not fit a model of width 16"),
     ({"prism.rank": 0}, "--prism.rank 0 would give the same output at every row"),
-    ({"prism.shrinkage": 1}, "A shrinkage (--prism.shrinkage) of 1.0 was given"),
+    ({"prism.shrinkage": 1}, "--prism.shrinkage must be at least 0 and below 1 (got 1.0)"),
 ])  # fmt: skip
 def test_what_gives_no_prism_is_refused_in_a_sentence(
     options: dict[str, Any], message: str, tiny: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -72,5 +72,5 @@ def test_a_direction_without_variance_is_refused_unless_shrunk(kind: str) -> Non
 
 @pytest.mark.parametrize("shrinkage", [-0.1, 1.0])
 def test_a_shrinkage_out_of_bounds_is_refused(shrinkage: float) -> None:
-    with pytest.raises(InputError, match="from 0 to below 1"):
+    with pytest.raises(InputError, match="at least 0 and below 1"):
         whitening(torch.eye(D, dtype=torch.float64), "full", shrinkage)

@@ -16,9 +16,9 @@ from tests.settings.documentation import unexplained
         ({"positions": 10**15 + 1}, "--prism.positions must be at least 1"),
         ({"rank": -1}, "--prism.rank must be at least 0 (got -1)."),
         ({"rank": 0}, "--prism.rank 0 would give the same output at every row: give 1 or more, or `full`."),
-        ({"shrinkage": 1.0}, "A shrinkage (--prism.shrinkage) of 1.0 was given: give a share from 0 to below 1."),
-        ({"shrinkage": -0.1}, "A shrinkage (--prism.shrinkage) of -0.1 was given"),
-        ({"shrinkage": math.nan}, "A shrinkage (--prism.shrinkage) of nan was given"),
+        ({"shrinkage": 1.0}, "--prism.shrinkage must be at least 0 and below 1 (got 1.0): give a share such as 0.001."),
+        ({"shrinkage": -0.1}, "--prism.shrinkage must be at least 0 and below 1 (got -0.1)"),
+        ({"shrinkage": math.nan}, "--prism.shrinkage must be at least 0 and below 1 (got nan)"),
     ],
 )
 def test_a_prism_that_cannot_be_fitted_is_refused(setting: dict[str, Any], message: str) -> None:
