@@ -77,7 +77,7 @@ class DirectLogitAttribution:
         self._dtype, self._device = lm.stream_dtype, lm.device
 
     def watch(self, places: Int[Tensor, " prompts"]) -> tuple[Float[Tensor, "blocks 2 prompts d_model"], Watch]:
-        """Room for the outputs of attention and MLP at some positions of the flattened batch, and what fills it."""
+        """Buffer for outputs of attention and MLP at some positions of the flat batch, and the watch that fills it."""
         anatomy = self.head.anatomy
         size = (anatomy.num_blocks, 2, len(places), anatomy.d_model)
         kept = torch.empty(size, dtype=self._dtype, device=self._device)
@@ -115,7 +115,7 @@ class DirectLogitAttribution:
             return NotAttributed(
                 f"After the prompt {prompt.prompt.prompt_id} ({prompt.prompt.variant}), embedding, attention and MLP "
                 f"of {self.head.anatomy.architecture} are {float(rounding.abs().max()):.2g} away from the last row, "
-                "more than rounding explains, so that its logits are not attributed to components."
+                "more than rounding explains: its logits are not attributed to components."
             )
         token_ids, final = _tokens(prompt, logits), self.head.final
         read, centred = readout(self.head, token_ids), final.kind == "layer"

@@ -13,10 +13,10 @@ from logos_pl.sweeps.report_depth import against_norm, depth_medians, finite_med
 from logos_pl.sweeps.report_input import REPORTED_MILESTONES, ReportInput
 
 HOW_TO_READ = (
-    "Medians are over all prompts of a model, controls and those without filler included, that have a finite value; in "
-    "brackets, how many these are. Milestones are fractions of the number of blocks. In a table, a column headed in "
-    "code is the column or key of that name in the file and at the place that the footnote of the line names; a list "
-    "without an index stands for all its entries."
+    "Medians are over all prompts of a model with a finite value, including controls and prompts without filler; the "
+    "number in brackets is how many. Milestones are fractions of the number of blocks. A column heading in code is the "
+    "name of the column or key in the file and at the place given in the line's footnote; a list without an index "
+    "stands for all its entries."
 )
 
 
@@ -42,17 +42,17 @@ def cross_model_report(sweeps: Sequence[ReportInput]) -> str:
 
 
 def _in_short(sweeps: Sequence[ReportInput]) -> str:
-    """A line per model and lens, in the order of depth at which the answer is first, and what to distrust."""
+    """A line per model and lens, ordered by the depth at which the answer first has rank 1, and what to distrust."""
     lines = [(depth, cells) for e in sweeps for lens in e.swept.lenses for depth, cells in [_brief_line(e, lens)]]
     lines.sort(key=lambda line: math.inf if line[0] is None else line[0])
     doubts = [f"- {escaped(e.model_id)}: {doubt}\n" for e in sweeps for doubt in reservations(e)]
-    header = ["model", "lens", "answer first at depth", "prompts", "the model itself answers first after", "source"]
+    header = ["model", "lens", "answer first at depth", "prompts", "final rank of the answer is 1", "source"]
     return (
         "Depth at which a lens first has the answer at rank 1, as a fraction of the blocks, earliest first; medians "
         "over the prompts in which it does.\n\n"
         + table(header, [cells for _, cells in lines])
         + "\n**What to distrust**\n\n"
-        + ("".join(doubts) or "- No check found anything.\n")
+        + ("".join(doubts) or "- No check found a problem.\n")
     )
 
 

@@ -177,7 +177,7 @@ def to_json(output: Output) -> str:
     plain |= of_lenses
     for where, text in _texts({section: plain[section] for section in (*SAID_BY_THE_RUN, *of_lenses)}, ""):
         if ABSOLUTE_PATH.search(text):
-            raise InputError(f"{where} would name a path of this machine, {text!r}: give a name or a relative path.")
+            raise InputError(f"{where} would contain a local path, {text!r}: give a name or a relative path.")
     return json.dumps(plain, indent=1, allow_nan=False) + "\n"
 
 
@@ -247,7 +247,7 @@ def _lens_section(kind: LensKind, origin: Any, prompts: list[PromptSummary], num
 
 
 def _with_transfer(section: dict[str, Any] | None, transfer: Transfer | None) -> dict[str, Any] | None:
-    """Section of a lens, with what is known of the model it was fitted on, where that is another."""
+    """Section of a lens; if it was fitted on another model, with how far that is from this one."""
     return section if section is None or transfer is None else section | {"transfer": transfer.to_plain()}
 
 

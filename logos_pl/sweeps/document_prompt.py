@@ -181,12 +181,12 @@ def decoding_point(pairs: Sequence[PairRow] | None, reached: Milestones, num_blo
     """Comparison of the final norm with the norm of the next block at milestone rows. Source: docs/method.md §5.6.
 
     Args:
-        pairs: Final (a) and next (b), rows 0 to n; None if no norm reads the rows.
+        pairs: Final (a) and next (b), rows 0 to n; None if the model has no norm for `next`.
         reached: Milestones of the lens.
         num_blocks: n.
     """
     if pairs is None:
-        return {"rows": None, "reason": "No norm of this model reads the rows next."}
+        return {"rows": None, "reason": "This model has no norm to use for decoding_norm next."}
     named = sorted(_milestones_by_row(reached, num_blocks).items())
     rows = [
         {

@@ -157,7 +157,7 @@ def lens_gain(lens: str, rows: Mapping[str, Sequence[NextTokenRecord]], reached:
 
     Args:
         lens: Name of the lens.
-        rows: Rows that are read by lens; row n of the norm lens is the model's prediction.
+        rows: Records of the rows that each lens reads, by lens; row n of the norm lens is the model's prediction.
         reached: Milestones by lens.
     """
     norm, other = rows["norm"], {row.layer: row for row in rows[lens]}

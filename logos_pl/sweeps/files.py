@@ -40,7 +40,7 @@ class SweepFiles:
         copy_rule: Condition for copy collapse.
 
     Raises:
-        OSError: The disk refuses.
+        OSError: A file cannot be written.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class SweepFiles:
         """Write one prompt.
 
         Raises:
-            OSError: The disk refuses.
+            OSError: A file cannot be written.
         """
         for lens in self.lenses:
             self._positions[lens].write(records.positions[lens])
@@ -119,7 +119,7 @@ class SweepFiles:
         """Write the residual stream of a prompt.
 
         Raises:
-            OSError: The disk refuses.
+            OSError: A file cannot be written.
         """
         path = self._path(f"residuals-{records.prompt.prompt_id}-{records.prompt.variant}.safetensors")
         replace_file(path, save({"residuals": h.contiguous()}))
@@ -161,7 +161,7 @@ class SweepFiles:
             Name and description of each file.
 
         Raises:
-            OSError: The disk refuses.
+            OSError: A file cannot be written.
         """
         self._open_files.close()
         lm = self.module.frozen
@@ -220,8 +220,8 @@ class SweepFiles:
             *((name, f"{lens} lens, every position") for lens, name in files.records.items()),
             *([(files.decomposition, "the answer's logit, component by component")] if files.decomposition else []),
             (self._json().name, "prompts, milestones, checks, provenance"),
-            (str(files.report), "the same in words"),
-            (str(files.page), "all of it to look at, in a browser"),
+            (str(files.report), "report: the results in words"),
+            (str(files.page), "interactive page for a browser"),
             *((name, "plot") for name in files.plots),
         ]
         if self._residuals:

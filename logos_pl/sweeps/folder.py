@@ -73,7 +73,7 @@ def _remove_empty(made: Sequence[Path]) -> None:
 def _release(path: Path, descriptor: int) -> None:
     if fcntl is None:  # Windows removes no open file
         os.close(descriptor)
-    # Before the lock is released: a moment later the path may be another run's. If the disk refuses, it may stay.
+    # Before the lock is released: a moment later the path may be another run's. If it cannot be removed, it may stay.
     with suppress(OSError):
         path.unlink()
     if fcntl is not None:
@@ -230,7 +230,7 @@ def _why_not_moved(latest: Path) -> str | None:
     finally:
         os.close(descriptor)
     if taken is None:
-        return f"this disk has no locks, and its {LOCK} says that a sweep goes on; delete that if none does"
+        return f"this disk has no locks, and its {LOCK} says that a sweep is running; delete it if none is"
     return None if taken else "another sweep is still writing there"
 
 

@@ -67,13 +67,13 @@ class Sweep(NamedTuple):
 
 
 def read_tokenized(
-    lm: FrozenLM, asked: Sequence[TokenizedPrompt], lenses: Mapping[str, Lens], attribution: bool = False
+    lm: FrozenLM, prompts: Sequence[TokenizedPrompt], lenses: Mapping[str, Lens], attribution: bool = False
 ) -> Sweep:
     """Evaluate lenses at every row and position of tokenised prompts.
 
     Args:
         lm: The model.
-        asked: The prompts.
+        prompts: The tokenised prompts.
         lenses: Lenses bound to the model, by name of their kind; ``norm`` is one of them.
         attribution: Also run direct logit attribution for the answers.
 
@@ -88,7 +88,7 @@ def read_tokenized(
     return Sweep(
         [
             records
-            for reading in reader.read_all(batches(asked, TOKENS_PER_BATCH))
+            for reading in reader.read_all(batches(prompts, TOKENS_PER_BATCH))
             for records in records_of(reading, strings, special, tied)
         ]
     )

@@ -24,16 +24,16 @@ class SweepModule(LensModule):
         self.reader: PromptReader | None = None
 
     def make_reader(self) -> None:
-        """Make ready what every batch is read with, once the lenses are in place.
+        """Create the reader, once the lenses are loaded.
 
         Raises:
-            InputError: Logits are to be attributed to components, and cannot be.
+            InputError: Direct logit attribution is requested but not possible for the model.
         """
         attribution = DirectLogitAttribution(self.frozen, self.head) if self.attribution else None
         self.reader = PromptReader(self.frozen, self.lenses, self.settings.block_bytes, attribution)
 
     def request(self, stage: Stage, batch: PromptBatch) -> Request:
-        """What the reader reads."""
+        """The reader's request for a batch."""
         assert self.reader is not None
         return self.reader.request(batch)
 

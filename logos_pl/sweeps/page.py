@@ -33,7 +33,7 @@ _NEXT_QUANTITIES = (
 
 
 def partly_read(lenses: Mapping[str, Lens]) -> dict[str, tuple[int, ...]]:
-    """The rows that a lens reads, of those lenses that do not read all."""
+    """Rows read by each lens that does not read all of them."""
     return {name: lens.rows for name, lens in lenses.items() if len(lens.rows) < lens.head.num_rows}
 
 
@@ -60,7 +60,7 @@ class PageWriter:
             model_name: Title.
             lens_names: Lenses in the order of their buttons; every record must have all of them.
             num_blocks: Number n of blocks; rows are 0 … n.
-            command: Command line that reads a prompt likewise, without the prompt.
+            command: Command line that reads a prompt in the same way, without the prompt.
             lens_rows: The rows that a lens reads, for lenses that do not read all of them.
         """
         self._command, self._lens_rows = command, dict(lens_rows or {})

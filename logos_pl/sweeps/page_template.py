@@ -1,4 +1,4 @@
-"""Template of the HTML page: one file made of the parts in `page_parts`, with what the registry says of each lens."""
+"""Template of the HTML page: one file made of the parts in `page_parts`, with each lens's style from the registry."""
 
 import base64
 import hashlib

@@ -69,7 +69,7 @@ def draw_pictures(of: Drawn, path_of: Callable[[str], Path]) -> list[str]:
         path_of: Returns the path of a file, given the ending of its name.
 
     Raises:
-        OSError: The disk refuses.
+        OSError: A file cannot be written.
     """
     figures: Mapping[str, Figure | None] = {name: draw(of) for name, draw in PICTURES.items()}
     names = []

@@ -150,7 +150,7 @@ def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as PNG atomically and reproducibly.
 
     Raises:
-        OSError: the disk refuses.
+        OSError: The file cannot be written.
     """
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=DPI, metadata={"Software": None})  # by default matplotlib's version
@@ -190,7 +190,7 @@ def _points(rows: Sequence[NextTokenRecord], reading: Reading) -> tuple[list[int
 
 
 def _is_dotted(rows: Sequence[NextTokenRecord]) -> bool:
-    """Whether rows between the first and the last are not read: their neighbours would be no line."""
+    """Whether rows between the first and the last are not read, so that a line would have gaps."""
     return bool(rows) and rows[-1].layer - rows[0].layer >= len(rows)
 
 

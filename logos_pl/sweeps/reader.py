@@ -64,7 +64,7 @@ DECODED_BYTES = 2**27
 
 
 class _Read(NamedTuple):
-    """What is read of each token besides its likeliest next tokens; −1 for none."""
+    """Tokens whose logits are read at each token, besides the likeliest next tokens; −1 for none."""
 
     targets: Int[Tensor, " tokens"]
     contrasts: Int[Tensor, " tokens"]
@@ -117,7 +117,8 @@ class PromptReader:
         followed = _followed(batch, own)
         read = _Read(targets, contrasts, _by_token(batch, followed))
         known = [name for name in swept() if name in self.lenses]
-        named = [name for name in self.lenses if name not in {kind.name for kind in kinds()}]  # only Python names so
+        # Names other than those of kinds come only from Python.
+        named = [name for name in self.lenses if name not in {kind.name for kind in kinds()}]
         lenses = {name: self._read_lens(self.lenses[name], h, read) for name in (*known, *named)}
         pairs = None if self.by_norm is None else self._compare(*self.by_norm, at_end, targets[last])
         return BatchReading(
@@ -140,7 +141,7 @@ class PromptReader:
             yield self.read(batch._replace(residuals=found))
 
     def request(self, batch: PromptBatch) -> Request:
-        """What is read of the model on a batch: all rows and, for attribution, the branches at the last tokens."""
+        """What is read from the model on a batch: all rows and, for attribution, the branches at the last tokens."""
         request = Request(batch.input_ids, None, self.rows, batch.attention_mask)
         if self.attribution is None:
             return request
@@ -221,7 +222,7 @@ def _layout(batch: PromptBatch) -> tuple[tuple[int, ...], Tensor, Tensor, Tensor
 
 
 def _followed(batch: PromptBatch, logits: Float[Tensor, "prompts vocab"]) -> tuple[tuple[int, ...], ...]:
-    """Tokens that are followed: those of answer and contrast, and what the model puts first after the prompt."""
+    """Tokens that are followed: those of answer and contrast, and the model's likeliest after the prompt."""
     likeliest = largest(logits, min(NUM_FOLLOWED, logits.shape[-1]))[1].tolist()
     chosen = []
     for prompt, own in zip(batch.prompts, likeliest, strict=True):

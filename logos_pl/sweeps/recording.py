@@ -33,7 +33,7 @@ class LensInBatch(NamedTuple):
 
     Attributes:
         name: Name of the lens.
-        rows: The rows that it reads, the last of them row n; the lists have these alone.
+        rows: The rows that it reads, the last of them row n; the lists have only these.
         lists: Its readings.
     """
 
@@ -238,7 +238,7 @@ def _answer(prompt: PromptInBatch, lists: Lists, slot: int) -> dict[str, Any]:
 
 
 def _copies(prompt: PromptInBatch, lens: LensInBatch) -> list[CopyFlags]:
-    """Copy flags of the rows that a lens reads; no window goes over a row that it does not read."""
+    """Copy flags of the rows that a lens reads; no window spans a row that it does not read."""
     at, lists = prompt.last, lens.lists
     tops = []
     for ids, p, finite in zip(lists["top_ids"], lists["top_p"], lists["finite"], strict=True):

@@ -29,10 +29,10 @@ PICTURES_OF = {
 
 HOW_TO_READ = (
     "Rows are 0 … n: row 0 is the input of the first block, row L the residual stream after block L. A milestone is "
-    "its row, with its fraction of n; – is what was never reached or does not apply. Medians are over all prompts, "
-    "controls and those without filler included, that have a finite value. In a table, a column headed in code is the "
-    "column or key of that name in the file and at the place that the footnote of the line names; a list without an "
-    "index stands for all its entries."
+    "given as its row, with its fraction of n; – means never reached or not applicable. Medians are over all prompts "
+    "with a finite value, including controls and prompts without filler. A column heading in code is the name of the "
+    "column or key in the file and at the place given in the line's footnote; a list without an index stands for all "
+    "its entries."
 )
 
 

@@ -25,10 +25,10 @@ def in_short(e: ReportInput) -> str:
     """The summary: a few sentences, a table with a line per lens, and the reservations."""
     if not e.swept.prompts:
         return "No prompt was read.\n"
-    doubts = "".join(f"- {doubt}\n" for doubt in reservations(e)) or "- No check found anything.\n"
+    doubts = "".join(f"- {doubt}\n" for doubt in reservations(e)) or "- No check found a problem.\n"
     return (
         f"{_asked(e)}\n\n{_answered(e)}\n\n"
-        f"First rows, as the median over prompts (lowest to highest; reached by how many):\n\n{_where(e)}\n"
+        f"First rows, as the median over prompts (with range, and by how many it is reached):\n\n{_where(e)}\n"
         f"{_earlier(e)}**What to distrust**\n\n{doubts}"
     )
 
@@ -78,7 +78,7 @@ def _spread(rows: Sequence[int | None], num_blocks: int) -> str:
 
 
 def _earlier(e: ReportInput) -> str:
-    """How much earlier each lens has the answer first than the norm lens, in a sentence each."""
+    """How much earlier each lens has the answer at rank 1 than the norm lens, one sentence each."""
     sentences = []
     for kind in compared():
         gains = [prompt.gains[kind.name].earlier_rows[1] for prompt in e.swept.summaries if kind.name in prompt.gains]
@@ -89,14 +89,14 @@ def _earlier(e: ReportInput) -> str:
         distance = "at the same row as" if middle == 0 else f"{counted(abs(middle), 'row')} {order} than"
         where = e.cite("diagnostics", f"milestones.{kind.name}", "milestones.norm")
         sentences.append(
-            f"The {kind.label} has the answer first {distance} the norm lens, as the median over "
+            f"The {kind.label} has the answer at rank 1 {distance} the norm lens, in the median over "
             f"{counted(count, 'prompt')} after which the model itself does {where}."
         )
     return "".join(f"{sentence}\n\n" for sentence in sentences)
 
 
 def reservations(e: ReportInput) -> Iterator[str]:
-    """What speaks against taking the numbers at face value, a sentence each."""
+    """Reasons not to take the numbers at face value, one sentence each."""
     yield from _about_prompts(e)
     yield from _about_lenses(e)
     yield from _about_checks(e)
@@ -108,7 +108,7 @@ def _about_prompts(e: ReportInput) -> Iterator[str]:
     unresolved = sum(answer["status"] == "unresolved" for answer in e.swept.gold_answer)
     if unresolved:
         yield (
-            f"{counted(unresolved, 'answer')} could not be resolved to tokens and is left out of every count "
+            f"{counted(unresolved, 'answer')} could not be resolved to tokens: left out of every count "
             f"{e.cite('gold_answer', 'status')}."
         )
     ranks = [final["answer_rank"] for final in e.swept.final_prediction if final["answer_rank"] is not None]
@@ -116,7 +116,7 @@ def _about_prompts(e: ReportInput) -> Iterator[str]:
     if wrong:
         yield (
             f"After {wrong} of {len(ranks)} prompts the model itself does not put the answer first: do not "
-            f"expect a row to {e.cite('final_prediction', 'answer_rank')}."
+            f"expect any row to {e.cite('final_prediction', 'answer_rank')}."
         )
 
 
@@ -125,7 +125,7 @@ def _about_lenses(e: ReportInput) -> Iterator[str]:
         if kind.accepted is not None and kind.name in e.swept.lenses and e.preferred_lens != kind.name:
             yield (
                 f"The {kind.label} has not passed all gates, or was never tested (`logos-pl test`): where it differs "
-                f"from the norm lens, the difference may be its own {e.cite('run.preferred_lens')}."
+                f"from the norm lens, the difference may come from the lens {e.cite('run.preferred_lens')}."
             )
     for lens, transfer in e.transfers.items():
         kind = kind_of(lens)

@@ -80,7 +80,7 @@ def _medians(e: ReportInput, entries: Sequence[dict[str, Any]], keys: Sequence[s
         of = [entry for entry in entries if entry["lens"] == lens]
         if len(of) > 1:
             medians = [median_of([entry[key] for entry in of]) for key in keys]
-            lines.append([f"median (there for, of {len(of)})", lens, *medians, e.cite(section, f"lens {lens}")])
+            lines.append([f"median (available for, of {len(of)})", lens, *medians, e.cite(section, f"lens {lens}")])
     return lines
 
 

@@ -19,7 +19,7 @@ def write_cross_report(folder: SweepFolder, reports: Sequence[ReportInput]) -> P
     """Write the comparison of several models; returns its path.
 
     Raises:
-        OSError: The disk refuses.
+        OSError: A file cannot be written.
     """
     path = folder.path / CROSS_REPORT
     replace_file(path, cross_model_report(reports).encode())
@@ -30,7 +30,7 @@ def record_skips(folder: SweepFolder, skipped: Sequence[tuple[str, str]]) -> Non
     """Write the documents of skipped models, given with the reasons.
 
     Raises:
-        OSError: The disk refuses.
+        OSError: A file cannot be written.
     """
     for model, reason in skipped:
         _record_skip(folder, model, reason)

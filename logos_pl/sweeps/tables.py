@@ -96,7 +96,7 @@ def _first_piece(records: PromptRecords) -> str:
 
 
 def answer_words(records: PromptRecords) -> str:
-    """What is said behind a prompt of the answer that is looked for; empty without one."""
+    """What is printed after a prompt about its expected answer; empty without one."""
     answer = records.prompt.answer
     return {
         "resolved": f" → {answer!r}" + _first_piece(records),

@@ -48,12 +48,12 @@ def _disk_errors_named(folder: Path) -> Iterator[None]:
             raise
         raise RunError(
             f"The sweep could not be written to {os.path.relpath(folder)}: {error.strerror}; earlier prompts are "
-            "there, as .partial: fix the disk, or choose another folder with --sweep.out_dir."
+            "kept in .partial files: fix the disk, or choose another folder with --sweep.out_dir."
         ) from error
 
 
 class SweepDestination:
-    """Output folder of a command's sweeps, created when the first starts, so that bad input renames no earlier run.
+    """Output folder of a command's sweeps, created when the first starts: bad input never renames an earlier run.
 
     Attributes:
         reports: Report inputs of the models in order, for their comparison.
@@ -132,7 +132,7 @@ class SweepWriter(Callback):
             RunError: The files cannot be written.
         """
         assert isinstance(pl_module, SweepModule)
-        pl_module.make_reader()  # may refuse, before a file is begun
+        pl_module.make_reader()  # may raise, before any file is created
         tokenizer = pl_module.frozen.tokenizer
         assert tokenizer is not None, "the data module has read the prompts with it"
         self._strings, self._special = TokenStrings(tokenizer), set(tokenizer.all_special_ids)
@@ -159,9 +159,9 @@ class SweepWriter(Callback):
         """
         for listened in SIGNALS:
             signal.signal(listened, signal.SIG_DFL)
-        where = (
-            "" if self._files is None else f"; their readings are in {os.path.relpath(self._files.folder)}, as .partial"
-        )
+        where = ""
+        if self._files is not None:
+            where = f"; their readings are in the .partial files of {os.path.relpath(self._files.folder)}"
         raise InterruptedRunError(
             f"Stopped by {signal.Signals(number).name} after {self._done} of {self._data.num_prompts} prompts{where}.",
             number,

@@ -208,9 +208,7 @@ def test_a_branch_taken_before_its_own_norm_does_not_add_up_and_is_left_out_with
     for number, parts in enumerate(parts_of(lm, (0, 1, 2), attribution)):
         assert isinstance(parts, NotAttributed)
         assert parts.reason.startswith(f"After the prompt p{number} (orig), embedding, attention and MLP of ")
-        assert parts.reason.endswith(
-            "more than rounding explains, so that its logits are not attributed to components."
-        )
+        assert parts.reason.endswith("more than rounding explains: its logits are not attributed to components.")
 
 
 def test_a_prompt_that_does_not_add_up_leaves_all_others_as_they_are() -> None:

@@ -170,7 +170,7 @@ def test_a_path_of_this_machine_is_refused_by_the_place_it_would_stand(path: str
         "tuned_lens.provenance.init": builder.finish(MODEL, FACTS, FILES, STATS, {"tuned": replace(ORIGIN, init=path)}),
     }
     for place, output in places.items():
-        with pytest.raises(InputError, match="would name a path of this machine") as info:
+        with pytest.raises(InputError, match="would contain a local path") as info:
             to_json(output)
         assert str(info.value).startswith(f"{place} would")
 

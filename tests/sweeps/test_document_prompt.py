@@ -136,7 +136,7 @@ def test_a_decoding_comparison_that_is_missing_says_why() -> None:
     without = prompt_records({"norm": FALLING})._replace(final_to_next=None)
     assert document(without)["diagnostics"][0]["decoding_point"] == {
         "rows": None,
-        "reason": "No norm of this model reads the rows next.",
+        "reason": "This model has no norm to use for decoding_norm next.",
     }
     nothing_reached = prompt_records({"norm": [9.0] * 9})
     assert document(nothing_reached)["diagnostics"][0]["decoding_point"] == {

@@ -86,7 +86,7 @@ def sound(i: int) -> Any:
 
 def test_a_run_without_reservations_says_so_and_a_short_one_does_not() -> None:
     many = brief(report_input([sound(i) for i in range(FEW_PROMPTS)], lenses=("norm",)))
-    assert many.split("**What to distrust**\n\n")[1] == "- No check found anything.\n"
+    assert many.split("**What to distrust**\n\n")[1] == "- No check found a problem.\n"
     few = brief(report_input([sound(i) for i in range(FEW_PROMPTS - 1)], lenses=("norm",)))
     assert f"- Few prompts: with {FEW_PROMPTS - 1}," in few
 
