@@ -17,7 +17,7 @@ class RowDifference(NamedTuple):
         kl_ba_bits: Mean KL(P_B ‖ P_A).
         top1_overlap_frac: Share of positions at which both put the same token first.
         kl_final_a_bits: Mean KL(P_final ‖ P_A): how far A is from the model.
-        kl_final_b_bits: The same of B.
+        kl_final_b_bits: The same for B.
     """
 
     kl_ab_bits: Interval
@@ -35,7 +35,7 @@ class PairFigures(NamedTuple):
     """Differences by row.
 
     Attributes:
-        rows: By row that both lenses read.
+        rows: Differences by row, for the rows that both lenses read.
         inner: Mean over rows 1 … n − 1 among them; None if there is none.
         num_sequences: Number of sequences of text.
         num_positions: Number of positions.
@@ -48,7 +48,7 @@ class PairFigures(NamedTuple):
 
 
 def measure_pair(samples: PairSamples) -> PairFigures:
-    """Means by row with intervals; sequences are resampled whole, and alike for every row."""
+    """Means by row with intervals; whole sequences are resampled, the same ones for every row."""
     kinds = [values.double() for values in samples[2:]]
     rows = {
         row: _difference([kind[number] for kind in kinds], samples.sequences) for number, row in enumerate(samples.rows)

@@ -19,7 +19,7 @@ from logos_pl.modules.base import LensModule
 SIDES = ("a", "b")
 
 LOADED_WITH = {"bias": "tuned"}
-"""Kinds that are loaded with another."""
+"""Kinds that are loaded together with another."""
 
 
 class LensGiven(NamedTuple):
@@ -27,7 +27,7 @@ class LensGiven(NamedTuple):
 
     Attributes:
         name: Name of its kind.
-        source: Where it is; None: where lenses of its kind are looked for.
+        source: Its location; None: the default location of its kind.
     """
 
     name: str
@@ -54,7 +54,7 @@ def parse_lens(given: str) -> LensGiven:
     if os.path.lexists(given) or "/" in given:
         return LensGiven("tuned", given)
     raise InputError(
-        f"There is no lens {given[:100]!r}: give one of {', '.join(names)}, one of them with its place, as "
+        f"There is no lens {given[:100]!r}: give one of {', '.join(names)}, one of them with its location, as "
         "prism=FOLDER, or the folder, checkpoint or repository of a tuned lens."
     )
 
@@ -75,7 +75,7 @@ class PairLoader(Callback):
         """Find the lenses before the model is loaded.
 
         Raises:
-            InputError: A lens is missing or unusable, or both are one.
+            InputError: A lens is missing or unusable, or both are the same.
             RunError: The disk or the Hub fails.
         """
         places = [(given.name, self._place(given)) for given in self.given]
@@ -88,7 +88,7 @@ class PairLoader(Callback):
         return dataclasses.replace(request, use="require", source=given.source or request.source)
 
     def _place(self, given: LensGiven) -> str | None:
-        """Where a lens is, however it is spelled; None for the norm lens."""
+        """Canonical location of a lens; None for the norm lens."""
         if given.name == "norm":
             return None
         request = self._request(given)
@@ -111,7 +111,7 @@ class PairLoader(Callback):
         """Load the lenses.
 
         Raises:
-            InputError: A lens is damaged or of another model, its fit held out other text, or both are one.
+            InputError: A lens is damaged or of another model, its fit held out other text, or both are the same.
         """
         assert isinstance(pl_module, CompareModule)
         data: ValidationText = trainer.datamodule  # type: ignore[attr-defined]
@@ -147,11 +147,11 @@ class PairLoader(Callback):
 
 def _one_lens(given: tuple[LensGiven, ...]) -> InputError:
     a, b = given
-    return InputError(f"{a.label} and {b.label} are one lens: give two that differ.")
+    return InputError(f"{a.label} and {b.label} are the same lens: give two that differ.")
 
 
 def _missing(kind: LensKind, request: LensRequest) -> str:
-    return f"There is no {kind.label} for {request.model_id}: give its place, as {kind.name}=SOURCE."
+    return f"There is no {kind.label} for {request.model_id}: give its location, as {kind.name}=SOURCE."
 
 
 def _shown(source: str) -> str:

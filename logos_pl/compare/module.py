@@ -15,16 +15,16 @@ from logos_pl.settings.model import ModelSettings
 
 
 class PairOrigin(NamedTuple):
-    """What is known of a lens of the comparison.
+    """Origin of a lens of the comparison.
 
     Attributes:
         label: Name in tables and plots.
         kind: Name of its kind.
-        source: Relative path or Hub id; None: where lenses of its kind are looked for.
+        source: Relative path or Hub id; None: the default location of its kind.
         identity: Value that identifies the lens.
-        text: Which text it was fitted on; None if not recorded.
+        text: Text it was fitted on; None if not recorded.
         text_sha256: Hash over the documents of that text, in order; None if not recorded.
-        transfer: Where it was fitted on another model, how far that is from this one, as plain values.
+        transfer: If it was fitted on another model, how far that is from this one, as plain values; else None.
     """
 
     label: str
@@ -66,7 +66,7 @@ class CompareModule(LensModule):
 
     Attributes:
         pair: Both lenses by side, `a` and `b`.
-        pair_origins: What is known of them, by side.
+        pair_origins: Their origins, by side.
     """
 
     def __init__(self, settings: ModelSettings) -> None:
@@ -77,12 +77,12 @@ class CompareModule(LensModule):
         self._sequences: list[Tensor] = []
 
     def take(self, side: str, lens: Lens, origin: PairOrigin) -> None:
-        """Take the lens of a side.
+        """Set the lens of a side.
 
         Args:
             side: `a` or `b`.
             lens: Lens bound to the module's head.
-            origin: What is known of it.
+            origin: Its origin.
         """
         self.pair[side], self.pair_origins[side] = lens, origin
 

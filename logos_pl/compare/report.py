@@ -24,7 +24,7 @@ QUANTITIES = (
     ("kl_final_a_bits", "KL(final‖A), bits", "tab:gray"),
     ("kl_final_b_bits", "KL(final‖B), bits", "tab:brown"),
 )
-"""Fields of a row's difference: heading and colour."""
+"""Fields of a row's difference, each with heading and colour."""
 
 
 def pair_table(figures: PairFigures, quantities: Sequence[tuple[str, str, str]] = QUANTITIES) -> Table:
@@ -55,12 +55,12 @@ def texts(origins: dict[str, PairOrigin]) -> str | None:
     if a.text_sha256 is None or b.text_sha256 is None:
         return None
     if a.text_sha256 == b.text_sha256:
-        return "both were fitted on the same text: this is not how far fits on other text differ"
+        return "both were fitted on the same text: this does not show how far fits on different text differ"
     parts = [re.search(r"part ([0-9]+) of ([0-9]+) by the same hash", of.text or "") for of in (a, b)]
     found = [part.groups() for part in parts if part is not None]
     if len(found) == 2 and found[0][1] == found[1][1] and found[0][0] != found[1][0]:
         return f"fitted on disjoint parts of the text, {'/'.join(found[0])} and {'/'.join(found[1])}"
-    return "fitted on other text, which may overlap: compare.json says which"
+    return "fitted on different texts, which may overlap: see compare.json"
 
 
 def to_plain(figures: PairFigures, origins: dict[str, PairOrigin], about: dict[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ SHOWN = {
 """Milestones that are drawn: name in the legend and colour."""
 
 MAX_TICKS = 16
-"""Most steps that are written at a logarithmic axis."""
+"""Largest number of steps labelled on a logarithmic axis."""
 
 MAX_RATIO = 30
 """Ratio of the last to the second step beyond which the axis of steps is logarithmic."""
@@ -34,7 +34,7 @@ def revisions_figure(revisions: Sequence[Revision], steps: Sequence[int] | None,
 
     Args:
         revisions: The revisions, in order.
-        steps: Training step of each; None: not known.
+        steps: Training step of each; None if unknown.
         title: Model and lens.
     """
     figure = Figure(figsize=(12, 5), layout="constrained")

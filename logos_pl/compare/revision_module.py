@@ -18,7 +18,7 @@ from logos_pl.lm.residuals import Request, read_in_groups
 from logos_pl.settings.model import ModelSettings
 
 SETTLED = "top1_settled"
-"""The milestone that is no first row: from it to the last row, the model's own top-1 token is the lens's top-1."""
+"""The first row from which the lens's top-1 token is the model's own at every row up to the last."""
 
 RANKS = {"first_rank_le_1": 1, "first_rank_le_5": 5, "first_rank_le_10": 10}
 BELOW_BITS = {"first_kl_below_1.0": 1.0, "first_kl_below_0.5": 0.5}
@@ -37,7 +37,7 @@ class RevisionSamples(NamedTuple):
         top1_agree: 1 where both put the same token first, else 0.
         entropy_bits: Entropy of the model's final distribution.
         text: Row of each milestone, for the token that the model itself puts first; −1 where it is never reached.
-        answers: The same for the answers of the facts whose answer can be read.
+        answers: The same for the answers of the facts with a resolved answer.
         answer_ranks: Rank of these answers in the model's final distribution.
     """
 
@@ -63,7 +63,7 @@ class RevisionModule(CompareModule):
         self._ranks: list[Tensor] = []
 
     def validation_step(self, batch: TextBatch, batch_idx: int) -> None:
-        """Read the lens at every sampled position, with the model's own top-1 token as the one asked for."""
+        """Read the lens at every sampled position, with the model's own top-1 token as the target."""
         h, lens = self.given("val", batch).rows.flatten(1, 2), self.pair["a"]
         top1 = final_top1(lens.head, h, block_bytes=self.settings.block_bytes)
         found = self._read(h, top1)

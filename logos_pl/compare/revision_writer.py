@@ -1,4 +1,4 @@
-"""Comparison over the revisions of a model: what is gathered of each, and table, JSON, CSV and plot at the end."""
+"""Comparison over the revisions of a model: collects the results of each; table, JSON, CSV and plot at the end."""
 
 import csv
 import io
@@ -88,11 +88,9 @@ class Series:
             f"{first.num_sequences} sequences of held-out text"
         )
         print_table(revision_table(self.revisions, steps))
-        say(
-            "rows: mean row of the model's own top-1 token; answers: that of the facts' answers, where they are reached"
-        )
+        say("top-1, rank 1: mean row for the model's own top-1 token; answers: for the answers of facts, if reached")
         if steps is None:
-            say("Not every name says a training step of its own, such as step1000: revisions are in the order given.")
+            say("Not every name has a training step of its own, such as step1000: revisions are in the order given.")
         title = f"{first.model_id}: {self.lens} by {'training step' if steps is not None else 'revision'}"
         document = {
             "schema_version": SCHEMA_VERSION,
@@ -134,7 +132,7 @@ def _twin(name: str, seen: Mapping[str, Fingerprint]) -> str | None:
 
 
 class RevisionWriter(Callback):
-    """Adds what was read of a revision to the comparison.
+    """Adds the results of a revision to the comparison.
 
     Args:
         series: The comparison.

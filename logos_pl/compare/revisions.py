@@ -1,4 +1,4 @@
-"""Figures of several revisions of a model, and the training step that the name of each says."""
+"""Figures of several revisions of a model, and the training steps in their names."""
 
 import re
 from collections.abc import Sequence
@@ -31,19 +31,19 @@ class Revision(NamedTuple):
     """Figures of one revision.
 
     Attributes:
-        name: The model as it is filed, with its revision.
+        name: Name of the model in results, with its revision.
         model_id: Hub id or folder name.
         model_commit: Its commit.
-        lens: What is known of the lens, as plain values.
+        lens: Origin of the lens, as plain values.
         num_blocks: Number n of blocks.
-        rows: By row that the lens reads, each of `QUANTITIES`.
+        rows: `QUANTITIES` by row that the lens reads.
         inner: Their means over the rows between the first and the last; None if there is none.
         entropy_bits: Entropy of the model's final distribution.
         text: Milestones of the model's own top-1 token on held-out text.
         answers: Milestones of the facts' answers; empty without facts.
         num_sequences: Number of sequences of text.
         num_positions: Number of positions.
-        num_facts: Number of facts whose answer can be read.
+        num_facts: Number of facts with a resolved answer.
         num_known: Number of them that the model itself answers, at rank 1.
     """
 
@@ -64,7 +64,7 @@ class Revision(NamedTuple):
 
 
 class Model(NamedTuple):
-    """Whose figures they are: the fields of the same name of `Revision`."""
+    """The model of a revision, with the fields of the same names in `Revision`."""
 
     name: str
     model_id: str
@@ -73,12 +73,12 @@ class Model(NamedTuple):
 
 
 def measure_revision(samples: RevisionSamples, model: Model, lens: dict[str, Any]) -> Revision:
-    """Means with intervals; sequences are resampled whole, and alike for every row and revision.
+    """Means with intervals; whole sequences are resampled, the same ones for every row and revision.
 
     Args:
         samples: Readings of one revision.
         model: The revision.
-        lens: What is known of the lens.
+        lens: Origin of the lens.
     """
     values = [samples.kl_from_final_bits, samples.kl_to_final_bits, samples.top1_agree]
     kinds = dict(zip(QUANTITIES, (value.double() for value in values), strict=True))
@@ -122,14 +122,14 @@ def _reached(rows: Tensor, clusters: Tensor | None) -> Reached:
 
 
 def step_of(name: str) -> int | None:
-    """Training step in the name of a revision, or of a model without one; None where it says none."""
+    """Training step in the name of a revision, or of a model without one; None if there is none."""
     _, at, revision = name.partition("@")
     found = STEP.findall(revision if at else name)
     return int(found[-1]) if found else None
 
 
 def steps_of(names: Sequence[str]) -> list[int] | None:
-    """Training steps of all revisions; None where one says none, or two say the same: the order then counts."""
+    """Training steps of all revisions; None if one is missing or two are equal; the order given then counts."""
     steps = [step for step in map(step_of, names) if step is not None]
     return steps if len(steps) == len(set(steps)) == len(names) else None
 

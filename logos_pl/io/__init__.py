@@ -1,1 +1,1 @@
-"""Files, text of other people, and the terminal."""
+"""Files, untrusted text, and the terminal."""

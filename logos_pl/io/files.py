@@ -1,4 +1,4 @@
-"""Files that are whole or absent, whether written at once or piece by piece, and locks between processes."""
+"""Atomic writing of files, at once or piece by piece, and locks between processes."""
 
 import os
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ except ImportError:  # Windows
 
 
 def real_path(path: Path) -> Path:
-    """A path with its links resolved; links that lead in a circle stay, so that opening the path says so.
+    """A path with its links resolved; circular links are kept, so that opening the path reports them.
 
     ``Path.resolve`` raises RuntimeError on them before Python 3.13.
     """
@@ -27,14 +27,14 @@ def is_utf8(name: str) -> bool:
 
 
 def make_folders(folder: Path, exist_ok: bool = True) -> None:
-    """Create a folder and those above it; where that fails, none of them is left.
+    """Create a folder and its parents; if that fails, those created are removed.
 
     Args:
         folder: The folder.
-        exist_ok: Accept a folder that is there already.
+        exist_ok: Accept a folder that already exists.
 
     Raises:
-        OSError: It cannot be created, or is there already.
+        OSError: It cannot be created, or already exists.
     """
     made: list[Path] = []
     try:
@@ -57,7 +57,7 @@ def take_lock(descriptor: int, wait: bool) -> bool | None:
         wait: Wait while another process has the lock.
 
     Returns:
-        Whether the lock was taken; None where the system or the disk has no such locks.
+        Whether the lock was taken; None if the system or the disk does not support such locks.
 
     Raises:
         OSError: The disk fails.
@@ -69,7 +69,7 @@ def take_lock(descriptor: int, wait: bool) -> bool | None:
     except OSError as error:
         if error.errno in (EACCES, EAGAIN):
             return False
-        if error.errno in (EBADF, ENOLCK, ENOSYS, ENOTSUP):  # EBADF: NFS locks nothing that is open for reading alone
+        if error.errno in (EBADF, ENOLCK, ENOSYS, ENOTSUP):  # EBADF: NFS cannot lock a file opened read-only
             return None
         raise
     return True
@@ -79,7 +79,7 @@ def fsync_file(file: IO[str] | IO[bytes]) -> None:
     """Flush an open file to disk.
 
     Raises:
-        OSError: the disk refuses.
+        OSError: The disk fails.
     """
     file.flush()
     os.fsync(file.fileno())
@@ -89,7 +89,7 @@ def fsync_folder(folder: Path) -> None:
     """Flush a folder's entries to disk, so that a rename in it survives a power cut.
 
     Raises:
-        OSError: the folder cannot be opened or flushed.
+        OSError: The folder cannot be opened or flushed.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -102,9 +102,9 @@ def replace_file(path: Path, data: bytes | memoryview) -> None:
     """Put `data` at `path` in one step: a reader, or a crash at any moment, sees the old file or the new one.
 
     Raises:
-        OSError: the disk refuses; `path` is as it was and nothing is left beside it.
+        OSError: The file cannot be written; `path` is unchanged and no temporary file is left.
     """
-    partial = path.with_name(f".{path.name}.partial")  # one name: what a kill leaves behind, the next write replaces
+    partial = path.with_name(f".{path.name}.partial")  # a fixed name: the next write replaces what a kill left
     try:
         with _open_locked(partial) as file:
             file.write(data)
@@ -122,7 +122,7 @@ def _open_locked(partial: Path) -> BinaryIO:
         file = partial.open("wb")
         if take_lock(file.fileno(), wait=True) is None:
             return file
-        with suppress(FileNotFoundError):  # removed, or renamed by who had the lock, between opening and locking
+        with suppress(FileNotFoundError):  # removed or renamed by the lock's holder, between opening and locking
             if os.path.samestat(os.fstat(file.fileno()), partial.stat()):
                 return file
         file.close()
@@ -130,13 +130,13 @@ def _open_locked(partial: Path) -> BinaryIO:
 
 @contextmanager
 def text_stream(path: Path) -> Iterator[TextIO]:
-    """A UTF-8 file that is written piece by piece, and has its name once the block has ended without an exception.
+    """A UTF-8 file that is written piece by piece and gets its name when the block ends without an exception.
 
-    Until then, and for good after an exception, what was written is in `<name>.partial` beside it; line ends stay as
-    they are written.
+    Until then, and for good after an exception, its content is in `<name>.partial` beside it. Line endings are not
+    translated.
 
     Raises:
-        OSError: the disk refuses, here or at the end of the block.
+        OSError: The file cannot be written, here or at the end of the block.
     """
     partial = path.with_name(f"{path.name}.partial")
     with partial.open("w", encoding="utf-8", newline="") as file:
@@ -147,7 +147,7 @@ def text_stream(path: Path) -> Iterator[TextIO]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed calls of ``replace_file`` have left in a folder, but no file that is being written."""
+    """Remove what killed calls of ``replace_file`` have left in a folder; files being written are kept."""
     for partial in folder.glob(".*.partial"):
         with suppress(OSError), partial.open("r+b") as file:
             if take_lock(file.fileno(), wait=False):

@@ -14,10 +14,10 @@ from rich.table import Column, Table
 from logos_pl.io.terminal import Console
 
 LEAST_TEXT = 10
-"""Columns that a shortened column of text keeps."""
+"""Smallest width of a shortened column of text."""
 
 LEAST_PROSE = 14
-"""Columns that a wrapped column of prose keeps."""
+"""Smallest width of a wrapped column of prose."""
 
 _UNBOUNDED = 100_000
 
@@ -61,7 +61,7 @@ def print_in_parts(
 
     Args:
         table_of: Makes the table of some of the parts.
-        parts: What the columns are of, such as lenses.
+        parts: What the columns show, such as lenses.
         console: Where to print; default: standard output.
     """
     console = Console() if console is None else console
@@ -84,7 +84,7 @@ def _text_widths(table: Table, console: Console) -> dict[int, int]:
 
 
 def _prose_slack(table: Table, console: Console) -> int:
-    """Columns by which the prose of a table may be narrowed."""
+    """How much the prose of a table may be narrowed, in terminal columns."""
     widths = [_column_width(column, console) for column in table.columns if not column.no_wrap]
     return sum(max(width - LEAST_PROSE, 0) for width in widths)
 

@@ -1,4 +1,4 @@
-"""Strings of a vocabulary as a picture can show them: every character visible, none that the font lacks."""
+"""Token strings for plots: every character is visible and in the font."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -15,19 +15,19 @@ FONT = FontProperties(fname=str(Path(matplotlib.get_data_path()) / "fonts" / "tt
 def drawable(text: str, space: str = " ") -> list[str]:
     """The text character by character, each as a string that can be drawn and recognised.
 
-    Control characters and backslashes become Python's escapes, and what the font has no glyph for the name of its code
-    point, such as U+4E2D.
+    Control characters and backslashes become Python's escapes; characters without a glyph in the font become the name
+    of their code point, such as U+4E2D.
 
     Args:
         text: Any string, lone surrogates included.
-        space: What stands for a space; ␣ where it must be seen.
+        space: Replacement for a space, such as ␣ where it must be visible.
     """
     return [space if character == " " else _drawable(character) for character in text]
 
 
 @cache
 def _drawable(character: str) -> str:
-    if character == "\\" or not character.isprintable():  # a backslash too: else a line feed and \\ before n look alike
+    if character == "\\" or not character.isprintable():  # a backslash too, or a line feed would look like \\ and n
         return character.encode("unicode_escape").decode()
     if get_font(str(FONT.get_file())).get_char_index(ord(character)) == 0:
         return f"U+{ord(character):04X}"
@@ -42,12 +42,12 @@ def width_ems(text: str) -> float:
 @cache
 def _width_ems(character: str) -> float:
     font = get_font(str(FONT.get_file()))
-    font.set_size(64, 72)  # of 64 pixels an em
+    font.set_size(64, 72)  # 64 pixels per em
     return float(font.load_char(ord(character)).linearHoriAdvance) / 65536 / 64  # FreeType counts in 1/65536 pixel
 
 
 def shortened(parts: Sequence[str], ems: float) -> str:
-    """The parts joined, at most ``ems`` wide; cut between two parts, where … says so."""
+    """The parts joined, at most ``ems`` wide; if cut, between two parts and with … at the end."""
     if sum(map(width_ems, parts)) <= ems:
         return "".join(parts)
     ends = accumulate(map(width_ems, parts), initial=width_ems("…"))

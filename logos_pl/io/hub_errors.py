@@ -21,11 +21,11 @@ class HubRequest(NamedTuple):
 
     Attributes:
         what: A model, a Space, a file of any repository, a data set of text, a repository of lenses, or a release of it
-            that is being sent.
+            that is being published.
         name: The id of the repository.
         revision: Branch, tag or commit; None is the default branch.
         no_file: The sentence for a file that a Space or a repository lacks.
-        wanted: What to give in place of a Space that is not there.
+        wanted: What to give instead of a Space that does not exist.
     """
 
     what: What
@@ -74,7 +74,7 @@ def failed(failure: Failure, request: HubRequest, error: BaseException | None = 
 
 
 def _column(failure: Failure, what: What) -> tuple[type[LogosError], str] | None:
-    """Error and sentence; without one of its own, a Space or a file has a model's, and a release a repository's."""
+    """Error and sentence; by default, a Space or a file has those of a model, and a release those of a repository."""
     row = SENTENCES[failure]
     like: What = {"space": "model", "file": "model", "release": "lenses"}.get(what, what)  # type: ignore[assignment]
     return row.get(what, row.get(like))
@@ -102,8 +102,8 @@ _DATASET_UNREACHABLE = (
 SENTENCES: Mapping[Failure, Row] = {
     "no token": _row(
         InputError,
-        lenses="There is no Hub token on this machine: log in with `hf auth login`, or set HF_TOKEN, with one that may "
-        "write.",
+        lenses="There is no Hub token on this machine: log in with `hf auth login`, or set HF_TOKEN, with write "
+        "access.",
     ),
     "token refused": _row(InputError, model=_TOKEN_REFUSED, dataset=_TOKEN_REFUSED, lenses=_TOKEN_REFUSED),
     "no id": _row(
@@ -153,21 +153,19 @@ SENTENCES: Mapping[Failure, Row] = {
     ),
     "no file": _row(
         InputError,
-        model="{name} has no config.json on the Hub; it is not a model transformers can load (of a repository of GGUF "
+        model="{name} has no config.json on the Hub; it is not a model transformers can load (if it has GGUF "
         "files, name one with --model.gguf).",
         space="{no_file}",
         file="{no_file}",
         lenses="{no_file}",
     ),
-    "forbidden": _row(
-        RunError, lenses="This machine's token may not do that with {name}: use one that may write to it."
-    ),
+    "forbidden": _row(RunError, lenses="This machine's token may not do that with {name}: use one with write access."),
     "changed meanwhile": _row(
-        RunError, lenses="{name} was changed by someone else at the same moment: run the same command again."
+        RunError, lenses="{name} was changed by someone else at the same time: run the same command again."
     ),
     "too many requests": _row(
         RunError,
-        lenses="The Hub takes no more requests from this machine for now: run the same command again in some minutes.",
+        lenses="The Hub is rate-limiting this machine: run the same command again in a few minutes.",
     ),
     "server failed": _row(
         RunError, lenses="The Hub failed while {name} was requested: run the same command again later."
@@ -175,8 +173,8 @@ SENTENCES: Mapping[Failure, Row] = {
     "refused": _row(InputError, model="the Hub refused to serve {name} or failed; try again later."),
     "disk full": _row(
         RunError,
-        model="the disk is full while {name} is fetched; free space or point HF_HOME to a larger disk.",
-        lenses="The disk is full while {name} is fetched: free space, or point HF_HOME to a larger disk.",
+        model="the disk is full, so {name} cannot be fetched; free space or point HF_HOME to a larger disk.",
+        lenses="The disk is full, so {name} cannot be fetched: free space, or point HF_HOME to a larger disk.",
     ),
     "cache read-only": _row(
         RunError,
@@ -184,7 +182,7 @@ SENTENCES: Mapping[Failure, Row] = {
         lenses="The cache folder for {name} cannot be written: point HF_HOME to a folder of yours.",
     ),
     "not a Hub": _row(
-        InputError, lenses="{endpoint} does not answer as the Hub does: check HF_ENDPOINT, firewall and proxy."
+        InputError, lenses="{endpoint} does not answer like the Hub: check HF_ENDPOINT, firewall and proxy."
     ),
     "unreachable": {
         **_row(
@@ -197,7 +195,7 @@ SENTENCES: Mapping[Failure, Row] = {
         **_row(
             RunError,
             release="The connection to {endpoint} broke while {name} was published: run the same command again; "
-            "nothing shows there before it is whole, and what has arrived is not sent twice.",
+            "nothing is visible there until it is complete, and files that have arrived are not sent twice.",
         ),
     },
     "other": {
@@ -206,4 +204,4 @@ SENTENCES: Mapping[Failure, Row] = {
         **_row(RunError, lenses="{name}: {said}"),
     },
 }
-"""By failure and kind of request; where a cell is empty, the next failure that applies has one."""
+"""Messages by failure and kind of request; if a cell is empty, the next failure that applies is used."""

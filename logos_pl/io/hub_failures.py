@@ -25,11 +25,11 @@ Failure = Literal[
     "not a Hub", "unreachable", "other",
 ]  # fmt: skip
 Chain = Sequence[BaseException]
-"""An error with what it was raised from."""
+"""An error and its chain of causes."""
 Condition = Callable[[Chain], bool]
 
 RAISED = (OSError, EntryNotFoundError, httpx.HTTPError, ValueError, RuntimeError)
-"""All that calls raise; ValueError: a card or a storage that the client refuses, RuntimeError: a broken upload."""
+"""All that such calls raise; ValueError: a card or a storage that the client refuses, RuntimeError: a broken upload."""
 
 
 def _is(*kinds: type[BaseException]) -> Condition:
@@ -54,7 +54,7 @@ def _token_is_refused(chain: Chain) -> bool:
 
 
 def _file_is_missing(chain: Chain) -> bool:
-    """On the Hub, that is: what is missing in the cache may be there."""
+    """Whether a file is missing on the Hub, not just in the cache."""
     return any(isinstance(link, EntryNotFoundError) and not isinstance(link, LocalEntryNotFoundError) for link in chain)
 
 
@@ -84,4 +84,4 @@ CONDITIONS: dict[Failure, Condition] = {
     "unreachable": _is_unreachable,
     "other": lambda chain: True,
 }
-"""In order, the more special first: a gated repository is also one that is not found, and several may hold."""
+"""In order, the most specific first, as several may hold: a gated repository is also one that is not found."""

@@ -10,11 +10,11 @@ from logos_pl.io.terminal import printable
 
 SPECIAL = re.compile(r"([\\`*_\[\]|~$])")
 HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-"""As entities, not after a backslash, which some readers of Markdown ignore here."""
+"""As entities, since some Markdown readers ignore a backslash before these."""
 
 
 _CITED = ("\x02", "\x03")
-"""Around a source, until it is a footnote: control characters, which no text from outside can bring in."""
+"""Delimiters of a source until it is a footnote: control characters, which escaped text cannot contain."""
 
 
 def in_one_line(text: str) -> str:
@@ -39,7 +39,7 @@ def quoted(text: str) -> str:
 
 
 def code(text: str) -> str:
-    """The text as code, in or outside a table; as escaped text where it has HTML's marks, which code cannot escape."""
+    """The text as code, in or outside a table; as escaped text if it has HTML's marks, which code cannot escape."""
     if any(mark in text for mark in HTML):
         return escaped(text)
     text = in_one_line(text)

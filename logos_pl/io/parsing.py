@@ -1,7 +1,7 @@
-"""Files that somebody else wrote, read with bounds: regular files only, of limited size; JSON of limited depth.
+"""Bounded reading of untrusted files: regular files only, of limited size; JSON of limited depth.
 
-A pipe would hang the command, a device would fill the memory, deep nesting overflows the parser's stack, and of a key
-given twice the first would be dropped. YAML is read by ``yaml_parsing``.
+A pipe would hang the command, a device would fill the memory, deep nesting overflows the parser's stack, and the first
+value of a duplicate key would be dropped. YAML is read by ``yaml_parsing``.
 """
 
 import json
@@ -18,16 +18,16 @@ from logos_pl.errors import InputError
 
 MIB = 2**20
 MAX_TEXT_BYTES = 16 * MIB
-"""Largest text file that is read, unless a caller knows better."""
+"""Largest text file that is read, unless the caller sets another bound."""
 
 MAX_LINE_CHARS = 2**22
 """Longest line of a text file that is read line by line, whatever the file's size."""
 
 MAX_DEPTH = 64
 MAX_INTEGER = 2**64
-"""Integers below this, either sign, have an exact or a rounded float; no count or seed of ours is larger."""
+"""Bound on the absolute value of an integer; no count or seed is larger."""
 
-# A string without its closing quote ends with the text; nothing is ever read twice, whatever the text.
+# A string without its closing quote ends with the text; possessive quantifiers never backtrack.
 _STRING_OR_BRACKET = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
 
 
@@ -43,7 +43,7 @@ def open_regular(path: Path, name: str | None = None) -> Iterator[BinaryIO]:
         InputError: It is a folder, pipe, device or socket.
         OSError: It is missing or cannot be read.
     """
-    # Not blocking: to open a pipe for reading would wait for a writer.
+    # Non-blocking: opening a pipe for reading would wait for a writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -71,7 +71,7 @@ def read_bytes(path: Path, max_bytes: int, name: str | None = None) -> bytes:
             raise InputError(too_large(shown, size, max_bytes))
         pieces: list[bytes] = []
         room = max_bytes + 1  # some virtual files have size 0 and do not end
-        # What is asked for is allocated at once: no more than the file has, or than a piece.
+        # `read` allocates the size it is given: no more than the file's size, or a piece.
         while piece := file.read(min(room, max(size + 1, MIB))):
             pieces.append(piece)
             room -= len(piece)
@@ -97,7 +97,7 @@ def bounded_lines(file: TextIO, path: Path) -> Iterator[str]:
 
 
 def too_large(shown: str, size: int, most: int) -> str:
-    """The sentence for a file or text of more bytes than are read."""
+    """Message for a file or text that is larger than what is read."""
     return f"{shown} has {size:,} bytes or more, and at most {most:,} are read: give the right file."
 
 
@@ -120,7 +120,7 @@ def read_text(path: Path, max_bytes: int = MAX_TEXT_BYTES, name: str | None = No
 def parse_json(
     text: str, name: str, remedy: str = "fetch or make the file again", *, of_transformers: bool = False
 ) -> Any:
-    """JSON as plain values; what Python's parser lets through and later code cannot represent is refused.
+    """JSON as plain values; what Python's parser accepts but later code cannot represent is refused.
 
     Args:
         text: The JSON.
@@ -177,7 +177,7 @@ def parse_json(
 
 
 def _json_depth(text: str) -> int:
-    """Deepest nesting, brackets within strings left out; counting ends where it is too deep."""
+    """Deepest nesting, brackets within strings left out; counting stops once it is too deep."""
     depth = deepest = 0
     for match in _STRING_OR_BRACKET.finditer(text):
         bracket = match[0]

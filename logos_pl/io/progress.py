@@ -1,7 +1,7 @@
 """Progress of long work, by time: a bar on a terminal, lines elsewhere.
 
-A thread of its own prints, so that a stage is heard of even while one call of it takes minutes. Stages may contain
-others, such as a validation within training; only the innermost is shown.
+A separate thread prints, so that there is output even while a single call takes minutes. Stages may be nested, such as
+a validation within training; only the innermost is shown.
 """
 
 import threading
@@ -16,18 +16,18 @@ from rich.progress import Progress as Bar
 from logos_pl.io.terminal import Console
 
 SECONDS_BETWEEN_LINES = 10.0
-"""Seconds between lines where there is no terminal, over all stages; the first comes as long after the first stage."""
+"""Seconds between lines without a terminal, across all stages, and before the first line."""
 
 _FRAME = 0.5
-"""Seconds between looks of the thread, and between frames of a bar."""
+"""Seconds between updates by the thread, and between frames of a bar."""
 
 
 class Display:
-    """What a process shows of the stages under way.
+    """Shows the stages under way in a process.
 
     Args:
         clock: Returns seconds.
-        threaded: Whether a thread looks at the clock; otherwise only `look` does.
+        threaded: Whether a thread updates the display; otherwise only calls of `look` do.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, threaded: bool = True) -> None:
@@ -76,11 +76,11 @@ class Display:
 
     @property
     def failed(self) -> bool:
-        """Whether the thread has met a failure of the output that has not been raised."""
+        """Whether output has failed in the thread and the error has not been raised yet."""
         return self._failure is not None
 
     def raise_failure(self) -> None:
-        """Raise what the thread has met.
+        """Raise the error of the thread's output, if any.
 
         Raises:
             OSError: The output had failed.
@@ -122,7 +122,7 @@ class Display:
 
 
 DISPLAY = Display()
-"""That of this process, which has one terminal."""
+"""The display of this process."""
 
 
 class Progress:
@@ -138,7 +138,7 @@ class Progress:
 
     Attributes:
         done: Units done.
-        note: What else is said, such as the loss.
+        note: Further text, such as the loss.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class Progress:
         self._running = False
 
     def start(self, done: int = 0) -> Self:
-        """Begin, with units that were done before, which count for no rate."""
+        """Begin; units done before do not count towards the rate."""
         self.done = self._first = done
         self._began = self.display.clock()
         self._running = True

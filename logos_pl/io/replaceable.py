@@ -1,4 +1,4 @@
-"""Which existing files an output may replace: those that begin as the output does."""
+"""Which existing files an output may replace: those with the same first bytes."""
 
 from pathlib import Path
 

@@ -31,7 +31,7 @@ ASCII_FORMS = {
 """How the signs of our own tables and sentences are written where the stream has no UTF-8."""
 
 CUT = "~"
-"""Stands for the … that ends a cut cell there: one column wide."""
+"""Replaces the … of a shortened cell there: one column wide."""
 
 _HARMLESS = "\n\t\u200c\u200d"  # line and tab; joiners, which scripts and emoji need
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -111,7 +111,7 @@ class Console(RichConsole):
 
     def __init__(self, **options: Any) -> None:
         options = {"emoji": False, "highlight": False} | options
-        if os.environ.get("TERM") in ("dumb", "unknown"):  # for which rich takes 80 columns, whatever there is
+        if os.environ.get("TERM") in ("dumb", "unknown"):  # for which rich always assumes 80 columns
             columns, lines = shutil.get_terminal_size((DEFAULT_WIDTH, DEFAULT_HEIGHT))
             options.setdefault("width", columns if columns in SENSIBLE_SIZES else DEFAULT_WIDTH)
             options.setdefault("height", lines if lines in SENSIBLE_SIZES else DEFAULT_HEIGHT)
@@ -140,13 +140,13 @@ class Console(RichConsole):
         return legible(printable(text), self.encoding)
 
     def on_broken_pipe(self) -> None:
-        """Say so, as for any other stream that fails: rich would end the process without a word.
+        """Raise the error, as for any other stream that fails; rich would exit silently.
 
         Raises:
-            BrokenPipeError: The one that has been met.
+            BrokenPipeError: Always.
         """
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())  # else what is still buffered fails once more at the end
+        os.dup2(nowhere, sys.stdout.fileno())  # else flushing the buffer at the end fails once more
         os.close(nowhere)
         raise
 
@@ -164,14 +164,14 @@ def say(text: str, style: str | None = None) -> None:
 
 
 def say_at_once(text: str) -> None:
-    """Print a line from a handler of signals, which may have interrupted another line; above a bar, if there is one."""
+    """Print a line from a signal handler, which may have interrupted another line; above a bar, if there is one."""
     erase = "\r\x1b[2K" if os.isatty(1) else ""
-    with suppress(OSError):  # nobody reads any more; whoever prints next meets it
+    with suppress(OSError):  # nobody reads any more; the next print raises
         os.write(1, f"{erase}{text}\n".encode())
 
 
 def open_closed_streams() -> None:
-    """Let standard streams that the command was started without lead nowhere; no file takes their place then."""
+    """Open the null device for closed standard streams, so that no other file takes their place."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115

@@ -1,4 +1,4 @@
-"""Says what is waited for, by time: nothing where it is quick."""
+"""Prints what a command is waiting for, if it takes more than a few seconds."""
 
 import threading
 import time
@@ -16,10 +16,10 @@ BETWEEN_SECONDS = 10.0
 
 @contextmanager
 def waiting(what: str) -> Iterator[None]:
-    """Inside, a line on standard error says what is waited for and since when, after 3 seconds and every 10.
+    """Context that prints what is being waited for and for how long to standard error, after 3 s and then every 10 s.
 
     Args:
-        what: What goes on, such as ``loading the model``.
+        what: What is happening, such as ``loading the model``.
     """
     done, start = threading.Event(), time.monotonic()
 

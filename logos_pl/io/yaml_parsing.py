@@ -1,7 +1,7 @@
-"""YAML that somebody else wrote, read with bounds, and its scalars as YAML 1.2 has them.
+"""Bounded reading of untrusted YAML, with scalars as in YAML 1.2.
 
-Deep nesting overflows the parser's stack (in C, a signal), aliases make a few bytes into gigabytes, and of a key given
-twice the first would be dropped.
+Deep nesting overflows the parser's stack (in C, a signal), aliases expand a few bytes into gigabytes, and the first
+value of a duplicate key would be dropped.
 """
 
 import re
@@ -18,7 +18,7 @@ MAX_YAML_NODES = 200_000
 """Nodes of a YAML document, each alias counted as all that it stands for."""
 
 
-_YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # of C, ten times as fast, where it was built
+_YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C parser, where available, is ten times as fast
 _RESOLVED_OTHERWISE = {f"tag:yaml.org,2002:{kind}" for kind in ("bool", "float", "int", "timestamp")}
 
 
@@ -27,13 +27,13 @@ class BoundsError(InputError):
 
 
 class _CoreLoader(_YamlLoader):  # type: ignore[misc, valid-type]
-    """Reads plain scalars as YAML 1.2 does: `off` is a word, 010 is ten, 1:30 no number, 1e-3 a float, a date a word.
+    """Reads plain scalars as YAML 1.2 does: `off`, 1:30 and dates are strings, 010 is ten, 1e-3 a float.
 
-    Underscores may part digits.
+    Underscores may separate digits.
     """
 
     def whole_number(self, node: yaml.ScalarNode) -> int:
-        """A number in decimal, whatever it begins with.
+        """A decimal integer, possibly with leading zeros.
 
         Raises:
             ValueError: It is not a number, or is beyond 64 bits.
@@ -106,7 +106,7 @@ def parse_yaml(text: str, name: str, max_bytes: int = MAX_YAML_BYTES) -> Any:
     """A YAML document as plain values, scalars as in YAML 1.2; None where it is empty.
 
     Raises:
-        InputError: As ``compose_yaml``, or a value is not of its tag's kind, such as ``!!int many``, or no key.
+        InputError: As ``compose_yaml``, or a value does not fit its tag, such as ``!!int many``, or cannot be a key.
     """
     root = compose_yaml(text, name, max_bytes)
     if root is None:

@@ -95,7 +95,7 @@ def test_one_lens_spelled_two_ways_or_copied_is_refused(
     copy = shutil.copytree(lens, tmp_path / "copy")
     for a, b in (("tuned", str(lens)), (f"tuned={lens}", str(link)), (str(copy), "tuned")):
         assert compare(arguments, a, b, f"--compare.out_dir={tmp_path / 'out'}") == 2
-        assert "are one lens: give two that differ." in capsys.readouterr().err
+        assert "are the same lens: give two that differ." in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -52,6 +52,6 @@ def test_the_plot_shows_all_three() -> None:
 def test_it_is_said_whether_both_were_fitted_on_the_same_text() -> None:
     parts = [of._replace(text=f"part {number} of 2 by the same hash") for number, of in ((1, A), (2, B))]
     assert texts({"a": parts[0], "b": parts[1]}) == "fitted on disjoint parts of the text, 1/2 and 2/2"
-    assert texts({"a": A, "b": B}) == "fitted on other text, which may overlap: compare.json says which"
+    assert texts({"a": A, "b": B}) == "fitted on different texts, which may overlap: see compare.json"
     assert "on the same text" in str(texts({"a": A, "b": A}))
     assert texts({"a": A, "b": B._replace(text_sha256=None)}) is None

@@ -188,7 +188,9 @@ def test_a_full_disk_is_one_sentence(published: Hub, monkeypatch: pytest.MonkeyP
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("huggingface_hub.file_download.os.makedirs", refuse)
-    with pytest.raises(RunError, match="The disk is full while me/lenses is fetched: free space, or point HF_HOME"):
+    with pytest.raises(
+        RunError, match="The disk is full, so me/lenses cannot be fetched: free space, or point HF_HOME"
+    ):
         open_repository(REPO)
 
 

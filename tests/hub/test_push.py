@@ -239,7 +239,7 @@ def test_a_commit_of_someone_else_in_between_is_not_run_over(hub: Hub, checkpoin
     repo = hub.repos[f"datasets/{REPO}"]
     repo.commit(hub.files(REPO) | {"by.someone": b"else"})
 
-    with pytest.raises(RunError, match="me/lenses was changed by someone else at the same moment"):
+    with pytest.raises(RunError, match="me/lenses was changed by someone else at the same time"):
         publish(plan, private=False)
     assert "by.someone" in hub.files(REPO)
     assert repo.tags.keys() == {TAG}
