@@ -35,7 +35,7 @@ class Mark(NamedTuple):
 
 
 def gain_bits(before: Float[Tensor, " seqs"], now: Float[Tensor, " seqs"]) -> Interval:
-    """By how much the mean has fallen, with the paired bootstrap's 95% interval over sequences.
+    """Decrease of the mean, with the paired bootstrap's 95% interval over sequences.
 
     Both are on the same sequences and positions, so that differences between texts do not count as noise.
 

@@ -152,7 +152,7 @@ def closed_form(
         root: ``metric_root``, on the device to solve on.
         rank: Rank k; 0 gives bias and temperature alone.
         shrinkages: Ridge of each row.
-        like: Factors of the row before the first; ``random_factors`` where there is none.
+        like: Factors of the row before the first; ``random_factors`` if there is none.
         temperature: Whether the lens has temperatures, which absorb the scale; if not, s is 1.
         solved: Called after each row.
     """

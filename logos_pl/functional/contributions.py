@@ -35,7 +35,7 @@ def logit_contributions(
     scale: Float[Tensor, ""],
     centred: bool,
 ) -> Float[Tensor, "components tokens"]:
-    """What each component of a residual adds to the logits of chosen tokens, in nats.
+    """Contribution of each component of a residual to the logits of chosen tokens, in nats.
 
     Their sum over components that add up to the residual, plus the biases of the readout, is the logit.
 
@@ -53,7 +53,7 @@ def logit_contributions(
 
 
 def rounding_bound(added: Float[Tensor, "added d_model"], dtype: torch.dtype) -> Float[Tensor, " d_model"]:
-    """Bound on the difference between the sum of vectors and the sum that a model made of them in its number format.
+    """Bound on the difference between the sum of vectors and the sum that a model computed in its number format.
 
     Each addition, of one vector or of two at once, is off by at most half an ε of its result; the bound counts one ε.
 

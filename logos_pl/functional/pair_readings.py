@@ -22,8 +22,8 @@ class PairReadings(NamedTuple):
         kl_bits: KL(P_a ‖ P_b).
         top1_agree: Both put the same token first.
         top10_jaccard: Jaccard index of the ten likeliest tokens of each.
-        target_rank_a: 1 + the number of logits strictly greater than the target's; 0 where there is no target, and
-            where these logits are not all finite.
+        target_rank_a: 1 + the number of logits strictly greater than the target's; 0 if there is no target or
+            these logits are not all finite.
         target_rank_b: The same for the other.
     """
 

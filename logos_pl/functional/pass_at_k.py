@@ -49,7 +49,7 @@ def recall_rows(num_blocks: int) -> tuple[int, ...]:
 
 
 def first_row(ranks: Float[Tensor, "tokens rows"], rank: int = FOUND_RANK) -> Float[Tensor, " tokens"]:
-    """First row at which each token's rank is at most ``rank``; the number of rows where there is none."""
+    """First row at which each token's rank is at most ``rank``; the number of rows if there is none."""
     found = ranks <= rank
     first = found.double().argmax(dim=1).double()
     return torch.where(found.any(dim=1), first, float(ranks.shape[1]))

@@ -27,13 +27,13 @@ class RowReadings(NamedTuple):
         kl_to_final_bits: KL(P_L ‖ P_final).
         kl_from_final_bits: KL(P_final ‖ P_L).
         cos_to_final: Cosine of the logits and the final ones, each centred on its mean; 0 if all are equal.
-        target_rank: 1 + the number of logits strictly greater than the target's; 0 where there is no target, and
-            where the row is not finite.
-        target_p: Probability of the target; NaN where there is none.
-        target_nll_bits: −log2 of it, from the logits, so that it does not underflow; NaN where there is none.
+        target_rank: 1 + the number of logits strictly greater than the target's; 0 if there is no target or
+            the row is not finite.
+        target_p: Probability of the target; NaN if there is none.
+        target_nll_bits: −log2 of it, from the logits, so that it does not underflow; NaN if there is none.
         target_logit_gap: The target's logit minus the largest other one, after τ: the difference of their
-            log-probabilities, nats; NaN where there is none. 0 where the two are equal, though the rank is 1.
-        contrast_p: Probability of the contrast; NaN where there is none.
+            log-probabilities, nats; NaN if there is none. 0 where the two are equal, though the rank is 1.
+        contrast_p: Probability of the contrast; NaN if there is none.
         followed_rank: 1 + the number of logits strictly greater than that of each followed token; 0 where the row is
             not finite. Entries of id −1 are meaningless, here and in `followed_p`.
         followed_p: Their probabilities.
@@ -75,7 +75,7 @@ def _final(final_x: Tensor, head: PreparedHead) -> _Final:
 
 
 class _Answers(NamedTuple):
-    """Ids of target and contrast at some positions; −1 where there is none."""
+    """Ids of target and contrast at some positions; −1 if there is none."""
 
     targets: Int[Tensor, "pos"]
     contrasts: Int[Tensor, "pos"]
@@ -125,7 +125,7 @@ def _followed(
 def _read_answer(
     z: Float[Tensor, "pos rows vocab"], scale: Float[Tensor, "rows"], answers: _Answers
 ) -> dict[str, Tensor]:
-    """Target and contrast metrics of one slice of logits, as [pos, rows]; those of id 0 where there is none."""
+    """Target and contrast metrics of one slice of logits, as [pos, rows]; those of id 0 if there is none."""
     targets, contrasts = answers
     top_z, top_ids = largest(z, 2)
     other = torch.where(top_ids[..., 0] == targets[:, None], top_z[..., 1], top_z[..., 0])
@@ -155,7 +155,7 @@ def _fill(out: RowReadings, z: Tensor, scale: Tensor, final: _Final, answers: _A
 
 
 def _masked(out: RowReadings, no_target: Bool[Tensor, "pos"], no_contrast: Bool[Tensor, "pos"]) -> RowReadings:
-    """``out`` with rank 0 or NaN where there is no target or contrast."""
+    """``out`` with rank 0 or NaN if there is no target or contrast."""
     out.target_rank.masked_fill_(no_target | ~out.finite, 0)
     out.followed_rank.masked_fill_(~out.finite[..., None], 0)
     for value in (out.target_p, out.target_nll_bits, out.target_logit_gap):

@@ -90,10 +90,10 @@ def _row(error: type[LogosError], **sentences: str) -> Row:
 
 _TOKEN_REFUSED = "The Hub does not accept this machine's token: log in again with `hf auth login`, or fix HF_TOKEN."
 _NO_DATASET = (
-    "There is no dataset {name} on the Hub that you may see, nor a folder or file of that name; check --data.dataset, "
-    "or log in with `hf auth login` if it is private."
+    "There is no dataset {name} on the Hub that you can access, nor a folder or file of that name; check "
+    "--data.dataset, or log in with `hf auth login` if it is private."
 )
-_NO_SPACE = "There is neither a folder nor a Space {name} that this machine may see: {wanted}."
+_NO_SPACE = "There is neither a folder nor a Space {name} that this machine can access: {wanted}."
 _DATASET_UNREACHABLE = (
     "Dataset {name} is not a local folder or file, and the Hub cannot be reached ({error}); connect to the network, or "
     "give a local copy with --data.dataset."
@@ -134,21 +134,21 @@ SENTENCES: Mapping[Failure, Row] = {
     ),
     "no repository": _row(
         InputError,
-        model="there is no model {name!r} on the Hub that this machine may see; check the spelling, or log in with "
+        model="there is no model {name!r} on the Hub that this machine can access; check the spelling, or log in with "
         "`hf auth login` if it is private.",
         space=_NO_SPACE,
-        file="There is no repository {name} on the Hub that this machine may see: check the spelling, or log in with "
-        "`hf auth login` if it is private.",
+        file="There is no repository {name} on the Hub that this machine can access: check the spelling, or log in "
+        "with `hf auth login` if it is private.",
         dataset=_NO_DATASET,
-        lenses="There is no folder and no data set on the Hub called {name} that this machine may see: check the "
+        lenses="There is no folder and no data set on the Hub called {name} that this machine can access: check the "
         "spelling, or log in with `hf auth login` if it is private.",
     ),
     "offline": _row(
         HubUnreachableError,
-        model="{name} is not in the local cache, or not all of it, and offline mode is on; unset HF_HUB_OFFLINE to "
+        model="{name} is not, or not completely, in the local cache, and offline mode is on; unset HF_HUB_OFFLINE to "
         "fetch it, or give a local folder.",
         dataset=_DATASET_UNREACHABLE,
-        lenses="{name} is not in the local cache, or not all of it, and offline mode is on: unset HF_HUB_OFFLINE to "
+        lenses="{name} is not, or not completely, in the local cache, and offline mode is on: unset HF_HUB_OFFLINE to "
         "fetch it, or give a local folder.",
     ),
     "no file": _row(
@@ -187,9 +187,9 @@ SENTENCES: Mapping[Failure, Row] = {
     "unreachable": {
         **_row(
             HubUnreachableError,
-            model="{name} is not in the local cache, or not all of it, and the Hub cannot be reached; check the "
+            model="{name} is not, or not completely, in the local cache, and the Hub cannot be reached; check the "
             "network, or give a local folder.",
-            lenses="{name} is not in the local cache, or not all of it, and {endpoint} cannot be reached: check the "
+            lenses="{name} is not, or not completely, in the local cache, and {endpoint} cannot be reached: check the "
             "network and run the same command again, or give a local folder.",
         ),
         **_row(

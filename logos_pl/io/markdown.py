@@ -34,7 +34,7 @@ def escaped(text: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """The same as a JSON string literal, so that spaces at the ends and line feeds are seen."""
+    """The text as an escaped JSON string literal, so that spaces at the ends and line feeds are visible."""
     return escaped(json.dumps(text, ensure_ascii=False))
 
 

@@ -209,7 +209,7 @@ class Progress:
         return f"{self.what}: {self.reading()}"
 
     def reading(self) -> str:
-        """How far the stage is, at which rate, and how long it will take: the line without the name."""
+        """Units done, rate and time left: the line without the name."""
         if self.total is None:
             return " · ".join(part for part in (self.note, f"({clock_time(self.elapsed)})") if part)
         parts = [f"{self.done:,} of {self.total:,} {self.unit}" if self.unit else f"{self.done}/{self.total}"]

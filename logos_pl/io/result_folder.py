@@ -41,9 +41,9 @@ def refuse_results(folder: Path, files: Iterable[str], option: str) -> None:
 
 
 def write_results(folder: Path, contents: Mapping[str, bytes], option: str) -> None:
-    """Write files that belong together: all of them, or, where the disk refuses, none and no folder.
+    """Write files that belong together: all of them or, if the disk fails, none and no folder.
 
-    A new folder appears with all files in it. In a folder that is there, all are written under other names before the
+    A new folder appears with all files in it. In an existing folder, all are written under other names before the
     first gets its own.
 
     Args:
@@ -53,7 +53,7 @@ def write_results(folder: Path, contents: Mapping[str, bytes], option: str) -> N
 
     Raises:
         InputError: The folder holds one of the files, or a file is in its place.
-        RunError: It cannot be written; nothing of it is left.
+        RunError: It cannot be written; nothing is left behind.
     """
     refuse_results(folder, contents, option)
     try:

@@ -130,7 +130,7 @@ class Console(RichConsole):
         return super().render_str(legible(printable(text), self.encoding), **options)
 
     def render(self, renderable: Any, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """What is about to be written; text that did not come as a plain string is made harmless here."""
+        """Segments to be written; text that did not come as a plain string is made harmless here."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=self._written(segment.text))
 

@@ -39,7 +39,7 @@ class RowMeans(Metric):
             ValueError: The names of the quantities differ from those of the metric.
         """
         if set(values) != set(self.names):
-            raise ValueError(f"RowMeans holds {sorted(self.names)} and was given {sorted(values)}: give each of them.")
+            raise ValueError(f"RowMeans needs {sorted(self.names)} (got {sorted(values)}).")
         stacked = torch.stack([values[name].detach().to(self.sums.device).to(torch.float64) for name in self.names])
         self.sums += stacked.sum(-1)
         self.counts += stacked.shape[-1]

@@ -288,7 +288,7 @@ def test_what_a_space_has_not_is_said_in_one_sentence() -> None:
         InputError, match=r"Space org/lenses has no lens for tiny/opt \(lens/tiny/opt/config\.json is missing\)"
     ):
         find_format("org/lenses", "tiny/opt")
-    with pytest.raises(InputError, match="neither a folder nor a Space org/none that this machine may see"):
+    with pytest.raises(InputError, match="neither a folder nor a Space org/none that this machine can access"):
         find_format("org/none", "tiny/llama")
 
 

@@ -227,7 +227,7 @@ def test_without_a_network_a_repository_is_listed_from_the_cache(
     offline = said(capsys, "list", "--repo_id", REPO)
     assert offline[:-1] == online[:-1]
     assert (
-        f"releases: not known. {REPO} is not in the local cache, or not all of it, and offline mode is on"
+        f"releases: not known. {REPO} is not, or not completely, in the local cache, and offline mode is on"
         in offline[-1]
     )
 

@@ -205,8 +205,8 @@ def test_a_hub_dataset_is_read_at_its_commit_and_every_refusal_is_one_sentence(t
             "Dataset org/open has no split 'test', only train; choose one with --data.split.",
             "Dataset org/open has no revision 'no-such-revision'; give a branch, tag or commit of it",
             "Dataset org/gated is gated: accept its conditions on https://huggingface.co/datasets/org/gated and log in",
-            "There is no dataset org/nothing on the Hub that you may see",
-            "There is no dataset not a repo id on the Hub that you may see",
+            "There is no dataset org/nothing on the Hub that you can access",
+            "There is no dataset not a repo id on the Hub that you can access",
         ],
         strict=True,
     ):

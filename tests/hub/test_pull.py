@@ -146,7 +146,7 @@ def test_without_a_network_the_cache_serves_what_was_fetched_and_names_what_was_
         again = fetch_artifact(open_repository(REPO, TAG), "tuned_lenses", TINY)
         assert again == published_files(published, TINY)
         with pytest.raises(
-            InputError, match=f"me/lenses is not in the local cache, or not all of it, and .*{sentence}"
+            InputError, match=f"me/lenses is not, or not completely, in the local cache, and .*{sentence}"
         ):
             fetch_artifact(open_repository(REPO, TAG), "tuned_lenses", SMALL)
 

@@ -37,7 +37,7 @@ def answered(status: int) -> HfHubHTTPError:
         (answered(503), RunError, "The Hub failed while me/lenses was requested"),
         (answered(418), RunError, "me/lenses: what the Hub says."),
         (FileMetadataError("no header"), InputError, " does not answer like the Hub: check HF_ENDPOINT"),
-        (LocalEntryNotFoundError("not here"), InputError, "me/lenses is not in the local cache, or not all of it"),
+        (LocalEntryNotFoundError("not here"), InputError, "me/lenses is not, or not completely, in the local cache"),
         (httpx.ConnectError("refused"), InputError, "cannot be reached: check the network"),
         (OSError("Consistency check failed: file should be of size 2"), InputError, "cannot be reached"),
         (OSError(errno.EDQUOT, "quota"), RunError, "The disk is full, so me/lenses cannot be fetched"),
@@ -70,8 +70,14 @@ def test_a_fault_of_the_program_and_a_sentence_that_is_one_already_pass_through(
 @pytest.mark.parametrize(
     ("cause", "words"),
     [
-        (OfflineModeIsEnabled("offline"), "or not all of it, and offline mode is on; unset HF_HUB_OFFLINE"),
-        (ConnectionError("no route"), "or not all of it, and the Hub cannot be reached; check the network"),
+        (
+            OfflineModeIsEnabled("offline"),
+            "completely, in the local cache, and offline mode is on; unset HF_HUB_OFFLINE",
+        ),
+        (
+            ConnectionError("no route"),
+            "completely, in the local cache, and the Hub cannot be reached; check the network",
+        ),
     ],
 )
 def test_offline_mode_and_a_missing_network_are_told_apart(cause: Exception, words: str) -> None:
@@ -105,7 +111,11 @@ def test_anything_else_keeps_its_first_line() -> None:
         (GatedRepoError, "space", "The Space org/x is gated and this machine has no access: accept its terms at "),
         (GatedRepoError, "dataset", "Dataset org/x is gated: accept its conditions on https://huggingface.co/datasets"),
         (RevisionNotFoundError, "dataset", "Dataset org/x has no revision 'v9'; give a branch, tag or commit of it"),
-        (RepositoryNotFoundError, "space", "There is neither a folder nor a Space org/x that this machine may see: W."),
+        (
+            RepositoryNotFoundError,
+            "space",
+            "There is neither a folder nor a Space org/x that this machine can access: W.",
+        ),
         (RepositoryNotFoundError, "release", "There is no folder and no data set on the Hub called org/x"),
     ],
 )

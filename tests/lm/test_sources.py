@@ -72,7 +72,7 @@ def closed_port() -> str:
         (
             "org/unknown",
             None,
-            "there is no model 'org/unknown' on the Hub that this machine may see; check",
+            "there is no model 'org/unknown' on the Hub that this machine can access; check",
         ),
         ("org/model", "nowhere", "org/model has no revision 'nowhere'; give a branch, tag or commit"),
         ("org/bare", None, "org/bare has no config.json on the Hub"),
@@ -190,7 +190,9 @@ def test_weights_that_are_missing_in_the_cache_are_named_and_asked_for_again_onc
     FrozenLM.load("org/model")
     next(tmp_path.glob("cache/models--org--model/snapshots/*/model.safetensors")).unlink()
     published.reach(monkeypatch, tmp_path / "cache", closed_port())
-    with pytest.raises(InputError, match=r"org/model is not in the local cache, or not all of it, and the Hub cannot"):
+    with pytest.raises(
+        InputError, match=r"org/model is not, or not completely, in the local cache, and the Hub cannot"
+    ):
         FrozenLM.load("org/model")
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", published.endpoint)
     url = published.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
