@@ -303,7 +303,7 @@ def test_without_locks_a_lock_file_counts_as_held_and_the_note_says_what_to_do(
         assert (second.path.name, third.path.name) == ("run-latest", "run-20250302-1200")
         assert third.note is not None
         assert "this disk has no locks" in third.note
-        assert "delete that if none does" in third.note
+        assert "delete it if none is" in third.note
     sweep(tmp_path, LATER, "fourth")
 
     assert results(tmp_path) == {

@@ -79,7 +79,9 @@ def test_the_largest_difference_between_decoding_points_is_found_and_cited(tmp_p
 def test_a_model_without_a_next_norm_says_why_there_is_no_decoding_point() -> None:
     record = prompt_records({"norm": [1.0] * 9})._replace(final_to_next=None)
 
-    assert "No norm" in section(evaluation(report_input([record])), "Does the choice of the norm matter?")
+    assert "no norm to use for decoding_norm next" in section(
+        evaluation(report_input([record])), "Does the choice of the norm matter?"
+    )
 
 
 def test_the_rows_of_raw_against_norm_are_those_of_the_json(tmp_path: Path) -> None:
