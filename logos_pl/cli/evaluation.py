@@ -45,7 +45,7 @@ class Evaluation(Command):
         if lens.transfer and lens.source is None and self.name != "compare":
             raise InputError("--lens.transfer reads the lens of another model: give it with --lens.source.")
         if lens.source is not None and given is not None:
-            raise InputError("--lens.source and --ckpt_path exclude each other: give one of them.")
+            raise InputError("--lens.source and --ckpt_path cannot be combined: give one of them.")
         if given is not None:
             self.checkpoint = find_checkpoint(self.root, self.plan.known.clean_name, given)
             self.config.ckpt_path = str(self.checkpoint)

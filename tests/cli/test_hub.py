@@ -288,7 +288,7 @@ def test_a_sweep_and_the_gates_read_a_published_lens_and_leave_the_cache_as_it_i
         (
             "test",
             {"lens.source": REPO, "ckpt_path": "last"},
-            "--lens.source and --ckpt_path exclude each other: give one",
+            "--lens.source and --ckpt_path cannot be combined: give one",
         ),
         ("predict", {"lens.source": "me/none"}, "There is no folder and no data set on the Hub called me/none"),
         ("predict", {"lens.source": REPO, "lens.revision": "v2020.01.01"}, "me/lenses has no revision 'v2020.01.01'"),
