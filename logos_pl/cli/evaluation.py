@@ -1,4 +1,4 @@
-"""Base of `validate`, `test` and `predict`: they load fitted lenses."""
+"""Base class of the commands that load fitted lenses."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -51,7 +51,7 @@ class Evaluation(Command):
             self.config.ckpt_path = str(self.checkpoint)
 
     def release(self, failed: bool) -> None:
-        """Forget the names that the imported lenses were given."""
+        """Unregister the names of the imported lenses."""
         unregister_named(self.named)
         self.named = []
 
@@ -79,5 +79,5 @@ class Evaluation(Command):
 
     @staticmethod
     def progress(given: Mapping[str, Any]) -> list[Callback]:
-        """The callback that shows how far the run is, unless the user disables it."""
+        """The progress callback, unless the user disables it."""
         return [] if given["enable_progress_bar"] is False else [ReadingProgress()]

@@ -57,7 +57,7 @@ def test_another_number_of_processes_than_was_started_is_refused(
 ) -> None:
     started_with(monkeypatch, environment)
     refuse_other_count(4)
-    with pytest.raises(InputError, match=rf"^{launcher} has started 4 process\(es\), and .* is 1: give the devices"):
+    with pytest.raises(InputError, match=rf"^{launcher} has started 4 process\(es\), but .* is 1: give the devices"):
         refuse_other_count(1)
 
 
