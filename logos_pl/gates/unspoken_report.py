@@ -17,7 +17,7 @@ SCHEMA_VERSION = 1
 
 
 class _Line(NamedTuple):
-    """A line of the table: its heading, the interval of a lens, and how a number is written, percent or not."""
+    """A line of the table: its heading, the interval of a lens, and the format of its numbers."""
 
     what: str
     of: Callable[[LensFigures], Interval | None]
@@ -94,7 +94,7 @@ def headline(suite: UnspokenSuite, tokenized: TokenizedSuite, figures: UnspokenF
 
 
 def beside_gate_b(figures: UnspokenFigures, lens: str) -> str | None:
-    """How often a lens shows the answer before the intermediate; None if no item tells."""
+    """How often a lens shows the answer before the intermediate; None without items to measure it on."""
     order = figures.lenses[lens].sets[ALL].order
     after, before = order.answer_first_frac, order.intermediate_first_frac
     if after is None or before is None:

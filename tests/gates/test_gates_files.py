@@ -93,7 +93,7 @@ def test_the_verdict_lies_beside_the_lens_in_its_provenance_and_in_its_card(
     assert len(after["gates-rows.csv"].splitlines()) == 1 + 5
     load_tuned_lens(lens(logs))
     failed = [gate for gate, evaluated in document["acceptance"]["gates"].items() if not evaluated["passed"]]
-    assert said.err == f"logos-pl: gate(s) {', '.join(failed)} not passed: the table above says by how much.\n"
+    assert said.err == f"logos-pl: gate(s) {', '.join(failed)} not passed: see the table above.\n"
     assert f"verdict: {os.path.relpath(lens(logs))}/gates.json" in said.out
 
 
