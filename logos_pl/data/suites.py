@@ -39,7 +39,7 @@ FACTS = Path(__file__).parent / "suites" / "facts.yaml"
 """Default suite of the gates. Source: docs/method.md §4, §6."""
 
 FORMS = ("prompt", "messages", "token_ids")
-"""Fields of which an item has one: what the model is to continue."""
+"""Forms of a prompt; an item has exactly one of these fields."""
 
 FACT_FIELDS = ("id", *FORMS, "answer", "relation", "fact", "no_filler", "control")
 CONTROL_FIELDS = ("id", *FORMS, "answer", "fact")
@@ -48,7 +48,7 @@ _TOKEN_ID = re.compile("[0-9]{1,9}")
 
 
 class Asked(NamedTuple):
-    """What the model is to continue; two of the three are empty.
+    """A prompt in one of its forms; the other two are empty.
 
     Attributes:
         text: A text.
@@ -147,7 +147,7 @@ class _Reader(YamlItems):
             no_filler = self._asked(form, fields["no_filler"], "no_filler")
             if no_filler == asked or (form == "prompt" and no_filler.text.strip() == asked.text.strip()):
                 raise self.error(
-                    fields["no_filler"], "`no_filler` is the prompt itself; leave the filler out or drop it"
+                    fields["no_filler"], "`no_filler` equals the prompt; remove the filler from it, or drop the field"
                 )
         control = self._control(fields["control"], fact_id, answer) if "control" in fields else None
         relation, label = self.optional(fields, "relation") or "", self.optional(fields, "fact") or ""
@@ -158,18 +158,18 @@ class _Reader(YamlItems):
         form = self._form(node, fields)
         asked, answer = self._asked(form, fields[form]), self.required(node, fields, "answer")
         if contrast is None:
-            raise self.error(node, "a control is set against the fact's own `answer`; give the fact one")
+            raise self.error(node, "a control is compared with the `answer` of its fact; give the fact one")
         if answer.strip() == contrast.strip():
-            raise self.error(node, "the control has the fact's own answer; ask for another one")
+            raise self.error(node, "the control has the same answer as its fact; give it another")
         return Control(self.id(node, fields, f"{fact_id}-ctl"), asked, answer, self.optional(fields, "fact") or "")
 
     def _form(self, node: yaml.Node, fields: dict[str, yaml.Node]) -> str:
-        """The field that holds what the model is to continue."""
+        """The field that holds the prompt."""
         given = [form for form in FORMS if form in fields]
         if not given:
             raise self.error(node, "the field `prompt` is missing; add it, or `messages` or `token_ids`")
         if len(given) > 1:
-            raise self.error(fields[given[1]], f"there is `{given[0]}` already; give either that or `{given[1]}`")
+            raise self.error(fields[given[1]], f"there is already a `{given[0]}`; give either that or `{given[1]}`")
         return given[0]
 
     def _asked(self, form: str, node: yaml.Node, name: str | None = None) -> Asked:
@@ -183,7 +183,7 @@ class _Reader(YamlItems):
             return Asked(token_ids=tuple(self._token_id(item, name) for item in node.value))
         messages = tuple(map(self._message, node.value))
         if not any(message.content.strip() for message in messages):
-            raise self.error(node, f"no message of `{name}` says anything; give one a `content`")
+            raise self.error(node, f"all messages of `{name}` are empty; give one a `content`")
         return Asked(messages=messages)
 
     def _token_id(self, node: yaml.Node, name: str) -> int:
