@@ -118,11 +118,11 @@ def _spans(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], text
     spans, begin = [], len(around[0])
     for message, after in zip(messages, around[1:], strict=True):
         forms = (message.content, message.content.rstrip(), message.content.strip())
-        said = next((said for said in forms if text.startswith(said + after, begin)), None)
-        if said is None:
+        content = next((content for content in forms if text.startswith(content + after, begin)), None)
+        if content is None:
             return []
-        spans.append((begin, begin + len(said)))
-        begin += len(said + after)
+        spans.append((begin, begin + len(content)))
+        begin += len(content + after)
     return spans if begin == len(text) else []
 
 

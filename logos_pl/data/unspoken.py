@@ -158,7 +158,7 @@ class _Reader(YamlItems):
         return str(node.value)
 
     def _yes(self, fields: dict[str, yaml.Node], name: str) -> bool:
-        said = self.optional(fields, name)
-        if said not in (None, "yes", "no", "true", "false"):
+        value = self.optional(fields, name)
+        if value not in (None, "yes", "no", "true", "false"):
             raise self.error(fields[name], f"`{name}` must be yes or no")
-        return said in ("yes", "true")
+        return value in ("yes", "true")

@@ -114,11 +114,11 @@ class GateReport:
 
     def baselines(self) -> list[tuple[str, str, str]]:
         """Description of each baseline, gain over it on held-out text in bits, and whether the lens beats it."""
-        said = {True: "beaten", False: "not beaten", None: "undecided"}
+        outcomes = {True: "beaten", False: "not beaten", None: "undecided"}
         rows = []
         for baseline, gain in self.kpis.gain_bits.items():
             measured = "–" if gain is None else f"{gain.estimate:.3f} [{gain.low:.3f}, {gain.high:.3f}]"
-            rows.append((baselines()[baseline].words, measured, said[self.verdict.beats[baseline]]))
+            rows.append((baselines()[baseline].words, measured, outcomes[self.verdict.beats[baseline]]))
         return rows
 
     def summary(self) -> str:

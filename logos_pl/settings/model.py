@@ -13,7 +13,7 @@ MAX_BLOCK_MIB = 2**20
 """Largest memory budget of a block of logits, in MiB (1 TiB)."""
 
 MAX_GROUP_TOKENS = 2**30
-"""Most tokens of a streamed group."""
+"""Maximum number of tokens of a streamed group."""
 
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 

@@ -65,7 +65,7 @@ def resolve_tuning(
 
 
 def cpu_work(shape: ModelShape, rows: int) -> CpuWork:
-    """Operations of a fit with so many rows per step, by the model's sizes."""
+    """Operations of a fit with `rows` rows per step, from the model's sizes."""
     outside = shape.outside_blocks or 0
     logits_flop = 2 * shape.d_model * shape.vocab_size
     return CpuWork(2 * (shape.num_parameters - outside), (2 * rows + 1) * logits_flop)

@@ -274,8 +274,7 @@ def test_after_a_space_that_merges_with_the_answer_it_is_not_looked_for_behind_a
 
     assert tokenized.answer_tokens == AnswerTokens("unresolved")
     assert remarks([tokenized]) == [
-        "prompt 'x' ends in white space that merges with the answer, so no answer is read: remove the white "
-        "space."
+        "prompt 'x' ends in white space that merges with the answer, so no answer is read: remove the white space."
     ]
 
 
