@@ -192,20 +192,20 @@ def test_a_model_is_sharded_over_the_processes_of_each_machine() -> None:
         ({"model__model_id": "./nowhere"}, "not a folder"),
         (
             {"trainer__devices": "many"},
-            "--trainer.devices must be a positive number or device indices, such as 0,1 (got many)",
+            "--trainer.devices must be a positive number .*got many",
         ),
-        ({"trainer__devices": 0}, "--trainer.devices must be a positive number or device indices, such as 0,1 (got 0)"),
+        ({"trainer__devices": 0}, "--trainer.devices must be a positive number .*got 0"),
         (
             {"trainer__devices": -1},
-            "--trainer.devices must be a positive number or device indices, such as 0,1 (got -1)",
+            "--trainer.devices must be a positive number .*got -1",
         ),
         (
             {"trainer__devices": 10**12},
-            "--trainer.devices must be a positive number or device indices, such as 0,1 (got 1000000000000)",
+            "--trainer.devices must be a positive number .*got 1000000000000",
         ),
         (
             {"trainer__devices": "0,one"},
-            "--trainer.devices must be a positive number or device indices, such as 0,1 (got 0,one)",
+            "--trainer.devices must be a positive number .*got 0,one",
         ),
     ],
 )
@@ -224,7 +224,7 @@ def test_a_model_that_fits_nowhere_is_refused_with_numbers(monkeypatch: pytest.M
 
 
 def test_more_processes_than_a_cpu_has_a_use_for_are_refused_before_any_starts() -> None:
-    with pytest.raises(InputError, match=r"--trainer\.devices makes 1,000 processes, .* give at most"):
+    with pytest.raises(InputError, match=r"--trainer\.devices starts 1,000 processes, .* give at most"):
         planned(trainer__accelerator="cpu", trainer__devices=1000)
 
 

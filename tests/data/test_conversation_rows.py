@@ -86,5 +86,5 @@ def test_a_template_with_no_bos_or_with_two_is_remarked_on(begin: str, remark: s
 def test_one_that_cannot_be_rendered_or_read_is_refused() -> None:
     with pytest.raises(TextRefusedError, match="cannot be rendered by the model's chat template: no such role"):
         ConversationTokenizer(Tokenizer(chatty("{{ raise_exception('no such role') }}")))(json.dumps(SAID))
-    with pytest.raises(TextRefusedError, match="the id 5, and the model has only the ids 0 to 4"):
+    with pytest.raises(TextRefusedError, match="the id 5, but the model has only the ids 0 to 4"):
         ConversationTokenizer(Tokenizer(chatty("<s> {{ messages[1].content }}"), 5))(json.dumps(SAID))

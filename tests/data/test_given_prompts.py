@@ -41,7 +41,7 @@ def test_a_text_a_conversation_or_token_ids_with_an_answer_or_without(item: Any,
         ([1, True], "^Prompt p1 is not a conversation: message 1 is a number"),
         (["Say"], "^Prompt p1 is not a conversation: message 1 is text, not an object with `role` and `content`"),
         (("Say", 418), "^Prompt p1 has the answer 418, which is not text: give it as a string"),
-        (([0, 52], None), "^Prompt p1 has None for an answer"),
+        (([0, 52], None), "^Prompt p1 has the answer None"),
         ([{"role": "user"}], r"^Prompt p1 is not a conversation: message 1 has no `content`\.$"),
     ],
 )

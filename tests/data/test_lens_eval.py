@@ -48,7 +48,7 @@ def test_numbers_and_operations_are_spelled_as_digits_words_and_symbols(tmp_path
     ("items", "sentence"),
     [
         ([], "has no list `items` of prompts"),
-        ([ONE | {"more": 1}], "item 1: expected `name`, `prompt`, `intermediates` and perhaps `target`"),
+        ([ONE | {"more": 1}], "item 1: expected only `name`, `prompt`, `intermediates` and, optionally, `target`"),
         ([{"name": "a", "prompt": "One"}], "item 1: expected"),
         (["One and"], "item 1: expected"),
         ([ONE | {"intermediates": "two"}], "item 1: every field must be text, and `intermediates` a list"),
@@ -77,7 +77,7 @@ def test_what_is_not_such_a_file_is_refused(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(InputError, match="has no list `items`"):
         read_lens_eval(tmp_path / "list.json")
     monkeypatch.setattr(lens_eval, "MAX_ITEMS", 1)
-    with pytest.raises(InputError, match="has 2 items, and at most 1 are read"):
+    with pytest.raises(InputError, match="has 2 items, but at most 1 are read"):
         read_lens_eval(written(tmp_path, [ONE, ONE | {"name": "b"}]))
 
 

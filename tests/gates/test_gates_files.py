@@ -321,7 +321,7 @@ def test_an_answer_that_cannot_be_aligned_is_counted_and_left_out(
     assert numbers(strange["kpis"]) == pytest.approx(numbers(plain["kpis"]), abs=1e-5)
     (line,) = (text for text in (lens(logs) / "gates-prompts.csv").read_text().splitlines() if "strange" in text)
     assert line.startswith("strange,unresolved,False,,")
-    assert "1 prompt(s) left out, as the answer's letters merge" in capsys.readouterr().out
+    assert "1 prompt(s) left out, as the answer merges" in capsys.readouterr().out
 
 
 def test_the_lens_of_another_model_is_refused(
