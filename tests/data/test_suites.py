@@ -157,7 +157,11 @@ def test_white_space_within_a_prompt_is_kept(tmp_path: Path) -> None:
         ("facts:\n- ' '\n", 2, "`prompt` is empty"),
         ("facts:\n- prompt: a\n  answer: ''\n", 3, "`answer` is empty"),
         ("facts:\n- prompt: a\n  no_filler: 'a '\n", 3, "`no_filler` equals the prompt"),
-        ("facts:\n- prompt: a\n  control: {prompt: b, answer: c}\n", 3, "a control is compared with the `answer` of its fact"),
+        (
+            "facts:\n- prompt: a\n  control: {prompt: b, answer: c}\n",
+            3,
+            "a control is compared with the `answer` of its fact",
+        ),
         ("facts:\n- prompt: a\n  answer: b\n  control:\n    prompt: c\n", 5, "the field `answer` is missing"),
         ("facts:\n- prompt: a\n  answer: b\n  control: {answer: c}\n", 4, "the field `prompt` is missing"),
         ("facts:\n- prompt: a\n  answer: b\n  control: {prompt: c, answer: b}\n", 4, "has the same answer as its fact"),

@@ -66,7 +66,10 @@ ITEM = "items:\n- prompt: One and\n"
         (ITEM + "  intermediates: [' ']", "line 3: `intermediates` is empty"),
         (ITEM + "  intermediates: [two, ' two']", "line 2: the intermediate 'two' is given twice; keep one."),
         (ITEM + "  intermediates: [two]\n  target: {}", "line 4: `target` is not text; put it in quotes."),
-        (ITEM + "  intermediates: [two]\n  read_after: three", "line 2: the prompt does not contain the text of `read_after`, 'three'"),
+        (
+            ITEM + "  intermediates: [two]\n  read_after: three",
+            "line 2: the prompt does not contain the text of `read_after`, 'three'",
+        ),
         (ITEM + "  intermediates: [two]\n  read_after: ''", "line 4: `read_after` is not text; put it in quotes."),
         (ITEM + "  intermediates: [two]\n  single_token: 1", "line 4: `single_token` must be yes or no."),
         (ITEM + "  intermediates: [two]\n  answer: a", "line 4: there is no field `answer`"),
