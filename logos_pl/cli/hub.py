@@ -172,7 +172,7 @@ def _pull(given: Namespace) -> None:
     snapshot, count = open_repository(given.repo_id, given.revision), 0
     for lens in pull(snapshot, given.models, Path(given.folder), given.replace):
         count += 1
-        state = "" if lens.is_new else ", as it was"
+        state = "" if lens.is_new else ", unchanged"
         say(
             f"{lens.model_id}: {WORDS[lens.kind]} {lens.entry.tl_version}, {lens.entry.size}, in "
             f"{os.path.relpath(lens.folder)}{state}"
