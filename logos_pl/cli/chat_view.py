@@ -36,8 +36,8 @@ class ReplyView:
     def legend(self) -> None:
         """Print what the colours or the numbers mean."""
         if not self.has_colour:
-            line = f"Below each token: the first row, of 0 to {self.num_blocks}, from which it stays the likeliest."
-            self.console.print(line, markup=False, soft_wrap=True)
+            words = f"Below each token: the first row, of 0 to {self.num_blocks}, from which it stays the likeliest."
+            self.console.print(words, markup=False, soft_wrap=True)
             return
         line = Text("Colour of a token: the first row from which it stays the likeliest: ")
         edges = [round(share * (self.num_blocks + 1) / len(COLOURS)) for share in range(len(COLOURS) + 1)]
