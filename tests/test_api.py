@@ -126,7 +126,7 @@ def test_a_prompt_without_tokens_or_a_model_without_tokenizer_is_refused(lm: Fro
 def test_a_prompt_with_its_own_bos_is_swept_with_one_and_that_is_said(lm: FrozenLM) -> None:
     assert lm.tokenizer is not None
     bos = lm.tokenizer.bos_token
-    with pytest.warns(UserWarning, match=r": prompts 'p1', 'p2' bring their own BOS"):
+    with pytest.warns(UserWarning, match=r": prompts 'p1', 'p2' begin with the BOS"):
         read = sweep(lm, [f"{bos}{PROMPT}", f"{bos} {PROMPT}"])
     (plain,) = sweep(lm, [PROMPT]).prompts
     assert [prompt.left_out for prompt in (*read.prompts, plain)] == [(bos,), (bos,), ()]

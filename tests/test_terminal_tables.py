@@ -76,7 +76,7 @@ def gates() -> None:
 
 
 def selftest() -> None:
-    name = "row n through the model's own modules gives its own logits"
+    name = "row n through the model's own modules gives the model's logits"
     print_table(selftest_table([Check(name, "123456 of 1234567 differ", "0 differ", False)] * 3))
 
 

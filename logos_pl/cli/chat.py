@@ -47,5 +47,5 @@ def command_parser() -> OwnParser:
     add("--lens", help=LENS_HELP)
     add("--lens_revision", help="release, branch or commit of the lens on the Hub")
     add("--system", help="system message with which every conversation begins, in place of the chat template's own")
-    add("--max_tokens", type=int, default=200, help="most tokens of one reply; default: 200")
+    add("--max_tokens", type=int, default=200, help="maximum number of tokens per reply; default: 200")
     return parser

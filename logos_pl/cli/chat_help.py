@@ -5,7 +5,7 @@ COMMANDS_HELP = """in the conversation:
   /lens LENS        use another (as --lens); show the last reply under it
   /layer ROW        show a row's likeliest tokens below the last reply
   /save FILE.html   write the page of the conversation: every row and position
-  /new              begin anew
-  /help, /quit      these lines; end (also Ctrl-D)
-Ctrl-C stops a reply; the conversation goes on with what there is of it.
+  /new              start a new conversation
+  /help, /quit      show these lines; end (also Ctrl-D)
+Ctrl-C stops a reply; the conversation continues with the part already written.
 """

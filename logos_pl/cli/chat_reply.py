@@ -20,8 +20,8 @@ class ReplyToken(NamedTuple):
 
     Attributes:
         id: The token, the likeliest of the model's final distribution.
-        settled: First row from which it stays the lens's likeliest; None: it is not at the last row.
-        top_ids: The lens's likeliest token of every row that it reads, before this one was read.
+        settled: First row from which it stays the lens's likeliest token; None if it is not that at the last row.
+        top_ids: The lens's likeliest token at every row that it reads, at the position before this token.
     """
 
     id: int
@@ -33,11 +33,11 @@ def reply(reader: CachedReader, norm: Lens, lens: Lens, ids: Sequence[int], most
     """Continue a sequence greedily; ends after `most` tokens or with an end-of-text token, which is not yielded.
 
     Args:
-        reader: Reads the sequence; goes on from what it has read.
+        reader: Reads the sequence, continuing from what it has already read.
         norm: The norm lens, whose last row is the final distribution.
         lens: The lens by which tokens settle.
         ids: The sequence.
-        most: Most tokens.
+        most: Maximum number of tokens.
     """
     ids, ends = list(ids), end_ids(reader.lm)
     for _ in range(most):
@@ -52,7 +52,7 @@ def reply(reader: CachedReader, norm: Lens, lens: Lens, ids: Sequence[int], most
 
 
 def read_again(lm: FrozenLM, lens: Lens, ids: Sequence[int], first: int) -> list[ReplyToken]:
-    """The tokens of a sequence from `first` on as replies, under a lens; one forward pass over the sequence.
+    """Reply tokens of a sequence from index `first` on, read with a lens in one forward pass.
 
     Args:
         lm: The model.
@@ -73,7 +73,7 @@ def likeliest(lens: Lens, h: Float[Tensor, "rows pos d_model"]) -> Int[Tensor, "
 
 
 def _tokens(ids: Int[Tensor, "pos"], top_ids: Int[Tensor, "rows pos"], rows: Sequence[int]) -> list[ReplyToken]:
-    """Tokens by the readings of a lens at `rows`, those that it reads."""
+    """Reply tokens from a lens's likeliest tokens at `rows`, the rows that it reads."""
     settled = settling_rows(top_ids, ids).tolist()
     return [
         ReplyToken(token, None if slot == len(rows) else rows[slot], tuple(tops))

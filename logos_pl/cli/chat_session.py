@@ -27,7 +27,7 @@ from logos_pl.lm.frozen import FrozenLM
 
 PROMPT = "> "
 CUT_CHARACTER = "\ufffd"
-"""What a tokenizer writes for bytes that are no whole character."""
+"""What a tokenizer decodes an incomplete character to."""
 
 
 def start(given: argparse.Namespace) -> None:
@@ -49,7 +49,7 @@ def start(given: argparse.Namespace) -> None:
 
 
 def _lines() -> Callable[[], str]:
-    """Reads a line: with a prompt and editing on a terminal, and shown again where it comes from elsewhere."""
+    """Return a function that reads a line: with prompt and line editing on a terminal, otherwise echoed."""
     if sys.stdin.isatty() and sys.stdout.isatty():
         with suppress(ImportError):  # Windows
             import readline  # noqa: F401 - input() edits lines with it
@@ -69,16 +69,15 @@ class ChatSession:
     Args:
         lm: The model.
         lens: The lens by which tokens settle.
-        max_tokens: Most tokens of a reply.
+        max_tokens: Maximum number of tokens per reply.
         system: System message with which every conversation begins.
 
     Attributes:
-        conversation: What was said.
+        conversation: The conversation so far.
         tokens: The last reply.
 
     Raises:
-        InputError: The model has no tokenizer, no chat template for a system message, or keeps no keys and values of
-            what it has read.
+        InputError: The model has no tokenizer, no chat template for a system message, or no key-value cache.
     """
 
     def __init__(self, lm: FrozenLM, lens: LensAtHand, max_tokens: int, system: str | None = None) -> None:
@@ -99,7 +98,7 @@ class ChatSession:
         dtype = str(self.lm.dtype).removeprefix("torch.")
         say(f"{self.lm.model_id}: {self.lm.num_blocks} blocks, on {self.lm.device} in {dtype}; {self.lens.words}")
         if not self.conversation.has_template:
-            say("The model has no chat template: it goes on with your text, as it would with any other.")
+            say("The model has no chat template: it simply continues your text.")
         self.view.legend()
         say("/help lists the commands.")
         while True:
@@ -115,7 +114,7 @@ class ChatSession:
             self._answer_or_complain(line)
 
     def _answer_or_complain(self, line: str) -> None:
-        """Carry out a line; what is wrong with it is said, and the conversation goes on."""
+        """Carry out a line; errors are printed, and the conversation continues."""
         try:
             self.take(line)
         except (LogosError, OSError, RuntimeError, MemoryError) as error:
@@ -133,7 +132,7 @@ class ChatSession:
         if not line.strip():
             return
         if not is_utf8(line) or "\0" in line:
-            raise InputError("The line is not UTF-8 text: say it in UTF-8.")
+            raise InputError("The line is not UTF-8 text: enter it in UTF-8.")
         if not line.startswith("/"):
             self.reply(line)
             return
@@ -150,7 +149,7 @@ class ChatSession:
         commands[name](argument.strip())
 
     def reply(self, text: str) -> None:
-        """Stream the model's reply; after Ctrl-C what there is of it is kept.
+        """Stream the model's reply; after Ctrl-C, the part written so far is kept.
 
         Raises:
             InputError: The text cannot be read, or the context is full.
@@ -225,15 +224,15 @@ class ChatSession:
             raise InputError("/save needs the name of a file, such as /save chat.html.")
         path, ids = Path(given).expanduser(), self.conversation.ids
         if not ids:
-            raise InputError("Nothing was said yet: say something first.")
+            raise InputError("The conversation is empty: say something first.")
         if path.is_dir() or not path.parent.is_dir():
-            raise InputError(f"{given} cannot be written: give the name of a file in a folder that is there.")
+            raise InputError(f"{given} cannot be written: give the name of a file in an existing folder.")
         refuse_other_content(path, PAGE_BEGIN, given)
         tokens = tuple(map(self._strings, ids))
         prompt = Prompt("conversation", "orig", "".join(tokens), token_ids=ids)
-        asked = TokenizedPrompt(prompt, ids, tokens, AnswerTokens("none"), AnswerTokens("none"))
+        tokenized = TokenizedPrompt(prompt, ids, tokens, AnswerTokens("none"), AnswerTokens("none"))
         with waiting("reading the conversation"):
-            (records,) = read_tokenized(self.lm, [asked], self.lens.lenses).prompts
+            (records,) = read_tokenized(self.lm, [tokenized], self.lens.lenses).prompts
         lm, lens = self.lm, self.lens
         names, partly = list(lens.lenses), partly_read(lens.lenses)
         with PageWriter(path, lm.clean_model_name, names, lm.num_blocks, lens.command, partly) as page:

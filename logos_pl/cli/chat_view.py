@@ -1,4 +1,4 @@
-"""How a reply is shown: coloured by depth, or with the row below each token where there is no colour."""
+"""How a reply is shown: coloured by depth, or, without colours, with the row below each token."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -30,16 +30,16 @@ class ReplyView:
 
     @property
     def has_colour(self) -> bool:
-        """Whether the terminal shows colours and nothing forbids them."""
+        """Whether the terminal shows colours and they are not disabled."""
         return self.console.color_system is not None and not self.console.no_color
 
     def legend(self) -> None:
-        """Say what the colours mean, or the numbers."""
-        what = "the first row from which it stays the likeliest"
+        """Print what the colours or the numbers mean."""
         if not self.has_colour:
-            self.console.print(f"Below each token: {what}, of 0 to {self.num_blocks}.", markup=False, soft_wrap=True)
+            words = f"Below each token: the first row, of 0 to {self.num_blocks}, from which it stays the likeliest."
+            self.console.print(words, markup=False, soft_wrap=True)
             return
-        line = Text(f"Colour of a token: {what}: ")
+        line = Text("Colour of a token: the first row from which it stays the likeliest: ")
         edges = [round(share * (self.num_blocks + 1) / len(COLOURS)) for share in range(len(COLOURS) + 1)]
         for number, (first, end) in enumerate(pairwise(edges)):
             if first < end:
@@ -58,8 +58,8 @@ class ReplyView:
         """Print a piece of the reply at once.
 
         Args:
-            text: What the token adds.
-            row: Where it settled.
+            text: Text added by the token.
+            row: Row at which it settled.
         """
         style = self.style(row) if self.has_colour else ""
         self.console.print(Text(text, style), end="", soft_wrap=True)
@@ -71,12 +71,12 @@ class ReplyView:
             self.pairs(tokens, ["–" if row is None else str(row) for row in rows])
 
     def pairs(self, above: Sequence[str], below: Sequence[str], labels: tuple[str, str] = LABELS) -> None:
-        """Print two lines of cells, one above the other, in as many blocks as the width takes.
+        """Print two lines of cells, one above the other, wrapped to the width of the terminal.
 
         Args:
             above: Cells of the first line.
             below: Cells of the second.
-            labels: What stands before the lines.
+            labels: Labels in front of the lines.
         """
         cells = [(self._cell(a), self._cell(b)) for a, b in zip(above, below, strict=True)]
         margin = max(map(len, labels)) + 1

@@ -40,8 +40,8 @@ SEED = Option(int, 316, "random seed")
 MODELS = Option(
     str,
     None,
-    "several models, one after the other, each with folders and files of its own; a revision on the Hub is named as "
-    "id@revision",
+    "several models, processed one after the other, each with its own folders and files; give a revision on the Hub "
+    "as id@revision",
     nargs="+",
 )
 SCHEDULE = Option(
@@ -75,7 +75,7 @@ class Command(ABC):
         plan: Model, device and batches; set by `prepare`.
         writes_config: Whether the run saves its configuration.
         one_of_several: Whether this is the run of one of several models.
-        seen: Fingerprints of the models before it, by name; None if it is the only one.
+        seen: Fingerprints of the models already read, by name; None if this is the only model.
     """
 
     name: ClassVar[str]
@@ -157,7 +157,7 @@ class Command(ABC):
 
 
 def check_options(command: type[Command], others: Mapping[str, type[Command]], given: Sequence[str]) -> None:
-    """Check that the command has every option given.
+    """Check that the command has all given options.
 
     Args:
         command: The command to run.
@@ -177,7 +177,7 @@ def check_options(command: type[Command], others: Mapping[str, type[Command]], g
         takers = [name for name, other in others.items() if option in other.accepts()]
         if takers:
             listed = ", ".join(takers[:-1]) + " and " * (len(takers) > 1) + takers[-1]
-            raise InputError(f"--{option} is an option of {listed}, and {command.name} does not use it: leave it out.")
+            raise InputError(f"--{option} is an option of {listed}, but not of {command.name}: leave it out.")
         near = difflib.get_close_matches(option[:MAX_SHOWN], own, n=1)
         hint = f"did you mean --{near[0]}?" if near else f"see `logos-pl {command.name} --help`."
         raise InputError(f"There is no option --{shortened(option, MAX_SHOWN)} of {command.name}: {hint}")

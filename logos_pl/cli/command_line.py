@@ -11,14 +11,14 @@ if TYPE_CHECKING:  # lightning, which not every command loads
     from logos_pl.cli.command import Command
 
 ELSEWHERE = "PATH/TO"
-"""What stands for a folder outside the working directory: a page may be passed on, and names no one's home."""
+"""Placeholder for a folder outside the working directory, since a shared page must not reveal home folders."""
 
 
 def command_line(command: "Command", *, revision: str | None = None, leave_out: Set[str] = frozenset()) -> str:
     """Return the command line of a run, quoted for a shell.
 
-    Options are those of the command's groups and its own, never those of the machine (`--trainer.…`). A file or folder
-    inside the working directory is named from there; of another, only the last part is named.
+    It has the options of the command and of its groups, but none of the machine (`--trainer.…`). Paths inside the
+    working directory are relative to it; of other paths, only the last part is given.
 
     Args:
         command: A prepared command.
@@ -44,7 +44,7 @@ def command_line(command: "Command", *, revision: str | None = None, leave_out: 
 
 
 def written(value: Any) -> str:
-    """A value as on the command line; a path outside the working directory by its last part alone."""
+    """A value as on the command line; of a path outside the working directory, only the last part."""
     if isinstance(value, bool):
         return str(value).lower()
     text = str(value)

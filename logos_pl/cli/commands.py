@@ -13,11 +13,11 @@ COMMANDS = {
     "jacobian": "Fit a Jacobian lens: the mean Jacobian of the last row by each row.",
     "validate": "Print the KL of each row on the validation text.",
     "test": "Evaluate a lens against the acceptance gates, on held-out prompts and text.",
-    "compare": "Print how far two lenses of a model differ at every row, or follow one over revisions of a model.",
+    "compare": "Compare two lenses of a model at every row, or track one lens over revisions of a model.",
     "predict": "Read prompts at every row with every lens; write CSV, JSON, plots and an HTML page.",
     "selftest": "Check that head and sweep are numerically exact on a model.",
     "chat": "Talk with a model; each token is coloured by the depth at which it settled.",
-    "doctor": "Print versions, devices, memory and what fits here, for a bug report.",
+    "doctor": "Print versions, devices, memory and which models fit, for a bug report.",
     "export": "Write a Jacobian lens in a format that other packages read.",
     "hub": "Publish, fetch and verify lenses on the Hub.",
 }
@@ -70,7 +70,7 @@ def answer_at_once(args: list[str]) -> str | None:
 
 
 def installed_version() -> str:
-    """Version of logos-pl as its metadata says, which provenance records.
+    """Version of logos-pl according to its package metadata, as recorded in provenance.
 
     Raises:
         InputError: It is run from its source without being installed.
@@ -79,6 +79,6 @@ def installed_version() -> str:
         return version("logos-pl")
     except PackageNotFoundError as error:
         raise InputError(
-            "logos-pl is on the path but not installed, so that no file could say which version wrote it: run `pip "
-            "install --editable .` in its folder."
+            "logos-pl is on the path but not installed, so its version cannot be recorded: run `pip install --editable "
+            ".` in its folder."
         ) from error

@@ -25,8 +25,8 @@ from logos_pl.settings.sweep import JacobianFolder, LensSources, PrismFolder
 from logos_pl.settings.text import TextSettings
 
 _LENS = (
-    "norm, tuned, bias, prism or another kind, where it is looked for by default; KIND=SOURCE for one at another "
-    "place; or the folder, checkpoint or Hub repository of a tuned lens"
+    "norm, tuned, bias, prism or another kind, from its default location; KIND=SOURCE for one from another location; "
+    "or the folder, checkpoint or Hub repository of a tuned lens"
 )
 
 
@@ -46,7 +46,7 @@ class Compare(Evaluation):
     options: ClassVar = {"schedule": SCHEDULE, "ckpt_path": CHECKPOINT, "models": MODELS}
     positionals: ClassVar = {
         "lens_a": Option(str | None, None, f"first lens: {_LENS}", nargs="?"),
-        "lens_b": Option(str | None, None, "second lens, likewise; none with --models", nargs="?"),
+        "lens_b": Option(str | None, None, "second lens, in the same form; leave it out with --models", nargs="?"),
     }
     trainer_options = MACHINE | {"default_root_dir", "enable_progress_bar"}
 
@@ -61,8 +61,8 @@ class Compare(Evaluation):
         """
         if self.config.lens_a is None or self.config.lens_b is not None or len(models) < 2:
             raise InputError(
-                "compare reads one lens over two revisions or more, as in `logos-pl compare tuned --models A@step1000 "
-                "A@step2000`, or two lenses of one model: give one lens with --models, two without."
+                "compare tracks one lens over two or more revisions, as in `logos-pl compare tuned --models A@step1000 "
+                "A@step2000`, or compares two lenses of one model: give one lens with --models, two without."
             )
         lens, out_dir = parse_lens(self.config.lens_a), self.settings["compare"].out_dir
         if out_dir is not None:

@@ -23,7 +23,7 @@ ENDLESS_NUMBER = re.compile(r"[-+]?[0-9][0-9_]{300,}")
 """An integer too large to convert to float."""
 
 SEXAGESIMAL = re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?")
-"""Sexagesimal notation of YAML 1.1, such as 1:30, which no option means."""
+"""Sexagesimal notation of YAML 1.1, such as 1:30, which no option uses."""
 
 MAX_BYTES = 2**16
 """Largest configuration file in bytes: about ten times all options with their help."""
@@ -111,7 +111,7 @@ def read_configuration(path: str, sections: Sequence[str]) -> dict[str, Any]:
         ) from error
     content = parse_yaml(text, path, MAX_BYTES)
     if not isinstance(content, dict) or not content:
-        raise InputError(f"{path} holds no options: begin with a section, such as `model:`, and its options under it.")
+        raise InputError(f"{path} has no options: begin with a section, such as `model:`, with its options under it.")
     _check_sections(content, path, sections)
     return content
 
@@ -125,7 +125,7 @@ def _check_sections(content: dict[Any, Any], path: str, sections: Sequence[str])
     for key, value in content.items():
         if key in sections and not isinstance(value, dict):
             given = "nothing" if value is None else shortened(repr(value), MAX_DEPTH)
-            raise InputError(f"{path}: `{key}` must hold options, one a line under it (got {given}).")
+            raise InputError(f"{path}: `{key}` must contain options, one per line below it (got {given}).")
         if key == "models" and not isinstance(value, list | None):
             raise InputError(f"{path}: `models` must be a list (got {value!r}).")
         if key == "config":
@@ -135,7 +135,7 @@ def _check_sections(content: dict[Any, Any], path: str, sections: Sequence[str])
 
 def _check_values(shown: str, key: Any, value: Any) -> None:
     if not isinstance(key, str) or key.startswith("__"):
-        raise InputError(f"{shown} holds the key {key!r}, which is not an option: remove it.")
+        raise InputError(f"{shown} has the key {key!r}, which is not an option: remove it.")
     if isinstance(value, dict):
         for name, part in value.items():
             _check_values(shown, name, part)
@@ -167,7 +167,7 @@ def _refuse_misread(option: str, value: str) -> None:
 
 
 def check_settings(settings: Iterable[tuple[str, Any]], defaults: Mapping[str, Any]) -> None:
-    """Reject values that the parser accepts but no option means: a misplaced null, empty text, NUL, invalid UTF-8.
+    """Reject values that the parser accepts but no option can have: a misplaced null, empty text, NUL, invalid UTF-8.
 
     Args:
         settings: Options with their values.
@@ -203,7 +203,7 @@ def _check_text(option: str, text: str) -> None:
     if not text.strip() and option not in TEXTS:
         raise InputError(f"--{option} is empty: give a value, or leave it out.")
     if "\0" in text:
-        raise InputError(f"--{option} holds the character NUL: remove it.")
+        raise InputError(f"--{option} contains a NUL character: remove it.")
     if not is_utf8(text):
         raise InputError(f"--{option} {text!r} is not UTF-8 text: give it in UTF-8.")
     if option not in TEXTS and text.startswith("~"):

@@ -1,17 +1,17 @@
-"""What the Trainer's options say of devices, machines and processes."""
+"""Devices, machines and processes that the Trainer's options ask for."""
 
 from typing import Any
 
 from logos_pl.errors import InputError
 
 MOST_DEVICES = 1024
-"""Most devices per machine; larger numbers are rejected as mistakes."""
+"""Maximum number of devices per machine; larger numbers are rejected as mistakes."""
 PROCESSES_PER_PROCESSOR = 4
-"""Most processes on a CPU: more than one has no use, and a few have in trying a run of several on a small machine."""
+"""Maximum number of processes per processor on a CPU; a few are useful for trying a multi-process run."""
 
 
 def world_size_of(trainer: Any) -> int:
-    """Number of processes by `--trainer.devices` and `--trainer.num_nodes`.
+    """Number of processes that `--trainer.devices` and `--trainer.num_nodes` start.
 
     Raises:
         InputError: `devices` is not a positive number, a list of devices, or `auto`.
@@ -21,15 +21,15 @@ def world_size_of(trainer: Any) -> int:
 
 
 def check_processes(processes: int, processors: int) -> None:
-    """Check that a machine's CPU is not given processes by the hundred: each takes memory of its own to begin with.
+    """Check that the CPU is not given far too many processes, each of which needs memory of its own.
 
     Raises:
-        InputError: There are over four for each processor.
+        InputError: There are more than four per processor.
     """
     most = PROCESSES_PER_PROCESSOR * processors
     if processes > most:
         raise InputError(
-            f"--trainer.devices makes {processes:,} processes, and this machine has {processors} "
+            f"--trainer.devices starts {processes:,} processes, but this machine has {processors} "
             f"processor{'s' * (processors != 1)}: give at most {most}."
         )
 
@@ -54,6 +54,6 @@ def device_indices(trainer: Any) -> list[int] | None:
     listed = devices if isinstance(devices, list) else range(count if count <= MOST_DEVICES else 0)
     if not listed or not all(str(device).isdigit() for device in listed):
         raise InputError(
-            f"--trainer.devices {trainer.devices} is not understood: give a number from 1 on, or devices, such as 0,1."
+            f"--trainer.devices must be a positive number or device indices, such as 0,1 (got {trainer.devices})."
         )
     return [int(device) for device in listed]

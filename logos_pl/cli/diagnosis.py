@@ -1,6 +1,6 @@
-"""What a bug report needs: versions, devices, memory, Hub, cache and switches, and what fits here.
+"""Data for a bug report: versions, devices, memory, Hub, cache and switches, and which models fit.
 
-Nothing here asks the network but `ask_hub_who`. What cannot be found out is recorded with its reason.
+Only `ask_hub_who` uses the network. What cannot be determined is recorded with the reason.
 """
 
 import os
@@ -37,7 +37,7 @@ ADDRESSES = ("HF_ENDPOINT", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_pr
 """Environment variables of which only the host is shown, as they may hold a password."""
 
 PUBLIC_MODEL = "openai-community/gpt2"
-"""What the Hub is asked about where there is no token."""
+"""Model that the Hub is asked for if there is no token."""
 
 
 class Device(NamedTuple):
@@ -50,7 +50,7 @@ class Device(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """Where a model runs by the memory estimate; None where it fits nowhere.
+    """Where a model runs according to the memory estimate; None if it fits nowhere.
 
     Attributes:
         model_id: The model.
@@ -71,7 +71,7 @@ class Hub(NamedTuple):
         offline: Whether huggingface_hub is in offline mode.
         cache: Folder of the cache.
         cache_free_bytes: Free disk space there; None if unknown.
-        answer: What the Hub answered; None: it was not asked.
+        answer: Whether the Hub answered, in words; None if it was not asked.
     """
 
     token: str | None
@@ -82,7 +82,7 @@ class Hub(NamedTuple):
 
 
 class Diagnosis(NamedTuple):
-    """All of it.
+    """All data of the report.
 
     Attributes:
         versions: Versions by package; None: not installed.
@@ -93,10 +93,10 @@ class Diagnosis(NamedTuple):
         host_free_bytes: Free host memory.
         host_total_bytes: Host memory.
         devices: Devices in order of preference.
-        device_error: Why devices could not be asked, else None.
+        device_error: Why devices could not be queried, else None.
         hub: Access to the Hub.
         switches: Environment variables that are set.
-        fits: What fits here, by the shipped configurations' models.
+        fits: Where the models of the shipped configurations fit.
     """
 
     versions: dict[str, str | None]
@@ -122,7 +122,7 @@ class Diagnosis(NamedTuple):
 
 
 def diagnose(online: bool) -> Diagnosis:
-    """Find everything out.
+    """Collect the data.
 
     Args:
         online: Also ask the Hub.
@@ -161,7 +161,7 @@ def _commit() -> str | None:
 
 
 def _devices() -> tuple[Sequence["DeviceMemory"], list[Device], str | None]:
-    """Memory of each device, the devices with their names, and why they could not be asked."""
+    """Memory of each device, the devices with their names, and why they could not be queried."""
     try:
         import torch
 
@@ -213,21 +213,21 @@ def _host(address: str) -> str:
 
 
 def ask_hub_who() -> str:
-    """What the Hub says of the token, or of a public model where there is none; a sentence."""
-    asked = HubRequest("model", PUBLIC_MODEL, None)
+    """Whether the Hub accepts the token or, without one, answers a request for a public model, in words."""
+    request = HubRequest("model", PUBLIC_MODEL, None)
     try:
         if get_token() is None:
-            with explaining(asked):
+            with explaining(request):
                 HfApi().model_info(PUBLIC_MODEL, timeout=10)
-            return "answers, without a token"
+            return "reachable without a token"
         with explaining(HubRequest("lenses", "the Hub")):
-            return f"knows the token as {HfApi().whoami()['name']}"
+            return f"token accepted, user {HfApi().whoami()['name']}"
     except LogosError as error:
         return str(error)
 
 
 def what_fits(memory: Sequence["DeviceMemory"]) -> list[Fit]:
-    """Where each model of the shipped configurations runs, by the estimate that chooses devices.
+    """Where each model of the shipped configurations runs, according to the estimate that chooses devices.
 
     Args:
         memory: Devices in order of preference.

@@ -1,4 +1,4 @@
-"""`logos-pl doctor`: one screen on this machine, to paste into a bug report."""
+"""`logos-pl doctor`: a summary of this machine, to paste into a bug report."""
 
 import argparse
 import json
@@ -31,7 +31,7 @@ def command_parser() -> OwnParser:
     """Parser of the command."""
     parser = OwnParser("doctor")
     parser.add_argument("--json", action="store_true", help="print JSON, with memory in bytes")
-    parser.add_argument("--online", action="store_true", help="also ask the Hub; without, the network is not used")
+    parser.add_argument("--online", action="store_true", help="also contact the Hub; otherwise the network is not used")
     return parser
 
 
@@ -43,11 +43,11 @@ def _run(given: argparse.Namespace) -> None:
         return
     Console().print(screen(found))
     if not given.online:
-        say("The Hub was not asked; --online asks it.")
+        say("The Hub was not contacted; --online does so.")
 
 
 def screen(found: Diagnosis) -> Table:
-    """What was found, as lines of a name and what there is."""
+    """The data as a table of names and values."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
@@ -68,7 +68,7 @@ def _lines(found: Diagnosis) -> Iterator[tuple[str, str]]:
         free = f"{_gib(device.free_bytes)} of {_gib(device.total_bytes)} free"
         yield "" if number else "devices", f"{device.name}{product}: {free}"
     if found.device_error is not None:
-        yield "devices", f"cannot be asked: {found.device_error}"
+        yield "devices", f"cannot be queried: {found.device_error}"
         yield "memory", f"{_gib(found.host_free_bytes)} of {_gib(found.host_total_bytes)} free on the host"
     yield from _hub_lines(found)
     yield "switches", ", ".join(f"{name}={value}" for name, value in found.switches.items()) or "none set"
@@ -84,7 +84,7 @@ def _hub_lines(found: Diagnosis) -> Iterator[tuple[str, str]]:
 
 
 def _fit_lines(fits: Sequence[Fit]) -> Iterator[tuple[str, str]]:
-    """What fits where, by the estimate of memory."""
+    """Which models fit where, according to the memory estimate."""
     places = [*dict.fromkeys(place for fit in fits for place in (fit.to_fit, fit.to_read) if place is not None)]
     for place in places:
         if named := _named(fit for fit in fits if fit.to_fit == place):

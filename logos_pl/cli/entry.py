@@ -39,7 +39,7 @@ def main(args: list[str] | None = None) -> int:
     except FORESEEN as error:
         message, status = describe(error)
         if isinstance(error, LogosError) and not is_first_process():
-            if error.everywhere:  # the first process says it; Lightning would kill it if another ended with a status
+            if error.everywhere:  # the first process reports it; Lightning would kill it if others failed
                 return 0
             if isinstance(error, InterruptedRunError):
                 return status
@@ -90,6 +90,6 @@ def _run(args: list[str], destination: SweepDestination) -> int:
 
 
 def with_a_model(rest: list[str]) -> list[str]:
-    """Arguments with the first of `--models` as the model, which a configuration or an option behind it replaces."""
+    """Arguments with the first of `--models` as the model; a configuration or a later option overrides it."""
     first = rest[rest.index("--models") + 1 :][:1] if "--models" in rest else []
     return [f"--model.model_id={first[0]}", *rest] if first and not first[0].startswith("-") else rest

@@ -35,9 +35,9 @@ PLAIN = (
 
 SHORT_OF = {
     errno.EMFILE: "raise the limit with `ulimit -n`",
-    errno.ENFILE: "end other programs",
-    errno.ENOMEM: "end other programs, or take fewer or shorter sequences",
-    errno.EAGAIN: "end other programs, or raise the limits of `ulimit`",
+    errno.ENFILE: "close other programs",
+    errno.ENOMEM: "close other programs, or use fewer or shorter sequences",
+    errno.EAGAIN: "close other programs, or raise the limits of `ulimit`",
 }
 """Remedy by errno, for exhausted system resources."""
 
@@ -153,9 +153,9 @@ def describe(error: Exception) -> tuple[str, int]:
     if _is(error, "lightning", "MisconfigurationException"):
         return " ".join(str(error).split()), InputError.exit_status
     if isinstance(error, BrokenPipeError):
-        return "The reader of the output has closed it, and the command stopped.", RunError.exit_status
+        return "The reader of the output closed it, so the command stopped.", RunError.exit_status
     if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-        reason = f"{error.strerror}{_file_of(error)}: free space, or choose folders that can be written."
+        reason = f"{error.strerror}{_file_of(error)}: free space, or choose writable folders."
         return reason, RunError.exit_status
     if isinstance(error, OSError) and error.errno in SHORT_OF:
         return f"{error.strerror}{_file_of(error)}: {SHORT_OF[error.errno]}.", RunError.exit_status
@@ -164,18 +164,16 @@ def describe(error: Exception) -> tuple[str, int]:
         remedy = "keep files and folders in place while a command uses them" if status == 1 else "give another path"
         return f"{error.strerror}{_file_of(error)}: {remedy}.", status
     if isinstance(error, UnicodeDecodeError):
-        reason = f"A file that was given is not UTF-8 text ({error.reason}): save it as UTF-8."
+        reason = f"An input file is not UTF-8 text ({error.reason}): save it as UTF-8."
         return reason, InputError.exit_status
     if _is(error, "torch", "OutOfMemoryError") or isinstance(error, MemoryError) or NO_MEMORY in str(error):
         reason = " ".join(str(error).split())
-        return f"Out of memory ({reason}): take fewer or shorter sequences, or another device.", RunError.exit_status
+        return f"Out of memory ({reason}): use fewer or shorter sequences, or another device.", RunError.exit_status
     if _is(error, "torch", "DistError") or (isinstance(error, RuntimeError) and "gloo/transport" in str(error)):
-        reason = (
-            "Another process of the run has ended, and says above why; go on with --ckpt_path last once that is fixed."
-        )
+        reason = "Another process of the run failed, as reported above; fix this, and resume with --ckpt_path last."
         return reason, RunError.exit_status
     if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
-        return "A process that reads text was killed; go on with --ckpt_path last (is memory short?).", 1
+        return "A process that reads text was killed, perhaps for lack of memory; resume with --ckpt_path last.", 1
     raise error
 
 

@@ -1,4 +1,4 @@
-"""Base of `validate`, `test` and `predict`: they load fitted lenses."""
+"""Base class of the commands that load fitted lenses."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -45,13 +45,13 @@ class Evaluation(Command):
         if lens.transfer and lens.source is None and self.name != "compare":
             raise InputError("--lens.transfer reads the lens of another model: give it with --lens.source.")
         if lens.source is not None and given is not None:
-            raise InputError("--lens.source and --ckpt_path exclude each other: give one of them.")
+            raise InputError("--lens.source and --ckpt_path cannot be combined: give one of them.")
         if given is not None:
             self.checkpoint = find_checkpoint(self.root, self.plan.known.clean_name, given)
             self.config.ckpt_path = str(self.checkpoint)
 
     def release(self, failed: bool) -> None:
-        """Forget the names that the imported lenses were given."""
+        """Unregister the names of the imported lenses."""
         unregister_named(self.named)
         self.named = []
 
@@ -79,5 +79,5 @@ class Evaluation(Command):
 
     @staticmethod
     def progress(given: Mapping[str, Any]) -> list[Callback]:
-        """The callback that shows how far the run is, unless the user disables it."""
+        """The progress callback, unless the user disables it."""
         return [] if given["enable_progress_bar"] is False else [ReadingProgress()]

@@ -15,10 +15,10 @@ FORMATS = {
     "tuned_lens": "a folder, read by the tuned-lens package",
 }
 BEHIND_THE_NORM = {
-    "weights.pt": "a tuned lens, whose maps and temperatures are",
-    "rotation.pt": "a Prism lens, whose map is",
+    "weights.pt": "a tuned lens, whose maps and temperatures apply",
+    "rotation.pt": "a Prism lens, whose map applies",
 }
-"""Lenses of ours that no other format holds, by a file in their folder."""
+"""Our lenses that no other format can hold, by a file in their folder."""
 
 
 def main(args: Sequence[str]) -> int:
@@ -54,7 +54,7 @@ def _run(given: argparse.Namespace) -> None:
     """
     lens, out = Path(given.lens).expanduser(), Path(given.out).expanduser()
     if os.path.lexists(out):
-        raise InputError(f"{os.path.relpath(out)} is there already: give another name, or remove it.")
+        raise InputError(f"{os.path.relpath(out)} already exists: give another name, or remove it.")
     _refuse_behind_the_norm(lens, given.to)
     with importing():
         from logos_pl.artifacts.foreign_format import transformer_lens_file, tuned_lens_files
@@ -74,8 +74,8 @@ def _run(given: argparse.Namespace) -> None:
     else:
         if (loaded := provenance.fingerprint.loaded_as) is not None:
             raise InputError(
-                f"{os.path.relpath(lens)} was fitted on {loaded.words()}, and tuned_lens names a model of plain "
-                "weights: give --to transformer_lens."
+                f"{os.path.relpath(lens)} was fitted on {loaded.words()}, but tuned_lens can only name a model of "
+                "plain weights: give --to transformer_lens."
             )
         local = "/" not in provenance.model_id and provenance.model_id != DEMO
         if local and given.model is None:
@@ -92,6 +92,6 @@ def _refuse_behind_the_norm(lens: Path, wanted: str) -> None:
     for name, what in BEHIND_THE_NORM.items():
         if (lens / name).is_file():
             raise InputError(
-                f"{os.path.relpath(lens)} holds {what} behind the final norm; {wanted} holds linear maps in front of "
-                "it, and a norm between them is not linear: only a Jacobian lens can be exported."
+                f"{os.path.relpath(lens)} holds {what} after the final norm, but {wanted} holds linear maps that apply "
+                "before it, and the norm is not linear: only a Jacobian lens can be exported."
             )

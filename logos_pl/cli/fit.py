@@ -65,7 +65,7 @@ class Fit(Command):
             RunError: The folder cannot be created.
         """
         config = self.config
-        config.models = None  # saved for a resumed fit, which is of this model
+        config.models = None  # the saved configuration is for resuming this model's fit
         self.plan, self.model, self.text = plan_text(
             self.settings["model"], self.settings["data"], config.schedule, config.trainer
         )
@@ -147,8 +147,8 @@ class Fit(Command):
         try:
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError, IndexError, RuntimeError) as error:
-            taken_up = self.resuming.done or not self.checkpoint_io.has_loaded
-            if taken_up or (isinstance(error, RuntimeError) and OTHER_SHAPES not in str(error)):
+            resumed = self.resuming.done or not self.checkpoint_io.has_loaded
+            if resumed or (isinstance(error, RuntimeError) and OTHER_SHAPES not in str(error)):
                 raise
             raise InputError(
                 f"{os.path.relpath(checkpoint)} has an invalid part "

@@ -154,7 +154,7 @@ def _push(given: Namespace) -> None:
         for path in plan.staged.deleted:
             say(f"  {path}  (removed)")
     if given.dry_run:
-        say(f"built and verified, nothing sent: {os.path.relpath(plan.folder)}")
+        say(f"built and verified, nothing uploaded: {os.path.relpath(plan.folder)}")
         return
     unfinished = plan.published.unfinished
     commit = publish(plan, given.private)
@@ -163,7 +163,7 @@ def _push(given: Namespace) -> None:
     if plan.changes:
         say(f"published: {given.repo_id} at {plan.release.version} (commit {commit})")
     elif unfinished is None:
-        say(f"nothing to publish: {given.repo_id} has it all")
+        say(f"nothing to publish: {given.repo_id} is up to date")
 
 
 def _pull(given: Namespace) -> None:
@@ -172,7 +172,7 @@ def _pull(given: Namespace) -> None:
     snapshot, count = open_repository(given.repo_id, given.revision), 0
     for lens in pull(snapshot, given.models, Path(given.folder), given.replace):
         count += 1
-        state = "" if lens.is_new else ", as it was"
+        state = "" if lens.is_new else ", unchanged"
         say(
             f"{lens.model_id}: {WORDS[lens.kind]} {lens.entry.tl_version}, {lens.entry.size}, in "
             f"{os.path.relpath(lens.folder)}{state}"
@@ -253,7 +253,8 @@ def _loads(kind: Kind, folder: Path, model_id: str, place: str | None, given: Na
 
     if (loaded := provenance.fingerprint.loaded_as) is not None:
         raise InputError(
-            f"the lens of {model_id} was fitted on {loaded.words()}, which --decode does not load: verify it without."
+            f"the lens of {model_id} was fitted on {loaded.words()}, which --decode does not load: verify it without "
+            "--decode."
         )
     if "/" not in model_id and place is None and model_id != DEMO:
         raise InputError(f"{model_id} is a local model: give its folder in --models to decode with it.")

@@ -10,7 +10,7 @@ from logos_pl.io.terminal import Console
 
 
 def print_index(index: Index) -> None:
-    """Print the index; whole lines where it is read by another program."""
+    """Print the index; lines are not wrapped unless the output is a terminal."""
     console = Console()
     table = index_table(index)
     if not console.is_terminal:
@@ -24,7 +24,7 @@ def index_table(index: Index, stacked: bool = False) -> Table:
 
     Args:
         index: The index.
-        stacked: Put what is secondary below the first line, for narrow terminals.
+        stacked: Put secondary values below the first line, for narrow terminals.
     """
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("model", overflow="fold")

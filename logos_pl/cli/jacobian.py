@@ -38,7 +38,7 @@ class Jacobian(Command):
         model, given = self.settings["model"], self.settings["jacobian"]
         if model.placement in ("streamed", "sharded"):
             raise InputError(
-                f"--model.placement {model.placement} has no backward pass, which jacobian needs: give resident, or a "
+                f"--model.placement {model.placement} has no backward pass, which jacobian needs: use resident, or a "
                 "smaller model."
             )
         text = jacobian_budget(given, self.settings["data"])
@@ -68,7 +68,7 @@ class Jacobian(Command):
         }
 
     def run(self, trainer: Trainer, module: LightningModule, data: LightningDataModule) -> None:
-        """Fit the Jacobian lens; the callback takes up an unfinished fit."""
+        """Fit the Jacobian lens; the callback resumes an unfinished fit."""
         trainer.fit(module, datamodule=data)
 
 
@@ -81,7 +81,7 @@ def jacobian_budget(jacobian: JacobianSettings, text: JacobianTextSettings) -> T
     if jacobian.skip_first >= text.seq_len - 1:
         raise InputError(
             f"--jacobian.skip_first {jacobian.skip_first} leaves no position of a sequence of --data.seq_len "
-            f"{text.seq_len}, whose last is left out, too: give longer sequences, or skip less."
+            f"{text.seq_len}, whose last is always skipped: use longer sequences, or skip fewer positions."
         )
     batch_seqs = min(SPEC_BATCH_SEQS, jacobian.sequences)
     if text.micro_batch_seqs != "auto":

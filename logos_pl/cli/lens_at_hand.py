@@ -19,10 +19,10 @@ LOGIT = "norm"
 """Name of the logit lens."""
 
 FITTED = "tuned"
-"""Kind of the lenses that are looked for, and of a source without a kind."""
+"""Kind of lens that is searched for by default, and of a source without a kind."""
 
 TESTED = {None: "not tested: `logos-pl test`", True: "has passed all gates", False: "has not passed all gates"}
-"""What is said of a lens by the verdict that its origin records."""
+"""Description of a lens by its recorded verdict."""
 
 
 class GivenModel(NamedTuple):
@@ -43,7 +43,7 @@ class GivenModel(NamedTuple):
         """Id used in results.
 
         Raises:
-            InputError: A name cannot be written down.
+            InputError: A name cannot be used in results.
         """
         return recorded_id(self.model_id, self.gguf, self.adapter)
 
@@ -52,7 +52,7 @@ class GivenModel(NamedTuple):
         """Name of its folders and files.
 
         Raises:
-            InputError: A name cannot be written down.
+            InputError: A name cannot be used in results.
         """
         return recorded_folder(self.model_id, self.gguf, self.adapter)
 
@@ -128,7 +128,8 @@ def find_lens(model: GivenModel | str, given: str | None, revision: str | None =
 
     Args:
         model: The model, or its Hub id or folder.
-        given: Lens given by the user, as the help of `--lens` says; None: the one that is there.
+        given: Lens given by the user, as the help of `--lens` says; None: the fitted one if there is one, else the
+            logit lens.
         revision: Release, branch or commit of a lens on the Hub.
 
     Raises:
@@ -149,7 +150,7 @@ def find_lens(model: GivenModel | str, given: str | None, revision: str | None =
     words = f"{kind.label}, {source if revision is None else f'{source} at {revision}'}"
     option = kind.options.own[-1] if kind.options.own else f"lens.sources.{kind.name}"
     options = [f"--{option}={written(source)}", *([] if revision is None else [f"--lens.revision={revision}"])]
-    if revision is not None and kind.options.by_name is not None:  # each of several has a revision of its own
+    if revision is not None and kind.options.by_name is not None:  # each of several lenses has its own revision
         options = [f"--{option}={written(source)}@{revision}"]
     return FoundAtHand(kind.name, found, words, model, tuple(options))
 

@@ -14,8 +14,8 @@ from logos_pl.io.files import is_utf8
 from logos_pl.io.terminal import complain
 from logos_pl.io.waiting import waiting
 
-GGUF_HELP = "name of a GGUF file in the model's folder or repository, which is read in place of its other weights"
-ADAPTER_HELP = "folder or Hub id (org/name@revision) of an adapter of peft, which is merged into the weights"
+GGUF_HELP = "name of a GGUF file in the model's folder or repository, read instead of its other weights"
+ADAPTER_HELP = "folder or Hub id (org/name@revision) of a PEFT adapter, which is merged into the weights"
 LENS_HELP = (
     "lens to read with: a tuned lens (folder or org/name on the Hub), KIND:SOURCE for another kind (such as "
     "imported:org/name), or `norm` for the logit lens. Default: the tuned lens in checkpoints/tuned_lenses/<model>, "
@@ -68,7 +68,7 @@ def _check_text(option: str, value: Any) -> None:
     if not value.strip():
         raise InputError(f"{shown} is empty: give a value, or leave it out.")
     if "\0" in value:
-        raise InputError(f"{shown} holds the character NUL: remove it.")
+        raise InputError(f"{shown} contains a NUL character: remove it.")
     if not is_utf8(value):
         raise InputError(f"{shown} {value!r} is not UTF-8 text: give it in UTF-8.")
 
@@ -78,7 +78,7 @@ def run_own(work: Callable[[], object], interrupted: str) -> int:
 
     Args:
         work: Parses the arguments and does the work.
-        interrupted: What is said after Ctrl-C.
+        interrupted: Message after Ctrl-C.
 
     Returns:
         Exit status: 0, 1 for a failure, 2 for bad input, 130 after Ctrl-C.
@@ -99,7 +99,7 @@ def run_own(work: Callable[[], object], interrupted: str) -> int:
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Inside, large libraries are imported without garbage collection, a tenth of the time that finds nothing."""
+    """Context for importing large libraries without garbage collection, which takes a tenth of the time for nothing."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

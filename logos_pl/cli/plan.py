@@ -27,7 +27,7 @@ from logos_pl.settings.resolve import cpu_work, resolve_text, resolve_tuning
 from logos_pl.settings.text import SampleTextSettings, TextSettings, TrainingTextSettings
 
 READ_BYTES_PER_SECOND = 2e9
-"""Bytes that an ordinary SSD reads in a second, for the expected speed of a streamed model."""
+"""Read speed of an ordinary SSD, for estimating the speed of a streamed model."""
 
 Model = TypeVar("Model", bound=ModelSettings)
 Text = TypeVar("Text", bound=TextSettings)
@@ -40,8 +40,8 @@ class KnownModel(NamedTuple):
         clean_name: Model name used in folder names.
         shape: Sizes of the model.
         context_length: Maximum number of tokens; None if unlimited.
-        stored_dtype: Number format of its files, by its configuration; None if not stated.
-        weights: What is read in place of plain weights, in words; None for plain weights.
+        stored_dtype: Number format of its files according to its configuration; None if not stated.
+        weights: What is read instead of plain weights, in words; None for plain weights.
     """
 
     clean_name: str
@@ -128,7 +128,7 @@ def plan_prompts(model: ModelSettings, trainer: Any) -> RunPlan:
 def plan_text(
     model: Model, text: Text, schedule: ScheduleName, trainer: Any, graph: bool = False
 ) -> tuple[RunPlan, Model, Text]:
-    """Plan a command that reads packed text, with `graph` one that goes backward; returns plan and resolved options.
+    """Plan a command that reads packed text, and with `graph` runs backward passes; returns plan and options.
 
     Raises:
         InputError: The model is unknown or too large for every device, or options do not fit the model or each other.
@@ -168,7 +168,7 @@ def _step_of(
     Args:
         model: Options of the model, and for a fit those of the lens, resolved.
         text: Options of the text, resolved.
-        given: The same before.
+        given: The same, with every `auto`.
         shape: The model's sizes.
         trainer: Options of the Trainer.
 
@@ -204,7 +204,7 @@ def _planned(
 
 
 def _duration(seconds: float) -> str:
-    """At least so many minutes or hours."""
+    """A duration in minutes or hours."""
     return f"{max(1, seconds / 60):.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
@@ -225,14 +225,14 @@ def prism_budget(
     batch_seqs = -(-SPEC_BATCH_SEQS // together) * together  # whole micro-batches of every process
     steps = total_steps(tokens, text.seq_len, batch_seqs)
     tokens = steps * text.seq_len * batch_seqs
-    text = replace(text, val_seqs=resolved.val_seqs)  # candidates are compared, so none of it is saved
+    text = replace(text, val_seqs=resolved.val_seqs)  # candidates are compared on it, so it is not shortened
     return text.as_training(tokens=tokens, batch_seqs=batch_seqs, validate_every_steps=steps)
 
 
 def _place(
     model: ModelSettings, known: KnownModel, trainer: Any, step: StepSize, named: str | None = None
 ) -> DeviceChoice:
-    """Choose device, dtype and micro-batch; of all devices, unless one is named here or by the Trainer's options."""
+    """Choose device, dtype and micro-batch, among all devices unless one is named here or in the Trainer's options."""
     world_size = world_size_of(trainer)
     each = world_size // num_nodes_of(trainer)  # on each machine
     named = named or {"auto": None, "gpu": "cuda"}.get(trainer.accelerator, trainer.accelerator)
@@ -243,7 +243,7 @@ def _place(
     placement = model.placement
     if placement == "streamed" and world_size > 1:
         raise InputError(
-            f"--model.placement streamed runs in one process, and --trainer.devices makes {world_size}: give one "
+            f"--model.placement streamed runs in one process, but --trainer.devices starts {world_size}: give one "
             "device, or --model.placement sharded."
         )
     if placement == "auto" and world_size > 1 and each == 1:
@@ -268,15 +268,15 @@ def _place(
 def _check_blocks(model_id: str, num_blocks: int) -> None:
     if num_blocks < 2:
         raise InputError(
-            f"{model_id} has {num_blocks} block, hence no row between the first and the last to put a lens on: use a "
-            "model with two blocks or more."
+            f"{model_id} has {num_blocks} block, so no inner row for a lens to be fitted at: use a model with two or "
+            "more blocks."
         )
 
 
 def _check_sequences(model_id: str, text: TextSettings, longest: int | None) -> None:
     if longest is not None and text.seq_len > longest:
         raise InputError(
-            f"--data.seq_len {text.seq_len} is beyond the context of {model_id}, {longest} tokens: choose at most that."
+            f"--data.seq_len {text.seq_len} exceeds the context of {model_id}: give at most {longest} tokens."
         )
 
 

@@ -25,7 +25,7 @@ from logos_pl.sweeps.writer import SweepDestination, SweepWriter
 OF_THIS_RUN = frozenset(
     {"data.prompts", "data.prompt", "data.token_ids", "data.answer", "sweep.out_dir", "sweep.open", "models"}
 )
-"""Options that say which prompts were read and where they went; the page's command names its own."""
+"""Options for the prompts and the output of this run, which the command shown on the page leaves out."""
 
 
 class Predict(Evaluation):
@@ -73,7 +73,7 @@ class Predict(Evaluation):
         """Return the callbacks of the run."""
         model = self.plan.model
         source = locate(model.model_id, model.revision, model.gguf)
-        commit = source.commit if source.named is None else None  # the name says which, and where its lens is
+        commit = source.commit if source.named is None else None  # a revision in the name also selects the lens
         command = command_line(self, revision=commit, leave_out=OF_THIS_RUN)
         writer = SweepWriter(self.settings["sweep"], self.destination, command)
         return {"callbacks": [*self.lens_callbacks(), writer], "logger": False, "enable_progress_bar": False}
@@ -84,9 +84,9 @@ class Predict(Evaluation):
 
 
 def with_cross_report(destination: SweepDestination) -> Callable[[list[tuple[str, str]]], None]:
-    """What follows each of several models: skipped ones are recorded.
+    """Return the function to call after each of several models, which records the skipped ones.
 
-    If all fail by bad input, no folder is made for that, and earlier results stay.
+    If all fail because of bad input, no folder is created, and earlier results are kept.
 
     Args:
         destination: Output folder of the sweeps.

@@ -29,14 +29,14 @@ def check_launcher() -> None:
         value = os.environ.get(name)
         if value is not None and not _is_number(value):
             raise InputError(
-                f"The environment variable {name} must be a number (got {value!r}): unset it, or start the command by "
-                "torchrun or srun."
+                f"The environment variable {name} must be a number (got {value!r}): unset it, or start the command "
+                "with torchrun or srun."
             )
     sign, needed = ("TORCHELASTIC_RUN_ID", OF_TORCHRUN) if _in_torchrun() else ("SLURM_NTASKS", OF_SLURM)
     missing = [name for name in needed if name not in os.environ]
     if missing and (_in_torchrun() or _in_slurm()):
         raise InputError(
-            f"The environment variable {sign} is set and {missing[0]} is not: unset it, or start the command by "
+            f"The environment variable {sign} is set, but {missing[0]} is not: unset it, or start the command with "
             f"{'torchrun' if _in_torchrun() else 'srun'}."
         )
 
@@ -74,7 +74,7 @@ def refuse_other_count(world_size: int) -> None:
         launcher, started = "srun", _number("SLURM_STEP_NUM_TASKS")
     if started not in (None, world_size):
         raise InputError(
-            f"{launcher} has started {started} process(es), and --trainer.devices times --trainer.num_nodes is "
+            f"{launcher} has started {started} process(es), but --trainer.devices times --trainer.num_nodes is "
             f"{world_size}: give the devices of each node, and the number of nodes."
         )
 
@@ -92,8 +92,8 @@ def refuse_nodes_without_address(num_nodes: int) -> None:
     missing = [name for name in ("MASTER_ADDR", "MASTER_PORT", node) if name not in os.environ]
     if num_nodes > 1 and not launched and missing:
         raise InputError(
-            f"--trainer.num_nodes is {num_nodes}, and the environment variable {missing[0]} is not set: start the "
-            "command by torchrun or srun, or set MASTER_ADDR, MASTER_PORT and NODE_RANK on every node."
+            f"--trainer.num_nodes is {num_nodes}, but the environment variable {missing[0]} is not set: start the "
+            "command with torchrun or srun, or set MASTER_ADDR, MASTER_PORT and NODE_RANK on every node."
         )
 
 

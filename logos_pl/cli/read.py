@@ -62,7 +62,7 @@ def command_parser() -> OwnParser:
     """Parser of the command."""
     parser = OwnParser("read", EXAMPLES)
     add = parser.add_argument
-    add("text", help="the prompt; `-` reads it from standard input, without a line feed at its end")
+    add("text", help="the prompt; `-` reads it from standard input and drops a final line feed")
     add("--model", default=DEMO, help="Hub id or local folder of the model; default: the bundled demo")
     add("--revision", help="branch, tag or commit of the model on the Hub")
     add("--gguf", metavar="FILE", help=GGUF_HELP)
@@ -77,11 +77,11 @@ def command_parser() -> OwnParser:
         "--special_tokens",
         choices=["auto", "none"],
         default="auto",
-        help="auto: a text gets the special tokens that the tokenizer adds, such as BOS, once; none: it gets none",
+        help="auto: add the tokenizer's special tokens, such as BOS, to a text, once; none: add none",
     )
     add("--answer", help="expected continuation; its rank is shown at every row")
     add("--layers", help="rows to show, such as 0,4,8-12; default: all")
-    add("--top", type=int, default=5, help=f"most tokens to show at each row, up to {TOP_K}; default: 5")
+    add("--top", type=int, default=5, help=f"maximum number of tokens to show at each row, up to {TOP_K}; default: 5")
     add("--html", metavar="FILE", help="also write the page: every row and position, in one file")
     add("--png", metavar="FILE", help="also write the picture: the likeliest token at every row and position")
     return parser
@@ -94,11 +94,11 @@ def _check_form(given: argparse.Namespace) -> None:
         InputError: They contradict each other.
     """
     if given.chat and given.ids:
-        raise InputError("--chat and --ids exclude each other: the prompt is a message, or token ids.")
+        raise InputError("--chat and --ids cannot be combined: give a message, or token ids.")
     if given.system is not None and not given.chat:
         raise InputError("--system is the system message of a conversation: give --chat as well.")
     if given.special_tokens == "none" and (given.chat or given.ids):
-        raise InputError("--special_tokens is of texts: a conversation has those of its template, token ids their own.")
+        raise InputError("--special_tokens applies to plain text only: leave it out with --chat and --ids.")
 
 
 def _check_place(option: str, given: str | None, begin: bytes) -> None:
@@ -112,7 +112,7 @@ def _check_place(option: str, given: str | None, begin: bytes) -> None:
     path = Path(given)
     with suppress(OSError):  # a name too long, no permission: writing it says so
         if not path.parent.is_dir():
-            raise InputError(f"--{option} {given}: there is no folder {os.path.relpath(path.parent)}: make it first.")
+            raise InputError(f"--{option} {given}: there is no folder {os.path.relpath(path.parent)}: create it first.")
         if path.exists() and not path.is_file():
             raise InputError(f"--{option} {given} is not a file: give the name of one.")
         refuse_other_content(path, begin, f"--{option} {given}")

@@ -26,7 +26,7 @@ MAX_SHOWN = 300
 
 
 def read(given: argparse.Namespace) -> None:
-    """Read the prompt, print the table, and write page and picture where they are asked for.
+    """Read the prompt, print the table, and write page and picture if requested.
 
     Raises:
         InputError: An option, the prompt, the model or the lens cannot be used.
@@ -52,7 +52,7 @@ def read(given: argparse.Namespace) -> None:
 
 
 def _show(lm: FrozenLM, lens: LensAtHand, records: PromptRecords, rows: Sequence[int], top: int) -> None:
-    """Print what was read with what, the table, and the milestones of the answer."""
+    """Print model, lens and prompt, the table, and the milestones of the answer."""
     dtype = str(lm.dtype).removeprefix("torch.")
     say(f"{lm.model_id}: {lm.num_blocks} blocks, on {lm.device} in {dtype}, read by the {lens.words}")
     say(f"{shortened(repr(records.prompt.text), MAX_SHOWN)}{answer_words(records)}")
@@ -66,7 +66,7 @@ def _show(lm: FrozenLM, lens: LensAtHand, records: PromptRecords, rows: Sequence
 
 
 def _read_rows(of_lens: Sequence[NextTokenRecord], rows: Sequence[int]) -> list[int]:
-    """Those of the rows that the lens reads; the others are named.
+    """The rows that the lens reads; the others are printed.
 
     Raises:
         InputError: It reads none of them.
@@ -87,10 +87,10 @@ def print_reading(of_lens: Sequence[NextTokenRecord], rows: Sequence[int], top: 
     Args:
         of_lens: Records of one lens.
         rows: Rows to show; the lens reads them.
-        top: Most tokens to show.
+        top: Maximum number of tokens to show.
 
     Returns:
-        How many are shown.
+        Number of tokens shown.
     """
     top, console = min(top, len(of_lens[0].top)), Console()
     by_layer = {record.layer: record for record in of_lens}
@@ -121,7 +121,7 @@ def _prompt(given: argparse.Namespace) -> Prompt:
     """The prompt in its form: a text, a conversation or token ids.
 
     Raises:
-        InputError: Standard input holds no text, or the token ids are none.
+        InputError: Standard input is not text, or the text is not a list of token ids.
     """
     text = _text(given.text)
     prompt = Prompt("prompt", "orig", text, given.answer)
@@ -132,7 +132,7 @@ def _prompt(given: argparse.Namespace) -> Prompt:
         return prompt
     ids = re.split(r"[\s,]+", text.strip().strip("[]").strip(", "))
     if not all(re.fullmatch("[0-9]{1,9}", id_) for id_ in ids):
-        raise InputError(f"{shortened(repr(text), 60)} is no list of token ids: give numbers, such as 1,2,3.")
+        raise InputError(f"{shortened(repr(text), 60)} is not a list of token ids: give numbers, such as 1,2,3.")
     return prompt._replace(token_ids=tuple(map(int, ids)))
 
 
@@ -140,7 +140,7 @@ def _text(given: str) -> str:
     """Prompt of the command line or of standard input.
 
     Raises:
-        InputError: Standard input holds no text, or too much.
+        InputError: Standard input is not text, or too long.
     """
     if given != "-":
         return given
@@ -152,7 +152,7 @@ def _text(given: str) -> str:
     except UnicodeDecodeError as error:
         raise InputError(f"Standard input is not UTF-8 text ({error.reason}): give it in UTF-8.") from error
     if "\0" in text:
-        raise InputError("Standard input holds the character NUL: remove it.")
+        raise InputError("Standard input contains a NUL character: remove it.")
     return text.removesuffix("\n").removesuffix("\r")
 
 

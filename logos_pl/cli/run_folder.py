@@ -41,7 +41,7 @@ def new_run_folder(root: Path, model_name: str, create: bool) -> Path:
 
 
 def make_log_folder(root: Path, model_name: str) -> None:
-    """Make the folder that TensorBoard's files of a model are written to, which the logger leaves in part if it fails.
+    """Create the folder of a model's TensorBoard files, of which the logger would leave parts behind if it failed.
 
     Raises:
         RunError: It cannot be created.

@@ -131,12 +131,12 @@ def checks(lm: FrozenLM, batch: PromptBatch, fp32_unembed: Fp32Unembed = "auto")
     real = batch.attention_mask.bool().to(h.device)
     model_logits = lm.logits(batch.input_ids, batch.attention_mask)[real]
     yield _counted(
-        "row n through the model's own modules gives its own logits",
+        "row n through the model's own modules gives the model's logits",
         exact_logits(lm.anatomy, h[-1])[real],
         model_logits,
     )
     yield _bits(
-        "row n through the fp32 head gives its own distribution",
+        "row n through the fp32 head gives the model's distribution",
         NormLens(head).logits(h[-1:, real], rows[-1:])[0],
         model_logits,
     )
@@ -179,7 +179,7 @@ def _norm_check(head: Head, h: Float[Tensor, "rows pos d_model"], rows: list[int
         wanted = wanted if norm.beta is None else wanted + norm.beta.cpu().double()
     got = head.normalise(h, rows).cpu().double()
     worst = float(((got - wanted).abs().amax(dim=-1) / wanted.abs().amax(dim=-1).clamp(min=1e-30)).max())
-    name = "the norm in fp32 is the formula in fp64, at every row"
+    name = "the fp32 norm matches the formula in fp64 at every row"
     return Check(name, f"{worst:.1e}", f"{NORM_BOUND:.0e}", worst <= NORM_BOUND)
 
 
@@ -194,7 +194,7 @@ def _differing(a: BatchReading, b: BatchReading) -> int:
 
 
 def _alone_check(reader: PromptReader, batch: PromptBatch, together: BatchReading) -> Check:
-    """Compare each prompt read alone, without padding, with the batch; half precision varies with shape: 1 bit."""
+    """Compare each prompt read alone, without padding, with the batch; half precision may differ by 1 bit."""
     worst = 0.0
     for number, prompt in enumerate(batch.prompts):
         alone = _alone(reader, prompt).lenses["norm"].kl_to_final_bits

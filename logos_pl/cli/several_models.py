@@ -30,7 +30,7 @@ def hand_out(command: Command) -> None:
 
     Raises:
         SeveralModelsError: `--models` is given.
-        InputError: It is given to several processes, with a checkpoint that is one model's, or two models would write
+        InputError: It is given with several processes or with the checkpoint of one model, or two models would write
             the same files.
     """
     models = command.config.get("models")
@@ -40,11 +40,11 @@ def hand_out(command: Command) -> None:
         raise InputError("--models runs one model after the other in one process: give --trainer.devices 1.")
     if command.name == "fit" and command.config.get("ckpt_path") is not None:
         raise InputError(
-            "--ckpt_path resumes the fit of one model: name it by --model.model_id, and the others by --models in a "
-            "second command."
+            "--ckpt_path resumes the fit of one model: name it with --model.model_id, and the others with --models in "
+            "a second command."
         )
     if any(command.config.get(f"model.{name}") is not None for name in ("gguf", "adapter")):
-        raise InputError("--model.gguf and --model.adapter are of one model: leave --models out.")
+        raise InputError("--model.gguf and --model.adapter belong to one model: leave --models out.")
     refuse_same_names(models)
     command.before_several(models)
     raise SeveralModelsError(models)
@@ -106,7 +106,7 @@ def each_model(
             torch.cuda.empty_cache()
     failed = [status for status in statuses if status != GatesNotPassedError.exit_status]
     if failed:
-        say(f"\n{len(models) - len(failed)} of {len(models)} models were {done}; the others are named above.")
+        say(f"\n{len(models) - len(failed)} of {len(models)} models were {done}; see above for the others.")
         return InputError.exit_status if set(failed) == {InputError.exit_status} else 1
     return statuses[0] if statuses else 0
 

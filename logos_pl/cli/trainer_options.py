@@ -71,7 +71,7 @@ class TrainerSettings:
         num_nodes: number of machines.
         logger: `true`: TensorBoard; `false`: none; or Lightning loggers.
         callbacks: Lightning callbacks for monitoring, each as class_path with init_args.
-        enable_progress_bar: `false`: say nothing of how far the run is; else a bar on a terminal, elsewhere lines.
+        enable_progress_bar: `false`: show no progress; otherwise a bar on a terminal, and lines elsewhere.
         deterministic: use deterministic algorithms: `true` fails if an operation has none, `warn` warns.
         benchmark: let cuDNN benchmark its algorithms.
         profiler: `simple`, `advanced`, `pytorch`, or a Lightning profiler.
@@ -141,6 +141,4 @@ def _check_devices(devices: Any) -> None:
     numbers = [str(number).strip() for number in (listed if isinstance(listed, list) else [listed])]
     are_numbers = all(number.isascii() and number.isdigit() and int(number) <= MOST_DEVICES for number in numbers)
     if not numbers or not are_numbers or len(set(numbers)) < len(numbers) or listed in (0, "0"):
-        raise InputError(
-            f"--trainer.devices {devices} is not understood: give a number from 1 on, or devices, such as 0,1."
-        )
+        raise InputError(f"--trainer.devices must be a positive number or device indices, such as 0,1 (got {devices}).")

@@ -47,8 +47,7 @@ class Validate(Evaluation):
         matrix = self.settings["validate"]
         if matrix.matrix is not None and matrix.matrix not in self._maps():
             raise InputError(
-                f"--validate.matrix {matrix.matrix}: there is no such lens with maps of its own, but "
-                f"{', '.join(self._maps())}: name one."
+                f"--validate.matrix must be a lens with a map per row: {', '.join(self._maps())} (got {matrix.matrix})."
             )
         if matrix.out_dir is not None:
             refuse_results(Path(matrix.out_dir), FILES, OPTION)

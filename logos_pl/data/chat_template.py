@@ -12,7 +12,7 @@ from logos_pl.data.tokenizing import TextRefusedError, Tokenizer
 from logos_pl.errors import first_sentence
 
 MAX_RENDERED_CHARS = 2**25
-"""Most characters of a rendered conversation."""
+"""Maximum number of characters of a rendered conversation."""
 
 DATE = datetime(2024, 7, 26, tzinfo=UTC)
 """Date in conversations that are packed, so that a fit can be resumed and repeated; Llama's templates have it, too."""
@@ -20,7 +20,7 @@ DATE = datetime(2024, 7, 26, tzinfo=UTC)
 TEMPLATE_ERRORS = (
     TemplateError, TypeError, ValueError, LookupError, ArithmeticError, AttributeError, RecursionError, MemoryError,
 )  # fmt: skip
-"""What a template may raise: it is foreign code, run in Jinja's sandbox."""
+"""Errors that a template may raise: it is third-party code, run in Jinja's sandbox."""
 
 
 def has_template(tokenizer: PreTrainedTokenizerBase) -> bool:
@@ -34,16 +34,16 @@ def render_chat(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message],
     Args:
         tokenizer: The model's tokenizer.
         messages: The turns.
-        to_continue: The text ends where the model goes on: after the header of its reply or, if the last message is the
-            model's, after what it says so far. Otherwise the conversation is rendered as it is, and as on any other
-            day: a template that writes today's date gets `DATE`.
+        to_continue: Whether the text ends where the model continues: after the header of its reply or, if the last
+            message is the model's, at the end of that message. If false, the conversation is rendered as it is, with
+            `DATE` in place of today's date, so that the text does not depend on the day.
 
     Raises:
         TextRefusedError: There is no template, or it cannot render these turns.
     """
     if not has_template(tokenizer):
         raise TextRefusedError(
-            "cannot be rendered, as the model has no chat template: give plain text, or take an instruction-tuned "
+            "cannot be rendered, as the model has no chat template: give plain text, or use an instruction-tuned "
             "model.",
             "The conversation",
         )
@@ -62,7 +62,7 @@ def render_chat(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message],
     except TEMPLATE_ERRORS as error:
         raise _refused(first_sentence(error)) from error
     if len(text) > MAX_RENDERED_CHARS:
-        raise _refused(f"it makes more than {MAX_RENDERED_CHARS:,} characters of it.")
+        raise _refused(f"the result has more than {MAX_RENDERED_CHARS:,} characters.")
     return text
 
 
@@ -82,8 +82,8 @@ def _refused(reason: str) -> TextRefusedError:
 def places_in(encode: Tokenizer, messages: Sequence[Message], text: str, ids: Sequence[int]) -> tuple[Place, ...]:
     """Named places of a rendered conversation that the model continues.
 
-    The messages are found by rendering the conversation with marks in their place. A template that changes what they
-    say, or depends on it, leaves them without names.
+    The messages are located by rendering the conversation with marks in their place. If the template changes their
+    contents or depends on them, they cannot be located and get no names.
 
     Args:
         encode: The model's tokenizer.
@@ -106,7 +106,7 @@ def places_in(encode: Tokenizer, messages: Sequence[Message], text: str, ids: Se
 
 
 def _spans(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], text: str) -> list[tuple[int, int]]:
-    """Where each message stands in the rendered text; empty if that cannot be known."""
+    """Span of each message in the rendered text; empty if it cannot be determined."""
     marks = [f"⟦{number}⟧" for number in range(len(messages))]
     marked = [Message(message.role, mark) for message, mark in zip(messages, marks, strict=True)]
     try:
@@ -118,16 +118,16 @@ def _spans(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], text
     spans, begin = [], len(around[0])
     for message, after in zip(messages, around[1:], strict=True):
         forms = (message.content, message.content.rstrip(), message.content.strip())
-        said = next((said for said in forms if text.startswith(said + after, begin)), None)
-        if said is None:
+        content = next((content for content in forms if text.startswith(content + after, begin)), None)
+        if content is None:
             return []
-        spans.append((begin, begin + len(said)))
-        begin += len(said + after)
+        spans.append((begin, begin + len(content)))
+        begin += len(content + after)
     return spans if begin == len(text) else []
 
 
 def _tokens_of(encode: Tokenizer, text: str, span: tuple[int, int], ids: Sequence[int]) -> tuple[int, int]:
-    """Positions of the first and the last token that has a part of a span of the text."""
+    """Positions of the first and the last token that overlap a span of the text."""
     first, after = (_num_common(encode.plain(text[:end]), ids) for end in span)
     return first, max(first, after - 1)
 

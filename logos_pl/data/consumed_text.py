@@ -26,9 +26,9 @@ class ConsumedText(NamedTuple):
         sequences: Packed sequences trained on.
         passes: Largest number of passes that a lane has completed over its part.
         content_hash: SHA-256 over the (shard, row, text digest) of every document consumed, in order, lane by lane.
-        format: What the rows are.
+        format: Format of the rows.
         special_tokens: Whether texts got the tokenizer's special tokens.
-        added_tokens: The special tokens that were put around every text that did not bring them.
+        added_tokens: The special tokens that were added to every text that did not already have them.
     """
 
     repo_id: str

@@ -1,4 +1,4 @@
-"""A conversation as tokens: rendered by the model's chat template, or plain text that goes on."""
+"""A conversation as tokens: rendered by the model's chat template, or plain text that the model continues."""
 
 import warnings
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class Conversation:
         tokenizer: The model's tokenizer.
         model_id: The model, for messages.
         vocab_size: Number of token ids of the model.
-        context_length: Most tokens the model reads; None: no limit.
+        context_length: Maximum number of tokens that the model reads; None: no limit.
         system: System message with which every conversation begins; None: the template's own, if it has one.
 
     Raises:
@@ -63,11 +63,11 @@ class Conversation:
         else:
             ids = tuple(self._encode.once(text)[1])
         if not ids:
-            raise InputError("The text has no tokens: give one of at least one.")
+            raise InputError("The text has no tokens: give a longer one.")
         if self.context_length is not None and len(ids) >= self.context_length:
             raise InputError(
-                f"The conversation would have {len(ids)} tokens, and {self.model_id} reads {self.context_length}: "
-                "begin another with /new, or say less."
+                f"The conversation would have {len(ids)} tokens, but {self.model_id} reads at most "
+                f"{self.context_length}, including the reply: start another with /new, or write less."
             )
         if not self.ids and (oddity := self._encode.oddity(ids)) is not None:
             warnings.warn(f"{self.model_id}: the conversation is {oddity}.", stacklevel=2)
@@ -75,18 +75,18 @@ class Conversation:
 
     @property
     def room(self) -> int | None:
-        """Tokens that the reply may still have; None: no limit."""
+        """Number of tokens left for the reply; None: no limit."""
         return None if self.context_length is None else self.context_length - len(self.ids)
 
     def answer(self, ids: Sequence[int]) -> None:
-        """Add the model's reply, or as much of it as there is."""
+        """Add the model's reply, or the part of it that was generated."""
         self.messages.append(Message("assistant", self.text(ids)))
         self.ids += tuple(ids)
 
     def text(self, ids: Sequence[int]) -> str:
-        """Tokens as text; those of the template are left out."""
+        """Tokens as text, without special tokens."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Start a new conversation."""
         self.messages, self.ids = [*self._opening], ()

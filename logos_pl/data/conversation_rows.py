@@ -1,7 +1,7 @@
 """Conversations as rows of a dataset: checked, kept as one text of a fixed form, and rendered by the chat template.
 
-A row is an array of messages, each with a `role` and a `content`; other keys are left alone. The fixed form is JSON
-without spaces: what is held out depends on it, and so neither on the file's format nor on the model's template.
+A row is an array of messages, each with a `role` and a `content`; other keys are ignored. The fixed form is JSON
+without spaces: the held-out split depends on it, and so neither on the file's format nor on the model's template.
 """
 
 import json
@@ -27,13 +27,13 @@ def messages_of(value: Any) -> tuple[Message, ...]:
     """The messages of a list of mappings with `role` and `content`, checked.
 
     Raises:
-        NotMessagesError: It is something else, a role is unknown, or nothing is said.
+        NotMessagesError: It is something else, a role is unknown, or all messages are empty.
     """
     if not isinstance(value, list | tuple):
         raise NotMessagesError(f"it is {_kind(value)}, not an array of messages")
     messages = tuple(_message(number, item) for number, item in enumerate(value, start=1))
     if not any(message.content.strip() for message in messages):
-        raise NotMessagesError("no message says anything")
+        raise NotMessagesError("all messages are empty")
     return messages
 
 

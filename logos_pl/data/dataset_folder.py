@@ -16,7 +16,7 @@ CARDS = ("README.md", ".huggingface.yaml", "dataset_infos.json")
 """Files that describe a dataset."""
 
 MAX_ENTRIES = 100_000
-"""Most files and folders in a dataset folder; a home folder or a whole disk has more and would take minutes."""
+"""Maximum number of files and folders in a dataset folder; a home folder or a disk has more and takes minutes."""
 
 NO_FOLDER = re.compile(r"[*?\[\n\r]|::")
 """Characters in a path that `datasets` interprets as a glob pattern or a chained URL."""

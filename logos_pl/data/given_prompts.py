@@ -1,4 +1,4 @@
-"""Prompts as a caller in Python gives them."""
+"""Prompts given in Python."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +15,7 @@ def prompts_in(given: Sequence[Asked | tuple[Asked, str] | Prompt]) -> list[Prom
     """The prompts of a list; those without an id are called `p1`, `p2`, ….
 
     Raises:
-        InputError: One is none of these forms, or two have the same id and variant.
+        InputError: One has none of these forms, or two have the same id and variant.
     """
     prompts = [
         item if isinstance(item, Prompt) else _prompt(f"p{number}", item) for number, item in enumerate(given, start=1)
@@ -28,21 +28,21 @@ def prompts_in(given: Sequence[Asked | tuple[Asked, str] | Prompt]) -> list[Prom
 
 
 def _prompt(prompt_id: str, item: Any) -> Prompt:
-    # A pair is told from a conversation of two by its type: messages are mappings or `Message`.
+    # A pair differs from a conversation of two messages in its types: messages are mappings or `Message`.
     pair = isinstance(item, tuple) and len(item) == 2 and isinstance(item[1], str)
-    asked, answer = item if pair else (item, None)
+    content, answer = item if pair else (item, None)
     prompt = Prompt(prompt_id, "orig", "", answer)
-    if isinstance(asked, str):
-        return prompt._replace(text=asked)
-    if isinstance(asked, tuple) and len(asked) == 2 and isinstance(asked[0], str | list):
-        raise InputError(f"Prompt {prompt_id} has {asked[1]!r} for an answer, which is no text: give it as a string.")
-    if not isinstance(asked, Sequence) or not asked:
-        raise InputError(f"Prompt {prompt_id} is {asked!r}: give a text, a list of messages or a list of token ids.")
-    if all(type(id_) is int for id_ in asked):
-        if min(asked) < 0:
-            raise InputError(f"Prompt {prompt_id} has the token id {min(asked)}: ids begin with 0.")
-        return prompt._replace(token_ids=tuple(asked))
+    if isinstance(content, str):
+        return prompt._replace(text=content)
+    if isinstance(content, tuple) and len(content) == 2 and isinstance(content[0], str | list):
+        raise InputError(f"Prompt {prompt_id} has the answer {content[1]!r}, which is not text: give it as a string.")
+    if not isinstance(content, Sequence) or not content:
+        raise InputError(f"Prompt {prompt_id} is {content!r}: give a text, a list of messages or a list of token ids.")
+    if all(type(id_) is int for id_ in content):
+        if min(content) < 0:
+            raise InputError(f"Prompt {prompt_id} has the token id {min(content)}: ids begin with 0.")
+        return prompt._replace(token_ids=tuple(content))
     try:
-        return prompt._replace(messages=messages_of(list(asked)))
+        return prompt._replace(messages=messages_of(list(content)))
     except NotMessagesError as error:
-        raise InputError(f"Prompt {prompt_id} is no conversation: {error}.") from error
+        raise InputError(f"Prompt {prompt_id} is not a conversation: {error}.") from error

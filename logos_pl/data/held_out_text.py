@@ -17,7 +17,7 @@ from logos_pl.settings.text import TextSettings
 # same positions.
 HELD_OUT_SEEDS: dict[Side, int] = {"val": -1, "test": -2}
 MOST_HELD_OUT_POSITIONS = 32
-"""Most positions evaluated per held-out sequence; more of the same text add little information."""
+"""Maximum number of positions evaluated per held-out sequence; more of the same text add little information."""
 
 
 class HeldOutText(NamedTuple):

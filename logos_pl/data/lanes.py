@@ -30,13 +30,13 @@ class LaneCursor(NamedTuple):
         shard: Name of the shard; empty before the first.
         row: Row in the shard, counting all rows, including held-out and empty ones.
         token_offset: Tokens already emitted of the document in that row; 0 at its start.
-        documents: Documents started; those of the text of a fit count once, however often it is trained on.
+        documents: Documents started; each counts once, however often the text is trained on.
         tokens: Tokens emitted, counted in the same way.
         sequences: Sequences emitted, in all passes of training.
         chain: Running hex digest of the documents started: SHA-256 of previous chain, shard, row and SHA-256 of the
             text.
-        text_pass: Number of passes over the lane's part of the dataset that the text has completed; as `pass_index`,
-            but not begun anew where the text is trained on again.
+        text_pass: Number of passes over the lane's part of the dataset that the text has completed; like `pass_index`,
+            but not reset when the text is trained on again.
     """
 
     pass_index: int = 0
@@ -227,7 +227,7 @@ def trained_sequences(
         parts: Parts of the dataset that belong to the lane.
         text: Tokenisation, held-out split and length of the lane.
         cursor: Start position.
-        read_in_pass: Returns what reads the rows in a pass of training.
+        read_in_pass: Returns the function that reads rows in a given training pass.
 
     Raises:
         InputError: There is no train document, or the cursor is from another dataset.

@@ -34,7 +34,7 @@ _OPERATIONS: dict[str, Spellings] = {
 
 
 class _Rule(NamedTuple):
-    """How a set is scored: where it is read, and whether spellings are numbers and operations in single tokens."""
+    """How a set is scored: where it is read, and whether its words are numbers and operations of single tokens."""
 
     read_after: str | None = None
     arithmetic: bool = False
@@ -68,9 +68,9 @@ def read_lens_eval(path: Path) -> UnspokenSuite:
 def _items(document: Any, file: Path) -> list[UnspokenItem]:
     given = document.get("items") if isinstance(document, dict) else None
     if not isinstance(given, list) or not given:
-        raise InputError(f"{file} holds no list `items` of prompts: give a file of lens-eval.")
+        raise InputError(f"{file} has no list `items` of prompts: give a file of lens-eval.")
     if len(given) > MAX_ITEMS:
-        raise InputError(f"{file} has {len(given):,} items, and at most {MAX_ITEMS:,} are read: split the file.")
+        raise InputError(f"{file} has {len(given):,} items, but at most {MAX_ITEMS:,} are read: split the file.")
     set_name = file.stem.removeprefix(PREFIX)
     items: list[UnspokenItem] = []
     names: set[str] = set()
@@ -85,11 +85,11 @@ def _items(document: Any, file: Path) -> list[UnspokenItem]:
 
 def _item(plain: Any, set_name: str, where: str) -> UnspokenItem:
     if not isinstance(plain, dict) or not {"name", "prompt", "intermediates"} <= set(plain) <= _FIELDS:
-        raise InputError(f"{where}: expected `name`, `prompt`, `intermediates` and perhaps `target`, and nothing else.")
+        raise InputError(f"{where}: expected only `name`, `prompt`, `intermediates` and, optionally, `target`.")
     texts = [plain["name"], plain["prompt"], plain.get("target", "x")]
     words = plain["intermediates"]
     if not isinstance(words, list) or not words or not all(map(_is_text, [*texts, *words])):
-        raise InputError(f"{where}: every field is a text, and `intermediates` a list of them; none may be empty.")
+        raise InputError(f"{where}: every field must be text, and `intermediates` a list of texts; none may be empty.")
     rule = _RULES.get(set_name, _Rule())
     spelled = _arithmetic if rule.arithmetic else _as_it_is
     item = UnspokenItem(

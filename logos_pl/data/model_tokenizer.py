@@ -64,7 +64,7 @@ class ModelTokenizer(NamedTuple):
         return Tokenizer(self.tokenizer, self.num_ids, self.special_tokens)
 
     def of_documents(self, form: DocumentForm) -> Tokenize:
-        """What converts the documents of a dataset to token ids.
+        """Return the tokenizer of a dataset's documents.
 
         Raises:
             InputError: They are conversations, and the model has no chat template.
@@ -74,12 +74,12 @@ class ModelTokenizer(NamedTuple):
         if not has_template(self.tokenizer):
             raise InputError(
                 f"--data.format chat: {self.model_id} has no chat template to render conversations with: give text, or "
-                "take an instruction-tuned model."
+                "use an instruction-tuned model."
             )
         return ConversationTokenizer(self.encoder())
 
     def added_tokens(self, form: DocumentForm) -> list[str]:
-        """Special tokens that are put around every document that does not bring them."""
+        """Special tokens that are added to every document that does not already have them."""
         encode = self.encoder()
         return [encode.names([id_]) for id_ in encode.added] if form == "text" else []
 

@@ -30,7 +30,7 @@ class TextBatch(NamedTuple):
         positions: Int[batch pos]; sampled positions, sorted within each sequence.
         cursors: Cursors after this batch, of the lanes in it; empty for held-out batches.
         indices: Indices of the held-out sequences; empty for training batches.
-        residuals: What the model gives on it, where a streamed model has read ahead.
+        residuals: The model's residual stream, if a streamed model has read ahead.
     """
 
     input_ids: Int[Tensor, "batch seq"]

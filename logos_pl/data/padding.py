@@ -12,8 +12,8 @@ def grouped(lengths: Sequence[int], tokens_per_batch: int, most: int) -> list[sl
 
     Args:
         lengths: Tokens of each text.
-        tokens_per_batch: Most tokens per group, padding included; a longer text gets its own group.
-        most: Most texts per group.
+        tokens_per_batch: Maximum number of tokens per group, padding included; a longer text gets its own group.
+        most: Maximum number of texts per group.
     """
     starts: list[int] = []
     width = 0

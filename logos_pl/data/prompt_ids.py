@@ -10,13 +10,13 @@ from logos_pl.errors import InputError
 
 
 class PromptIds(NamedTuple):
-    """What the model reads of a prompt.
+    """A prompt as the model reads it.
 
     Attributes:
         text: The prompt as text: as given, as rendered by the chat template, or decoded.
         ids: The token ids.
-        added: Special tokens that were put in front of the text.
-        left_out: Special tokens that were not, as the text begins with them.
+        added: Special tokens that were added in front of the text.
+        left_out: Special tokens that were not added, as the text already begins with them.
         places: Named parts of the prompt.
     """
 
@@ -42,7 +42,7 @@ def prompt_ids(encode: Tokenizer, prompt: Prompt) -> PromptIds:
         _refuse_half_pairs(text, f"prompt {prompt.prompt_id!r}")
         ids = encode.plain(text)
         if not ids:
-            raise TextRefusedError("has no token: its chat template leaves nothing of it.")
+            raise TextRefusedError("has no tokens: its chat template renders it as an empty text.")
         return PromptIds(text, ids, (), (), places_in(encode, prompt.messages, text, ids))
     refuse_no_text(prompt.text, f"prompt {prompt.prompt_id!r}")
     left_out, ids = with_special_tokens(encode, prompt.text)
@@ -51,7 +51,7 @@ def prompt_ids(encode: Tokenizer, prompt: Prompt) -> PromptIds:
 
 
 def _only_ends(ids: Sequence[int]) -> tuple[Place, ...]:
-    """Places of a prompt without turns: the model goes on after the last token."""
+    """Places of a prompt without turns: the model continues after the last token."""
     last = len(ids) - 1
     return Place("reply", None, last, last), Place("last", None, last, last)
 
@@ -65,25 +65,25 @@ def with_special_tokens(encode: Tokenizer, text: str) -> tuple[Sequence[int], tu
     left_out, ids = encode.once(text)
     plain = encode.plain(text)
     if not plain:
-        raise TextRefusedError("has no token: give a text the model's tokenizer can read.")
+        raise TextRefusedError("has no tokens: give a text that the model's tokenizer can read.")
     # After an end-of-text token, the model would predict the beginning of another text; dropping the token would
     # deviate from the tokenizer's policy.
     if tuple(ids[-len(plain) :]) != plain:
         raise TextRefusedError(
             f"cannot be continued: the tokenizer ends every text with the special token {encode.names(ids[-1:])!r}; "
-            "take it out of `post_processor` in the tokenizer.json of a local copy of the model."
+            "remove it from `post_processor` in the tokenizer.json of a local copy of the model."
         )
     return left_out, tuple(ids)
 
 
 def refuse_no_text(text: str, name: str) -> None:
-    """Check that a text has something that can be encoded.
+    """Check that a text can be encoded and is not empty.
 
     Raises:
         InputError: It is empty, or holds half of a surrogate pair.
     """
     if not text.strip():
-        raise InputError(f"{name} is empty: give a text of at least one character that is not white space.")
+        raise InputError(f"{name} is empty: give at least one character other than white space.")
     _refuse_half_pairs(text, name)
 
 

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
-"""Who may say a message; a chat template may know fewer."""
+"""Roles of messages; a chat template may support fewer."""
 
 
 class Message(NamedTuple):
@@ -11,7 +11,7 @@ class Message(NamedTuple):
 
     Attributes:
         role: One of `ROLES`.
-        content: What is said.
+        content: Text of the message.
     """
 
     role: str
@@ -19,12 +19,12 @@ class Message(NamedTuple):
 
 
 class Prompt(NamedTuple):
-    """What the model is to continue: a text, a conversation, or token ids.
+    """A prompt for the model to continue: a text, a conversation, or token ids.
 
     Attributes:
         prompt_id: Id, unique together with the variant, such as `pos` and `ctl` for the probe and its control.
         variant: `orig` or `no_filler`.
-        text: The prompt; of a conversation or of token ids, the same as text, once it is tokenised.
+        text: The prompt as text; for a conversation or token ids, set by tokenisation.
         answer: The expected continuation, or None.
         contrast: For a control, the answer of the original prompt; else None.
         fact: Label, such as `Germany → Berlin`; may be empty.
@@ -49,8 +49,8 @@ class Place(NamedTuple):
 
     Attributes:
         name: `last`, the last token; `reply`, the token after which the model's reply begins; `turn1`, `turn2`, … the
-            messages of a conversation, without what the template writes around them.
-        role: Who says the message; None for the others.
+            messages of a conversation, without the text that the template adds around them.
+        role: Role of the message; None for `last` and `reply`.
         first: Position of the first token.
         last: Position of the last token.
     """

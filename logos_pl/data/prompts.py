@@ -18,10 +18,10 @@ from logos_pl.lm.residuals import Residuals
 from logos_pl.settings.text import SpecialTokens
 
 TOKENS_PER_BATCH = 2048
-"""Most tokens in a forward pass of a sweep, padding included."""
+"""Maximum number of tokens in a forward pass of a sweep, padding included."""
 
 MAX_PROMPTS_PER_BATCH = 64
-"""Most prompts in a batch, as some checks hold several full distributions per prompt."""
+"""Maximum number of prompts in a batch, as some checks hold several full distributions per prompt."""
 
 
 class TokenizedPrompt(NamedTuple):
@@ -62,7 +62,7 @@ class PromptBatch(NamedTuple):
         prompts: The prompts, in order.
         input_ids: Their `input_ids`, padded on the right with 0.
         attention_mask: 1 for tokens, 0 for padding.
-        residuals: What the model gives on them, where a streamed model has read ahead.
+        residuals: The model's residual stream, if a streamed model has read ahead.
     """
 
     prompts: tuple[TokenizedPrompt, ...]
@@ -109,7 +109,7 @@ def tokenize_prompt(
     )
     if context_length is not None and len(tokenized.input_ids) > context_length:
         raise InputError(
-            f"{name} has {len(tokenized.input_ids)} tokens, its answer's included, and the model takes "
+            f"{name} has {len(tokenized.input_ids)} tokens, including its answer, but the model takes at most "
             f"{context_length}: shorten it."
         )
     return tokenized
@@ -126,16 +126,16 @@ def remarks(prompts: Sequence[TokenizedPrompt]) -> list[str]:
     found = []
     if doubled:
         found.append(
-            f"{_named(doubled, 'brings its', 'bring their')} own BOS ({''.join(doubled[0].left_out)}), which the "
-            "tokenizer adds to every text: it is not added there, so that the model reads it once."
+            f"{_named(doubled, 'begins', 'begin')} with the BOS ({''.join(doubled[0].left_out)}) that the tokenizer "
+            "adds to every text: it is not added again."
         )
     for oddity in dict.fromkeys(prompt.oddity for prompt in prompts if prompt.oddity is not None):
         odd = [prompt for prompt in prompts if prompt.oddity == oddity]
         found.append(f"{_named(odd, 'is', 'are')} {oddity}.")
     if merged:
         found.append(
-            f"{_named(merged, 'ends', 'end')} in white space that merges with the answer, which is not looked for: "
-            "leave the white space out."
+            f"{_named(merged, 'ends', 'end')} in white space that merges with the answer, so no answer is read: remove "
+            "the white space."
         )
     return found
 
@@ -191,7 +191,7 @@ def batches(prompts: Sequence[TokenizedPrompt], tokens_per_batch: int) -> list[P
 
     Args:
         prompts: The prompts.
-        tokens_per_batch: Most tokens per batch, padding included; a longer prompt gets its own batch.
+        tokens_per_batch: Maximum number of tokens per batch, padding included; a longer prompt gets its own batch.
     """
     groups = grouped([len(prompt.input_ids) for prompt in prompts], tokens_per_batch, MAX_PROMPTS_PER_BATCH)
     return [_padded(prompts[group]) for group in groups]
@@ -202,7 +202,7 @@ class PromptBatches:
 
     Args:
         prompts: All prompts.
-        tokens_per_batch: Most tokens per batch.
+        tokens_per_batch: Maximum number of tokens per batch.
         rank: Rank of this process.
         world_size: Number of processes.
     """

@@ -1,13 +1,13 @@
-"""Batches that come with what the model gives on them, because a streamed model reads many of them together."""
+"""Batches that carry the model's residual stream, because a streamed model reads many batches together."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
 Stage = Literal["train", "val", "test", "predict"]
-"""What the batches of a loader are for."""
+"""Purpose of the batches of a loader."""
 
 ReadAhead = Callable[[Stage, Any], Any]
-"""From a loader, one that reads ahead; the attribute `read_ahead` of every data module, set by the module."""
+"""Returns a loader that reads ahead; the attribute `read_ahead` of every data module, set by the module."""
 
 
 def as_it_is(stage: Stage, loader: Any) -> Any:
@@ -19,8 +19,8 @@ class ReadAheadLoader:
     """A loader whose batches are read in groups.
 
     Args:
-        loader: Yields the batches; of as many as it has, if it has a length.
-        read: Yields the same batches with what the model gives on them.
+        loader: Yields the batches.
+        read: Yields the same batches with the model's residual stream.
     """
 
     def __init__(self, loader: Any, read: Callable[[Iterable[Any]], Iterator[Any]]) -> None:

@@ -1,9 +1,9 @@
 """Reads a shard row by row from any row: parquet, JSON lines and plain text, local or remote.
 
 A row is a parquet row, a line of JSON or, in a plain text file, a paragraph (lines between blank lines), so that a
-single large text file also has documents to hold out. A row of conversations gives its messages as one text of a fixed
-form. No shard is read into memory as a whole: parquet skips whole row
-groups and reads only the text column, and the other formats are read line by line.
+single large text file also has documents to hold out. A conversation is returned as one text of a fixed form. No shard
+is read into memory as a whole: parquet skips whole row groups and reads only the text column, and the other formats are
+read line by line.
 """
 
 import json
@@ -45,8 +45,8 @@ class Shard(NamedTuple):
 
     Attributes:
         name: Its path inside the dataset, the same for a local copy as on the Hub.
-        url: Where it is.
-        form: What its rows are.
+        url: Its path or URL.
+        form: Format of its rows.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Stride(NamedTuple):
 
 ALL_ROWS = Stride()
 Row = tuple[int, str | None]
-"""The index of a row, and its text, or its conversation as `document_of` writes it; None where it has none."""
+"""Index of a row, and its text, or its conversation in the form of `document_of`; None if it is empty."""
 
 
 class Rows(Protocol):
@@ -90,7 +90,7 @@ def read_rows(shard: Shard, text_column: str, start: int = 0, stride: Rows = ALL
 
     Raises:
         InputError: If the shard has no column `text_column`, or it does not hold text, or conversations.
-        RunError: If the shard cannot be read on, because it vanished, is corrupt, or the connection was lost.
+        RunError: If the shard cannot be read, because it vanished, is corrupt, or the connection was lost.
     """
     reader = {PARQUET: _parquet_rows, JSON_LINES: _json_rows, TEXT: _text_rows}[shard_format(shard.name) or TEXT]
     row = start
@@ -160,8 +160,8 @@ def _document(shard: Shard, text_column: str, row: int, value: Any) -> str | Non
         return document_of(value)
     except NotMessagesError as error:
         raise InputError(
-            f"Row {row} of shard {shard.name} holds no conversation in '{text_column}': {error}; mend the row or leave "
-            "it out, or name another column with --data.text_column."
+            f"Row {row} of shard {shard.name} has no valid conversation in '{text_column}': {error}; fix the row or "
+            "remove it, or name another column with --data.text_column."
         ) from error
 
 
@@ -199,7 +199,7 @@ def _parquet_rows(shard: Shard, text_column: str, start: int, stride: Rows) -> I
 
 
 def _holds(kind: pa.DataType, form: DocumentForm) -> bool:
-    """Whether a column of this type can hold what is wanted."""
+    """Whether a column of this type can hold documents of this form."""
     types = pa.types
     if form == "text":
         if types.is_dictionary(kind):
@@ -210,7 +210,7 @@ def _holds(kind: pa.DataType, form: DocumentForm) -> bool:
 
 
 def _json_rows(shard: Shard, text_column: str, start: int, stride: Rows) -> Iterator[Row]:
-    with opened(shard.url, shard.name) as file:  # bytes: a broken character is then met in its own row
+    with opened(shard.url, shard.name) as file:  # bytes, so that an invalid character fails in its own row
         lines = (line for line in byte_lines(file) if not line.isspace())
         key = f'"{text_column}"'.encode()
         keys = (text_column,) if shard.form == "text" else (text_column, "role", "content")
@@ -220,7 +220,7 @@ def _json_rows(shard: Shard, text_column: str, start: int, stride: Rows) -> Iter
             wanted = row >= start and stride.holds(row)
             if row > 0 and not wanted:
                 continue
-            # The hook makes parsing several times slower: only where the key may stand twice.
+            # The hook makes parsing several times slower, so it is used only where the key may be repeated.
             hook = partial(_once, keys, row) if line.count(key) > 1 or shard.form == "chat" else None
             record = _json_object(shard, row, line, hook)
             if row == 0 and text_column not in record:  # later rows may leave out what is null
@@ -231,7 +231,7 @@ def _json_rows(shard: Shard, text_column: str, start: int, stride: Rows) -> Iter
 
 
 def _once(keys: Sequence[str], row: int, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object in which some keys may stand once: Python's parser drops the first without a word."""
+    """A JSON object whose `keys` must not be repeated: Python's parser silently keeps only the last."""
     for key in keys:
         if sum(name == key for name, _ in pairs) > 1:
             raise BrokenRowError(row, f"it has the key '{key}' twice")
@@ -243,7 +243,7 @@ def _json_object(shard: Shard, row: int, line: bytes, hook: Callable[[Any], Any]
 
     Raises:
         BrokenRowError: It is not JSON in UTF-8, is nested too deeply, or has a key twice.
-        InputError: It is JSON and no object.
+        InputError: It is JSON but not an object.
     """
     try:
         record = json.loads(line, object_pairs_hook=hook)
@@ -282,7 +282,7 @@ def _is_text(text: str) -> bool:
 
 
 def _paragraphs(lines: Iterator[str]) -> Iterator[str]:
-    """Runs of lines without a blank one, each without its last line end; cut where they are too long."""
+    """Runs of lines between blank lines, without the last line feed; split where they are too long."""
     paragraph: list[str] = []
     size = 0
     for line in lines:

@@ -14,7 +14,7 @@ from logos_pl.data.shards import Row, Shard, read_rows
 from logos_pl.errors import LogosError
 
 MOST_KEPT_CHARS = 2**26
-"""Most rows buffered in a pass; a lane that falls further behind, with longer documents, reads on independently."""
+"""Maximum number of characters buffered in a pass; a lane that falls further behind then reads independently."""
 
 
 class Remainders(NamedTuple):
@@ -131,7 +131,7 @@ class SharedRows:
             strides = Remainders(frozenset(remainders), part.stride.modulus)
             self._readings[key] = ShardPass(part.shard, text_column, self._starts.get(key, 0), strides)
         reading = self._readings[key]
-        if start < reading.start:  # resumed in the previous pass, while others had begun this one
+        if start < reading.start:  # this lane resumed in the previous pass, while others had begun this one
             reading.leave(part.stride.remainder)
             return read_alone(part, text_column, pass_index, start)
         return reading.take(part, start)
@@ -152,7 +152,7 @@ class PassRows:
         self._passes: dict[int, SharedRows] = {}
 
     def read_in(self, index: int) -> Read:
-        """What reads the rows of a lane in the pass of training with this index."""
+        """Return the function that reads a lane's rows in the training pass with this index."""
         if index not in self._passes:
             self._passes = {earlier: rows for earlier, rows in self._passes.items() if earlier == index - 1}
             self._passes[index] = SharedRows(

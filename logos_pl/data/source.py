@@ -128,8 +128,8 @@ def _resolve_local(path: Path, name: str | None, split: str) -> TextSource:
     outside = [url for url, shard in zip(urls, shards, strict=True) if shard.name.startswith("../") or "://" in url]
     if outside:
         raise InputError(
-            f"{path} names {os.path.basename(outside[0])} as its data, which is not in it; put the files into the "
-            "folder."
+            f"{path} names {os.path.basename(outside[0])} as its data, which is outside the folder; put the files into "
+            "it."
         )
     return TextSource(repo_id, config_name, split, None, None, _checked(shards, str(path)))
 
@@ -189,13 +189,13 @@ def _explained(shown: str, name: str | None) -> Iterator[None]:
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError) as error:
         # `datasets` opens archives to infer their format.
         raise InputError(
-            f"An archive in dataset {shown} cannot be read ({type(error).__name__}: {_flat(error)}); remove it: wanted "
-            f"is one of {KINDS} files."
+            f"An archive in dataset {shown} cannot be read ({type(error).__name__}: {_flat(error)}); remove it: files "
+            f"must be {KINDS}."
         ) from error
     except ValueError as error:  # an unknown or missing configuration
         raise _choose_configuration(shown, name, error) from error
     except RuntimeError as error:  # a dataset that is a Python script
-        raise InputError(f"Dataset {shown} cannot be read: {_flat(error)}; wanted is one of {KINDS} files.") from error
+        raise InputError(f"Dataset {shown} cannot be read: {_flat(error)}; give a dataset of {KINDS} files.") from error
     except (httpx.HTTPError, ConnectionError) as error:  # all errors of huggingface_hub, including offline mode
         raise explain(error, HubRequest("dataset", shown)) from error
     except OSError as error:
@@ -225,7 +225,7 @@ def _choose_configuration(dataset: str, name: str | None, error: ValueError) -> 
     """InputError for a missing configuration; the available ones are parsed from the message of `datasets`."""
     listed = re.search(r"(?:available configs|Available): (\[.*\])", str(error))
     if listed is None:
-        return InputError(f"Dataset {dataset} cannot be read: {_flat(error)}; wanted is one of {KINDS} files.")
+        return InputError(f"Dataset {dataset} cannot be read: {_flat(error)}; give a dataset of {KINDS} files.")
     wrong = "has several configurations" if name is None else f"has no configuration '{name}', only"
     return InputError(f"Dataset {dataset} {wrong} {listed[1]}; choose one with --data.name.")
 

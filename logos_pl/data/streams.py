@@ -18,7 +18,7 @@ from logos_pl.errors import InputError
 from logos_pl.io.parsing import open_regular
 
 MAX_ROW_BYTES = 2**25
-"""Most bytes in a line, paragraph or parquet value; tokenising one takes several gigabytes of memory."""
+"""Maximum number of bytes in a line, paragraph or parquet value; tokenising one takes several gigabytes of memory."""
 
 
 MAX_PADDING_BYTES = 2**16
@@ -63,7 +63,7 @@ def _check_end(file: BinaryIO, name: str) -> None:
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - MAX_PADDING_BYTES))
     if size >= MAX_PADDING_BYTES and not file.read().strip(b"\0"):
-        raise InputError(f"{name} ends in zeros, which no compressed text does: it is damaged, fetch it again.")
+        raise InputError(f"{name} ends in zeros, which a compressed text never does: it is damaged, fetch it again.")
     file.seek(0)
 
 

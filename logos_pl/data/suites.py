@@ -17,8 +17,8 @@ A file is YAML with one key, `facts`, a list. An item is a prompt, or a mapping 
       answer: Berlin
     - token_ids: [1, 450, 7483]     # token ids, read as they are
 
-Instead of `prompt`, an item or a control has `messages` or `token_ids`; a `no_filler` is of the form of its item. Every
-field is taken as text: `answer: 4` and `answer: no` need no quotes. A field with value `null` counts as missing.
+Instead of `prompt`, an item or a control has `messages` or `token_ids`; a `no_filler` has the same form as its item.
+Every field is taken as text: `answer: 4` and `answer: no` need no quotes. A field with value `null` counts as missing.
 """
 
 import re
@@ -39,7 +39,7 @@ FACTS = Path(__file__).parent / "suites" / "facts.yaml"
 """Default suite of the gates. Source: docs/method.md §4, §6."""
 
 FORMS = ("prompt", "messages", "token_ids")
-"""Fields of which an item has one: what the model is to continue."""
+"""Forms of a prompt; an item has exactly one of these fields."""
 
 FACT_FIELDS = ("id", *FORMS, "answer", "relation", "fact", "no_filler", "control")
 CONTROL_FIELDS = ("id", *FORMS, "answer", "fact")
@@ -47,8 +47,8 @@ CONTROL_FIELDS = ("id", *FORMS, "answer", "fact")
 _TOKEN_ID = re.compile("[0-9]{1,9}")
 
 
-class Asked(NamedTuple):
-    """What the model is to continue; two of the three are empty.
+class PromptContent(NamedTuple):
+    """A prompt in one of its forms; the other two are empty.
 
     Attributes:
         text: A text.
@@ -66,13 +66,13 @@ class Control(NamedTuple):
 
     Attributes:
         prompt_id: Id, unique in the file.
-        asked: The prompt.
+        content: The prompt.
         answer: The expected continuation.
         label: Such as `France → Paris`; may be empty.
     """
 
     prompt_id: str
-    asked: Asked
+    content: PromptContent
     answer: str
     label: str = ""
 
@@ -82,7 +82,7 @@ class Fact(NamedTuple):
 
     Attributes:
         fact_id: Id, unique in the file.
-        asked: The prompt.
+        content: The prompt.
         answer: The expected continuation, or None.
         relation: Such as `capital`; may be empty.
         label: Such as `Germany → Berlin`; may be empty.
@@ -92,11 +92,11 @@ class Fact(NamedTuple):
     """
 
     fact_id: str
-    asked: Asked
+    content: PromptContent
     answer: str | None
     relation: str
     label: str
-    no_filler: Asked | None
+    no_filler: PromptContent | None
     control: Control | None
     line: int
 
@@ -118,13 +118,13 @@ def prompts_of(facts: Sequence[Fact]) -> list[Prompt]:
     prompts: list[Prompt] = []
     for fact in facts:
         prompt = Prompt(fact.fact_id, "orig", "", fact.answer, None, fact.label, fact.relation)
-        prompts.append(prompt._replace(**fact.asked._asdict()))
+        prompts.append(prompt._replace(**fact.content._asdict()))
         if fact.no_filler is not None:
             prompts.append(prompt._replace(variant="no_filler", **fact.no_filler._asdict()))
         if fact.control is not None:
-            id_, asked, answer, label = fact.control
+            id_, content, answer, label = fact.control
             control = Prompt(id_, "orig", "", answer, fact.answer, label, fact.relation)
-            prompts.append(control._replace(**asked._asdict()))
+            prompts.append(control._replace(**content._asdict()))
     return prompts
 
 
@@ -139,52 +139,52 @@ class _Reader(YamlItems):
         if is_null(node) or not isinstance(node, yaml.ScalarNode):
             fields = self.fields(node, FACT_FIELDS)
         form = self._form(node, fields)
-        asked = self._asked(form, fields[form])
-        self.refuse_second_prompt(node, asked.text or repr(asked.messages or list(asked.token_ids)))
+        content = self._content(form, fields[form])
+        self.refuse_second_prompt(node, content.text or repr(content.messages or list(content.token_ids)))
         fact_id = self.id(node, fields, default_id)
         answer, no_filler = self.optional(fields, "answer"), None
         if "no_filler" in fields:
-            no_filler = self._asked(form, fields["no_filler"], "no_filler")
-            if no_filler == asked or (form == "prompt" and no_filler.text.strip() == asked.text.strip()):
+            no_filler = self._content(form, fields["no_filler"], "no_filler")
+            if no_filler == content or (form == "prompt" and no_filler.text.strip() == content.text.strip()):
                 raise self.error(
-                    fields["no_filler"], "`no_filler` is the prompt itself; leave the filler out or drop it"
+                    fields["no_filler"], "`no_filler` equals the prompt; remove the filler from it, or drop the field"
                 )
         control = self._control(fields["control"], fact_id, answer) if "control" in fields else None
         relation, label = self.optional(fields, "relation") or "", self.optional(fields, "fact") or ""
-        return Fact(fact_id, asked, answer, relation, label, no_filler, control, line_of(node))
+        return Fact(fact_id, content, answer, relation, label, no_filler, control, line_of(node))
 
     def _control(self, node: yaml.Node, fact_id: str, contrast: str | None) -> Control:
         fields = self.fields(node, CONTROL_FIELDS)
         form = self._form(node, fields)
-        asked, answer = self._asked(form, fields[form]), self.required(node, fields, "answer")
+        content, answer = self._content(form, fields[form]), self.required(node, fields, "answer")
         if contrast is None:
-            raise self.error(node, "a control is set against the fact's own `answer`; give the fact one")
+            raise self.error(node, "a control is compared with the `answer` of its fact; give the fact one")
         if answer.strip() == contrast.strip():
-            raise self.error(node, "the control has the fact's own answer; ask for another one")
-        return Control(self.id(node, fields, f"{fact_id}-ctl"), asked, answer, self.optional(fields, "fact") or "")
+            raise self.error(node, "the control has the same answer as its fact; give it another")
+        return Control(self.id(node, fields, f"{fact_id}-ctl"), content, answer, self.optional(fields, "fact") or "")
 
     def _form(self, node: yaml.Node, fields: dict[str, yaml.Node]) -> str:
-        """The field that holds what the model is to continue."""
+        """The field that holds the prompt."""
         given = [form for form in FORMS if form in fields]
         if not given:
             raise self.error(node, "the field `prompt` is missing; add it, or `messages` or `token_ids`")
         if len(given) > 1:
-            raise self.error(fields[given[1]], f"there is `{given[0]}` already; give either that or `{given[1]}`")
+            raise self.error(fields[given[1]], f"there is already a `{given[0]}`; give either that or `{given[1]}`")
         return given[0]
 
-    def _asked(self, form: str, node: yaml.Node, name: str | None = None) -> Asked:
+    def _content(self, form: str, node: yaml.Node, name: str | None = None) -> PromptContent:
         name = form if name is None else name
         if form == "prompt":
-            return Asked(self.text(node, name))
+            return PromptContent(self.text(node, name))
         if not isinstance(node, yaml.SequenceNode) or not node.value:
             what = "messages, each with `role` and `content`" if form == "messages" else "token ids, such as [1, 2, 3]"
             raise self.error(node, f"`{name}` is not a list of {what}")
         if form == "token_ids":
-            return Asked(token_ids=tuple(self._token_id(item, name) for item in node.value))
+            return PromptContent(token_ids=tuple(self._token_id(item, name) for item in node.value))
         messages = tuple(map(self._message, node.value))
         if not any(message.content.strip() for message in messages):
-            raise self.error(node, f"no message of `{name}` says anything; give one a `content`")
-        return Asked(messages=messages)
+            raise self.error(node, f"all messages of `{name}` are empty; give one a `content`")
+        return PromptContent(messages=messages)
 
     def _token_id(self, node: yaml.Node, name: str) -> int:
         if not isinstance(node, yaml.ScalarNode) or not _TOKEN_ID.fullmatch(node.value):

@@ -39,8 +39,8 @@ class Tokenizer:
         special_tokens: Whether the tokenizer's special tokens are added.
 
     Attributes:
-        added: Special tokens that are put around every text that does not bring them.
-        begin: Those that the tokenizer by itself puts in front of every text, whatever `special_tokens`.
+        added: Special tokens that are added around every text that does not already have them.
+        begin: Those that the tokenizer itself puts in front of every text, whatever `special_tokens` is.
     """
 
     def __init__(
@@ -66,8 +66,8 @@ class Tokenizer:
         dropped, ids = self.once(text)
         if dropped:
             warnings.warn(
-                f"Texts bring their own BOS ({self.names(dropped)}), which the tokenizer adds to every text: it is not "
-                "added there, so that the model reads it once.",
+                f"Texts begin with the BOS ({self.names(dropped)}) that the tokenizer adds to every text: it is not "
+                "added again.",
                 stacklevel=2,
             )
         self.remark_on("Texts", ids)
@@ -113,10 +113,10 @@ class Tokenizer:
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     def oddity(self, ids: Sequence[int]) -> str | None:
-        """What is unusual about the BOS of a text or prompt with these ids, as a predicate; None if nothing is."""
+        """What is unusual about the BOS of a text with these ids, as a predicate for a message; None if nothing is."""
         bos = self.tokenizer.bos_token_id
         if bos is not None and list(ids[:2]) == [bos, bos]:
-            return f"read with two BOS ({self.names(ids[:2])}), which no model was trained on: leave one out"
+            return f"read with two BOS ({self.names(ids[:2])}), which no model was trained on: remove one"
         if self.begin:
             if tuple(ids[: len(self.begin)]) == self.begin:
                 return None
@@ -135,8 +135,8 @@ class Tokenizer:
         if self.vocab_size is not None and ids and max(ids) >= self.vocab_size:
             worst = next(id_ for id_ in ids if id_ >= self.vocab_size)
             raise TextRefusedError(
-                f"holds the token {self.names([worst])!r} with the id {worst}, and the model has only the ids 0 to "
-                f"{self.vocab_size - 1}: take the tokenizer that belongs to the model, or leave the token out."
+                f"holds the token {self.names([worst])!r} with the id {worst}, but the model has only the ids 0 to "
+                f"{self.vocab_size - 1}: use the tokenizer that belongs to the model, or remove the token."
             )
         return ids
 
@@ -158,8 +158,8 @@ def _encoded(tokenizer: PreTrainedTokenizerBase, text: str, special: bool) -> li
         if type(error) is not Exception:  # the tokenizers library raises Exception itself
             raise
         raise TextRefusedError(
-            f"holds what the model's tokenizer has no token for ({error}): leave it out, or take a model that "
-            "reads any text."
+            f"holds text that the model's tokenizer has no token for ({error}): remove it, or use a model that reads "
+            "any text."
         ) from error
     return ids
 
@@ -175,7 +175,7 @@ def _num_before(tokenizer: PreTrainedTokenizerBase, num_around: int) -> int:
 
 
 def _asks_for_bos(tokenizer: PreTrainedTokenizerBase) -> str | None:
-    """What says that the model was trained with a BOS, whatever its tokenizer adds; None if nothing does."""
+    """Evidence that the model was trained with a BOS, whatever its tokenizer adds, in words; None without any."""
     template = getattr(tokenizer, "chat_template", None)
     if tokenizer.bos_token is None:
         return None

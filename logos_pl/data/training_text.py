@@ -104,7 +104,7 @@ class TrainingText(LightningDataModule):
         """Return micro-batches from the current step, prefetched by workers; an epoch ends at a validation.
 
         Raises:
-            InputError: Lanes or steps cannot be divided evenly, or the checkpoint is of another dataset.
+            InputError: Lanes or steps cannot be divided evenly, or the checkpoint comes from another dataset.
         """
         check_layout(self._layout())
         self._check_identity()
@@ -260,6 +260,6 @@ class TrainingText(LightningDataModule):
             before = self._restored_identity.get(field)
             if before != now:
                 raise InputError(
-                    f"The checkpoint was written with data {field} {before} and this run has {now}; "
+                    f"The checkpoint was written with data {field} {before}, but this run has {now}; "
                     "resume with the settings of the checkpoint."
                 )

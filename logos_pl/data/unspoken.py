@@ -42,7 +42,7 @@ Spellings = tuple[str, ...]
 
 
 class UnspokenItem(NamedTuple):
-    """A prompt with what is thought of and not said.
+    """A prompt with its unspoken intermediates.
 
     Attributes:
         item_id: Id, unique in its set.
@@ -88,7 +88,7 @@ def read_yaml_suite(path: Path) -> UnspokenSuite:
 
 
 def problem_of(item: UnspokenItem) -> str | None:
-    """What is wrong with an item, whatever file it is from; None if nothing is."""
+    """What is wrong with an item of any kind of file; None if nothing is."""
     words = [("intermediate", spelling) for of_one in item.intermediates for spelling in of_one]
     words += [("target", spelling) for spelling in item.target]
     if len(item.intermediates) > MAX_INTERMEDIATES:
@@ -102,7 +102,7 @@ def problem_of(item: UnspokenItem) -> str | None:
     if twice is not None:
         return f"the intermediate {twice!r} is given twice; keep one"
     if item.read_after is not None and item.read_after not in item.prompt:
-        return f"the prompt does not contain {item.read_after[:60]!r}, after which it is to be read"
+        return f"the prompt does not contain the text of `read_after`, {item.read_after[:60]!r}"
     return None
 
 
@@ -158,7 +158,7 @@ class _Reader(YamlItems):
         return str(node.value)
 
     def _yes(self, fields: dict[str, yaml.Node], name: str) -> bool:
-        said = self.optional(fields, name)
-        if said not in (None, "yes", "no", "true", "false"):
-            raise self.error(fields[name], f"`{name}` is yes or no")
-        return said in ("yes", "true")
+        value = self.optional(fields, name)
+        if value not in (None, "yes", "no", "true", "false"):
+            raise self.error(fields[name], f"`{name}` must be yes or no")
+        return value in ("yes", "true")

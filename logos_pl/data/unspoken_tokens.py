@@ -1,4 +1,4 @@
-"""Items of a suite of unspoken intermediates as tokens: where they are read, and which tokens are looked for."""
+"""Items of a suite of unspoken intermediates as tokens: where they are read, and which tokens are ranked."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ Reason = Literal["not_tokenised", "too_long", "place_merges", "no_spelling", "sh
 REASONS: dict[Reason, str] = {
     "not_tokenised": "the tokenizer cannot read the prompt",
     "too_long": "the prompt is longer than the model's context",
-    "place_merges": "the place to read lies inside a token",
+    "place_merges": "the place to read is inside a token",
     "no_spelling": "a word has no spelling that counts: its first token is white space, or it is several tokens",
     "shared_first_token": "an intermediate and the answer begin with the same token",
 }
@@ -79,7 +79,7 @@ class UnspokenBatch(NamedTuple):
         input_ids: Their tokens, padded on the right with 0.
         attention_mask: 1 for tokens, 0 for padding.
         positions: Place and end of each; a single column where all items are read at their end.
-        residuals: What the model gives on them, where a streamed model has read ahead.
+        residuals: The model's residual stream, if a streamed model has read ahead.
     """
 
     numbers: tuple[int, ...]
@@ -90,7 +90,7 @@ class UnspokenBatch(NamedTuple):
 
 
 def tokenize_suite(items: Sequence[UnspokenItem], model: ModelTokenizer) -> TokenizedSuite:
-    """Tokenise items; one that cannot be scored is named with its reason."""
+    """Tokenise items; those that cannot be scored are returned with the reason."""
     encode = model.encoder()
     first_tokens = FirstTokens(encode)
     scored, unscored = [], []
@@ -128,8 +128,8 @@ def _tokenized(
 def _prompt_ids(item: UnspokenItem, encode: Tokenizer, first_tokens: FirstTokens) -> tuple[int, ...]:
     """Tokens of the prompt up to where the answer would begin.
 
-    White space at its end is left out where it would become part of the answer's first token, as ` Paris`; after it as
-    a token of its own, the model would have to go on in a way that it has hardly ever read.
+    White space at its end is dropped if it would become part of the answer's first token, as in ` Paris`: models are
+    hardly ever trained on such an answer after white space as a token of its own.
     """
     ids = with_special_tokens(encode, item.prompt)[1]
     bare = item.prompt.rstrip()

@@ -1,4 +1,4 @@
-"""YAML files that are a list of items with fields of text: reading and refusing, with the line in every message."""
+"""YAML files that are a list of items with text fields: reading and checking, with the line in every message."""
 
 import difflib
 import re
@@ -40,7 +40,7 @@ class YamlItems:
         """
         root = self._root()
         if not isinstance(root, yaml.MappingNode):
-            raise self.error(root, f"holds no `{self.key}:`; begin the file with that key and put a list under it")
+            raise self.error(root, f"there is no `{self.key}:`; begin the file with that key and put a list under it")
         items = self.fields(root, (self.key,)).get(self.key)
         if not isinstance(items, yaml.SequenceNode) or not items.value:
             raise self.error(
@@ -92,7 +92,7 @@ class YamlItems:
         """
         if not isinstance(node, yaml.ScalarNode):
             raise self.error(node, f"`{name}` is not text; put it in quotes")
-        if is_null(node):  # in a list, where none can be left out
+        if is_null(node):  # in a list, whose items cannot be left out
             raise self.error(node, f"`{name}` holds null; put the word in quotes, or give a text")
         if not node.value.strip():
             raise self.error(node, f"`{name}` is empty; give a text or leave the field out")
@@ -109,7 +109,7 @@ class YamlItems:
             raise self.error(
                 fields.get("id", node),
                 f"`id` cannot be {shortened(found, 100)!r}; begin with a letter, go on with letters, digits, `.`, "
-                "`_` or `-`, 100 characters at most, and avoid what reads as a missing value "
+                "`_` or `-`, 100 characters at most, and avoid names that pandas reads as missing values "
                 f"({', '.join(sorted(READ_AS_MISSING))})",
             )
         self._refuse_second(node, found, self._lines_of_ids, "the id")
@@ -130,7 +130,7 @@ class YamlItems:
 
     def _refuse_second(self, node: yaml.Node, text: str, lines: dict[str, int], what: str) -> None:
         if text in lines:
-            raise self.error(node, f"{what} {text!r} is already in line {lines[text]}; keep one")
+            raise self.error(node, f"{what} {text!r} is already on line {lines[text]}; keep one")
         lines[text] = line_of(node)
 
     def _root(self) -> yaml.Node:

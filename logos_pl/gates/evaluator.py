@@ -57,8 +57,9 @@ class GateReadings(NamedTuple):
     """All measurements of a test, merged over processes.
 
     Attributes:
-        rows: By lens and quantity, means over held-out positions for rows 0 … n; NaN where a lens does not read.
-        next_token_nats: By lens, mean cross-entropy to the true next token for rows 0 … n; likewise.
+        rows: By lens and quantity, means over held-out positions for rows 0 … n; NaN at rows that the lens does not
+            read.
+        next_token_nats: By lens, mean cross-entropy with the true next token for rows 0 … n; NaN likewise.
         prompts: Measurements of each prompt, in the order of the suite.
         text: Measurements at positions of held-out text.
         skips: Result of the skip-layers check.
@@ -78,8 +79,8 @@ class GateEvaluator(nn.Module):
 
     Args:
         lm: The frozen model.
-        lenses: Lenses by name: the one that decides, all baselines, and optionally further lenses with gates.
-        prompts: The whole suite, of which a process reads a part.
+        lenses: Lenses by name: the one whose verdict counts, all baselines, and optionally further lenses with gates.
+        prompts: The whole suite; each process reads a part of it.
         block_bytes: Upper bound on one block of logits, in bytes.
     """
 
@@ -118,10 +119,10 @@ class GateEvaluator(nn.Module):
         return self._lm[0]
 
     def request(self, batch: TextBatch | PromptBatch) -> Request:
-        """What is read of the model on a batch, in one forward pass.
+        """What to read from the model on a batch, in one forward pass.
 
-        Of text: all rows at sampled positions, and those of the skip check at all positions. Of prompts: all rows at
-        the last token.
+        For text: all rows at the sampled positions, and the rows of the skip-layers check at all positions. For
+        prompts: all rows at the last token.
         """
         rows = list(range(self.num_rows))
         if isinstance(batch, TextBatch):
@@ -131,7 +132,7 @@ class GateEvaluator(nn.Module):
 
     @torch.no_grad()
     def read_text(self, batch: TextBatch, found: Residuals) -> None:
-        """Evaluate a batch of text, on which the model gives `found`."""
+        """Evaluate a batch of text, given the model's residual stream `found`."""
         h = found.rows.flatten(1, 2)
         samples = [self._read_lens(name, lens, h, batch) for name, lens in self.lenses.items()]
         num_pos = self.num_pos = batch.positions.shape[1]
@@ -167,7 +168,7 @@ class GateEvaluator(nn.Module):
 
     @torch.no_grad()
     def read_prompts(self, batch: PromptBatch, found: Residuals) -> None:
-        """Evaluate every lens after the last token of each prompt, on which the model gives `found`."""
+        """Evaluate every lens at the last token of each prompt, given the model's residual stream `found`."""
         rows = list(range(self.num_rows))
         h = found.rows.flatten(1, 2)
         targets = torch.tensor(

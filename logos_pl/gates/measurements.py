@@ -78,7 +78,7 @@ class Sorted(NamedTuple):
 
 
 def read_by_test() -> tuple[str, ...]:
-    """Lenses that a test evaluates if available: the one that decides, the baselines, others with gates."""
+    """Lenses that a test evaluates if available: the one whose verdict counts, the baselines, others with gates."""
     return (DECIDES, *baselines(), *(lens for lens in evaluated() if lens != DECIDES))
 
 
@@ -93,7 +93,7 @@ def compared(lens: str) -> tuple[str, ...]:
 
 
 def check(prompts: Sequence[PromptMeasurements], text: TextMeasurements, num_blocks: int, lens: str = DECIDES) -> None:
-    """Check that the measurements of a lens are complete, rather than computing KPIs on fewer samples.
+    """Check that the measurements of a lens are complete, so that KPIs are not computed on fewer samples.
 
     Raises:
         ValueError: A lens, a row or a position is missing.

@@ -34,8 +34,8 @@ class GateModule(LensModule):
     Attributes:
         evaluator: Metrics of the gates; None until the test starts.
         gate_readings: Measurements merged over processes; None until the test ends.
-        unspoken: Reads unspoken intermediates; None until the test starts, and where they are off.
-        unspoken_readings: Their ranks merged over processes; None until the test ends, and where they are off.
+        unspoken: Reads unspoken intermediates; None until the test starts, or if they are off.
+        unspoken_readings: Their ranks merged over processes; None until the test ends, or if they are off.
     """
 
     def __init__(self, settings: ModelSettings) -> None:
@@ -70,14 +70,14 @@ class GateModule(LensModule):
         lenses |= {"bias": self.lenses["bias"]} | with_gates
         self.evaluator = GateEvaluator(self.frozen, lenses, data.prompts, self.settings.block_bytes)
         if data.unspoken is not None:
-            # The norm lens with temperatures ranks as the norm lens does.
+            # The norm lens with temperatures gives the same ranks as the norm lens.
             named = {kind.name: self.lenses[kind.name] for kind in kinds() if kind.name in self.lenses}
             self.unspoken = UnspokenEvaluator(named, data.unspoken[1].items, self.settings.block_bytes)
         if self.device.type != "mps":  # MPS has no float64, so its sums stay on the CPU
             self.evaluator.to(self.device)
 
     def _validation_residuals(self, batches: Sequence[TextBatch]) -> Float[Tensor, "rows pos d_model"]:
-        """Residuals of every row at the sampled positions, on the CPU, as they are processed in blocks."""
+        """Residuals of every row at the sampled positions; on the CPU, since they are processed in blocks."""
         lm, rows = self.frozen, self.rows
         num_pos = sum(batch.positions.numel() for batch in batches)
         kept = torch.empty(len(rows), num_pos, lm.d_model, dtype=lm.stream_dtype, device="cpu")

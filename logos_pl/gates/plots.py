@@ -48,7 +48,7 @@ def gains_figure(kpis: Kpis, model_name: str) -> Figure:
     """Plot median ΔKL over each baseline at the depth percentiles, and earliness, with 95% intervals."""
     figure = Figure(figsize=(11, 5), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(2, 1))
-    title = "".join(drawable(f"{model_name}: what the {kind_of(DECIDES).label} gains (95% bootstrap intervals)"))
+    title = "".join(drawable(f"{model_name}: gains of the {kind_of(DECIDES).label} (95% bootstrap intervals)"))
     figure.suptitle(title, parse_math=False)
     for number, (baseline, words) in enumerate(baselines().items()):
         for where, (marker, set_words) in SET_STYLES.items():
@@ -83,7 +83,7 @@ def _intervals(axes: Axes, found: Mapping[float, Interval], marker: str, colour:
     if not found:
         return
     middle = np.array([of.estimate for of in found.values()])
-    # By rounding, an interval may exclude its own centre.
+    # Because of rounding, an interval may exclude its estimate.
     below = np.maximum(middle - [of.low for of in found.values()], 0)
     above = np.maximum([of.high for of in found.values()] - middle, 0)
     axes.errorbar(

@@ -21,8 +21,8 @@ from logos_pl.kinds.registry import baselines
 SCHEMA_VERSION = 1
 
 _LEFT_OUT_WORDS = {
-    "answer_unresolved": "left out, as the answer's letters merge with the prompt's last token",
-    "not_finite": "left out with values that are not finite, so that no gate over prompts is decidable",
+    "answer_unresolved": "left out, as the answer merges with the prompt's last token",
+    "not_finite": "left out because of non-finite values, so that the gates over prompts are undecided",
     "no_answer": "without an answer, counted for KL only",
     "final_rank_above_10": "left out of earliness at rank 10, as the model itself ranks the answer lower",
     "final_rank_above_5": "left out of earliness at rank 5 and of gate B, as the model itself ranks the answer lower",
@@ -114,11 +114,11 @@ class GateReport:
 
     def baselines(self) -> list[tuple[str, str, str]]:
         """Description of each baseline, gain over it on held-out text in bits, and whether the lens beats it."""
-        said = {True: "beaten", False: "not beaten", None: "undecided"}
+        outcomes = {True: "beaten", False: "not beaten", None: "undecided"}
         rows = []
         for baseline, gain in self.kpis.gain_bits.items():
             measured = "–" if gain is None else f"{gain.estimate:.3f} [{gain.low:.3f}, {gain.high:.3f}]"
-            rows.append((baselines()[baseline].words, measured, said[self.verdict.beats[baseline]]))
+            rows.append((baselines()[baseline].words, measured, outcomes[self.verdict.beats[baseline]]))
         return rows
 
     def summary(self) -> str:
@@ -147,11 +147,11 @@ def remarks(kpis: Kpis, verdict: Verdict) -> list[str]:
     if verdict.num_cannot_pass:
         found.append(
             f"{verdict.num_cannot_pass} of {len(kpis.early)} prompts count against gate B by construction: the norm "
-            "lens finds their answer too early for any lens to be earlier by so many rows."
+            "lens finds their answer too early for any lens to be that many rows earlier."
         )
     worst = kpis.last_layer_kl_after_temp_bits_max
     if worst is not None and worst > MAX_LAST_LAYER_KL_BITS:
-        found.append(f"After some prompt the last row is {worst:.3g} bits from the model's output, after temperature.")
+        found.append(f"For some prompt, the last row is {worst:.3g} bits from the model's output after temperature.")
     for reason in dict.fromkeys(f"Gate {c.gate} is undecided: {c.reason}." for c in verdict.checks if c.reason):
         found.append(reason)
     return found + [f"{len(ids)} prompt(s) {_LEFT_OUT_WORDS[reason]}." for reason, ids in kpis.left_out.items() if ids]

@@ -14,10 +14,10 @@ from logos_pl.gates.unspoken_evaluator import UnspokenReadings
 
 
 def unspoken_csv(tokenized: TokenizedSuite, readings: UnspokenReadings, strings: Callable[[int], str]) -> str:
-    """CSV of the ranks by intermediate and lens, items that cannot be scored at the end with the reason.
+    """CSV of the ranks by intermediate and lens; items that cannot be scored come last, with the reason.
 
-    `best_rank_*` is over all rows; `first_row_*` are rows at which the rank is at most ten first, empty if it never
-    is.
+    `best_rank_*` is the best rank over all rows; `first_row_*` is the first row with a rank of at most ten, empty if
+    there is none.
 
     Args:
         tokenized: The suite.

@@ -18,7 +18,7 @@ from logos_pl.modules.keyed_rows import KeyedRows
 
 
 class LensRanks(NamedTuple):
-    """Ranks by one lens; infinity at rows that it does not read, where it is not finite, and without an answer.
+    """Ranks under one lens; infinity at rows that it does not read, for non-finite readings, and without an answer.
 
     Attributes:
         intermediates: Rank of the likeliest spelling of each intermediate, items in order.
@@ -52,7 +52,7 @@ class UnspokenEvaluator(nn.Module):
 
     Args:
         lenses: Lenses by name, the norm lens among them.
-        items: The whole suite, of which a process reads a part.
+        items: The whole suite; each process reads a part of it.
         block_bytes: Upper bound on one block of logits, in bytes.
     """
 
@@ -67,7 +67,7 @@ class UnspokenEvaluator(nn.Module):
         self.table = KeyedRows(len(self.lenses) * self.num_rows)
 
     def request(self, batch: UnspokenBatch) -> Request:
-        """All rows at the place and at the end of each item."""
+        """What to read from the model: all rows at the place and at the end of each item."""
         return Request(batch.input_ids, batch.positions, list(range(self.num_rows)), batch.attention_mask)
 
     @torch.no_grad()
@@ -80,9 +80,9 @@ class UnspokenEvaluator(nn.Module):
         figures = []
         for lens in self.lenses.values():
             ranks = lens_best_ranks(lens, h, ids, block_bytes=self.block_bytes)
-            # −1 at rows that are not read, 0 where not finite.
+            # −1 at rows that are not read, 0 for non-finite readings.
             ranks = among_all_rows(ranks, lens.rows, self.num_rows, -1)
-            by_place = ranks.unflatten(1, (len(items), -1)).amax(2)  # a word is looked for at one place, 0 elsewhere
+            by_place = ranks.unflatten(1, (len(items), -1)).amax(2)  # a word is ranked at one place, 0 elsewhere
             figures.append(torch.stack([by_place[:, number, word] for number, word in words], dim=1))
         self.table.update(keys, torch.cat(figures).T.float())
 

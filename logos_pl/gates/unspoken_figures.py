@@ -4,10 +4,10 @@ Choices that the definitions leave open (docs/intermediates.md):
 
 * An intermediate's rank is the best over all rows that a lens reads, the last among them, which all lenses share.
 * Pass@k is the mean over items of the share of the item's intermediates whose rank is at most k.
-* Recall@10 is that share where only seven equally spaced rows count; over all sets it is the mean of the sets. Items
-  whose answer the model does not give count for nothing there; sets without answers count whole.
-* Which comes first is asked of the items whose answer the model itself ranks ten or better. A word that a lens never
-  has at rank ≤ 10 counts as found at row n + 1.
+* Recall@10 is the same share over only seven equally spaced rows; over all sets it is the mean of the sets. It leaves
+  out items that the model does not answer; in sets without answers, all items count.
+* Which comes first, intermediate or answer, is measured on items whose answer the model itself ranks ten or better. A
+  word that a lens never has at rank ≤ 10 counts as found at row n + 1.
 """
 
 from collections.abc import Sequence
@@ -34,18 +34,18 @@ ALL = "all"
 """Key of the figures over all sets."""
 
 CONTROLS = ("norm", "bias")
-"""Lenses that the area of every other lens is compared with, if they are there."""
+"""Lenses that the area of every other lens is compared with, if present."""
 
 
 class Order(NamedTuple):
-    """What a lens shows first, over the items whose answer the model itself ranks ten or better.
+    """Whether a lens shows intermediate or answer first, over the items whose answer the model ranks ten or better.
 
     Attributes:
         num_items: Number of such items.
         intermediate_row: Median over items of the first row with the intermediate at rank ≤ 10.
-        answer_row: The same of the answer.
+        answer_row: The same for the answer.
         intermediate_first_frac: Share of intermediates that are found at an earlier row than the answer.
-        answer_first_frac: Share of intermediates before which the answer is found.
+        answer_first_frac: Share of intermediates that are found at a later row than the answer.
     """
 
     num_items: int
@@ -63,7 +63,7 @@ class SetFigures(NamedTuple):
         pass_at: By k.
         area: Area under pass@k against log k, from 0 to 1.
         recall_at_10: Recall at seven rows; None if no item counts.
-        order: Which comes first.
+        order: Whether intermediate or answer comes first.
     """
 
     num_items: int
@@ -104,7 +104,7 @@ class UnspokenFigures(NamedTuple):
 
 
 class _Samples(NamedTuple):
-    """Per item, of one lens."""
+    """Values of one lens per item."""
 
     pass_at: dict[int, Float[Tensor, " items"]]
     area: Float[Tensor, " items"]
@@ -174,23 +174,23 @@ def _figures(
     """Figures over some sets.
 
     Args:
-        samples: Per item, of one lens.
+        samples: Values of one lens per item.
         sets: Members of each set.
         counts: Which items count for the recall.
         ranked: Which items have an answer that the model itself ranks ten or better.
     """
     members = torch.stack(list(sets)).any(0)
-    asked = members & ranked
+    ordered = members & ranked
     return SetFigures(
         num_items=int(members.sum()),
         pass_at={k: bootstrap_interval(values[members], "mean") for k, values in samples.pass_at.items()},
         area=bootstrap_interval(samples.area[members], "mean"),
         recall_at_10=bootstrap_mean_of_groups([samples.recalled[of_set & counts] for of_set in sets]),
         order=Order(
-            num_items=int(asked.sum()),
-            intermediate_row=bootstrap_interval(samples.intermediate_row[asked], "median"),
-            answer_row=bootstrap_interval(samples.answer_row[asked], "median"),
-            intermediate_first_frac=bootstrap_interval(samples.intermediate_first[asked], "mean"),
-            answer_first_frac=bootstrap_interval(samples.answer_first[asked], "mean"),
+            num_items=int(ordered.sum()),
+            intermediate_row=bootstrap_interval(samples.intermediate_row[ordered], "median"),
+            answer_row=bootstrap_interval(samples.answer_row[ordered], "median"),
+            intermediate_first_frac=bootstrap_interval(samples.intermediate_first[ordered], "mean"),
+            answer_first_frac=bootstrap_interval(samples.answer_first[ordered], "mean"),
         ),
     )

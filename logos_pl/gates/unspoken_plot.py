@@ -15,7 +15,7 @@ def unspoken_figure(readings: UnspokenReadings, figures: UnspokenFigures, model_
     """Plot pass@k against k with 95% intervals, and shares of intermediates and answers at rank ≤ 10 against row."""
     figure = Figure(figsize=(11, 5), layout="constrained")
     left, right = figure.subplots(1, 2)
-    title = f"{model_name}: what it thinks of and does not say, {len(readings.items)} prompts"
+    title = f"{model_name}: unspoken intermediates of {len(readings.items)} prompts"
     figure.suptitle("".join(drawable(title)), parse_math=False)
     ks = np.arange(1, AREA_MAX_K + 1)
     ranked = readings.final_rank <= FOUND_RANK
@@ -26,7 +26,7 @@ def unspoken_figure(readings: UnspokenReadings, figures: UnspokenFigures, model_
         for k, found in figures.lenses[lens].sets[ALL].pass_at.items():
             if found is not None:
                 at = k * 1.05 ** (number - len(readings.lenses) / 2)
-                # By rounding, an interval may exclude its own centre.
+                # Because of rounding, an interval may exclude its estimate.
                 errors = [[max(found.estimate - found.low, 0)], [max(found.high - found.estimate, 0)]]
                 left.errorbar(at, found.estimate, yerr=errors, color=colour, capsize=2, linewidth=0.8)
         shown = torch.stack([item_means(pass_at(row, FOUND_RANK), readings.of_item) for row in ranks.intermediates.T])

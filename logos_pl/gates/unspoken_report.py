@@ -17,7 +17,7 @@ SCHEMA_VERSION = 1
 
 
 class _Line(NamedTuple):
-    """A line of the table: its heading, the interval of a lens, and how a number is written, percent or not."""
+    """A line of the table: its heading, the interval of a lens, and the format of its numbers."""
 
     what: str
     of: Callable[[LensFigures], Interval | None]
@@ -81,20 +81,20 @@ def headline(suite: UnspokenSuite, tokenized: TokenizedSuite, figures: UnspokenF
     scored, given = len(tokenized.items), len(suite.items)
     items = f"{scored}" if scored == given else f"{scored} of {given}"
     answered = f"{figures.num_answered} of {scored - figures.num_without_answer}"
-    said = (
+    text = (
         f"Unspoken intermediates: {items} items of {suite.name}; the model answers {answered}. Shares in percent and "
         "median rows, with 95% intervals."
     )
     for reason, count in tokenized.counts().items():
-        said += f"\n· {count} cannot be scored: {REASONS[reason]}."
+        text += f"\n· {count} cannot be scored: {REASONS[reason]}."
     unread = {name: of.nonfinite for name, of in figures.lenses.items() if of.nonfinite}
     for name, count in unread.items():
-        said += f"\n· {count} readings of the {kind_of(name).label} are not finite and count as not found."
-    return said
+        text += f"\n· {count} readings of the {kind_of(name).label} are not finite and count as not found."
+    return text
 
 
 def beside_gate_b(figures: UnspokenFigures, lens: str) -> str | None:
-    """How often a lens shows the answer before the intermediate; None if no item tells."""
+    """How often a lens shows the answer before the intermediate; None without items to measure it on."""
     order = figures.lenses[lens].sets[ALL].order
     after, before = order.answer_first_frac, order.intermediate_first_frac
     if after is None or before is None:

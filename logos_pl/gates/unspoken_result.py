@@ -1,4 +1,4 @@
-"""Result of the unspoken intermediates of a test: what is printed, recorded, written and logged."""
+"""Result of the unspoken intermediates of a test: printing, files and logging."""
 
 from dataclasses import dataclass
 from functools import cached_property

@@ -40,7 +40,7 @@ from logos_pl.modules.transfer_record import measured, print_transfer, text_of
 class GateWriter(Callback):
     """Evaluates the gates of every lens at the end of the test, and records the results.
 
-    Only the tuned lens decides on the exit status.
+    Only the verdict of the tuned lens sets the exit status.
 
     Args:
         folder: Folder of the artifact, of the checkpoint or of the logs.
@@ -118,7 +118,7 @@ class GateWriter(Callback):
             GatesNotPassedError: A gate was not passed; the message names it.
         """
         if self.report is not None and not self.report.verdict.passed:
-            raise GatesNotPassedError(f"{self.report.summary()}: the table above says by how much.")
+            raise GatesNotPassedError(f"{self.report.summary()}: see the table above.")
 
     def _files(
         self, readings: GateReadings, module: GateModule, document: dict[str, Any], bytes_per_token: float

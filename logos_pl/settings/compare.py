@@ -9,7 +9,7 @@ class CompareSettings:
 
     Args:
         out_dir: output folder; default: a new folder in `comparisons` in the log folder. Results are never overwritten.
-        suite: facts whose answers are followed over the revisions of `--models`: `facts` (bundled), a file of your own,
+        suite: facts whose answers are tracked over the revisions of `--models`: `facts` (bundled), a file of your own,
             or `off`.
     """
 

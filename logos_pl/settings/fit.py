@@ -11,8 +11,8 @@ class StoppingSettings:
     """Early stopping.
 
     Args:
-        patience: stop after this many validations in a row without an improvement of the held-out KL beyond its noise:
-            the 95% interval of the gain, a bootstrap over the same sequences before and now, must lie above 0.
+        patience: stop after this many consecutive validations without a significant improvement of the held-out KL: one
+            whose 95% bootstrap interval, paired by sequence, lies above 0.
 
     Raises:
         InputError: A number is out of its bounds.

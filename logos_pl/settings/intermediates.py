@@ -1,4 +1,4 @@
-"""Options of the unspoken intermediates of a test."""
+"""Options for the unspoken intermediates in a test."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ class IntermediatesSettings:
     """Unspoken intermediates.
 
     Args:
-        suite: what lenses are asked to read of what the model thinks of and does not say: `unspoken` for the bundled
-            two-hop facts and arithmetic, `demo` for those that the demo model can do, a YAML file, a file or folder of
-            lens-eval, or `off`. See docs/intermediates.md.
+        suite: prompts whose unspoken intermediates the lenses should read: `unspoken` for the bundled two-hop facts and
+            arithmetic, `demo` for those that the demo model can do, a YAML file, a lens-eval file or folder, or `off`.
+            See docs/intermediates.md.
     """
 
     suite: str = "unspoken"

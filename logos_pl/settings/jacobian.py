@@ -13,12 +13,12 @@ class JacobianSettings:
 
     Args:
         sequences: number of packed sequences over which Jacobians are averaged.
-        probes: number of output dimensions that are measured on each sequence, dealt out evenly over the sequences, or
-            `all`. Each takes one backward pass through the model.
-        skip_first: positions left out at the beginning of each sequence; the last is left out, too.
+        probes: number of output dimensions measured on each sequence, spread evenly over the sequences, or `all`. Each
+            takes one backward pass through the model.
+        skip_first: positions skipped at the beginning of each sequence; the last position is always skipped.
         folder: folder of Jacobian lenses, one subfolder per model. When a lens is replaced, the old one is kept as
-            <model>.replaced-<YYYYMMDD-HHMM> (UTC). An interrupted run leaves its sums there, as <model>.unfinished,
-            and the same command goes on with them.
+            <model>.replaced-<YYYYMMDD-HHMM> (UTC). An interrupted run saves its partial sums there, as
+            <model>.unfinished, and the same command resumes from them.
 
     Raises:
         InputError: A number is out of its bounds.

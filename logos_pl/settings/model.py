@@ -13,7 +13,7 @@ MAX_BLOCK_MIB = 2**20
 """Largest memory budget of a block of logits, in MiB (1 TiB)."""
 
 MAX_GROUP_TOKENS = 2**30
-"""Most tokens of a streamed group."""
+"""Maximum number of tokens of a streamed group."""
 
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -23,21 +23,21 @@ class ModelSettings:
     """Frozen model and head.
 
     Args:
-        model_id: Hub id of a causal language model, its local folder, or `demo` for the bundled model. A revision may
-            be part of the name, as `id@revision`; lens, runs and sweeps are then filed under it, too.
+        model_id: Hub id of a causal language model, its local folder, or `demo` for the bundled model. The name
+            may include a revision, as `id@revision`, which then becomes part of the names of its output folders.
         revision: branch, tag or commit of the model on the Hub.
-        gguf: name of a GGUF file in the model's folder or repository, which is read in place of its other weights; a
-            folder that holds one and no other weights needs none.
-        adapter: folder or Hub id (`org/name@revision`) of an adapter of peft, which is merged into the weights.
+        gguf: name of a GGUF file in the model's folder or repository, read instead of its other weights; not needed for
+            a folder whose only weights are one GGUF file.
+        adapter: folder or Hub id (`org/name@revision`) of a PEFT adapter, which is merged into the weights.
         dtype: dtype of the frozen model; `auto`: bfloat16 on CUDA, float32 on CPU for models below 30B parameters.
-        placement: `resident`: the model is in memory; `streamed`: its blocks are read from its safetensors, one after
-            the other, for each group of micro-batches, and two of them are in memory; `sharded`: they are shared out
-            among the devices of a machine (`--trainer.devices`), and a block is whole while it computes; `auto`:
-            resident where the model fits on the device; where it does not, streamed on one device, sharded over
-            several.
-        group_tokens: tokens of the micro-batches that each block of a streamed model is run on at a time: the more, the
-            less is read; `auto`: chosen by memory.
-        compile: compile the blocks of the frozen model with torch.compile on CUDA: slower first step, faster others.
+        placement: `resident`: keep the model in memory; `streamed`: read its blocks from its safetensors files one by
+            one for each group of micro-batches, with two in memory at a time; `sharded`: split each block over the
+            devices of a machine (`--trainer.devices`) and gather it while it computes; `auto`: resident if the model
+            fits on the device; otherwise streamed on one device, or sharded over several.
+        group_tokens: tokens of the micro-batches that each block of a streamed model is run on before the next block is
+            read: larger groups read less; `auto`: chosen by available memory.
+        compile: compile the blocks of the frozen model with torch.compile on CUDA: the first step is slower, later
+            steps are faster.
         fp32_unembed: dtype of the unembedding in the lenses: float32 (`true`) or that of the model (`false`), which
             needs no second copy but rounds the inputs of the product. `auto`: float32, except for vocabularies of
             100,000 tokens or more on CUDA. Logits and losses are always float32.
@@ -68,10 +68,10 @@ class ModelSettings:
 
     @property
     def recorded_id(self) -> str:
-        """Id used in results: of an adapted model its adapter's, of a GGUF model with the file's name.
+        """Id used in results: for an adapted model, that of its adapter; for a GGUF model, with the name of the file.
 
         Raises:
-            InputError: A name cannot be written down.
+            InputError: A name cannot be used in results.
         """
         return recorded_id(self.model_id, self.gguf, self.adapter)
 
@@ -80,7 +80,7 @@ class ModelSettings:
         """Name of the model's folders and files; a revision named with the model, or with its adapter, is part of it.
 
         Raises:
-            InputError: A name cannot be written down.
+            InputError: A name cannot be used in results.
         """
         return recorded_folder(self.model_id, self.gguf, self.adapter)
 

@@ -65,7 +65,7 @@ def resolve_tuning(
 
 
 def cpu_work(shape: ModelShape, rows: int) -> CpuWork:
-    """Operations of a fit with so many rows per step, by the model's sizes."""
+    """Operations of a fit with `rows` rows per step, from the model's sizes."""
     outside = shape.outside_blocks or 0
     logits_flop = 2 * shape.d_model * shape.vocab_size
     return CpuWork(2 * (shape.num_parameters - outside), (2 * rows + 1) * logits_flop)
@@ -112,6 +112,8 @@ def _check_positions(settings: TextSettings) -> None:
     first, last = position_bounds(settings.seq_len, settings.drawn_range)
     if not 1 <= int(settings.positions_per_seq) <= last - first + 1:
         raise InputError(
-            f"--data.positions_per_seq is {settings.positions_per_seq}, but {settings.drawn_range} of "
-            f"{settings.seq_len} tokens holds {last - first + 1}; change it, --data.position_range or --data.seq_len."
+            f"--data.positions_per_seq is {settings.positions_per_seq}, but the range {settings.drawn_range} of "
+            f"{settings.seq_len} tokens has {last - first + 1} positions; change it, "
+            "--data.position_range or "
+            "--data.seq_len."
         )

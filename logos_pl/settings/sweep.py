@@ -24,7 +24,7 @@ class SweepSettings:
         attribution: run direct logit attribution for the answers: embedding, attention, MLP and biases.
         open: open the page in the browser at the end.
         copy_threshold: top-1 probability above which a row that repeats the prompt counts as copy collapse.
-        copy_margin: lead of the top-1 over the top-2 probability above which it counts.
+        copy_margin: lead of the top-1 over the top-2 probability that copy collapse requires as well.
 
     Raises:
         InputError: Threshold or margin is out of its bounds.
@@ -54,12 +54,12 @@ class LensSources:
         source: lens to evaluate: its folder, a folder laid out as on the Hub, or a repository on the Hub. It is never
             written to. Default: the lens in --export.folder.
         revision: release, branch or commit of the repository on the Hub.
-        imported: lenses of others to evaluate in addition, of the `tuned-lens` package or Jacobian lenses: a folder, a
-            file, or a place on the Hub, which may end in `@` and a revision. Several are given names, as
-            `--lens.imported.NAME SOURCE` or a mapping in a configuration; one may be given as `NAME=SOURCE`. See
-            docs/imported.md.
+        imported: third-party lenses to evaluate as well, from the `tuned-lens` package or Jacobian lenses: a folder, a
+            file, or a location on the Hub, optionally followed by `@` and a revision. Name several of them, as
+            `--lens.imported.NAME SOURCE` or as a mapping in a configuration; a single one may be named as
+            `NAME=SOURCE`. See docs/imported.md.
         transfer: read a lens that was fitted on another model of the same shape, such as the model before fine-tuning,
-            and say how far the two are apart.
+            and report how far apart the two models are.
         sources: lenses of registered kinds without a dedicated option: `--lens.sources.NAME SOURCE`.
     """
 

@@ -15,13 +15,13 @@ MAX_PASSES = 1000
 MAX_PARTS = 100
 
 DocumentForm = Literal["text", "chat"]
-"""What the rows of a dataset are."""
+"""Format of the rows of a dataset."""
 
 SpecialTokens = Literal["auto", "none"]
 """Whether a text gets the special tokens that its tokenizer adds."""
 
 COLUMNS: dict[DocumentForm, str] = {"text": "text", "chat": "messages"}
-"""Column that is read, by what the rows are."""
+"""Default column, by format of the rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,20 +34,20 @@ class TextSettings:
         name: configuration of the dataset; default: that of the dataset (CC-MAIN-2025-26 for fineweb-edu).
         split: split to read; held-out documents are chosen from it by a hash of their text.
         revision: branch, tag or commit of the dataset on the Hub; default: main (v1.4.0 for fineweb-edu).
-        format: what the rows are: `text`, or `chat`, conversations of messages with a role and a content, which the
-            model's chat template renders.
-        text_column: name of the column; default: `text`, and of conversations `messages`.
-        special_tokens: `auto`: a text gets the special tokens that the tokenizer adds, such as BOS, once; `none`: it
-            gets none. Conversations have those that their template writes.
+        format: format of the rows: `text`; or `chat`: conversations of messages with a role and a content, rendered by
+            the model's chat template.
+        text_column: name of the column; default: `text`, or `messages` for conversations.
+        special_tokens: `auto`: add the tokenizer's special tokens, such as BOS, to each text, once; `none`: add none.
+            Conversations get those that their template writes.
         seq_len: length of a packed sequence, in tokens.
         micro_batch_seqs: sequences per forward pass; `auto`: chosen by device memory.
-        positions_per_seq: positions sampled per sequence; `auto`: as the schedule says, and in small fits on a CPU
-            fewer of large vocabularies.
+        positions_per_seq: positions sampled per sequence; `auto`: as the schedule says, or fewer in small fits on a
+            CPU with a large vocabulary.
         position_range: part of the sequence that positions are sampled from, as two fractions, the second exclusive;
             `auto`: as the schedule says.
-        held_out_frac: fraction of documents held out for validation; as many again are held out for test.
-        val_seqs: packed sequences of held-out text per validation; `auto`: 64, and in a fit on little text fewer, down
-            to 8, so that its validations together read at most a tenth as much text as it trains on.
+        held_out_frac: fraction of documents held out for validation; the same fraction is held out for test.
+        val_seqs: packed sequences of held-out text per validation; `auto`: 64, or fewer, down to 8, in a fit on
+            little text, so that all its validations together read at most a tenth as much text as it trains on.
 
     Raises:
         InputError: A number is out of its bounds.
@@ -102,7 +102,7 @@ class StreamSettings:
 
     Args:
         part: part of the documents to train on, as `1/2` and `2/2` for two fits on disjoint text; chosen by a hash of
-            their text, whatever is held out. `1/1`: all of them.
+            their text, independently of what is held out. `1/1`: all documents.
         lanes: number of streams that the dataset is divided into. The order of training depends on it, but not on the
             number of processes. Must be divisible by processes × workers.
         num_workers: worker processes that tokenise text for each training process; 0: tokenise in the training process.
@@ -131,8 +131,7 @@ class StreamSettings:
         number, parts = (0, 0) if found is None else (int(found[1]), int(found[2]))
         if not 1 <= number <= parts <= MAX_PARTS:
             raise InputError(
-                f"--data.part {self.part[:20]} is no part of the text: give its number and how many there are, at most "
-                f"{MAX_PARTS}, such as 1/2."
+                f"--data.part must be NUMBER/PARTS with at most {MAX_PARTS} parts, such as 1/2 (got {self.part[:20]})."
             )
         return number, parts
 
@@ -143,8 +142,8 @@ class BudgetSettings:
 
     Args:
         tokens: number of tokens of text to train on, rounded up to whole optimiser steps; `auto`: as the schedule says.
-        passes: how many times to train on this text, each time at other positions; with more than one, the tokens are
-            rounded up to a multiple of the lanes as well.
+        passes: how many times to train on this text, each time at newly sampled positions; with more than one, the
+            tokens are rounded up to a multiple of the lanes as well.
         effective_batch_seqs: sequences per optimiser step, over all processes and accumulated micro-batches; `auto`:
             32, or fewer for small budgets.
         validate_every_steps: optimiser steps between validations. The last step is always validated.
@@ -214,7 +213,7 @@ class TestTextSettings(TextSettings):
         suite: YAML file of prompts with known answers, or `facts` for the bundled suite.
     """
 
-    __test__ = False  # no test of pytest's
+    __test__ = False  # not a pytest class
 
     test_seqs: int = 208  # × 512 tokens: more than 100,000
     suite: str = "facts"
@@ -233,8 +232,8 @@ class PromptSettings:
         prompt: a single prompt, instead of a file.
         token_ids: a single prompt as token ids, such as `[1, 2, 3]`, read as they are.
         answer: expected answer to the single prompt.
-        special_tokens: `auto`: a text gets the special tokens that the tokenizer adds, such as BOS, once; `none`: it
-            gets none. Conversations have those that the chat template writes, token ids those that they hold.
+        special_tokens: `auto`: add the tokenizer's special tokens, such as BOS, to a text, once; `none`: add none.
+            Conversations get those that the chat template writes; token ids are not changed.
 
     Raises:
         InputError: A prompt is given as text and as token ids, or a token id is negative.
@@ -250,6 +249,6 @@ class PromptSettings:
         if self.token_ids is None:
             return
         if self.prompt is not None:
-            raise InputError("--data.prompt and --data.token_ids exclude each other: give one of them.")
+            raise InputError("--data.prompt and --data.token_ids cannot be combined: give one of them.")
         if not self.token_ids or min(self.token_ids) < 0:
-            raise InputError("--data.token_ids must be one or more token ids, from 0, such as [1, 2, 3].")
+            raise InputError("--data.token_ids must be one or more non-negative token ids, such as [1, 2, 3].")

@@ -10,8 +10,8 @@ class ValidateSettings:
     """Transfer between rows.
 
     Args:
-        matrix: name of a lens (`tuned`, `jacobian`, or an imported one) whose map of each row is read at every other
-            row, too: CSV and plot of the KL divergences. Costs as many decodings as the lens has maps.
+        matrix: name of a lens (`tuned`, `jacobian`, or an imported one) whose map for each row is also applied at every
+            other row; writes the KL divergences as CSV and plot. Costs as many decodings as the lens has maps.
         out_dir: output folder of the matrix; default: a new folder in `validations` in the log folder. Results are
             never overwritten.
 
@@ -25,5 +25,5 @@ class ValidateSettings:
     def __post_init__(self) -> None:
         if self.out_dir is not None and self.matrix is None:
             raise InputError(
-                "--validate.out_dir is the folder of a matrix: give --validate.matrix, too, or leave it out."
+                "--validate.out_dir is the output folder of --validate.matrix: give both, or leave it out."
             )

@@ -44,7 +44,7 @@ def talk(session: ChatSession, *lines: str) -> None:
 def test_the_demo_goes_on_with_the_text_and_says_so(session: ChatSession, capsys: pytest.CaptureFixture[str]) -> None:
     talk(session, TEXT, "", "The capital of France is")
     said = capsys.readouterr().out
-    assert "has no chat template: it goes on with your text" in said
+    assert "has no chat template: it simply continues your text" in said
     assert " Berlin." in said
     assert " Paris." in said
     assert said.count("stopped after 6 tokens (--max_tokens)") == 2
@@ -142,7 +142,7 @@ def test_the_page_has_the_whole_conversation(session: ChatSession, capsys: pytes
         (["/layer 2"], "There is no reply yet: say something first."),
         ([TEXT, "/layer 9"], "/layer needs a row, 0 to 8."),
         ([TEXT, "/layer ²"], "/layer needs a row, 0 to 8."),
-        (["/save a.html"], "Nothing was said yet: say something first."),
+        (["/save a.html"], "The conversation is empty: say something first."),
         ([TEXT, "/save"], "/save needs the name of a file, such as /save chat.html."),
         ([TEXT, "/save no/a.html"], "no/a.html cannot be written"),
         ([TEXT, f"/save {__file__}"], "is a file of another kind and is not replaced"),

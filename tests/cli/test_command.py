@@ -93,8 +93,8 @@ def test_its_own_options_and_arguments_that_are_not_options_pass(given: list[str
 @pytest.mark.parametrize(
     ("command", "given", "says"),
     [
-        (Slow, "--colours.first=3", "--colours.first is an option of toy, and slow does not use it: leave it out."),
-        (Toy, "--weight", "--weight is an option of slow and heavy, and toy does not use it: leave it out."),
+        (Slow, "--colours.first=3", "--colours.first is an option of toy, but not of slow: leave it out."),
+        (Toy, "--weight", "--weight is an option of slow and heavy, but not of toy: leave it out."),
         (Toy, "--colours.frist=3", "There is no option --colours.frist of toy: did you mean --colours.first?"),
         (Toy, "--spedd", "There is no option --spedd of toy: did you mean --speed?"),
         (Toy, "--zzz", "There is no option --zzz of toy: see `logos-pl toy --help`."),

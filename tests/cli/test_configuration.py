@@ -159,13 +159,13 @@ def refused_or_taken(settled: Callable[..., Any], argument: str, option: str) ->
         ("model:\n  rank: 4\n  rank: 5\n", "c.yaml has the key 'rank' twice, in lines 2 and 3"),
         (b"\xff\xfe", "--config c.yaml is not UTF-8 text"),
         ("x" * (2**16 + 1), "at most 65,536 are read"),
-        ("", "c.yaml holds no options"),
-        ("- model", "c.yaml holds no options"),
-        ("5", "c.yaml holds no options"),
-        ("model: 3", "c.yaml: `model` must hold options, one a line under it (got 3)."),
-        ("model:\n", "c.yaml: `model` must hold options, one a line under it (got nothing)."),
-        ("data: [1]", "c.yaml: `data` must hold options"),
-        ("model: other.yaml", "c.yaml: `model` must hold options"),
+        ("", "c.yaml has no options"),
+        ("- model", "c.yaml has no options"),
+        ("5", "c.yaml has no options"),
+        ("model: 3", "c.yaml: `model` must contain options, one per line below it (got 3)."),
+        ("model:\n", "c.yaml: `model` must contain options, one per line below it (got nothing)."),
+        ("data: [1]", "c.yaml: `data` must contain options"),
+        ("model: other.yaml", "c.yaml: `model` must contain options"),
         ("config: other.yaml", "c.yaml: `config` names another configuration"),
         ("1: 2", "the key 1, which is not an option"),
         ("model: {__path__: x}", "the key '__path__', which is not an option"),
@@ -222,7 +222,7 @@ def test_an_option_of_another_command_is_refused_by_name(
     command: str, argument: str, takers: str, settled: Callable[..., Any]
 ) -> None:
     option = argument.partition("=")[0]
-    with pytest.raises(InputError, match=f"{option} is an option of {takers}, and {command} does not use it"):
+    with pytest.raises(InputError, match=f"{option} is an option of {takers}, but not of {command}"):
         settled(argument, command=command)
 
 
@@ -283,7 +283,7 @@ def test_arguments_that_cannot_be_used_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("text", "says"), [("\udcff", "--data.prompt '\\udcff' is not UTF-8 text"), ("a\0", "holds the character NUL")]
+    ("text", "says"), [("\udcff", "--data.prompt '\\udcff' is not UTF-8 text"), ("a\0", "contains a NUL character")]
 )
 def test_a_prompt_that_is_no_text_is_refused(text: str, says: str, settled: Callable[..., Any]) -> None:
     with pytest.raises(InputError) as caught:

@@ -35,11 +35,11 @@ def test_a_folder_is_written_with_the_model_it_was_fitted_on(
 
 
 @pytest.mark.parametrize(("args", "message"), [
-    (["lens", "there", "--to", "tuned_lens"], "there is there already: give another name, or remove it."),
+    (["lens", "there", "--to", "tuned_lens"], "there already exists: give another name, or remove it."),
     (["lens", "out", "--to", "tuned_lens"], "tiny-llama is a local model: give its folder as --model."),
     (["none", "out", "--to", "transformer_lens"], "There is no artifact at none"),
-    (["tuned", "out", "--to", "tuned_lens"], "tuned holds a tuned lens, whose maps and temperatures are behind the"),
-    (["prism", "out", "--to", "transformer_lens"], "prism holds a Prism lens, whose map is behind the final norm; tra"),
+    (["tuned", "out", "--to", "tuned_lens"], "tuned holds a tuned lens, whose maps and temperatures apply after the"),
+    (["prism", "out", "--to", "transformer_lens"], "prism holds a Prism lens, whose map applies after the final norm"),
     (["lens", "out", "--to", "nnsight"], "nnsight"),
     (["lens", "out"], "--to"),
 ])  # fmt: skip

@@ -89,14 +89,14 @@ def test_what_is_pushed_can_be_listed_pulled_and_verified(
         f"{TINY}: tuned lens {TAG}: as published",
         f"2 of 2 in {REPO} are as published.",
     ]
-    assert said(capsys, "push", "--repo_id", REPO)[-1] == f"nothing to publish: {REPO} has it all"
+    assert said(capsys, "push", "--repo_id", REPO)[-1] == f"nothing to publish: {REPO} is up to date"
 
 
 def test_a_dry_run_leaves_a_folder_that_can_be_verified_and_indexed(
     hub: Hub, checkpoints: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = said(capsys, "push", "--repo_id", REPO, "--tag", TAG, "--dry_run")
-    assert lines[-1] == f"built and verified, nothing sent: checkpoints/hub/{REPO}"
+    assert lines[-1] == f"built and verified, nothing uploaded: checkpoints/hub/{REPO}"
     before = Path(f"checkpoints/hub/{REPO}/INDEX.json").read_bytes()
     assert (
         said(capsys, "verify", f"checkpoints/hub/{REPO}")[-1] == f"2 of 2 in checkpoints/hub/{REPO} are as published."
@@ -174,7 +174,7 @@ def test_a_prism_is_decoded_too_and_may_lose_to_the_norm_lens_but_not_change_the
         (["steal"], "see `logos-pl hub --help`."),
         (["list", "--repo_id", ""], "--repo_id is empty: give a value, or leave it out."),
         (["list", "--repo_id", "[" * 100_000], "is nested deeper than 64 levels in line 1: make it flatter."),
-        (["index", "a\0b"], "--dir holds the character NUL: remove it."),
+        (["index", "a\0b"], "--dir contains a NUL character: remove it."),
         (["list"], "--repo_id is missing: see `logos-pl hub --help`."),
         (["list", "--repo", REPO], "see `logos-pl hub --help`."),
         (["pull", "--repo_id", REPO], "Say what to pull: --models with ids, or --all."),
@@ -288,7 +288,7 @@ def test_a_sweep_and_the_gates_read_a_published_lens_and_leave_the_cache_as_it_i
         (
             "test",
             {"lens.source": REPO, "ckpt_path": "last"},
-            "--lens.source and --ckpt_path exclude each other: give one",
+            "--lens.source and --ckpt_path cannot be combined: give one",
         ),
         ("predict", {"lens.source": "me/none"}, "There is no folder and no data set on the Hub called me/none"),
         ("predict", {"lens.source": REPO, "lens.revision": "v2020.01.01"}, "me/lenses has no revision 'v2020.01.01'"),

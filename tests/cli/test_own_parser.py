@@ -28,7 +28,7 @@ def parser() -> OwnParser:
         (["a", "--answ", "b"], "unrecognized arguments: --answ b"),
         ([" "], "The text is empty: give a value"),
         (["a", "--answer", ""], "--answer is empty"),
-        (["a\0b"], "The text holds the character NUL"),
+        (["a\0b"], "The text contains a NUL character"),
         (["a", "--answer", "\udcff"], "is not UTF-8 text"),
     ],
 )

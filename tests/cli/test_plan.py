@@ -161,7 +161,7 @@ def test_a_placement_is_settled_and_recorded_for_a_model_that_fits() -> None:
 
 def test_a_streamed_model_runs_in_one_process() -> None:
     with pytest.raises(
-        InputError, match=r"--model.placement streamed runs in one process, and --trainer.devices makes 2"
+        InputError, match=r"--model.placement streamed runs in one process, but --trainer.devices starts 2"
     ):
         planned(model__placement="streamed", trainer__devices=2, trainer__accelerator="cpu")
     assert planned(trainer__devices=2, trainer__accelerator="cpu")[1].placement == "resident"
@@ -183,18 +183,30 @@ def test_a_model_is_sharded_over_the_processes_of_each_machine() -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ({"data__seq_len": 513}, r"seq_len 513 is beyond the context of demo, 512 tokens"),
+        ({"data__seq_len": 513}, r"seq_len 513 exceeds the context of demo: give at most 512 tokens"),
         ({"data__tokens": 1_023}, "too few for one step of 2 sequences"),
         ({"model__rank": 129}, "Rank 129 does not fit a model of width 128"),
         ({"data__micro_batch_seqs": 5}, "multiple of 5"),
         ({"data__micro_batch_seqs": 0}, "--data.micro_batch_seqs must be at least 1"),
         ({"trainer__accelerator": "tpu"}, "there is no device 'tpu'"),
         ({"model__model_id": "./nowhere"}, "not a folder"),
-        ({"trainer__devices": "many"}, "--trainer.devices many is not understood"),
-        ({"trainer__devices": 0}, "--trainer.devices 0 is not understood"),
-        ({"trainer__devices": -1}, "--trainer.devices -1 is not understood"),
-        ({"trainer__devices": 10**12}, "--trainer.devices 1000000000000 is not understood"),
-        ({"trainer__devices": "0,one"}, "--trainer.devices 0,one is not understood"),
+        (
+            {"trainer__devices": "many"},
+            "--trainer.devices must be a positive number .*got many",
+        ),
+        ({"trainer__devices": 0}, "--trainer.devices must be a positive number .*got 0"),
+        (
+            {"trainer__devices": -1},
+            "--trainer.devices must be a positive number .*got -1",
+        ),
+        (
+            {"trainer__devices": 10**12},
+            "--trainer.devices must be a positive number .*got 1000000000000",
+        ),
+        (
+            {"trainer__devices": "0,one"},
+            "--trainer.devices must be a positive number .*got 0,one",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_before_any_weight_is_read(override: dict[str, Any], message: str) -> None:
@@ -212,7 +224,7 @@ def test_a_model_that_fits_nowhere_is_refused_with_numbers(monkeypatch: pytest.M
 
 
 def test_more_processes_than_a_cpu_has_a_use_for_are_refused_before_any_starts() -> None:
-    with pytest.raises(InputError, match=r"--trainer\.devices makes 1,000 processes, .* give at most"):
+    with pytest.raises(InputError, match=r"--trainer\.devices starts 1,000 processes, .* give at most"):
         planned(trainer__accelerator="cpu", trainer__devices=1000)
 
 
@@ -274,7 +286,7 @@ def test_a_head_that_is_to_be_held_in_fp32_is_counted(monkeypatch: pytest.Monkey
 def test_a_model_with_one_block_is_refused_by_name_however_the_lens_starts(init: str, tmp_path: Path) -> None:
     folder = make_model(tmp_path / "one", num_hidden_layers=1)
     model, text, trainer = options(model__model_id=str(folder), model__init=init)
-    with pytest.raises(InputError, match="one has 1 block, hence no row between"):
+    with pytest.raises(InputError, match="one has 1 block, so no inner row"):
         plan.plan_text(model, text, "full", trainer)
     swept = plan.plan_prompts(ModelSettings(model_id=str(folder)), trainer)
     assert swept.known.shape.num_blocks == 1, "it can be swept with the norm lens"

@@ -57,7 +57,7 @@ def test_another_number_of_processes_than_was_started_is_refused(
 ) -> None:
     started_with(monkeypatch, environment)
     refuse_other_count(4)
-    with pytest.raises(InputError, match=rf"^{launcher} has started 4 process\(es\), and .* is 1: give the devices"):
+    with pytest.raises(InputError, match=rf"^{launcher} has started 4 process\(es\), but .* is 1: give the devices"):
         refuse_other_count(1)
 
 
@@ -68,8 +68,8 @@ def test_another_number_of_processes_than_was_started_is_refused(
         ({"NODE_RANK": ""}, "NODE_RANK must be a number (got '')"),
         ({"RANK": "-1"}, "RANK must be a number (got '-1')"),
         ({"SLURM_PROCID": "9" * 5000}, "SLURM_PROCID must be a number"),
-        ({"TORCHELASTIC_RUN_ID": "none", "RANK": "0"}, "TORCHELASTIC_RUN_ID is set and LOCAL_RANK is not"),
-        ({"SLURM_NTASKS": "1"}, "SLURM_NTASKS is set and SLURM_PROCID is not"),
+        ({"TORCHELASTIC_RUN_ID": "none", "RANK": "0"}, "TORCHELASTIC_RUN_ID is set, but LOCAL_RANK is not"),
+        ({"SLURM_NTASKS": "1"}, "SLURM_NTASKS is set, but SLURM_PROCID is not"),
     ],
 )
 def test_variables_that_number_no_process_are_named(
@@ -103,7 +103,7 @@ def test_nodes_that_could_never_meet_are_refused(
     environment: dict[str, str], missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started_with(monkeypatch, environment)
-    with pytest.raises(InputError, match=rf"num_nodes is 3, and the environment variable {missing} is not set: start"):
+    with pytest.raises(InputError, match=rf"num_nodes is 3, but the environment variable {missing} is not set: start"):
         refuse_nodes_without_address(3)
     refuse_nodes_without_address(1)
 

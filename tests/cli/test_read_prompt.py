@@ -178,4 +178,4 @@ def test_a_system_message_comes_first_and_token_ids_are_read_as_they_are(
     for written in (",".join(map(str, ids)), str(ids), " ".join(map(str, ids))):
         assert said(capsys, written, "--ids", "--model", "./tiny", "--device", "cpu")[1:] == chat[1:]
     assert main(["1,x", "--ids", "--model", "./tiny"]) == 2
-    assert "'1,x' is no list of token ids: give numbers, such as 1,2,3." in capsys.readouterr().err
+    assert "'1,x' is not a list of token ids: give numbers, such as 1,2,3." in capsys.readouterr().err

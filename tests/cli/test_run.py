@@ -208,7 +208,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"model.rank": "many"},
         "--model.rank must be a whole number or 'auto' (got many",
     ),
-    "context too short": ({"data.seq_len": 65}, "--data.seq_len 65 is beyond the context of"),
+    "context too short": ({"data.seq_len": 65}, "--data.seq_len 65 exceeds the context of"),
     "too few tokens for a step": (
         {"data.tokens": 255},
         "--data.tokens 255 is too few for one step of 8 sequences of 32",

@@ -43,7 +43,7 @@ def test_a_wrong_epsilon_is_caught_by_the_norms_check(folder: Path, monkeypatch:
         self.eps = self.eps * 0 + 1e-2
 
     monkeypatch.setattr(RowNorms, "__init__", without_eps)
-    assert "the" in failing(checked(folder)), "the norm in fp32 …"
+    assert "the" in failing(checked(folder)), "the fp32 norm …"
 
 
 def test_a_wrong_unembedding_is_caught_at_row_n(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,7 +100,7 @@ def test_devices_are_a_number_a_list_or_auto(devices: Any) -> None:
 
 @pytest.mark.parametrize("devices", [0, -1, "0", "-1", [], [-1], [0, 0], "a", "0,", "0,a", [10**9], "", "²", 1.5])
 def test_other_devices_are_refused(devices: Any) -> None:
-    with pytest.raises(InputError, match=r"^--trainer.devices .*is not understood"):
+    with pytest.raises(InputError, match=r"^--trainer.devices must be a positive number"):
         check_trainer(SimpleNamespace(**PLAIN | {"devices": devices}))
 
 

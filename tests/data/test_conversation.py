@@ -51,7 +51,9 @@ def test_what_does_not_fit_the_context_is_refused_and_not_kept(tokenizer: PreTra
     assert talk.room == 3
     talk.answer(tokenizer("moon", add_special_tokens=False)["input_ids"])
     before = (talk.ids, list(talk.messages))
-    with pytest.raises(InputError, match="would have 6 tokens, and org/m reads 6: begin another with /new"):
+    with pytest.raises(
+        InputError, match="would have 6 tokens, but org/m reads at most 6, including the reply: start another with /new"
+    ):
         talk.ask("star star")
     assert (talk.ids, talk.messages) == before
     talk.ask("star")

@@ -43,7 +43,7 @@ def test_a_row_may_have_none(nothing: Any) -> None:
             [{"role": "gpt", "content": "a"}],
             "message 1 has the role 'gpt'; roles are system, developer, user, assistant",
         ),
-        ([{"role": "user", "content": " "}], "no message says anything"),
+        ([{"role": "user", "content": " "}], "all messages are empty"),
     ],
 )
 def test_what_is_no_conversation_is_refused_with_the_reason(value: Any, reason: str) -> None:
@@ -72,7 +72,7 @@ def test_a_conversation_gets_what_its_template_writes_and_nothing_else() -> None
     ("begin", "remark"),
     [
         ("", r"^Conversations are read without the BOS \(<s>\) that the tokenizer adds to every text\.$"),
-        ("<s> <s>", r"^Conversations are read with two BOS \(.*\), which no model was trained on: leave one out\.$"),
+        ("<s> <s>", r"^Conversations are read with two BOS \(.*\), which no model was trained on: remove one\.$"),
     ],
 )
 def test_a_template_with_no_bos_or_with_two_is_remarked_on(begin: str, remark: str) -> None:
@@ -86,5 +86,5 @@ def test_a_template_with_no_bos_or_with_two_is_remarked_on(begin: str, remark: s
 def test_one_that_cannot_be_rendered_or_read_is_refused() -> None:
     with pytest.raises(TextRefusedError, match="cannot be rendered by the model's chat template: no such role"):
         ConversationTokenizer(Tokenizer(chatty("{{ raise_exception('no such role') }}")))(json.dumps(SAID))
-    with pytest.raises(TextRefusedError, match="the id 5, and the model has only the ids 0 to 4"):
+    with pytest.raises(TextRefusedError, match="the id 5, but the model has only the ids 0 to 4"):
         ConversationTokenizer(Tokenizer(chatty("<s> {{ messages[1].content }}"), 5))(json.dumps(SAID))

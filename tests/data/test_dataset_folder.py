@@ -27,7 +27,7 @@ CARD_PATH = "configs:\n- config_name: a\n  data_files: {}"
         ("dataset_info: [1]", r"card of dataset .*mine does not describe its files .*AttributeError"),
         ("configs: 5", "mine cannot be read: Expected configs to be a list"),
         (CARD_PATH.format("[{split: train, path: 5}]"), "mine cannot be read: Expected data_files in YAML to be"),
-        (CARD_PATH.format("../*/b.jsonl"), r"mine names b\.jsonl as its data, which is not in it"),
+        (CARD_PATH.format("../*/b.jsonl"), r"mine names b\.jsonl as its data, which is outside the folder"),
     ],
     ids=lambda value: "" if isinstance(value, bytes) or len(value) > 30 else value[:12],
 )

@@ -47,14 +47,14 @@ def test_numbers_and_operations_are_spelled_as_digits_words_and_symbols(tmp_path
 @pytest.mark.parametrize(
     ("items", "sentence"),
     [
-        ([], "holds no list `items` of prompts"),
-        ([ONE | {"more": 1}], "item 1: expected `name`, `prompt`, `intermediates` and perhaps `target`"),
+        ([], "has no list `items` of prompts"),
+        ([ONE | {"more": 1}], "item 1: expected only `name`, `prompt`, `intermediates` and, optionally, `target`"),
         ([{"name": "a", "prompt": "One"}], "item 1: expected"),
         (["One and"], "item 1: expected"),
-        ([ONE | {"intermediates": "two"}], "item 1: every field is a text, and `intermediates` a list"),
-        ([ONE | {"intermediates": []}], "item 1: every field is a text"),
+        ([ONE | {"intermediates": "two"}], "item 1: every field must be text, and `intermediates` a list"),
+        ([ONE | {"intermediates": []}], "item 1: every field must be text"),
         ([ONE | {"target": ""}], "none may be empty"),
-        ([ONE | {"prompt": 3}], "item 1: every field is a text"),
+        ([ONE | {"prompt": 3}], "item 1: every field must be text"),
         ([ONE | {"intermediates": ["two", "two"]}], "item 1: the intermediate 'two' is given twice"),
         ([ONE, ONE], "item 2: the name 'a' is already given; keep one."),
     ],
@@ -74,10 +74,10 @@ def test_what_is_not_such_a_file_is_refused(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(InputError, match="is not UTF-8 text"):
         read_lens_eval(tmp_path / "bad.json")
     (tmp_path / "list.json").write_text("[1]")
-    with pytest.raises(InputError, match="holds no list `items`"):
+    with pytest.raises(InputError, match="has no list `items`"):
         read_lens_eval(tmp_path / "list.json")
     monkeypatch.setattr(lens_eval, "MAX_ITEMS", 1)
-    with pytest.raises(InputError, match="has 2 items, and at most 1 are read"):
+    with pytest.raises(InputError, match="has 2 items, but at most 1 are read"):
         read_lens_eval(written(tmp_path, [ONE, ONE | {"name": "b"}]))
 
 

@@ -46,13 +46,15 @@ def test_a_prompt_fits_into_the_context_with_its_answer(tokenizer: PreTrainedTok
     """A BOS, four letters and the blank before the answer, whose last token nothing follows."""
     prompt = Prompt("p", "orig", "abcd", "x")
     assert len(ModelTokenizer("bytes", tokenizer, len(tokenizer), 6).tokenize([prompt])) == 1
-    with pytest.raises(InputError, match=r"prompt 'p' has 6 tokens, its answer's included, and the model takes 5"):
+    with pytest.raises(
+        InputError, match=r"prompt 'p' has 6 tokens, including its answer, but the model takes at most 5"
+    ):
         ModelTokenizer("bytes", tokenizer, len(tokenizer), 5).tokenize([prompt])
 
 
 def test_remarks_name_the_model_and_come_only_from_the_process_that_speaks(tokenizer: PreTrainedTokenizerFast) -> None:
     model, doubled = ModelTokenizer("bytes", tokenizer, len(tokenizer), None), [Prompt("p", "orig", "<s>ab")]
-    with pytest.warns(UserWarning, match="bytes: prompt 'p' brings its own BOS"):
+    with pytest.warns(UserWarning, match="bytes: prompt 'p' begins with the BOS"):
         spoken = model.tokenize(doubled)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

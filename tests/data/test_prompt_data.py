@@ -75,7 +75,7 @@ def test_remarks_on_prompts_come_from_the_first_process_or_from_the_only_one(
     reading(rank=1, prompt="<s> a cat")
     assert len(recwarn) == 0
     for first in (reading, lambda **options: reading(rank=0, **options)):
-        with pytest.warns(UserWarning, match="demo: prompt 'prompt' brings its own BOS"):
+        with pytest.warns(UserWarning, match="demo: prompt 'prompt' begins with the BOS"):
             first(prompt="<s> a cat")
 
 

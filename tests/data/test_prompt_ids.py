@@ -77,7 +77,7 @@ def test_no_bos_and_two_are_remarked_on_by_whatever_way_they_came() -> None:
         "prompt 'x' is read without the BOS (<s>) that the tokenizer adds to every text (special_tokens none)."
     ]
     assert remarks([chat("")]) == ["prompt 'c' is read without the BOS (<s>) that the tokenizer adds to every text."]
-    twice = "prompt 'c' is read with two BOS (<s><s>), which no model was trained on: leave one out."
+    twice = "prompt 'c' is read with two BOS (<s><s>), which no model was trained on: remove one."
     assert remarks([chat("<s> <s> ")]) == [twice]
     assert remarks([read(Prompt("c", "orig", "", token_ids=(0, 0, 4)))]) == [twice]
     assert twice in remarks([read(Prompt("c", "orig", "<s> <s> the"))])
@@ -102,12 +102,12 @@ def test_no_bos_and_two_are_remarked_on_by_whatever_way_they_came() -> None:
         (
             Prompt("x", "orig", "", messages=TURNS),
             " ",
-            "^prompt 'x' has no token: its chat template leaves nothing of it",
+            "^prompt 'x' has no tokens: its chat template renders it as an empty text",
         ),
         (
             Prompt("x", "orig", "", token_ids=(0, 6)),
             None,
-            "^prompt 'x' holds the token .* the id 6, and the model has only",
+            "^prompt 'x' holds the token .* the id 6, but the model has only",
         ),
         (
             Prompt("x", "orig", "", messages=(Message("user", "\ud800"),)),

@@ -141,7 +141,7 @@ def test_a_prompt_with_its_answer_may_fill_the_context_and_no_more(tokenizer: Pr
     needed = len(tokenizer("The capital of Argentina is Buenos Aires")["input_ids"]) - 1
 
     assert len(tokenize_prompt(tokenizer, prompt, needed).input_ids) == needed
-    with pytest.raises(InputError, match=f"prompt 'long' has {needed} tokens, .* takes {needed - 1}"):
+    with pytest.raises(InputError, match=f"prompt 'long' has {needed} tokens, .* takes at most {needed - 1}"):
         tokenize_prompt(tokenizer, prompt, needed - 1)
 
 
@@ -274,8 +274,7 @@ def test_after_a_space_that_merges_with_the_answer_it_is_not_looked_for_behind_a
 
     assert tokenized.answer_tokens == AnswerTokens("unresolved")
     assert remarks([tokenized]) == [
-        "prompt 'x' ends in white space that merges with the answer, which is not looked for: leave the white space "
-        "out."
+        "prompt 'x' ends in white space that merges with the answer, so no answer is read: remove the white space."
     ]
 
 
@@ -298,8 +297,8 @@ def test_a_prompt_that_brings_its_own_bos_is_read_with_one_and_that_is_said(kind
     assert tokenized[0].left_out == ("<s>",)
     assert tokenized[0].answer_tokens.status == "resolved"
     assert remarks(tokenized) == [
-        "prompts 'p0', 'p1', 'p2' and 2 more bring their own BOS (<s>), which the tokenizer adds to every text: it is "
-        "not added there, so that the model reads it once."
+        "prompts 'p0', 'p1', 'p2' and 2 more begin with the BOS (<s>) that the tokenizer adds to every text: it is not "
+        "added again."
     ]
     assert remarks([tokenize_prompt(tokenizer, Prompt("x", "orig", CAPITAL, "Berlin"), None)]) == []
 
@@ -325,7 +324,7 @@ def test_a_word_that_a_tokenizer_without_an_unknown_token_lacks_is_refused_by_wh
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=plain)
 
     assert tokenize_prompt(tokenizer, Prompt("x", "orig", "the"), None).tokens == ("the",)
-    with pytest.raises(InputError, match=r"^prompt 'x' holds what the model's tokenizer has no "):
+    with pytest.raises(InputError, match=r"^prompt 'x' holds text that the model's tokenizer has no "):
         tokenize_prompt(tokenizer, Prompt("x", "orig", "the end"), None)
-    with pytest.raises(InputError, match=r"^the answer of prompt 'x' holds what the model's "):
+    with pytest.raises(InputError, match=r"^the answer of prompt 'x' holds text that the model's "):
         tokenize_prompt(tokenizer, Prompt("x", "orig", "the", "end"), None)

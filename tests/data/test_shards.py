@@ -331,9 +331,9 @@ def test_conversations_are_the_same_documents_in_both_formats(tmp_path: Path) ->
         (
             '{"messages": "Hi"}',
             InputError,
-            r"^Row 1 of .* holds no conversation in 'messages': it is text, not an array",
+            r"^Row 1 of .* has no valid conversation in 'messages': it is text, not an array",
         ),
-        ('{"messages": [{"role": "user"}]}', InputError, "message 1 has no `content`; mend the row or leave it out"),
+        ('{"messages": [{"role": "user"}]}', InputError, "message 1 has no `content`; fix the row or remove it"),
         ('{"messages": [{"role": "user", "role": "system", "content": "a"}]}', RunError, "it has the key 'role' twice"),
         ('{"messages": [], "messages": []}', RunError, "it has the key 'messages' twice"),
         ('{"messages": ' + "[" * 100_000 + "]" * 100_000 + "}", RunError, "nested too deeply"),

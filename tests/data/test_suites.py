@@ -9,7 +9,7 @@ from pandas._libs.parsers import STR_NA_VALUES
 
 from logos_pl.data.prompt_types import Message, Prompt
 from logos_pl.data.prompts import batches, tokenize_prompt
-from logos_pl.data.suites import FACTS, PROBE, Asked, Control, Fact, prompts_of, read_suite
+from logos_pl.data.suites import FACTS, PROBE, Control, Fact, PromptContent, prompts_of, read_suite
 from logos_pl.data.yaml_items import READ_AS_MISSING
 from logos_pl.demo import TEXT_DIR
 from logos_pl.errors import InputError
@@ -41,20 +41,20 @@ def written(folder: Path, text: str | bytes) -> Path:
 
 
 def test_every_field_is_read_and_what_is_missing_has_its_default(tmp_path: Path) -> None:
-    control = Control("ctl", Asked("France has simply"), "Paris", "France → Paris")
+    control = Control("ctl", PromptContent("France has simply"), "Paris", "France → Paris")
     assert read_suite(written(tmp_path, WHOLE)) == [
         Fact(
             "pos",
-            Asked("Germany has simply"),
+            PromptContent("Germany has simply"),
             "Berlin",
             "capital",
             "Germany → Berlin",
-            Asked("Germany has"),
+            PromptContent("Germany has"),
             control,
             2,
         ),
-        Fact("p2", Asked("Once upon a time"), None, "", "", None, None, 10),
-        Fact("p3", Asked("Two and two"), "4", "", "", None, None, 11),
+        Fact("p2", PromptContent("Once upon a time"), None, "", "", None, None, 10),
+        Fact("p3", PromptContent("Two and two"), "4", "", "", None, None, 11),
     ]
 
 
@@ -95,7 +95,7 @@ def test_a_fact_asks_its_prompt_then_the_one_without_filler_then_its_control(tmp
 def test_a_control_is_called_after_its_fact(tmp_path: Path) -> None:
     (fact,) = read_suite(written(tmp_path, "facts: [{id: f, prompt: A, answer: b, control: {prompt: C, answer: d}}]"))
 
-    assert fact.control == Control("f-ctl", Asked("C"), "d", "")
+    assert fact.control == Control("f-ctl", PromptContent("C"), "d", "")
 
 
 @pytest.mark.parametrize(
@@ -111,12 +111,12 @@ def test_a_text_is_taken_as_it_is_written(scalar: str, tmp_path: Path) -> None:
 def test_null_is_a_field_that_is_not_given(nothing: str, tmp_path: Path) -> None:
     text = f"facts:\n- id: {nothing}\n  prompt: Say\n  answer: {nothing}\n  control: {nothing}\n"
 
-    assert read_suite(written(tmp_path, text)) == [Fact("p1", Asked("Say"), None, "", "", None, None, 2)]
+    assert read_suite(written(tmp_path, text)) == [Fact("p1", PromptContent("Say"), None, "", "", None, None, 2)]
 
 
 @pytest.mark.parametrize("text", ["\ufefffacts: [Say]", "facts:\r\n- Say\r\n", "facts: &list [Say]"])
 def test_a_byte_order_mark_and_line_ends_do_not_matter(text: str, tmp_path: Path) -> None:
-    assert [fact.asked.text for fact in read_suite(str(written(tmp_path, text)))] == ["Say"]
+    assert [fact.content.text for fact in read_suite(str(written(tmp_path, text)))] == ["Say"]
 
 
 def bomb(levels: int) -> str:
@@ -128,7 +128,7 @@ def bomb(levels: int) -> str:
 def test_white_space_within_a_prompt_is_kept(tmp_path: Path) -> None:
     (fact,) = read_suite(written(tmp_path, 'facts: ["Say \\n"]'))
 
-    assert fact.asked.text == "Say \n"
+    assert fact.content.text == "Say \n"
 
 
 @pytest.mark.parametrize(
@@ -136,8 +136,8 @@ def test_white_space_within_a_prompt_is_kept(tmp_path: Path) -> None:
     [
         ("", 1, "the file is empty"),
         ("# nothing\n", 1, "the file is empty"),
-        ("- a\n", 1, "holds no `facts:`"),
-        ("a", 1, "holds no `facts:`"),
+        ("- a\n", 1, "there is no `facts:`"),
+        ("a", 1, "there is no `facts:`"),
         ("facts:\n", 1, "`facts` is not a list"),
         ("facts: []", 1, "`facts` is not a list"),
         ("\nfacts:\n  prompt: a\n", 3, "`facts` is not a list"),
@@ -156,41 +156,45 @@ def test_white_space_within_a_prompt_is_kept(tmp_path: Path) -> None:
         ("facts:\n- prompt: a\n  answer: {b: c}\n", 3, "`answer` is not text"),
         ("facts:\n- ' '\n", 2, "`prompt` is empty"),
         ("facts:\n- prompt: a\n  answer: ''\n", 3, "`answer` is empty"),
-        ("facts:\n- prompt: a\n  no_filler: 'a '\n", 3, "`no_filler` is the prompt itself"),
-        ("facts:\n- prompt: a\n  control: {prompt: b, answer: c}\n", 3, "set against the fact's own `answer`"),
+        ("facts:\n- prompt: a\n  no_filler: 'a '\n", 3, "`no_filler` equals the prompt"),
+        (
+            "facts:\n- prompt: a\n  control: {prompt: b, answer: c}\n",
+            3,
+            "a control is compared with the `answer` of its fact",
+        ),
         ("facts:\n- prompt: a\n  answer: b\n  control:\n    prompt: c\n", 5, "the field `answer` is missing"),
         ("facts:\n- prompt: a\n  answer: b\n  control: {answer: c}\n", 4, "the field `prompt` is missing"),
-        ("facts:\n- prompt: a\n  answer: b\n  control: {prompt: c, answer: b}\n", 4, "has the fact's own answer"),
+        ("facts:\n- prompt: a\n  answer: b\n  control: {prompt: c, answer: b}\n", 4, "has the same answer as its fact"),
         ("facts:\n- prompt: a\n  answer: b\n  control: {prompt: c, relation: d}\n", 4, "no field `relation`"),
         (
             "facts:\n- prompt: a\n  answer: b\n  control: c\n",
             4,
             "the fields `id`, `prompt`, `messages`, `token_ids`, `answer`, `fact`",
         ),
-        ("facts:\n- {id: a, prompt: a}\n- {id: a, prompt: b}\n", 3, "the id 'a' is already in line 2"),
-        ("facts:\n- a\n- {id: p1, prompt: b}\n", 3, "the id 'p1' is already in line 2"),
+        ("facts:\n- {id: a, prompt: a}\n- {id: a, prompt: b}\n", 3, "the id 'a' is already on line 2"),
+        ("facts:\n- a\n- {id: p1, prompt: b}\n", 3, "the id 'p1' is already on line 2"),
         (
             "facts:\n- {id: a-ctl, prompt: a}\n- {id: a, prompt: b, answer: c,\n  control: {prompt: d, answer: e}}\n",
             4,
-            "the id 'a-ctl' is already in line 2",
+            "the id 'a-ctl' is already on line 2",
         ),
-        ("facts:\n- a\n- {prompt: 'a ', answer: b}\n", 3, "the prompt 'a' is already in line 2"),
-        ("facts:\n- {prompt: a,\n  token_ids: [1]}\n", 3, "there is `prompt` already; give either"),
+        ("facts:\n- a\n- {prompt: 'a ', answer: b}\n", 3, "the prompt 'a' is already on line 2"),
+        ("facts:\n- {prompt: a,\n  token_ids: [1]}\n", 3, "there is already a `prompt`; give either"),
         ("facts:\n- token_ids: 4\n", 2, "`token_ids` is not a list of token ids, such as [1, 2, 3]"),
         ("facts:\n- token_ids: []\n", 2, "`token_ids` is not a list of token ids"),
         ("facts:\n- token_ids: [1,\n  -2]\n", 3, "`token_ids` holds something other than token ids"),
         ("facts:\n- token_ids: [0x1F]\n", 2, "`token_ids` holds something other than token ids"),
         ("facts:\n- token_ids: [1, [2]]\n", 2, "`token_ids` holds something other than token ids"),
-        ("facts:\n- token_ids: [1]\n- token_ids: [1]\n", 3, "the prompt '[1]' is already in line 2"),
+        ("facts:\n- token_ids: [1]\n- token_ids: [1]\n", 3, "the prompt '[1]' is already on line 2"),
         ("facts:\n- messages: Hello\n", 2, "`messages` is not a list of messages, each with `role` and `content`"),
         ("facts:\n- messages: [Hello]\n", 2, "expected the fields `role`, `content`"),
         ("facts:\n- messages: [{role: user}]\n", 2, "the field `content` is missing"),
         ("facts:\n- messages: [{content: a}]\n", 2, "the field `role` is missing"),
-        ("facts:\n- messages: [{role: user, content: ''}]\n", 2, "no message of `messages` says anything"),
+        ("facts:\n- messages: [{role: user, content: ''}]\n", 2, "all messages of `messages` are empty"),
         ("facts:\n- messages: [{role: user, content: [a]}]\n", 2, "`content` is not text"),
         ("facts:\n- messages: [{role: user, text: a}]\n", 2, "no field `text`"),
         ("facts:\n- messages: [{role: human, content: a}]\n", 2, "no role `human`; choose system, developer, user"),
-        ("facts:\n- {token_ids: [1], no_filler: [1]}\n", 2, "`no_filler` is the prompt itself"),
+        ("facts:\n- {token_ids: [1], no_filler: [1]}\n", 2, "`no_filler` equals the prompt"),
         ("facts:\n- {token_ids: [1], no_filler: a}\n", 2, "`no_filler` is not a list of token ids"),
     ],
 )
@@ -285,17 +289,17 @@ def test_the_gates_suite_is_large_and_varied() -> None:
 
 def test_a_control_of_the_gates_suite_is_another_of_its_facts() -> None:
     facts = read_suite(FACTS)
-    known = {(fact.relation, fact.asked.text): (fact.answer, fact.label) for fact in facts}
+    known = {(fact.relation, fact.content.text): (fact.answer, fact.label) for fact in facts}
 
     for fact in facts:
         if fact.control is not None:
-            assert known[fact.relation, fact.control.asked.text] == (fact.control.answer, fact.control.label)
+            assert known[fact.relation, fact.control.content.text] == (fact.control.answer, fact.control.label)
 
 
 def test_without_filler_only_the_filler_is_missing() -> None:
     for fact in [*read_suite(PROBE), *read_suite(FACTS)]:
         if fact.no_filler is not None:
-            assert fact.asked.text.replace(" simply", "") == fact.no_filler.text
+            assert fact.content.text.replace(" simply", "") == fact.no_filler.text
 
 
 @pytest.mark.parametrize("path", [PROBE, FACTS, CAPITALS], ids=lambda path: path.stem)
@@ -303,7 +307,7 @@ def test_no_prompt_of_a_suite_stands_in_the_demos_text(path: Path) -> None:
     shards = [pq.read_table(shard, columns=["text"]) for shard in sorted(TEXT_DIR.rglob("*.parquet"))]
     documents = "\n".join(text for shard in shards for text in shard["text"].to_pylist()).lower()
 
-    assert [text for fact in read_suite(path) if (text := fact.asked.text).lower() in documents] == []
+    assert [text for fact in read_suite(path) if (text := fact.content.text).lower() in documents] == []
 
 
 @pytest.mark.parametrize("path", [PROBE, FACTS, CAPITALS], ids=lambda path: path.stem)

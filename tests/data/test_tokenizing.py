@@ -45,7 +45,7 @@ def test_special_tokens_that_a_text_begins_with_are_not_added_again(
 
 def test_a_document_with_its_own_special_token_is_read_with_one_and_that_is_said() -> None:
     encode = Tokenizer(with_prefix("<s>"))
-    with pytest.warns(UserWarning, match=r"^Texts bring their own BOS \(<s>\), .* not added there"):
+    with pytest.warns(UserWarning, match=r"^Texts begin with the BOS \(<s>\) .* not added again"):
         assert list(encode("<s> the end")) == [0, 4, 5]
     assert list(encode("the end")) == [0, 4, 5]
 
@@ -107,7 +107,7 @@ def test_any_other_text_is_what_the_tokenizer_makes_of_it(kind: str) -> None:
 def test_a_token_beyond_the_models_ids_is_named() -> None:
     encode = Tokenizer(with_prefix("<s>"), vocab_size=5)
     assert list(encode("the")) == [0, 4]
-    with pytest.raises(TextRefusedError, match=r"^The text holds the token ' end' with the id 5, .* ids 0 to 4: take"):
+    with pytest.raises(TextRefusedError, match=r"^The text holds the token ' end' with the id 5, .* ids 0 to 4: use"):
         encode("the end")
 
 
@@ -116,5 +116,7 @@ def test_a_word_that_a_tokenizer_without_an_unknown_token_lacks_is_refused() -> 
     raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     encode = Tokenizer(PreTrainedTokenizerFast(tokenizer_object=raw))
     assert list(encode("the the")) == [0, 0]
-    with pytest.raises(TextRefusedError, match=r"^The text holds what the model's tokenizer has no token for \(Word"):
+    with pytest.raises(
+        TextRefusedError, match=r"^The text holds text that the model's tokenizer has no token for \(Word"
+    ):
         encode("the end")

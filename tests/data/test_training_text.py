@@ -255,9 +255,9 @@ def test_what_processes_cannot_share_evenly_is_refused(make: Make) -> None:
 @pytest.mark.parametrize(
     ("changed", "field"),
     [
-        ({"seq_len": 32}, "seq_len 16 and this run has 32"),
-        ({"held_out_frac": 0.2}, "held_out_frac 0.1 and this run has 0.2"),
-        ({"lanes": 8}, "lanes 4 and this run has 8"),
+        ({"seq_len": 32}, "seq_len 16, but this run has 32"),
+        ({"held_out_frac": 0.2}, "held_out_frac 0.1, but this run has 0.2"),
+        ({"lanes": 8}, "lanes 4, but this run has 8"),
     ],
 )
 def test_a_checkpoint_of_other_data_settings_is_refused(make: Make, changed: dict[str, Any], field: str) -> None:
@@ -282,9 +282,9 @@ def test_a_checkpoint_of_another_dataset_is_refused(make: Make, corpus: Corpus) 
 @pytest.mark.parametrize(
     ("changed", "field"),
     [
-        ({"tokens": 96 * 32 * 128}, "tokens 98304 and this run has 393216"),
-        ({"effective_batch_seqs": 16}, "effective_batch_seqs 8 and this run has 16"),
-        ({"seq_len": 64}, "seq_len 128 and this run has 64"),
+        ({"tokens": 96 * 32 * 128}, "tokens 98304, but this run has 393216"),
+        ({"effective_batch_seqs": 16}, "effective_batch_seqs 8, but this run has 16"),
+        ({"seq_len": 64}, "seq_len 128, but this run has 64"),
     ],
 )
 def test_what_was_given_is_named_and_not_what_auto_makes_of_it(make: Make, changed: dict[str, Any], field: str) -> None:

@@ -66,9 +66,12 @@ ITEM = "items:\n- prompt: One and\n"
         (ITEM + "  intermediates: [' ']", "line 3: `intermediates` is empty"),
         (ITEM + "  intermediates: [two, ' two']", "line 2: the intermediate 'two' is given twice; keep one."),
         (ITEM + "  intermediates: [two]\n  target: {}", "line 4: `target` is not text; put it in quotes."),
-        (ITEM + "  intermediates: [two]\n  read_after: three", "line 2: the prompt does not contain 'three'"),
+        (
+            ITEM + "  intermediates: [two]\n  read_after: three",
+            "line 2: the prompt does not contain the text of `read_after`, 'three'",
+        ),
         (ITEM + "  intermediates: [two]\n  read_after: ''", "line 4: `read_after` is not text; put it in quotes."),
-        (ITEM + "  intermediates: [two]\n  single_token: 1", "line 4: `single_token` is yes or no."),
+        (ITEM + "  intermediates: [two]\n  single_token: 1", "line 4: `single_token` must be yes or no."),
         (ITEM + "  intermediates: [two]\n  answer: a", "line 4: there is no field `answer`"),
         (ITEM + f"  intermediates: [{'a' * 101}]", "line 2: a spelling has more than 100 characters"),
         (ITEM + f"  intermediates: [[{', '.join(f'a{n}' for n in range(33))}]]", "a word has more than 32 spellings"),
@@ -76,7 +79,7 @@ ITEM = "items:\n- prompt: One and\n"
         (ITEM + "  intermediates: [a]\n- prompt: One and\n  intermediates: [b]", "line 4: the prompt 'One and' is"),
         (
             "items:\n- {id: a, prompt: One, intermediates: [a]}\n- {id: a, prompt: Two, intermediates: [a]}",
-            "line 3: the id 'a' is already in line 2; keep one.",
+            "line 3: the id 'a' is already on line 2; keep one.",
         ),
     ],
 )

@@ -45,7 +45,7 @@ def test_null_in_a_list_is_not_taken_for_a_word(null: str, tmp_path: Path) -> No
     ("text", "says"),
     [
         ("", r"line 1: the file is empty; put a list under `items:`"),
-        ("- a\n", r"line 1: holds no `items:`"),
+        ("- a\n", r"line 1: there is no `items:`"),
         ("items: 3\n", r"line 1: `items` is not a list of items of text"),
         ("items: []\n", r"line 1: `items` is not a list of items of text"),
         ("itms:\n- {prompt: a}\n", r"line 1: there is no field `itms`; did you mean `items`\?"),
@@ -55,8 +55,8 @@ def test_null_in_a_list_is_not_taken_for_a_word(null: str, tmp_path: Path) -> No
         ("items:\n- prompt: [a]\n", r"line 2: `prompt` is not text; put it in quotes"),
         ("items:\n- prompt: ' '\n", r"line 2: `prompt` is empty; give a text or leave the field out"),
         ("items:\n- {prompt: a, id: nan}\n", r"line 2: `id` cannot be 'nan'"),
-        ("items:\n- {prompt: a, id: x}\n- {prompt: b, id: x}\n", r"line 3: the id 'x' is already in line 2"),
-        ("items:\n- {prompt: a}\n- {prompt: ' a'}\n", r"line 3: the prompt 'a' is already in line 2"),
+        ("items:\n- {prompt: a, id: x}\n- {prompt: b, id: x}\n", r"line 3: the id 'x' is already on line 2"),
+        ("items:\n- {prompt: a}\n- {prompt: ' a'}\n", r"line 3: the prompt 'a' is already on line 2"),
     ],
 )
 def test_a_mistake_is_named_with_its_line(text: str, says: str, tmp_path: Path) -> None:

@@ -120,4 +120,4 @@ def test_read_takes_them_too(
 
 def test_several_models_have_no_gguf_file_or_adapter_in_common(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", "--model.model_id=any", "--models", str(base), "demo", "--model.adapter=x"]) == 2
-    assert "--model.gguf and --model.adapter are of one model: leave --models out." in capsys.readouterr().err
+    assert "--model.gguf and --model.adapter belong to one model: leave --models out." in capsys.readouterr().err

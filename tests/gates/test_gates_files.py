@@ -93,7 +93,7 @@ def test_the_verdict_lies_beside_the_lens_in_its_provenance_and_in_its_card(
     assert len(after["gates-rows.csv"].splitlines()) == 1 + 5
     load_tuned_lens(lens(logs))
     failed = [gate for gate, evaluated in document["acceptance"]["gates"].items() if not evaluated["passed"]]
-    assert said.err == f"logos-pl: gate(s) {', '.join(failed)} not passed: the table above says by how much.\n"
+    assert said.err == f"logos-pl: gate(s) {', '.join(failed)} not passed: see the table above.\n"
     assert f"verdict: {os.path.relpath(lens(logs))}/gates.json" in said.out
 
 
@@ -321,7 +321,7 @@ def test_an_answer_that_cannot_be_aligned_is_counted_and_left_out(
     assert numbers(strange["kpis"]) == pytest.approx(numbers(plain["kpis"]), abs=1e-5)
     (line,) = (text for text in (lens(logs) / "gates-prompts.csv").read_text().splitlines() if "strange" in text)
     assert line.startswith("strange,unresolved,False,,")
-    assert "1 prompt(s) left out, as the answer's letters merge" in capsys.readouterr().out
+    assert "1 prompt(s) left out, as the answer merges" in capsys.readouterr().out
 
 
 def test_the_lens_of_another_model_is_refused(

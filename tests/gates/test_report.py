@@ -91,9 +91,9 @@ def test_who_is_left_out_or_cannot_pass_is_remarked_on_and_named_in_the_file() -
     assert found.acceptance()["gate_b_prompts_that_cannot_pass"] == 1
     assert found.acceptance()["remarks"] == [
         "1 of 12 prompts count against gate B by construction: the norm lens finds their answer too early for any lens "
-        "to be earlier by so many rows.",
-        "After some prompt the last row is 0.3 bits from the model's output, after temperature.",
-        "1 prompt(s) left out, as the answer's letters merge with the prompt's last token.",
+        "to be that many rows earlier.",
+        "For some prompt, the last row is 0.3 bits from the model's output after temperature.",
+        "1 prompt(s) left out, as the answer merges with the prompt's last token.",
     ]
 
 

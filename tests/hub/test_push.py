@@ -322,7 +322,7 @@ def test_a_dry_run_without_a_network_builds_as_if_the_hub_had_nothing_and_says_s
         said = capsys.readouterr().out
         assert said.startswith("note: the Hub cannot be reached; the release is built as if"), patch
         assert f"release {TAG} of {REPO}:" in said
-        assert "built and verified, nothing sent" in said
+        assert "built and verified, nothing uploaded" in said
     assert hub.requests == []
 
 

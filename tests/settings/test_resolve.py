@@ -235,16 +235,21 @@ def test_what_is_resolved_stays_as_it_is(schedule: ScheduleName) -> None:
         (
             "full",
             {"seq_len": 16, "positions_per_seq": 7, "position_range": (0.60, 0.95)},
-            "--data.positions_per_seq is 7, but (0.6, 0.95) of 16 tokens holds 6; change it, --data.position_range or "
+            "--data.positions_per_seq is 7, but the range (0.6, 0.95) of 16 tokens has 6 positions; change it, "
+            "--data.position_range or "
             "--data.seq_len.",
         ),
-        ("full", {"position_range": (0.60, 0.65)}, "--data.positions_per_seq is 32, but (0.6, 0.65) of 512 tokens"),
+        (
+            "full",
+            {"position_range": (0.60, 0.65)},
+            "--data.positions_per_seq is 32, but the range (0.6, 0.65) of 512 tokens",
+        ),
         (
             "full",
             {"positions_per_seq": 505},
-            "--data.positions_per_seq is 505, but (0.015625, 1.0) of 512 tokens holds",
+            "--data.positions_per_seq is 505, but the range (0.015625, 1.0) of 512 tokens has",
         ),
-        ("spec", {"seq_len": 16}, "--data.positions_per_seq is 16, but (0.6, 0.95) of 16 tokens holds 6"),
+        ("spec", {"seq_len": 16}, "--data.positions_per_seq is 16, but the range (0.6, 0.95) of 16 tokens has 6"),
         ("full", {"position_range": (0.5001, 0.5002)}, "holds no position of a sequence of 512 tokens"),
     ],
 )

@@ -34,10 +34,10 @@ OF_TEXT: list[tuple[dict[str, Any], str]] = [
     ({"position_range": (math.nan, 0.5)}, "--data.position_range is [nan, 0.5]; give two increasing"),
 ]
 OF_STREAMS: list[tuple[dict[str, Any], str]] = [
-    ({"part": "2/1"}, "--data.part 2/1 is no part of the text: give its number and how many there are"),
-    ({"part": "0/2"}, "--data.part 0/2 is no part"),
-    ({"part": "half"}, "--data.part half is no part"),
-    ({"part": "1/101"}, "at most 100, such as 1/2."),
+    ({"part": "2/1"}, "--data.part must be NUMBER/PARTS with at most 100 parts, such as 1/2 (got 2/1)."),
+    ({"part": "0/2"}, "such as 1/2 (got 0/2)"),
+    ({"part": "half"}, "such as 1/2 (got half)"),
+    ({"part": "1/101"}, "at most 100 parts, such as 1/2"),
     ({"lanes": 0}, "--data.lanes must be at least 1 and at most 65,536 (got 0)."),
     ({"lanes": 2**16 + 1}, "--data.lanes must be at least 1"),
     ({"num_workers": -1}, "--data.num_workers must be at least 0 and at most 65,536 (got -1)."),
@@ -122,9 +122,9 @@ def test_every_option_is_explained(kind: type) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"token_ids": []}, "--data.token_ids must be one or more token ids, from 0, such as [1, 2, 3]."),
-        ({"token_ids": [1, -1]}, "--data.token_ids must be one or more token ids"),
-        ({"token_ids": [1], "prompt": "a"}, "--data.prompt and --data.token_ids exclude each other"),
+        ({"token_ids": []}, "--data.token_ids must be one or more non-negative token ids, such as [1, 2, 3]."),
+        ({"token_ids": [1, -1]}, "--data.token_ids must be one or more non-negative token ids"),
+        ({"token_ids": [1], "prompt": "a"}, "--data.prompt and --data.token_ids cannot be combined"),
     ],
 )
 def test_a_prompt_has_one_form(setting: dict[str, Any], message: str) -> None:

@@ -237,7 +237,7 @@ def test_an_imported_lens_is_refused_where_nothing_reads_it(
 ) -> None:
     given = accepted(command, fit_arguments(**tiny, logs=tmp_path))
     assert main([*given, f"--lens.imported={tmp_path}"]) == 2
-    said = f"--lens.imported is an option of validate, test, compare and predict, and {command} does not use it"
+    said = f"--lens.imported is an option of validate, test, compare and predict, but not of {command}"
     assert said in capsys.readouterr().err
 
 
@@ -366,7 +366,7 @@ def test_models_that_would_write_the_same_files_are_refused(
 def test_a_self_test_takes_one_model(tiny: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["selftest", f"--model.model_id={tiny['model']}", "--models", "a", "b"]) == 2
     assert "--models is an option of fit, " in (said := capsys.readouterr().err)
-    assert "and selftest does not use it" in said
+    assert "but not of selftest" in said
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
