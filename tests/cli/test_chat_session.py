@@ -148,7 +148,7 @@ def test_the_page_has_the_whole_conversation(session: ChatSession, capsys: pytes
         ([TEXT, f"/save {__file__}"], "is a file of another kind and is not replaced"),
         (["/lens nowhere"], "There is no artifact at nowhere"),
         (["a\0b"], "The line is not UTF-8 text"),
-        (["word " * 5000], "tokens, and demo reads"),
+        (["word " * 5000], "tokens, but demo reads"),
     ],
 )
 def test_what_cannot_be_is_said_and_the_conversation_goes_on(

@@ -182,7 +182,7 @@ def test_revisions_with_the_same_weights_are_marked_and_a_folder_with_results_is
     ("lenses", "models", "message"),
     [
         (["norm", "tuned"], ["a@step1", "a@step2"], "give one lens with --models, two without"),
-        (["norm"], ["a@step1"], "reads one lens over two revisions or more"),
+        (["norm"], ["a@step1"], "tracks one lens over two or more revisions"),
         (["tunde"], ["a@step1", "a@step2"], "There is no lens 'tunde'"),
     ],
 )

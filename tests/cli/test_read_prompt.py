@@ -125,7 +125,7 @@ def test_standard_input_is_a_prompt_without_its_last_line_feed(
     [
         (["--layers", "3-9"], "--layers 3-9: this model has rows 0 to 8."),
         (["--layers", "5-3"], "--layers 5-3 is empty: give the lower row first."),
-        (["--chat"], "prompt 'prompt' cannot be rendered, as the model has no chat template: give plain text, or take"),
+        (["--chat"], "prompt 'prompt' cannot be rendered, as the model has no chat template: give plain text, or use"),
         (["--lens", "nowhere"], "There is no artifact at nowhere"),
         (["--device", "cuda:99"], "there is no device 'cuda:99'"),
         (["--model", "./nowhere"], "./nowhere is not a folder"),
