@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
 
 from logos_pl.errors import InputError
@@ -22,6 +23,8 @@ from logos_pl.lm.weight_formats import WeightFormat, loading_options, plain_numb
 from logos_pl.lm.weight_headers import measure_weights
 
 CPU = torch.device("cpu")
+ALIGNMENT = 64
+"""Bytes that the address of a tensor is a multiple of, where PyTorch allocates it on a CPU."""
 SLACK = 2
 """Maximum ratio of the model's parameters to the numbers in its files; below it, missing tensors are named."""
 PACKED_SLACK = 16
@@ -93,7 +96,20 @@ def read_model(
     checked_model(name, model, info)
     if stored is not None:
         plain_numbers(model, stored, dtype)
+    elif device.type == "cpu":
+        align(model)
     return model
+
+
+def align(model: nn.Module) -> None:
+    """Move tensors to where PyTorch would have allocated them, as products of a CPU may round otherwise elsewhere.
+
+    Files are mapped, and a tensor in one begins at any multiple of 8 bytes. The numbers of a model must not depend on
+    that: they are compared bit for bit with those of the same model streamed or sharded.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.data_ptr() % ALIGNMENT:
+            tensor.data = tensor.data.clone()
 
 
 def checked_model(name: str, model: PreTrainedModel, info: dict[str, Any]) -> None:

@@ -169,9 +169,7 @@ def test_one_configuration_serves_it_and_the_others(
 
 def test_it_refuses_the_options_of_others_and_they_refuse_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     model = "--model.model_id=demo"
-    assert "--data.tokens is an option of fit, but not of count" in refused(
-        ["count", model, "--data.tokens=5"], capsys
-    )
+    assert "--data.tokens is an option of fit, but not of count" in refused(["count", model, "--data.tokens=5"], capsys)
     for option in ("--count.least=2", "--times=2"):
         name = option.partition("=")[0]
         assert f"{name} is an option of count, but not of fit" in refused(["fit", model, option], capsys)

@@ -17,9 +17,12 @@ from logos_pl.errors import InputError, LogosError
 from logos_pl.lm import loading
 from logos_pl.lm.config import read_config
 from logos_pl.lm.frozen import FrozenLM
+from logos_pl.lm.loading import read_model
 from logos_pl.lm.model_shape import model_shape, shape_of
 from logos_pl.lm.sources import locate
+from tests.lm.families import tiny_model
 from tests.lm.model_folder import edit
+from tests.lm.placed import save
 from tests.tiny import make_model
 
 IDS = torch.arange(3, 15)[None]
@@ -174,6 +177,23 @@ def test_weights_with_a_tensor_too_many_are_read(whole: Path, folder: Path) -> N
     tensors["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.ones(4)
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
     assert torch.equal(FrozenLM.load(str(folder)).logits(IDS), FrozenLM.load(str(whole)).logits(IDS))
+
+
+@pytest.mark.parametrize("name", ["llama_tied", "jamba"])
+def test_numbers_do_not_depend_on_where_in_its_file_a_tensor_begins(name: str, tmp_path: Path) -> None:
+    ids, whole = torch.arange(3, 14).view(1, -1), tiny_model(name)
+    found, starts = [], set()
+    for shift in range(0, 64, 8):
+        source = save(whole, tmp_path / f"{shift}")
+        path = source.folder / "model.safetensors"
+        save_file(load_file(path), path, {"format": "pt", "shift": " " * shift})
+        starts.add((8 + int.from_bytes(path.read_bytes()[:8], "little")) % 64)
+        model = read_model(source, read_config(source), torch.float32)
+        assert [tensor.data_ptr() % 64 for tensor in model.state_dict().values()] == [0] * len(model.state_dict())
+        found.append(model.requires_grad_(False)(ids).logits)
+        assert (model.get_output_embeddings().weight is model.get_input_embeddings().weight) == (name == "llama_tied")
+    assert len(starts) == 8
+    assert all(torch.equal(logits, found[0]) for logits in found)
 
 
 def test_a_model_of_one_block_has_a_shape_and_loads(tmp_path: Path) -> None:
