@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.versions import CARRIED, CORE, TOOLS, as_key, normalised, pinned, requirements
+from scripts.versions import CARRIED, CORE, LISTS, TOOLS, as_key, normalised, pinned, requirements
 
 PROJECT = Path(__file__).parents[1]
 PAGE = (PROJECT / "docs" / "installation.md").read_text(encoding="utf-8")
@@ -75,6 +75,11 @@ def test_pythons_are_claimed_only_where_the_page_names_the_command_that_ran_on_t
     rows = by_row(PAGE)
     for version in claimed:
         assert "dev.py versions" in rows[f"Python {version}"][0]
+
+
+def test_continuous_integration_runs_both_lists() -> None:
+    ran = (PROJECT / ".ci" / "run").read_text(encoding="utf-8")
+    assert [name for name in LISTS if f"dev.py versions {name}" not in ran] == []
 
 
 def test_versions_are_ordered_by_their_numbers() -> None:
