@@ -62,8 +62,8 @@ def tried_section(trials: Mapping[str, Trial], dense: Trial, version: str) -> st
 
 EXPERTS_TEXT = """\
 Experts are chosen token by token, and none of these models limits how many tokens an expert takes: the batch changes a
-token's rows by rounding alone, and by more only where rounding changes the choice of an expert. Measured on one CPU:
-the largest change of row n of a token between its sequence alone and in a batch of eight, as a share of its length."""
+token's rows only by rounding, and by more only where rounding changes the choice of an expert. Measured on one CPU: the
+largest change of a token's row n between its sequence alone and in a batch of eight, relative to the row's norm."""
 
 
 def _figures(trial: Trial) -> list[str]:
