@@ -34,7 +34,7 @@ def test_plain_values_hold_both_sides() -> None:
 def test_another_shape_is_refused_with_both() -> None:
     refuse_shape((5, 5), (16, 16), "tuned lens")
     for rows, width in (((5, 4), (16, 16)), ((5, 5), (16, 8))):
-        with pytest.raises(InputError, match="is for a model of 4 blocks and width 16, and this one has"):
+        with pytest.raises(InputError, match="is for a model of 4 blocks and width 16, but this one has"):
             refuse_shape(rows, width, "tuned lens")
 
 
