@@ -147,7 +147,7 @@ class Movement(NamedTuple):
     Attributes:
         same_head: Whether final norm, unembedding and bias are the recorded ones.
         same_rotary: Whether the rotary frequencies are the recorded ones.
-        norm_drift: Drift of the residual norms at the row where it is largest, mean over positions of the fixed sequence.
+        norm_drift: Drift of the residual norms at the row where it is largest, mean over positions of the sequence.
         norm_row: That row.
         norm_drift_by_row: The same for every row 0 … n.
         logit_drift: Largest difference from the recorded logits, relative to the largest of them.

@@ -3,8 +3,8 @@
 Two layouts, each a dictionary: ``J`` {block: [d, d]} with ``source_layers``, ``d_model``, ``n_prompts`` and a
 ``provenance`` (R-lens pairs) or ``metadata`` (TransformerLens); or ``parameters.jacobians`` with a ``config`` (J++
 lenses, whose clusters and weights are summed to one map per block). A file of the first layout may
-have a ``config.yaml`` next to it (Neuronpedia). The map of 0-based block ℓ takes its output, row ℓ + 1 here, to the output
-of the target block, in front of the final norm.
+have a ``config.yaml`` next to it (Neuronpedia). The map of 0-based block ℓ takes its output, row ℓ + 1 here, to the
+output of the target block, in front of the final norm.
 """
 
 import hashlib

@@ -140,8 +140,8 @@ def _own_logits(
 ) -> Float[Tensor, "1 seq vocab"]:
     """The model's own logits.
 
-    For a streamed model, they are computed from row n by the model's own code: reading all blocks again for each document
-    would show nothing new, since the rows are compared with the model's own code at every load.
+    For a streamed model, they are computed from row n by the model's own code: reading all blocks again for each
+    document would show nothing new, since the rows are compared with the model's own code at every load.
     """
     if lm.streamed is None:
         return lm.logits(input_ids)

@@ -146,7 +146,7 @@ def pull(snapshot: Snapshot, models: Sequence[str] | None, folder: Path, replace
         replace: Replace other artifacts of the same models.
 
     Raises:
-        InputError: As ``fetch_artifact``, or something else is at the destination of an artifact; then none is downloaded.
+        InputError: As ``fetch_artifact``, or another file is in the destination of an artifact; none is downloaded.
         RunError: The disk or the Hub fails; each artifact is complete or absent.
     """
     wanted = select(snapshot.index, models, snapshot.repo_id)

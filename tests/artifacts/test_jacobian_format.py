@@ -150,7 +150,7 @@ def test_what_the_file_itself_says_comes_before_the_configuration(tmp_path: Path
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (reference(provenance={"target_layer": LAST - 1}), "leads to row 3, and its maps are read through the head of "
+        (reference(provenance={"target_layer": LAST - 1}), "leads to row 3, but its maps are read through the head of "
          "the last row, 4: use a lens that was fitted with target_layer 3"),
         (reference(0, 1, provenance={"target_layer": -2}), "leads to row 3"),
         (jpp(0, 1, relative_end_transport_layer=-2), "leads to row 3"),
@@ -203,15 +203,15 @@ def test_numbers_that_are_not_finite_are_refused_by_block(value: float, tmp_path
     ("content", "said"),
     [
         ({"jacobian_sum": maps(0), "n_done": 80, "next_idx": 80, "source_layers": [0]}, "is a checkpoint of a fit"),
-        (reference(0, 1, source_layers=[0, 1, 2]), "does not hold the maps of just those blocks"),
-        (reference(0, 1, source_layers="all"), "does not hold the maps of just those blocks"),
+        (reference(0, 1, source_layers=[0, 1, 2]), "does not hold the maps of exactly the blocks"),
+        (reference(0, 1, source_layers="all"), "does not hold the maps of exactly the blocks"),
         (reference(J={}), "is not a Jacobian lens"),
         (reference(J=torch.zeros(3, 16, 16)), "is not a Jacobian lens"),
         ({"parameters": {"weights": 1}}, "is not a Jacobian lens"),
         (torch.zeros(3), "is not a Jacobian lens"),
-        (reference(J={0: 1.0}), "holds float at '0' of its maps"),
-        (reference(J={-1: torch.zeros(16, 16)}), "holds Tensor at '-1' of its maps"),
-        (reference(J=maps(1) | {"1": torch.zeros(16, 16)}), "holds Tensor at '1' of its maps"),
+        (reference(J={0: 1.0}), "holds float at '0' in its maps"),
+        (reference(J={-1: torch.zeros(16, 16)}), "holds Tensor at '-1' in its maps"),
+        (reference(J=maps(1) | {"1": torch.zeros(16, 16)}), "holds Tensor at '1' in its maps"),
     ],
 )  # fmt: skip
 def test_a_partial_lens_or_another_dictionary_is_refused_before_the_model_is_loaded(

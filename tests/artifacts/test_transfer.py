@@ -14,8 +14,8 @@ FOUND = Transfer("org/base", "a" * 40, "org/tuned", "b" * 40, MOVED, {"50": Dept
 
 def test_the_sentence_names_both_models_and_how_far_they_are_apart() -> None:
     assert FOUND.sentence("tuned lens") == (
-        "the tuned lens was fitted on org/base at aaaaaaaaaaaa and is read with org/tuned at bbbbbbbbbbbb: the head is "
-        "another; on a fixed sequence the residual norms are off by 1.2% (row 3), the logits by 4.0%, and 8 of the 10 "
+        "the tuned lens was fitted on org/base at aaaaaaaaaaaa and is read with org/tuned at bbbbbbbbbbbb: the head "
+        "differs; on a fixed sequence the residual norms differ by 1.2% (row 3), the logits by 4.0%, and 8 of the 10 "
         "likeliest tokens stay among the likeliest"
     )
     same = replace(FOUND, moved=MOVED._replace(same_head=True, same_rotary=False))
