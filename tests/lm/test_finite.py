@@ -21,7 +21,7 @@ def test_a_weight_that_is_not_finite_is_named_with_the_first_row_it_breaks(value
     model.model.layers[1].mlp.down_proj.weight[3, 0] = value
     assert refusal(model) == (
         "the weights of LlamaForCausalLM hold numbers that are not finite (model.layers.1.mlp.down_proj.weight first), "
-        "so that row 2 (the output of block 2) is not finite; fetch the model again."
+        "and so row 2 (the output of block 2) is not finite; fetch the model again."
     )
 
 

@@ -59,7 +59,7 @@ def test_weights_that_are_not_in_safetensors_are_refused(source: ModelSource) ->
     (source.folder / WEIGHTS).unlink()
     with pytest.raises(
         InputError,
-        match=r"weights in pytorch_model.bin, and a model is streamed or sharded from safetensors only: convert them",
+        match=r"weights in pytorch_model.bin, but a model is streamed or sharded from safetensors only: convert them",
     ):
         streamed(source)
 

@@ -301,7 +301,7 @@ def test_an_at_in_the_name_of_a_folder_is_no_revision(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "my@model")
     assert split_revision(str(folder)) == (str(folder), None)
     assert (locate(str(folder)).model_id, folder_name_of(str(folder))) == ("my@model", "my@model")
-    with pytest.raises(InputError, match=r"revision v1 is of a repository on the Hub, .* leave out it and the @"):
+    with pytest.raises(InputError, match=r"Only a repository on the Hub has revisions, .* leave out it and the @"):
         locate(f"{folder}@v1")
 
 

@@ -214,7 +214,7 @@ def test_the_fp32_path_with_a_wrong_epsilon_is_refused(name: str, monkeypatch: p
         return dataclasses.replace(norm_weights(module, d_model), eps=0.0)
 
     monkeypatch.setattr(verify_module, "norm_weights", forgetful)
-    with pytest.raises(InputError, match=r"its head decoded in fp32 is .* bits away"):
+    with pytest.raises(InputError, match=r"its head decoded in fp32 is .* bits from the head in fp64"):
         verify(model, anatomy)
 
 
