@@ -233,7 +233,7 @@ def test_a_lens_of_another_model_is_refused(lm: FrozenLM, folder: Path) -> None:
 def test_prompts_that_share_a_name_or_are_one_text_are_refused(lm: FrozenLM) -> None:
     with pytest.raises(InputError, match=r"Two prompts are called p2 \(orig\)"):
         sweep(lm, [Prompt("p2", "orig", "sun"), "moon"])
-    with pytest.raises(InputError, match="give a list of them"):
+    with pytest.raises(InputError, match="give a list, "):
         sweep(lm, "sun moon")
 
 

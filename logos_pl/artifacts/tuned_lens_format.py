@@ -111,7 +111,7 @@ def find_format(reference: str, model_id: str, revision: str | None = None) -> F
 
 
 WANTED = (
-    f"--lens.imported needs the folder of a lens of the tuned-lens package, with its {CONFIG_FILE} and {PARAMS_FILE}, "
+    f"--lens.imported takes the folder of a lens of the tuned-lens package, with its {CONFIG_FILE} and {PARAMS_FILE}, "
     "the repo id of a Space that holds such lenses (AlignmentResearch/tuned-lens), or the file of a Jacobian lens, "
     "here or on the Hub (owner/repository/folder/lens.pt)"
 )

@@ -150,7 +150,7 @@ def test_what_the_file_itself_says_comes_before_the_configuration(tmp_path: Path
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (reference(provenance={"target_layer": LAST - 1}), "leads to row 3, but its maps are read through the head of "
+        (reference(provenance={"target_layer": LAST - 1}), "leads to row 3, but its maps are read through the head at "
          "the last row, 4: use a lens that was fitted with target_layer 3"),
         (reference(0, 1, provenance={"target_layer": -2}), "leads to row 3"),
         (jpp(0, 1, relative_end_transport_layer=-2), "leads to row 3"),
@@ -202,7 +202,7 @@ def test_numbers_that_are_not_finite_are_refused_by_block(value: float, tmp_path
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({"jacobian_sum": maps(0), "n_done": 80, "next_idx": 80, "source_layers": [0]}, "is a checkpoint of a fit"),
+        ({"jacobian_sum": maps(0), "n_done": 80, "next_idx": 80, "source_layers": [0]}, "is a checkpoint of an unfinished fit"),
         (reference(0, 1, source_layers=[0, 1, 2]), "does not hold the maps of exactly the blocks"),
         (reference(0, 1, source_layers="all"), "does not hold the maps of exactly the blocks"),
         (reference(J={}), "is not a Jacobian lens"),

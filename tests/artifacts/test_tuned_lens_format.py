@@ -214,7 +214,7 @@ def test_files_that_are_missing_or_broken_are_refused_and_nothing_is_unpickled(l
     with pytest.raises(InputError, match="not valid JSON"):
         read_config(folder / "config.json")
     (folder / "params.pt").unlink()
-    with pytest.raises(InputError, match=r"has no params\.pt: --lens\.imported needs the folder"):
+    with pytest.raises(InputError, match=r"has no params\.pt: --lens\.imported takes the folder"):
         find_format(str(folder), "tiny/llama")
     for nowhere in (str(folder / "nothing"), "nothing", "a/b/c"):
         with pytest.raises(InputError, match=f"There is no folder {nowhere}: "):
