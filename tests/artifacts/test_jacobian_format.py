@@ -202,7 +202,7 @@ def test_numbers_that_are_not_finite_are_refused_by_block(value: float, tmp_path
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({"jacobian_sum": maps(0), "n_done": 80, "next_idx": 80, "source_layers": [0]}, "is a checkpoint of an unfinished fit"),
+        ({"jacobian_sum": maps(0), "n_done": 80, "next_idx": 80, "source_layers": [0]}, "is a checkpoint of an"),
         (reference(0, 1, source_layers=[0, 1, 2]), "does not hold the maps of exactly the blocks"),
         (reference(0, 1, source_layers="all"), "does not hold the maps of exactly the blocks"),
         (reference(J={}), "is not a Jacobian lens"),
