@@ -222,7 +222,7 @@ def test_the_fp32_path_without_its_beta_is_refused(monkeypatch: pytest.MonkeyPat
     model = tiny_model("opt")
     anatomy = find_parts(model)
     monkeypatch.setattr(verify_module, "norm_weights", lambda m, d: dataclasses.replace(norm_weights(m, d), beta=None))
-    with pytest.raises(InputError, match="bits away"):
+    with pytest.raises(InputError, match="bits from the head in fp64"):
         verify(model, anatomy)
 
 
