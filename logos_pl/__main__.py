@@ -26,7 +26,7 @@ def main() -> int:
         _refuse_vanished_folder()
         if sys.flags.optimize > 1:
             raise InputError("PYTHONOPTIMIZE=2 removes the docstrings that transformers reads: unset it.")
-        if sys.argv[1] in OWN_PARSERS:  # they do without lightning, and some without torch
+        if sys.argv[1] in OWN_PARSERS:  # they need no lightning, and some no torch
             return int(import_module(f"logos_pl.cli.{sys.argv[1]}").main(sys.argv[2:]))
         check_launcher()
         from logos_pl.io.progress import Progress

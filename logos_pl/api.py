@@ -71,7 +71,7 @@ def load_tuned_lens(
         model_id: Model whose lens to load from a repository; default: that of ``lm``, or the only one.
         revision: Release, branch or commit on the Hub; default: main.
         transfer: Accept a lens that was fitted on another model of the same shape, such as the model before
-            fine-tuning; how far the two are apart is said in a warning.
+            fine-tuning; a warning reports how far the two differ.
 
     Returns:
         The lens, bound to the model's head if a model is given, and its provenance.
@@ -168,10 +168,10 @@ def _tokenised(lm: FrozenLM, text: str) -> Int[Tensor, "1 seq"]:
         raise InputError(f"{lm.model_id} has no tokenizer to read a prompt with: load it with one.")
     input_ids = torch.tensor([Tokenizer(lm.tokenizer, lm.vocab_size)(text)], dtype=torch.long)
     if (num_tokens := input_ids.shape[1]) == 0:
-        raise InputError("The prompt has no tokens: give a text of at least one.")
+        raise InputError("The prompt has no tokens: give a longer one.")
     if lm.context_length is not None and num_tokens > lm.context_length:
         raise InputError(
-            f"The prompt has {num_tokens} tokens, and {lm.model_id} reads at most {lm.context_length}: shorten it."
+            f"The prompt has {num_tokens} tokens, but {lm.model_id} reads at most {lm.context_length}: shorten it."
         )
     return input_ids
 
@@ -187,7 +187,7 @@ def skipping_perplexity(lm: FrozenLM, lens: Lens, text: str, skipped: int) -> fl
         skipped: Number m of blocks to skip; 0 gives the perplexity of the model.
 
     Raises:
-        InputError: The model has no tokenizer, the text is too short or too long, or the model has no more blocks.
+        InputError: The model has no tokenizer, the text is too short or too long, or the model has too few blocks.
     """
     if not 0 <= skipped < lm.num_blocks:
         raise InputError(f"{skipped} of {lm.num_blocks} blocks cannot be skipped: choose 0 to {lm.num_blocks - 1}.")
@@ -213,8 +213,8 @@ def sweep(
         prompts: Texts, conversations (``[{"role": "user", "content": "…"}, …]``, rendered by the model's chat template)
             or token ids (``[1, 2, 3]``, read as they are); pairs of one of these and an answer; or prompts with
             variants and contrasts.
-        lenses: Further lenses bound to the model, by name of their kind, such as ``tuned``, imported ones by any name;
-            ``norm`` replaces the default norm lens.
+        lenses: Further lenses bound to the model, by the name of their kind, such as ``tuned``; imported ones by any
+            name; ``norm`` replaces the default norm lens.
         attribution: Also run direct logit attribution for the answers.
         special_tokens: ``auto``: a text gets the special tokens that the tokenizer adds, such as BOS, once; ``none``:
             it gets none.
@@ -227,10 +227,10 @@ def sweep(
     if model.tokenizer is None:
         raise InputError(f"{model.model_id} has no tokenizer to read prompts with: load it with one.")
     if isinstance(prompts, str):
-        raise InputError("The prompts are one text: give a list of them, [prompt].")
+        raise InputError("The prompts are a single text: give a list, [prompt].")
     given = dict(lenses or {})
     if unknown := sorted(name for name in set(given) - set(swept()) if not is_imported(given[name])):
-        raise InputError(f"There is no lens named {unknown[0]!r}: name them among {', '.join(swept())}.")
+        raise InputError(f"There is no lens named {unknown[0]!r}: choose among {', '.join(swept())}.")
     named = {"norm": norm_lens(model)} | given
     return read_tokenized(model, _tokenized_prompts(model, prompts, special_tokens), named, attribution)
 
@@ -238,7 +238,7 @@ def sweep(
 def _tokenized_prompts(
     model: FrozenLM, given: Sequence[Asked | tuple[Asked, str] | Prompt], special_tokens: SpecialTokens
 ) -> list[TokenizedPrompt]:
-    """Tokenise prompts and warn of what is unusual about them."""
+    """Tokenise prompts and warn of anything unusual about them."""
     if model.tokenizer is None:
         raise InputError(f"{model.model_id} has no tokenizer to read prompts with: load it with one.")
     tokenized = [

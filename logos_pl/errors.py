@@ -35,7 +35,7 @@ class RunError(LogosError):
 
 
 class GatesNotPassedError(LogosError):
-    """The evaluation succeeded, and the lens failed a gate. Exit status 3."""
+    """The evaluation succeeded, but the lens failed a gate. Exit status 3."""
 
     exit_status = 3
     everywhere = True  # every process evaluates the merged measurements

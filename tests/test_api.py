@@ -110,7 +110,7 @@ def test_a_row_the_model_does_not_have_is_refused(lm: FrozenLM, row: int) -> Non
 
 def test_a_prompt_longer_than_the_context_is_refused(lm: FrozenLM) -> None:
     lens_logits(lm, norm_lens(lm), " ".join(["sun"] * 63), 0)
-    with pytest.raises(InputError, match="has 65 tokens, and tiny reads at most 64"):
+    with pytest.raises(InputError, match="has 65 tokens, but tiny reads at most 64"):
         lens_logits(lm, norm_lens(lm), " ".join(["sun"] * 64), 0)
 
 
@@ -200,7 +200,7 @@ def test_imported_lenses_may_have_any_name_in_a_sweep_from_python(lm: FrozenLM, 
 
 
 def test_a_sweep_refuses_lenses_it_has_no_name_for_and_models_without_a_tokenizer(lm: FrozenLM) -> None:
-    with pytest.raises(InputError, match="no lens named 'mine': name them among norm, tuned, prism"):
+    with pytest.raises(InputError, match="no lens named 'mine': choose among norm, tuned, prism"):
         sweep(lm, ["sun"], {"mine": norm_lens(lm)})
     with pytest.raises(InputError, match="no tokenizer"):
         sweep(FrozenLM.from_model(lm.model), ["sun"])
@@ -233,7 +233,7 @@ def test_a_lens_of_another_model_is_refused(lm: FrozenLM, folder: Path) -> None:
 def test_prompts_that_share_a_name_or_are_one_text_are_refused(lm: FrozenLM) -> None:
     with pytest.raises(InputError, match=r"Two prompts are called p2 \(orig\)"):
         sweep(lm, [Prompt("p2", "orig", "sun"), "moon"])
-    with pytest.raises(InputError, match="give a list of them"):
+    with pytest.raises(InputError, match="give a list, "):
         sweep(lm, "sun moon")
 
 

@@ -1,4 +1,4 @@
-"""The model that a lens of others was fitted on, as its files name it, compared with the model at hand."""
+"""The model that an imported lens was fitted on, as named in its files, compared with the loaded model."""
 
 from logos_pl.errors import InputError
 from logos_pl.lm.frozen import FrozenLM
@@ -7,22 +7,22 @@ from logos_pl.lm.sources import clean_name
 
 
 def shown_model(recorded: str) -> str:
-    """Hub id, or a folder's name: never a path of another machine."""
+    """Hub id, or a folder's name: never a path on another machine."""
     name = recorded.replace("\\", "/")
     return clean_name(name) if name.startswith(("/", ".", "~")) or name.count("/") > 1 or ":" in name else name
 
 
 def refuse_other_name(fitted: str, revision: str | None, lm: FrozenLM, remedy: str = "") -> None:
-    """Refuse a model of another name or commit.
+    """Refuse a model with another name or commit.
 
-    Names are compared in full where both have an organisation, and else by their last part. A branch or a tag cannot be
+    Names are compared in full if both have an organisation, otherwise by their last part. A branch or a tag cannot be
     compared with a commit.
 
     Args:
         fitted: The model of the lens, as from ``shown_model``.
         revision: Its branch, tag or commit.
-        lm: The model at hand.
-        remedy: What else to do where the two are copies of one model.
+        lm: The loaded model.
+        remedy: What else to do if the two are copies of one model.
 
     Raises:
         InputError: Naming both.

@@ -1,4 +1,4 @@
-"""``bias_only.pt``: the bias-only lens that was fitted beside a tuned lens."""
+"""``bias_only.pt``: the bias-only lens that was fitted together with a tuned lens."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""What a card says of its model: what was loaded, and how to load it again."""
+"""The model on a card: what was loaded, and how to load it again."""
 
 from logos_pl.artifacts.provenance import Described
 from logos_pl.demo import DEMO
@@ -47,7 +47,7 @@ def quick_start(p: Described, load: str, arguments: str, row: int) -> str:
 
 
 def _model_arguments(p: Described) -> str:
-    """Arguments of ``load_model``. The id of local files is a name alone; the reader must fill in the path."""
+    """Arguments of ``load_model``. The id of local files is only a name; the reader must fill in the path."""
     loaded = p.fingerprint.loaded_as
     merged = None if loaded is None else loaded.adapter
     model_id, commit, further = p.model_id, p.model_commit, ""
@@ -61,5 +61,5 @@ def _model_arguments(p: Described) -> str:
 
 
 def _place(name: str, commit: str) -> str:
-    """A Hub id or ``demo``, or where the reader's own folder of this name is."""
+    """A Hub id or ``demo``, or a placeholder for the path of the reader's own folder of this name."""
     return f"path/to/{name}" if commit.startswith("sha256:") and name != DEMO else name

@@ -73,7 +73,7 @@ def read_unaltered(path: Path, outline: bool = False, remedy: str = _REMEDY) -> 
         remedy: What to do if it cannot be used.
 
     Raises:
-        InputError: It cannot be read, was altered, or holds something else than plain values and tensors.
+        InputError: It cannot be read, was altered, or holds something other than plain values and tensors.
     """
     shown = os.path.relpath(path)
     try:
@@ -140,7 +140,7 @@ def _problem(checkpoint: Any) -> str | None:
 
 
 def _validation_problem(readings: Mapping[Any, Any]) -> str | None:
-    """The same for the readings of the last validation, which become part of the provenance."""
+    """The same for the results of the last validation, which become part of the provenance."""
     for reading in readings.values():
         figures = reading.values() if isinstance(reading, dict) else [None]
         if not all(isinstance(values, list) and all(type(v) in (int, float) for v in values) for values in figures):

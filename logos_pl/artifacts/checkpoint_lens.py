@@ -25,7 +25,7 @@ def tuned_in(checkpoint: dict[str, Any]) -> Translators:
 
 
 def bias_only_in(checkpoint: dict[str, Any]) -> Translators | None:
-    """The bias-only lens of a checkpoint; None where none was fitted.
+    """The bias-only lens of a checkpoint; None if none was fitted.
 
     Raises:
         InputError: Its tensors are not those of a lens.

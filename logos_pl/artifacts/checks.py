@@ -16,7 +16,7 @@ from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.sources import clean_name
 
 MAX_FILE_BYTES = 64 * MIB
-"""Most bytes in a file without tensors: card, tables, plots."""
+"""Maximum size in bytes of a file without tensors: card, tables, plots."""
 
 OF_THE_RUN = ("project_version", "git_sha", "environment", "fingerprint", "sha256")
 """Provenance fields that may differ between two runs with the same result."""
@@ -66,7 +66,7 @@ def refuse_other_owner(there: OfModel, model_id: str, model_commit: str, folder:
     other_local = model_commit.startswith("sha256:") and there.model_commit != model_commit
     if there.model_id != model_id or other_local:
         raise InputError(
-            f"{_shown(folder)} holds the {what} of {there.model_id} at {there.model_commit}, and this run is for "
+            f"{_shown(folder)} holds the {what} of {there.model_id} at {there.model_commit}, but this run is for "
             f"{model_id} at {model_commit}: choose another {option}, or remove that {what}."
         )
 

@@ -25,7 +25,7 @@ NUM_LOGITS = 10
 # Relative drift accepted silently, and with a warning.
 SILENT_DRIFT = 1e-3
 TOLERATED_DRIFT = 2e-2
-# Relative difference of the same weights in one process, which some GPU kernels do not repeat to the bit.
+# Relative difference for the same weights in one process, as some GPU kernels are not deterministic to the bit.
 SAME_DRIFT = 1e-6
 # Relative; half precision rounds frequencies by up to 4e-3, a wrong scaling changes some by half or more.
 ROTARY_TOLERANCE = 1e-2
@@ -81,7 +81,7 @@ def fingerprint(lm: FrozenLM, head: Head) -> Fingerprint:
 
 
 def same_model(a: Fingerprint, b: Fingerprint) -> bool:
-    """Whether two fingerprints of one process are of the same weights: head, rotary frequencies, norms and logits."""
+    """Whether two fingerprints from one process belong to the same weights: head, rotary frequencies, norms, logits."""
     if (a.head_sha256, a.rotary, a.top_ids) != (b.head_sha256, b.rotary, b.top_ids):
         return False
     shapes = [[len(row) for row in mark.residual_norms] for mark in (a, b)]
@@ -109,11 +109,11 @@ def rotary_frequencies(lm: FrozenLM) -> list[float]:
 
 
 def check_fingerprint(recorded: Fingerprint, lm: FrozenLM, head: Head) -> None:
-    """Compare the loaded model with the recorded one; warns of a drift that another dtype or device explains.
+    """Compare the loaded model with the recorded one; warn of a drift that another dtype or device explains.
 
     Raises:
-        InputError: One is quantised or adapted and the other is not, or otherwise; the head or number of rows differs,
-            or the drift exceeds rounding; the message gives its size.
+        InputError: Only one is quantised or adapted, or each in another way; the head or number of rows differs; or the
+            drift exceeds rounding, in which case the message gives its size.
     """
     _refuse_other_weights(recorded, lm)
     heads_agree = head.sha256() == recorded.head_sha256
@@ -128,12 +128,12 @@ def check_fingerprint(recorded: Fingerprint, lm: FrozenLM, head: Head) -> None:
     where = f"({recorded.dtype} on {recorded.device} then, {_name(lm.dtype)} on {lm.device.type} now)"
     if not drift <= TOLERATED_DRIFT:  # NaN is refused too
         raise InputError(
-            f"{lm.model_id} does not compute what it did when the lens was trained: residual norms or logits on a "
+            f"{lm.model_id} gives other results than when the lens was trained: residual norms or logits on a "
             f"fixed sequence drift by {drift:.1e} {where}, but at most {TOLERATED_DRIFT:.0e} is allowed: check the "
             "versions of transformers and of the model's configuration (RoPE first), or fit the lens again."
         )
     if not heads_agree or drift > SILENT_DRIFT:
-        doubt = "" if heads_agree else " The hash of its head differs, which the other dtype may explain."
+        doubt = "" if heads_agree else " The hash of its head differs, which the different dtype may explain."
         warnings.warn(
             f"{lm.model_id} drifts by {drift:.1e} from the numbers the lens was trained on {where}; "
             f"up to {TOLERATED_DRIFT:.0e} is tolerated.{doubt}",
@@ -146,12 +146,12 @@ class Movement(NamedTuple):
 
     Attributes:
         same_head: Whether final norm, unembedding and bias are the recorded ones.
-        same_rotary: Whether the rotary frequencies are.
-        norm_drift: Of the residual norms at the row where it is largest, mean over positions of the fixed sequence.
+        same_rotary: Whether the rotary frequencies are the recorded ones.
+        norm_drift: Drift of the residual norms at the row where it is largest, mean over positions of the sequence.
         norm_row: That row.
         norm_drift_by_row: The same for every row 0 … n.
-        logit_drift: Largest difference of the recorded logits, over the largest of them.
-        top_kept: How many of the recorded likeliest tokens are among as many likeliest now.
+        logit_drift: Largest difference from the recorded logits, relative to the largest of them.
+        top_kept: How many of the recorded likeliest tokens are still among as many likeliest tokens.
         top_recorded: Number of recorded tokens.
     """
 
@@ -166,9 +166,9 @@ class Movement(NamedTuple):
 
 
 def movement(recorded: Fingerprint, lm: FrozenLM, head: Head) -> Movement:
-    """How far a model that may differ is from the recorded one.
+    """How far a different model is from the recorded one.
 
-    The fixed sequence depends on the size of the vocabulary: where tokens were added, the drift says nothing.
+    The fixed sequence depends on the size of the vocabulary: if tokens were added, the drift is meaningless.
 
     Raises:
         InputError: The number of rows, or the vocabulary or context that the record needs, differs.
@@ -195,11 +195,11 @@ def movement(recorded: Fingerprint, lm: FrozenLM, head: Head) -> Movement:
 
 
 def _refuse_other_weights(recorded: Fingerprint, lm: FrozenLM) -> None:
-    """Refuse a quantised or adapted model for the lens of a plain one and the reverse, however little they differ."""
+    """Refuse a quantised or adapted model for a plain model's lens, and vice versa, however small the drift."""
     then, now = recorded.loaded_as or LoadedAs(), lm.loaded_as or LoadedAs()
     if not now.same_numbers(then):
         raise InputError(
-            f"The lens was fitted on {then.words() or 'plain weights'}, and {lm.model_id} is {now.words() or 'plain'}: "
+            f"The lens was fitted on {then.words() or 'plain weights'}, but {lm.model_id} is {now.words() or 'plain'}: "
             "load the model the lens was trained on, or fit a lens for this one."
         )
 

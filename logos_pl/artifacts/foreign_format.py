@@ -1,13 +1,12 @@
-"""Jacobian lenses of ours in the formats that others read, where a format can hold them exactly.
+"""Exports our Jacobian lenses to the formats of other packages that can hold them exactly.
 
-``transformer_lens``: one file of ``torch.save``, as TransformerLens and the reference implementation write it. Map ℓ of
-that file is of the output of 0-based block ℓ, row ℓ + 1 here, so it has no place for row 0.
+``transformer_lens``: one file of ``torch.save``, as written by TransformerLens and the reference implementation. Map ℓ
+of that file reads the output of 0-based block ℓ, row ℓ + 1 here, so it has no place for row 0.
 
 ``tuned_lens``: ``config.json`` and ``params.pt`` of the tuned-lens package, whose translators are added to the residual
-in front of the norm: W = J − 1 and no bias, of rows 0 … n − 1.
+in front of the norm: W = J − 1 and no bias, for rows 0 … n − 1.
 
-Other lenses of ours are affine maps behind the norm. No format read here has a place for these, as a norm is not
-linear.
+Our other lenses are affine maps after the norm. Neither format can hold them, as a norm is not linear.
 """
 
 import json
@@ -31,10 +30,10 @@ Jacobians = Float[Tensor, "rows d_model d_model"]
 
 
 def transformer_lens_file(jacobians: Jacobians, p: JacobianProvenance) -> memoryview:
-    """Bytes of the file; the maps are in float32, as they are.
+    """Bytes of the file; the maps stay in float32.
 
-    The model's name and commit are recorded for a model of the Hub only: TransformerLens compares them with those that
-    it has loaded, and a local folder has others.
+    The model's name and commit are recorded only for a model on the Hub: TransformerLens compares them with those of
+    the model that it has loaded, and those of a local folder would differ.
     """
     blocks = range(len(jacobians) - 1)
     of_hub = HUB_COMMIT.fullmatch(p.model_commit) is not None and p.fingerprint.loaded_as is None
@@ -62,12 +61,12 @@ def tuned_lens_files(jacobians: Jacobians, p: JacobianProvenance, lm: FrozenLM) 
     """Contents of the two files by name, in float32.
 
     Raises:
-        InputError: The model's head is more than the package's norm and unembedding, so the lens would be read with
-            other logits than the model's.
+        InputError: The model's head has more than norm and unembedding, which the package ignores, so the lens would
+            be read with other logits than the model's.
     """
     if beyond := _beyond_the_packages_head(lm):
         raise InputError(
-            f"The tuned-lens package reads a lens through norm and unembedding alone, and the head of {lm.model_id} "
+            f"The tuned-lens package reads a lens through norm and unembedding only, but the head of {lm.model_id} "
             f"has {beyond}: give --to transformer_lens."
         )
     identity = torch.eye(jacobians.shape[-1])
@@ -88,7 +87,7 @@ def tuned_lens_files(jacobians: Jacobians, p: JacobianProvenance, lm: FrozenLM) 
 
 
 def _beyond_the_packages_head(lm: FrozenLM) -> str | None:
-    """What the head of a model has beside norm and unembedding; None if nothing."""
+    """What the head of a model has in addition to norm and unembedding; None if nothing."""
     anatomy = lm.anatomy
     if anatomy.softcap is not None:
         return "a soft-cap"

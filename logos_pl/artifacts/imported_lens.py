@@ -1,4 +1,4 @@
-"""Lenses of others, whatever their format: where one is, and how it is read."""
+"""Imported lenses of any format: how they are located and read."""
 
 import os
 import posixpath
@@ -34,12 +34,12 @@ from logos_pl.lenses.norm import Lens
 from logos_pl.lm.frozen import FrozenLM
 
 HUB_FILE = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)/(?P<path>[\w.-]+(?:/[\w.-]+)*\.pt)")
-"""A file of a repository of the Hub: organisation, repository and the path in it."""
+"""A file in a repository on the Hub: organisation, repository and path."""
 
 REVISION = re.compile(r"(?P<source>.+)@(?P<revision>[\w.-][\w./-]*)")
 NAMED = re.compile(r"(?P<name>[a-z][a-z0-9_]*)=(?P<source>.+)")
 DEFAULT_NAME = "imported"
-"""Name of a lens that is given without one."""
+"""Name of an imported lens that is given without a name."""
 
 Found = FormatFiles | JacobianFiles
 Origin = ImportedOrigin | JacobianOrigin
@@ -52,7 +52,7 @@ def sources_by_name(given: str | Sequence[str] | Mapping[str, str] | None) -> di
         given: A source, `NAME=SOURCE`, a list of these, or a mapping; None: no lens.
 
     Raises:
-        InputError: Several lenses have one name.
+        InputError: Two lenses have the same name.
     """
     if given is None:
         return {}
@@ -73,18 +73,18 @@ def _named(given: str) -> tuple[str, str]:
 
 
 def find_imported_lens(reference: str, model_id: str, revision: str | None = None) -> Found:
-    """The files of a lens, here or on the Hub, from where they are fetched.
+    """Locate the files of a lens, which are fetched if on the Hub.
 
     Args:
         reference: A folder of the `tuned-lens` package or a Space of such folders; the file of a Jacobian lens, a
             folder that holds one, or the file's place on the Hub, `owner/repository/path.pt`. What is on the Hub may
             end in `@` and a revision.
         model_id: The model; names the subfolder of a Space.
-        revision: Branch, tag or commit on the Hub; None: as `reference` says, else main.
+        revision: Branch, tag or commit on the Hub; None: as in `reference`, else main.
 
     Raises:
         InputError: There is none, a file is missing or of another kind, or the Hub refuses or cannot be reached.
-        RunError: The disk refuses what is fetched.
+        RunError: The files cannot be written to the disk.
     """
     path = Path(reference).expanduser()
     if path.is_dir():
@@ -99,7 +99,7 @@ def find_imported_lens(reference: str, model_id: str, revision: str | None = Non
         remote = place is not None and not source.startswith(".")
         if source.endswith(".pt") and not remote:
             raise InputError(
-                f"There is no folder or file {reference}: give a file of maps that is there, or "
+                f"There is no folder or file {reference}: give an existing file of maps, or "
                 "owner/repository/path.pt for one on the Hub."
             )
         found = (
@@ -124,7 +124,7 @@ def _at_revision(reference: str, revision: str | None) -> tuple[str, str | None]
     if found is None:
         return reference, revision
     if revision not in (None, found["revision"]):
-        raise InputError(f"{reference} names another revision than {revision}: give one of them.")
+        raise InputError(f"{reference} names another revision than {revision}: give only one of them.")
     return found["source"], found["revision"]
 
 
@@ -148,7 +148,7 @@ def _fetch(repo_id: str, path: str, revision: str | None) -> JacobianFiles:
         try:
             beside = posixpath.join(posixpath.dirname(path), CONFIG_YAML)
             config = Path(hf_hub_download(repo_id, beside, revision=revision))
-        except EntryNotFoundError:  # most repositories have none; the lens says then that its model is not recorded
+        except EntryNotFoundError:  # most repositories have none; the lens then has no record of its model
             config = None
     return JacobianFiles(params, config, f"{repo_id}/{path}")
 
@@ -165,12 +165,12 @@ def load_found(found: Found, lm: FrozenLM, head: Head) -> tuple[Lens, Origin]:
 def load_imported_lens(
     reference: str | os.PathLike[str], lm: FrozenLM, head: Head | None = None, *, revision: str | None = None
 ) -> tuple[Lens, Origin]:
-    """Read a lens of others and check it against the model it is to read.
+    """Read an imported lens and check it against the model.
 
     Args:
         reference: As for ``find_imported_lens``.
         lm: The model.
-        head: The model's head, where there is one to share.
+        head: The model's head, if there is one to share.
         revision: Branch, tag or commit on the Hub.
 
     Returns:
@@ -178,7 +178,7 @@ def load_imported_lens(
 
     Raises:
         InputError: A file is missing or broken, or the model is not the one the lens was fitted on.
-        RunError: The disk refuses what is fetched.
+        RunError: The files cannot be written to the disk.
     """
     found = find_imported_lens(os.fspath(reference), lm.model_id, revision)
     return load_found(found, lm, Head(lm.anatomy) if head is None else head)

@@ -138,7 +138,7 @@ def load_jacobian(
         path: Its folder.
         lm: The model.
         head: Head of the model whose unembedding is shared; None creates one.
-        transfers: Accept another model of the same shape, and add how far it is from the lens's own; None: refuse it.
+        transfers: Accept another model of the same shape, and append its distance from the lens's own; None: refuse it.
 
     Returns:
         The lens, bound to the model's head, and its provenance.

@@ -1,10 +1,10 @@
-"""Jacobian lenses of others, in one file of ``torch.save``, read and checked.
+"""Reads and checks imported Jacobian lenses, in one file of ``torch.save``.
 
 Two layouts, each a dictionary: ``J`` {block: [d, d]} with ``source_layers``, ``d_model``, ``n_prompts`` and a
 ``provenance`` (R-lens pairs) or ``metadata`` (TransformerLens); or ``parameters.jacobians`` with a ``config`` (J++
-lenses, whose clusters and weights are summed to one map per block). Beside a file of the first layout there may be a
-``config.yaml`` (Neuronpedia). The map of 0-based block ℓ takes its output, row ℓ + 1 here, to the output of the target
-block, in front of the final norm.
+lenses, whose clusters and weights are summed to one map per block). A file of the first layout may
+have a ``config.yaml`` next to it (Neuronpedia). The map of 0-based block ℓ takes its output, row ℓ + 1 here, to the
+output of the target block, in front of the final norm.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ REMEDY = "fetch the lens again, from a source you trust"
 _WANTED = "a Jacobian lens"
 _STORED = (torch.float32, torch.float16, torch.bfloat16)
 _ROOM_BYTES = 16 * MIB
-"""For all in the file but the maps."""
+"""Allowed bytes in the file apart from the maps."""
 
 
 class JacobianFiles(NamedTuple):
@@ -40,7 +40,7 @@ class JacobianFiles(NamedTuple):
 
     Attributes:
         params: The maps.
-        config: Neuronpedia's configuration beside it; None if there is none.
+        config: Neuronpedia's configuration next to it; None if there is none.
         name: What the file is called in messages.
     """
 
@@ -50,7 +50,7 @@ class JacobianFiles(NamedTuple):
 
 
 class JacobianOrigin(NamedTuple):
-    """Where a Jacobian lens comes from, as far as its files say.
+    """Origin of a Jacobian lens, as far as its files record it.
 
     Attributes:
         base_model: The model it was fitted on: Hub id or folder name; None if not recorded.
@@ -72,13 +72,13 @@ class JacobianOrigin(NamedTuple):
 
 
 def jacobian_files(path: Path, name: str | None = None) -> JacobianFiles:
-    """A file of maps with the configuration beside it, if there is one."""
+    """A file of maps with the configuration next to it, if there is one."""
     config = path.parent / CONFIG_YAML
     return JacobianFiles(path, config if config.is_file() else None, os.path.relpath(path) if name is None else name)
 
 
 def check_outline(files: JacobianFiles) -> None:
-    """Check what can be checked without the model: that it is such a dictionary and holds nothing else than numbers.
+    """Check what can be checked without the model: that it is such a dictionary and holds only numbers.
 
     Raises:
         InputError: It is not.
@@ -88,13 +88,13 @@ def check_outline(files: JacobianFiles) -> None:
 
 
 def load_jacobian_format(files: JacobianFiles, lm: FrozenLM, head: Head) -> tuple[JacobianLens, JacobianOrigin]:
-    """Read a Jacobian lens and check it against the model it is to read.
+    """Read a Jacobian lens and check it against the model.
 
     Returns:
-        The lens, and where it comes from.
+        The lens and its origin.
 
     Raises:
-        InputError: The file is broken, incomplete or too large, or of another model or another target row.
+        InputError: The file is broken, incomplete or too large, or for another model or target row.
     """
     with _opened(files) as file:
         most = 8 * (lm.num_blocks + 1) * lm.d_model**2 + _ROOM_BYTES
@@ -134,7 +134,7 @@ def _sha256(file: BinaryIO) -> str:
 
 
 def _config(files: JacobianFiles) -> Mapping[str, Any]:
-    """What Neuronpedia's configuration says; empty if there is none."""
+    """Neuronpedia's configuration; empty if there is none."""
     if files.config is None:
         return {}
     shown = os.path.relpath(files.config)
@@ -152,13 +152,13 @@ def maps_in(content: Any, name: str) -> dict[int, Tensor]:
     Raises:
         InputError: It is not such a dictionary, is a checkpoint of an unfinished fit, or lacks blocks that it names.
     """
-    # By the class's own method: the state of an ordered dictionary may carry others of these names.
+    # By dict's own method, since a pickled OrderedDict may have an attribute of this name.
     whole = dict(dict.items(content)) if isinstance(content, dict) else {}
     if "jacobian_sum" in whole and "J" not in whole:
         _refuse(
             name,
-            "is a checkpoint of a fit that had not ended, and no lens",
-            "give the file that the fit saved at its end",
+            "is a checkpoint of an unfinished fit, not a lens",
+            "give the file that the fit saved at the end",
         )
     parameters = whole.get("parameters")
     found = whole.get("J", dict.get(parameters, "jacobians") if isinstance(parameters, dict) else None)
@@ -169,14 +169,15 @@ def maps_in(content: Any, name: str) -> dict[int, Tensor]:
         block = _block(key)
         if block is None or block in maps or not isinstance(matrix, Tensor):
             _refuse(
-                name, f"holds {type(matrix).__name__} at {str(key)[:40]!r} of its maps, which have one matrix a block"
+                name,
+                f"holds {type(matrix).__name__} at {str(key)[:40]!r} in its maps, which must be one matrix per block",
             )
         maps[block] = matrix
     named = whole.get("source_layers")
     if named is not None:
         listed = [_block(part) for part in named] if isinstance(named, list | tuple) else [None]
         if None in listed or set(listed) != set(maps):
-            _refuse(name, "does not hold the maps of just those blocks that its source_layers names: it is incomplete")
+            _refuse(name, "does not hold the maps of exactly the blocks in its source_layers: it is incomplete")
     return dict(sorted(maps.items()))
 
 
@@ -187,7 +188,7 @@ def _block(key: Any) -> int | None:
 
 
 def check_record(record: JacobianRecord, maps: Mapping[int, Tensor], lm: FrozenLM, name: str) -> None:
-    """Refuse a lens of another model, another place or another target row, from names and shapes alone.
+    """Refuse a lens for another model, place or target row, by names and shapes only.
 
     Raises:
         InputError: Naming what differs.
@@ -200,28 +201,26 @@ def check_record(record: JacobianRecord, maps: Mapping[int, Tensor], lm: FrozenL
             shape = " × ".join(map(str, matrix.shape))
             _refuse(
                 name,
-                f"has a map of {shape} for block {block}, and {lm.model_id} is {width} wide",
+                f"has a map of {shape} for block {block}, but {lm.model_id} has width {width}",
                 "use the lens of this model",
             )
         if block >= num_blocks:
             _refuse(
                 name,
-                f"has a map for block {block}, and {lm.model_id} has blocks 0 to {num_blocks - 1}",
+                f"has a map for block {block}, but {lm.model_id} has blocks 0 to {num_blocks - 1}",
                 "use the lens of this model",
             )
         if matrix.dtype not in _STORED:
-            _refuse(
-                name, f"has a map of {matrix.dtype} for block {block}, which has to be float32, float16 or bfloat16"
-            )
+            _refuse(name, f"has a map of {matrix.dtype} for block {block}, which must be float32, float16 or bfloat16")
     if record.place is not None:
         _refuse(
-            name, f"reads {record.place}, and only the residual stream after a block can be read", "use another lens"
+            name, f"reads {record.place}, but only the residual stream after a block can be read", "use another lens"
         )
     target = record.target if record.target is None or record.target >= 0 else num_blocks + record.target
     if target not in (None, num_blocks - 1):
         _refuse(
             name,
-            f"leads to row {target + 1}, and its maps are read through the head of the last row, {num_blocks}",
+            f"leads to row {target + 1}, but its maps are read through the head at the last row, {num_blocks}",
             f"use a lens that was fitted with target_layer {num_blocks - 1}",
         )
 
@@ -233,13 +232,13 @@ def _check_numbers(maps: Mapping[int, Tensor], name: str) -> None:
 
 
 def _rows(maps: dict[int, Tensor], record: JacobianRecord, lm: FrozenLM, name: str) -> dict[int, Tensor]:
-    """The maps by row, without that of the last row.
+    """The maps by row, without the last row's.
 
-    A target that is not recorded is still known where every block before the last has a map of its own: maps lead to
-    blocks after their own, and the map of the target block itself, if it is there, is the identity.
+    If the target is not recorded, it can still be inferred when every block before the last has a map: maps lead to
+    later blocks, and the map of the target block itself, if present, is the identity.
 
     Raises:
-        InputError: The target is not recorded and need not be the last row, or the last row's map is not the identity.
+        InputError: The target is not recorded and may not be the last row, or the last row's map is not the identity.
     """
     last = lm.num_blocks - 1
     if last in maps and not _is_identity(maps[last]):
@@ -250,9 +249,9 @@ def _rows(maps: dict[int, Tensor], record: JacobianRecord, lm: FrozenLM, name: s
     if record.target is None and (max(rows) < last or _is_identity(rows[max(rows)])) and last not in maps:
         _refuse(
             name,
-            f"does not record to which row its maps lead (target_layer); they end at row {max(rows)}, so that it need "
+            f"does not record to which row its maps lead (target_layer); they end at row {max(rows)}, so it may "
             f"not be the last, {lm.num_blocks}",
-            "use a lens whose provenance has it",
+            "use a lens whose provenance records it",
         )
     return rows
 

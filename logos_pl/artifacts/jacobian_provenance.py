@@ -38,8 +38,8 @@ class JacobianProvenance:
         sequences: Packed sequences read, counted.
         sequences_asked: Sequences requested; completing the last batch gives a few more.
         probes: Output dimensions measured on each sequence; the width for all.
-        skip_first: Positions left out at the beginning of each sequence; the last is left out, too.
-        fewest_sequences: Sequences that the least measured output dimension was measured on.
+        skip_first: Number of positions left out at the beginning of each sequence; the last is left out, too.
+        fewest_sequences: Smallest number of sequences that any output dimension was measured on.
         relative_errors: Standard error of J by row 0 … n − 1, as a share of its Frobenius norm.
         val_kl_bits: By depth percentile (``"25"``, …), on held-out text.
         sha256: Hashes of the other files; filled in on saving.
@@ -110,7 +110,7 @@ def jacobian_card(p: JacobianProvenance) -> str:
         [
             front_matter(p, ["jacobian-lens", "logit-lens", "interpretability"]),
             f"# Jacobian lens for {escaped(p.model_id)}\n",
-            "A Jacobian lens carries a row of a language model's residual stream to the last row by the mean of the "
+            "A Jacobian lens maps a row of a language model's residual stream to the last row by the mean of the "
             "Jacobians ∂h_n/∂h_row over text, in front of the model's own final norm and unembedding "
             "([Gurnee et al., 2026](https://transformer-circuits.pub/2026/workspace)).\n",
             "## Held-out divergence from the model's final distribution\n",

@@ -1,4 +1,4 @@
-"""What the files of a Jacobian lens of others say about it; each of four writers has names of its own."""
+"""The record in the files of an imported Jacobian lens; each of four programs that write them uses its own names."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -7,11 +7,11 @@ from logos_pl.errors import InputError
 from logos_pl.io.parsing import parse_json
 
 MAX_CHARACTERS = 200
-"""Of a text that is recorded."""
+"""Maximum length of a recorded text."""
 
 
 class JacobianRecord(NamedTuple):
-    """What is recorded, as far as it is.
+    """The values that are recorded; None for others.
 
     Attributes:
         model: Hub id or path of the model.
@@ -33,15 +33,15 @@ class JacobianRecord(NamedTuple):
 
 
 def recorded_in(content: Any, config_yaml: Mapping[str, Any], name: str) -> JacobianRecord:
-    """What is recorded in a file and in the configuration beside it; what the file itself says comes first.
+    """The record in a file and in the configuration next to it; the file takes precedence.
 
     Args:
-        content: The file, an outline is enough.
+        content: The file; an outline is enough.
         config_yaml: Neuronpedia's configuration; empty if there is none.
         name: What the file is called in messages.
 
     Raises:
-        InputError: A value is of another type than it has to be.
+        InputError: A value has the wrong type.
     """
     whole = _mapping(content)
     notes = [_mapping(whole.get(key)) for key in ("provenance", "metadata", "config")]
@@ -63,12 +63,12 @@ def _mapping(value: Any) -> dict[Any, Any]:
 
 
 def _first(keys: tuple[str, ...], places: list[dict[Any, Any]] | list[Any]) -> Any:
-    """The first value that is there and not null."""
+    """The first value that is present and not null."""
     return next((place[key] for place in places for key in keys if place.get(key) is not None), None)
 
 
 def _estimator(name: str, notes: list[dict[Any, Any]], fit: dict[Any, Any]) -> Any:
-    """Its name; for an R-lens it is in a JSON text, for a J++ lens it is the rules of the backward pass."""
+    """Name of the estimator: in a JSON text for an R-lens, the rules of the backward pass for a J++ lens."""
     if (named := _first(("estimator", "method"), [*notes, fit])) is not None:
         return named
     text = _first(("config_json",), notes)
@@ -80,7 +80,7 @@ def _estimator(name: str, notes: list[dict[Any, Any]], fit: dict[Any, Any]) -> A
 
 
 def _place(name: str, notes: list[dict[Any, Any]]) -> str | None:
-    """What is read, where it is not the output of a block of a single stream."""
+    """What the maps read, if not the output of a block in a single residual stream."""
     point = _text(name, _first(("capture_point",), notes))
     streams = _text(name, _first(("stream_reduce",), notes))
     if point not in (None, "block_output"):
@@ -93,7 +93,7 @@ def _text(name: str, value: Any) -> str | None:
         return None
     if not isinstance(value, str) or not value.isprintable() or len(value) > MAX_CHARACTERS:
         raise InputError(
-            f"{name} records {str(value)[:40]!r} where a text of one line is wanted: fetch the lens again."
+            f"{name} records {str(value)[:40]!r} where a text of one line is expected: fetch the lens again."
         )
     return value
 
@@ -102,5 +102,5 @@ def _integer(name: str, value: Any) -> int | None:
     if value is None:
         return None
     if type(value) is not int or abs(value) > 10**12:
-        raise InputError(f"{name} records {str(value)[:40]!r} where a whole number is wanted: fetch the lens again.")
+        raise InputError(f"{name} records {str(value)[:40]!r} where a whole number is expected: fetch the lens again.")
     return value

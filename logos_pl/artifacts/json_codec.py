@@ -15,7 +15,7 @@ from logos_pl.io.terminal import shortened
 T = TypeVar("T")
 
 LEFT_OUT = "left out"
-"""Key in the metadata of a field that is left out of the JSON where it is None, and may be missing there."""
+"""Metadata key of a field that is left out of the JSON if it is None, and may be missing when read."""
 
 # An absolute local path, also inside a sentence, but not "and/or", "org/name" or "https://".
 ABSOLUTE_PATH = re.compile(r"(?:^|[\s'\"=(,;:])(?:/[^\s/]+/|[A-Za-z]:[\\/][^\s/]|~/)|^/")
@@ -25,14 +25,14 @@ def to_json(record: Any) -> str:
     """A dataclass as indented JSON, ending in a newline.
 
     Raises:
-        InputError: A number that is not finite, or a path that holds only on this machine; both named.
+        InputError: A number that is not finite, or a path that exists only on this machine; both named.
     """
     plain = _plain(record)
     for where, value in _leaves(plain, ""):
         if isinstance(value, float) and not math.isfinite(value):
             raise InputError(f"{where} is {value}, which JSON cannot hold: give a finite number, or null.")
         if isinstance(value, str) and ABSOLUTE_PATH.search(value):
-            raise InputError(f"{where} holds a path of this machine, {value!r}: give a name or a relative path.")
+            raise InputError(f"{where} holds a path on this machine, {value!r}: give a name or a relative path.")
     return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -102,7 +102,7 @@ def from_plain(kind: Any, value: Any, where: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """A record as plain values, as ``dataclasses.asdict`` gives it, without fields that are left out."""
+    """A record as plain values, like ``dataclasses.asdict``, without omitted fields."""
     if dataclasses.is_dataclass(value):
         found = ((field, getattr(value, field.name)) for field in dataclasses.fields(value))
         return {field.name: _plain(of) for field, of in found if of is not None or not field.metadata.get(LEFT_OUT)}
@@ -141,7 +141,7 @@ def _of_type(kind: type, value: Any, where: str) -> Any:
 
 def _refuse(value: Any, wanted: str, where: str) -> NoReturn:
     shown = shortened(repr(value), 120)
-    raise InputError(f"{where} is {shown}, but must be {wanted}: the file was altered, or is of another version.")
+    raise InputError(f"{where} is {shown}, but must be {wanted}: the file was altered, or is from another version.")
 
 
 def _leaves(value: Any, where: str) -> Iterator[tuple[str, Any]]:

@@ -27,7 +27,7 @@ FILES = {WHITEN_FILE: ("mean", "whiten"), ROTATION_FILE: ("rotation", "unwhiten_
 """Tensors of the map in each file."""
 PRISM_FILES = frozenset({*FILES, CARD_FILE, PROVENANCE_FILE, DIGEST_FILE, NOTICE_FILE})
 """Files allowed in the folder of a Prism lens; a folder with others is never replaced."""
-_LIMITS = dict.fromkeys(FILES, 8 * 1024 * MIB)  # at width 32,768 the largest has 4 GiB
+_LIMITS = dict.fromkeys(FILES, 8 * 1024 * MIB)  # at width 32,768 the largest file has 4 GiB
 
 
 class SavedPrism(NamedTuple):
@@ -118,7 +118,7 @@ def load_prism(
         lm: The model; None returns a lens without a head, not checked against a model.
         decoding_norm: Norm used for decoding; None: the one the Prism lens was fitted with.
         head: Head of the model whose unembedding is shared; None creates one.
-        transfers: Accept another model of the same shape, and add how far it is from the lens's own; None: refuse it.
+        transfers: Accept another model of the same shape, and append its distance from the lens's own; None: refuse it.
 
     Returns:
         The lens, bound to the model's head if there is a model, and its provenance.

@@ -165,7 +165,7 @@ def refuse_nonsense(provenance: Described, rows: Set[int], last_row: int) -> Non
     p, mark = provenance, provenance.fingerprint
     if p.clean_model_name != clean_name(p.model_id) or not p.clean_model_name:
         refuse("clean_model_name", p.clean_model_name)
-    if not 0 <= p.dataset.held_out_frac < 0.5:  # it is held out twice
+    if not 0 <= p.dataset.held_out_frac < 0.5:  # it is held out twice, for validation and test
         refuse("dataset: held_out_frac", p.dataset.held_out_frac)
     if not p.val_kl_bits.keys() <= {"25", "50", "75"} or not all(1 <= row <= last_row for row in rows):
         refuse("val_kl_bits", ", ".join([*p.val_kl_bits, *map(str, sorted(rows))]))

@@ -23,9 +23,9 @@ class Dataset:
         content_hash: sha256 over the ordered (shard, row) cursors and text digests consumed.
         documents: Documents consumed.
         held_out_frac: Share of the documents held out for validation, and for test, by a hash of their text.
-        format: What its rows are: ``text``, or ``chat``, conversations rendered by the model's chat template.
+        format: Format of its rows: ``text``, or ``chat`` for conversations rendered by the model's chat template.
         special_tokens: ``auto``: texts got the special tokens that the tokenizer adds, once; ``none``: they got none.
-        added_tokens: Those special tokens, as strings; a conversation has only what the template writes.
+        added_tokens: Those special tokens, as strings; a conversation has only the template's.
     """
 
     repo_id: str
@@ -72,7 +72,7 @@ class BatchSizes:
         micro_batch_seqs: Sequences per forward pass and process.
         grad_accum: Forward passes per step and process.
         effective_batch_seqs: Largest number of sequences per step over all processes, counted.
-        fewest_batch_seqs: Sequences in the smallest step; smaller where the text ended.
+        fewest_batch_seqs: Sequences in the smallest step; smaller if the text ended.
         world_size: Processes at the end of the fit; a resumed fit may have started with another number, and then with
             another `grad_accum`.
     """
@@ -219,7 +219,7 @@ class Precision:
 
 @dataclass(frozen=True)
 class Environment:
-    """Library versions, and the device in words."""
+    """Library versions, and a description of the device."""
 
     torch: str
     transformers: str
@@ -264,7 +264,7 @@ class Fingerprint:
         top_ids: The ten most likely next tokens after the sequence.
         top_logits: Their logits.
         rotary: Frequencies of each rotary embedding, each followed by its attention scaling; empty without one.
-        loaded_as: What was loaded of a quantised or adapted model; left out for plain weights.
+        loaded_as: How a quantised or adapted model was loaded; left out for plain weights.
     """
 
     head_sha256: str

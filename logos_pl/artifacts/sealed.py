@@ -73,7 +73,7 @@ def read_file(path: Path, max_bytes: int) -> bytes:
     """Contents of an artifact's file.
 
     Raises:
-        InputError: It is missing, cannot be read, is not a regular file or is larger than that.
+        InputError: It is missing, cannot be read, is not a regular file or is too large.
     """
     try:
         return read_bytes(path, max_bytes)

@@ -45,7 +45,7 @@ def find_folder(folder: Path) -> Path:
     if folder.is_dir():
         return folder
     if _aside(real_path(folder)) is not None:
-        time.sleep(_MID_SWAP_SECONDS)  # enough for a running writer to finish
+        time.sleep(_MID_SWAP_SECONDS)  # long enough for a running writer to finish
     aside = _aside(real_path(folder))
     if folder.is_dir():
         return folder
@@ -178,7 +178,7 @@ def rewrite_folder(folder: Path, rewrite: Callable[[Path], Contents]) -> None:
 
     Raises:
         InputError: There is no such folder, or ``rewrite`` refuses it.
-        RunError: The disk refuses, or ``rewrite`` does; the folder is as it was.
+        RunError: The disk or ``rewrite`` fails; the folder is unchanged.
     """
     with _writing(folder) as target:
         _replace(target, rewrite(find_folder(folder)), kept=None)

@@ -92,7 +92,7 @@ def _check_archive(file: BinaryIO, with_contents: bool) -> None:
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
         if len(entries) > MAX_ENTRIES:
-            raise _UnfitError(f"has {len(entries):,} parts, where at most {MAX_ENTRIES:,} are read")
+            raise _UnfitError(f"has {len(entries):,} parts, but at most {MAX_ENTRIES:,} are read")
         names = {entry.filename for entry in entries}
         if len(names) < len(entries) or min(entry.header_offset for entry in entries) != 0:
             raise _UnfitError("has two parts of the same name, or data before the first")
@@ -128,10 +128,10 @@ def _check_directory_size(file: BinaryIO) -> None:
         if signature == b"PK\x06\x07":
             if place + _END_64.size != end - _LOCATOR_64.size:
                 raise _UnfitError("has its directory at another offset than it declares")
-            plain = 0 if directory == 0xFFFFFFFF else directory  # this value means: see the zip64 record
+            plain = 0 if directory == 0xFFFFFFFF else directory  # this value refers to the zip64 record
             directory = max(plain, _END_64.unpack(_read_at(file, place, place + _END_64.size))[8])
     if directory > _MAX_DIRECTORY_BYTES:
-        raise _UnfitError(f"has a directory of {directory:,} bytes, where at most {_MAX_DIRECTORY_BYTES:,} are read")
+        raise _UnfitError(f"has a directory of {directory:,} bytes, but at most {_MAX_DIRECTORY_BYTES:,} are read")
 
 
 def _read_at(file: BinaryIO, start: int, end: int) -> bytes:
@@ -149,7 +149,7 @@ def _check_pickle(data: bytes) -> None:
     for operation, argument, _ in pickletools.genops(data):
         if operation.name == "GLOBAL" and argument not in _NAMES:
             what = str(argument).replace(" ", ".")[:80]
-            raise _UnfitError(f"holds a {what}, where only plain dense tensors and values are read")
+            raise _UnfitError(f"holds a {what}, but only plain dense tensors and values are read")
         if operation.name not in _OPERATIONS:
             raise _UnfitError("holds something other than plain dense tensors and values")
 

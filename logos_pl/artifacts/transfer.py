@@ -1,7 +1,7 @@
-"""A lens on another model than its own, such as a fine-tune: how far that model's numbers are from the recorded ones.
+"""A lens on a model other than its own, such as a fine-tune: how far that model is from the recorded one.
 
-The old model is not at hand, so its distributions cannot be compared. What a provenance holds of it is: the hash of its
-head, its rotary frequencies, residual norms and logits on a fixed sequence, and the lens's held-out KL divergence.
+The original model is not loaded, so its distributions cannot be compared. The provenance records the hash of its head,
+its rotary frequencies, residual norms and logits on a fixed sequence, and the lens's held-out KL divergence.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from logos_pl.lenses.head import Head
 from logos_pl.lm.frozen import FrozenLM
 
 SHOWN_COMMIT = 12
-"""Characters of a commit in a sentence."""
+"""Number of characters of a commit in messages."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ class Transfer:
         fitted_commit: Its commit.
         model_id: The model it is read with.
         model_commit: Its commit.
-        moved: How far the second is from what is recorded of the first.
+        moved: How far the second is from the record of the first.
         recorded: Held-out KL at the fit, by depth percentile (`"25"`, …).
-        text: The text of these figures, in words.
-        here: Held-out KL on the second model, as `validate` or `test` has measured it; None before.
-        text_here: The text of these; None likewise.
+        text: Description of the text of these figures.
+        here: Held-out KL on the second model, as measured by `validate` or `test`; None before.
+        text_here: Description of the text of these; None likewise.
     """
 
     fitted_on: str
@@ -56,7 +56,7 @@ class Transfer:
 
     @property
     def of_one_text(self) -> bool:
-        """Whether what was measured here is of the text of the fit, so that the figures can be compared."""
+        """Whether both were measured on the same text, so that the figures can be compared."""
         return self.text_here == self.text
 
     def to_plain(self) -> dict[str, Any]:
@@ -64,18 +64,18 @@ class Transfer:
         return dataclasses.asdict(self) | {"moved": self.moved._asdict()}
 
     def sentence(self, label: str) -> str:
-        """Whose lens it is, and how far the model's numbers have moved.
+        """Describe whose lens it is, and how far the model's outputs have moved.
 
         Args:
             label: Kind of the lens.
         """
         moved = self.moved
-        head = "the head is the same" if moved.same_head else "the head is another"
+        head = "the head is the same" if moved.same_head else "the head differs"
         rotary = "" if moved.same_rotary else ", the rotary frequencies differ"
         return (
             f"the {label} was fitted on {self.fitted_on} at {self.fitted_commit[:SHOWN_COMMIT]} and is read with "
             f"{self.model_id} at {self.model_commit[:SHOWN_COMMIT]}: {head}{rotary}; on a fixed sequence the residual "
-            f"norms are off by {moved.norm_drift:.1%} (row {moved.norm_row}), the logits by {moved.logit_drift:.1%}, "
+            f"norms differ by {moved.norm_drift:.1%} (row {moved.norm_row}), the logits by {moved.logit_drift:.1%}, "
             f"and {moved.top_kept} of the {moved.top_recorded} likeliest tokens stay among the likeliest"
         )
 
@@ -94,7 +94,7 @@ def measure_transfer(recorded: Described, lm: FrozenLM, head: Head) -> Transfer:
         head: Its head.
 
     Raises:
-        InputError: The models have another number of rows, or another context; a lens fits neither then.
+        InputError: The models differ in their number of rows or context, so that the lens does not fit.
     """
     return Transfer(
         fitted_on=recorded.model_id,
@@ -110,12 +110,12 @@ def measure_transfer(recorded: Described, lm: FrozenLM, head: Head) -> Transfer:
 
 
 def text_words(repo_id: str, name: str | None, rows: str, special_tokens: str) -> str:
-    """A text in words.
+    """Describe a text.
 
     Args:
         repo_id: Hub id or folder name of the data set.
         name: Its configuration.
-        rows: What its rows are, ``text`` or ``chat``.
+        rows: Format of its rows, ``text`` or ``chat``.
         special_tokens: ``auto``, or ``none`` for texts without them.
     """
     configuration = "" if name is None else f" {name}"
@@ -136,7 +136,7 @@ def depth_kl(rows: Mapping[str, int], norm: Mapping[str, Any], lens: Mapping[str
 
 
 def _recorded(at: Any) -> DepthKl:
-    """Figures of a depth percentile, whose second lens is named by its kind."""
+    """Figures at a depth percentile; the second lens is named by its kind."""
     fields = [part.name for part in dataclasses.fields(at)]
     lens = next(name for name in fields if name not in ("row", "norm"))
     return DepthKl(at.row, at.norm.kl_from_final_bits, getattr(at, lens).kl_from_final_bits)
@@ -155,6 +155,6 @@ def refuse_shape(rows: tuple[int, int], width: tuple[int, int], what: str) -> No
     """
     if (rows[0], width[0]) != (rows[1], width[1]):
         raise InputError(
-            f"The {what} is for a model of {rows[0] - 1} blocks and width {width[0]}, and this one has {rows[1] - 1} "
+            f"The {what} is for a model of {rows[0] - 1} blocks and width {width[0]}, but this one has {rows[1] - 1} "
             f"and {width[1]}: --lens.transfer reads a lens with a model of the same shape, such as a fine-tune."
         )

@@ -40,7 +40,7 @@ class Saved(NamedTuple):
 class FittedLenses(NamedTuple):
     """The lenses of an artifact, with their provenance; the bias-only lens is None if none was fitted.
 
-    `transfer` says how far the model is from the lens's own, where it is another that was allowed.
+    `transfer` records how far the model is from the lens's own, if another model was accepted.
     """
 
     tuned: TunedLens
@@ -165,7 +165,7 @@ def load_lenses(
         path: The artifact's folder.
         lm: The model; None returns lenses without a head, not checked against a model.
         head: Head of the model whose unembedding is shared; None creates one.
-        transfer: Accept another model of the same shape, and measure how far it is from the lens's own.
+        transfer: Accept another model of the same shape, and measure how far it is from the lens's own model.
 
     Raises:
         InputError: As ``load_tuned_lens``.

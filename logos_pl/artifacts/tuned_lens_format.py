@@ -184,7 +184,7 @@ def _params_bytes(config: FormatConfig) -> int:
 
 
 def check_model(config: FormatConfig, lm: FrozenLM) -> None:
-    """Check that name, commit, size and unembedding of the model fit the one the lens was trained on.
+    """Check that name, commit, size and unembedding of the model match those the lens was trained on.
 
     Raises:
         InputError: One does not; both values are named.
@@ -205,7 +205,7 @@ def _check_unembedding(config: FormatConfig, lm: FrozenLM) -> None:
     """Compare the hash, computed from the weights in their dtype and as rounded to each half-precision format."""
     weight = lm.anatomy.lm_head.weight.detach()
     if config.unembed_hash not in (None, *(unembed_hash(weight, dtype) for dtype in _STORED)):
-        # A model loaded in half precision may have lost digits that were hashed; float32 keeps them all.
+        # A model loaded in half precision may have lost digits that the hash depends on; float32 keeps them all.
         remedy = "" if lm.dtype == torch.float32 else ", or compare in full precision with --model.dtype float32"
         raise InputError(
             f"The imported lens was trained with another unembedding than that of {lm.model_id} (unembed_hash in its "

@@ -1,4 +1,4 @@
-"""The hash by which the `tuned-lens` package identifies a model: of its unembedding, as numpy prints it."""
+"""The hash by which the `tuned-lens` package identifies a model: that of its unembedding as printed by numpy."""
 
 import hashlib
 from typing import Any
@@ -27,7 +27,7 @@ def unembed_hash(weight: Float[Tensor, "vocab d_model"], dtype: torch.dtype = to
         dtype: Number format to which it is rounded first.
     """
     large = weight.numel() > _PRINTED_WHOLE
-    # One extra row and column represents all those that are not printed.
+    # One extra row and column stand for all that are not printed.
     rows, columns = (
         [*range(_EDGE + 1), *range(size - _EDGE, size)] if large and size > 2 * _EDGE else list(range(size))
         for size in weight.shape

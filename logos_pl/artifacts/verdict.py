@@ -112,7 +112,7 @@ class Check:
 
     @property
     def makes_sense(self) -> bool:
-        """Whether `passed` equals: decidable, with a margin that is not negative."""
+        """Whether `passed` is consistent: true if and only if decidable with a margin that is not negative."""
         return self.passed == (self.reason is None and self.margin is not None and self.margin >= 0)
 
 
@@ -136,7 +136,7 @@ class EvaluatedOn:
         name: Configuration of the data set, or None.
         split: Its split.
         revision: Tag or commit, or None for local files.
-        format: What its rows are, `text` or `chat`.
+        format: Format of its rows, `text` or `chat`.
         special_tokens: Whether texts and prompts got the tokenizer's special tokens, `auto` or `none`.
         held_out_frac: Share of its documents that was held out for test.
         sequences: Number of sequences read.
@@ -200,7 +200,7 @@ class Acceptance:
             name: Name in messages.
 
         Raises:
-            InputError: It does not; the gate is named.
+            InputError: One does not; the gate is named.
         """
         if len(self.gates) != len(get_args(GateName)) or not all(gate.checks for gate in self.gates.values()):
             raise InputError(f"{name} lacks a gate, or a comparison of one: {REMEDY}.")

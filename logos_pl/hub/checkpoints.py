@@ -16,7 +16,7 @@ from logos_pl.lm.loaded_as import LoadedAs
 
 
 class LocalArtifact(NamedTuple):
-    """A local artifact; ``loaded_as`` is what was loaded of a quantised or adapted model."""
+    """A local artifact; ``loaded_as`` records how a quantised or adapted model was loaded."""
 
     kind: Kind
     model_id: str

@@ -24,7 +24,7 @@ POSITIONS_PER_DOCUMENT = 16
 NUM_ROWS = 8
 MAX_TOKENS = 256
 LEAST_TOKENS = 8
-"""Fewest tokens in a document; shorter ones have too little context."""
+"""Minimum number of tokens in a document; shorter ones have too little context."""
 
 
 class DecodeCheck(NamedTuple):
@@ -105,7 +105,7 @@ def decode_check(lm: FrozenLM, lens: Lens, documents: Iterable[str], seed: int) 
 
 
 class _Drawn(NamedTuple):
-    """A document, and what is compared of it."""
+    """A document, and the rows and positions that are compared."""
 
     input_ids: Int[Tensor, "1 seq"]
     positions: Int[Tensor, " pos"]
@@ -140,8 +140,8 @@ def _own_logits(
 ) -> Float[Tensor, "1 seq vocab"]:
     """The model's own logits.
 
-    Those of a streamed model are what its own code makes of row n: to read all blocks again for each document would say
-    no more, as the rows are compared with the model's own code at every load.
+    For a streamed model, they are computed from row n by the model's own code: reading all blocks again for each
+    document would show nothing new, since the rows are compared with the model's own code at every load.
     """
     if lm.streamed is None:
         return lm.logits(input_ids)

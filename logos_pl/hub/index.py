@@ -127,7 +127,7 @@ class Index:
                 f"{INDEX_FILE} has schema_version {version}, but this logos-pl reads {SCHEMA_VERSION}: "
                 "use the version of logos-pl that wrote it."
             )
-        # An index from before there were Jacobian lenses has no list of them.
+        # An index that predates Jacobian lenses has no list of them.
         index: Index = json_codec.from_plain(cls, {"jacobians": {}, **given}, INDEX_FILE)
         _refuse_other_tag(index.release, f"{INDEX_FILE}: release")
         for kind, model_id, entry in index:

@@ -74,7 +74,7 @@ def check_repo_id(repo_id: str) -> None:
     """Check that the id of a repository has an organisation.
 
     Raises:
-        InputError: It is not.
+        InputError: It has none.
     """
     if not REPO_ID.fullmatch(repo_id):
         raise InputError(f"--repo_id {repo_id} is not the id of a repository: give `organisation/name`.")

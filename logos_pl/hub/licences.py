@@ -46,8 +46,8 @@ def licence_of(model_id: str, commit: str, place: str | None, loaded_as: LoadedA
         model_id: The model.
         commit: Commit of the model.
         place: Folder of a local model, or ``demo``; None if unknown, or for a model on the Hub.
-        loaded_as: What was loaded of a quantised or adapted model; an adapted one has the licences of its adapter and
-            of its base model.
+        loaded_as: How a quantised or adapted model was loaded; an adapted one has the licences of its adapter and of
+            its base model.
     """
     merged = None if loaded_as is None else loaded_as.adapter
     if merged is not None:

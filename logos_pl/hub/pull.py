@@ -63,7 +63,7 @@ def open_repository(repo_id: str, revision: str | None = None) -> Snapshot:
         revision: Release, branch or commit; None: main.
 
     Raises:
-        InputError: There is no such repository or revision, it is not one of lenses, or it cannot be reached.
+        InputError: There is no such repository or revision, it does not hold lenses, or it cannot be reached.
         RunError: The disk or the Hub fails.
     """
     path = fetch_file(repo_id, INDEX_FILE, revision)
@@ -146,7 +146,7 @@ def pull(snapshot: Snapshot, models: Sequence[str] | None, folder: Path, replace
         replace: Replace other artifacts of the same models.
 
     Raises:
-        InputError: As ``fetch_artifact``, or something else is in the place of an artifact; then none is downloaded.
+        InputError: As ``fetch_artifact``, or another file is in the destination of an artifact; none is downloaded.
         RunError: The disk or the Hub fails; each artifact is complete or absent.
     """
     wanted = select(snapshot.index, models, snapshot.repo_id)

@@ -217,7 +217,7 @@ def _published(repo_id: str) -> Published:
 def _free(tag: str | None, published: Published, repo_id: str) -> str:
     if tag is not None:
         if tag in published.tags:
-            raise InputError(f"{repo_id} has the release {tag}, and releases never change: give another --tag.")
+            raise InputError(f"{repo_id} already has the release {tag}, and releases never change: give another --tag.")
         return tag
     taken = published.tags | {published.unfinished}
     first = today()
@@ -244,7 +244,7 @@ def _provenances(folder: Path, staged: Staged, snapshot: Snapshot | None) -> dic
         name = f"{entry.path}/{PROVENANCE_FILE}"
         path = folder / name
         if model_id not in here:
-            assert snapshot is not None, "what is not here is there"
+            assert snapshot is not None, "artifacts that are not local are published"
             path = fetch_file(snapshot.repo_id, name, snapshot.commit)
         data = read_file(path, MAX_TEXT_BYTES)
         if hashlib.sha256(data).hexdigest() != entry.sha256[PROVENANCE_FILE]:

@@ -13,7 +13,7 @@ from logos_pl.hub.verify import artifact_files
 
 
 def lens_folder(source: str | os.PathLike[str], model_id: str | None = None, revision: str | None = None) -> Path:
-    """Folder of a tuned lens; one on the Hub is downloaded first, and only its files. Files are verified by the index.
+    """Folder of a tuned lens. From the Hub, only its files are downloaded; they are verified against the index.
 
     Args:
         source: A lens folder, a folder laid out as on the Hub, or the id of a repository on the Hub; a folder takes

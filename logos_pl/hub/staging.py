@@ -56,7 +56,7 @@ def release_files(artifact: LocalArtifact, release: Release, licence: Licence) -
 def _with_notice(
     provenance: PrismProvenance | JacobianProvenance, files: dict[str, bytes], words: str
 ) -> dict[str, bytes]:
-    """Contents of the files of a lens of one map or one a row, with its NOTICE."""
+    """Contents of the files of a Prism or Jacobian lens, with its NOTICE."""
     files[NOTICE_FILE] = words.encode()
     written = dataclasses.replace(provenance, sha256=_hashes(files))
     return files | sealed(written.to_json())

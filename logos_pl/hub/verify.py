@@ -139,7 +139,7 @@ def licence_files(index: Index, model_ids: Sequence[str]) -> list[str]:
 
 
 def _refuse_other_model(provenance: bytes, kind: Kind, model_id: str, folder: Path) -> None:
-    """Checked before the hashes, which would differ, too, if two folders were swapped."""
+    """Check the model before the hashes, which would also differ if two folders were swapped."""
     given = _plain(provenance, folder)
     if given.get("model_id") != model_id:
         raise InputError(

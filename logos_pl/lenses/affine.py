@@ -1,6 +1,6 @@
 """The affine lens: a full-rank translator in front of the norm at every row but the last.
 
-The `tuned-lens` package trains such lenses, and others publish them.
+The `tuned-lens` package trains and publishes such lenses.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ from logos_pl.lenses.norm import Lens, check_rows
 class AffineLens(Lens):
     """``head(norm(h + h Wᵀ + b))`` at rows 0 … n − 1, at temperature 1; row n has no translator and is the norm lens.
 
-    The norm is the model's final one, whichever the given head decodes with. Source: arXiv:2303.08112 §3, with the
-    translator added to the residual as the `tuned-lens` package has it.
+    The norm is the model's final norm, regardless of the head's decoding norm. Source: arXiv:2303.08112 §3, with the
+    translator added to the residual as in the `tuned-lens` package.
 
     Args:
         head: The frozen head.
@@ -26,7 +26,7 @@ class AffineLens(Lens):
         bias: b of the same rows.
 
     Raises:
-        InputError: If the head's model has another number of rows or another width.
+        InputError: If the head's model has a different number of rows or width.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class AffineLens(Lens):
         wanted = (head.num_rows - 1, head.anatomy.d_model)
         if (rows, width) != wanted:
             raise InputError(
-                f"The affine lens has translators for {rows} rows of width {width}, and the model has {wanted[0]} rows "
+                f"The affine lens has translators for {rows} rows of width {width}, but the model has {wanted[0]} rows "
                 f"before its last of width {wanted[1]}: use the lens trained for this model."
             )
         self._head = head.decoding_with("final")
@@ -57,7 +57,7 @@ class AffineLens(Lens):
         """Translated, normed and projected residuals, and ones."""
         check_rows(rows, self.head.num_rows)
         h = h.to(self.head.device).float()
-        # Row by row: gathering the translators would copy n·d² numbers, more than many a model's unembedding.
+        # Row by row: gathering the translators would copy n·d² numbers, more than the unembedding of many models.
         moved = torch.stack([self._translate(of, row) for of, row in zip(h, rows, strict=True)])
         x = self.head.normalise(moved, rows)
         return self.head.project(x), x.new_ones(len(rows))

@@ -1,4 +1,4 @@
-"""One temperature per row, fitted on text: the baseline for gains of a lens that are calibration alone."""
+"""One temperature per row, fitted on text: the baseline for gains that come from calibration alone."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ INV_TAU_BOUNDS = (1e-3, 1e3)
 geometric mean is 1, so that a row whose logits are all equal, for which every τ is as good, keeps 1."""
 
 _RELATIVE_TOLERANCE = 1e-5
-# Newton mostly takes 6 steps; bisection alone narrows the bracket from 1e6 to 1 + 1e-5 in 21.
+# Newton usually takes 6 steps; bisection alone narrows the bracket from 1e6 to 1 + 1e-5 in 21.
 _MAX_STEPS = 50
 
 
@@ -25,7 +25,7 @@ class TemperedLens(Lens):
     """Any lens with an additional temperature per row. Source: docs/method.md §6, the second baseline.
 
     Args:
-        lens: The lens whose logits are divided.
+        lens: The lens whose logits are divided by τ.
         inv_tau: 1/τ for every row 0 … n; the last is 1, as row n is the model's own distribution.
 
     Raises:
@@ -54,7 +54,7 @@ class TemperedLens(Lens):
     def decode_inputs(
         self, h: Float[Tensor, "rows pos d_model"], rows: Sequence[int]
     ) -> tuple[Float[Tensor, "rows pos d_head"], Float[Tensor, "rows"]]:
-        """What the inner lens gives, with 1/τ multiplied by the row's."""
+        """The inner lens's result, with its 1/τ multiplied by the row's."""
         x, inv_tau = self.lens.decode_inputs(h, rows)
         return x, inv_tau * self.inv_tau[list(rows)].to(inv_tau.device)
 
@@ -64,17 +64,17 @@ def fit_temperatures(
 ) -> Float[Tensor, "rows"]:
     """1/τ per row that minimises the mean KL(P_final ‖ softmax(z/τ)) over positions; 1 for row n. In fp32, on the CPU.
 
-    The divergence is convex in 1/τ: Newton's method inside a bracket, all rows at once and each
-    until its 1/τ is converged to a relative 1e-5. A row whose logits are all equal keeps 1.
+    The divergence is convex in 1/τ: Newton's method inside a bracket, for all rows at once, each
+    until its 1/τ has converged to a relative 1e-5. A row whose logits are all equal keeps 1.
 
     Args:
         lens: The lens to calibrate, usually the norm lens.
-        h: Residuals of rows 0 … n at positions of text that no result is measured on; on any device, in any precision.
+        h: Residuals of rows 0 … n at positions of text not used for results; on any device, in any precision.
         block_bytes: Upper bound on one block of logits, and on one of normed residuals.
 
     Raises:
-        InputError: If ``h`` has no positions, or not the model's rows.
-        RunError: If a row's logits are not finite; named.
+        InputError: If ``h`` has no positions, or other rows than the model.
+        RunError: If a row's logits are not finite; the row is named.
     """
     num_rows, num_pos, _ = h.shape
     if num_pos == 0 or num_rows != lens.head.num_rows:
@@ -104,7 +104,7 @@ def _slopes(
         found = temperature_slope(x[:-1], x[-1], scaled, lens.head.unembedding, block_bytes=block_bytes)
         sums += torch.stack([part.cpu().double().sum(1) for part in found])
     slope, curvature = sums
-    # The derivatives are by the whole 1/τ; the lens's own part of it is a constant factor.
+    # The derivatives are with respect to the total 1/τ; the lens's own 1/τ is a constant factor of it.
     own_part = own[:-1].cpu().double()
     return slope * own_part, curvature * own_part.square()
 
@@ -131,14 +131,14 @@ class _Search:
         broken = [row for row, finite in zip(rows, slope.isfinite().tolist(), strict=True) if not finite]
         if broken:
             raise RunError(
-                f"The logits of rows {broken} are not finite, and no temperature fits them: run the model in float32 "
+                f"The logits of rows {broken} are not finite, so no temperature fits them: run the model in float32 "
                 "or bfloat16 (--model.dtype)."
             )
         at = self.at[rows]
         self.high[rows] = high = torch.where(slope > 0, at, self.high[rows])
         self.low[rows] = low = torch.where(slope < 0, at, self.low[rows])
         newton = at - slope / curvature
-        # Newton may also crawl, where the divergence is far from a parabola: its steps have to shrink by half.
+        # Newton may also crawl where the divergence is far from a parabola: each step must be at most half the last.
         good = (newton > low) & (newton < high) & ((newton / at).log().abs() < self.last_step[rows] / 2)
         moved = torch.where(good, newton, (low * high).sqrt())
         self.last_step[rows] = length = (moved / at).log().abs()

@@ -1,4 +1,4 @@
-"""Divergences and readings of a lens at the rows it reads, in pieces so as not to hold all residuals in fp32."""
+"""Divergences and readings of a lens at the rows it reads, in pieces, since all residuals in fp32 may not fit."""
 
 import torch
 from jaxtyping import Float, Int
@@ -35,7 +35,7 @@ def lens_divergence(lens: Lens, h: Float[Tensor, "rows pos d_model"], *, block_b
 
 @torch.no_grad()
 def final_top1(head: Head, h: Float[Tensor, "rows pos d_model"], *, block_bytes: int = 2**28) -> Int[Tensor, " pos"]:
-    """The token that the model itself puts first at every position; of equal logits the lowest id.
+    """The model's own most likely token at every position; the lowest id among equal logits.
 
     Args:
         head: The model's head.
@@ -52,10 +52,10 @@ def final_top1(head: Head, h: Float[Tensor, "rows pos d_model"], *, block_bytes:
 def lens_transfer(
     lens: Lens, h: Float[Tensor, "rows pos d_model"], maps: list[int], *, block_bytes: int = 2**28
 ) -> RowDivergence:
-    """Divergence from the final distribution where what a lens does at one row is done at every row.
+    """Divergence from the final distribution when the map of one row is applied to every row, for some maps.
 
-    The rows are taken for positions while they are decoded, so that no map is copied, and for rows while they are
-    compared, so that the final distribution is computed once at each position.
+    Rows are treated as positions while decoding, so that no map is copied, and as rows while comparing, so that the
+    final distribution is computed only once per position.
 
     Args:
         lens: Any lens.
@@ -64,7 +64,7 @@ def lens_transfer(
         block_bytes: Upper bound on one block of logits, and on one of decoded residuals.
 
     Returns:
-        Divergences, whose first axis is maps × rows, the rows of one map together.
+        Divergences; the first axis is maps × rows, with the rows of one map contiguous.
     """
     head, num_rows = lens.head, len(h)
     parts = []
@@ -97,7 +97,7 @@ def lens_readings(
         targets: Target token at each position; −1 for none.
         contrasts: Contrast token at each position; −1 for none.
         top_k: Number of top tokens.
-        followed: Further tokens whose rank and probability are read, by position; −1 for none.
+        followed: Additional tokens whose rank and probability are read, by position; −1 for none.
         block_bytes: Upper bound on one block of logits.
         piece_bytes: Upper bound on the residuals decoded at a time.
     """
@@ -132,7 +132,7 @@ def lens_best_ranks(
     block_bytes: int = 2**28,
     piece_bytes: int = 2**27,
 ) -> Int[Tensor, "rows pos sets"]:
-    """Rank of the likeliest token of each set, at every row in ``lens.rows`` and every position, on the CPU.
+    """Rank of the most likely token of each set, at every row in ``lens.rows`` and every position, on the CPU.
 
     Args:
         lens: Any lens.
@@ -153,7 +153,7 @@ def lens_best_ranks(
 def lens_pair_divergence(
     a: Lens, b: Lens, h: Float[Tensor, "all_rows pos d_model"], *, block_bytes: int = 2**28, piece_bytes: int = 2**27
 ) -> PairDivergence:
-    """How two lenses of one head differ at the rows that both read, at every position, on the CPU.
+    """How two lenses with the same head differ at the rows that both read, at every position, on the CPU.
 
     Args:
         a: A lens.
@@ -173,5 +173,5 @@ def lens_pair_divergence(
 
 
 def _at(h: Float[Tensor, "all_rows all_pos d_model"], rows: list[int], pos: slice) -> Float[Tensor, "rows pos d_model"]:
-    """Some rows at some positions; a view where it is all rows."""
+    """Some rows at some positions; a view if all rows are selected."""
     return h[:, pos] if len(rows) == len(h) else h[rows, pos]

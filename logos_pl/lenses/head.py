@@ -21,7 +21,7 @@ from logos_pl.lm.dtypes import Fp32Unembed, unembedding_dtype
 from logos_pl.lm.norms import NormWeights, identity_norm, norm_weights
 
 DecodingNorm = Literal["final", "next"]
-# Numbers widened to fp32 at a time while hashing: 64 MiB.
+# Values widened to fp32 at a time while hashing: 64 MiB.
 HASH_CHUNK = 2**24
 
 
@@ -30,11 +30,11 @@ class Head:
 
     Args:
         anatomy: The parts of the model; their tensors are shared wherever no cast or move is needed.
-        decoding_norm: ``final``: the model's final norm at every row; ``next``: the norm that reads the row next.
+        decoding_norm: ``final``: the model's final norm at every row; ``next``: the next norm that reads the row.
         fp32_unembed: Whether the unembedding is held in fp32; ``auto``: except for large half-precision heads on CUDA.
 
     Raises:
-        InputError: ``next`` where no norm reads the rows, or an unknown rule.
+        InputError: ``next`` is given but no norm reads the rows, or the value is unknown.
     """
 
     def __init__(
@@ -56,10 +56,10 @@ class Head:
         return self
 
     def decoding_with(self, decoding_norm: DecodingNorm) -> "Head":
-        """The same head under another decoding norm; unembedding and projection are shared, not copied.
+        """The same head with another decoding norm; unembedding and projection are shared, not copied.
 
         Raises:
-            InputError: ``next`` where no norm reads the rows.
+            InputError: ``next`` is given but no norm reads the rows.
         """
         other = copy.copy(self)
         other.decoding_norm = decoding_norm
@@ -78,11 +78,11 @@ class Head:
         return x if self.projection is None else linear(x, *self.projection)
 
     def project_shift(self, shift: Float[Tensor, "*lead d_model"]) -> Float[Tensor, "*lead d_head"]:
-        """What ``project(x + shift)`` has beyond ``project(x)``: the projection without its bias."""
+        """``project(x + shift) − project(x)``: the projection without its bias."""
         return shift if self.projection is None else linear(shift, self.projection[0])
 
     def final_x(self, h: Float[Tensor, "rows pos d_model"]) -> Float[Tensor, "pos d_head"]:
-        """What the unembedding multiplies at row n: the model's final distribution, as used by losses and readings.
+        """The unembedding's input at row n, which gives the model's final distribution in losses and readings.
 
         Args:
             h: Residuals of any rows, the last of which is row n.
@@ -96,7 +96,7 @@ class Head:
     def sha256(self) -> str:
         """Hash of final norm, projection, unembedding, bias and constants, over their values in fp32.
 
-        Stable across the dtype a model was loaded in as long as the cast from the checkpoint lost nothing.
+        The same for every dtype that a model was loaded in, as long as the cast from the checkpoint was lossless.
         """
         if self._digest is None:
             self._digest = _digest(self.anatomy, self.final)
@@ -111,7 +111,7 @@ class Head:
         self.unembedding = Unembedding(
             weight.to(device=device, dtype=dtype),
             None if bias is None else bias.detach().to(device=device, dtype=torch.float32),
-            # The divisor of what the unembedding reads: as no bias follows, the same scale of the logits.
+            # The divisor of the unembedding's input is a scale of the logits, since there is no bias.
             anatomy.logit_multiplier / (anatomy.logit_divisor * anatomy.head_divisor),
             anatomy.softcap,
         )
@@ -202,7 +202,7 @@ def _digest(anatomy: Anatomy, final: NormWeights) -> str:
     constants: tuple[object, ...] = (
         final.kind, final.eps, anatomy.logit_multiplier, anatomy.logit_divisor, anatomy.softcap
     )  # fmt: skip
-    if anatomy.head_divisor != 1.0:  # without one, the hash is that of earlier versions
+    if anatomy.head_divisor != 1.0:  # without a divisor, the hash equals that of earlier versions
         constants = (*constants, anatomy.head_divisor)
     digest = hashlib.sha256(repr(constants).encode())
     for name, tensor in named.items():

@@ -1,7 +1,7 @@
 """Jacobian lens: a matrix per row that carries the residual to the last row, in front of the frozen head.
 
-The matrix is a mean of Jacobians ∂h_n/∂h_row over text. Lenses that differ in how it is estimated (R-lens, J++ lens)
-are read alike.
+The matrix is a mean of Jacobians ∂h_n/∂h_row over text. Lenses that estimate it differently (R-lens, J++ lens)
+are read in the same way.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,15 +18,15 @@ from logos_pl.lenses.norm import Lens, check_rows
 class JacobianLens(Lens):
     """``head(norm(J h))`` at the rows that have a map J, at temperature 1; row n is the model's own head.
 
-    The norm is the model's final one, whichever the given head decodes with, as J leads to the last row in front of it.
+    The norm is the model's final norm, regardless of the head's decoding norm, since J maps to the last row.
     Rows without a map are not read. Source: Gurnee et al. 2026, https://transformer-circuits.pub/2026/workspace.
 
     Args:
         head: The frozen head.
-        maps: J by row, for some or all of rows 0 … n − 1; kept in their number format, computed with in fp32.
+        maps: J by row, for some or all of rows 0 … n − 1; kept in their number format, applied in fp32.
 
     Raises:
-        InputError: There is no map, or one of a row or a width that the head's model does not have.
+        InputError: There is no map, or the row or width of one does not fit the head's model.
     """
 
     def __init__(self, head: Head, maps: Mapping[int, Float[Tensor, "d_model d_model"]]) -> None:
@@ -34,7 +34,7 @@ class JacobianLens(Lens):
         unfit = sorted(row for row, matrix in maps.items() if not 0 <= row < last or matrix.shape != (width, width))
         if unfit or not maps:
             raise InputError(
-                f"The Jacobian lens has {f'a map for row {unfit[0]}' if unfit else 'no map'}, and the model takes maps "
+                f"The Jacobian lens has {f'a map for row {unfit[0]}' if unfit else 'no map'}, but the model needs maps "
                 f"of {width} × {width} for rows 0 to {last - 1}: use the lens of this model."
             )
         self._head = head.decoding_with("final")
@@ -53,7 +53,7 @@ class JacobianLens(Lens):
     def decode_inputs(
         self, h: Float[Tensor, "rows pos d_model"], rows: Sequence[int]
     ) -> tuple[Float[Tensor, "rows pos d_head"], Float[Tensor, "rows"]]:
-        """Carried to the last row, normed and projected residuals, and ones.
+        """Residuals mapped to the last row, normed and projected, and ones.
 
         Raises:
             InputError: A row has no map.

@@ -1,4 +1,4 @@
-"""The norm lens (logit lens): every row through the model's own head; and what all lenses have in common."""
+"""The norm lens (logit lens): every row through the model's own head; also the interface of all lenses."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -22,21 +22,21 @@ class Lens(ABC):
 
     @property
     def rows(self) -> tuple[int, ...]:
-        """The rows that the lens reads, in order, row n the last: all rows 0 … n, unless a lens has maps for fewer."""
+        """The rows that the lens reads, in order, ending with row n: 0 … n unless a lens has maps for fewer rows."""
         return tuple(range(self.head.num_rows))
 
     @abstractmethod
     def decode_inputs(
         self, h: Float[Tensor, "rows pos d_model"], rows: Sequence[int]
     ) -> tuple[Float[Tensor, "rows pos d_head"], Float[Tensor, "rows"]]:
-        """What the unembedding multiplies, in fp32, and 1/τ: all that fused sweeps need, and no logits.
+        """The unembedding's input in fp32, and 1/τ: all that fused sweeps need, without any logits.
 
         Args:
             h: Residuals before any final norm.
             rows: Which row each slice of ``h`` is.
 
         Raises:
-            InputError: If a row is not one of the model's, or not one that the lens reads.
+            InputError: If the model does not have a row, or the lens does not read it.
         """
 
     def logits(self, h: Float[Tensor, "rows pos d_model"], rows: Sequence[int]) -> Float[Tensor, "rows pos vocab"]:

@@ -33,7 +33,7 @@ class PrismMap(NamedTuple):
     mean_final: Float[Tensor, "d_model"]
 
     def affine(self) -> tuple[Float[Tensor, "d_model d_model"], Float[Tensor, "d_model"]]:
-        """A and b of the same map x ↦ x A + b, multiplied in fp64, given in fp32."""
+        """A and b of the same map x ↦ x A + b, computed in fp64 and returned in fp32."""
         mean, whiten, rotation, unwhiten, mean_final = (part.double() for part in self)
         # times() multiplies from the right; whiten is symmetric, so that whiten @ rotation is (rotationᵀ whiten)ᵀ.
         matrix = times(times(rotation.mT, whiten).mT, unwhiten)
@@ -49,19 +49,19 @@ def fit_prism(
     *,
     final: Whitening | None = None,
 ) -> PrismMap:
-    """The map from the pooled rows to the last row: both whitened alike, then rotated into each other.
+    """Fit the map from the pooled rows to the last row: both are whitened in the same way, then aligned by a rotation.
 
     Args:
-        moments: Of normalised residuals at several rows, paired with those of the last row at the same positions.
+        moments: Moments of normalised residuals at several rows, paired with the last row at the same positions.
         rows: Which of them are pooled, by index.
-        kind: Of both whitenings.
-        shrinkage: Of both covariances.
-        rank: Directions of the rotation that are kept; None for all.
+        kind: Kind of both whitenings.
+        shrinkage: Shrinkage of both covariances.
+        rank: Number of directions of the rotation that are kept; None: all.
         final: The result of ``whiten_final``, the same for any pooled rows; None: computed here.
 
     Raises:
-        InputError: Fewer positions than the width, which determine no rotation, a rank-deficient covariance, or a rank
-            or shrinkage out of bounds.
+        InputError: Too few positions (at most the width) to determine a rotation, a rank-deficient covariance, or a
+            rank or shrinkage out of bounds.
     """
     final = whiten_final(moments, kind, shrinkage) if final is None else final
     pooled = pool_rows(moments, rows)
@@ -81,7 +81,7 @@ def whiten_final(moments: Moments, kind: WhiteningKind, shrinkage: float) -> Whi
         shrinkage: The same as for ``fit_prism``.
 
     Raises:
-        InputError: Fewer positions than the width, which determine no rotation, or a rank-deficient covariance.
+        InputError: Too few positions (at most the width) to determine a rotation, or a rank-deficient covariance.
     """
     d_model = moments.mean_y.numel()
     if moments.num_pos <= d_model:
@@ -100,7 +100,7 @@ class PrismLens(Lens):
         head: The head to decode with; a lens read from disk has none until ``bind``.
 
     Raises:
-        InputError: The head's model has another width.
+        InputError: The head's model has a different width.
     """
 
     def __init__(self, prism: PrismMap, head: Head | None = None) -> None:
@@ -125,12 +125,12 @@ class PrismLens(Lens):
         """The lens itself, decoding with ``head`` and moved to its device.
 
         Raises:
-            InputError: The head's model has another width.
+            InputError: The head's model has a different width.
         """
         width = self.prism.mean.numel()
         if width != head.anatomy.d_model:
             raise InputError(
-                f"The Prism lens has a map of width {width}, and the model is {head.anatomy.d_model} wide: use the "
+                f"The Prism lens has a map of width {width}, but the model is {head.anatomy.d_model} wide: use the "
                 "prism fitted for this model."
             )
         self._head = head

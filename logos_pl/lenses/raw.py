@@ -1,4 +1,4 @@
-"""The raw lens: residuals are unembedded without the norm, to show the effect of the norm."""
+"""The raw lens: the unembedding without the norm, to show the effect of the norm."""
 
 from collections.abc import Sequence
 

@@ -10,7 +10,7 @@ def readout(head: Head, token_ids: Sequence[int]) -> Readout:
     """Directions and biases of some tokens' logits before any soft-cap, in fp64 on the CPU.
 
     Args:
-        head: The model's head; its final norm is what counts, whichever norm inner rows are decoded with.
+        head: The model's head; its final norm is used, regardless of the decoding norm of inner rows.
         token_ids: Which tokens.
     """
     unembedding, final = head.unembedding, head.final

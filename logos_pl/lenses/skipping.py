@@ -15,11 +15,11 @@ from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.skipping import residuals_without_later_blocks
 
 SKIPPED_BLOCKS = (2, 4, 8)
-"""Numbers m of blocks that are skipped."""
+"""Numbers m of skipped blocks."""
 
 
 class SkipRows(NamedTuple):
-    """Where a lens takes over when the last m blocks are skipped.
+    """The rows that a lens reads when the last m blocks are skipped.
 
     Attributes:
         rows: Row n − m, by m.
@@ -31,7 +31,7 @@ class SkipRows(NamedTuple):
 
 
 class NextTokenSums(NamedTuple):
-    """Cross-entropy to the tokens that really follow; batches and processes merge by adding both.
+    """Cross-entropy with the true next tokens; batches and processes are merged by adding both fields.
 
     Attributes:
         nats: Sum of −log q(next token) per row, in fp64 on the CPU.
@@ -46,7 +46,7 @@ class NextTokenSums(NamedTuple):
         return NextTokenSums(self.nats + other.nats, self.num_tokens + other.num_tokens)
 
     def perplexities(self) -> list[float]:
-        """exp(mean nats per token) per row; infinite where it is beyond fp64.
+        """exp(mean nats per token) per row; infinite if it exceeds fp64.
 
         Raises:
             ValueError: If no token was predicted.
@@ -59,7 +59,7 @@ class NextTokenSums(NamedTuple):
         """Bits per byte of the predicted tokens' text, per row: comparable between tokenizers.
 
         Args:
-            num_bytes: Length in UTF-8 of the text the predicted tokens stand for.
+            num_bytes: UTF-8 length of the text of the predicted tokens.
         """
         return (self.nats / (math.log(2.0) * num_bytes)).tolist()
 
@@ -86,7 +86,7 @@ def skipping_sums(
     *,
     block_bytes: int = 2**28,
 ) -> NextTokenSums:
-    """Cross-entropy to every token but the first when the lens reads ``rows`` and all later blocks are skipped.
+    """Cross-entropy with every token but the first when the lens reads ``rows`` and all later blocks are skipped.
 
     One forward serves all rows and runs the blocks up to the last of them; row n is the model itself.
 
@@ -117,7 +117,7 @@ def next_token_sums(
     *,
     block_bytes: int = 2**28,
 ) -> NextTokenSums:
-    """Cross-entropy of the lens at ``rows`` to the tokens that really follow.
+    """Cross-entropy of the lens at ``rows`` with the true next tokens.
 
     Args:
         lens: Any lens.
@@ -127,7 +127,7 @@ def next_token_sums(
         block_bytes: Upper bound on one block of logits, and on one of normed residuals.
 
     Raises:
-        InputError: If a row is not one of the model's.
+        InputError: If the model does not have a row.
     """
     sums = torch.zeros(len(rows), dtype=torch.float64)
     for pos in position_pieces(h.shape, block_bytes):

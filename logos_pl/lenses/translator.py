@@ -10,15 +10,16 @@ from logos_pl.functional.low_rank import apply_low_rank, check_rank, shared_draw
 from logos_pl.functional.training_basis import TrainingBasis, into_basis, out_of_basis
 
 _TAU_FLOOR = 1e-3
-# Of the fp32 numbers around log(expm1(1 − 1e-3)), the one that fp32 arithmetic takes to τ = 1 exactly.
+# Of the fp32 numbers around log(expm1(1 − 1e-3)), the one that gives exactly τ = 1 in fp32.
 _LOG_TAU_OF_ONE = 0.53974247
 
 
 class Translators(nn.Module):
     """``x + (x U) Vᵀ + c`` and ``τ = softplus(log_tau) + 1e-3`` for rows 1 … num_rows, row L at index L − 1.
 
-    Initialised to the identity with τ = 1: V and c are zero. U is not, or neither would ever receive a gradient; it is
-    the same draw at every row, so that depth smoothness starts at zero. Source: docs/method.md §2.
+    Initialised to the identity with τ = 1: V and c are zero. U is not, since otherwise neither U nor V would ever
+    receive a gradient; it is the same random draw at every row, so that the smoothness penalty starts at zero.
+    Source: docs/method.md §2.
 
     Args:
         num_rows: Rows with a translator: all but the first and the last.
@@ -27,8 +28,8 @@ class Translators(nn.Module):
         seed: Seed of U.
 
     Attributes:
-        basis: Basis that U and V are written in while they are trained, ``x + (x W_L U)(W_R V)ᵀ + c``; None for x's
-            own. It is neither a parameter nor a buffer: never trained, or sent from process to process.
+        basis: Basis of U and V during training, ``x + (x W_L U)(W_R V)ᵀ + c``; None: the plain basis. It is neither a
+            parameter nor a buffer: never trained, and never sent between processes.
 
     Raises:
         InputError: If ``rank`` does not fit ``d_model``.
@@ -47,7 +48,7 @@ class Translators(nn.Module):
 
     @torch.no_grad()
     def start_at(self, start: AffineStart, basis: TrainingBasis | None = None) -> None:
-        """Initialise with given maps and temperatures; τ stays 1 where temperatures are not trained.
+        """Initialise with given maps and temperatures; τ stays 1 if temperatures are not trained.
 
         Args:
             start: The maps, in the plain basis.
@@ -63,7 +64,7 @@ class Translators(nn.Module):
 
     @torch.no_grad()
     def in_plain_basis(self) -> "Translators":
-        """Translators of the same maps on the CPU, with U and V in x's own basis; changed in fp64."""
+        """The same translators on the CPU, with U and V in the plain basis; converted in fp64."""
         plain = Translators(self.num_rows, self.d_model, self.rank)
         plain.load_state_dict(self.state_dict())
         if self.basis is not None:
@@ -79,7 +80,7 @@ class Translators(nn.Module):
 
         Args:
             x: Normed residuals in fp32.
-            index: Which translator each slice of ``x`` takes (row − 1); None: all of them in order.
+            index: Translator for each slice of ``x`` (row − 1); None: all of them in order.
         """
         with torch.autocast(x.device.type, enabled=False):
             U, V, c = (self._take(t, index) for t in (self.U, self.V, self.c))
@@ -104,5 +105,5 @@ class Translators(nn.Module):
 
     @staticmethod
     def _take(stacked: Tensor, index: Tensor | None) -> Tensor:
-        # index_select refuses negative indices, so that row 0 cannot pass for the last translator.
+        # index_select refuses negative indices, so that row 0 cannot select the last translator.
         return stacked if index is None else stacked.index_select(0, index)

@@ -1,4 +1,4 @@
-"""The tuned lens: the head after a trained map and temperature at inner rows, the head alone at the outer two."""
+"""The tuned lens: a trained map and temperature in front of the head at inner rows, the head alone at rows 0 and n."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ class TunedLens(Lens):
         head: The head to decode with; a lens read from disk has none until ``bind``.
 
     Raises:
-        InputError: If the head's model has another number of rows or another width.
+        InputError: If the head's model has a different number of rows or width.
     """
 
     def __init__(self, translators: Translators, head: Head | None = None) -> None:
@@ -44,7 +44,7 @@ class TunedLens(Lens):
         """The lens itself, decoding with ``head`` and moved to its device.
 
         Raises:
-            InputError: If the head's model has another number of rows or another width.
+            InputError: If the head's model has a different number of rows or width.
         """
         self._check(head)
         self._head = head
@@ -70,6 +70,6 @@ class TunedLens(Lens):
         wanted = (head.num_rows - 2, head.anatomy.d_model)
         if trained != wanted:
             raise InputError(
-                f"The tuned lens has translators for {trained[0]} rows of width {trained[1]}, and the model has "
+                f"The tuned lens has translators for {trained[0]} rows of width {trained[1]}, but the model has "
                 f"{wanted[0]} inner rows of width {wanted[1]}: use the lens trained for this model."
             )

@@ -50,7 +50,7 @@ def adapter_id(given: str) -> str:
 
 
 def recorded_id(model_id: str, gguf: str | None, adapter: str | None) -> str:
-    """Id of a model in results: of an adapted model its adapter's, of a GGUF model with the file's name.
+    """Id of a model in results: the adapter's for an adapted model, with the file's name for a GGUF model.
 
     Args:
         model_id: The model as the user names it.
@@ -64,14 +64,14 @@ def recorded_id(model_id: str, gguf: str | None, adapter: str | None) -> str:
 
 
 def named_revision(model_id: str, adapter: str | None) -> str | None:
-    """Revision in the names of folders: that named with the adapter, or, without an adapter, with the model.
+    """Revision in folder names: the one given with the adapter or, without an adapter, with the model.
 
     Args:
         model_id: The model as the user names it.
         adapter: Its adapter as the user names it; None if there is none.
 
     Raises:
-        InputError: A name is no name at a revision.
+        InputError: A name with an @ does not name a revision.
     """
     if adapter is None:
         return split_revision(model_id)[1]
@@ -79,7 +79,7 @@ def named_revision(model_id: str, adapter: str | None) -> str | None:
 
 
 def recorded_folder(model_id: str, gguf: str | None, adapter: str | None) -> str:
-    """Name of the folders and files of a model: its id in results, with the revision that is named with it.
+    """Name of the folders and files of a model: its id in results, with the revision given with it.
 
     Args:
         model_id: The model as the user names it.
@@ -106,7 +106,7 @@ def find_adapter(given: str) -> AdapterSource:
     if folder is not None:
         if not (folder / ADAPTER_FILE).exists():
             raise InputError(
-                f"--model.adapter {given} is no adapter: it has no {ADAPTER_FILE}; give the folder of one."
+                f"--model.adapter {given} is not an adapter: it has no {ADAPTER_FILE}; give the folder of one."
             )
         return AdapterSource(adapter_id(given), files_digest(folder, FILES), folder)
     name, _, revision = given.partition("@")

@@ -1,7 +1,7 @@
 """Adapters of peft: found, checked, and merged into the weights of a model.
 
-The unmerged model is run once on a few tokens, and the merged one has to give the same logits, up to rounding. Where
-head and embedding are one matrix, an adapter of one of them is refused, as its merge would change both.
+The unmerged model is run once on a few tokens, and the merged one must give the same logits, up to rounding. If head
+and embedding are tied, an adapter of either is refused, since merging it would change both.
 """
 
 import dataclasses
@@ -30,16 +30,16 @@ MERGED = ("LORA", "ADALORA", "LOHA", "LOKR", "IA3", "OFT", "BOFT", "HRA", "VERA"
 """Types of adapters that can be written into the weights."""
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 UNREAD = ("megatron_config", "layer_replication", "alora_invocation_tokens", "arrow_config")
-"""Options of adapters that name other code, other blocks, or depend on the text: they are not merged."""
+"""Options of adapters that name other code or other blocks, or depend on the text: such adapters are not merged."""
 STARTS = ("gaussian", "orthogonal", "olora", "pissa")
-"""Ways of starting a LoRA that need nothing but the model; others read files of the training."""
+"""Initialisations of a LoRA that need only the model; others read files written in training."""
 PATTERNS = ("target_modules", "exclude_modules", "layers_pattern", "rank_pattern", "alpha_pattern")
-"""Options that peft matches as regular expressions with the names of modules."""
+"""Options that peft matches as regular expressions against module names."""
 MAX_REPEATS = 4
 TOLERANCE = {torch.float32: 1e-4}
 HALF_TOLERANCE = 0.25
-"""Maximum relative difference of the logits between merged and unmerged model: rounding. Merged weights in half
-precision are rounded once more; 0.06 was measured on a tiny random model, whose blocks enlarge every difference."""
+"""Maximum relative difference between the logits of the merged and the unmerged model, from rounding. Merged weights in
+half precision are rounded once more; 0.06 was measured on a tiny random model, whose blocks amplify differences."""
 
 
 class Adapter(NamedTuple):
@@ -47,9 +47,9 @@ class Adapter(NamedTuple):
 
     Attributes:
         source: Where it is.
-        type: Its type by peft.
+        type: Its type in peft.
         weights: Name of the file of its weights.
-        base: The model that it names; None if it names none.
+        base: The base model that it names; None if it names none.
     """
 
     source: AdapterSource
@@ -92,7 +92,7 @@ def check_adapter(source: AdapterSource) -> Adapter:
 
 
 def refuse_adapter_on(base_id: str, adapter: Adapter, stored: str | None) -> None:
-    """Check that an adapter goes with a model: into plain weights, and said if it names another base.
+    """Check that an adapter can be merged into a model's weights; warn if it names another base model.
 
     Args:
         base_id: The model.
@@ -116,7 +116,7 @@ def refuse_adapter_on(base_id: str, adapter: Adapter, stored: str | None) -> Non
 
 
 def merge_adapter(model: PreTrainedModel, adapter: Adapter, base_id: str) -> PreTrainedModel:
-    """The model with an adapter merged into its weights, after checking that it computes what both do together.
+    """The model with an adapter merged into its weights, after checking that it gives the unmerged model's logits.
 
     Args:
         model: The base model with all its weights on the CPU; it is changed.
@@ -124,7 +124,7 @@ def merge_adapter(model: PreTrainedModel, adapter: Adapter, base_id: str) -> Pre
         base_id: What the model is called in messages.
 
     Raises:
-        InputError: The adapter does not fit the model, or the merged model computes something else.
+        InputError: The adapter does not fit the model, or the merged model gives other logits.
         RunError: There is too little memory, or the disk fails.
     """
     name, folder = adapter.source.adapter_id, adapter.source.folder
@@ -151,7 +151,7 @@ def merge_adapter(model: PreTrainedModel, adapter: Adapter, base_id: str) -> Pre
         wanted = _logits(adapted, ids)
         merged = adapted.merge_and_unload(safe_merge=True)
     if type(merged) is not type(model):
-        raise InputError(f"the adapter {name} makes a {type(merged).__name__} of {base_id}; {remedy}.")
+        raise InputError(f"the adapter {name} turns {base_id} into a {type(merged).__name__}; {remedy}.")
     got, bound = _logits(merged, ids), TOLERANCE.get(merged.dtype, HALF_TOLERANCE)
     drift = float((got - wanted).norm() / wanted.norm().clamp(min=1e-30))
     if not drift <= bound:  # NaN is refused too
@@ -168,7 +168,7 @@ def _logits(model: Any, ids: Tensor) -> Tensor:
 
 
 def _refuse_tied(name: str, base_id: str, ends: list[nn.Module | None], adapted: nn.Module) -> None:
-    """Refuse an adapter of one of two layers that share a matrix, which the merge would change for both.
+    """Refuse an adapter of the embedding or the output layer if they are tied: merging it would change both.
 
     Args:
         name: The adapter.
@@ -182,7 +182,7 @@ def _refuse_tied(name: str, base_id: str, ends: list[nn.Module | None], adapted:
     changed = [part.get_base_layer() for part in adapted.modules() if isinstance(part, BaseTunerLayer)]
     if embedding is not None and embedding is head and sum(any(end is part for part in changed) for end in ends) == 1:
         raise InputError(
-            f"the adapter {name} changes one of embedding and output layer, which are one matrix in {base_id}, and the "
+            f"the adapter {name} changes the embedding or the output layer, which are tied in {base_id}, and the "
             "merge would change both: untie them in the base model, and save it with tie_word_embeddings false."
         )
 
@@ -195,8 +195,8 @@ def _refuse_unread(name: str, raw: dict[str, Any]) -> None:
     start = raw.get("init_lora_weights", True)
     if not (isinstance(start, bool) or (isinstance(start, str) and start.startswith(STARTS))):
         raise InputError(
-            f"the adapter {name} starts from {start!r} (init_lora_weights), which takes files of its training; save it "
-            "as an ordinary LoRA, as peft's documentation says for that start."
+            f"the adapter {name} starts from {start!r} (init_lora_weights), which needs files of its training; save it "
+            "as an ordinary LoRA, as described in peft's documentation."
         )
 
 
@@ -225,7 +225,7 @@ def _refuse_unknown(name: str, raw: dict[str, Any], config: Any, version: str) -
 
 
 def _refuse_other_tensors(name: str, base_id: str, missing: list[str], unexpected: list[str]) -> None:
-    """Refuse an adapter that lacks tensors, or has some for places that the model does not have."""
+    """Refuse an adapter that lacks tensors, or has tensors for modules that the model does not have."""
     for keys, what in ((missing, "lacks"), (unexpected, "has tensors that have no place in the model:")):
         if keys:
             raise InputError(

@@ -2,8 +2,8 @@
 
 Families differ in names (``model.layers``, ``transformer.h``, ``final_layer_norm``, ``project_out``) and in how they
 scale the logits; nothing here depends on the family. The blocks are the module list whose length the configuration
-gives; the path from the last block to the logits is followed tensor by tensor; constants are those of the configuration
-that reproduce the model's logits bitwise. ``verify`` then checks the result on other inputs.
+gives; the path from the last block to the logits is followed tensor by tensor; the constants are the numbers of the
+configuration that reproduce the model's logits bitwise. ``verify`` then checks the result on other inputs.
 """
 
 from collections import Counter
@@ -36,13 +36,13 @@ class Anatomy:
         blocks: The transformer blocks in order; row L is what ``blocks[L - 1]`` returns.
         final_norm: First module that reads row n, or None if the model has no final norm.
         project: Linear map between final norm and head (OPT's ``project_out``), or None.
-        head_divisor: Divisor of what ``lm_head`` reads; 1 if there is none.
+        head_divisor: Divisor of the input of ``lm_head``; 1 if there is none.
         lm_head: The unembedding, with its bias if it has one.
         logit_multiplier: Factor of the logits; 1 if there is none.
         logit_divisor: Divisor of the logits; 1 if there is none.
         softcap: ``cap`` of ``cap · tanh(z / cap)``, or None.
         next_norms: For each row 0 … n−1 the norm that reads it next; None if this is not defined for the family.
-        stream_dtype: Number format that holds every row without loss: the weights' own, but for families that keep
+        stream_dtype: Number format that holds every row without loss: the weights' own, except for families that keep
             the residual stream in fp32 (Mamba).
     """
 
@@ -139,11 +139,11 @@ def find_body(model: PreTrainedModel) -> nn.Module:
     """The model without its head.
 
     Raises:
-        InputError: It has none that runs without the head.
+        InputError: It has no body that runs without the head.
     """
     if model.base_model is not model:
         return model.base_model
-    # Llama-4 names a body that its text model does not have; the model inside is the one that holds the blocks.
+    # Llama-4 names a body that its text model does not have; the inner model is the one that holds the blocks.
     inside = [child for child in model.children() if isinstance(child, PreTrainedModel)]
     if len(inside) != 1:
         raise unsupported(type(model).__name__, "it has no body that runs without the head")
@@ -151,9 +151,10 @@ def find_body(model: PreTrainedModel) -> nn.Module:
 
 
 def block_lists(model: PreTrainedModel, body: nn.Module) -> Iterator[list[nn.Module]]:
-    """Module lists of the body as long as the text configuration says, outermost only.
+    """Outermost module lists of the body with as many entries as the text configuration has blocks.
 
-    Those of an image or audio encoder, which may be as long, are left out: they lie apart from the token embedding.
+    Those of an image or audio encoder, which may be as long, are left out: they do not share a parent with the token
+    embedding.
 
     Raises:
         InputError: There is none.
@@ -170,7 +171,7 @@ def block_lists(model: PreTrainedModel, body: nn.Module) -> Iterator[list[nn.Mod
     if not lists:
         longest = max((len(part) for part in body.modules() if isinstance(part, nn.ModuleList)), default=0)
         reason = f"no module list of it has {wanted} blocks, as its configuration says, and the longest has {longest}"
-        raise unsupported(name, f"{reason} (as where a module holds several layers)")
+        raise unsupported(name, f"{reason} (for example, because a module holds several layers)")
     embedding = model.get_input_embeddings()
     home = next((path for path, module in body.named_modules() if module is embedding), "")
     near = {path: len(_shared(path.split("."), home.split("."))) for path in lists}
@@ -182,7 +183,7 @@ def _shared(path: list[str], other: list[str]) -> list[tuple[str, str]]:
 
 
 def _watched(model: PreTrainedModel, lists: list[list[nn.Module]]) -> list[nn.Module]:
-    """Blocks, norms, and all modules outside the blocks; of the many inside them only the norms matter."""
+    """Blocks, norms, and all modules outside the blocks; inside the blocks, only the norms matter."""
     blocks = [block for group in lists for block in group]
     inside = {id(part) for block in blocks for part in block.modules()}
     above = {id(module) for module in model.modules() if any(part is blocks[0] for part in module.modules())}
@@ -190,7 +191,7 @@ def _watched(model: PreTrainedModel, lists: list[list[nn.Module]]) -> list[nn.Mo
     norms = [m for m in model.modules() if id(m) in inside and is_norm(m)]
     head = model.get_output_embeddings()
     watched = [*blocks, *norms, *(m for m in outside if m is not head)]
-    return list({id(module): module for module in watched}.values())  # XLM's lists are of norms
+    return list({id(module): module for module in watched}.values())  # XLM has lists of norms
 
 
 def _called_blocks(
@@ -199,11 +200,13 @@ def _called_blocks(
     called = Counter(id(call.module) for call in calls)
     groups = [group for group in lists if all(id(block) in called for block in group)]
     if any(called[id(block)] > 1 for group in groups for block in group):
-        raise unsupported(name, "its blocks run several times in one pass, so that a row has no one depth")
+        raise unsupported(name, "its blocks run several times in one pass, so that a row has no single depth")
     if not groups:
-        raise unsupported(name, "not all of its blocks run on token ids alone (as where some attend to images)")
+        raise unsupported(name, "not all of its blocks run on token ids alone (for example, some attend to images)")
     if len(groups) != 1:
-        raise unsupported(name, f"{len(groups)} of its module lists run as a stack of blocks where one is wanted")
+        raise unsupported(
+            name, f"{len(groups)} of its module lists run as a stack of blocks, but exactly one is expected"
+        )
     return groups[0]
 
 

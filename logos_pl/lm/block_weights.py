@@ -1,10 +1,10 @@
-"""Weights of the blocks of a streamed model: one block is in place, the next is being fetched, the others are on disk.
+"""Weights of the blocks of a streamed model: one block is in memory, the next is being fetched, the rest are on disk.
 
-On CUDA reading and copying are two stages: while one block computes, the next is copied to the device and the one after
-it is read, so that a block costs the longest of the three and not the sum of two.
+On CUDA, reading and copying overlap with computation: while one block computes, the next is copied to the device and
+the one after it is read, so that a block costs the longest of the three and not their sum.
 
-What is fetched are the matrices. Vectors (norms, biases) and tables are in place all the time: they are small, and the
-lenses read the norms of the blocks.
+Only matrices are fetched. Vectors (norms, biases) and tables stay in memory: they are small, and the lenses read the
+norms of the blocks.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,12 +19,12 @@ from transformers.core_model_loading import WeightConverter, WeightRenaming, ren
 from logos_pl.lm.stored_tensors import StoredTensor
 
 Read = Callable[[Mapping[str, StoredTensor], Sequence[str]], None]
-"""Reads tensors of the files into the model as at an ordinary load, and refuses where one of the matrices named is
+"""Reads tensors of the files into the model as an ordinary load does; raises an error if one of the named matrices is
 missing or does not fit."""
 
 
 class Slot(NamedTuple):
-    """The place of a matrix in the model, and what stands there while it is on disk: its shape without numbers."""
+    """The place of a matrix in the model, and its placeholder while it is on disk: a meta tensor of its shape."""
 
     module: nn.Module
     name: str
@@ -32,13 +32,13 @@ class Slot(NamedTuple):
 
 
 class BlockPlan(NamedTuple):
-    """Which tensors of the files make which parts of the model.
+    """Which tensors of the files belong to which parts of the model.
 
     Attributes:
         resident: Tensors that are read once.
         streamed: By block, tensors of its matrices.
-        targets: By block, the names of the matrices that come of them.
-        copied: By block and name of the tensor, the matrix that has its numbers as they are; others are converted,
+        targets: By block, the names of the matrices that are made from them.
+        copied: By block and name of the tensor, the matrix that is an exact copy of it; others are converted,
             such as stacked experts.
     """
 
@@ -57,7 +57,7 @@ def plan_blocks(
         model: The model on the meta device.
         blocks: Its blocks.
         stored: The tensors of its files.
-        load_config: transformers' account of a loading: renamings and conversions between file and model, and the
+        load_config: transformers' record of the load: renamings and conversions between file and model, and the
             modules that keep another number format.
     """
     mapping = load_config.weight_mapping or []
@@ -82,11 +82,11 @@ def plan_blocks(
 
 
 class Coming(NamedTuple):
-    """A block that the thread reads or copies.
+    """A block that the background thread reads or copies.
 
     Attributes:
         number: Its number.
-        done: Ends with the thread's work on it.
+        done: Completes when the thread has finished with it.
     """
 
     number: int
@@ -94,12 +94,12 @@ class Coming(NamedTuple):
 
 
 class BlockWeights:
-    """Puts the weights of one block at a time in place, and fetches those of the next in a thread meanwhile.
+    """Holds the weights of one block at a time, while a background thread fetches those of the next.
 
     Args:
         model: The model; matrices of its blocks are on the meta device.
         plan: Which tensors of the files belong to which block.
-        read: Reads some of them into the model.
+        read: Reads some of these tensors into the model.
         device: Where the blocks run.
     """
 
@@ -120,11 +120,11 @@ class BlockWeights:
         return [sum(tensor.nbytes for tensor in tensors.values()) for tensors in self._plan.streamed]
 
     def take(self, number: int) -> None:
-        """Puts the weights of a block in place, those of the block before are gone; starts to fetch the next.
+        """Put the weights of a block in place, drop those of the previous one, and start to fetch the next.
 
         Raises:
             InputError: Tensors of the block are missing or do not fit.
-            RunError: The file cannot be read any more, or memory is short.
+            RunError: The file can no longer be read, or memory is short.
         """
         if number == self._present:
             return
@@ -149,13 +149,13 @@ class BlockWeights:
         return (number + 1) % len(self._slots)
 
     def _fetching(self, number: int) -> Coming:
-        """Has a block read, if that is not done ahead, and copied."""
+        """Have the thread read a block, unless it was read ahead, and copy it."""
         ahead, self._ahead = self._ahead, None
         queued = None if self._copies is None else torch.cuda.current_stream(self._device).record_event()
         return Coming(number, self._thread.submit(self._fetch, number, None if ahead is None else ahead.done, queued))
 
     def _give_up(self) -> None:
-        """Lets go of what was fetched for another order of the blocks."""
+        """Drop blocks that were fetched ahead for another order."""
         fetched, self._coming, self._ahead = [self._coming, self._ahead], None, None
         for block in fetched:
             if block is not None:
@@ -173,12 +173,13 @@ class BlockWeights:
     ) -> torch.cuda.Event | None:
         """Runs in the thread: reads a block if it has not been read ahead; on CUDA starts its copy to the device.
 
-        The copy waits for the arithmetic that was queued before: its blocks are gone then, and two are on the device.
+        The copy waits for the computation queued before it, whose blocks are freed by then: at most two are on the
+        device.
         """
         if ahead is None:
             self._read_block(number)
         else:
-            ahead.result()  # over: the thread does one thing after the other
+            ahead.result()  # already finished: the thread works sequentially
         if self._copies is None or queued is None:
             return None
         queued.synchronize()
@@ -189,7 +190,7 @@ class BlockWeights:
             return self._copies.record_event()
 
     def _hand_over(self, number: int, arrived: torch.cuda.Event) -> None:
-        """Lets the arithmetic wait for the copy, and the memory of the copy for the arithmetic."""
+        """Let the computation wait for the copy, and keep the copied memory until the computation has finished."""
         stream = torch.cuda.current_stream(self._device)
         stream.wait_event(arrived)
         for module, name, _ in self._slots[number]:

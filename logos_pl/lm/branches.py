@@ -1,7 +1,7 @@
-"""Outputs of each block's attention and MLP, found by checking that they add up to what the block adds to the stream.
+"""Outputs of each block's attention and MLP, found by checking that they sum to what the block adds to the stream.
 
 The search does not depend on the model family: it takes the two submodules of a block whose outputs, times the residual
-multiplier if there is one, give the block's output bitwise when added to its input. If a block normalises its branches
+multiplier if there is one, added to its input, give the block's output bitwise. If a block normalises its branches
 (Gemma-2, OLMo-2), the branch is the output of that norm; for a mixture of experts it is the mixture. A block that
 normalises the stream itself (OPT-350m) has no branches and is refused.
 """
@@ -59,8 +59,8 @@ def find_branches(model: PreTrainedModel, anatomy: Anatomy) -> list[Branches]:
             return [branches for branches in found if branches is not None]
     raise InputError(
         f"Direct logit attribution does not support {anatomy.architecture}: the output of block "
-        f"{found.index(None) + 1} is not the sum of its input and the outputs of two of its submodules (as in blocks "
-        "that normalise the stream itself); sweep without `attribution`."
+        f"{found.index(None) + 1} is not the sum of its input and the outputs of two of its submodules (for "
+        "example, in blocks that normalise the stream itself); sweep without `attribution`."
     )
 
 

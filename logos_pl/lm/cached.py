@@ -1,4 +1,4 @@
-"""The residual stream of a sequence that grows: keys and values of what was read are kept."""
+"""The residual stream of a growing sequence, read with a key-value cache."""
 
 from collections.abc import Sequence
 from inspect import signature
@@ -16,35 +16,35 @@ from logos_pl.lm.row_watch import watch_rows
 from logos_pl.lm.verify import BRANCH_ROUNDINGS
 
 TIGHT = 1e-3
-"""Share of a row's length up to which two float32 readings of it are the same but for rounding."""
+"""Largest difference between two float32 readings of a row that rounding explains, as a share of its norm."""
 GROSS = 0.25
-"""Share of a row's length that no rounding reaches."""
+"""Difference that is too large for rounding in any number format, as a share of the row's norm."""
 
 
 class CachedReader:
-    """Reads sequences that go on from each other, such as a reply token by token.
+    """Reads sequences that extend one another, such as a reply token by token.
 
-    Some state-space models read several tokens behind what they keep otherwise than the same tokens from the beginning
-    (Jamba in transformers 5.23). That is tried first; such a model reads on token by token.
+    Some state-space models give other numbers for several tokens after a cached prefix than for the same tokens read
+    from the beginning (Jamba in transformers 5.23). This is tested first; such a model reads one token at a time.
 
     Args:
         lm: The frozen model.
 
     Attributes:
-        ids: Tokens whose keys and values are kept.
+        ids: Tokens whose keys and values are cached.
 
     Raises:
-        InputError: The model keeps no keys and values, reads on from them wrongly, or is streamed.
+        InputError: The model has no key-value cache, gives wrong numbers with it, or is streamed.
     """
 
     def __init__(self, lm: FrozenLM) -> None:
         if lm.streamed is not None:
             raise InputError(
-                f"{lm.model_id} is streamed, and would be read from disk for every token: take a model that fits into "
+                f"{lm.model_id} is streamed, and would be read from disk for every token: use a model that fits into "
                 "memory."
             )
         if "past_key_values" not in signature(lm.anatomy.body.forward).parameters:
-            raise InputError(f"{lm.model_id} keeps no keys and values of what it has read: take a model that does.")
+            raise InputError(f"{lm.model_id} has no key-value cache: use a model that has one.")
         self.lm = lm
         self.ids: tuple[int, ...] = ()
         self._cache: Any = None
@@ -53,15 +53,14 @@ class CachedReader:
             self._at_once = False
             if self._error() > GROSS:
                 raise InputError(
-                    f"{lm.model_id} reads other numbers where it goes on from what it keeps than from the beginning: "
-                    "take a model that does not."
+                    f"{lm.model_id} gives other numbers with its key-value cache than without: use another model."
                 )
 
     @torch.no_grad()
     def read(self, ids: Sequence[int]) -> Float[Tensor, "rows d_model"]:
         """Residuals of rows 0 … n at the last token of a sequence.
 
-        Only tokens behind those of `ids` are run. A sequence that does not go on from them is read from its beginning.
+        Only tokens after those of `ids` are run. A sequence that does not extend them is read from its beginning.
 
         Args:
             ids: The whole sequence, at least one token.
@@ -77,7 +76,7 @@ class CachedReader:
         return rows
 
     def _step(self, tokens: Sequence[int], cache: Any) -> tuple[Float[Tensor, "rows d_model"], Any]:
-        """Residuals at the last of some tokens behind what a cache holds, and the cache with them."""
+        """Residuals at the last of some tokens that follow a cached prefix, and the extended cache."""
         lm, rows = self.lm, range(self.lm.num_blocks + 1)
         input_ids = torch.tensor([tokens], device=lm.device)
         kept = torch.empty(len(rows), 1, 1, lm.d_model, dtype=lm.stream_dtype, device=lm.device)
@@ -85,13 +84,11 @@ class CachedReader:
         with gathering(*watch_rows(lm.anatomy.blocks, rows, last, kept)):
             out = lm.anatomy.body(input_ids=input_ids, past_key_values=cache, use_cache=True)
         if getattr(out, "past_key_values", None) is None:
-            raise InputError(
-                f"{lm.model_id} keeps no keys and values of what it has read: chat takes a model that does."
-            )
+            raise InputError(f"{lm.model_id} has no key-value cache: chat needs a model that has one.")
         return kept[:, 0, 0], out.past_key_values
 
     def _error(self) -> float:
-        """Largest distance of a row read in two pieces from that read at once, as a share of its length."""
+        """Largest difference between a row read in two pieces and the same row read at once, as a share of its norm."""
         ids = probe_ids(self.lm.model)[0].tolist()
         whole = self.read(ids).float()
         self.forget()
@@ -101,5 +98,5 @@ class CachedReader:
         return float(((pieces - whole).norm(dim=-1) / whole.norm(dim=-1).clamp(min=1e-20)).max())
 
     def forget(self) -> None:
-        """Drop what is kept."""
+        """Drop the cache."""
         self.ids, self._cache = (), None

@@ -24,7 +24,7 @@ from logos_pl.lm.sources import ModelSource, fetch_small, read_config_dict
 ATTENTIONS = (None, "eager", "sdpa")
 """Attention implementations that run everywhere; others need packages or GPUs."""
 NO_BOUND = -1
-"""What XLNet states for its number of positions."""
+"""Number of positions in the configuration of an XLNet, which has no limit."""
 CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 
 
@@ -43,8 +43,8 @@ def vocabulary_size(config: PreTrainedConfig) -> int:
 def auto_class(config: PreTrainedConfig) -> Any:
     """The class of transformers that builds a causal language model from a configuration.
 
-    Where a model also reads images or sounds (Qwen2.5-VL, LLaVA), it is the whole model: its language model is what
-    runs on token ids alone.
+    For a model that also reads images or sounds (Qwen2.5-VL, LLaVA), it is the class of the whole model, whose language
+    model runs on token ids alone.
     """
     return AutoModelForCausalLM if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING else AutoModelForMultimodalLM
 
@@ -71,7 +71,7 @@ def read_config(source: ModelSource) -> PreTrainedConfig:
             config = CONFIG_MAPPING[family].from_dict({**raw, **returned})
     if not _has_causal_lm(config):
         raise InputError(
-            f"{name} is of the architecture {family!r}, which is no causal language model; take a decoder-only "
+            f"{name} is of the architecture {family!r}, which is not a causal language model; use a decoder-only "
             "language model."
         )
     config.name_or_path = name
@@ -89,7 +89,7 @@ def _has_causal_lm(config: PreTrainedConfig) -> bool:
 def _unknown_family(name: str, family: object, raw: dict[str, Any]) -> InputError:
     if "auto_map" in raw:
         return InputError(
-            f"{name} needs code from its repository, which is never run; take a model whose architecture transformers "
+            f"{name} needs code from its repository, which is never run; use a model whose architecture transformers "
             "has built in."
         )
     return InputError(
@@ -119,12 +119,12 @@ def _check_sizes(config: PreTrainedConfig) -> None:
     absent = [key for key, value in sizes.items() if value is None]
     if absent:
         raise InputError(
-            f"{name} is not supported: a configuration of the architecture {config.model_type!r} states no "
-            f"{absent[0]}, as its model is not one stack of blocks; take another model."
+            f"{name} is not supported: a configuration of the architecture {config.model_type!r} has no "
+            f"{absent[0]}, as its model is not one stack of blocks; use another model."
         )
     for key, value in sizes.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise InputError(
-                f"config.json of {name} is not valid ({key} must be a positive integer, and is {value!r}); fetch the "
+                f"config.json of {name} is not valid ({key} must be a positive integer, but is {value!r}); fetch the "
                 "model again."
             )

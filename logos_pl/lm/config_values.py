@@ -15,7 +15,7 @@ MAX_COUNT = 2**16
 """Heads, experts, groups and the like; one family has 16,384 experts by default."""
 MAX_WIDTH = 2**24
 MAX_INTEGER = 2**40
-"""Token ids, lengths and seeds: nothing is built as large as they are."""
+"""Token ids, lengths and seeds: no size of the model depends on them."""
 _LAYERS = re.compile(r"(.*_)?(layers?|blocks|depth)")
 _LENGTHS = re.compile(r".*(position|length|len|ctx|vocab|window|token|seed|theta|_id|index|bias|floor|scale).*")
 _COUNTS = re.compile(r"(n|num)_(?!embd|inner).*|.*(heads|experts|groups|iters|types|quantizers|expand)(_.*)?")
@@ -44,10 +44,10 @@ def check_values(config: dict[str, Any], name: str) -> None:
         if abs(value) > most:
             shown = f"{value:,}" if abs(value) < 10**30 else f"a number of {len(str(abs(value)))} digits"
             raise InputError(
-                f"config.json of {name} has {shown} for {key}, and no model has more than {most:,}; fetch the model "
+                f"config.json of {name} has {shown} for {key}, but no model has more than {most:,}; fetch the model "
                 "again."
             )
-    text = config.get("text_config")  # of a model that reads images, too
+    text = config.get("text_config")  # also for a model that reads images
     for part in (config, text if isinstance(text, Mapping) else {}):
         _check_padding(part, name)
 
@@ -56,7 +56,7 @@ def _check_padding(config: Mapping[str, Any], name: str) -> None:
     padding, vocab = config.get("pad_token_id"), config.get("vocab_size")
     if _is_count(padding) and _is_count(vocab) and not -vocab <= padding < vocab:
         raise InputError(
-            f"config.json of {name} has the pad_token_id {padding}, and token ids end at {vocab - 1} (vocab_size "
+            f"config.json of {name} has the pad_token_id {padding}, but token ids end at {vocab - 1} (vocab_size "
             f"{vocab}); set it to null, as padding is never read here."
         )
 

@@ -15,13 +15,13 @@ from logos_pl.lm.dtypes import dtype_for
 from logos_pl.lm.memory import MICRO_BATCH_SEQS, ModelShape, StepSize, gib, memory_parts, streamed_parts
 
 Placement = Literal["resident", "streamed", "sharded"]
-"""Whether a model's blocks are in memory, read from disk for each group of micro-batches, or shared out among the
+"""Whether a model's blocks are in memory, read from disk for each group of micro-batches, or sharded over the
 processes of a machine."""
 
 GROUP_TOKENS = tuple(2**power for power in range(16, 8, -1))
-"""Tokens of a streamed group, the first that fits. 2¹⁶ hide the reading of a block from one disk on an H100."""
+"""Tokens of a streamed group; the first size that fits is used. On an H100, 2¹⁶ hide the reading from disk."""
 HOST_SHARE = 4
-"""What is kept of a group takes one part in so many of the host's memory, at most."""
+"""The residuals kept for a group take at most one part in this many of the host's memory."""
 
 
 class DeviceMemory(NamedTuple):
@@ -51,7 +51,7 @@ class DeviceChoice(NamedTuple):
     Attributes:
         device: Where the model runs.
         dtype: Its number format.
-        needed_bytes: Memory that fitting a lens takes, by the estimate.
+        needed_bytes: Estimated memory for fitting a lens.
         micro_batch_seqs: Sequences per forward pass.
         placement: Whether the model is in memory.
         group_tokens: Tokens of a streamed group; None for another model.
@@ -77,24 +77,24 @@ def choose_device(
     group_tokens: int | None = None,
     processes: int = 1,
 ) -> DeviceChoice:
-    """Choose the first device of ``memory`` (cuda, mps, cpu) with enough memory, or the one the user names in any case.
+    """Choose the first device of ``memory`` (cuda, mps, cpu) with enough memory, or the one named by the user.
 
-    With ``auto`` a model is resident where it fits. Where it does not, it is sharded over the processes of a machine,
-    or streamed in a single one; but on a CPU only if it fits no CUDA device even so.
+    With ``auto``, a model is resident if it fits. If not, it is sharded over the processes of a machine, or streamed if
+    there is only one; on a CPU only if it fits no CUDA device even then.
 
     Args:
         shape: The model's sizes.
         memory: Devices in order of preference, as ``measure_memory`` returns them.
         override: A device name, ``auto`` or None; ``cuda`` means the first CUDA device.
-        step: What is trained beside the model.
+        step: Settings of a training step.
         dtype: The number format the user names; None: the device's own.
         placement: Whether the model is in memory.
         group_tokens: Tokens of a streamed group; None: as many as fit.
         processes: Processes on this machine; ``memory`` is what each may use.
 
     Raises:
-        InputError: The model fits nowhere, or the named device is not there, or the placement is none of so many
-            processes or of this kind of device.
+        InputError: The model fits nowhere, the named device does not exist, or the placement is impossible with this
+            number of processes or kind of device.
     """
     step = StepSize() if step is None else step
     named = None if override in (None, "auto") else _named(memory, str(override))
@@ -106,7 +106,7 @@ def choose_device(
         parted = [(_streamed_choice(shape, device, host, step, dtype, group_tokens), device) for device in others]
     else:
         parted = [(_choice(shape, device, step, dtype, processes), device) for device in others]
-    # A streamed or sharded model on cards is many times faster than a resident one on the CPU.
+    # A streamed or sharded model on GPUs is many times faster than a resident one on the CPU.
     either = [pair for on_cpu in (False, True) for pair in [*resident, *parted] if (pair[1].kind == "cpu") == on_cpu]
     choices = {"resident": resident, "auto": either}.get(placement, parted)
     for choice, device in choices:
@@ -121,32 +121,32 @@ def choose_device(
         + (f", in {choice.shards} shards" if choice.shards is not None else "")
         for choice, device in choices
     )
-    last_resort = ", or name a device to try it all the same" if placement in ("resident", "auto") else ""
+    last_resort = ", or name a device to try it anyway" if placement in ("resident", "auto") else ""
     raise InputError(
-        f"the model ({shape.num_parameters / 1e9:.1f}B parameters) fits on no device here: {needs}; free memory, take "
+        f"the model ({shape.num_parameters / 1e9:.1f}B parameters) fits on no device here: {needs}; free memory, use "
         f"a smaller model{last_resort}."
     )
 
 
 def _refuse_placement(placement: str, processes: int, devices: Sequence[DeviceMemory]) -> None:
-    """Refuses a placement that so many processes, or such devices, cannot have.
+    """Refuse a placement that is impossible with this number of processes or these devices.
 
     Raises:
-        InputError: They cannot.
+        InputError: It is impossible.
     """
     if placement == "sharded" and processes == 1:
         raise InputError(
-            "a model is sharded over several devices of a machine, and there is one process: give --trainer.devices, "
-            "or --model.placement streamed."
+            "a model is sharded over several devices of a machine, but there is only one process: give "
+            "--trainer.devices, or --model.placement streamed."
         )
     if placement in ("streamed", "sharded") and all(device.kind == "mps" for device in devices):
-        raise InputError(f"a model is {placement} on cuda or cpu, not on mps: give --model.placement resident.")
+        raise InputError(f"a model can be {placement} on cuda or cpu, but not on mps: give --model.placement resident.")
 
 
 def _choice(
     shape: ModelShape, device: DeviceMemory, step: StepSize, dtype: torch.dtype | None, shards: int | None = None
 ) -> DeviceChoice:
-    """A model that is whole, or shared out in so many shards."""
+    """The choice for a model that is whole or split into `shards`."""
     dtype = dtype or dtype_for(device.name, shape.family, shape.num_parameters, bf16=device.bf16)
     micro = step.micro_batch_seqs
     if micro is None:
@@ -164,7 +164,7 @@ def _streamed_choice(
     dtype: torch.dtype | None,
     group_tokens: int | None,
 ) -> DeviceChoice:
-    """The largest group that fits and then the largest micro-batch; the smallest of both where nothing does."""
+    """The largest group that fits and then the largest micro-batch; the smallest of both if nothing fits."""
     dtype = dtype or dtype_for(device.name, shape.family, shape.num_parameters, bf16=device.bf16)
     most = min(MICRO_BATCH_SEQS[device.kind], step.step_seqs)
     micros = [size for size in range(most, 0, -1) if step.step_seqs % size == 0]
@@ -182,7 +182,7 @@ def _streamed_choice(
 def _fits_host(
     shape: ModelShape, choice: DeviceChoice, step: StepSize, device: DeviceMemory, host: DeviceMemory
 ) -> bool:
-    """Whether the host has room for what a model that is streamed to a card keeps there."""
+    """Whether the host has room for what a model streamed to a GPU keeps there."""
     if choice.group_tokens is None or device.kind == "cpu":
         return True
     parts = streamed_parts(
@@ -222,7 +222,7 @@ def measure_memory(cards: Sequence[int] | None = None) -> list[DeviceMemory]:
         cards: CUDA devices to query; None: all. Querying free memory creates a CUDA context of some hundred MiB.
 
     Raises:
-        InputError: One of the cards does not exist.
+        InputError: One of the devices does not exist.
     """
     found = [card._replace(free_bytes=free_memory(torch.device(card.name))) for card in _cards(cards)]
     found.sort(key=lambda device: -device.free_bytes)
@@ -234,15 +234,15 @@ def measure_memory(cards: Sequence[int] | None = None) -> list[DeviceMemory]:
 def memory_of_each(processes: int, cards: Sequence[int]) -> list[DeviceMemory]:
     """Memory that each of several processes on this machine may use, in order of preference: the same in all of them.
 
-    It is the total memory of the weakest card and an equal share of the host's. Free memory differs between processes,
-    which could then decide differently.
+    It is the total memory of the smallest GPU and an equal share of the host's. Free memory is not used, since it
+    differs between processes, which could then decide differently.
 
     Args:
         processes: Processes on this machine.
         cards: CUDA devices that they run on.
 
     Raises:
-        InputError: One of the cards does not exist.
+        InputError: One of the devices does not exist.
     """
     found = []
     if own := _cards(cards):
@@ -274,5 +274,5 @@ def free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     available = psutil.virtual_memory().available
-    # With MPS, memory is shared with the CPU; Metal recommends a limit.
+    # MPS shares memory with the CPU; Metal recommends a limit.
     return min(available, torch.mps.recommended_max_memory()) if device.type == "mps" else available

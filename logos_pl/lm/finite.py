@@ -1,4 +1,4 @@
-"""Finds the cause of non-finite numbers: the weights, or an overflow of the number format."""
+"""Finds the cause of non-finite numbers: non-finite weights, or an overflow of the number format."""
 
 import torch
 from torch import Tensor, nn
@@ -14,13 +14,12 @@ def refuse_nonfinite(model: PreTrainedModel, blocks: list[nn.Module], calls: lis
 
     Args:
         model: The model; its weights are checked only if something is not finite.
-        blocks: Its blocks in order, all of them called.
-        calls: What was called, in order.
+        blocks: Its blocks in order, all of which were called.
+        calls: The module calls, in order.
         logits: What the forward returned.
 
     Raises:
-        InputError: It did not; the message names the first place and says whether weights or number format are at
-            fault.
+        InputError: Some are not finite; the message names the first place, and the cause: weights or number format.
     """
     place = _first_place(blocks, calls, logits)
     if place is None:
@@ -28,17 +27,17 @@ def refuse_nonfinite(model: PreTrainedModel, blocks: list[nn.Module], calls: lis
     name, dtype = type(model).__name__, next(model.parameters()).dtype
     if any(parameter.is_meta for parameter in model.parameters()):  # a streamed model's weights are on disk
         raise InputError(
-            f"{place} of {name} is not finite in {str(dtype).removeprefix('torch.')}, by its weights or by the number "
-            "format; give another --model.dtype, or fetch the model again."
+            f"{place} of {name} is not finite in {str(dtype).removeprefix('torch.')}, because of its weights or "
+            "of the number format; give another --model.dtype, or fetch the model again."
         )
     weight, overflows = _first_nonfinite_weight(model)
     if weight is not None and not (overflows and dtype == torch.float16):
         raise InputError(
-            f"the weights of {name} hold numbers that are not finite ({weight} first), so that {place} is not finite; "
+            f"the weights of {name} hold numbers that are not finite ({weight} first), and so {place} is not finite; "
             "fetch the model again."
         )
     others = "bfloat16 or float32" if dtype == torch.float16 else "float32"
-    remedy = "take another model" if dtype == torch.float32 else f"give --model.dtype {others}"
+    remedy = "use another model" if dtype == torch.float32 else f"give --model.dtype {others}"
     cause = "though all weights are: its numbers are" if weight is None else f"as weights ({weight} first) are"
     raise InputError(
         f"{place} of {name} is not finite in {str(dtype).removeprefix('torch.')}, {cause} too large for this number "
@@ -53,7 +52,7 @@ def _first_place(blocks: list[nn.Module], calls: list[Call], logits: Tensor) -> 
     for row, block in enumerate(blocks, start=1):
         if not bool(last_call(calls, block).wrote.isfinite().all()):
             return f"row {row} (the output of block {row})"
-    return None if bool(logits.isfinite().all()) else "what the output layer gives"
+    return None if bool(logits.isfinite().all()) else "the output of the output layer"
 
 
 def _first_nonfinite_weight(model: PreTrainedModel) -> tuple[str | None, bool]:

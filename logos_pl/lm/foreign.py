@@ -52,7 +52,7 @@ def blaming(what: str, remedy: str, name: str, values: Mapping[str, Any] | None 
     except Exception as error:
         raise _bad_input(what, remedy, error, values) from error
     except BaseException as error:
-        # What Rust's panics come out as: no Exception, and of a module that cannot be imported.
+        # Rust panics raise this: it is not an Exception, and its module cannot be imported.
         if type(error).__name__ != "PanicException":
             raise
         raise _bad_input(what, remedy, error, values) from error
@@ -72,4 +72,4 @@ def _bad_input(what: str, remedy: str, error: BaseException, values: Mapping[str
 
 
 def _out_of_memory(name: str) -> RunError:
-    return RunError(f"there is not enough memory for {name}; free some, or take a smaller model or --model.dtype.")
+    return RunError(f"there is not enough memory for {name}; free some, or use a smaller model or --model.dtype.")

@@ -30,17 +30,17 @@ from logos_pl.lm.tokenizer import read_tokenizer
 from logos_pl.lm.verify import Rows, verify
 
 DEFAULT_GROUP_TOKENS = 2**14
-"""Tokens of a streamed model's group where the memory has not been asked."""
+"""Tokens of a streamed model's group if it was not chosen by memory."""
 
 
 class Forward(NamedTuple):
-    """One micro-batch for the body, and what is gathered of it.
+    """One micro-batch for the body, and what is gathered from it.
 
     Attributes:
         input_ids: Token ids.
-        attention_mask: 1 for tokens, 0 for padding; None where there is none.
-        watch: What is gathered of blocks and their parts.
-        last_block: Number of the block that it ends after; None: it runs to the end.
+        attention_mask: 1 for tokens, 0 for padding; None without padding.
+        watch: What is gathered from blocks and their parts.
+        last_block: Number of the block after which the pass ends; None: it runs to the end.
     """
 
     input_ids: Int[Tensor, "batch seq"]
@@ -56,14 +56,14 @@ class FrozenLM:
         model: The transformers model, in evaluation mode, without gradients.
         tokenizer: Its tokenizer, or None.
         anatomy: Its parts, verified at construction.
-        streamed: Its blocks one by one, where they are read from disk for each group of micro-batches; else None.
-        sharing: The processes that have its blocks together, where it is sharded; else None.
-        loaded_as: What was loaded, where it is not plain weights alone; else None.
-        model_id: Hub id, ``demo``, or a local folder's name; of a GGUF model with the file's name, of an adapted model
-            that of its adapter.
+        streamed: Its blocks one by one, if they are read from disk for each group of micro-batches; else None.
+        sharing: The processes that share its blocks, if it is sharded; else None.
+        loaded_as: What was loaded, if it is not just plain weights; else None.
+        model_id: Hub id, ``demo``, or a local folder's name; with the file's name for a GGUF model, the adapter's
+            id for an adapted model.
         model_commit: Hub commit, or ``sha256:…`` of a folder's files.
         tokenizer_commit: The same for the tokenizer.
-        named_revision: Revision that the user named with the model, or with its adapter, as ``id@revision``; else None.
+        named_revision: Revision that the user gave with the model or its adapter, as ``id@revision``; else None.
     """
 
     def __init__(
@@ -115,12 +115,12 @@ class FrozenLM:
         Args:
             model_id: Hub id, which may name a revision as ``id@revision``, folder, or ``demo``.
             revision: Branch, tag or commit on the Hub.
-            gguf: Name of a GGUF file in the folder or repository, which is read in place of its other weights.
+            gguf: Name of a GGUF file in the folder or repository, which is read instead of its other weights.
             adapter: Folder or Hub id of an adapter of peft, which is merged into the weights.
             dtype: ``auto`` (the rule of ``dtype_for``), ``float32``, ``bfloat16`` or ``float16``.
             device: Where the model runs.
-            placement: Whether its blocks are in memory, read from disk for each group of micro-batches, or shared out
-                among the processes of a machine, each of which must load it.
+            placement: Whether its blocks are in memory, read from disk for each group of micro-batches, or sharded over
+                the processes of a machine, each of which must load it.
             group_tokens: Tokens of such a group.
             nodes: Machines that a sharded model's processes run on.
 
@@ -165,7 +165,7 @@ class FrozenLM:
 
     @property
     def clean_model_name(self) -> str:
-        """Name of folders and files: the last part of the model id, with the revision that the user named with it."""
+        """Name of folders and files: the last part of the model id, with the revision that the user gave with it."""
         return folder_name(self.model_id, self.named_revision)
 
     @property
@@ -213,7 +213,7 @@ class FrozenLM:
         """The same model, moved.
 
         Raises:
-            InputError: It is streamed or sharded; it runs where it was loaded for.
+            InputError: It is streamed or sharded: it runs only on the device it was loaded for.
         """
         if (how := self._how_placed()) is not None:
             raise InputError(f"{self.model_id} is {how} on {self.device}: load it for {device} instead.")
@@ -221,19 +221,19 @@ class FrozenLM:
         return self
 
     def compile_blocks(self) -> None:
-        """Compile the blocks at their first run; they share one graph, and hooks stay outside of it.
+        """Compile the blocks on their first run; they share one graph, and hooks stay outside it.
 
         Attention without a fused implementation, such as Gemma-2's with its soft-cap, gains most.
 
         Raises:
-            InputError: The device is not CUDA, or lacks what torch compiles with; or the model is streamed or
+            InputError: The device is not CUDA, tools that torch compiles with are missing, or the model is streamed or
                 sharded.
         """
         if (how := self._how_placed()) is not None:
-            raise InputError(f"{self.model_id} is {how}, and its blocks are not compiled; leave --model.compile out.")
+            raise InputError(f"{self.model_id} is {how}, and its blocks cannot be compiled; leave --model.compile out.")
         if not can_compile(self.device):
             raise InputError(
-                f"{self.model_id} cannot be compiled on {self.device}: that takes CUDA, Triton, a C compiler and "
+                f"{self.model_id} cannot be compiled on {self.device}: that needs CUDA, Triton, a C compiler and "
                 "Python's headers; leave --model.compile out."
             )
         for block in self.anatomy.blocks:
@@ -248,14 +248,14 @@ class FrozenLM:
 
     @torch.no_grad()
     def run(self, forwards: Sequence[Forward], turn: Turn = ALONE) -> None:
-        """Runs the model without its head and cache on some micro-batches, for what is gathered of each.
+        """Run the model without head and cache on some micro-batches, for what is gathered from each.
 
-        A streamed model's weights are fetched once for all of them. Other hooks than those of ``Forward.watch`` would
+        A streamed model's weights are fetched once for all of them. Hooks other than those of ``Forward.watch`` would
         see blocks of a streamed model that do not compute.
 
         Args:
             forwards: The micro-batches.
-            turn: Where they stand among all that will be read, for progress.
+            turn: Their position among all that will be read, for progress.
         """
         inputs = [self._inputs(forward.input_ids, forward.attention_mask) for forward in forwards]
         if self.streamed is not None:
@@ -273,7 +273,7 @@ class FrozenLM:
         return "streamed" if self.streamed is not None else "sharded" if self.sharing is not None else None
 
     def _verify_streamed(self, streamed: StreamedBody) -> None:
-        """Finds and verifies the parts, and compares block by block with what the model's own code gives meanwhile."""
+        """Find and verify the parts, and compare running block by block with the model's own code."""
         self.anatomy, opening = with_rows(streamed.blocks, lambda: find_parts(self.model))
         padded, twins = probe_ids(self.model, offset=2), twin_ids(self.model)
         mask = torch.ones_like(padded)

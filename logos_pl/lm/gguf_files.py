@@ -1,4 +1,4 @@
-"""GGUF files: found in a folder, checked, and read for what transformers does not say.
+"""GGUF files: found in a folder, checked, and read for what transformers does not report.
 
 transformers reads configuration, tokenizer and weights of a GGUF file with the package gguf. Weights are de-quantised
 once, so that the model is an ordinary one: transformers would otherwise fetch compute kernels from the Hub.
@@ -30,7 +30,7 @@ PLAIN = {"ALL_F32": "F32", "MOSTLY_F16": "F16", "MOSTLY_BF16": "BF16"}
 
 
 class GgufHeader(NamedTuple):
-    """What the header of a GGUF file says.
+    """Contents of a GGUF file's header.
 
     Attributes:
         format: Name of its format, such as ``GGUF Q4_1``.
@@ -46,10 +46,10 @@ class GgufHeader(NamedTuple):
 
 
 def read_gguf_config(path: Path, name: str) -> dict[str, Any]:
-    """The configuration that transformers makes of a GGUF file's metadata.
+    """The configuration that transformers makes from a GGUF file's metadata.
 
     Raises:
-        InputError: The file is damaged or no GGUF file, its architecture is unknown, or a package is missing.
+        InputError: The file is damaged or not a GGUF file, its architecture is unknown, or a package is missing.
     """
     _check(path, name)
     return dict(_config_of(path, name, _state(path)))
@@ -66,15 +66,15 @@ def read_gguf_header(path: Path, name: str) -> GgufHeader:
 
 
 def check_tensors(path: Path, name: str, num_blocks: int) -> int:
-    """Count the numbers of a GGUF file's tensors, after checking that it has no more blocks than its metadata say.
+    """Count the numbers of a GGUF file's tensors, after checking that it has no more blocks than its metadata states.
 
     Raises:
-        InputError: It has; transformers would leave them out. Or as for ``read_gguf_config``.
+        InputError: It has more, which transformers would ignore. Otherwise as for ``read_gguf_config``.
     """
     header = read_gguf_header(path, name)
     if header.blocks > num_blocks:
         raise InputError(
-            f"{path.name} of {name} has tensors of {header.blocks} blocks, and its metadata describe {num_blocks}; "
+            f"{path.name} of {name} has tensors of {header.blocks} blocks, but its metadata describes {num_blocks}; "
             "fetch it again."
         )
     return header.numbers
@@ -88,11 +88,11 @@ def reading_gguf(path: Path, name: str) -> Iterator[None]:
         InputError: The file cannot be read.
         RunError: There is too little memory, or the disk fails.
     """
-    # The bar of the conversion is none of transformers' own.
+    # The progress bar of the conversion does not belong to transformers.
     with (
         quiet(),
         contextlib.redirect_stderr(io.StringIO()),
-        blaming(f"{path.name} of {name} cannot be read as a GGUF file", "fetch it again, or take another file", name),
+        blaming(f"{path.name} of {name} cannot be read as a GGUF file", "fetch it again, or use another file", name),
     ):
         yield
 
@@ -104,7 +104,7 @@ def _state(path: Path) -> tuple[int, int]:
 
 @functools.lru_cache(maxsize=4)
 def _config_of(path: Path, name: str, state: tuple[int, int]) -> Mapping[str, Any]:
-    """One parse for all of a run: it takes seconds, as the metadata hold the vocabulary."""
+    """Parsed once per run: it takes seconds, as the metadata holds the vocabulary."""
     _header_of(path, name, state)
     with reading_gguf(path, name):
         raw, _ = PreTrainedConfig.get_config_dict(path.parent, gguf_file=path.name, local_files_only=True)
@@ -139,13 +139,13 @@ def _refuse_parts(path: Path, name: str, values: Mapping[str, object]) -> None:
     parts = values.get("split.count")
     if isinstance(parts, int) and parts > 1:
         raise InputError(
-            f"{path.name} of {name} is one of {parts} parts of a model, and one file is read: merge them, for instance "
-            "with llama.cpp's `llama-gguf-split --merge`."
+            f"{path.name} of {name} is one of {parts} parts of a model, but only a single file can be read: "
+            "merge them, for instance with llama.cpp's `llama-gguf-split --merge`."
         )
     for key, value in values.items():
         if key.endswith(".block_count") and isinstance(value, int) and not 0 < value <= MAX_LAYERS:
             raise InputError(
-                f"{path.name} of {name} has {value:,} for {key}, and no model has more than {MAX_LAYERS:,}; fetch it "
+                f"{path.name} of {name} has {value:,} for {key}, but no model has more than {MAX_LAYERS:,}; fetch it "
                 "again."
             )
 
@@ -155,4 +155,4 @@ def _check(path: Path, name: str) -> None:
     refuse_pointer(path, name)
     with open_regular(path, f"{path.name} of {name}") as file:
         if file.read(len(MAGIC)) != MAGIC:
-            raise InputError(f"{path.name} of {name} is not a GGUF file; fetch it again, or take another file.")
+            raise InputError(f"{path.name} of {name} is not a GGUF file; fetch it again, or use another file.")

@@ -1,6 +1,6 @@
-"""The way from row n to the logits: modules found by the tensors that they read and write, constants by bits.
+"""The path from row n to the logits: modules found by what they read and write, constants by matching bits.
 
-``exact_logits`` of ``anatomy`` goes this way with the model's own modules.
+``exact_logits`` of ``anatomy`` follows this path with the model's own modules.
 """
 
 from itertools import product, takewhile
@@ -23,12 +23,12 @@ SOFTCAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap
 
 
 class HeadPath(NamedTuple):
-    """What carries row n to the output layer.
+    """The modules between row n and the output layer.
 
     Attributes:
         final_norm: First module that reads row n, or None if the model has no final norm.
         project: Linear map between final norm and head (OPT's ``project_out``), or None.
-        divisor: Divisor of what the output layer reads; 1 if there is none.
+        divisor: Divisor of the output layer's input; 1 if there is none.
     """
 
     final_norm: nn.Module | None
@@ -40,8 +40,8 @@ def check_one_stream(name: str, last_block: nn.Module, calls: list[Call]) -> Non
     """Make sure that blocks pass on one vector per token.
 
     Raises:
-        InputError: They pass on several (hyper-connections, AltUp), of which something behind them makes one, or
-            vectors of other tokens than those of the text (CPM-Ant's prompt).
+        InputError: They pass on several, which are combined after the last block (hyper-connections, AltUp), or vectors
+            of tokens that are not in the text (CPM-Ant's prompt).
     """
     shape = last_call(calls, last_block).wrote.shape
     if len(shape) == 4:
@@ -57,7 +57,7 @@ def find_path(model: PreTrainedModel, last_block: nn.Module, head: nn.Linear, ca
     """Find the modules that carry row n to the output layer.
 
     Raises:
-        InputError: There are others than a norm and a linear map.
+        InputError: There are modules other than a norm and a linear map.
     """
     name = type(model).__name__
     start = max(index for index, call in enumerate(calls) if call.module is last_block)
@@ -74,12 +74,14 @@ def find_path(model: PreTrainedModel, last_block: nn.Module, head: nn.Linear, ca
     if divisor is None:
         raise _other_way(name, calls[start + 1 :], head)
     if divisor != 1.0 and head.bias is not None:
-        raise unsupported(name, "what its output layer reads is scaled, and it adds a bias; no head is known that does")
+        raise unsupported(name, "its output layer has a scaled input and a bias, and no known head has both")
     norm = chain.pop(0) if chain and is_norm(chain[0]) else None
     project = chain.pop(0) if chain else None
     if chain or not (project is None or isinstance(project, nn.Linear)):
         names = ", ".join(type(part).__name__ for part in [project, *chain])
-        raise unsupported(name, f"between final norm and output layer stands what is not one linear layer ({names})")
+        raise unsupported(
+            name, f"something other than one linear layer stands between final norm and output layer ({names})"
+        )
     return HeadPath(norm, project, divisor)
 
 
@@ -89,11 +91,11 @@ def find_constants(name: str, model: PreTrainedModel, z: Tensor, logits: Tensor)
     Args:
         name: Name of the architecture, for messages.
         model: The model.
-        z: What its output layer gives.
+        z: Outputs of its output layer.
         logits: Its logits.
 
     Raises:
-        InputError: None do.
+        InputError: No combination does.
     """
     dropped = z.shape[-1] - logits.shape[-1]
     if dropped > 0:
@@ -122,9 +124,9 @@ def scale_and_cap(
 
 
 def _divisor(model: PreTrainedModel, stream: Tensor, wanted: Tensor) -> float | None:
-    """The number that ``stream`` is divided by where that gives ``wanted`` bitwise, or None.
+    """The divisor of ``stream`` that gives ``wanted`` bitwise, or None.
 
-    One that the configuration states (MiniCPM3, Inkling), else one that is measured: that of the fewest digits.
+    One from the configuration (MiniCPM3, Inkling), else a measured one: the one with the fewest digits.
     """
     if stream.shape != wanted.shape:
         return None
@@ -136,12 +138,12 @@ def _divisor(model: PreTrainedModel, stream: Tensor, wanted: Tensor) -> float | 
 
 
 def _other_way(name: str, calls: list[Call], head: nn.Linear) -> InputError:
-    """Error for an output layer that does not read row n, with the modules that run behind the last block."""
+    """Error for an output layer that does not read row n; names the modules that run after the last block."""
     between = takewhile(lambda call: call.module is not head, calls)
     parts = [c.module for c in between if next(c.module.children(), None) is None and not same_bits(c.read, c.wrote)]
     names = ", ".join(dict.fromkeys(type(part).__name__ for part in parts))
-    reason = "what its output layer reads is not the last block's output after norm and projection"
-    if len(parts) > 1:  # what is not rounding
+    reason = "the input of its output layer is not the last block's output after norm and projection"
+    if len(parts) > 1:  # more than rounding
         return unsupported(name, f"{reason} (in between run {names})")
     return unsupported(name, reason, head.weight.dtype)
 

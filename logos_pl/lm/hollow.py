@@ -1,4 +1,4 @@
-"""A model without the matrices of its blocks, loaded by transformers' own way, and what reads those block by block."""
+"""A model without the matrices of its blocks, loaded by transformers, and a function to read them block by block."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -27,8 +27,8 @@ class HollowModel(NamedTuple):
     Attributes:
         model: The model.
         blocks: Its blocks.
-        plan: Which tensors of the files make the matrices of each block.
-        read: Reads some of them into the model.
+        plan: Which tensors of the files belong to the matrices of each block.
+        read: Reads some of these tensors into the model.
     """
 
     model: PreTrainedModel
@@ -40,7 +40,7 @@ class HollowModel(NamedTuple):
 def read_hollow_model(
     source: ModelSource, config: PreTrainedConfig, dtype: torch.dtype, device: torch.device, pinned: bool = False
 ) -> HollowModel:
-    """Everything of a model but the matrices of its blocks, on its device.
+    """Load a model onto its device without the matrices of its blocks.
 
     Args:
         source: Where the model is.
@@ -57,7 +57,7 @@ def read_hollow_model(
     files = weight_files(source, config)
     if getattr(config, "quantization_config", None) is not None:
         raise InputError(
-            f"{name} has quantised weights, which are neither streamed nor sharded: take weights without "
+            f"{name} has quantised weights, which are neither streamed nor sharded: use weights without "
             "quantisation, or give --model.placement resident."
         )
     stored = stored_tensors(source.folder, files, name, pinned=pinned)
@@ -68,7 +68,7 @@ def read_hollow_model(
         hollow = _Hollow(stored)
         model, info = hollow.load(source, config, dtype, generation)
     checked_model(name, model, info)
-    logging.disable_progress_bar()  # for good: blocks are read in the background from now on, each with a bar
+    logging.disable_progress_bar()  # permanently: blocks are read in the background, each with a bar
     for parameter in model.parameters():
         if not parameter.is_meta:
             parameter.data = parameter.data.to(device)
@@ -98,7 +98,7 @@ class _Hollow:
     def load(
         self, source: ModelSource, config: PreTrainedConfig, dtype: torch.dtype, generation: GenerationConfig | None
     ) -> tuple[PreTrainedModel, dict[str, Any]]:
-        """The model and transformers' account of what was missing."""
+        """The model and transformers' report of what was missing."""
         with torch.device("meta"):
             described = auto_class(config).from_config(config, trust_remote_code=False)
         family: Any = type(described)
@@ -129,7 +129,7 @@ class _Hollow:
             dtype=dtype,
             generation_config=generation,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # so that they are named, in one sentence
+            ignore_mismatched_sizes=True,  # so that one error message names them
         )
         model.__class__ = family
         return model, info

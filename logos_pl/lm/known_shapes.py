@@ -1,4 +1,4 @@
-"""Sizes of the models that `configs/` names, so that what fits is known without asking the Hub."""
+"""Sizes of the models named in `configs/`, so that memory can be estimated without asking the Hub."""
 
 from logos_pl.lm.memory import ModelShape
 
@@ -21,4 +21,4 @@ KNOWN_SHAPES = {
     "meta-llama/Meta-Llama-3-70B": ModelShape("llama", 70_553_706_496, 80, 8192, 128_256, 855_654_400, 2_101_354_496),
     "Qwen/Qwen2.5-72B": ModelShape("qwen2", 72_706_203_648, 80, 8192, 152_064, 877_684_736, 2_491_424_768),
 }
-"""Sizes by model id, the smallest first; a test counts them from the architectures."""
+"""Sizes by model id, smallest first; a test recomputes them from the architectures."""

@@ -31,16 +31,16 @@ def load_model(
         model_id: Hub id of a causal language model, which may name a revision as ``id@revision``, its local folder, or
             ``demo`` for the bundled model.
         revision: Branch, tag or commit on the Hub.
-        gguf: Name of a GGUF file in the folder or repository; a folder that holds nothing else needs none.
+        gguf: Name of a GGUF file in the folder or repository; not needed for a folder that holds nothing else.
         adapter: Folder or Hub id (``org/name@revision``) of an adapter of peft, which is merged into the weights.
         dtype: ``float32``, ``bfloat16`` or ``float16``; ``auto``: chosen by model and device.
         device: Device name; ``auto``: the first of cuda, mps and cpu with enough memory for the model.
         placement: ``resident``: in memory; ``streamed``: blocks are read from disk for each group of micro-batches;
-            ``auto``: resident where the model fits, streamed where it does not.
+            ``auto``: resident if the model fits, else streamed.
         group_tokens: Tokens of such a group; None: chosen by memory.
 
     Raises:
-        InputError: The model cannot be found, read or supported, or there is no such device or no room.
+        InputError: The model cannot be found or read, is not supported or does not fit, or there is no such device.
     """
     source = locate(model_id, revision, gguf)
     config = read_config(source)

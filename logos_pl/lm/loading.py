@@ -24,7 +24,7 @@ from logos_pl.lm.weight_headers import measure_weights
 
 CPU = torch.device("cpu")
 ALIGNMENT = 64
-"""Bytes that the address of a tensor is a multiple of, where PyTorch allocates it on a CPU."""
+"""Alignment in bytes of the tensors that PyTorch allocates on a CPU."""
 SLACK = 2
 """Maximum ratio of the model's parameters to the numbers in its files; below it, missing tensors are named."""
 PACKED_SLACK = 16
@@ -56,7 +56,7 @@ def read_model(
     stored: WeightFormat | None = None,
     device: torch.device = CPU,
 ) -> PreTrainedModel:
-    """Load the model with all its weights on the CPU; weights that stay quantised, where they will run.
+    """Load the model with all its weights on the CPU; weights that stay quantised are loaded on the target device.
 
     Args:
         source: Where the model is.
@@ -79,7 +79,7 @@ def read_model(
         if source.gguf is None
         else reading_gguf(source.gguf, name)
     )
-    # Of other libraries on each other's names.
+    # Warnings of other libraries about each other's deprecated names.
     silent = nullcontext() if stored is None else warnings.catch_warnings(action="ignore")
     with quiet(), silent, reading:
         loaded = auto_class(config).from_pretrained(
@@ -89,7 +89,7 @@ def read_model(
             generation_config=generation,
             trust_remote_code=False,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # so that they are named below, in one sentence
+            ignore_mismatched_sizes=True,  # so that the check below names them in one message
             **options,
         )
     model, info = loaded
@@ -102,10 +102,10 @@ def read_model(
 
 
 def align(model: nn.Module) -> None:
-    """Move tensors to where PyTorch would have allocated them, as products of a CPU may round otherwise elsewhere.
+    """Align tensors as PyTorch allocates them, since matrix products on a CPU may round differently otherwise.
 
-    Files are mapped, and a tensor in one begins at any multiple of 8 bytes. The numbers of a model must not depend on
-    that: they are compared bit for bit with those of the same model streamed or sharded.
+    In a mapped file, a tensor can begin at any multiple of 8 bytes. The model's outputs must not depend on that: they
+    are compared bit for bit with those of the same model streamed or sharded.
     """
     for tensor in (*model.parameters(), *model.buffers()):
         if tensor.data_ptr() % ALIGNMENT:
@@ -113,15 +113,15 @@ def align(model: nn.Module) -> None:
 
 
 def checked_model(name: str, model: PreTrainedModel, info: dict[str, Any]) -> None:
-    """Make sure that all of a model was read, and that its tables are numbers.
+    """Make sure that all of a model was read, and that its tables are finite.
 
     Args:
         name: What the model is called in messages.
         model: The model.
-        info: transformers' account of its loading.
+        info: transformers' report of the load.
 
     Raises:
-        InputError: Weights are missing, do not fit, or are of further blocks, or a table is not finite.
+        InputError: Weights are missing, do not fit or belong to additional blocks, or a table is not finite.
     """
     check_complete(name, info)
     _check_blocks(model, info["unexpected_keys"])
@@ -129,7 +129,7 @@ def checked_model(name: str, model: PreTrainedModel, info: dict[str, Any]) -> No
 
 
 def read_generation_config(source: ModelSource) -> GenerationConfig | None:
-    """The model's generation configuration, which transformers would read by itself, without a message; or None.
+    """The model's generation configuration, or None; transformers itself would ignore a damaged one silently.
 
     Raises:
         InputError: It is not valid.
@@ -142,7 +142,7 @@ def read_generation_config(source: ModelSource) -> GenerationConfig | None:
 
 
 def weight_files(source: ModelSource, config: PreTrainedConfig) -> list[str]:
-    """Names of the files that hold the weights, fetched where they are not there yet, their headers checked.
+    """Names of the files that hold the weights, which are fetched if missing; their headers are checked.
 
     Raises:
         InputError: There are none, one is missing or damaged, or they hold too few numbers for the model.
@@ -156,7 +156,7 @@ def weight_files(source: ModelSource, config: PreTrainedConfig) -> list[str]:
 
 
 def _fetched_files(source: ModelSource, given: object) -> list[str]:
-    """Names of the files that hold the weights, fetched where they are not there yet.
+    """Names of the files that hold the weights, which are fetched if missing.
 
     Raises:
         InputError: There are none.
@@ -179,22 +179,22 @@ def _fetched_files(source: ModelSource, given: object) -> list[str]:
 
 
 def _check_numbers(config: PreTrainedConfig, found: int) -> None:
-    """Refuse far too few weights for the model, before transformers allocates the missing ones."""
+    """Refuse files with far too few weights for the model, before transformers allocates the missing ones."""
     slack = SLACK if getattr(config, "quantization_config", None) is None else PACKED_SLACK
     wanted = shape_of(config).num_parameters
     if wanted > slack * found:
         raise InputError(
-            f"the weights of {config.name_or_path} hold {found:,} numbers, and its config.json describes a model of "
+            f"the weights of {config.name_or_path} hold {found:,} numbers, but its config.json describes a model of "
             f"{wanted:,}; fetch the model again."
         )
 
 
 def check_complete(name: str, info: dict[str, Any]) -> None:
-    """Refuses what transformers would fill with random numbers and go on.
+    """Refuse weights that transformers would silently initialise at random.
 
     Args:
         name: What the model is called in messages.
-        info: transformers' account of a loading.
+        info: transformers' report of the load.
 
     Raises:
         InputError: Tensors are missing, or of another shape.
@@ -216,13 +216,13 @@ def check_complete(name: str, info: dict[str, Any]) -> None:
 def _check_blocks(model: PreTrainedModel, unexpected: Iterable[str]) -> None:
     """Refuse weights of blocks that are not in the configuration, which transformers would ignore."""
     config = model.config
-    if getattr(config, "num_nextn_predict_layers", None):  # blocks of another use, behind the last
+    if getattr(config, "num_nextn_predict_layers", None):  # blocks for another purpose, after the last
         return
     patterns = {_NUMBER.sub(".*", key) for key in model.state_dict()}
     extra = sorted(key for key in unexpected if _NUMBER.search(key) and _NUMBER.sub(".*", key) in patterns)
     if extra:
         raise InputError(
-            f"the weights of {config.name_or_path} have blocks that its config.json does not describe, with {extra[0]} "
+            f"the weights of {config.name_or_path} have blocks that its config.json does not describe, {extra[0]} "
             "first; fetch the model again."
         )
 

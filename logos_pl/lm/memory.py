@@ -13,26 +13,25 @@ from logos_pl.lm.dtypes import Fp32Unembed, unembedding_dtype
 GIB = 2**30
 # Weights, plus buffers and the allocator's fragments.
 WEIGHT_MARGIN = 1.08
-# CUDA's own context and library workspaces.
+# CUDA context and library workspaces.
 CUDA_OVERHEAD = int(0.8 * GIB)
-# Numbers alive per token and unit of width in a forward without gradient: three MLP widths and four of the model's, so
-# 14.5 for Llama-3-8B (measured on its shape) and 28 for Gemma-2-27B, whose MLP is eight times as wide as the model.
+# Live numbers per token and unit of width in a forward pass without gradient: three MLP widths and four of the model's,
+# so 14.5 for Llama-3-8B (measured on its shape) and 28 for Gemma-2-27B, whose MLP is eight times as wide as the model.
 ACTIVATIONS_PER_TOKEN = 32
-# Per row, position and unit of width: the residual, and in fp32 what is normed, translated and their gradients; 14.4
-# were measured.
+# Per row, position and unit of width: the residual, and in fp32 the normed and translated residuals and their
+# gradients; 14.4 were measured.
 RESIDUAL_BYTES = 18
-# The lens loss keeps at most so many blocks of logits, whatever the number of rows.
+# The lens loss keeps at most this many blocks of logits, whatever the number of rows.
 LOSS_BLOCKS = 4.5
-# The bias-only lens's loss sums gradients over positions: so many fp32 numbers per row and token of the vocabulary.
+# The bias-only lens's loss sums gradients over positions: fp32 numbers per row and token of the vocabulary.
 BIAS_ONLY_SUMS = 3
-# Translators in fp32: value, gradient, the two moments of AdamW, the average, and value and gradient out of the basis.
+# Translators in fp32: value, gradient, AdamW's two moments, the average, and value and gradient in the plain basis.
 TRANSLATOR_COPIES = 7
-# Jacobians in fp32: their sums, their means, and what is written.
+# Jacobians in fp32: their sums, their means, and the copy that is written.
 JACOBIAN_COPIES = 3
-# Blocks of a sharded model that are whole at a time: the one that computes, and the next as it arrives and is laid
-# out.
+# Blocks of a sharded model that are unsharded at a time: the one that computes, and the next while it is gathered.
 GATHERED_BLOCKS = 3
-# Of the residual stream of a streamed group: what a block has read, and what it writes.
+# Copies of a streamed group's residual stream: a block's input and its output.
 STREAM_COPIES = 2
 # Page-locked memory comes in powers of two.
 PINNED_MARGIN = 2
@@ -49,9 +48,9 @@ class ModelShape(NamedTuple):
         num_blocks: Transformer blocks.
         d_model: Width.
         vocab_size: Tokens.
-        largest_block: Parameters of the largest block; None where they have not been counted.
-        outside_blocks: Parameters outside the blocks, tied ones once; None likewise.
-        block_bytes: Bytes of a parameter inside the blocks of a model that stays quantised in memory; None: those of
+        largest_block: Parameters of the largest block; None if not counted.
+        outside_blocks: Parameters outside the blocks, tied ones once; None if not counted.
+        block_bytes: Bytes per parameter inside the blocks of a model that stays quantised in memory; None: given by
             the number format.
     """
 
@@ -94,7 +93,7 @@ class MemoryParts(NamedTuple):
     """Bytes needed to fit a lens, by purpose.
 
     Attributes:
-        weights: The frozen model; of a sharded one the process's part, and the blocks that are whole at a time.
+        weights: The frozen model; if sharded, the process's shard and the blocks that are unsharded at a time.
         head: The fp32 copy of the unembedding, if there is one; otherwise, without CUDA, the piece cast at a time.
         lens: Translators and bias-only lens in fp32, their gradients and AdamW's moments.
         activations: The forward pass of one micro-batch.
@@ -127,7 +126,7 @@ def memory_parts(
         kind: ``cuda``, ``mps`` or ``cpu``.
         dtype: The model's number format.
         step: The training step; without ``micro_batch_seqs``, the default of the device is used.
-        shards: Parts that the model's blocks are shared out in; None: it is whole.
+        shards: Number of shards of the model's blocks; None: it is not sharded.
     """
     seqs = MICRO_BATCH_SEQS[kind] if step.micro_batch_seqs is None else step.micro_batch_seqs
     positions, rows = seqs * step.positions_per_seq, shape.num_blocks - 1
@@ -150,14 +149,14 @@ def memory_parts(
 
 
 class StreamedParts(NamedTuple):
-    """Bytes that fitting a lens takes with a streamed model, by what they are for.
+    """Bytes needed to fit a lens on a streamed model, by purpose.
 
     Attributes:
         blocks: Two blocks: the one that computes, and the next.
-        outside: What is outside the blocks: embedding, final norm, unembedding.
+        outside: Parameters outside the blocks: embedding, final norm, unembedding.
         group: The residual stream of the group of micro-batches.
-        beside: All that a resident model takes beside its weights, as in ``MemoryParts``.
-        kept: Residuals that are kept of the group, on the host.
+        beside: Everything other than weights that a resident model needs, as in ``MemoryParts``.
+        kept: Residuals kept for the group, on the host.
         staging: On the host with CUDA, the page-locked memory that blocks are read into.
     """
 
@@ -174,7 +173,7 @@ class StreamedParts(NamedTuple):
 
     @property
     def on_host(self) -> int:
-        """Bytes on the host beside a device."""
+        """Bytes on the host in addition to those on the device."""
         return self.kept + self.staging
 
 
@@ -187,7 +186,7 @@ def streamed_parts(
         shape: The model's sizes.
         kind: ``cuda`` or ``cpu``.
         dtype: The model's number format.
-        step: What is trained.
+        step: The training step.
         group_tokens: Tokens of a group.
     """
     resident, size = memory_parts(shape, kind, dtype, step), dtype.itemsize
@@ -227,7 +226,7 @@ def _outside_blocks(shape: ModelShape) -> int:
 
 
 def _head_bytes(shape: ModelShape, kind: str, dtype: torch.dtype, fp32: Fp32Unembed) -> int:
-    """The fp32 copy of the unembedding; of one in half precision, the piece that is widened off CUDA."""
+    """The fp32 copy of the unembedding; for one in half precision, the piece widened at a time (not on CUDA)."""
     copied = shape.vocab_size * shape.d_model * 4
     if dtype == torch.float32:
         return 0  # it is the model's own

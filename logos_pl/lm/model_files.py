@@ -23,7 +23,7 @@ TOKENIZER_FILES = (
     "*.model",
     "*.tiktoken",
 )
-# Which of them hold a vocabulary; the others only qualify it.
+# Those that hold a vocabulary; the others only supplement it.
 VOCABULARY_FILES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken")
 READ_FILES = ("config.json", "generation_config.json", ADAPTER_FILE, "chat_template.*", *TOKENIZER_FILES)
 """Files other than weights that transformers opens."""
@@ -60,13 +60,13 @@ def check_files(folder: Path, name: str) -> None:
         size = path.stat().st_size
         if size > MAX_SMALL_BYTES:
             raise InputError(
-                f"{path.name} of {name} has {size:,} bytes, and at most {MAX_SMALL_BYTES:,} are read; fetch it again."
+                f"{path.name} of {name} has {size:,} bytes, but at most {MAX_SMALL_BYTES:,} are read; fetch it again."
             )
         if path.suffix == ".json" and size <= MAX_NAMED_BYTES:
             read_json_object(path, name)
     if (folder / ADAPTER_FILE).exists():
         raise InputError(
-            f"{name} has an adapter beside its weights ({ADAPTER_FILE}), which is not read from there; move it "
+            f"{name} has an adapter next to its weights ({ADAPTER_FILE}), which is not read from there; move it "
             f"with its weights into a folder of its own and give that as --model.adapter, or remove {ADAPTER_FILE}."
         )
 
@@ -103,8 +103,8 @@ def weight_names(given: object, name: str) -> tuple[str, ...]:
         return WEIGHT_FILES
     if not isinstance(given, str) or not _SHARD_NAME.fullmatch(given):
         raise InputError(
-            f"config.json of {name} names the weights {given!r}, which is no file's name in its folder; take "
-            "`transformers_weights` out of it."
+            f"config.json of {name} names the weights {given!r}, which is not the name of a file in its folder; remove "
+            "`transformers_weights` from it."
         )
     return (given,)
 
@@ -122,7 +122,7 @@ def shards_of(folder: Path, index: str, name: str) -> list[str]:
     for shard in shards.values():
         if not isinstance(shard, str) or not _SHARD_NAME.fullmatch(shard):
             raise InputError(
-                f"{index} of {name} names the file {shard!r}, which is no plain file name; fetch the model again."
+                f"{index} of {name} names the file {shard!r}, which is not a plain file name; fetch the model again."
             )
     return sorted(set(shards.values()))
 

@@ -1,4 +1,4 @@
-"""Names of models: as the user gives them, in results, and of folders. Asks no Hub and reads no files."""
+"""Names of models: as given by the user, in results, and of folders. Needs neither the Hub nor any file."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ HUB_COMMIT = re.compile("[0-9a-f]{40}")
 """A commit on the Hub; that of a folder is `sha256:…`."""
 
 MODEL_WANTED = f"give a folder with a model's files, a Hub id or `{DEMO}`"
-"""The remedy for what is no model."""
+"""Remedy in messages about something that is not a model."""
 
 
 def clean_name(model_id: str) -> str:
@@ -21,10 +21,10 @@ def clean_name(model_id: str) -> str:
 
 
 def split_revision(model_id: str) -> tuple[str, str | None]:
-    """Id and revision of ``id@revision``; None where no revision is named. A folder may have an @ in its name.
+    """Id and revision of ``id@revision``; the revision is None if not given. A folder may have an @ in its name.
 
     Raises:
-        InputError: Nothing is before or behind the @.
+        InputError: Nothing precedes or follows the @.
     """
     if "@" not in model_id or model_folder(model_id).is_dir():
         return model_id, None
@@ -39,12 +39,12 @@ def split_revision(model_id: str) -> tuple[str, str | None]:
 
 
 def folder_name(model_id: str, revision: str | None = None) -> str:
-    """Name of the folders and files of a model; a revision in its name is part of it, so that none is mixed up."""
+    """Name of the folders and files of a model; with the given revision, to keep revisions apart."""
     return clean_name(model_id) if revision is None else f"{clean_name(model_id)}@{revision.replace('/', '-')}"
 
 
 def folder_name_of(model_id: str) -> str:
-    """``folder_name`` of a model as the user names it, determined without the Hub and without reading files.
+    """``folder_name`` of a model as given by the user, determined without the Hub and without reading files.
 
     Raises:
         InputError: As ``filed_under``.
@@ -55,7 +55,7 @@ def folder_name_of(model_id: str) -> str:
 def filed_under(model_id: str, gguf: str | None = None) -> str:
     """Id used in results (``ModelSource.model_id``), determined without the Hub and without reading files.
 
-    A GGUF model is called by its file, as its repository may hold others: ``org/FILE`` on the Hub, else ``FILE``.
+    A GGUF model is named by its file, as its repository may hold others: ``org/FILE`` on the Hub, else ``FILE``.
 
     Raises:
         InputError: A folder's name cannot be written down, a GGUF file's name cannot be one, or a revision is named
@@ -72,7 +72,7 @@ def filed_under(model_id: str, gguf: str | None = None) -> str:
 
 
 def name_of_folder(folder: str) -> str:
-    """Name of a folder, links followed.
+    """Name of a folder, after resolving links.
 
     Raises:
         InputError: It cannot be written down.
@@ -84,10 +84,10 @@ def name_of_folder(folder: str) -> str:
 
 
 def model_folder(model_id: str) -> Path:
-    """The path that a model's name would be.
+    """A model's name as a path.
 
     Raises:
-        InputError: No folder of this name can be looked into.
+        InputError: A folder of this name cannot be accessed.
     """
     try:
         path = Path(model_id).expanduser()
@@ -95,6 +95,6 @@ def model_folder(model_id: str) -> Path:
     except (OSError, RuntimeError) as error:  # a name too long, no permission, an unknown ~user
         why = error.strerror if isinstance(error, OSError) else first_sentence(error)[:-1]
         raise InputError(
-            f"{model_id} is neither a model id nor a folder that can be looked into ({why}); {MODEL_WANTED}."
+            f"{model_id} is neither a model id nor a folder that can be accessed ({why}); {MODEL_WANTED}."
         ) from error
     return path

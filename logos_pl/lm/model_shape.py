@@ -13,7 +13,7 @@ from logos_pl.lm.sources import locate
 from logos_pl.lm.weight_formats import WeightFormat
 
 MAX_TABLE_BYTES = 4 * GIB
-"""Maximum bytes of a model's buffers, such as masks, in addition to four bytes per parameter."""
+"""Maximum size in bytes of a model's buffers, such as masks, beyond four bytes per parameter."""
 
 
 def shape_of(config: PreTrainedConfig) -> ModelShape:
@@ -39,14 +39,14 @@ def shape_of(config: PreTrainedConfig) -> ModelShape:
         tables = sum(buffer.numel() * buffer.itemsize for buffer in model.buffers())
     if tables > MAX_TABLE_BYTES + 4 * shape.num_parameters:
         raise InputError(
-            f"config.json of {name} describes tables of {gib(tables)} beside {shape.num_parameters:,} parameters, "
-            f"such as masks over all positions; {remedy}."
+            f"config.json of {name} describes tables of {gib(tables)} in addition to {shape.num_parameters:,} "
+            f"parameters, such as masks over all positions; {remedy}."
         )
     return shape
 
 
 def _counted_by_block(model: nn.Module, num_blocks: int) -> dict[str, int]:
-    """Parameters of the largest block and outside of all, if there is a list of as many blocks."""
+    """Parameters of the largest block and outside the blocks, if a module list has that many blocks."""
     lists = [list(part) for part in model.modules() if isinstance(part, nn.ModuleList) and len(part) == num_blocks]
     sizes = [[sum(p.numel() for p in block.parameters()) for block in blocks] for blocks in lists]
     if not sizes:
@@ -66,7 +66,7 @@ def model_shape(model_id: str, revision: str | None = None) -> ModelShape:
 
 
 def shape_in_memory(config: PreTrainedConfig, stored: WeightFormat | None) -> ModelShape:
-    """A model's sizes, with what a weight takes in memory.
+    """A model's sizes, including the bytes per weight in memory.
 
     Args:
         config: Its configuration.

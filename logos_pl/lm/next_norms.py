@@ -11,8 +11,8 @@ def next_norms(blocks: list[nn.Module], calls: list[Call]) -> list[nn.Module] | 
     """The norm that reads each row 0 … n−1 next, or None if the family has none.
 
     Pre-norm blocks: the first norm of block L+1 that reads row L. Post-norm blocks (a norm makes the block's output):
-    that norm of the current block; row 0, which none has made, gets the first norm of block 1, which reads it
-    through the sum with the attention's output.
+    that norm of the current block. Row 0, which no norm produces, gets the first norm of block 1, which reads row 0
+    plus the attention's output.
     """
     inputs = [_reading_norm(block, calls) for block in blocks]
     if all(norm is not None for norm in inputs):

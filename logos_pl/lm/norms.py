@@ -1,8 +1,7 @@
 """Parameters of a norm module, read from its attributes and checked against its output.
 
-Families store γ in two ways (``w`` and ``1 + w``) and name ε in several, or have it as a constant in their code, from
-where it is measured; names are not reliable, so the module is run on random input and the description that reproduces
-its output is chosen.
+Families store γ in two ways (``w`` and ``1 + w``) and name ε in several, or hard-code it, in which case it is measured.
+Names are not reliable, so the module is run on random input and the description that reproduces its output is chosen.
 """
 
 import copy
@@ -20,7 +19,7 @@ EPS_NAMES = ("eps", "variance_epsilon", "epsilon", "layer_norm_eps", "norm_eps",
 # Float32 statistics inside the modules agree to about 1e-6; a wrong ε, γ or kind is off by 1e-2 and more.
 RELATIVE_TOLERANCE = 2e-5
 SMALLEST_EPS = 1e-13
-"""Below it, a measured ε cannot be told from none."""
+"""Below this, a measured ε cannot be distinguished from zero."""
 
 NormKind = Literal["rms", "layer", "identity"]
 
@@ -94,7 +93,7 @@ def norm_weights(module: nn.Module, d_model: int | None = None) -> NormWeights:
 
 
 def _epsilon(module: nn.Module, width: int) -> float:
-    """The ε that a norm states or, if it has no such attribute (OLMo), the constant that it computes with."""
+    """ε from a norm's attributes or, if it has none (OLMo), measured from its output."""
     stated = [getattr(module, name) for name in EPS_NAMES if hasattr(module, name)]
     numbers = [float(value) for value in stated if isinstance(value, int | float)]
     if numbers:
@@ -110,9 +109,9 @@ def _epsilon(module: nn.Module, width: int) -> float:
 
 
 def _measured_epsilon(module: nn.Module, width: int) -> float:
-    """ε to four digits, from the sizes of what a norm makes of the same row, without mean, when it is large and tiny.
+    """ε to four digits, from a norm's outputs on one centred row, scaled to be large and tiny.
 
-    A row of mean square t² becomes t / √(t² + ε) of its limit; β is the same for a row and its negative.
+    The output for a row of mean square t² is t / √(t² + ε) times its limit; β cancels between a row and its negative.
     """
     row = torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(width // 2 + 1)[:width]
     row[width - width % 2 :] = 0.0

@@ -9,7 +9,7 @@ def require_packages(what: str, packages: tuple[str, ...]) -> None:
     """Check that optional packages are installed.
 
     Args:
-        what: What takes them, as the beginning of a sentence.
+        what: What needs them, as the beginning of a sentence.
         packages: Names for pip; the module has the same name, with underscores.
 
     Raises:
@@ -21,5 +21,5 @@ def require_packages(what: str, packages: tuple[str, ...]) -> None:
         *first, last = missing
         listed = f"{', '.join(first)} and {last}" if first else last
         raise InputError(
-            f"{what} takes the {noun} {listed}, which {are} not installed: `pip install {' '.join(missing)}`."
+            f"{what} needs the {noun} {listed}, which {are} not installed: `pip install {' '.join(missing)}`."
         )

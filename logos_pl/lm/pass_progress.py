@@ -1,4 +1,4 @@
-"""How far a pass over the blocks of a streamed model has come: a line from time to time, none where it is quick."""
+"""Progress of a pass over the blocks of a streamed model: a line from time to time, none for a quick pass."""
 
 import time
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 class Turn(NamedTuple):
-    """The place of a group among all micro-batches that are to be read.
+    """The position of a group among all micro-batches to read.
 
     Attributes:
         done: Micro-batches read before it.
-        expected: All of them; None where this is not known.
+        expected: Total number; None if unknown.
     """
 
     done: int = 0
@@ -22,14 +22,14 @@ class Turn(NamedTuple):
 
 
 ALONE = Turn()
-"""A group that nothing is known to come before or after."""
+"""A group without known predecessors or successors."""
 
 
 class PassProgress:
-    """Counts the blocks of a pass, and says after some seconds which is running, how fast and for how long still.
+    """Counts the blocks of a pass; after some seconds, prints the current block, the speed and the remaining time.
 
     Args:
-        name: What the model is called.
+        name: Name of the model.
         stored_bytes: Bytes that are read for each block.
     """
 
@@ -42,7 +42,7 @@ class PassProgress:
         self._last = -1
 
     def begins_group(self, size: int, turn: Turn) -> None:
-        """Say in the lines that follow which micro-batches the pass is for."""
+        """Name the pass's micro-batches in the lines that follow."""
         first, last = turn.done + 1, turn.done + size
         self._what = f"micro-batches {first} to {last}"
         self._groups_after = 0
@@ -52,11 +52,11 @@ class PassProgress:
         self._what += ", "
 
     def ends_group(self) -> None:
-        """Say no more which micro-batches a pass is for."""
+        """Stop naming micro-batches."""
         self._what, self._groups_after = "", 0
 
     def begins(self, number: int) -> None:
-        """Count a block, each time it runs on a micro-batch; block 0 after another one begins a new pass."""
+        """Count a block each time it runs on a micro-batch; block 0 after another block begins a new pass."""
         now = time.monotonic()
         if number == 0 and self._last != 0:
             self._began = self._said = now
@@ -75,10 +75,10 @@ class PassProgress:
             f"{_duration(whole - seconds)} left in this pass"
         )
         if self._groups_after:
-            line += f", {_duration(whole - seconds + self._groups_after * whole)} in all"
+            line += f", {_duration(whole - seconds + self._groups_after * whole)} in total"
         return line
 
 
 def _duration(seconds: float) -> str:
-    """Seconds, or minutes where there are many."""
+    """A duration in seconds or, if long, in minutes."""
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -1,4 +1,4 @@
-"""A model read to where its blocks are to be: in memory, on disk, or shared out among processes."""
+"""Loads a model with its blocks in their placement: in memory, on disk, or sharded over processes."""
 
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from logos_pl.lm.weight_formats import WeightFormat, format_of, refuse_placement
 
 
 class WeightsPlan(NamedTuple):
-    """What is read of a model, where it is not plain weights alone.
+    """The weights to read: plain, quantised, or with an adapter.
 
     Attributes:
         stored: Format of quantised weights; None for plain numbers.
@@ -30,7 +30,7 @@ class WeightsPlan(NamedTuple):
     adapter: Adapter | None
 
     def words(self) -> str | None:
-        """What it is, for messages; None for plain weights."""
+        """Description for messages; None for plain weights."""
         parts = [] if self.stored is None else [f"{self.stored.name} weights, {self.stored.in_memory}"]
         if self.adapter is not None:
             parts.append(f"the {self.adapter.type} adapter {self.adapter.source.adapter_id}, merged into the weights")
@@ -38,15 +38,15 @@ class WeightsPlan(NamedTuple):
 
 
 def plan_weights(source: ModelSource, config: PreTrainedConfig, adapter: str | None) -> WeightsPlan:
-    """Find out what is to be read, and refuse what cannot be, before any weight is read.
+    """Determine which weights to read, and refuse unsupported ones, before any weight is read.
 
     Args:
         source: Where the model is.
         config: Its configuration.
-        adapter: The adapter that the user names; None if there is none.
+        adapter: The adapter given by the user; None if there is none.
 
     Raises:
-        InputError: A format is not read, a package is missing, or the adapter cannot be used.
+        InputError: A format is not supported, a package is missing, or the adapter cannot be used.
         RunError: The disk or the Hub fails.
     """
     stored = format_of(source, config)
@@ -58,12 +58,12 @@ def plan_weights(source: ModelSource, config: PreTrainedConfig, adapter: str | N
 
 
 class Placed(NamedTuple):
-    """A model where its blocks are to be.
+    """A model whose blocks are in their placement.
 
     Attributes:
         model: The model.
-        streamed: Its blocks one by one, where they are read from disk; else None.
-        sharing: The processes that have its blocks together; else None.
+        streamed: Its blocks one by one, if they are read from disk; else None.
+        sharing: The processes that share its blocks, if it is sharded; else None.
     """
 
     model: PreTrainedModel
@@ -88,13 +88,13 @@ def place_model(
         config: Its configuration.
         dtype: Its number format.
         device: Where it runs.
-        placement: Where its blocks are to be.
-        weights: What is read.
+        placement: Placement of its blocks.
+        weights: The weights to read.
         group_tokens: Tokens of a streamed group.
         nodes: Machines that a sharded model's processes run on.
 
     Raises:
-        InputError: Weights are missing, damaged, or cannot be placed so.
+        InputError: Weights are missing, damaged, or do not allow this placement.
         RunError: Memory is short, or the disk fails.
     """
     refuse_placement(source.model_id, weights.words(), placement)
@@ -109,7 +109,9 @@ def place_model(
     model = read_model(source, config, dtype, weights.stored, device)
     if weights.adapter is not None:
         model = merge_adapter(model, weights.adapter, source.model_id)
-    if weights.stored is None or weights.stored.block_bytes is None:  # others are there already, and may not move
+    if (
+        weights.stored is None or weights.stored.block_bytes is None
+    ):  # others are on the device already, and must not be moved
         model.to(device)  # type: ignore[arg-type]
     return Placed(model)
 

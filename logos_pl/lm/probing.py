@@ -19,14 +19,14 @@ def unsupported(architecture: str, reason: str, in_dtype: dtype = float32) -> In
 
     Args:
         architecture: Class of the model.
-        reason: The claim that fails.
+        reason: The check that fails.
         in_dtype: Number format, if rounding may be the cause; the message then says so.
     """
     if in_dtype == float32:
         return InputError(f"{architecture} is not supported: {reason}.")
     name = str(in_dtype).removeprefix("torch.")
     return InputError(
-        f"{architecture} is not supported in {name}: {reason}; in float32 it may be, give --model.dtype float32."
+        f"{architecture} is not supported in {name}: {reason}; it may be in float32: give --model.dtype float32."
     )
 
 
@@ -59,9 +59,9 @@ def run_traced(
     """
     name = type(model).__name__
     half = "" if model.dtype == float32 else f" in {str(model.dtype).removeprefix('torch.')}"
-    remedy = "take another model, or fetch its config.json again"
-    if half:  # such as modules that keep float32 numbers and meet others
-        remedy = f"in float32 it may run, give --model.dtype float32; else {remedy}"
+    remedy = "use another model, or fetch its config.json again"
+    if half:  # for example, modules that keep float32 numbers and get half-precision input
+        remedy = f"it may run in float32: give --model.dtype float32; else {remedy}"
     with blaming(f"{name} is not supported{half}: it does not run on token ids alone", remedy, name):
         calls, output = record_calls(lambda: model(input_ids=input_ids, use_cache=False), watched)
     logits = getattr(output, "logits", None)

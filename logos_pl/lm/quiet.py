@@ -12,9 +12,9 @@ from transformers.utils import logging
 def quiet() -> Iterator[None]:
     """Within a ``with`` statement, silence notices of transformers and its progress bar for reading weights.
 
-    Logged errors, too, as transformers then raises them, and the exception is reported.
+    Logged errors are silenced, too: transformers also raises them, and the exception is reported.
 
-    Progress of downloads belongs to the Hub library and is kept.
+    Progress of downloads comes from the Hub library and is kept.
     """
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity(logging.CRITICAL)
@@ -31,8 +31,8 @@ def quiet() -> Iterator[None]:
 def without_native_output() -> Iterator[None]:
     """Discard standard output and standard error inside, also of native code.
 
-    The Rust of the tokenizers prints a panic with its stack before it raises it, and the names of unknown settings
-    raw, control characters included.
+    The Rust code of tokenizers prints a panic with its stack before raising it, and prints names of unknown settings
+    unescaped, control characters included.
     """
     with ExitStack() as stack:
         stack.enter_context(_discarded(1, "stdout"))
@@ -44,8 +44,10 @@ def without_native_output() -> Iterator[None]:
 def _discarded(number: int, name: str) -> Iterator[None]:
     stream = getattr(sys, name)
     try:
-        kept = None if stream is None else os.dup(number)  # without the stream, the number may be another file's
-    except OSError:  # closed since
+        kept = (
+            None if stream is None else os.dup(number)
+        )  # if the stream is closed, its number may belong to another file
+    except OSError:  # closed in the meantime
         kept = None
     if stream is None or kept is None:
         yield

@@ -21,7 +21,7 @@ Batch = TypeVar("Batch")
 
 
 class Request(NamedTuple):
-    """What is wanted of one micro-batch.
+    """What to gather from one micro-batch.
 
     Attributes:
         input_ids: Token ids; padded where ``attention_mask`` is 0.
@@ -30,8 +30,8 @@ class Request(NamedTuple):
             L.
         attention_mask: 1 for tokens, 0 for padding on either side. Padding never changes a token's numbers.
         whole_rows: Rows kept at every position.
-        beside: What else is gathered in the same forward pass.
-        beside_room: Where that goes; it is handed back with the residuals.
+        beside: What else to gather in the same forward pass.
+        beside_room: Tensor for that; it is returned with the residuals.
     """
 
     input_ids: Int[Tensor, "batch seq"]
@@ -77,12 +77,12 @@ def residuals(
 def gather(lm: FrozenLM, requests: Sequence[Request], turn: Turn = ALONE) -> list[Residuals]:
     """Residuals of some micro-batches; a streamed model fetches its weights once for all of them.
 
-    Those of several micro-batches of a streamed model are on the host, those of one where the model is.
+    For a streamed model and several micro-batches, they are on the host; otherwise on the model's device.
 
     Args:
         lm: The frozen model.
-        requests: What is wanted.
-        turn: Where they stand among all that will be read, for progress.
+        requests: What to gather.
+        turn: Their position among all that will be read, for progress.
 
     Raises:
         ValueError: A row or a position outside the model or the sequence.
@@ -101,14 +101,14 @@ def read_in_groups(
 ) -> Iterator[tuple[Batch, Residuals]]:
     """Yields every micro-batch with its residuals, in order, on the model's device.
 
-    A resident model reads one micro-batch when it is asked for. A streamed one reads ahead as many as its group holds,
-    and fetches its weights once for all of them. Processes that have a sharded model together read in step: one that
-    has no more micro-batches goes on until no other one has.
+    A resident model reads one micro-batch at a time, on demand. A streamed one reads ahead as many as its group holds,
+    and fetches its weights once for all of them. Processes that share a sharded model read in step: one that has no
+    more micro-batches continues until no process has any.
 
     Args:
         lm: The frozen model.
         batches: Micro-batches.
-        ask: What is wanted of each.
+        ask: Returns what to gather from a micro-batch.
 
     Raises:
         ValueError: A row or a position outside the model or the sequence.
@@ -137,13 +137,13 @@ def _read_in_step(
         sharing.anyone_reads(True)
         (found,) = gather(lm, [ask(batch)])
         coming = list(islice(batches, 1))
-        if not coming:  # before it is handed out: who counts micro-batches does not come back after the last
+        if not coming:  # before it is yielded: a caller that counts micro-batches does not return after the last one
             _read_along(lm, sharing)
         yield batch, found
 
 
 def _read_along(lm: FrozenLM, sharing: Sharing) -> None:
-    """Reads a token for nothing as long as another process reads."""
+    """Run dummy forward passes on one token as long as another process reads."""
     while sharing.anyone_reads(False):
         lm.run([Forward(torch.zeros(1, 1, dtype=torch.long))])
 
@@ -151,7 +151,7 @@ def _read_along(lm: FrozenLM, sharing: Sharing) -> None:
 def _groups(
     lm: FrozenLM, batches: Iterable[Batch], ask: Callable[[Batch], Request]
 ) -> Iterator[list[tuple[Batch, Request]]]:
-    """The micro-batches with what is wanted of them, as many at a time as the model's group holds; at least one."""
+    """Micro-batches with what to gather from them, in groups as large as the model allows; at least one each."""
     group: list[tuple[Batch, Request]] = []
     tokens = kept = 0
     for batch in batches:
@@ -170,7 +170,7 @@ def _groups(
 
 
 def _num_bytes(lm: FrozenLM, request: Request) -> int:
-    """What is kept of a micro-batch."""
+    """Tensors that hold what is gathered from a micro-batch."""
     seqs, width = request.input_ids.shape
     num_pos = width if request.positions is None else request.positions.shape[1]
     vectors = seqs * (len(request.rows) * num_pos + len(request.whole_rows) * width)
@@ -178,7 +178,7 @@ def _num_bytes(lm: FrozenLM, request: Request) -> int:
 
 
 def _room(lm: FrozenLM, request: Request, on_host: bool) -> Residuals:
-    """Tensors for what is wanted of a micro-batch.
+    """Allocate tensors for what is gathered from a micro-batch.
 
     Raises:
         ValueError: A row or a position outside the model or the sequence.
@@ -212,6 +212,6 @@ def _check(rows: Sequence[int], num_blocks: int, positions: Tensor | None, shape
     if outside:
         raise ValueError(f"rows {outside} are outside 0 … {num_blocks}.")
     if positions is None or positions.numel() == 0 or positions.device.type != "cpu":
-        return  # On an accelerator the check would wait for the device at every step; gather itself traps there.
+        return  # On an accelerator this check would wait for the device at every step; gather checks bounds itself
     if positions.min() < 0 or positions.max() >= shape[1]:
         raise ValueError(f"positions must lie in 0 … {shape[1] - 1}.")

@@ -1,7 +1,7 @@
-"""Gradients of the last row by every row: one forward pass with a graph, one backward pass per output dimension.
+"""Gradients of the last row with respect to every row: one forward pass, one backward pass per output dimension.
 
 The weights stay frozen: the graph begins at row 0. A batch of sequences shares each backward pass, and each sequence
-may ask for another output dimension.
+can have its own output dimension.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from logos_pl.lm.hooks import Take, gathering
 def mean_gradients(
     lm: FrozenLM, input_ids: Int[Tensor, "batch seq"], dims: Int[Tensor, "batch probes"], skip_first: int
 ) -> Iterator[Float[Tensor, "rows batch d_model"]]:
-    """Yields, for each probe, the gradients of an output dimension by rows 0 … n − 1.
+    """Yields, for each probe, the gradients of an output dimension with respect to rows 0 … n − 1.
 
     Valid positions are those after the first `skip_first` and before the last. The output is summed over valid
     positions of row n, and its gradient averaged over valid positions of each row. Source: Gurnee et al. 2026,
@@ -28,10 +28,10 @@ def mean_gradients(
         lm: The frozen model.
         input_ids: Packed tokens, without padding.
         dims: The output dimensions of each sequence.
-        skip_first: Positions left out at the beginning.
+        skip_first: Number of positions left out at the beginning.
 
     Yields:
-        In fp32, on the model's device; of each sequence those of its own output dimension.
+        Gradients in fp32 on the model's device, for each sequence's own output dimension.
 
     Raises:
         InputError: The model is streamed or sharded.
@@ -39,7 +39,7 @@ def mean_gradients(
     """
     num_seqs, seq_len = input_ids.shape
     if not 0 <= skip_first < seq_len - 1:
-        raise ValueError(f"no position of {seq_len} is left after the first {skip_first} and without the last.")
+        raise ValueError(f"no position of {seq_len} is left without the first {skip_first} and the last.")
     rows = _rows_in_a_graph(lm, input_ids)
     sources, last = rows[:-1], rows[-1]
     dims, sequences = dims.to(last.device), torch.arange(num_seqs, device=last.device)
@@ -51,7 +51,7 @@ def mean_gradients(
 
 
 def _rows_in_a_graph(lm: FrozenLM, input_ids: Int[Tensor, "batch seq"]) -> list[Float[Tensor, "batch seq d_model"]]:
-    """Rows 0 … n of a forward pass, of which row 0 is the leaf of the graph."""
+    """Rows 0 … n of a forward pass; row 0 is the leaf of the graph."""
     if lm.streamed is not None or lm.sharing is not None:
         how = "streamed" if lm.sharing is None else "sharded"
         raise InputError(

@@ -19,9 +19,9 @@ def watch_rows(
 
     Args:
         blocks: All blocks of the model.
-        rows: Which rows, in the order in which they are kept; one may come several times.
-        index: Positions that are kept of each sequence, on the model's device; None: all.
-        kept: Where they go. The forward pass ends with a TypeError where it would lose precision.
+        rows: Which rows, in the order in which they are kept; a row may occur several times.
+        index: Positions kept for each sequence, on the model's device; None: all.
+        kept: Destination. The forward pass ends with a TypeError if this would lose precision.
     """
     slots: dict[int, list[Tensor]] = {}
     for row, slot in zip(rows, kept, strict=True):
@@ -42,10 +42,10 @@ def _keeper(row: int, index: Tensor | None, copies: list[Tensor]) -> Take:
 
 
 def _refuse_narrower(h: Tensor, kept: Tensor, row: int) -> None:
-    """Make sure that a row is kept without loss.
+    """Check that a row is kept without loss.
 
     Raises:
-        TypeError: It is of a wider type than what keeps it.
+        TypeError: Its type is wider than that of the destination.
     """
     if torch.promote_types(h.dtype, kept.dtype) != kept.dtype:
         raise TypeError(f"row {row} of the model is {h.dtype}, and cannot be kept in {kept.dtype} without loss.")

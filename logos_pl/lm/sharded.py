@@ -1,8 +1,9 @@
-"""A model whose blocks are shared out among the processes of a machine.
+"""A model whose blocks are sharded over the processes of a machine.
 
-Each process keeps a part of every matrix, and a block is whole only while it computes. The model's own code runs as it
-is; torch's ``fully_shard`` gathers the matrices of a block before its forward pass and frees them after it. Vectors,
-tables and what is outside the blocks are whole in every process. Of several machines each has the whole model once.
+Each process keeps a shard of every matrix, and a block is whole only while it computes. The model's own code runs
+unchanged; torch's ``fully_shard`` gathers the matrices of a block before its forward pass and frees them after it.
+Vectors, tables and everything outside the blocks are whole in every process. With several machines, each has the whole
+model.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ from logos_pl.lm.stored_tensors import StoredTensor
 
 
 class Sharing:
-    """The processes that have a model together; every process must create it.
+    """The processes that share a sharded model; every process must create this object.
 
     Args:
         device: Where this process runs.
@@ -41,24 +42,24 @@ class Sharing:
         each = world // nodes
         if each < 2:
             raise InputError(
-                "a model is sharded over several processes of a machine, and there is one: give --trainer.devices, or "
-                "--model.placement streamed."
+                "a model is sharded over several processes of a machine, but there is only one: give "
+                "--trainer.devices, or --model.placement streamed."
             )
-        if device.type == "cuda":  # the mesh is of each process's present device
+        if device.type == "cuda":  # the mesh uses each process's current device
             torch.cuda.init()
             torch.cuda.set_device(device)
         shape, names = ((each,), ("shard",)) if nodes == 1 else ((nodes, each), ("replicate", "shard"))
         self.mesh: DeviceMesh = init_device_mesh(device.type, shape, mesh_dim_names=names)
-        # The processors agree without waiting for their devices.
+        # The processes agree on the CPU, without synchronising their devices.
         group, _ = distributed.new_subgroups(group_size=each, backend="gloo")
         assert group is not None
         self._group: ProcessGroup = group
 
     def anyone_reads(self, own: bool) -> bool:
-        """Whether this process or another one of its machine has a micro-batch to read; every one of them must ask.
+        """Whether any process of the model has a micro-batch left to read; every process must call this.
 
         Args:
-            own: Whether this one has.
+            own: Whether this process has one.
         """
         asked = torch.tensor(int(own))
         distributed.all_reduce(asked, distributed.ReduceOp.MAX, group=self._group)
@@ -69,19 +70,19 @@ class Sharing:
 def read_sharded_model(
     source: ModelSource, config: PreTrainedConfig, dtype: torch.dtype, device: torch.device, sharing: Sharing
 ) -> HollowModel:
-    """The model, with this process's part of the matrices of its blocks.
+    """The model, with this process's shard of the matrices of its blocks.
 
-    Only this part is read from the files, but for matrices that transformers makes of several tensors, such as stacked
-    experts: those are read whole, one block at a time.
+    Only this shard is read from the files, except for matrices that transformers assembles from several tensors, such
+    as stacked experts: those are read whole, one block at a time.
 
     Raises:
-        InputError: As for a streamed model; in one process, and then in all.
+        InputError: As for a streamed model; an error in one process is raised in all.
         RunError: Memory is short, or the disk refuses.
     """
     hollow = read_hollow_model(source, config, dtype, device)
     for number, block in enumerate(hollow.blocks):
         _shard_block(hollow, number, block, sharing.mesh)
-    # A common root, without weights of its own, lets the next block arrive while one computes, and frees the last.
+    # A common root without weights of its own prefetches the next block while one computes, and frees the last.
     stack = _holder(hollow.model, hollow.blocks)
     fully_shard(stack, mesh=sharing.mesh, ignored_params={p for p in stack.parameters() if not isinstance(p, DTensor)})
     return hollow
@@ -118,7 +119,7 @@ def _shard_block(hollow: HollowModel, number: int, block: nn.Module, mesh: Devic
 
 
 def _fill(hollow: HollowModel, tensors: Mapping[str, StoredTensor]) -> None:
-    """Puts this process's rows of some tensors in the place of matrices without numbers."""
+    """Replaces matrices on the meta device by this process's rows of stored tensors."""
     for name, stored in tensors.items():
         path, _, last = name.rpartition(".")
         module = hollow.model.get_submodule(path)
@@ -130,7 +131,7 @@ def _fill(hollow: HollowModel, tensors: Mapping[str, StoredTensor]) -> None:
 
 
 def _own_rows(matrix: DTensor) -> tuple[int, int]:
-    """First row and number of rows of this process: as torch.chunk cuts them."""
+    """First row and number of rows of this process, split as by torch.chunk."""
     ranks = matrix.device_mesh.size(-1)
     longest = -(-matrix.shape[0] // ranks)
     return min(matrix.device_mesh.get_local_rank(-1) * longest, matrix.shape[0]), matrix.to_local().shape[0]

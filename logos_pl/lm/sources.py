@@ -32,9 +32,9 @@ from logos_pl.lm.model_names import model_folder, name_of_folder
 from logos_pl.lm.model_names import split_revision as split_revision
 
 MODEL_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "*.bin.index.json")
-# All files except weights, cards and images; nothing in subfolders, which hold other formats.
+# All files except weights, cards and images; no subfolders, which hold other formats.
 SMALL_FILES = ("*.json", "*.txt", "*.model", "*.model.*", "*.tiktoken", "*.jinja")
-# Errors of an unreachable Hub; the TimeoutError is that of `ask_hub`.
+# Errors of an unreachable Hub; TimeoutError comes from `ask_hub`.
 _UNREACHABLE = (httpx.TransportError, TimeoutError, FileMetadataError)
 _DOWN = {408, 429, 500, 502, 503, 504}
 
@@ -45,10 +45,10 @@ class ModelSource(NamedTuple):
     Attributes:
         model_id: Id used in results: the Hub id, ``demo``, or the folder's name.
         commit: Hub commit; None for a folder, whose files are hashed instead.
-        config_file: The configuration file on this machine; of a GGUF model the GGUF file, which holds everything.
+        config_file: The configuration file on this machine; for a GGUF model, the GGUF file, which holds everything.
         cached_only: Whether the Hub is unreachable, so that only the local cache is available.
-        named: Revision that was given in the name, as ``id@revision``; None if it was not.
-        repo_id: Hub id or folder name that holds the GGUF file; None where there is none.
+        named: Revision given in the name, as ``id@revision``; None if there is none.
+        repo_id: Hub id or folder name that holds the GGUF file; None without one.
     """
 
     model_id: str
@@ -85,14 +85,14 @@ def locate(model_id: str, revision: str | None = None, gguf: str | None = None) 
     """
     model_id, named = split_revision(model_id)
     if named is not None and revision not in (None, named):
-        raise InputError(f"{model_id}@{named} names a revision, and {revision} is given as another: give one of them.")
+        raise InputError(
+            f"{model_id}@{named} names a revision, but {revision} is given as well: give only one of them."
+        )
     revision = named if revision is None else revision
     is_local = model_id == DEMO or model_folder(model_id).is_dir()
     if is_local and revision is not None:
         given = "it and the @ before it" if named else "--model.revision, or give it as null"
-        raise InputError(
-            f"The revision {revision} is of a repository on the Hub, and {model_id} is a folder: leave out {given}."
-        )
+        raise InputError(f"Only a repository on the Hub has revisions, and {model_id} is a folder: leave out {given}.")
     if model_id == DEMO and gguf is None:
         return _local(DEMO, MODEL_DIR)
     path = MODEL_DIR if model_id == DEMO else model_folder(model_id)
@@ -111,7 +111,7 @@ def locate(model_id: str, revision: str | None = None, gguf: str | None = None) 
 
 @functools.cache
 def on_hub(model_id: str, revision: str | None, file: str = "config.json") -> ModelSource:
-    """A repository, by one of its files, which is fetched; resolved once per process.
+    """Locate a repository by fetching one of its files; resolved once per process.
 
     Raises:
         InputError: Unknown id or revision, no such file, no access, no network.
@@ -158,7 +158,7 @@ def _local(model_id: str, folder: Path) -> ModelSource:
     if not config_file.exists():
         if (folder / ADAPTER_FILE).is_file():
             raise InputError(
-                f"the folder {folder} holds an adapter ({ADAPTER_FILE}) and no model; give its base as the model, and "
+                f"the folder {folder} holds an adapter ({ADAPTER_FILE}), not a model; give its base as the model, and "
                 f"this folder as --model.adapter {folder}."
             )
         raise InputError(f"the folder {folder} has no config.json; give the folder that holds a model's files.")
@@ -237,7 +237,7 @@ def tokenizer_commit(source: ModelSource) -> str:
 def files_digest(folder: Path, patterns: tuple[str, ...]) -> str:
     """``sha256:…`` over names and hashes of the matching files, in the order of their names.
 
-    Files are hashed side by side: one core takes minutes for the shards of a large model.
+    Files are hashed in parallel: one core takes minutes for the shards of a large model.
     """
     paths = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
     digest = hashlib.sha256()

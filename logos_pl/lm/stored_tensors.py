@@ -1,7 +1,7 @@
-"""Tensors that stay in their safetensors files until they are asked for: what blocks are read from.
+"""Tensors that stay in their safetensors files until they are needed: the source of streamed blocks.
 
-They are read into memory of their own and not mapped. Mapped pages would count as resident memory of the process, and
-a disk that vanishes under a mapping ends the process by a signal, without a word.
+They are read into ordinary memory, not mapped. Mapped pages would count as resident memory of the process, and if the
+disk fails under a mapping, a signal kills the process without a message.
 """
 
 import functools
@@ -30,17 +30,17 @@ STORED_DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
-"""Number formats of safetensors that weights without quantisation come in."""
+"""Number formats of unquantised weights in safetensors files."""
 
 PART_BYTES = 2**24
-"""A tensor is read in parts of this size, several at a time: a single thread copies no more than a few GB/s from the
-page cache, and a fast disk gives its rate only where several reads wait for it."""
+"""A tensor is read in parts of this size, several at a time: a single thread copies only a few GB/s from the page
+cache, and a fast disk reaches its full rate only with several reads in flight."""
 
 READERS = ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1), thread_name_prefix="stored-tensors")
 
 
 class StoredTensor:
-    """A tensor in a file; ``stored[...]`` reads it, each time anew.
+    """A tensor in a file; ``stored[...]`` reads it anew each time.
 
     Args:
         path: The file.
@@ -48,8 +48,8 @@ class StoredTensor:
         dtype: Number format in the file.
         shape: Shape of the tensor.
         offset: Its first byte in the file.
-        pinned: Whether it is read into page-locked memory, from which a copy to CUDA runs beside the arithmetic.
-        state: State of the file when its header was read; another one later is refused.
+        pinned: Whether it is read into page-locked memory, from which a copy to CUDA can overlap with computation.
+        state: State of the file when its header was read; if it has changed since, reading fails.
     """
 
     def __init__(
@@ -72,15 +72,15 @@ class StoredTensor:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it takes in the file."""
+        """Its size in the file, in bytes."""
         return self.shape.numel() * self.dtype.itemsize
 
     def __getitem__(self, index: object) -> Tensor:
         """The whole tensor, as transformers asks for it.
 
         Raises:
-            TypeError: A part is asked for.
-            RunError: The file has gone, has been cut off or changed, or the disk fails.
+            TypeError: Only a part is requested.
+            RunError: The file is gone, truncated or changed, or the disk fails.
         """
         if index is not Ellipsis:
             raise TypeError(f"a stored tensor is read as a whole: [...], not [{index!r}].")
@@ -89,7 +89,7 @@ class StoredTensor:
         return content.view(self.dtype).view(self.shape)
 
     def rows(self, start: int, count: int) -> Tensor:
-        """Some rows of the first dimension, and nothing else, read from the file.
+        """Some rows of the first dimension; only these are read from the file.
 
         Raises:
             RunError: As for the whole tensor.
@@ -109,23 +109,23 @@ class StoredTensor:
                 now = file_state(file)
         except OSError as error:
             raise RunError(
-                f"{self.shown} cannot be read any more ({error.strerror}), and a model that is not in memory needs it: "
-                "bring the disk back, and resume or start again."
+                f"{self.shown} can no longer be read ({error.strerror}), and a model that is not in memory needs it: "
+                "reconnect the disk, and resume or start again."
             ) from error
         if done < len(room):
             raise RunError(
-                f"{self.shown} has been cut off while it was in use (it ends within a tensor): fetch it again, and "
+                f"{self.shown} was truncated while it was in use (it ends within a tensor): fetch it again, and "
                 "resume or start again."
             )
         if now != self.state:
             raise RunError(
-                f"{self.shown} has been changed while it was in use, and a model of two files' weights is none: put "
+                f"{self.shown} was changed while it was in use, and weights of two versions must not be mixed: put "
                 "the earlier file back and resume, or start again."
             )
 
 
 def _fill(descriptor: int, room: memoryview, offset: int, start: int) -> int:
-    """Reads a part of a tensor to its place; returns the bytes that the file had of it."""
+    """Read a part of a tensor into place; returns the number of bytes read."""
     part, done = room[start : start + PART_BYTES], 0
     while done < len(part):
         count = os.preadv(descriptor, [part[done:]], offset + start + done)
@@ -136,7 +136,7 @@ def _fill(descriptor: int, room: memoryview, offset: int, start: int) -> int:
 
 
 class FileState(NamedTuple):
-    """What differs once a file has been written to or replaced."""
+    """Attributes that change when a file is written to or replaced."""
 
     inode: int
     size: int
@@ -163,13 +163,13 @@ def stored_tensors(folder: Path, files: Sequence[str], name: str, pinned: bool) 
         pinned: Whether tensors are read into page-locked memory.
 
     Raises:
-        InputError: A file is in another format, or a tensor in a number format that is not read.
+        InputError: A file is in another format, or a tensor in an unsupported number format.
     """
     found: dict[str, StoredTensor] = {}
     for file in files:
         if not file.endswith(".safetensors"):
             raise InputError(
-                f"{name} has its weights in {file}, and a model is streamed or sharded from safetensors only: convert "
+                f"{name} has its weights in {file}, but a model is streamed or sharded from safetensors only: convert "
                 "them, for instance with transformers' save_pretrained, or give --model.placement resident."
             )
         path, shown = folder / file, f"{file} of {name}"
@@ -183,7 +183,7 @@ def stored_tensors(folder: Path, files: Sequence[str], name: str, pinned: bool) 
             if part["dtype"] not in STORED_DTYPES:
                 raise InputError(
                     f"{shown} holds {key} in the number format {part['dtype']}, which is neither streamed nor "
-                    "sharded: take weights without quantisation, or give --model.placement resident."
+                    "sharded: use weights without quantisation, or give --model.placement resident."
                 )
             start = 8 + length + part["data_offsets"][0]
             found[key] = StoredTensor(path, shown, STORED_DTYPES[part["dtype"]], part["shape"], start, pinned, state)

@@ -1,9 +1,9 @@
-"""The body of a model that does not fit: block by block over a group of micro-batches.
+"""The body of a model that does not fit into memory, run block by block on a group of micro-batches.
 
-Each block's weights are fetched once for the whole group, and those of the next block while it computes. Nothing goes
-by family. The model's own code runs once for each micro-batch with blocks that return what came in; the arguments that
-each block gets then (masks, rotary tables) are those that it is called with. Wherever the model's code runs as it is,
-as for its logits, a block's weights are put in place when its turn comes: slower, and the same numbers.
+Each block's weights are fetched once for the whole group, those of the next block while it computes. Nothing depends on
+the family. The model's own code first runs once for each micro-batch with blocks that return their input; the arguments
+recorded for each block (masks, rotary tables) are those that it is later called with. Wherever the model's code runs
+unchanged, as for its logits, a block's weights are put in place just before it runs: slower, but with the same results.
 """
 
 import functools
@@ -19,22 +19,22 @@ from logos_pl.lm.hooks import Watch, first_tensor, gathering, output_tensor, wit
 from logos_pl.lm.pass_progress import ALONE, PassProgress, Turn
 
 NO_NUMBERS = torch.empty(0)
-"""Stands in the place of the residual stream in recorded arguments."""
+"""Placeholder for the residual stream in recorded arguments."""
 
 
 class Call(NamedTuple):
-    """The arguments of a block, with ``NO_NUMBERS`` for the residual stream."""
+    """The arguments of a block, with ``NO_NUMBERS`` in place of the residual stream."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
 
 class Group(NamedTuple):
-    """The most that is read together; a single micro-batch may be more.
+    """Maximum size of a group; a single micro-batch may exceed it.
 
     Attributes:
         tokens: Tokens of its micro-batches.
-        kept_bytes: Bytes of residuals that are kept of them on the host.
+        kept_bytes: Bytes of residuals that are kept for them on the host.
     """
 
     tokens: int
@@ -42,13 +42,13 @@ class Group(NamedTuple):
 
 
 class StreamedBody:
-    """The blocks of a model with what puts their weights in place.
+    """The blocks of a model, and their weights on disk.
 
     Args:
         blocks: The blocks in order.
         weights: Their weights.
-        group: How much a block is run on at a time.
-        name: What the model is called in progress.
+        group: Maximum size of the group that a block is run on.
+        name: Name of the model in progress lines.
     """
 
     def __init__(self, blocks: Sequence[nn.Module], weights: BlockWeights, group: Group, name: str) -> None:
@@ -62,7 +62,7 @@ class StreamedBody:
             block.forward = self._in_place(number, block.forward)
 
     def _in_place(self, number: int, forward: Callable[..., Any]) -> Callable[..., Any]:
-        """A block's own computation, with its weights put in place before."""
+        """Run a block after putting its weights in place."""
 
         @functools.wraps(forward)
         def run(*args: Any, **kwargs: Any) -> Any:
@@ -75,7 +75,7 @@ class StreamedBody:
         return run
 
     def holds(self, tokens: int, kept_bytes: int) -> bool:
-        """Whether micro-batches of so many tokens, of which so much is kept, are read together."""
+        """Whether micro-batches with so many tokens and kept bytes fit into one group."""
         return tokens <= self.group.tokens and kept_bytes <= self.group.kept_bytes
 
     @torch.no_grad()
@@ -87,14 +87,14 @@ class StreamedBody:
         ends: Sequence[int],
         turn: Turn = ALONE,
     ) -> None:
-        """Runs the blocks on a group of micro-batches, for what is gathered of them.
+        """Run the blocks on a group of micro-batches, for what is gathered from them.
 
         Args:
             body: The model without its head.
             inputs: Its arguments, by micro-batch.
-            watches: What is gathered, by micro-batch, of blocks and their parts.
-            ends: Number of the block that each ends after.
-            turn: Where the group stands among all that will be read, for progress.
+            watches: What is gathered from blocks and their parts, by micro-batch.
+            ends: Number of the block after which each ends.
+            turn: Position of the group among all that will be read, for progress.
         """
         calls: list[list[Call]] = []
         streams: list[Tensor] = []
@@ -114,7 +114,7 @@ class StreamedBody:
         self.progress.ends_group()
 
     def _record(self, body: nn.Module, given: dict[str, Any]) -> tuple[Tensor, list[Call]]:
-        """What the first block reads, and the other arguments of every block."""
+        """The first block's input, and the other arguments of every block."""
         calls: list[Call] = []
         first: list[Tensor] = []
 
@@ -135,10 +135,10 @@ class StreamedBody:
     def passing_through(
         self, record: Callable[[int, tuple[Any, ...], dict[str, Any]], None] = lambda *_: None
     ) -> Iterator[None]:
-        """Inside, every block returns what it reads, in the form of what it has last returned; no weights are fetched.
+        """Inside, every block returns its input, in the form of its last output; no weights are fetched.
 
         Args:
-            record: Called with number and arguments of each block.
+            record: Called with the number and the arguments of each block.
         """
 
         def replaced(number: int) -> Callable[..., Any]:
@@ -164,10 +164,10 @@ class StreamedBody:
 
 
 class CalledOtherwiseError(Exception):
-    """The model does not call its blocks one after the other, once each. Found when it is loaded."""
+    """The model does not call its blocks in order, once each. Detected when it is loaded."""
 
     def __init__(self, number: int) -> None:
-        super().__init__(f"block {number + 1} is not called in its turn")
+        super().__init__(f"block {number + 1} is called out of order")
 
 
 def _stream_of(output: Any) -> Tensor:
@@ -178,7 +178,7 @@ def _stream_of(output: Any) -> Tensor:
 
 
 def _form(output: Any) -> Callable[[Tensor], Any]:
-    """What makes a tensor look like what a block returns: itself, or the first of as many in a tuple."""
+    """A function that gives a tensor the form of a block's output: itself, or first in a tuple of the same length."""
     if not isinstance(output, tuple | list):
         return lambda h: h
     kind, rest = type(output), [None] * (len(output) - 1)

@@ -1,12 +1,12 @@
-"""Whether block by block is what the model computes in one piece: tried at every load, bit for bit.
+"""Checks at every load that running block by block gives bit for bit the results of the model's own code.
 
-Some micro-batches are read as a group, and were read by the model's own code with one block in memory at a time. What a
-family keeps between its blocks beside the residual stream (keys and values that later blocks reuse, several streams)
-shows there.
+Some micro-batches are read as a group, and compared with what the model's own code gives with one block in memory at a
+time. A difference shows whether blocks exchange more than the residual stream (keys and values that later blocks reuse,
+several streams).
 
-The blocks of the whole model are read four times: to find its parts, to verify them, by the model's own code on padded
-tokens, and as a group. The group holds what the other three have read, for comparison, and what the check of causality
-compares with the second of them.
+All blocks are read from disk four times: to find the model's parts, to verify them, to run the model's own code on
+padded tokens, and to run the group. The group holds the inputs of the other three, for comparison, and the input that
+the check of causality compares with the second of them.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ REMEDY = "give --model.placement resident"
 
 
 def with_rows(blocks: Sequence[nn.Module], run: Callable[[], Any]) -> tuple[Any, Rows]:
-    """What a function returns that runs the blocks once, and every row that they read or wrote."""
+    """The result of a function that runs the blocks once, and every row that they read or wrote."""
     rows: Rows = []
 
     def keep(h: Tensor | None) -> None:
@@ -46,29 +46,27 @@ def with_rows(blocks: Sequence[nn.Module], run: Callable[[], Any]) -> tuple[Any,
 def check_streamed(
     anatomy: Anatomy, streamed: StreamedBody, inputs: Sequence[dict[str, Any]], own: Sequence[Rows]
 ) -> list[Float[Tensor, "rows batch seq d_model"]]:
-    """Every row of every micro-batch of a group, if they have the bits that the model's own code gives.
+    """Every row of every micro-batch of a group, after comparing them bitwise with the model's own code.
 
     Args:
         anatomy: The parts of the model.
         streamed: Its blocks and their weights.
         inputs: Arguments of the body, by micro-batch.
-        own: Rows of the first of them by the model's own code; the others are read, and not compared.
+        own: Rows of the first micro-batches from the model's own code; the other micro-batches are not compared.
 
     Raises:
         InputError: A row differs, or the blocks cannot be run one by one.
     """
     name = anatomy.architecture
     if [id(block) for block in anatomy.blocks] != [id(block) for block in streamed.blocks]:
-        raise InputError(f"{name} cannot be streamed: it has several lists of as many blocks; {REMEDY}.")
+        raise InputError(f"{name} cannot be streamed: it has several module lists of that length; {REMEDY}.")
     found = [_room(anatomy, given) for given in inputs]
     with blaming(f"{name} cannot be streamed: {EXCHANGE}", REMEDY, name):
         streamed.run(anatomy.body, inputs, [watch for _, watch in found], [anatomy.num_blocks] * len(inputs))
-    for (rows, _), wanted in zip(found, own, strict=False):  # fewer of the model's own
+    for (rows, _), wanted in zip(found, own, strict=False):  # `own` may have fewer micro-batches
         differing = [row for row, h in enumerate(wanted) if not same_bits(rows[row], h)]
         if differing:
-            raise InputError(
-                f"{name} cannot be streamed: {EXCHANGE} (row {differing[0]} comes out differently); {REMEDY}."
-            )
+            raise InputError(f"{name} cannot be streamed: {EXCHANGE} (row {differing[0]} differs); {REMEDY}.")
     return [rows for rows, _ in found]
 
 

@@ -14,7 +14,7 @@ from logos_pl.lm.sources import ModelSource, fetch_small, has_vocabulary, locate
 
 
 def load_tokenizer(model_id: str, revision: str | None = None, gguf: str | None = None) -> PreTrainedTokenizerBase:
-    """A model's tokenizer, without its weights.
+    """A model's tokenizer, without loading its weights.
 
     Raises:
         InputError: The model or its tokenizer cannot be found or read.
@@ -42,12 +42,12 @@ def read_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
 
 @functools.lru_cache(maxsize=2)
 def _of_gguf(source: ModelSource, modified_ns: int) -> PreTrainedTokenizerBase:
-    """The tokenizer of a GGUF file, made once: it takes seconds, and a command asks for it twice."""
+    """The tokenizer of a GGUF file, cached: it takes seconds, and a command needs it twice."""
     return _checked(source, gguf_file=source.config_file.name)
 
 
 def _checked(source: ModelSource, **options: str) -> PreTrainedTokenizerBase:
-    """The tokenizer as transformers reads it, with what is used of it later."""
+    """The tokenizer as transformers reads it; attributes used later are checked."""
     name, folder = source.model_id, source.folder
     with (
         quiet(),
@@ -55,7 +55,7 @@ def _checked(source: ModelSource, **options: str) -> PreTrainedTokenizerBase:
         blaming(f"the tokenizer files of {name} cannot be read", "fetch them again", f"the tokenizer of {name}"),
     ):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **options)
-        # Attributes that are used later, so that a wrong value is found here.
+        # Attributes that are used later, so that an invalid value is detected here.
         tokenizer("")
         tokenizer.all_special_ids  # noqa: B018
         len(tokenizer)
@@ -70,6 +70,6 @@ def _check_packages(name: str, folder: Path) -> None:
         found = sorted(folder.glob(pattern))
         if found and find_spec(package) is None:
             raise InputError(
-                f"the tokenizer of {name} is {found[0].name} alone, which takes the package {package} to read: "
+                f"the tokenizer of {name} is only {found[0].name}, which needs the package {package}: "
                 f"`pip install {package} protobuf`, or add its tokenizer.json."
             )

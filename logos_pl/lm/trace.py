@@ -19,7 +19,7 @@ class Call(NamedTuple):
 
 
 def record_calls(run: Callable[[], object], modules: Iterable[nn.Module]) -> tuple[list[Call], object]:
-    """Run ``run`` without gradient; returns the calls of ``modules`` in order, and the result of ``run``.
+    """Call ``run`` without gradient; returns the calls of ``modules`` in order, and the result of ``run``.
 
     Tensors are copied when read or written, so that later in-place changes show as differences.
     """

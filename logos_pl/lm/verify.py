@@ -11,10 +11,10 @@ The reference for the head in fp32 is therefore the model's modules with the mod
 and run in fp64; (c) ties those modules to the model. If the model itself runs in fp32, its own logits must meet
 the same bound.
 
-On (f): kernels that add in no fixed order (a mixture of experts on CUDA) may round otherwise in the second run. Up to
-the first row that differs both runs have read the same bits, so that there one block's rounding bounds the difference.
-It may grow from block to block, and after some of them no longer tells the two apart: attention to later tokens changes
-what the first blocks add by a tenth to a half.
+On (f): kernels that sum in no fixed order (a mixture of experts on CUDA) may round differently in the second run. Up to
+the first row that differs, both runs have read the same bits, so one block's rounding bounds the difference there. It
+may grow from block to block until it can no longer be distinguished from attention to later tokens, which changes what
+the first blocks add by a tenth to a half.
 """
 
 import math
@@ -44,7 +44,7 @@ VOCAB_CHUNK = 2**14
 PROBE_SIZES = (1.0, 1e-3, 30.0)
 # Rounding within a block, in ε of the model's number format, as a share of what it adds; the sum is rounded once more.
 BRANCH_ROUNDINGS = 8
-# What a block may make of a difference that it reads.
+# How much a block may amplify a difference in its input.
 GROWTH = 2
 
 
@@ -58,14 +58,14 @@ def verify(
     idle: Callable[[], AbstractContextManager[None]] = nullcontext,
     flipped: Callable[[Rows], Rows] | None = None,
 ) -> None:
-    """Returns when all six claims hold.
+    """Check all six claims.
 
     Args:
         model: The model.
         anatomy: Its parts.
         idle: A context in which its blocks need not compute, as their output is replaced.
-        flipped: From the rows of ``twin_ids`` by the model's own code, those that its body gives of the flipped batch;
-            None: the body runs as it is.
+        flipped: Maps the rows of ``twin_ids`` from the model's own code to those of the body on the flipped batch;
+            None: the body is simply run.
 
     Raises:
         InputError: The first claim that fails, with the architecture's name.
@@ -116,7 +116,7 @@ def _check_stream(anatomy: Anatomy, calls: list[Call]) -> None:
 
 
 def _check_causality(anatomy: Anatomy, rows: Rows, others: Rows) -> None:
-    """Claim (f), from the rows of ``twin_ids`` and of the same batch flipped."""
+    """Claim (f), from the rows of ``twin_ids`` and those of the flipped batch."""
     eps = torch.finfo(anatomy.lm_head.weight.dtype).eps
     before, allowed = torch.zeros(()), torch.zeros(())
     for row, (h, other) in enumerate(zip(_prefixes(rows), _prefixes(others), strict=True)):
@@ -124,8 +124,8 @@ def _check_causality(anatomy: Anatomy, rows: Rows, others: Rows) -> None:
             own = h.norm(dim=-1) + BRANCH_ROUNDINGS * (h - before.to(h)).norm(dim=-1)
             allowed = GROWTH * allowed.to(h) + eps * own
             if bool(((h - other).norm(dim=-1) > allowed).any()):
-                reason = f"row {row} reads tokens that come later (bidirectional attention)"
-                raise unsupported(anatomy.architecture, f"{reason}; take a causal language model")
+                reason = f"row {row} depends on later tokens (bidirectional attention)"
+                raise unsupported(anatomy.architecture, f"{reason}; use a causal language model")
         before = h
 
 
@@ -140,7 +140,7 @@ def _rows(anatomy: Anatomy, calls: list[Call]) -> Rows:
 
 
 def _prefixes(rows: Rows) -> list[Float[Tensor, "batch prefix d_model"]]:
-    """Every row at the positions of the tokens that twins have in common, in fp32."""
+    """Every row at the positions of the twins' common prefix, in fp32."""
     return [h[:, :PREFIX].float() for h in rows]
 
 
@@ -178,7 +178,7 @@ def _logits_from(model: PreTrainedModel, anatomy: Anatomy, probe: Tensor) -> Ten
 
 @torch.no_grad()
 def _check_fp32(anatomy: Anatomy, norm: NormWeights, h: Tensor, logits: Tensor) -> None:
-    """Claim (d) for rows ``h``, the first of which are the model's own and gave ``logits``."""
+    """Claim (d) for rows ``h``; the first of them are the model's own, which gave ``logits``."""
     # MPS has no fp64.
     device = torch.device("cpu") if h.device.type == "mps" else h.device
     h = h.to(device)
@@ -190,7 +190,7 @@ def _check_fp32(anatomy: Anatomy, norm: NormWeights, h: Tensor, logits: Tensor) 
     if logits.dtype == torch.float32:
         worst = max(worst, _kl_bits(logits.to(device).double(), got[: len(logits)]))
     if not worst <= FP32_BOUND_BITS:
-        reason = f"its head decoded in fp32 is {worst:.2g} bits away from the head, more than {FP32_BOUND_BITS:g}"
+        reason = f"its head decoded in fp32 is {worst:.2g} bits from the head in fp64, more than {FP32_BOUND_BITS:g}"
         raise unsupported(anatomy.architecture, reason)
 
 

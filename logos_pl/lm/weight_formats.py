@@ -1,7 +1,7 @@
-"""Formats of quantised weights: which are read, what they take, and what of them stays quantised in memory.
+"""Formats of quantised weights: which are supported, their memory, and which stay quantised in memory.
 
-Weights that a library computes with as they are stay quantised (bitsandbytes, GPTQ, AWQ); others are de-quantised once
-as they are read. A quantised output layer is de-quantised in any case, so that head and norms are those of an ordinary
+Weights that a library can compute with directly stay quantised (bitsandbytes, GPTQ, AWQ); others are de-quantised when
+they are read. A quantised output layer is always de-quantised, so that head and norms are those of an ordinary
 model. Everything else is refused before any weight is read.
 """
 
@@ -26,11 +26,11 @@ class WeightFormat(NamedTuple):
     """Format of a model's weights that are not plain numbers.
 
     Attributes:
-        name: What it is called, such as ``bitsandbytes 8-bit``.
-        block_bytes: Bytes of a weight inside the blocks while it is in memory; None: those of the model's dtype, as it
-            is de-quantised when it is read.
-        packages: Packages that read it.
-        plain: Whether its numbers are not quantised: a GGUF file may hold such.
+        name: Its name, such as ``bitsandbytes 8-bit``.
+        block_bytes: Bytes per weight inside the blocks in memory; None: given by the model's dtype, as weights are
+            de-quantised when they are read.
+        packages: Packages needed to read it.
+        plain: Whether its numbers are not quantised, as in some GGUF files.
     """
 
     name: str
@@ -54,17 +54,17 @@ READ = {
     "fp8": WeightFormat("fp8", None, ("accelerate",)),
     "compressed-tensors": WeightFormat("compressed-tensors", None, ("compressed-tensors", "accelerate")),
 }
-"""Formats by transformers' name of the method."""
+"""Formats by transformers' name for the method."""
 
 ON_GPU = ("eetq", "fbgemm_fp8", "fp_quant", "higgs", "metal", "nvfp4", "spqr", "vptq")
-"""Methods that transformers runs on GPUs alone."""
+"""Methods that transformers runs on GPUs only."""
 
 
 def format_of(source: ModelSource, config: PreTrainedConfig) -> WeightFormat | None:
     """The format of a model's weights; None for plain numbers.
 
     Raises:
-        InputError: The format is not read, a package is missing, or the GGUF file is damaged.
+        InputError: The format is not supported, a package is missing, or the GGUF file is damaged.
     """
     if source.gguf is not None:
         header = read_gguf_header(source.gguf, source.model_id)
@@ -75,7 +75,7 @@ def format_of(source: ModelSource, config: PreTrainedConfig) -> WeightFormat | N
     given = stored if isinstance(stored, Mapping) else {}
     name, method = source.model_id, method_of(given)
     if method not in READ:
-        reason = "runs on a GPU of the right kind only, and" if method in ON_GPU else "is a format that"
+        reason = "runs only on certain GPUs, and which" if method in ON_GPU else "is a format that"
         raise InputError(
             f"{name} is quantised by the method {method!r}, which {reason} logos-pl does not read; those read are "
             f"{', '.join(READ)} and GGUF files (--model.gguf)."
@@ -89,26 +89,26 @@ def format_of(source: ModelSource, config: PreTrainedConfig) -> WeightFormat | N
 
 
 def method_of(given: Mapping[str, Any]) -> str:
-    """Transformers' name of the method of a ``quantization_config``."""
+    """Transformers' name for the method of a ``quantization_config``."""
     if given.get("load_in_8bit") or given.get("load_in_4bit"):
         return "bitsandbytes_4bit" if given.get("load_in_4bit") else "bitsandbytes_8bit"
     return str(given.get("quant_method"))
 
 
 def refuse_placement(name: str, what: str | None, placement: str) -> None:
-    """Check that a model that is not plain weights is wholly in memory.
+    """Check that a quantised or adapted model is resident.
 
     Args:
         name: What the model is called in messages.
-        what: What it is: a format, or an adapter; None for plain weights.
-        placement: Where its blocks are to be.
+        what: Description of the format or adapter; None for plain weights.
+        placement: Placement of its blocks.
 
     Raises:
         InputError: They are to be streamed or sharded.
     """
     if what is not None and placement in ("streamed", "sharded"):
         raise InputError(
-            f"{name} has {what}, which is neither streamed nor sharded: take weights without quantisation or adapter, "
+            f"{name} has {what}, which is neither streamed nor sharded: use weights without quantisation or adapter, "
             "or give --model.placement resident."
         )
 
@@ -131,14 +131,14 @@ def loading_options(
     if found.block_bytes is None:
         config.quantization_config = {**config.quantization_config, "dequantize": True}
         return {}
-    # One line for every matrix product, which says what docs/formats.md says.
+    # It warns at every matrix product of what docs/formats.md documents.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # Weights that stay quantised cannot all be moved later.
     return {"device_map": {"": device}}
 
 
 def plain_numbers(model: PreTrainedModel, found: WeightFormat, dtype: torch.dtype) -> None:
-    """Make an ordinary output layer of a quantised one, and of what is not quantised numbers of the model's dtype.
+    """Replace a quantised output layer by an ordinary one, and cast unquantised weights to the model's dtype.
 
     Args:
         model: The model as transformers has read it.

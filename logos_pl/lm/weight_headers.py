@@ -62,7 +62,7 @@ def measure_weights(folder: Path, files: list[str], name: str) -> Weights:
 def _safetensors_sizes(path: Path, name: str) -> list[int]:
     _check_length(path, name)
     try:
-        # Read, not mapped: a file may be larger than the memory that the process may map.
+        # Read, not mapped: a file may be larger than the address space that the process may map.
         with safe_open(path, framework="pt", backend="pread") as file:
             return [math.prod(file.get_slice(key).get_shape()) for key in file.keys()]  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError) as error:
@@ -87,7 +87,7 @@ def _check_length(path: Path, name: str) -> None:
         wanted = MAX_HEADER_BYTES
     if size > wanted:
         raise InputError(
-            f"{path.name} of {name}, a file of its weights, is damaged ({size:,} bytes, and its header says "
+            f"{path.name} of {name}, a file of its weights, is damaged ({size:,} bytes, but its header declares "
             f"at most {wanted:,}); fetch it again."
         )
 
@@ -95,11 +95,11 @@ def _check_length(path: Path, name: str) -> None:
 def _pickle_sizes(path: Path, name: str) -> list[int]:
     """Sizes in a file of ``torch.save``; its data is not read if the format allows it."""
     try:
-        with warnings.catch_warnings(action="ignore"):  # notices on the protocol of the pickle
+        with warnings.catch_warnings(action="ignore"):  # warnings about the pickle protocol
             content = torch.load(path, map_location="meta", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise InputError(
-            f"{path.name} of {name} is damaged or holds code, which is never run; fetch it again, or take weights in "
+            f"{path.name} of {name} is damaged or holds code, which is never run; fetch it again, or use weights in "
             "safetensors."
         ) from error
     except DAMAGED_PICKLE as error:
@@ -108,7 +108,7 @@ def _pickle_sizes(path: Path, name: str) -> list[int]:
         isinstance(key, str) and isinstance(tensor, Tensor) and tensor.layout == torch.strided
         for key, tensor in content.items()
     ):
-        raise InputError(f"{path.name} of {name} holds something else than dense tensors by name; fetch it again.")
+        raise InputError(f"{path.name} of {name} holds something other than named dense tensors; fetch it again.")
     return [tensor.numel() for tensor in content.values()]
 
 

@@ -43,8 +43,8 @@ MAX_PARAMETERS = 20_000_000
 MAX_REMARK = 230
 TOKENS = torch.randint(7, VOCAB - 1, (8, 16), generator=torch.Generator().manual_seed(0))
 _ADVICE = re.compile(
-    r"; (in float32 it may (be|run), give --model\.dtype float32|else take another model.*|take another model.*|"
-    r"take a decoder-only language model|fetch the model again|give --model\.placement resident)\.?$"
+    r"; (it may (be|run) in float32: give --model\.dtype float32|else use another model.*|use another model.*|"
+    r"use a decoder-only language model|fetch the model again|give --model\.placement resident)\.?$"
 )
 
 

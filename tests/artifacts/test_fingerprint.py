@@ -146,7 +146,7 @@ def test_one_bit_of_the_head_is_refused_where_no_rounding_can_explain_it() -> No
 def test_a_head_that_another_dtype_may_have_rounded_is_left_to_the_drift_and_said_so() -> None:
     # As if the checkpoint held fp32 and the lens had been fitted in bf16: hashes differ, numbers hardly.
     recorded = dataclasses.replace(mark(make_lm()), dtype="bfloat16")
-    with pytest.warns(UserWarning, match="hash of its head differs, which the other dtype may explain"):
+    with pytest.warns(UserWarning, match="hash of its head differs, which the different dtype may explain"):
         check(recorded, with_head_off_by_a_bit(torch.float32))
 
 
@@ -226,7 +226,7 @@ def test_quantised_or_adapted_is_another_model_however_little_it_differs(loaded:
     assert mark(plain).loaded_as is None
     assert mark(other).loaded_as == loaded
     check(mark(other), other)
-    with pytest.raises(InputError, match=r"The lens was fitted on plain weights, and m is .*: load the model the lens"):
+    with pytest.raises(InputError, match=r"The lens was fitted on plain weights, but m is .*: load the model the lens"):
         check(mark(plain), other)
-    with pytest.raises(InputError, match=r"The lens was fitted on .*, and .* is plain: load the model the lens was"):
+    with pytest.raises(InputError, match=r"The lens was fitted on .*, but .* is plain: load the model the lens was"):
         check(mark(other), plain)

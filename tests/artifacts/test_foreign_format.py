@@ -78,7 +78,7 @@ def test_a_model_that_is_not_on_the_hub_is_not_recorded_in_the_file_of_maps(tmp_
 def test_a_head_that_the_tuned_lens_package_does_not_have_is_refused(family: str, what: str) -> None:
     lm = FrozenLM.from_model(tiny_model(family), model_id="org/tiny")
     jacobians = torch.eye(lm.d_model).repeat(lm.num_blocks, 1, 1)
-    with pytest.raises(InputError, match=f"the head of org/tiny has {what}: give --to transformer_lens"):
+    with pytest.raises(InputError, match=f"but the head of org/tiny has {what}: give --to transformer_lens"):
         tuned_lens_files(jacobians, jacobian_provenance(), lm)
 
 

@@ -96,7 +96,7 @@ def test_from_the_hub_a_file_is_fetched_at_a_revision_with_the_configuration_bes
     assert hub == [("org/lenses", f"tiny/j/{name}", "v1") for name in ("lens.pt", "config.yaml")]
     assert origin.base_model == "org/tiny"
     assert lens.rows == (1, 2, 3, 4)
-    with pytest.raises(InputError, match="names another revision than v2: give one of them"):
+    with pytest.raises(InputError, match="names another revision than v2: give only one of them"):
         find_imported_lens("org/lenses/tiny/j/lens.pt@v1", "org/tiny", "v2")
 
 

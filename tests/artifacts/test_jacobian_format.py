@@ -150,7 +150,7 @@ def test_what_the_file_itself_says_comes_before_the_configuration(tmp_path: Path
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (reference(provenance={"target_layer": LAST - 1}), "leads to row 3, and its maps are read through the head of "
+        (reference(provenance={"target_layer": LAST - 1}), "leads to row 3, but its maps are read through the head at "
          "the last row, 4: use a lens that was fitted with target_layer 3"),
         (reference(0, 1, provenance={"target_layer": -2}), "leads to row 3"),
         (jpp(0, 1, relative_end_transport_layer=-2), "leads to row 3"),
@@ -178,11 +178,11 @@ def test_the_identity_of_the_last_block_says_that_the_target_is_the_last_row_and
         (reference(provenance={"model_id": "org/other"}), "trained for org/other, not for org/tiny"),
         (reference(metadata={"model_name": "org/tiny", "model_revision": "b" * 40}), "at commit b{40}, but"),
         (reference(d_model=8, J={b: torch.zeros(8, 8) for b in (0, 1, 2)}), "has a map of 8 × 8 for block 0"),
-        (reference(d_model=8), "has a map of 16 × 16 for block 0, and org/tiny is 16 wide: use the lens of this model"),
-        (reference(J=maps(0, 1, 2, 9), source_layers=None), "has a map for block 9, and org/tiny has blocks 0 to 3"),
+        (reference(d_model=8), "map of 16 × 16 for block 0, but org/tiny has width 16: use the lens of this model"),
+        (reference(J=maps(0, 1, 2, 9), source_layers=None), "has a map for block 9, but org/tiny has blocks 0 to 3"),
         (reference(J={b: torch.zeros(16) for b in (0, 1, 2)}), "has a map of 16 for block 0"),
         (reference(J={b: torch.zeros(16, 16, dtype=torch.int8) for b in (0, 1, 2)}), r"has a map of torch\.int8"),
-        (reference(provenance={"capture_point": "attn_out"}), "reads attn_out, and only the residual stream"),
+        (reference(provenance={"capture_point": "attn_out"}), "reads attn_out, but only the residual stream"),
         (reference(provenance={"stream_reduce": "mean"}), "reads the mean of several residual streams"),
     ],
 )  # fmt: skip
@@ -202,16 +202,16 @@ def test_numbers_that_are_not_finite_are_refused_by_block(value: float, tmp_path
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({"jacobian_sum": maps(0), "n_done": 80, "next_idx": 80, "source_layers": [0]}, "is a checkpoint of a fit"),
-        (reference(0, 1, source_layers=[0, 1, 2]), "does not hold the maps of just those blocks"),
-        (reference(0, 1, source_layers="all"), "does not hold the maps of just those blocks"),
+        ({"jacobian_sum": maps(0), "n_done": 80, "next_idx": 80, "source_layers": [0]}, "is a checkpoint of an"),
+        (reference(0, 1, source_layers=[0, 1, 2]), "does not hold the maps of exactly the blocks"),
+        (reference(0, 1, source_layers="all"), "does not hold the maps of exactly the blocks"),
         (reference(J={}), "is not a Jacobian lens"),
         (reference(J=torch.zeros(3, 16, 16)), "is not a Jacobian lens"),
         ({"parameters": {"weights": 1}}, "is not a Jacobian lens"),
         (torch.zeros(3), "is not a Jacobian lens"),
-        (reference(J={0: 1.0}), "holds float at '0' of its maps"),
-        (reference(J={-1: torch.zeros(16, 16)}), "holds Tensor at '-1' of its maps"),
-        (reference(J=maps(1) | {"1": torch.zeros(16, 16)}), "holds Tensor at '1' of its maps"),
+        (reference(J={0: 1.0}), "holds float at '0' in its maps"),
+        (reference(J={-1: torch.zeros(16, 16)}), "holds Tensor at '-1' in its maps"),
+        (reference(J=maps(1) | {"1": torch.zeros(16, 16)}), "holds Tensor at '1' in its maps"),
     ],
 )  # fmt: skip
 def test_a_partial_lens_or_another_dictionary_is_refused_before_the_model_is_loaded(

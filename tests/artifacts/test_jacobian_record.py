@@ -20,10 +20,10 @@ def test_zero_is_a_target_and_a_number_of_prompts() -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({"provenance": {"model_id": 3}}, "records '3' where a text of one line is wanted"),
-        ({"provenance": {"model_id": "a\x1b[31m"}}, "where a text of one line is wanted"),
+        ({"provenance": {"model_id": 3}}, "records '3' where a text of one line is expected"),
+        ({"provenance": {"model_id": "a\x1b[31m"}}, "where a text of one line is expected"),
         ({"metadata": {"estimator": "x" * 1000}}, "records 'x{40}' where a text of one line"),
-        ({"provenance": {"target_layer": "last"}}, "records 'last' where a whole number is wanted"),
+        ({"provenance": {"target_layer": "last"}}, "records 'last' where a whole number is expected"),
         ({"provenance": {"target_layer": True}}, "records 'True' where a whole number"),
         ({"n_prompts": 10**30}, "where a whole number"),
         ({"provenance": {"config_json": "{"}}, r"config_json of lens\.pt is not valid JSON"),

@@ -104,7 +104,7 @@ def test_numbers_json_does_not_have_are_refused_on_writing_with_their_field(numb
     "path", ["/home/me/text", "read from /data/text by line", "C:\\text", "~/text", "file:/data/text", "('/a/b')", "/x"]
 )
 def test_paths_of_this_machine_are_never_written(path: str) -> None:
-    with pytest.raises(InputError, match=r"open.source\[0\] holds a path of this machine"):
+    with pytest.raises(InputError, match=r"open.source\[0\] holds a path on this machine"):
         to_json(Record(3, 0.5, "next", Inner((1.0, 2), []), {}, None, True, {"source": [path]}))
 
 

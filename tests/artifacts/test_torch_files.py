@@ -129,8 +129,8 @@ UNFIT = {
         rebuilt(WHOLE, lambda name, part: bytes(10**7) if "/data/" in name else part, compression=zipfile.ZIP_DEFLATED),
         "compressed or encrypted",
     ),
-    "too many parts": (rebuilt(WHOLE, extra=MAX_ENTRIES), "parts, where at most"),
-    "far too many parts": (rebuilt(WHOLE, extra=8 * MAX_ENTRIES), "has a directory of .* bytes, where at most"),
+    "too many parts": (rebuilt(WHOLE, extra=MAX_ENTRIES), "parts, but at most"),
+    "far too many parts": (rebuilt(WHOLE, extra=8 * MAX_ENTRIES), "has a directory of .* bytes, but at most"),
     "a size that is not its own": (declares(WHOLE, 2**31), "whose declared size is wrong"),
     "a storage larger than its part": (rebuilt(WHOLE, larger_storage), None),
 }  # fmt: skip

@@ -14,8 +14,8 @@ FOUND = Transfer("org/base", "a" * 40, "org/tuned", "b" * 40, MOVED, {"50": Dept
 
 def test_the_sentence_names_both_models_and_how_far_they_are_apart() -> None:
     assert FOUND.sentence("tuned lens") == (
-        "the tuned lens was fitted on org/base at aaaaaaaaaaaa and is read with org/tuned at bbbbbbbbbbbb: the head is "
-        "another; on a fixed sequence the residual norms are off by 1.2% (row 3), the logits by 4.0%, and 8 of the 10 "
+        "the tuned lens was fitted on org/base at aaaaaaaaaaaa and is read with org/tuned at bbbbbbbbbbbb: the head "
+        "differs; on a fixed sequence the residual norms differ by 1.2% (row 3), the logits by 4.0%, and 8 of the 10 "
         "likeliest tokens stay among the likeliest"
     )
     same = replace(FOUND, moved=MOVED._replace(same_head=True, same_rotary=False))
@@ -34,7 +34,7 @@ def test_plain_values_hold_both_sides() -> None:
 def test_another_shape_is_refused_with_both() -> None:
     refuse_shape((5, 5), (16, 16), "tuned lens")
     for rows, width in (((5, 4), (16, 16)), ((5, 5), (16, 8))):
-        with pytest.raises(InputError, match="is for a model of 4 blocks and width 16, and this one has"):
+        with pytest.raises(InputError, match="is for a model of 4 blocks and width 16, but this one has"):
             refuse_shape(rows, width, "tuned lens")
 
 

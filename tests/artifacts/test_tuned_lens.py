@@ -161,7 +161,7 @@ def test_a_module_in_place_of_a_state_dict_is_refused(artifact: Path) -> None:
 def test_a_lens_of_another_width_is_refused(tmp_path: Path, lm: FrozenLM) -> None:
     translators = make_translators(d_model=8)
     save_tuned_lens(tmp_path / "tiny", translators, make_provenance(lm, translators))
-    with pytest.raises(InputError, match="of width 8, and the model has 3 inner rows of width 16"):
+    with pytest.raises(InputError, match="of width 8, but the model has 3 inner rows of width 16"):
         load_tuned_lens(tmp_path / "tiny", lm)
 
 
@@ -211,7 +211,7 @@ def unwritable() -> dict[str, Provenance]:
     local = dataclasses.replace(good.dataset, repo_id="/home/me/text")
     return {
         "optim.lr is nan": dataclasses.replace(good, optim=nan),
-        "dataset.repo_id holds a path of this machine": dataclasses.replace(good, dataset=local),
+        "dataset.repo_id holds a path on this machine": dataclasses.replace(good, dataset=local),
         "of type int": dataclasses.replace(good, seed=1.5),
         "records 436": dataclasses.replace(good, capacity=dataclasses.replace(good.capacity, parameters=436)),
     }

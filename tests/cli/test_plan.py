@@ -176,7 +176,7 @@ def test_a_model_is_sharded_over_the_processes_of_each_machine() -> None:
     )
     assert planned(**several, trainer__num_nodes=4)[0].choice.shards == 2
     for alone in ({"trainer__devices": 1}, {"trainer__devices": 1, "trainer__num_nodes": 2}):
-        with pytest.raises(InputError, match="sharded over several devices of a machine, and there is one process"):
+        with pytest.raises(InputError, match="several devices of a machine, but there is only one process"):
             planned(**several | alone)
 
 

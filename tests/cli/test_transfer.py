@@ -56,7 +56,7 @@ def test_a_lens_on_a_changed_model_is_refused_unless_asked_for_and_then_says_how
     assert main(on("validate", changed, tiny, fitted, tmp_path, "--lens.transfer=true")) == 0
     said = capsys.readouterr().out
     assert "the tuned lens was fitted on tiny-llama at sha256:" in said
-    assert "the head is another; on a fixed sequence the residual norms are off by" in said
+    assert "the head differs; on a fixed sequence the residual norms differ by" in said
     assert "at its fit on tiny-llama, and here" in said
     table = {cells[0]: cells for cells in map(str.split, said.splitlines()) if cells}
 
@@ -117,7 +117,7 @@ def test_a_model_of_another_shape_is_refused(
     other = make_model(tmp_path / "other", **changes)
     assert main(on("validate", other, tiny, fitted, tmp_path, "--lens.transfer=true")) == 2
     said = capsys.readouterr().err
-    assert "The tuned lens is for a model of 4 blocks and width 16, and this one has" in said
+    assert "The tuned lens is for a model of 4 blocks and width 16, but this one has" in said
     assert "--lens.transfer reads a lens with a model of the same shape" in said
 
 

@@ -141,4 +141,4 @@ def test_what_both_refuse_is_one_sentence(tiny: dict[str, Path], tmp_path: Path)
     arguments = fit_arguments(**tiny, logs=tmp_path, **SHARDED | {"model.compile": "true"})
     done = run(["fit", *arguments])
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-    assert "is sharded, and its blocks are not compiled" in done.stderr
+    assert "is sharded, and its blocks cannot be compiled" in done.stderr

@@ -103,7 +103,7 @@ def test_a_disk_that_vanishes_in_mid_fit_is_one_sentence_and_leaves_no_lens(
     monkeypatch.setattr(TuningModule, "training_step", step)
     assert main(["fit", *fit_arguments(model, tiny["corpus"], tmp_path, **STREAMED)]) == 1
     (line,) = capfd.readouterr().err.splitlines()
-    assert "model.safetensors of tiny-llama cannot be read any more (No such file or directory)" in line
+    assert "model.safetensors of tiny-llama can no longer be read (No such file or directory)" in line
     assert [path for path in (tmp_path / "lenses").rglob("*") if path.is_file()] == []
 
 

@@ -180,7 +180,7 @@ def test_python_loads_it_by_name_and_sweeps_with_it_only_while_it_is_registered(
         unregister("toy")
     assert origin == {"tau": TAU}
     assert list(read.prompts[0].next_token) == ["norm", "toy"]
-    with pytest.raises(InputError, match="no lens named 'toy': name them among norm, tuned, prism, jacobian, imported"):
+    with pytest.raises(InputError, match="no lens named 'toy': choose among norm, tuned, prism, jacobian, imported"):
         sweep(lm, ["sun moon"], {"toy": lens})
     assert "toy_lens" not in output_schema()["properties"]
 

@@ -78,5 +78,5 @@ def test_maps_of_another_model_are_refused() -> None:
         (maps(BLOCKS), f"a map for row {BLOCKS}"),
         ({}, "no map"),
     ):
-        with pytest.raises(InputError, match=f"The Jacobian lens has {said}, and the model takes maps of"):
+        with pytest.raises(InputError, match=f"The Jacobian lens has {said}, but the model needs maps of"):
             JacobianLens(toy_head(), given)

@@ -93,5 +93,5 @@ def test_a_lens_without_a_head_and_one_of_another_width_are_refused() -> None:
     head = toy_head()
     wide = dataclasses.replace(head.anatomy, project=torch.nn.Linear(D_MODEL + 1, 6))
     head.anatomy = wide
-    with pytest.raises(InputError, match="width 8, and the model is 9 wide"):
+    with pytest.raises(InputError, match="width 8, but the model is 9 wide"):
         lens.bind(head)

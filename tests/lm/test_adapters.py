@@ -94,7 +94,7 @@ def test_an_adapter_of_one_of_two_tied_matrices_is_refused(tmp_path: Path) -> No
     package("peft")
     tied = wide_model(tmp_path / "tied", tie_word_embeddings=True)
     folder = make_adapter(tied, tmp_path / "a", target_modules=["lm_head"])
-    with pytest.raises(InputError, match=r"changes one of embedding and output layer, which are one matrix in tied"):
+    with pytest.raises(InputError, match=r"changes the embedding or the output layer, which are tied in tied"):
         FrozenLM.load(str(tied), adapter=str(folder))
 
 
@@ -176,5 +176,5 @@ def test_without_the_packages_the_command_that_installs_them_is_said(
     adapter: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packages, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"takes the packages peft and accelerate, .* `pip install peft accelerate`"):
+    with pytest.raises(InputError, match=r"needs the packages peft and accelerate, .* `pip install peft accelerate`"):
         check_adapter(find_adapter(str(adapter)))

@@ -104,10 +104,10 @@ class DeepHeadForCausalLM(LlamaForCausalLM):
     ("architecture", "reason"),
     [
         (ShiftedForCausalLM, "its logits are not the output layer's"),
-        (SkippingForCausalLM, "what its output layer reads is not the last block's output"),
+        (SkippingForCausalLM, "the input of its output layer is not the last block's output"),
         (TuplesForCausalLM, "its forward returns no logits"),
         (NeedyForCausalLM, "it does not run on token ids alone"),
-        (DeepHeadForCausalLM, "between final norm and output layer stands"),
+        (DeepHeadForCausalLM, "something other than one linear layer stands between final norm and output layer"),
     ],
 )
 def test_a_head_of_unknown_kind_is_refused_by_name_and_reason(architecture: type[nn.Module], reason: str) -> None:
@@ -119,7 +119,7 @@ def test_a_head_of_unknown_kind_is_refused_by_name_and_reason(architecture: type
 def test_a_forward_that_fails_in_half_precision_is_refused_with_the_advice_of_float32() -> None:
     message = refusal(build(lambda: MixedForCausalLM(llama()), torch.bfloat16))
     assert message.startswith("MixedForCausalLM is not supported in bfloat16: it does not run on token ids alone (")
-    assert "; in float32 it may run, give --model.dtype float32; " in message
+    assert "; it may run in float32: give --model.dtype float32; " in message
     find_parts(build(lambda: MixedForCausalLM(llama())))
 
 

@@ -48,5 +48,5 @@ def test_an_error_of_the_thread_is_raised_when_the_block_is_wanted(
     present(blocks, weights)
     (tmp_path / "m" / "model.safetensors").unlink()
     weights.take(1)  # it was there already
-    with pytest.raises(RunError, match="cannot be read any more"):
+    with pytest.raises(RunError, match="can no longer be read"):
         weights.take(2)

@@ -53,13 +53,13 @@ def test_a_model_that_reads_on_from_its_cache_wrongly_is_refused() -> None:
         return real(input_ids=input_ids if past_key_values is None else input_ids * 0, use_cache=use_cache)
 
     body.forward = forward
-    with pytest.raises(InputError, match="reads other numbers where it goes on from what it keeps"):
+    with pytest.raises(InputError, match="gives other numbers with its key-value cache than without"):
         CachedReader(lm)
 
 
 @pytest.mark.parametrize("name", sorted(WITHOUT_CACHE))
 def test_a_model_that_keeps_no_keys_and_values_is_refused(name: str) -> None:
-    with pytest.raises(InputError, match="keeps no keys and values"):
+    with pytest.raises(InputError, match="has no key-value cache"):
         CachedReader(FrozenLM.from_model(tiny_model(name)))
 
 

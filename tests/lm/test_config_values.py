@@ -11,7 +11,7 @@ from logos_pl.lm.config_values import check_values, key_of
 @pytest.mark.parametrize(
     ("config", "says"),
     [
-        ({"num_hidden_layers": 10**9}, "1,000,000,000 for num_hidden_layers, and no model has more than 4,096"),
+        ({"num_hidden_layers": 10**9}, "1,000,000,000 for num_hidden_layers, but no model has more than 4,096"),
         ({"n_layer": 10**6}, "for n_layer"),
         ({"text_config": {"num_layers": -(10**6)}}, "for num_layers"),
         ({"num_experts": 10**6}, "for num_experts"),
@@ -23,7 +23,7 @@ from logos_pl.lm.config_values import check_values, key_of
         ({"rope_parameters": {"full": {"rope_theta": math.inf}}}, "rope_theta inf"),
         ({"rope_theta": "x"}, "rope_theta 'x'"),
         ({"rope_theta": True}, "rope_theta True"),
-        ({"pad_token_id": 320, "vocab_size": 320}, "pad_token_id 320, and token ids end at 319 .* set it to null"),
+        ({"pad_token_id": 320, "vocab_size": 320}, "pad_token_id 320, but token ids end at 319 .* set it to null"),
         ({"pad_token_id": -321, "vocab_size": 320}, "pad_token_id -321"),
     ],
 )

@@ -70,7 +70,7 @@ def test_a_placement_that_is_named_is_kept() -> None:
     assert choose_device(LLAMA_70B, memory(cuda=24), override="cuda", placement="resident").placement == "resident"
     assert choose_device(LLAMA_70B, memory(cuda=24), override="cuda", placement="auto").placement == "streamed"
     assert choose_device(LLAMA_70B, memory(cuda=4), override="cuda", placement="auto").placement == "resident"
-    with pytest.raises(InputError, match=r"streamed on cuda or cpu, not on mps: give --model.placement resident"):
+    with pytest.raises(InputError, match=r"streamed on cuda or cpu, but not on mps: give --model.placement resident"):
         choose_device(LLAMA_8B, memory(mps=80), override="mps", placement="streamed")
 
 
@@ -89,9 +89,9 @@ def test_auto_shards_over_the_processes_of_a_machine_what_does_not_fit_one() -> 
 
 
 def test_a_sharded_model_takes_several_processes_and_no_mps() -> None:
-    with pytest.raises(InputError, match=r"sharded over several devices of a machine, and there is one process: give"):
+    with pytest.raises(InputError, match=r"over several devices of a machine, but there is only one process: give"):
         choose_device(LLAMA_8B, memory(cuda=80), placement="sharded")
-    with pytest.raises(InputError, match=r"sharded on cuda or cpu, not on mps"):
+    with pytest.raises(InputError, match=r"can be sharded on cuda or cpu, but not on mps"):
         choose_device(LLAMA_8B, memory(mps=80), override="mps", placement="sharded", processes=2)
     assert choose_device(LLAMA_8B, memory(cuda=80), placement="sharded", processes=2).shards == 2
 
@@ -101,7 +101,7 @@ def test_a_block_that_does_not_fit_is_refused_with_the_numbers() -> None:
         choose_device(LLAMA_70B, memory(cuda=8), override="cuda", placement="streamed")
     message = str(caught.value)
     assert "the model (70.6B parameters) fits on no device here: cuda:0 has 8.0 GiB free of the" in message
-    assert message.endswith("streamed 512 tokens at a time; free memory, take a smaller model.")
+    assert message.endswith("streamed 512 tokens at a time; free memory, use a smaller model.")
 
 
 def test_a_group_is_as_large_as_device_and_host_allow_or_as_the_user_says() -> None:

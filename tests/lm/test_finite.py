@@ -21,7 +21,7 @@ def test_a_weight_that_is_not_finite_is_named_with_the_first_row_it_breaks(value
     model.model.layers[1].mlp.down_proj.weight[3, 0] = value
     assert refusal(model) == (
         "the weights of LlamaForCausalLM hold numbers that are not finite (model.layers.1.mlp.down_proj.weight first), "
-        "so that row 2 (the output of block 2) is not finite; fetch the model again."
+        "and so row 2 (the output of block 2) is not finite; fetch the model again."
     )
 
 
@@ -38,9 +38,9 @@ def test_a_weight_that_the_cast_to_half_precision_has_made_infinite_is_no_damage
 def test_embedding_and_output_layer_are_looked_at_too() -> None:
     model = tiny_model("llama")
     model.lm_head.weight[50, 0] = float("nan")
-    assert "(lm_head.weight first), so that what the output layer gives is not finite" in refusal(model)
+    assert "(lm_head.weight first), and so the output of the output layer is not finite" in refusal(model)
     model.model.embed_tokens.weight.fill_(float("nan"))
-    assert "(model.embed_tokens.weight first), so that row 0 (the embedding) is not finite" in refusal(model)
+    assert "(model.embed_tokens.weight first), and so row 0 (the embedding) is not finite" in refusal(model)
 
 
 def test_the_tokens_of_the_proof_are_looked_at_like_those_of_the_search() -> None:
@@ -55,7 +55,7 @@ def test_the_tokens_of_the_proof_are_looked_at_like_those_of_the_search() -> Non
     [
         (torch.float16, 1e5, "give --model.dtype bfloat16 or float32"),
         (torch.bfloat16, 1e39, "give --model.dtype float32"),
-        (torch.float32, 1e39, "take another model"),
+        (torch.float32, 1e39, "use another model"),
     ],
     ids=str,
 )

@@ -140,10 +140,10 @@ WRONG = {
         r"the architecture 'zorg', which transformers .* does not know",
     ),
     "foreign code": (edit(model_type="zorg", auto_map={"AutoConfig": "a.B"}), "needs code from its repository"),
-    "no language model": (edit(model_type="vit"), "'vit', which is no causal language model"),
+    "no language model": (edit(model_type="vit"), "'vit', which is not a causal language model"),
     "quantised": (
         edit(quantization_config={"quant_method": "gptq", "bits": 4}),
-        "m has GPTQ weights, and reading them takes the package",
+        "m has GPTQ weights, and reading them needs the package",
     ),
     "no tokenizer": (drop_tokenizer, "has no tokenizer"),
     "empty tokenizer": (lambda d: (d / "tokenizer.json").write_text("{}"), "the tokenizer files of m cannot be read"),

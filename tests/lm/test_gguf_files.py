@@ -121,13 +121,13 @@ def test_what_is_no_whole_file_is_refused_in_a_sentence(file: Path, what: str) -
 
 def test_one_of_several_parts_is_refused(plain: Path, tmp_path: Path) -> None:
     path = make_gguf(plain, tmp_path / "m-00001-of-00003.gguf", split__count=3)
-    with pytest.raises(InputError, match=r"is one of 3 parts of a model, and one file is read: merge them"):
+    with pytest.raises(InputError, match=r"is one of 3 parts of a model, but only a single file can be read: merge"):
         read_gguf_header(path, "m")
 
 
 def test_absurd_metadata_are_refused_before_anything_is_built(plain: Path, tmp_path: Path) -> None:
     path = make_gguf(plain, tmp_path / "m.gguf", other__block_count=2**30)
-    with pytest.raises(InputError, match=r"has 1,073,741,824 for other\.block_count, and no model has more"):
+    with pytest.raises(InputError, match=r"has 1,073,741,824 for other\.block_count, but no model has more"):
         read_gguf_config(path, "m")
 
 
@@ -136,7 +136,7 @@ def test_more_blocks_than_the_metadata_say_are_refused(plain: Path, tmp_path: Pa
     few = shutil.copytree(plain, tmp_path / "few")
     (few / "config.json").write_text(json.dumps(settings | {"num_hidden_layers": 3}))
     make_gguf(few, tmp_path / "m.gguf")
-    with pytest.raises(InputError, match=r"has tensors of 4 blocks, and its metadata describe 3"):
+    with pytest.raises(InputError, match=r"has tensors of 4 blocks, but its metadata describes 3"):
         FrozenLM.load(str(tmp_path), gguf="m.gguf")
 
 
@@ -158,5 +158,5 @@ def test_without_the_packages_the_command_that_installs_them_is_said(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packages, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"takes the packages gguf and accelerate, .* `pip install gguf accelerate`"):
+    with pytest.raises(InputError, match=r"needs the packages gguf and accelerate, .* `pip install gguf accelerate`"):
         FrozenLM.load(str(file.parent))

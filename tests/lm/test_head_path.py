@@ -81,7 +81,7 @@ def test_the_divisor_is_in_the_logits_and_the_hash_of_a_lenses_head() -> None:
 def test_a_divisor_in_front_of_a_bias_is_refused() -> None:
     model = llama(DividingForCausalLM)
     model.lm_head = nn.Linear(32, VOCAB).requires_grad_(False)
-    assert "what its output layer reads is scaled, and it adds a bias" in refusal(model)
+    assert "its output layer has a scaled input and a bias" in refusal(model)
 
 
 def test_logits_that_are_left_out_are_counted_in_the_refusal() -> None:
@@ -91,7 +91,7 @@ def test_logits_that_are_left_out_are_counted_in_the_refusal() -> None:
 
 
 def test_blocks_that_run_several_times_are_refused_by_that_reason() -> None:
-    assert "its blocks run several times in one pass, so that a row has no one depth" in refusal(
+    assert "its blocks run several times in one pass, so that a row has no single depth" in refusal(
         llama(LoopedForCausalLM)
     )
 
@@ -100,9 +100,12 @@ DENSE_HEADS = {
     "roberta": (LLAMA_LIKE | {"is_decoder": True}, "in between run Linear, LayerNorm"),
     "bert": (
         LLAMA_LIKE | {"is_decoder": True},
-        "stands what is not one linear layer (Linear, GELUActivation, LayerNorm)",
+        "stands between final norm and output layer (Linear, GELUActivation, LayerNorm)",
     ),
-    "modernbert-decoder": (LLAMA_LIKE, "stands what is not one linear layer (Linear, GELUActivation, LayerNorm)"),
+    "modernbert-decoder": (
+        LLAMA_LIKE,
+        "stands between final norm and output layer (Linear, GELUActivation, LayerNorm)",
+    ),
 }
 
 

@@ -59,7 +59,7 @@ def test_weights_that_are_not_in_safetensors_are_refused(source: ModelSource) ->
     (source.folder / WEIGHTS).unlink()
     with pytest.raises(
         InputError,
-        match=r"weights in pytorch_model.bin, and a model is streamed or sharded from safetensors only: convert them",
+        match=r"weights in pytorch_model.bin, but a model is streamed or sharded from safetensors only: convert them",
     ):
         streamed(source)
 
@@ -91,7 +91,7 @@ def test_a_tensor_of_another_shape_is_named(source: ModelSource) -> None:
 
 def test_blocks_that_the_configuration_does_not_describe_are_refused(source: ModelSource) -> None:
     edit(source.folder, num_hidden_layers=BLOCKS - 1)
-    with pytest.raises(InputError, match=r"have blocks that its config.json does not describe, with model.layers.2"):
+    with pytest.raises(InputError, match=r"have blocks that its config.json does not describe, model.layers.2"):
         streamed(source)
 
 

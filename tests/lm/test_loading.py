@@ -133,14 +133,14 @@ WRONG = {
     ),
     "activation": ({"hidden_act": "evil"}, r"\(hidden_act is 'evil'; KeyError: 'evil'\); fetch the model again"),
     "dtype": ({"dtype": "fp16"}, r"\(dtype is 'fp16'; AttributeError"),
-    "padding": ({"pad_token_id": 23}, "has the pad_token_id 23, and token ids end at 22"),
+    "padding": ({"pad_token_id": 23}, "has the pad_token_id 23, but token ids end at 22"),
     "no heads": ({"num_key_value_heads": 0}, r"is not valid \(ZeroDivisionError"),
     "layers": ({"num_hidden_layers": 10**9}, "no model has more than 4,096"),
-    "no layers": ({"num_hidden_layers": 0}, "num_hidden_layers must be a positive integer, and is 0"),
-    "no context": ({"max_position_embeddings": 0}, "max_position_embeddings must be a positive integer, and is 0"),
+    "no layers": ({"num_hidden_layers": 0}, "num_hidden_layers must be a positive integer, but is 0"),
+    "no context": ({"max_position_embeddings": 0}, "max_position_embeddings must be a positive integer, but is 0"),
     "family": ({"model_type": ["llama"]}, r"the architecture \['llama'\], which transformers .* does not know"),
-    "much larger": ({"intermediate_size": 10_000}, "hold 10,096 numbers, and its config.json describes a model of 1,9"),
-    "shallower": ({"num_hidden_layers": 2}, r"have blocks that its config.json does not describe, with model.layers.2"),
+    "much larger": ({"intermediate_size": 10_000}, "hold 10,096 numbers, but its config.json describes a model of 1,9"),
+    "shallower": ({"num_hidden_layers": 2}, r"have blocks that its config.json does not describe, model.layers.2"),
 }  # fmt: skip
 
 

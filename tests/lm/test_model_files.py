@@ -87,10 +87,10 @@ def test_a_shard_is_a_plain_file_name(folder: Path, name: object) -> None:
     index = "model.safetensors.index.json"
     (folder / index).write_text(json.dumps({"metadata": {}, "weight_map": {"a": name}}))
     (folder / "model.safetensors").unlink()
-    with pytest.raises(InputError, match=r"model\.safetensors\.index\.json of m names the file .* no plain file name"):
+    with pytest.raises(InputError, match=r"safetensors\.index\.json of m names the file .* not a plain file name"):
         FrozenLM.load(str(folder))
     if name is not None:
-        with pytest.raises(InputError, match="take `transformers_weights` out of it"):
+        with pytest.raises(InputError, match="remove `transformers_weights` from it"):
             weight_names(name, "m")
 
 
@@ -136,9 +136,9 @@ WRONG_BINS: dict[str, tuple[Callable[[Path], object], str]] = {
     "code": (save({"a": torch.ones(2), "x": Code()}), "holds code, which is never run"),
     "text": (lambda path: path.write_text("<html>404</html>"), "is damaged or holds code"),
     "nothing": (lambda path: path.write_bytes(b""), "is damaged"),
-    "a list": (save([torch.ones(2)]), "something else than dense tensors by name"),
-    "a sparse tensor": (save({"a": torch.ones(2, 2).to_sparse()}), "something else than dense tensors by name"),
-    "a number as key": (save({1: torch.ones(2)}), "something else than dense tensors by name"),
+    "a list": (save([torch.ones(2)]), "something other than named dense tensors"),
+    "a sparse tensor": (save({"a": torch.ones(2, 2).to_sparse()}), "something other than named dense tensors"),
+    "a number as key": (save({1: torch.ones(2)}), "something other than named dense tensors"),
 }
 
 
@@ -157,10 +157,10 @@ def test_pickled_weights_that_are_none_are_refused_and_never_run(
 
 def test_an_adapter_beside_or_in_the_place_of_a_model_is_refused(folder: Path) -> None:
     (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
-    with pytest.raises(InputError, match=r"m has an adapter beside its weights .*give that as --model.adapter"):
+    with pytest.raises(InputError, match=r"m has an adapter next to its weights .*give that as --model.adapter"):
         FrozenLM.load(str(folder))
     (folder / "config.json").unlink()
-    with pytest.raises(InputError, match=r"holds an adapter .* and no model; give its base as the model"):
+    with pytest.raises(InputError, match=r"holds an adapter .*, not a model; give its base as the model"):
         FrozenLM.load(str(folder))
 
 

@@ -15,7 +15,7 @@ from tests.lm.model_shapes import GEMMA_27B, LLAMA_70B
 def test_tables_over_all_positions_are_refused_before_they_are_made() -> None:
     settings = {"n_embd": 8, "n_layer": 2, "n_head": 2, "rotary_dim": 4, "vocab_size": 23}
     assert shape_of(GPTJConfig(**settings, n_positions=64)).num_blocks == 2
-    with pytest.raises(InputError, match=r"describes tables of \d\d GiB beside .* masks over all positions"):
+    with pytest.raises(InputError, match=r"describes tables of \d\d GiB in addition to .* masks over all positions"):
         shape_of(GPTJConfig(**settings, n_positions=10**9))
 
 

@@ -106,13 +106,13 @@ def test_settings_of_such_a_model_are_checked_and_put_right_as_of_others(tmp_pat
         assert resident(source).num_blocks == BLOCKS
     text = json.loads(source.config_file.read_text())["text_config"]
     edit(source.folder, text_config={**text, "pad_token_id": VOCAB})
-    with pytest.raises(InputError, match="m has the pad_token_id 97, and token ids end at 96"):
+    with pytest.raises(InputError, match="m has the pad_token_id 97, but token ids end at 96"):
         read_config(source)
 
 
 def test_an_encoder_decoder_that_reads_images_is_refused_before_its_weights_are_read(tmp_path: Path) -> None:
     AutoConfig.for_model("florence2").save_pretrained(tmp_path / "m")
-    with pytest.raises(InputError, match="m is of the architecture 'florence2', which is no causal language model"):
+    with pytest.raises(InputError, match="m is of the architecture 'florence2', which is not a causal language model"):
         read_config(ModelSource("m", None, tmp_path / "m" / "config.json"))
 
 

@@ -13,7 +13,7 @@ def test_what_is_installed_is_not_spoken_of() -> None:
 @pytest.mark.parametrize(
     ("packages", "message"),
     [
-        (("torch", "no-such"), r"this takes the package no-such, which is not installed: `pip install no-such`\.$"),
+        (("torch", "no-such"), r"this needs the package no-such, which is not installed: `pip install no-such`\.$"),
         (
             ("no-such", "nor-this"),
             r"the packages no-such and nor-this, which are not installed: `pip install no-such nor-this`\.$",

@@ -56,7 +56,7 @@ def test_a_forward_gives_the_calls_of_what_is_watched_and_the_models_own_logits(
 
 @pytest.mark.parametrize(
     ("dtype", "hint"),
-    [(torch.float32, ""), (torch.bfloat16, r" in bfloat16.* in float32 it may run, give --model.dtype float32; else")],
+    [(torch.float32, ""), (torch.bfloat16, r" in bfloat16.* it may run in float32: give --model.dtype float32; else")],
     ids=str,
 )
 def test_a_model_that_does_not_run_on_token_ids_is_refused_with_its_number_format(
@@ -64,7 +64,7 @@ def test_a_model_that_does_not_run_on_token_ids_is_refused_with_its_number_forma
 ) -> None:
     model = tiny_model("llama", dtype)
     model.model.layers[1].mlp.down_proj = nn.Linear(3, 3, dtype=dtype)
-    says = f"LlamaForCausalLM is not supported{hint}.*take another model, or fetch its config.json again"
+    says = f"LlamaForCausalLM is not supported{hint}.*use another model, or fetch its config.json again"
     with pytest.raises(InputError, match=says):
         run_traced(model, probe_ids(model), [])
 
@@ -78,5 +78,5 @@ def test_of_several_calls_the_last_one_counts() -> None:
 def test_a_refusal_names_the_architecture_the_reason_and_the_format_that_may_be_at_fault() -> None:
     assert str(unsupported("XForCausalLM", "it is odd")) == "XForCausalLM is not supported: it is odd."
     assert str(unsupported("XForCausalLM", "it is odd", torch.bfloat16)) == (
-        "XForCausalLM is not supported in bfloat16: it is odd; in float32 it may be, give --model.dtype float32."
+        "XForCausalLM is not supported in bfloat16: it is odd; it may be in float32: give --model.dtype float32."
     )

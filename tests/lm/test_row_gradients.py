@@ -107,7 +107,7 @@ def test_gradients_of_a_model_in_half_precision_are_single_precision() -> None:
 @pytest.mark.parametrize("skip", [-1, SEQ - 1, SEQ])
 def test_a_sequence_without_a_valid_position_is_refused(skip: int) -> None:
     lm = FrozenLM.from_model(tiny_model("llama"))
-    with pytest.raises(ValueError, match=f"no position of {SEQ} is left after the first {skip}"):
+    with pytest.raises(ValueError, match=f"no position of {SEQ} is left without the first {skip} and the last"):
         next(mean_gradients(lm, tokens(), torch.zeros(2, 1, dtype=torch.long), skip))
 
 

@@ -187,10 +187,10 @@ def test_a_sharded_model_is_neither_compiled_nor_moved(llama: ModelSource, tmp_p
         return messages
 
     compiled, moved = in_processes(tmp_path / "store", refused)[0]
-    assert "is sharded, and its blocks are not compiled; leave --model.compile out" in compiled
+    assert "is sharded, and its blocks cannot be compiled; leave --model.compile out" in compiled
     assert "is sharded on cpu: load it for meta instead" in moved
 
 
 def test_one_process_alone_is_refused() -> None:
-    with pytest.raises(InputError, match=r"over several processes of a machine, and there is one: give --trainer.dev"):
+    with pytest.raises(InputError, match=r"over several processes of a machine, but there is only one: give"):
         Sharing(CPU)

@@ -144,7 +144,7 @@ def test_an_adapter_in_a_repository_is_refused(published: HubStandIn, tmp_path: 
     folder = shutil.copytree(published.commits["org/model"][COMMIT], tmp_path / "m")
     (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
     published.commits["org/model"] = {COMMIT: folder}
-    with pytest.raises(InputError, match=r"org/model has an adapter beside its weights .* as --model.adapter"):
+    with pytest.raises(InputError, match=r"org/model has an adapter next to its weights .* as --model.adapter"):
         FrozenLM.load("org/model")
 
 
@@ -264,7 +264,7 @@ def test_what_a_model_is_filed_under_is_known_without_asking_anyone(tmp_path: Pa
 
 @pytest.mark.parametrize("name", ["x" * 300, "~nobody-of-this-name/model"])
 def test_a_name_that_the_file_system_refuses_is_bad_input(name: str) -> None:
-    with pytest.raises(InputError, match=r"is neither a model id nor a folder that can be looked into"):
+    with pytest.raises(InputError, match=r"is neither a model id nor a folder that can be accessed"):
         locate(name)
 
 
@@ -283,7 +283,7 @@ def test_a_link_to_a_folder_whose_name_cannot_be_recorded_is_refused(tmp_path: P
 
 def test_a_revision_of_a_folder_is_refused_rather_than_passed_over(tmp_path: Path) -> None:
     for model in ("demo", str(tmp_path)):
-        with pytest.raises(InputError, match=r"revision v1 is of a repository on the Hub, and .* is a folder: leave"):
+        with pytest.raises(InputError, match=r"Only a repository on the Hub has revisions, and .* is a folder: leave"):
             locate(model, "v1")
 
 
@@ -301,12 +301,12 @@ def test_an_at_in_the_name_of_a_folder_is_no_revision(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "my@model")
     assert split_revision(str(folder)) == (str(folder), None)
     assert (locate(str(folder)).model_id, folder_name_of(str(folder))) == ("my@model", "my@model")
-    with pytest.raises(InputError, match=r"revision v1 is of a repository on the Hub, .* leave out it and the @"):
+    with pytest.raises(InputError, match=r"Only a repository on the Hub has revisions, .* leave out it and the @"):
         locate(f"{folder}@v1")
 
 
 def test_two_revisions_or_half_a_name_are_refused() -> None:
-    with pytest.raises(InputError, match="org/model@v1 names a revision, and v2 is given as another: give one"):
+    with pytest.raises(InputError, match="org/model@v1 names a revision, but v2 is given as well: give only one"):
         locate("org/model@v1", "v2")
     for name in ("@v1", "org/model@"):
         with pytest.raises(InputError, match=f"{name} does not name a model at a revision"):

@@ -76,10 +76,10 @@ def test_a_file_that_is_gone_or_cut_off_is_one_sentence(
     (stored,) = stored_tensors(tmp_path, ["w.safetensors"], "m", pinned=False).values()
     with path.open("r+b") as file:
         file.truncate(path.stat().st_size - 1)
-    with pytest.raises(RunError, match=r"w.safetensors of m has been cut off while it was in use"):
+    with pytest.raises(RunError, match=r"w.safetensors of m was truncated while it was in use"):
         stored[...]
     path.unlink()
-    with pytest.raises(RunError, match=r"w.safetensors of m cannot be read any more \(No such file or directory\)"):
+    with pytest.raises(RunError, match=r"w.safetensors of m can no longer be read \(No such file or directory\)"):
         stored[...]
 
 
@@ -94,7 +94,7 @@ def test_a_file_that_has_been_changed_is_not_mixed_with_what_was_read_of_it(how:
         other.replace(path)
     else:
         path.write_bytes(other.read_bytes())
-    with pytest.raises(RunError, match=r"w.safetensors of m has been changed while it was in use"):
+    with pytest.raises(RunError, match=r"w.safetensors of m was changed while it was in use"):
         stored[...]
 
 

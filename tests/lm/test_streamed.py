@@ -180,7 +180,7 @@ def test_the_model_is_as_before_when_a_block_fails(llama: ModelSource) -> None:
 def test_a_disk_that_vanishes_between_two_blocks_is_one_sentence(tmp_path: Path) -> None:
     lm = streamed(save(tiny_model("llama"), tmp_path / "m"))
     (tmp_path / "m" / "model.safetensors").unlink()
-    with pytest.raises(RunError, match=r"model.safetensors of m cannot be read any more \(No such file or directory\)"):
+    with pytest.raises(RunError, match=r"model.safetensors of m can no longer be read \(No such file or directory\)"):
         read(lm)
 
 
@@ -188,13 +188,13 @@ def test_a_file_that_is_cut_off_in_use_is_one_sentence(tmp_path: Path) -> None:
     lm = streamed(save(tiny_model("llama"), tmp_path / "m"))
     with (tmp_path / "m" / "model.safetensors").open("r+b") as file:
         file.truncate(4000)
-    with pytest.raises(RunError, match=r"model.safetensors of m has been cut off while it was in use"):
+    with pytest.raises(RunError, match=r"model.safetensors of m was truncated while it was in use"):
         read(lm)
 
 
 def test_a_streamed_model_is_neither_compiled_nor_moved(llama: ModelSource) -> None:
     lm = streamed(llama)
-    with pytest.raises(InputError, match=r"is streamed, and its blocks are not compiled; leave --model.compile out"):
+    with pytest.raises(InputError, match=r"is streamed, and its blocks cannot be compiled; leave --model.compile out"):
         lm.compile_blocks()
     with pytest.raises(InputError, match="is streamed on cpu: load it for meta instead"):
         lm.to("meta")
@@ -229,7 +229,7 @@ class SecondBlockAlone(nn.Module):
 def test_a_block_that_is_called_out_of_its_turn_is_named(llama: ModelSource) -> None:
     lm = streamed(llama)
     body = SecondBlockAlone(lm.anatomy.blocks[1])
-    with pytest.raises(CalledOtherwiseError, match="block 2 is not called in its turn"):
+    with pytest.raises(CalledOtherwiseError, match="block 2 is called out of order"):
         streamed_body(lm).run(body, [{}], [REQUESTS[0].beside], [BLOCKS])
 
 

@@ -41,7 +41,7 @@ def test_a_block_that_remembers_what_another_has_read_is_refused(
     with pytest.raises(
         InputError,
         match=r"LlamaForCausalLM cannot be streamed: its blocks exchange more than the residual stream "
-        rf"\(row 3 comes out differently\); {REMEDY}",
+        rf"\(row 3 differs\); {REMEDY}",
     ):
         streamed(source)
 

@@ -16,7 +16,7 @@ def test_a_vocabulary_that_takes_a_package_names_the_package(folder: Path, monke
     (folder / "tokenizer.model").write_bytes(b"\n\x0e\n\x05<unk>\x15\x00\x00\x00\x00\x18\x02")
     monkeypatch.setattr(tokenizer, "find_spec", lambda name: None)
     with pytest.raises(
-        InputError, match=r"is tokenizer.model alone, which takes the package sentencepiece .*pip install"
+        InputError, match=r"is only tokenizer.model, which needs the package sentencepiece.*pip install"
     ):
         FrozenLM.load(str(folder))
 

@@ -103,7 +103,7 @@ def test_a_model_that_reads_later_tokens_is_refused(name: str, dtype: torch.dtyp
     with pytest.raises(InputError) as caught:
         verify(model, find_parts(model))
     assert str(caught.value) == (
-        f"{name} is not supported: row 1 reads tokens that come later (bidirectional attention); take a causal "
+        f"{name} is not supported: row 1 depends on later tokens (bidirectional attention); use a causal "
         "language model."
     )
 
@@ -123,7 +123,7 @@ def test_large_embeddings_do_not_hide_what_the_blocks_read(dtype: torch.dtype) -
     config = AutoConfig.for_model("llama", **{**LLAMA_LIKE, "is_causal": False})
     model = build(lambda: AutoModelForCausalLM.from_config(config), dtype)
     model.model.embed_tokens.weight *= 40
-    with pytest.raises(InputError, match="reads tokens that come later"):
+    with pytest.raises(InputError, match="depends on later tokens"):
         verify(model, find_parts(model))
 
 
@@ -131,7 +131,7 @@ def test_one_block_that_looks_a_single_token_ahead_is_found_wherever_it_stands()
     for place in range(3):
         model = tiny_model("llama")
         with_output(model.model.layers[place], lambda h: h + 0.05 * h.roll(-1, dims=1))
-        with pytest.raises(InputError, match=f"row {place + 1} reads tokens that come later"):
+        with pytest.raises(InputError, match=f"row {place + 1} depends on later tokens"):
             verify(model, find_parts(model))
 
 
@@ -173,7 +173,7 @@ def test_a_refusal_in_half_precision_says_that_float32_may_do() -> None:
     with pytest.raises(InputError) as caught:
         verify(model, anatomy)
     assert str(caught.value).startswith("Gemma2ForCausalLM is not supported in bfloat16: final norm, projection")
-    assert str(caught.value).endswith("; in float32 it may be, give --model.dtype float32.")
+    assert str(caught.value).endswith("; it may be in float32: give --model.dtype float32.")
 
 
 def test_gemma_3n_with_its_four_streams_is_refused() -> None:
@@ -214,7 +214,7 @@ def test_the_fp32_path_with_a_wrong_epsilon_is_refused(name: str, monkeypatch: p
         return dataclasses.replace(norm_weights(module, d_model), eps=0.0)
 
     monkeypatch.setattr(verify_module, "norm_weights", forgetful)
-    with pytest.raises(InputError, match=r"its head decoded in fp32 is .* bits away"):
+    with pytest.raises(InputError, match=r"its head decoded in fp32 is .* bits from the head in fp64"):
         verify(model, anatomy)
 
 
@@ -222,7 +222,7 @@ def test_the_fp32_path_without_its_beta_is_refused(monkeypatch: pytest.MonkeyPat
     model = tiny_model("opt")
     anatomy = find_parts(model)
     monkeypatch.setattr(verify_module, "norm_weights", lambda m, d: dataclasses.replace(norm_weights(m, d), beta=None))
-    with pytest.raises(InputError, match="bits away"):
+    with pytest.raises(InputError, match="bits from the head in fp64"):
         verify(model, anatomy)
 
 

@@ -95,14 +95,14 @@ def test_a_quantised_output_layer_becomes_an_ordinary_one(plain: Path, tmp_path:
 
 
 REFUSED: dict[str, tuple[Mapping[str, Any], str]] = {
-    "a GPU": ({"quant_method": "eetq"}, "quantised by the method 'eetq', which runs on a GPU of the right kind only"),
+    "a GPU": ({"quant_method": "eetq"}, "quantised by the method 'eetq', which runs only on certain GPUs"),
     "another method": (
         {"quant_method": "hqq"},
         "quantised by the method 'hqq', which is a format that logos-pl does not",
     ),
     "no method": ({"bits": 4}, "quantised by the method 'None', which is a format that logos-pl does not read"),
-    "GPTQ": ({"quant_method": "gptq", "bits": 4}, r"takes the packages gptqmodel and .*: `pip install gptqmodel "),
-    "AWQ": ({"quant_method": "awq", "bits": 4}, r"has AWQ weights, and reading them takes the package"),
+    "GPTQ": ({"quant_method": "gptq", "bits": 4}, r"needs the packages gptqmodel and .*: `pip install gptqmodel "),
+    "AWQ": ({"quant_method": "awq", "bits": 4}, r"has AWQ weights, and reading them needs the package"),
 }
 
 
@@ -121,7 +121,7 @@ def test_what_is_not_read_is_refused_with_the_reason(plain: Path, tmp_path: Path
 def test_a_missing_package_is_named(method: str, missing: str, plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages, "find_spec", lambda name: None if name == missing.replace("-", "_") else True)
     config = stored_by({"quant_method": method})
-    with pytest.raises(InputError, match=rf"takes the package {missing}, .*: `pip install {missing}`\."):
+    with pytest.raises(InputError, match=rf"needs the package {missing}, .*: `pip install {missing}`\."):
         format_of(locate(str(plain)), config)
 
 

@@ -43,7 +43,7 @@ def test_a_file_that_is_longer_than_its_header_says_is_refused_before_it_is_mapp
     save_file(TENSORS, tmp_path / "a.safetensors")
     with (tmp_path / "a.safetensors").open("r+b") as file:
         file.truncate(2**40)  # of holes
-    with pytest.raises(InputError, match=r"is damaged \(1,099,511,627,776 bytes, and its header says at most \d{3}\)"):
+    with pytest.raises(InputError, match=r"damaged \(1,099,511,627,776 bytes, but its header declares at most \d{3}\)"):
         measure_weights(tmp_path, ["a.safetensors"], "m")
 
 

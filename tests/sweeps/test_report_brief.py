@@ -96,7 +96,7 @@ def test_a_lens_of_another_model_is_distrusted_with_how_far_the_model_has_moved(
     transfer = Transfer("org/a_base", "a" * 40, "org/tuned", "b" * 40, moved, {}, "demo")
     said = brief(sweep()._replace(transfers={"tuned": transfer})).split("**What to distrust**")[1]
     assert r"- The tuned lens was fitted on org/a\_base at aaaaaaaaaaaa and is read with org/tuned at bb" in said
-    assert "norms are off by 12.5% (row 2), the logits by 50.0%, and 7 of the 16 likeliest" in said
+    assert "norms differ by 12.5% (row 2), the logits by 50.0%, and 7 of the 16 likeliest" in said
     assert "was fitted on" not in brief(sweep())
 
 
