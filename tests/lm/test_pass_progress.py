@@ -40,9 +40,9 @@ def test_a_slow_pass_says_every_few_seconds_where_it_is(clock: Clock, capsys: py
     progress.begins_group(4, Turn(8, 26))
     run(progress, clock, 2.5, micro_batches=4)
     assert capsys.readouterr().out.splitlines() == [
-        "m streams: micro-batches 9 to 12 of 26, block 3 of 8 · 400 MB/s · 15 s left in this pass, 95 s in all",
-        "m streams: micro-batches 9 to 12 of 26, block 5 of 8 · 400 MB/s · 10 s left in this pass, 90 s in all",
-        "m streams: micro-batches 9 to 12 of 26, block 7 of 8 · 400 MB/s · 5 s left in this pass, 85 s in all",
+        "m streams: micro-batches 9 to 12 of 26, block 3 of 8 · 400 MB/s · 15 s left in this pass, 95 s in total",
+        "m streams: micro-batches 9 to 12 of 26, block 5 of 8 · 400 MB/s · 10 s left in this pass, 90 s in total",
+        "m streams: micro-batches 9 to 12 of 26, block 7 of 8 · 400 MB/s · 5 s left in this pass, 85 s in total",
     ]
 
 
