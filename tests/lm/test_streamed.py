@@ -88,6 +88,8 @@ def test_a_blocks_weights_are_fetched_once_for_a_group(llama: ModelSource, monke
 
     monkeypatch.setattr(weights, "_read_block", counted)
     read(lm)
+    assert weights._coming is not None
+    weights._coming.done.result(timeout=60)
     # Block 0 was under way already; the last is followed by the first of the next group.
     assert taken == [*range(1, BLOCKS), 0]
 
