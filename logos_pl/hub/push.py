@@ -225,10 +225,15 @@ def _free(tag: str | None, published: Published, repo_id: str) -> str:
 
 
 def _licence(artifact: LocalArtifact, place: str | None, snapshot: Snapshot | None) -> FoundLicence:
-    """Licence of the model, or that of an earlier release if the model's repository cannot be read."""
+    """Licence of the model, or that of an earlier release if a repository that states it cannot be read."""
     found = licence_of(artifact.model_id, artifact.model_commit, place, artifact.loaded_as)
     before = None if snapshot is None else snapshot.index.entries(artifact.kind).get(artifact.model_id)
-    if found.licence != UNKNOWN or before is None or before.model_commit != artifact.model_commit:
+    if before is None or before.model_commit != artifact.model_commit:
+        return found
+    adapted = artifact.loaded_as is not None and artifact.loaded_as.adapter is not None
+    # Of an adapted model, only one of two repositories may be readable; both are fixed by the commit.
+    lost = adapted and set(found.licence.files) < set(before.licence.files)
+    if found.licence != UNKNOWN and not lost:
         return found
     assert snapshot is not None
     paths = before.licence.files

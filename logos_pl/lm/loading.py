@@ -96,7 +96,7 @@ def read_model(
     checked_model(name, model, info)
     if stored is not None:
         plain_numbers(model, stored, dtype)
-    elif device.type == "cpu":
+    if device.type == "cpu" and (stored is None or stored.block_bytes is None):
         align(model)
     return model
 
@@ -104,12 +104,17 @@ def read_model(
 def align(model: nn.Module) -> None:
     """Align tensors as PyTorch allocates them, since matrix products on a CPU may round differently otherwise.
 
-    In a mapped file, a tensor can begin at any multiple of 8 bytes. The model's outputs must not depend on that: they
-    are compared bit for bit with those of the same model streamed or sharded.
+    In a mapped file, a tensor can begin at any multiple of 8 bytes, and a de-quantised one anywhere that NumPy puts it.
+    The model's outputs must not depend on that: they are compared bit for bit with those of the same model streamed or
+    sharded. Tensors that are one in memory, such as tied weights, stay one.
     """
+    moved: dict[tuple[Any, ...], torch.Tensor] = {}
     for tensor in (*model.parameters(), *model.buffers()):
         if tensor.data_ptr() % ALIGNMENT:
-            tensor.data = tensor.data.clone()
+            place = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
+            if place not in moved:
+                moved[place] = tensor.data.clone()
+            tensor.data = moved[place]
 
 
 def checked_model(name: str, model: PreTrainedModel, info: dict[str, Any]) -> None:

@@ -59,7 +59,7 @@ def check_streamed(
     """
     name = anatomy.architecture
     if [id(block) for block in anatomy.blocks] != [id(block) for block in streamed.blocks]:
-        raise InputError(f"{name} cannot be streamed: it has several module lists of that length; {REMEDY}.")
+        raise InputError(f"{name} cannot be streamed: it has several module lists of the same length; {REMEDY}.")
     found = [_room(anatomy, given) for given in inputs]
     with blaming(f"{name} cannot be streamed: {EXCHANGE}", REMEDY, name):
         streamed.run(anatomy.body, inputs, [watch for _, watch in found], [anatomy.num_blocks] * len(inputs))

@@ -130,7 +130,7 @@ def test_asked_to_it_says_what_the_hub_answers(
     assert main(["--online"]) == 0
     said = capsys.readouterr().out
     assert "reachable without a token" in said
-    assert "was not asked" not in said
+    assert "was not contacted" not in said
     monkeypatch.setattr(diagnosis, "get_token", lambda: "hf_secret")
     monkeypatch.setattr(diagnosis.HfApi, "whoami", lambda *_: {"name": "somebody"})
     assert main(["--online"]) == 0

@@ -1,5 +1,6 @@
 """Releases over real HTTP: what is sent, what is not, and what is left when something breaks half-way."""
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -17,6 +18,7 @@ from logos_pl.hub.index import Index
 from logos_pl.hub.layout import today
 from logos_pl.hub.pull import open_repository, pull
 from logos_pl.hub.push import Plan, plan_release, publish, refuse_without_login
+from logos_pl.lm.loaded_as import LoadedAs, MergedAdapter
 from tests.artifacts.lenses import contents, reseal
 from tests.artifacts.verdicts import gate_files
 from tests.hub.publishing import LICENCE, REPO, SMALL, TAG, TINY, UPLOADS
@@ -136,6 +138,24 @@ def test_a_model_that_cannot_be_asked_later_keeps_the_licence_that_was_found_onc
     assert not plan.changes
     assert plan.licences[TINY].texts == {f"LICENSES/{TINY}/LICENSE": LICENCE}
     assert plan.licences[TINY].remark is None
+
+
+def test_an_adapted_model_keeps_the_licence_of_a_base_model_that_cannot_be_asked_later(
+    hub: Hub, checkpoints: Path
+) -> None:
+    adapter = hub.add("models/org/adapter", {"LICENSE": b"of the adapter"})
+    base = hub.repos[f"models/{TINY}"].commits[-1].oid
+    made_of = MergedAdapter("org/adapter", adapter.commits[-1].oid, "ab" * 32, "LORA", TINY, base)
+    folder = checkpoints / "tuned_lenses" / "small"
+    mark = json.loads(contents(folder)["provenance.json"])["fingerprint"]
+    reseal(folder, fingerprint=mark | {"loaded_as": dataclasses.asdict(LoadedAs(adapter=made_of))})
+    push(checkpoints)
+    del hub.repos[f"models/{TINY}"]
+    plan = plan_release(REPO, checkpoints, None, f"{TAG}.1")
+    assert not plan.changes
+    texts = {f"LICENSES/{SMALL}/LICENSE": b"of the adapter", f"LICENSES/{SMALL}/base/LICENSE": LICENCE}
+    assert plan.licences[SMALL].texts == texts
+    assert {path: hub.files(REPO)[path] for path in texts} == texts
 
 
 def test_a_release_of_some_models_leaves_the_others_and_still_describes_them(hub: Hub, checkpoints: Path) -> None:

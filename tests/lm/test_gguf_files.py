@@ -13,6 +13,7 @@ from logos_pl.lm import packages
 from logos_pl.lm.frozen import FrozenLM
 from logos_pl.lm.gguf_files import read_gguf_config, read_gguf_header
 from logos_pl.lm.load_model import load_model
+from logos_pl.lm.loading import ALIGNMENT
 from logos_pl.lm.sources import filed_under, locate, tokenizer_commit
 from logos_pl.lm.tokenizer import load_tokenizer
 from tests.quantised import de_quantised, make_gguf, package, wide_model
@@ -46,6 +47,7 @@ def test_the_model_is_that_of_the_numbers_in_the_file_bit_for_bit(plain: Path, t
     wanted = FrozenLM.load(str(de_quantised(plain, tmp_path / "plain", kind)))
     lm = load_model(str(tmp_path), gguf=f"m.{kind}.gguf", dtype="float32")
     assert torch.equal(lm.logits(IDS), wanted.logits(IDS))
+    assert {tensor.data_ptr() % ALIGNMENT for tensor in lm.model.state_dict().values()} == {0}
     assert (lm.model_id, lm.num_blocks, lm.dtype) == (f"m.{kind}.gguf", 4, torch.float32)
     assert lm.loaded_as is not None
     assert lm.loaded_as.format == f"GGUF {kind}"

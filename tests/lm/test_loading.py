@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from logos_pl.errors import InputError, LogosError
@@ -194,6 +195,18 @@ def test_numbers_do_not_depend_on_where_in_its_file_a_tensor_begins(name: str, t
         assert (model.get_output_embeddings().weight is model.get_input_embeddings().weight) == (name == "llama_tied")
     assert len(starts) == 8
     assert all(torch.equal(logits, found[0]) for logits in found)
+
+
+def test_parameters_that_share_memory_share_it_when_they_are_aligned() -> None:
+    memory = torch.arange(1.0, 66.0)
+    table, head = (nn.Parameter(memory[1:].view(8, 8), requires_grad=False) for _ in range(2))
+    model = nn.Module()
+    model.table, model.head, model.other = table, head, nn.Parameter(memory[1:33].view(8, 4), requires_grad=False)
+    loading.align(model)
+    assert table.data_ptr() == head.data_ptr()
+    assert [tensor.data_ptr() % 64 for tensor in model.parameters()] == [0] * 3
+    assert torch.equal(table, memory[1:].view(8, 8))
+    assert torch.equal(model.other, memory[1:33].view(8, 4))
 
 
 def test_a_model_of_one_block_has_a_shape_and_loads(tmp_path: Path) -> None:
