@@ -165,13 +165,17 @@ def test_a_small_run_over_every_kind_of_input_finds_no_fault(tmp_path: Path) -> 
 
 
 @FORKS
-@pytest.mark.parametrize(("kept", "faults"), [("given", set()), ("something else", {"altered"})])
-def test_what_is_kept_under_a_dated_name_is_not_lost(
-    kept: str, faults: set[str], seen: Callable[..., set[str]]
+@pytest.mark.parametrize(
+    ("kept", "new", "faults"), [("given", "new", set()), ("changed", "new", {"altered"}), ("given", None, {"altered"})]
+)
+def test_what_is_kept_under_a_dated_name_beside_the_new_is_not_lost(
+    kept: str, new: str | None, faults: set[str], seen: Callable[..., set[str]]
 ) -> None:
     def replace() -> int:
         Path("given.replaced-20260131-2359").write_text(kept)
-        Path("given").write_text("new")
+        Path("given").unlink()
+        if new is not None:
+            Path("given").write_text(new)
         return _say(REFUSED)
 
     assert seen(replace) == faults

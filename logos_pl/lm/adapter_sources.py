@@ -110,7 +110,7 @@ def find_adapter(given: str) -> AdapterSource:
             )
         return AdapterSource(adapter_id(given), files_digest(folder, FILES), folder)
     name, _, revision = given.partition("@")
-    if given.startswith((".", "/", "~")) or name.count("/") != 1:
+    if given.startswith((".", "/", "~")) or name.count("/") != 1 or given.endswith("@"):
         raise InputError(f"--model.adapter {given} is neither a folder nor `organisation/name` on the Hub: give one.")
     source = on_hub(name, revision or None, ADAPTER_FILE)
     assert source.commit is not None

@@ -135,8 +135,11 @@ def _left(outcome: Outcome, before: Snapshot, after: Snapshot) -> Iterator[Fault
     if outcome.status == 2 and (folders := sorted(after.empty & made)):
         yield Fault("leftover", f"empty folder {folders[0]}")
     # In the log folder a new sweep renames an earlier one before anything can fail. A fit of several models keeps the
-    # lens it replaces under a dated name, and may be refused for another of them.
-    kept = {KEPT.sub("", path): facts for path, facts in after.entries.items() if KEPT.search(path)}
+    # lens it replaces under a dated name beside the new one, and may be refused for another of them.
+    kept = {
+        KEPT.sub("", path): facts for path, facts in after.entries.items()
+        if (dated := KEPT.search(path)) and path[: dated.start()] in after.entries
+    }  # fmt: skip
     lost = sorted(
         path for path, facts in before.entries.items()
         if facts not in (after.entries.get(path), kept.get(path))

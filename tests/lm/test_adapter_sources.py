@@ -55,7 +55,7 @@ def test_a_repository_is_read_at_its_revision(hub: HubStandIn, tmp_path: Path) -
 def test_what_is_no_adapter_is_refused(hub: HubStandIn, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"is not an adapter: it has no adapter_config\.json; give the folder of one"):
         find_adapter(str(tmp_path))
-    for given in ("./nowhere", "/nowhere/at/all", "name", "a/b/c", ""):
+    for given in ("./nowhere", "/nowhere/at/all", "name", "a/b/c", "org/a@", ""):
         with pytest.raises(InputError, match=r"is neither a folder nor `organisation/name` on the Hub: give one"):
             find_adapter(given)
     hub.commits["org/a"], hub.main["org/a"] = {COMMIT: write(tmp_path / "now")}, COMMIT
