@@ -220,7 +220,7 @@ def main() -> None:
     parser.add_argument("--python", default=sys.executable, help="the interpreter (default: the one that runs this)")
     parser.add_argument("--renew", action="store_true", help="first write the list anew, from pyproject.toml's bounds")
     parser.add_argument("tests", nargs="*", default=CORE, help="tests to run in place of the core")
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()  # options may stand between the list and the tests
     for name in ("PYTHONPATH", "VIRTUAL_ENV"):
         os.environ.pop(name, None)
     with tempfile.TemporaryDirectory(prefix="logos-pl-versions-") as temporary:
