@@ -105,13 +105,11 @@ def find_adapter(given: str) -> AdapterSource:
     folder = _folder(given)
     if folder is not None:
         if not (folder / ADAPTER_FILE).exists():
-            raise InputError(
-                f"--model.adapter {given} is not an adapter: it has no {ADAPTER_FILE}; give the folder of one."
-            )
+            raise InputError(f"{given} is not an adapter: it has no {ADAPTER_FILE}; give the folder of one.")
         return AdapterSource(adapter_id(given), files_digest(folder, FILES), folder)
     name, _, revision = given.partition("@")
     if given.startswith((".", "/", "~")) or name.count("/") != 1 or given.endswith("@"):
-        raise InputError(f"--model.adapter {given} is neither a folder nor `organisation/name` on the Hub: give one.")
+        raise InputError(f"The adapter {given} is neither a folder nor `organisation/name` on the Hub: give one.")
     source = on_hub(name, revision or None, ADAPTER_FILE)
     assert source.commit is not None
     try:
